@@ -1,0 +1,23 @@
+"""The doors of the data side: `python -m data_pipelines DOOR`."""
+
+import sys
+
+from step_audio_jax import cli
+
+DOORS = {
+  'synthesize': (
+    'data_pipelines.synthesize',
+    'make a speech, image and text corpus with espeak-ng',
+  ),
+  'ingest': ('data_pipelines.ingest', 'any corpus format -> one manifest'),
+  'vocabulary': (
+    'data_pipelines.vocabulary',
+    'train a SentencePiece text vocabulary',
+  ),
+  'tokenize': ('data_pipelines.tokenize', 'audio -> dual speech codes'),
+  'build': ('data_pipelines.build', 'SeqIO tasks -> packed rows'),
+  'inspect': ('data_pipelines.inspect', 'show and verify rows and corpora'),
+}
+
+if __name__ == '__main__':
+  sys.exit(cli.dispatch('data_pipelines', DOORS, sys.argv))

@@ -1,0 +1,355 @@
+"""The one manifest: what a corpus is, one JSON object a line.
+
+A corpus is a folder that holds `manifest.jsonl` and the files it names:
+
+    {"id": "a1", "kind": "speech", "split": "train", "audio": "wav/a1.wav",
+     "offset": 0.0, "duration": 1.52, "sample_rate": 16000,
+     "text": "the red cat sees a dog", "language": "en", "speaker": "m1",
+     "words": [["the", 0.05, 0.14], …]}
+
+Speech needs `audio`, `duration` and `sample_rate`; text needs `text`; an
+image with a caption needs `image` and `text`. Paths are relative to the
+manifest's folder and cannot leave it. Times are seconds from the start of the
+utterance. `audio: null` is allowed for speech (a transcript whose audio is
+missing); jobs that need the audio put such a line in quarantine.
+
+The tokenised form of a corpus lies beside it as ArrayRecord shards of
+safetensors records (`read_codes`).
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import struct
+from typing import Any, Collection, Iterable, Iterator, Mapping
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import files
+
+NAME = 'manifest.jsonl'
+KINDS = ('speech', 'text', 'image_text')
+CODES_STEM = 'codes'
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+  """One line of a manifest.
+
+  Attributes:
+    id: Unique within the corpus.
+    kind: `speech`, `text` or `image_text`.
+    split: `train`, `dev`, `test` or any other name.
+    text: Transcript, caption or plain text; None where there is none.
+    language: Short code such as `en` or `zh`.
+    audio: Path of the audio file relative to the corpus folder, or None.
+    offset: Where the utterance starts in the file, seconds.
+    duration: Its length, seconds; 0 where there is no audio.
+    sample_rate: Of the file, Hz; 0 where there is no audio.
+    speaker: Who speaks, if known.
+    words: (word, start, end) with seconds from the utterance's start.
+    image: Path of the image relative to the corpus folder, or None.
+  """
+
+  id: str
+  kind: str = 'speech'
+  split: str = 'train'
+  text: str | None = None
+  language: str = 'en'
+  audio: str | None = None
+  offset: float = 0.0
+  duration: float = 0.0
+  sample_rate: int = 0
+  speaker: str | None = None
+  words: tuple[tuple[str, float, float], ...] | None = None
+  image: str | None = None
+
+  def __post_init__(self):
+    for field, types in _TYPES.items():
+      value = getattr(self, field)
+      if not isinstance(value, types) or isinstance(value, bool):
+        names = ' or '.join(_SPOKEN[t] for t in types)
+        raise errors.UserError(f'{field}: found {value!r}, expected {names}.')
+    for field in ('id', 'split', 'language'):
+      if not getattr(self, field).strip():
+        raise errors.UserError(f'{field}: found an empty string.')
+    if self.kind not in KINDS:
+      raise errors.UserError(
+        f'kind: found {self.kind!r}, expected one of {", ".join(KINDS)}.'
+      )
+    for field in ('offset', 'duration'):
+      value = getattr(self, field)
+      if not (math.isfinite(value) and value >= 0):
+        raise errors.UserError(
+          f'{field}: found {value}, expected seconds >= 0.'
+        )
+    for field in ('audio', 'image'):
+      _check_relative(field, getattr(self, field))
+    if self.audio is not None and not (self.duration and self.sample_rate > 0):
+      raise errors.UserError(
+        f'duration, sample_rate: found {self.duration}, {self.sample_rate}, '
+        'expected both to be positive where there is audio.'
+      )
+    if self.kind != 'speech' and self.text is None:
+      raise errors.UserError(f'text: missing, expected it in {self.kind}.')
+    if self.kind == 'image_text' and self.image is None:
+      raise errors.UserError('image: missing, expected a path in image_text.')
+    object.__setattr__(self, 'words', _checked_words(self.words))
+
+  def audio_path(self, root: str | os.PathLike) -> pathlib.Path:
+    """The audio file of this utterance in the corpus folder `root`.
+
+    Raises:
+      UserError: There is no audio, or a link leads out of the corpus folder.
+    """
+    return _resolve(root, 'audio', self.id, self.audio)
+
+  def image_path(self, root: str | os.PathLike) -> pathlib.Path:
+    """The image file; raises as `audio_path` does."""
+    return _resolve(root, 'image', self.id, self.image)
+
+  def to_json(self) -> dict[str, Any]:
+    """The line's JSON object; what is absent or zero is left out."""
+    value = {}
+    for field in dataclasses.fields(self):
+      item = getattr(self, field.name)
+      if field.name == 'audio' and self.kind == 'speech':
+        value['audio'] = item
+      elif item or field.name == 'text' and item is not None:
+        value[field.name] = item
+    return value
+
+  @classmethod
+  def from_json(cls, value: Any) -> 'Utterance':
+    """The inverse of `to_json`.
+
+    Raises:
+      UserError: A field is unknown, missing or wrong.
+    """
+    if not isinstance(value, Mapping):
+      raise errors.UserError(
+        f'found {type(value).__name__}, expected a JSON object.'
+      )
+    unknown = sorted(set(value) - _FIELDS)
+    if unknown:
+      raise errors.UserError(
+        f'{unknown[0]}: unknown field, expected {", ".join(sorted(_FIELDS))}.'
+      )
+    if 'id' not in value:
+      raise errors.UserError('id: missing.')
+    given = {k: v for k, v in value.items() if v is not None or k == 'id'}
+    for field in ('offset', 'duration'):
+      if type(given.get(field)) is int:
+        given[field] = float(given[field])
+    return cls(**given)
+
+
+_TYPES = {
+  'id': (str,),
+  'kind': (str,),
+  'split': (str,),
+  'text': (str, type(None)),
+  'language': (str,),
+  'audio': (str, type(None)),
+  'offset': (float,),
+  'duration': (float,),
+  'sample_rate': (int,),
+  'speaker': (str, type(None)),
+  'words': (list, tuple, type(None)),
+  'image': (str, type(None)),
+}
+_SPOKEN = {
+  str: 'a string',
+  float: 'a number',
+  int: 'a whole number',
+  list: 'a list',
+  tuple: 'a tuple',
+  type(None): 'null',
+}
+_FIELDS = set(_TYPES)
+
+
+def path_of(corpus: str | os.PathLike) -> pathlib.Path:
+  """The manifest of a corpus, given its folder or the file itself."""
+  path = pathlib.Path(corpus)
+  return path / NAME if path.is_dir() or not path.suffix else path
+
+
+def read(
+  corpus: str | os.PathLike,
+  *,
+  splits: Collection[str] | None = None,
+  kind: str | None = None,
+) -> list[Utterance]:
+  """Reads and checks a manifest.
+
+  Args:
+    corpus: The corpus folder, or its manifest.
+    splits: Only these splits; None for all.
+    kind: Only this kind; None for all.
+
+  Returns:
+    The utterances in the file's order.
+
+  Raises:
+    UserError: The file is missing, a line is wrong, an id occurs twice, or a
+      split of `splits` does not occur at all.
+  """
+  path = path_of(corpus)
+  if isinstance(splits, str):
+    splits = (splits,)
+  utterances, seen = [], set()
+  for number, value in enumerate(files.read_jsonl(path), start=1):
+    try:
+      utterance = Utterance.from_json(value)
+    except errors.UserError as error:
+      name = value.get('id') if isinstance(value, Mapping) else None
+      raise errors.UserError(f'{path}: item {number} ({name}): {error}') from (
+        error
+      )
+    if utterance.id in seen:
+      raise errors.UserError(
+        f'{path}: item {number}: id {utterance.id!r} occurs twice.'
+      )
+    seen.add(utterance.id)
+    utterances.append(utterance)
+  absent = sorted(set(splits or ()) - {u.split for u in utterances})
+  if absent:
+    known = ', '.join(sorted({u.split for u in utterances})) or 'none'
+    raise errors.UserError(f'{path}: no split {absent[0]!r}; it has {known}.')
+  return [
+    u
+    for u in utterances
+    if (splits is None or u.split in splits) and kind in (None, u.kind)
+  ]
+
+
+def write(corpus: str | os.PathLike, utterances: Iterable[Utterance]) -> int:
+  """Writes a manifest atomically; returns the number of lines.
+
+  Raises:
+    UserError: An id occurs twice.
+  """
+  seen = set()
+
+  def lines() -> Iterator[dict[str, Any]]:
+    for utterance in utterances:
+      if utterance.id in seen:
+        raise errors.UserError(
+          f'{path_of(corpus)}: id {utterance.id!r} occurs twice.'
+        )
+      seen.add(utterance.id)
+      yield utterance.to_json()
+
+  return files.write_jsonl(path_of(corpus), lines())
+
+
+def read_codes(
+  folder: str | os.PathLike,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Reads a tokenised corpus: id → (linguistic, semantic), both uint16.
+
+  Raises:
+    UserError: There are no shards, some are missing, or a record is broken.
+  """
+  from array_record.python import array_record_module
+
+  codes = {}
+  for path in code_shards(folder):
+    reader = array_record_module.ArrayRecordReader(str(path))
+    try:
+      for number, record in enumerate(reader.read_all()):
+        try:
+          tensors, metadata = unpack(record)
+          pair = tensors['linguistic'], tensors['semantic']
+          codes[metadata['id']] = pair
+        except (KeyError, ValueError) as error:
+          raise errors.UserError(
+            f'{path}: record {number} is not a tokenised utterance: {error}.'
+          ) from error
+    finally:
+      reader.close()
+  return codes
+
+
+def code_shards(folder: str | os.PathLike) -> list[pathlib.Path]:
+  """The shards of a tokenised corpus in order.
+
+  Raises:
+    UserError: There are none, or the set is incomplete.
+  """
+  folder = pathlib.Path(folder)
+  paths = sorted(folder.glob(f'{CODES_STEM}-*-of-*.array_record'))
+  if not paths:
+    raise errors.UserError(
+      f'{folder}: no {CODES_STEM}-*.array_record; run '
+      '`python -m data_pipelines tokenize` first.'
+    )
+  total = int(paths[0].stem.rsplit('-', 1)[1])
+  if len(paths) != total:
+    raise errors.UserError(
+      f'{folder}: found {len(paths)} shards, expected {total}; run '
+      '`python -m data_pipelines tokenize` again to finish them.'
+    )
+  return paths
+
+
+def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Bytes of one safetensors record → (arrays by name, metadata)."""
+  import safetensors.numpy
+
+  if len(record) < 8:
+    raise ValueError('the record is cut off')
+  (size,) = struct.unpack('<Q', record[:8])
+  header = json.loads(record[8 : 8 + size])
+  return safetensors.numpy.load(record), header.get('__metadata__', {})
+
+
+def _check_relative(field: str, path: str | None) -> None:
+  if path is None:
+    return
+  parts = pathlib.PurePosixPath(path).parts
+  if not path or path.startswith(('/', '~')) or '..' in parts or '\\' in path:
+    raise errors.UserError(
+      f'{field}: found {path!r}, expected a path inside the corpus folder, '
+      "relative to it and without '..'."
+    )
+
+
+def _checked_words(words: Any) -> tuple[tuple[str, float, float], ...] | None:
+  if words is None:
+    return None
+  checked, previous = [], 0.0
+  for word in words:
+    good = (
+      isinstance(word, (list, tuple))
+      and len(word) == 3
+      and isinstance(word[0], str)
+      and all(type(t) in (int, float) and math.isfinite(t) for t in word[1:])
+      and previous - 1e-6 <= word[1] <= word[2]
+    )
+    if not good:
+      raise errors.UserError(
+        f'words: found {word!r}, expected [word, start, end] with seconds in '
+        'rising order.'
+      )
+    previous = word[1]
+    checked.append((word[0], float(word[1]), float(word[2])))
+  return tuple(checked)
+
+
+def _resolve(
+  root: str | os.PathLike, field: str, name: str, path: str | None
+) -> pathlib.Path:
+  if path is None:
+    raise errors.UserError(f'{root}: {name}: {field} is null.')
+  root = pathlib.Path(root)
+  whole = (root / path).resolve()
+  if not whole.is_relative_to(root.resolve()):
+    raise errors.UserError(
+      f'{root}: {name}: {field} {path!r} leads out of the corpus folder.'
+    )
+  return whole

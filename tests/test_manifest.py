@@ -1,0 +1,204 @@
+"""The manifest: what is accepted, what is refused and how it is said."""
+
+import json
+
+from array_record.python import array_record_module
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from step_audio_jax import errors
+from step_audio_jax import manifest
+
+SPEECH = {
+  'id': 'a1',
+  'kind': 'speech',
+  'split': 'train',
+  'audio': 'wav/a1.wav',
+  'duration': 1.5,
+  'sample_rate': 16000,
+  'text': 'the cat',
+  'language': 'en',
+  'speaker': 'm1',
+  'words': [['the', 0.05, 0.2], ['cat', 0.2, 0.6]],
+}
+
+
+def write_lines(folder, *lines):
+  (folder / 'manifest.jsonl').write_text(
+    '\n'.join(json.dumps(line) for line in lines) + '\n', encoding='utf-8'
+  )
+  return folder
+
+
+def test_a_line_survives_a_round_trip(tmp_path):
+  write_lines(tmp_path, SPEECH)
+  (utterance,) = manifest.read(tmp_path)
+  assert utterance.words == (('the', 0.05, 0.2), ('cat', 0.2, 0.6))
+  assert manifest.write(tmp_path / 'again', [utterance]) == 1
+  line = (tmp_path / 'again' / 'manifest.jsonl').read_text(encoding='utf-8')
+  assert json.loads(line) == SPEECH
+
+
+def test_folder_and_file_name_the_same_manifest(tmp_path):
+  write_lines(tmp_path, SPEECH)
+  assert manifest.read(tmp_path) == manifest.read(tmp_path / 'manifest.jsonl')
+
+
+def test_splits_and_kinds_are_selected(tmp_path):
+  write_lines(
+    tmp_path,
+    SPEECH,
+    {'id': 't1', 'kind': 'text', 'text': '小猫', 'language': 'zh'},
+    {'id': 't2', 'kind': 'text', 'split': 'dev', 'text': 'b'},
+    {'id': 'i', 'kind': 'image_text', 'image': 'img/i.png', 'text': 'c'},
+  )
+  ids = lambda **kw: [u.id for u in manifest.read(tmp_path, **kw)]
+  assert ids() == ['a1', 't1', 't2', 'i']
+  assert ids(splits=['dev']) == ['t2']
+  assert ids(splits='train', kind='text') == ['t1']
+  assert ids(kind='image_text') == ['i']
+  with pytest.raises(errors.UserError, match="no split 'tset'; it has dev"):
+    manifest.read(tmp_path, splits=['train', 'tset'])
+
+
+@pytest.mark.parametrize(
+  'change, said',
+  [
+    ({'id': 7}, 'id: found 7, expected a string'),
+    ({'id': ' '}, 'id: found an empty string'),
+    ({'kind': 'video'}, "kind: found 'video'"),
+    ({'audio': '../x.wav'}, "audio: found '../x.wav'"),
+    ({'audio': 'a/../../x.wav'}, 'inside the corpus folder'),
+    ({'audio': '/etc/passwd'}, 'inside the corpus folder'),
+    ({'audio': 'a\\x.wav'}, 'inside the corpus folder'),
+    ({'audio': ''}, 'inside the corpus folder'),
+    ({'duration': -1.0}, 'duration: found -1.0'),
+    ({'duration': float('nan')}, 'duration: found nan'),
+    ({'duration': 0}, 'expected both to be positive'),
+    ({'duration': '1.5'}, "duration: found '1.5', expected a number"),
+    ({'duration': True}, 'duration: found True'),
+    ({'offset': -0.1}, 'offset: found -0.1'),
+    ({'sample_rate': 16000.0}, 'sample_rate: found 16000.0'),
+    ({'text': ['a']}, 'text: found'),
+    ({'speaker': 3}, 'speaker: found 3'),
+    ({'words': 'the cat'}, 'words: found'),
+    ({'words': [['the', 0.1]]}, 'rising order'),
+    ({'words': [['the', 0.3, 0.2]]}, 'rising order'),
+    ({'words': [['a', 0.3, 0.4], ['b', 0.1, 0.2]]}, 'rising order'),
+    ({'txt': 'x'}, 'txt: unknown field'),
+    ({'kind': 'text', 'text': None}, 'text: missing'),
+    ({'kind': 'image_text'}, 'image: missing'),
+  ],
+)
+def test_a_wrong_field_is_named_with_its_line(tmp_path, change, said):
+  write_lines(tmp_path, {**SPEECH, 'id': 'ok'}, {**SPEECH, **change})
+  with pytest.raises(errors.UserError) as caught:
+    manifest.read(tmp_path)
+  assert said in str(caught.value)
+  assert f'{tmp_path}/manifest.jsonl: item 2' in str(caught.value)
+
+
+def test_other_broken_files(tmp_path):
+  with pytest.raises(errors.UserError, match='no such file'):
+    manifest.read(tmp_path)
+  write_lines(tmp_path, SPEECH, SPEECH)
+  with pytest.raises(errors.UserError, match="'a1' occurs twice"):
+    manifest.read(tmp_path)
+  write_lines(tmp_path, ['a'])
+  with pytest.raises(errors.UserError, match='expected a JSON object'):
+    manifest.read(tmp_path)
+  write_lines(tmp_path, {'text': 'a'})
+  with pytest.raises(errors.UserError, match='id: missing'):
+    manifest.read(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+  write_lines(tmp_path, SPEECH)
+  twin = manifest.Utterance(id='x', kind='text', text='a')
+  with pytest.raises(errors.UserError, match='occurs twice'):
+    manifest.write(tmp_path, [twin, twin])
+  assert [u.id for u in manifest.read(tmp_path)] == ['a1']
+  assert [p.name for p in tmp_path.iterdir()] == ['manifest.jsonl']
+
+
+def test_audio_paths_stay_inside(tmp_path):
+  root = tmp_path / 'corpus'
+  root.mkdir()
+  utterance = manifest.Utterance.from_json(SPEECH)
+  assert utterance.audio_path(root) == root.resolve() / 'wav' / 'a1.wav'
+  (root / 'wav').symlink_to(tmp_path)
+  with pytest.raises(errors.UserError, match='leads out of the corpus'):
+    utterance.audio_path(root)
+  silent = manifest.Utterance.from_json({**SPEECH, 'audio': None})
+  with pytest.raises(errors.UserError, match='a1: audio is null'):
+    silent.audio_path(root)
+  with pytest.raises(errors.UserError, match='image is null'):
+    silent.image_path(root)
+
+
+@hypothesis.given(
+  st.builds(
+    manifest.Utterance,
+    id=st.text('abc/_-09', min_size=1),
+    kind=st.just('text'),
+    text=st.text(),
+    language=st.sampled_from(['en', 'zh']),
+    split=st.sampled_from(['train', 'test']),
+    speaker=st.none() | st.text(),
+  )
+)
+def test_any_text_line_survives(utterance):
+  line = json.loads(json.dumps(utterance.to_json()))
+  again = manifest.Utterance.from_json(line)
+  assert again.text == utterance.text
+  assert again.to_json() == utterance.to_json()
+
+
+def write_codes(path, records):
+  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
+  for record in records:
+    writer.write(record)
+  writer.close()
+
+
+def test_codes_are_read_by_id_over_all_shards(tmp_path):
+  rng = np.random.default_rng(0)
+  want = {
+    f'u{k}': (
+      rng.integers(0, 1024, 2 * k).astype(np.uint16),
+      rng.integers(0, 4096, 3 * k + 1).astype(np.uint16),
+    )
+    for k in range(5)
+  }
+  for shard in range(2):
+    write_codes(
+      tmp_path / f'codes-{shard:05d}-of-00002.array_record',
+      [
+        safetensors.numpy.save(
+          {'linguistic': pair[0], 'semantic': pair[1]}, {'id': name}
+        )
+        for k, (name, pair) in enumerate(want.items())
+        if k % 2 == shard
+      ],
+    )
+  found = manifest.read_codes(tmp_path)
+  assert sorted(found) == sorted(want)
+  for name, pair in want.items():
+    assert found[name][0].dtype == np.uint16
+    np.testing.assert_array_equal(found[name][0], pair[0])
+    np.testing.assert_array_equal(found[name][1], pair[1])
+
+
+def test_missing_or_broken_codes_are_said(tmp_path):
+  with pytest.raises(errors.UserError, match='tokenize'):
+    manifest.read_codes(tmp_path)
+  path = tmp_path / 'codes-00000-of-00002.array_record'
+  write_codes(path, [b'xx'])
+  with pytest.raises(errors.UserError, match='found 1 shards, expected 2'):
+    manifest.read_codes(tmp_path)
+  path.rename(tmp_path / 'codes-00000-of-00001.array_record')
+  with pytest.raises(errors.UserError, match='record 0 is not a tokenised'):
+    manifest.read_codes(tmp_path)
