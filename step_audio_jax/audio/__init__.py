@@ -1,0 +1,1 @@
+"""Waveforms in and out, and the features that the networks read."""

@@ -1,0 +1,92 @@
+"""Whisper's log-mel spectrogram, the input of the S3 tokenizer.
+
+    P    = |STFT_400/160(x)|², periodic Hann, reflect-padded centre frames
+    L    = log10 max(1e-10, P W)            W: Slaney mel, 0–8000 Hz
+    out  = (max(L, max_t,m L − 8) + 4) / 4
+
+The last centre frame is dropped, so frames = samples // 160. The floor comes
+from the loudest value of the whole utterance. Shape letters: B rows, S
+samples, T frames, M mel bands.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SAMPLE_RATE = 16000
+FFT = 400
+HOP = 160
+BANDS = 128
+
+
+@functools.lru_cache(maxsize=None)
+def mel_matrix(
+  bands: int = BANDS, fft: int = FFT, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
+  """Slaney's area-normalised triangular filters, (fft / 2 + 1, bands).
+
+  The same numbers as `librosa.filters.mel`, which takes ten seconds to compile
+  on its first call.
+  """
+  step = 200.0 / 3  # Hz per mel below the break at 1000 Hz
+  log_step = np.log(6.4) / 27.0
+  top = sample_rate / 2
+  top_mel = 15 + np.log(top / 1000.0) / log_step if top >= 1000 else top / step
+  mels = np.linspace(0.0, top_mel, bands + 2)
+  edges = np.where(
+    mels < 15, mels * step, 1000.0 * np.exp(log_step * (mels - 15))
+  )
+  left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+  bins = np.linspace(0.0, top, fft // 2 + 1)[:, None]
+  rise = (bins - left) / (centre - left)
+  fall = (right - bins) / (right - centre)
+  weights = np.maximum(0.0, np.minimum(rise, fall)) * 2.0 / (right - left)
+  return weights.astype(np.float32)
+
+
+def frame_count(samples):
+  """Frames of `samples`; ints, numpy or JAX integers."""
+  return samples // HOP
+
+
+def log_mel(
+  wave_BS: jax.Array, lengths_B: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Log-mel spectrograms of padded waveforms.
+
+  Args:
+    wave_BS: Float32 16 kHz samples in [-1, 1]; what is behind a row's length
+      does not matter.
+    lengths_B: Samples of each row, int32, more than 200 for a meaningful row.
+
+  Returns:
+    Features float32 (B, T, 128), zero behind a row's end, and frame counts.
+  """
+  rows, total = wave_BS.shape
+  count = frame_count(total)
+  half = FFT // 2
+  # Reflect at each row's own end: position p ≥ n reads 2 (n − 1) − p.
+  place = jnp.arange(-half, count * HOP + half)[None, :]
+  last = jnp.maximum(lengths_B - 1, 0)[:, None]
+  place = jnp.abs(place)
+  place = jnp.where(place > last, 2 * last - place, place)
+  padded = jnp.take_along_axis(
+    wave_BS, jnp.clip(place, 0, total - 1), axis=1
+  )
+  padded = jnp.pad(padded, ((0, 0), (0, HOP)))[:, : (count + 2) * HOP]
+  hops = padded.reshape(rows, count + 2, HOP)
+  x_BTN = jnp.concatenate(
+    [hops[:, :-2], hops[:, 1:-1], hops[:, 2:, : FFT - 2 * HOP]], axis=-1
+  )
+  window = np.hanning(FFT + 1)[:-1].astype(np.float32)
+  spectrum = jnp.fft.rfft(x_BTN * window, axis=-1)
+  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+  mel_BTM = jnp.matmul(power, mel_matrix(), precision='highest')
+  log_BTM = jnp.log10(jnp.maximum(mel_BTM, 1e-10))
+  counts_B = frame_count(lengths_B)
+  valid = jnp.arange(count)[None, :, None] < counts_B[:, None, None]
+  peak = jnp.where(valid, log_BTM, -jnp.inf).max(axis=(1, 2), keepdims=True)
+  out_BTM = (jnp.maximum(log_BTM, peak - 8.0) + 4.0) / 4.0
+  return jnp.where(valid, out_BTM, 0.0), counts_B
