@@ -1,0 +1,7 @@
+"""Step-Audio in JAX: an open training system for speech-text models.
+
+Importing this package is cheap: nothing heavier than the standard library is
+loaded until a sub-package is asked for.
+"""
+
+__version__ = '0.1.0'

@@ -1,0 +1,84 @@
+"""Files that are whole or absent: atomic writes, JSON and JSON lines."""
+
+import contextlib
+import json
+import os
+import pathlib
+from typing import Any, Iterable, Iterator
+
+from step_audio_jax import errors
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike, mode: str = 'wb') -> Iterator[Any]:
+  """Opens a temporary neighbour of `path`; renames it into place on success.
+
+  On an exception the temporary file is removed and `path` is left as it was,
+  so a reader never sees half a file.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  encoding = None if 'b' in mode else 'utf-8'
+  try:
+    with open(temporary, mode, encoding=encoding) as handle:
+      yield handle
+      handle.flush()
+      os.fsync(handle.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+  """Writes `value` as indented JSON, atomically."""
+  with atomic(path, 'w') as handle:
+    json.dump(value, handle, indent=2, ensure_ascii=False, sort_keys=True)
+    handle.write('\n')
+
+
+def read_json(path: str | os.PathLike) -> Any:
+  """Reads one JSON file.
+
+  Raises:
+    UserError: The file is missing or is not JSON.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{path}: no such file.') from error
+  except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    raise errors.UserError(f'{path}: not valid JSON: {error}.') from error
+
+
+def write_jsonl(path: str | os.PathLike, items: Iterable[Any]) -> int:
+  """Writes one JSON value a line, atomically; returns how many."""
+  count = 0
+  with atomic(path, 'w') as handle:
+    for item in items:
+      handle.write(json.dumps(item, ensure_ascii=False) + '\n')
+      count += 1
+  return count
+
+
+def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
+  """Yields the values of a JSON-lines file; blank lines are skipped.
+
+  Raises:
+    UserError: The file is missing, or a line of it is not JSON.
+  """
+  try:
+    handle = open(path, encoding='utf-8-sig')
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{path}: no such file.') from error
+  with handle:
+    number = 0
+    try:
+      for number, line in enumerate(handle, start=1):
+        if line.strip():
+          yield json.loads(line)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+      raise errors.UserError(
+        f'{path}:{number}: not a JSON line: {error}.'
+      ) from error

@@ -1,0 +1,1 @@
+"""Attention: causal within segments, with the sqrt-ALiBi bias or RoPE."""

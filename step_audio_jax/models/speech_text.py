@@ -1,0 +1,108 @@
+"""The speech-text-image language model.
+
+A transformer over one id space (text, linguistic and semantic codes); images
+enter as projected patch features in the places of `<im_patch>` ids.
+
+Axes as in `transformer` and `vision`.
+"""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from step_audio_jax.models import transformer
+from step_audio_jax.models import vision
+
+TransformerConfig = transformer.TransformerConfig
+VisionConfig = vision.VisionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechTextConfig:
+  """A backbone and, where images are read, an encoder.
+
+  Attributes:
+    transformer: The backbone.
+    vision: The image encoder; None for a model without eyes.
+  """
+
+  transformer: TransformerConfig
+  vision: VisionConfig | None = None
+
+
+class SpeechTextModel(nn.Module):
+  """Tokens and images in, next-token logits out."""
+
+  config: SpeechTextConfig
+
+  def setup(self):
+    self.transformer = transformer.Transformer(self.config.transformer)
+    if self.config.vision is not None:
+      self.vision = vision.VisionEncoder(self.config.vision)
+      self.projector = vision.Projector(self.config.transformer.width)
+
+  def __call__(
+    self,
+    tokens_BT: jax.Array,
+    *,
+    segment_ids_BT: jax.Array | None = None,
+    positions_BT: jax.Array | None = None,
+    images_BNHWC: jax.Array | None = None,
+    image_slots_BN: jax.Array | None = None,
+    cache: transformer.Cache | None = None,
+  ):
+    """Runs the model over packed rows.
+
+    Args:
+      tokens_BT: Ids, int32.
+      segment_ids_BT: Document of each token, 0 for padding; all 1 if None.
+      positions_BT: Place of each token in its document; 0..T-1 if None.
+      images_BNHWC: uint8 pixels.
+      image_slots_BN: First place of each image in its row; -1 for no image.
+      cache: Of `init_cache`; the tokens are written behind what it holds.
+
+    Returns:
+      Logits BTV, float32; with a cache, (logits, updated cache).
+    """
+    B, T = tokens_BT.shape
+    if segment_ids_BT is None:
+      segment_ids_BT = jnp.ones((B, T), jnp.int32)
+    if positions_BT is None:
+      positions_BT = jnp.broadcast_to(jnp.arange(T, dtype=jnp.int32), (B, T))
+    x_BTE = self.transformer.embed(tokens_BT)
+    if self.config.vision is not None and (
+      self.is_initializing() or images_BNHWC is not None
+    ):
+      if images_BNHWC is None:
+        side = self.config.vision.image_size
+        images_BNHWC = jnp.zeros((B, 1, side, side, 3), jnp.uint8)
+        image_slots_BN = jnp.full((B, 1), -1, jnp.int32)
+      x_BTE = self._see(x_BTE, images_BNHWC, image_slots_BN)
+    logits_BTV, new_cache = self.transformer(
+      x_BTE,
+      segment_ids_BT=segment_ids_BT,
+      positions_BT=positions_BT,
+      cache=cache,
+    )
+    return logits_BTV if cache is None else (logits_BTV, new_cache)
+
+  def _see(self, x_BTE, images_BNHWC, image_slots_BN):
+    """Writes projected patches over the places that the images take."""
+    B, T, _ = x_BTE.shape
+    N, P = images_BNHWC.shape[1], self.config.vision.patches
+    pixels = images_BNHWC.reshape(B * N, *images_BNHWC.shape[2:])
+    features = jax.lax.stop_gradient(self.vision(pixels))
+    patches_BME = self.projector(features).reshape(B, N * P, -1)
+    places_BNP = image_slots_BN[:, :, None] + jnp.arange(P)
+    # A place past the row is dropped by the scatter: that is "no image".
+    places_BNP = jnp.where(image_slots_BN[:, :, None] < 0, T, places_BNP)
+    rows_B1 = jnp.arange(B)[:, None]
+    return x_BTE.at[rows_B1, places_BNP.reshape(B, N * P)].set(
+      patches_BME.astype(x_BTE.dtype), mode='drop'
+    )
+
+  def init_cache(self, batch: int, length: int) -> transformer.Cache:
+    """An empty cache for `length` tokens a row."""
+    return transformer.init_cache(self.config.transformer, batch, length)

@@ -1,0 +1,387 @@
+"""The decoder-only transformer, one family for every backbone.
+
+Pre-RMSNorm, grouped-query attention, SwiGLU. By configuration it is Step-1
+(sqrt-ALiBi, untied head; arXiv 2502.11946 and its released weights) or a
+RoPE model (Llama, Qwen2, Qwen3: optional qkv bias and qk-norm, tied head).
+
+Axes: B batch, T tokens, S cached tokens, E width, H heads, G key/value groups,
+D head width, F feed-forward width, V vocabulary.
+"""
+
+import dataclasses
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from step_audio_jax import errors
+from step_audio_jax.kernels import attention as attention_lib
+
+Cache = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+  """Shape of a backbone.
+
+  Attributes:
+    vocab_size: Rows of the embedding table.
+    width: Residual width E.
+    layers: Number of blocks.
+    heads: Query heads H.
+    kv_heads: Key/value groups G; divides `heads`.
+    head_dim: D; 0 means width / heads.
+    mlp_width: F.
+    position: 'sqrt_alibi' or 'rope'.
+    rope_theta: Base of the rotary frequencies.
+    qkv_bias: Bias on q, k and v (Qwen2).
+    qk_norm: RMSNorm on each head's q and k (Qwen3).
+    tied_head: The head is the embedding table.
+    norm_eps: Epsilon of RMSNorm.
+    dtype: Of the matmuls; parameters are float32.
+    remat: 'none' or 'full' (recompute each block in the backward pass).
+    scan_unroll: Blocks unrolled per step of the scan over layers.
+  """
+
+  vocab_size: int
+  width: int
+  layers: int
+  heads: int
+  kv_heads: int
+  mlp_width: int
+  head_dim: int = 0
+  position: str = 'sqrt_alibi'
+  rope_theta: float = 10_000.0
+  qkv_bias: bool = False
+  qk_norm: bool = False
+  tied_head: bool = False
+  norm_eps: float = 1e-5
+  dtype: str = 'float32'
+  remat: str = 'none'
+  scan_unroll: int = 1
+
+  def __post_init__(self):
+    for name in ('vocab_size', 'width', 'layers', 'heads', 'mlp_width'):
+      if getattr(self, name) < 1:
+        raise errors.UserError(
+          f'transformer: {name} is {getattr(self, name)}, expected at least 1.'
+        )
+    if self.heads % self.kv_heads:
+      raise errors.UserError(
+        f'transformer: heads is {self.heads} and kv_heads {self.kv_heads}; '
+        'kv_heads must divide heads.'
+      )
+    if not self.head_dim:
+      if self.width % self.heads:
+        raise errors.UserError(
+          f'transformer: width {self.width} is no multiple of heads '
+          f'{self.heads}; give head_dim.'
+        )
+      object.__setattr__(self, 'head_dim', self.width // self.heads)
+    if self.position not in ('sqrt_alibi', 'rope'):
+      raise errors.UserError(
+        f"transformer: position is {self.position!r}, expected 'sqrt_alibi' "
+        "or 'rope'."
+      )
+    if self.remat not in ('none', 'full'):
+      raise errors.UserError(
+        f"transformer: remat is {self.remat!r}, expected 'none' or 'full'."
+      )
+
+  @property
+  def parameters(self) -> int:
+    """Number of parameters, in closed form."""
+    E, D = self.width, self.head_dim
+    attention = 2 * E * D * (self.heads + self.kv_heads)
+    if self.qkv_bias:
+      attention += D * (self.heads + 2 * self.kv_heads)
+    if self.qk_norm:
+      attention += 2 * D
+    block = attention + 3 * E * self.mlp_width + 2 * E
+    tables = self.vocab_size * E * (1 if self.tied_head else 2)
+    return self.layers * block + tables + E
+
+  def flops_per_token(self, length: int) -> float:
+    """Model FLOPs of one training token, forward and backward.
+
+    2 FLOPs a multiply-add, backward twice the forward, embedding look-up free,
+    attention counted row-causal (half of length x length).
+    """
+    D = self.head_dim
+    matmuls = self.layers * (
+      2 * self.width * D * (self.heads + self.kv_heads)
+      + 3 * self.width * self.mlp_width
+    )
+    matmuls += self.vocab_size * self.width
+    scores = self.layers * self.heads * D * length  # QK and AV, halved
+    return 6.0 * (matmuls + scores)
+
+
+class RMSNorm(nn.Module):
+  """x / rms(x) * scale, the variance in float32."""
+
+  eps: float
+  axis_name: str = 'norm'
+
+  @nn.compact
+  def __call__(self, x):
+    scale = self.param(
+      'scale',
+      nn.with_logical_partitioning(nn.initializers.ones, (self.axis_name,)),
+      (x.shape[-1],),
+    )
+    x32 = x.astype(jnp.float32)
+    variance = jnp.mean(x32 * x32, axis=-1, keepdims=True)
+    normed = (x32 * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype)
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    return normed * scale.astype(x.dtype).reshape(shape)
+
+
+class Projection(nn.Module):
+  """An einsum with a named kernel, `contract` input axes, optional bias."""
+
+  features: tuple[int, ...]
+  axes: tuple[str, ...]
+  dtype: Any
+  contract: int = 1
+  use_bias: bool = False
+  scale: float = 1.0
+
+  @nn.compact
+  def __call__(self, x):
+    inputs = x.shape[x.ndim - self.contract :]
+    init = nn.initializers.variance_scaling(
+      self.scale,
+      'fan_in',
+      'normal',
+      in_axis=tuple(range(self.contract)),
+      out_axis=tuple(
+        range(self.contract, self.contract + len(self.features))
+      ),
+    )
+    kernel = self.param(
+      'kernel',
+      nn.with_logical_partitioning(init, self.axes),
+      inputs + self.features,
+    )
+    out = jax.lax.dot_general(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      (
+        (
+          tuple(range(x.ndim - self.contract, x.ndim)),
+          tuple(range(self.contract)),
+        ),
+        ((), ()),
+      ),
+    )
+    if self.use_bias:
+      bias = self.param(
+        'bias',
+        nn.with_logical_partitioning(
+          nn.initializers.zeros, self.axes[self.contract :]
+        ),
+        self.features,
+      )
+      shape = (1,) * (out.ndim - len(self.features)) + self.features
+      out += bias.astype(self.dtype).reshape(shape)
+    return out
+
+
+class Attention(nn.Module):
+  """Grouped-query self-attention over a row of packed segments."""
+
+  config: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x_BTE, where, cache: Cache | None):
+    """Returns BTE and the layer's updated cache (None without one)."""
+    c = self.config
+    dtype = jnp.dtype(c.dtype)
+
+    def project(name, heads, axis):
+      return Projection(
+        (heads, c.head_dim),
+        ('embed', axis, 'head_dim'),
+        dtype,
+        use_bias=c.qkv_bias,
+        name=name,
+      )(x_BTE)
+
+    q_BTHD = project('q', c.heads, 'heads')
+    k_BTGD = project('k', c.kv_heads, 'kv_heads')
+    v_BTGD = project('v', c.kv_heads, 'kv_heads')
+    if c.qk_norm:
+      q_BTHD = RMSNorm(c.norm_eps, 'head_dim', name='q_norm')(q_BTHD)
+      k_BTGD = RMSNorm(c.norm_eps, 'head_dim', name='k_norm')(k_BTGD)
+    slopes_H = None
+    if c.position == 'rope':
+      q_BTHD = attention_lib.rope(q_BTHD, where['q_positions'], c.rope_theta)
+      k_BTGD = attention_lib.rope(k_BTGD, where['q_positions'], c.rope_theta)
+    else:
+      slopes_H = attention_lib.alibi_slopes(c.heads)
+    if cache is not None:
+      cache = {
+        name: jax.lax.dynamic_update_slice_in_dim(
+          cache[name], new.astype(cache[name].dtype), where['index'], axis=1
+        )
+        for name, new in (('key', k_BTGD), ('value', v_BTGD))
+      }
+      k_BTGD, v_BTGD = cache['key'], cache['value']
+    out_BTHD = attention_lib.attention(
+      q_BTHD,
+      k_BTGD,
+      v_BTGD,
+      q_positions_BT=where['q_positions'],
+      kv_positions_BS=where['kv_positions'],
+      q_segment_ids_BT=where['q_segment_ids'],
+      kv_segment_ids_BS=where['kv_segment_ids'],
+      slopes_H=slopes_H,
+    )
+    out_BTE = Projection(
+      (c.width,),
+      ('heads', 'head_dim', 'embed'),
+      dtype,
+      contract=2,
+      scale=1.0 / (2 * c.layers),
+      name='out',
+    )(out_BTHD)
+    return out_BTE, cache
+
+
+class Mlp(nn.Module):
+  """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+  config: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x_BTE):
+    c = self.config
+    dtype = jnp.dtype(c.dtype)
+    axes = ('embed', 'mlp')
+    gate_BTF = Projection((c.mlp_width,), axes, dtype, name='gate')(x_BTE)
+    up_BTF = Projection((c.mlp_width,), axes, dtype, name='up')(x_BTE)
+    return Projection(
+      (c.width,),
+      ('mlp', 'embed'),
+      dtype,
+      scale=1.0 / (2 * c.layers),
+      name='down',
+    )(nn.silu(gate_BTF) * up_BTF)
+
+
+class Block(nn.Module):
+  """One pre-norm block; the body of the scan over layers."""
+
+  config: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x_BTE, where, cache):
+    c = self.config
+    axes = ('batch', 'length', 'activation_embed')
+    x_BTE = nn.with_logical_constraint(x_BTE, axes)
+    normed = RMSNorm(c.norm_eps, name='attention_norm')(x_BTE)
+    out_BTE, cache = Attention(c, name='attention')(normed, where, cache)
+    x_BTE += out_BTE
+    normed = RMSNorm(c.norm_eps, name='mlp_norm')(x_BTE)
+    x_BTE += Mlp(c, name='mlp')(normed)
+    return nn.with_logical_constraint(x_BTE, axes), cache
+
+
+class Transformer(nn.Module):
+  """Embedding, blocks, final norm and head."""
+
+  config: TransformerConfig
+
+  def setup(self):
+    c = self.config
+    table = nn.with_logical_partitioning(
+      nn.initializers.normal(0.02), ('vocab', 'embed')
+    )
+    self.embedding = self.param('embedding', table, (c.vocab_size, c.width))
+    if not c.tied_head:
+      self.head = self.param('head', table, (c.vocab_size, c.width))
+    block = Block
+    if c.remat == 'full':
+      block = nn.remat(Block, prevent_cse=False)
+    self.blocks = nn.scan(
+      block,
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+      in_axes=(nn.broadcast, 0),
+      out_axes=0,
+      length=c.layers,
+      unroll=c.scan_unroll,
+      metadata_params={nn.PARTITION_NAME: 'layers'},
+    )(c)
+    self.final_norm = RMSNorm(c.norm_eps)
+
+  def embed(self, tokens_BT: jax.Array) -> jax.Array:
+    """Token ids → BTE in the compute dtype."""
+    table = self.embedding.astype(jnp.dtype(self.config.dtype))
+    return jnp.take(table, tokens_BT, axis=0)
+
+  def __call__(
+    self,
+    x_BTE: jax.Array,
+    *,
+    segment_ids_BT: jax.Array,
+    positions_BT: jax.Array,
+    cache: Cache | None = None,
+  ) -> tuple[jax.Array, Cache | None]:
+    """Embedded tokens → (logits BTV float32, updated cache)."""
+    where = {
+      'q_positions': positions_BT,
+      'q_segment_ids': segment_ids_BT,
+      'kv_positions': positions_BT,
+      'kv_segment_ids': segment_ids_BT,
+    }
+    layer_caches = None
+    if cache is not None:
+      where['index'] = cache['index']
+      for name, new in (
+        ('positions', positions_BT),
+        ('segment_ids', segment_ids_BT),
+      ):
+        where[f'kv_{name}'] = jax.lax.dynamic_update_slice_in_dim(
+          cache[name], new, cache['index'], axis=1
+        )
+      layer_caches = {'key': cache['key'], 'value': cache['value']}
+    x_BTE, layer_caches = self.blocks(x_BTE, where, layer_caches)
+    x_BTE = self.final_norm(x_BTE)
+    table_VE = self.embedding if self.config.tied_head else self.head
+    logits_BTV = jnp.einsum(
+      'BTE,VE->BTV',
+      x_BTE,
+      table_VE.astype(x_BTE.dtype),
+      preferred_element_type=jnp.float32,
+    )
+    logits_BTV = nn.with_logical_constraint(
+      logits_BTV, ('batch', 'length', 'activation_vocab')
+    )
+    if cache is not None:
+      cache = {
+        **layer_caches,
+        'positions': where['kv_positions'],
+        'segment_ids': where['kv_segment_ids'],
+        'index': cache['index'] + x_BTE.shape[1],
+      }
+    return logits_BTV, cache
+
+
+def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
+  """An empty key/value cache for `length` tokens.
+
+  Segment 0 marks a place that holds nothing, so no token with a segment id of
+  one or more ever attends to it.
+  """
+  shape = (config.layers, batch, length, config.kv_heads, config.head_dim)
+  dtype = jnp.dtype(config.dtype)
+  return {
+    'key': jnp.zeros(shape, dtype),
+    'value': jnp.zeros(shape, dtype),
+    'positions': jnp.zeros((batch, length), jnp.int32),
+    'segment_ids': jnp.zeros((batch, length), jnp.int32),
+    'index': jnp.zeros((), jnp.int32),
+  }

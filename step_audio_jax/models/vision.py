@@ -1,0 +1,119 @@
+"""A vision transformer and the projector into the language model's slots.
+
+Pre-LayerNorm ViT without a class token (arXiv 2010.11929, as SigLIP has it);
+the projector is a two-layer MLP. The encoder is frozen in every stage of
+training (Step-Audio report), so its output carries no gradient.
+
+Axes: B batch, N images a row, P patches an image, C channels, W encoder width,
+E language model width.
+"""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from step_audio_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+  """Shape of the encoder.
+
+  Attributes:
+    image_size: Side of the square image, pixels.
+    patch_size: Side of a patch, pixels; divides image_size.
+    width: Encoder width W.
+    layers: Encoder blocks.
+    heads: Attention heads.
+    mlp_width: Feed-forward width.
+  """
+
+  image_size: int = 32
+  patch_size: int = 8
+  width: int = 64
+  layers: int = 2
+  heads: int = 4
+  mlp_width: int = 128
+
+  def __post_init__(self):
+    if self.image_size % self.patch_size:
+      raise errors.UserError(
+        f'vision: image_size {self.image_size} is no multiple of patch_size '
+        f'{self.patch_size}.'
+      )
+
+  @property
+  def patches(self) -> int:
+    """Places an image takes in a row of tokens."""
+    return (self.image_size // self.patch_size) ** 2
+
+
+def _dense(features, axes, name):
+  return nn.Dense(
+    features,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.xavier_uniform(), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
+    name=name,
+  )
+
+
+class VisionBlock(nn.Module):
+  """Full attention and a GELU MLP, both behind a LayerNorm."""
+
+  config: VisionConfig
+
+  @nn.compact
+  def __call__(self, x_BPW):
+    c = self.config
+    h = nn.LayerNorm(name='attention_norm')(x_BPW)
+    qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
+    q, k, v = jnp.split(
+      qkv.reshape(*qkv.shape[:-1], c.heads, 3 * c.width // c.heads), 3, -1
+    )
+    out = nn.dot_product_attention(q, k, v)
+    out = out.reshape(*out.shape[:-2], c.width)
+    x_BPW += _dense(c.width, ('heads', 'embed'), 'out')(out)
+    h = nn.LayerNorm(name='mlp_norm')(x_BPW)
+    h = nn.gelu(_dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
+    return x_BPW + _dense(c.width, ('mlp', 'embed'), 'down')(h)
+
+
+class VisionEncoder(nn.Module):
+  """Images → patch features."""
+
+  config: VisionConfig
+
+  @nn.compact
+  def __call__(self, images_BHWC: jax.Array) -> jax.Array:
+    """uint8 (B, image_size, image_size, 3) → float32 (B, P, W)."""
+    c = self.config
+    x = images_BHWC.astype(jnp.float32) / 127.5 - 1.0
+    side = c.image_size // c.patch_size
+    x = x.reshape(-1, side, c.patch_size, side, c.patch_size, 3)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(x.shape[0], c.patches, -1)
+    x_BPW = _dense(c.width, ('pixels', 'embed'), 'patch')(x)
+    x_BPW += self.param(
+      'positions',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), ('patches', 'embed')
+      ),
+      (c.patches, c.width),
+    )[None]
+    for i in range(c.layers):
+      x_BPW = VisionBlock(c, name=f'block_{i}')(x_BPW)
+    return nn.LayerNorm(name='final_norm')(x_BPW)
+
+
+class Projector(nn.Module):
+  """Patch features → embeddings of the language model."""
+
+  width: int
+
+  @nn.compact
+  def __call__(self, x_BPW: jax.Array) -> jax.Array:
+    h = nn.gelu(_dense(self.width, ('embed', 'mlp'), 'up')(x_BPW))
+    return _dense(self.width, ('mlp', 'embed'), 'down')(h)

@@ -1,0 +1,154 @@
+"""The device mesh and where each logical axis lies on it.
+
+Axes, outermost first: `replica` (data parallel over DCN), `fsdp` (data
+parallel with sharded state), `context` (sequence), `tensor`. Logical axis
+names on parameters and activations are mapped to them by one table of rules.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from step_audio_jax import errors
+
+Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
+
+AXES = ('replica', 'fsdp', 'context', 'tensor')
+
+DEFAULT_RULES: Rules = (
+  ('batch', ('replica', 'fsdp')),
+  ('length', 'context'),
+  ('activation_embed', None),
+  ('activation_vocab', 'tensor'),
+  ('vocab', 'tensor'),
+  ('embed', 'fsdp'),
+  ('heads', 'tensor'),
+  ('kv_heads', 'tensor'),
+  ('mlp', 'tensor'),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Sizes of the mesh axes; one of them may be -1, "what is left".
+
+  Attributes:
+    replica: Copies of the state, one a slice.
+    fsdp: Shards of the batch and of the state.
+    context: Shards of the sequence.
+    tensor: Shards of heads, feed-forward and vocabulary.
+    rules: Logical axis → mesh axis.
+  """
+
+  replica: int = 1
+  fsdp: int = -1
+  context: int = 1
+  tensor: int = 1
+  rules: Rules = DEFAULT_RULES
+
+  def shape(self, devices: int) -> tuple[int, int, int, int]:
+    """Axis sizes for a number of devices.
+
+    Raises:
+      UserError: The sizes do not multiply to `devices`.
+    """
+    sizes = [self.replica, self.fsdp, self.context, self.tensor]
+    free = [i for i, size in enumerate(sizes) if size == -1]
+    fixed = 1
+    for size in sizes:
+      fixed *= 1 if size == -1 else size
+    if len(free) > 1 or min(fixed, *(s for s in sizes if s != -1), 1) < 1:
+      raise errors.UserError(
+        f'mesh: sizes are {dict(zip(AXES, sizes))}, expected positive numbers '
+        'and at most one -1.'
+      )
+    if free and devices % fixed == 0:
+      sizes[free[0]] = devices // fixed
+      fixed = devices
+    if fixed != devices:
+      raise errors.UserError(
+        f'mesh: sizes {dict(zip(AXES, sizes))} do not multiply to the '
+        f'{devices} devices at hand.'
+      )
+    return tuple(sizes)
+
+  def build(self, devices=None) -> jax.sharding.Mesh:
+    """The mesh over `devices` (all devices if None)."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh(
+      self.shape(len(devices)),
+      AXES,
+      axis_types=(AxisType.Auto,) * len(AXES),
+      devices=devices,
+    )
+
+
+def initialize_distributed() -> None:
+  """Joins the other processes of a job, where there are any.
+
+  A launcher that is not a TPU runtime says so by `JAX_COORDINATOR_ADDRESS`,
+  `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; on a TPU pod jax finds out by
+  itself.
+  """
+  address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+  if address:
+    jax.distributed.initialize(
+      address,
+      int(os.environ['JAX_NUM_PROCESSES']),
+      int(os.environ['JAX_PROCESS_ID']),
+    )
+  elif 'TPU_WORKER_HOSTNAMES' in os.environ and ',' in os.environ.get(
+    'TPU_WORKER_HOSTNAMES', ''
+  ):
+    jax.distributed.initialize()
+
+
+def sharding_for(
+  shape: tuple[int, ...], names: Any, mesh: jax.sharding.Mesh, rules: Rules
+) -> NamedSharding:
+  """Sharding of one array from its logical axis names.
+
+  A mesh axis that does not divide its dimension is left out, so that a small
+  model runs on any mesh.
+  """
+  table = dict(rules)
+  used, spec = set(), []
+  names = tuple(names) + (None,) * (len(shape) - len(tuple(names)))
+  for size, name in zip(shape, names):
+    axes = table.get(name) if name is not None else None
+    axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
+    axes = tuple(a for a in axes if a not in used)
+    parts = 1
+    for axis in axes:
+      parts *= mesh.shape[axis]
+    if not axes or size % parts:
+      spec.append(None)
+      continue
+    used.update(axes)
+    spec.append(axes if len(axes) > 1 else axes[0])
+  return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def shardings(boxed: Any, mesh: jax.sharding.Mesh, rules: Rules) -> Any:
+  """Shardings of a tree whose leaves may be boxed with logical names."""
+
+  def one(leaf):
+    if isinstance(leaf, nn.LogicallyPartitioned):
+      return sharding_for(leaf.value.shape, leaf.names, mesh, rules)
+    return NamedSharding(mesh, PartitionSpec())
+
+  return jax.tree.map(
+    one, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
+  )
+
+
+def batch_sharding(
+  shape: tuple[int, ...], mesh: jax.sharding.Mesh, rules: Rules
+) -> NamedSharding:
+  """Sharding of a batch array: rows, and for (rows, length) the length."""
+  names = ('batch', 'length') if len(shape) == 2 else ('batch',)
+  return sharding_for(shape, names, mesh, rules)

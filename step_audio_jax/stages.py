@@ -1,0 +1,50 @@
+"""The one table of what each training stage is fed.
+
+Published (arXiv 2502.11946, section 4.2): audio : text : image is 2:1:1,
+2:1:1 and 4:3:3; inside audio, stage 1 is continuation only, stage 2 continues
+and interleaves 1:1, stage 3 takes continuation, interleaved, ASR and TTS
+1:1:1:1. Stage 1 runs for 1.2 T tokens, stage 2 for 0.8 T; the length of
+stage 3 is not published.
+
+The text-only phase that gives the backbone, and the equal split of the task
+SFT between ASR and TTS, are this project's own.
+
+SeqIO mixtures and the training schedule are both made from `STAGES`.
+"""
+
+from fractions import Fraction
+import types
+from typing import Mapping
+
+
+def _ratios(
+  audio: int, text: int, image: int, inside_audio: Mapping[str, int]
+) -> Mapping[str, Fraction]:
+  """Shares of every source of a stage; they sum to one."""
+  whole = audio + text + image
+  parts = sum(inside_audio.values())
+  shares = {
+    name: Fraction(audio, whole) * Fraction(part, parts)
+    for name, part in inside_audio.items()
+  }
+  shares['text'] = Fraction(text, whole)
+  shares['image_text'] = Fraction(image, whole)
+  return types.MappingProxyType(shares)
+
+
+STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType({
+  'text': types.MappingProxyType({'text': Fraction(1)}),
+  'stage1': _ratios(2, 1, 1, {'continuation': 1}),
+  'stage2': _ratios(2, 1, 1, {'continuation': 1, 'interleaved': 1}),
+  'stage3': _ratios(
+    4, 3, 3, {'continuation': 1, 'interleaved': 1, 'asr': 1, 'tts': 1}
+  ),
+  'sft': types.MappingProxyType(
+    {'sft_asr': Fraction(1, 2), 'sft_tts': Fraction(1, 2)}
+  ),
+})
+
+# Published lengths in tokens; None where the report does not say.
+TOKEN_BUDGETS: Mapping[str, float | None] = types.MappingProxyType(
+  {'stage1': 1.2e12, 'stage2': 0.8e12, 'stage3': None}
+)
