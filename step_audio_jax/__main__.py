@@ -1,0 +1,27 @@
+"""`python -m step_audio_jax DOOR`: what trains, scores and reports."""
+
+import sys
+
+from step_audio_jax import cli
+
+DOORS = {
+  'train': (
+    'step_audio_jax.training.run',
+    'Train from gin files; continues by itself after a stop.',
+  ),
+  'evaluate': (
+    'step_audio_jax.evaluation.door',
+    "Score a run's checkpoints: perplexities, ASR and TTS error rates.",
+  ),
+  'report': (
+    'step_audio_jax.evaluation.report',
+    'Draw runs and their scores as report.html and report.json.',
+  ),
+  'tokenize': (
+    'step_audio_jax.tokenizers.door',
+    'Turn wav files into linguistic and semantic codes.',
+  ),
+}
+
+if __name__ == '__main__':
+  sys.exit(cli.dispatch('step_audio_jax', DOORS, sys.argv))

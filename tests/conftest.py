@@ -1,0 +1,61 @@
+"""Settings of the whole suite, made before anything imports jax.
+
+They are environment variables, so that child processes (pytest-xdist workers,
+the command-line doors, local multi-process runs) get the same ones.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+
+import hypothesis
+
+DEVICES = 8
+
+if 'jax' in sys.modules:
+  raise RuntimeError('jax was imported before tests/conftest.py set it up.')
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+# A silent (B, T) + (T,) has hidden many bugs: every broadcast is written out.
+os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
+os.environ.setdefault('PROGRESS', '0')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_FLAG = '--xla_force_host_platform_device_count'
+if _FLAG not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = ' '.join(
+    filter(None, [os.environ.get('XLA_FLAGS'), f'{_FLAG}={DEVICES}'])
+  )
+
+
+def _share_compile_cache() -> None:
+  """One compile cache for this run of the suite, removed at its end.
+
+  The first process (pytest, or the controller of its workers) makes it; all
+  others inherit its name. Set JAX_COMPILATION_CACHE_DIR to keep one.
+  """
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+    return
+  folder = tempfile.mkdtemp(prefix='step_audio_jax_compile_cache_')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+  os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+  owner = os.getpid()
+
+  def remove():
+    if os.getpid() == owner:
+      shutil.rmtree(folder, ignore_errors=True)
+
+  atexit.register(remove)
+
+
+_share_compile_cache()
+
+# Shared cores make single examples slow now and then: no deadlines. The same
+# examples every time: a red suite can be repeated.
+hypothesis.settings.register_profile(
+  'suite', deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.load_profile('suite')
