@@ -1,0 +1,123 @@
+"""The quickstart's small language: a few words of English and of Mandarin.
+
+Sentences are short, lower case and without punctuation, so that a model of a
+million parameters can learn to hear and to say them within minutes. Words
+were chosen to sound unlike each other in espeak-ng's voices.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Grammar:
+  """Word classes and the patterns that put them in order.
+
+  Attributes:
+    language: `en` or `zh`.
+    joint: What stands between words in the written text.
+    classes: Words by the name of their class.
+    patterns: Sequences of class names with their weights.
+  """
+
+  language: str
+  joint: str
+  classes: dict[str, tuple[str, ...]]
+  patterns: tuple[tuple[tuple[str, ...], float], ...]
+
+  @property
+  def words(self) -> list[str]:
+    """All words, each once."""
+    return sorted({word for words in self.classes.values() for word in words})
+
+  @property
+  def size(self) -> int:
+    """How many sentences there are at most."""
+    return sum(
+      int(np.prod([len(self.classes[name]) for name in pattern]))
+      for pattern, _ in self.patterns
+    )
+
+  def draw(self, rng: np.random.Generator) -> tuple[str, ...]:
+    """One sentence as its words."""
+    weights = np.array([weight for _, weight in self.patterns])
+    place = rng.choice(len(weights), p=weights / weights.sum())
+    return tuple(
+      self.classes[name][rng.integers(len(self.classes[name]))]
+      for name in self.patterns[place][0]
+    )
+
+  def draw_unique(
+    self, rng: np.random.Generator, count: int, exclude: set[str] = frozenset()
+  ) -> list[tuple[str, ...]]:
+    """`count` different sentences, none of them written as one of `exclude`.
+
+    Raises:
+      ValueError: The grammar has not that many.
+    """
+    found, seen = [], set(exclude)
+    if count + len(seen) > 0.7 * self.size:
+      raise ValueError(
+        f'{self.language}: {count} sentences beside {len(seen)} others are '
+        f'too many for a grammar of {self.size}.'
+      )
+    while len(found) < count:
+      words = self.draw(rng)
+      text = self.joint.join(words)
+      if text not in seen:
+        seen.add(text)
+        found.append(words)
+    return found
+
+
+ENGLISH = Grammar(
+  language='en',
+  joint=' ',
+  classes={
+    'determiner': ('the', 'a', 'my', 'one'),
+    'adjective': ('big', 'red', 'old', 'new', 'blue', 'warm'),
+    'animal': ('cat', 'dog', 'girl', 'bird', 'man', 'fox', 'king', 'boy'),
+    'verb': (
+      'sees',
+      'has',
+      'likes',
+      'wants',
+      'finds',
+      'takes',
+      'holds',
+      'moves',
+    ),
+    'thing': ('ball', 'book', 'cup', 'door', 'shoe', 'tree', 'fish', 'stone'),
+    'adverb': ('now', 'today'),
+  },  # fmt: skip
+  patterns=(
+    (('determiner', 'animal', 'verb'), 0.02),
+    (('determiner', 'animal', 'verb', 'thing'), 0.18),
+    (('determiner', 'animal', 'verb', 'determiner', 'thing'), 0.35),
+    (('determiner', 'animal', 'verb', 'adjective', 'thing'), 0.15),
+    (('determiner', 'animal', 'verb', 'thing', 'adverb'), 0.1),
+    (('determiner', 'adjective', 'animal', 'verb', 'determiner', 'thing'), 0.1),
+    (('determiner', 'animal', 'verb', 'determiner', 'adjective', 'thing'), 0.1),
+  ),
+)
+
+MANDARIN = Grammar(
+  language='zh',
+  joint='',
+  classes={
+    'time': ('今天', '现在'),
+    'who': ('小猫', '老师', '妈妈', '朋友', '孩子', '我'),
+    'verb': ('喜欢', '看见', '有', '买', '吃'),
+    'adjective': ('红', '大', '白', '新'),
+    'thing': ('苹果', '花', '书', '水', '茶', '鱼', '门'),
+  },
+  patterns=(
+    (('who', 'verb', 'thing'), 0.1),
+    (('who', 'verb', 'adjective', 'thing'), 0.5),
+    (('time', 'who', 'verb', 'thing'), 0.2),
+    (('time', 'who', 'verb', 'adjective', 'thing'), 0.2),
+  ),
+)
+
+GRAMMARS = {grammar.language: grammar for grammar in (ENGLISH, MANDARIN)}
