@@ -16,6 +16,8 @@ from fractions import Fraction
 import types
 from typing import Mapping
 
+from step_audio_jax import errors
+
 
 def _ratios(
   audio: int, text: int, image: int, inside_audio: Mapping[str, int]
@@ -48,3 +50,26 @@ STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType({
 TOKEN_BUDGETS: Mapping[str, float | None] = types.MappingProxyType(
   {'stage1': 1.2e12, 'stage2': 0.8e12, 'stage3': None}
 )
+
+
+def ratios(
+  stage: str, override: Mapping[str, float] | None = None
+) -> dict[str, Fraction]:
+  """Shares of a stage; for gin files.
+
+  Args:
+    stage: A key of `STAGES`.
+    override: Source → share, replacing the table's; for experiments only.
+
+  Raises:
+    UserError: There is no such stage.
+  """
+  if stage not in STAGES:
+    raise errors.UserError(
+      f'stage {stage!r} is not in the table; expected one of '
+      f'{", ".join(STAGES)}.'
+    )
+  shares = dict(STAGES[stage])
+  for name, value in (override or {}).items():
+    shares[name] = Fraction(value).limit_denominator(10_000)
+  return shares

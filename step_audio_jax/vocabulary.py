@@ -265,3 +265,37 @@ class Vocabulary:
 _SPECIAL = re.compile(
   '(' + '|'.join(map(re.escape, CONTROL)) + r'|<audio_\d+>)'
 )
+
+# The released layout: 65,536 text ids and 4,096 rows that nothing emits.
+STEP_AUDIO = Vocabulary(text_size=65536, table_size=74752)
+
+
+def load(
+  *, text_model: str, speech: bool = True, multiple: int = 1
+) -> Vocabulary:
+  """A vocabulary from a text model's file.
+
+  Args:
+    text_model: A SentencePiece `.model` or a Hugging Face `tokenizer.json`.
+    speech: Append the speech block; without it this is the text model's own
+      vocabulary, as the backbone has it before it hears anything.
+    multiple: The table is rounded up to a multiple of this.
+  """
+  from step_audio_jax.tokenizers import text as text_lib
+
+  text = text_lib.load(text_model)
+  if speech:
+    return Vocabulary.over(text, multiple)
+  rows = -(-text.size // multiple) * multiple
+  return Vocabulary(
+    text_size=text.size,
+    table_size=rows,
+    linguistic_size=0,
+    semantic_size=0,
+    text=text,
+  )
+
+
+def table_size(vocabulary: Vocabulary) -> int:
+  """Rows of the embedding table; for gin files."""
+  return vocabulary.table_size

@@ -1,0 +1,54 @@
+"""A trained language model, rebuilt from its run directory."""
+
+import dataclasses
+import pathlib
+from typing import Any, Mapping
+
+from step_audio_jax import errors
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.models import speech_text
+from step_audio_jax.training import checkpoints
+
+
+def model_from(description: Mapping[str, Any]) -> speech_text.SpeechTextModel:
+  """The module that a run's `config.json` describes."""
+  vision = description.get('vision')
+  return speech_text.SpeechTextModel(
+    speech_text.SpeechTextConfig(
+      transformer=speech_text.TransformerConfig(**description['transformer']),
+      vision=speech_text.VisionConfig(**vision) if vision else None,
+    )
+  )
+
+
+def load_model(
+  run_dir: str | pathlib.Path, step: int | None = None
+) -> tuple[
+  speech_text.SpeechTextModel, dict[str, Any], vocabulary_lib.Vocabulary
+]:
+  """The model, variables (numpy) and vocabulary of a run.
+
+  Args:
+    run_dir: A run directory of the `train` door.
+    step: Which checkpoint; None means the newest.
+
+  Raises:
+    UserError: The run is no language model, or a file of it is missing.
+  """
+  config = checkpoints.run_config(run_dir)
+  if 'model' not in config or 'vocabulary' not in config:
+    raise errors.UserError(
+      f'{run_dir}/config.json: found no "model" and "vocabulary"; expected '
+      'the run of a language model.'
+    )
+  variables, _ = checkpoints.load_variables(run_dir, step)
+  known = {f.name for f in dataclasses.fields(vocabulary_lib.Vocabulary)}
+  sizes = {k: v for k, v in config['vocabulary'].items() if k in known}
+  path = config['vocabulary'].get('text_model')
+  text = None
+  if path:
+    from step_audio_jax.tokenizers import text as text_lib
+
+    text = text_lib.load(path)
+  vocabulary = vocabulary_lib.Vocabulary(**sizes, text=text)
+  return model_from(config['model']), variables, vocabulary
