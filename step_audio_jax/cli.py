@@ -3,28 +3,25 @@
 Every command of the project is a `Door`: a summary, its own flags and a main
 function. The shared part lives here: `--gin_file`, `--gin.NAME=value`,
 `--dry_run`, `--json`, complete `--help`, and exit status 2 with one sentence
-for bad input.
-
-Gin is met only here. Library code has no gin decorators: gin files import the
-modules they configure (`from __gin__ import dynamic_registration`), and what
-comes out of gin is frozen dataclasses.
+for bad input. What gin does with its flags is told in `gin_files`.
 """
 
 import dataclasses
 import importlib
 import json
-import os
-import pathlib
 import sys
 from typing import Any, Callable, Mapping, Sequence
 
 from absl import flags
 from absl import logging
-import gin
 
 from step_audio_jax import errors
+from step_audio_jax import gin_files
 
 UserError = errors.UserError
+
+# A module missing here is a fault; elsewhere it is an extra to install.
+_OURS = ('step_audio_jax', 'data_pipelines', 'tpu_launch')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +31,9 @@ class Door:
   Attributes:
     summary: What it does, with an example; printed by `--help`.
     main: Called with the parsed flags; returns a JSON-able dict or None.
-    define: Adds the door's own flags to a `FlagValues`.
+    define: Adds the door's own flags to a `FlagValues`. A door that takes
+      words besides flags (`tokenize a.wav b.wav`) defines them as a
+      multi-string flag called `arguments`.
     uses_gin: Whether the door reads gin files.
   """
 
@@ -59,20 +58,32 @@ def dispatch(
     return 0 if len(argv) > 1 else 2
   name = argv[1]
   if name not in doors:
-    print(
-      f'error: {program} has no door {name!r}; it has {", ".join(doors)}.',
-      file=sys.stderr,
+    return _fail(f'{program} has no door {name!r}; it has {", ".join(doors)}.')
+  command = f'python -m {program} {name}'
+  try:
+    door = importlib.import_module(doors[name][0]).DOOR
+  except ModuleNotFoundError as error:
+    if (error.name or '').partition('.')[0] in _OURS:
+      raise
+    return _fail(
+      f'{command} needs the package {error.name!r}, which is not installed; '
+      'setup.py says which extra brings it.'
     )
-    return 2
-  door = importlib.import_module(doors[name][0]).DOOR
-  return run(f'python -m {program} {name}', door, argv[2:])
+  return run(command, door, argv[2:])
 
 
 def parse(
   command: str, door: Door, argv: Sequence[str]
 ) -> flags.FlagValues | None:
-  """Parses a door's flags; None when `--help` was asked for (and printed)."""
+  """Parses a door's flags; None when `--help` was asked for (and printed).
+
+  Flags and words may stand in any order; after `--` all are words.
+
+  Raises:
+    UserError: A flag is unknown or malformed, or a word is not expected.
+  """
   fv = flags.FlagValues()
+  fv.set_gnu_getopt(True)
   flags.DEFINE_bool('help', False, 'Print this help.', flag_values=fv)
   flags.DEFINE_bool(
     'json', False, 'Print the result as one JSON line, last.', flag_values=fv
@@ -90,27 +101,36 @@ def parse(
     flags.DEFINE_multi_string(
       'gin_bindings',
       [],
-      'One binding, as in a gin file; `--gin.NAME=value` is the short form.',
+      'A binding, written as in a gin file; --gin.NAME=value is the short '
+      'form. A string needs its own quotes: --gin.NAME=\'"text"\'.',
       flag_values=fv,
     )
   door.define(fv)
-  try:
-    rest = fv(['', *map(_rewrite_gin_flag, argv)])[1:]
-  except flags.Error as error:
-    raise UserError(f'{command}: {error}.') from error
-  if fv.help:
-    print(f'usage: {command} [flags]\n\n{door.summary.strip()}\n\nflags:')
-    print(fv.get_help(prefix='  ', include_special_flags=False))
+  end = argv.index('--') if '--' in argv else len(argv)
+  words = list(argv)
+  # Before parsing: help must come even where required flags are missing.
+  if not {'--help', '-help', '-h'}.isdisjoint(words[:end]):
+    print(_help(command, door, fv, words[:end]))
     return None
-  if rest and not hasattr(fv, 'arguments'):
-    raise UserError(f'{command}: unexpected argument {rest[0]!r}.')
+  if door.uses_gin:
+    words[:end] = map(_rewrite_gin_flag, words[:end])
+  try:
+    rest = fv(['', *words])[1:]
+  except flags.Error as error:
+    text = str(error).rstrip(' .?')
+    raise UserError(f'{command}: {text}; see --help.') from error
+  if rest and 'arguments' not in fv:
+    raise UserError(f'{command}: unexpected argument {rest[0]!r}; see --help.')
   if rest:
-    fv.arguments = rest
+    fv.arguments = [*(fv.arguments or ()), *rest]
   return fv
 
 
 def run(command: str, door: Door, argv: Sequence[str]) -> int:
-  """Opens one door; returns the exit status."""
+  """Opens one door; returns the exit status.
+
+  0 is success, 2 bad input (one sentence on stderr), 130 an interrupt.
+  """
   logging.set_verbosity(logging.WARNING)
   try:
     fv = parse(command, door, argv)
@@ -118,11 +138,75 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
       return 0
     result = door.main(fv)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
-  if fv.json and result is not None:
-    print(json.dumps(result, ensure_ascii=False, default=str), flush=True)
+    return _fail(str(error))
+  except KeyboardInterrupt:
+    print(f'\n{command}: interrupted.', file=sys.stderr)
+    return 130
+  if fv.json:
+    line = json.dumps(result or {}, ensure_ascii=False, default=str)
+    print(line, flush=True)
   return 0
+
+
+def configure(fv: flags.FlagValues, function: Callable[..., Any]):
+  """Parses the door's gin flags; returns `function` with them bound.
+
+  Raises:
+    UserError: The gin flags are wrong (see `gin_files.parse`). The returned
+      function raises it where a parameter has no value.
+  """
+  return gin_files.configure(fv.gin_file, fv.gin_bindings, function)
+
+
+def gin_arguments(fv: flags.FlagValues) -> list[str]:
+  """The gin flags as they were given, to hand them to another command."""
+  arguments = [f'--gin_file={path}' for path in fv.gin_file]
+  for binding in fv.gin_bindings:
+    name, sign, value = binding.partition(' = ')
+    arguments.append(
+      f'--gin.{name}={value}' if sign else f'--gin_bindings={binding}'
+    )
+  return arguments
+
+
+config_text = gin_files.bound_text
+operative_text = gin_files.operative_text
+
+
+def _fail(sentence: str) -> int:
+  print(f'error: {sentence}', file=sys.stderr)
+  return 2
+
+
+def _help(command, door, fv, words) -> str:
+  """Usage, summary, every flag with its default, macros of the gin files."""
+  usage = f'usage: {command} [flags]'
+  if door.uses_gin:
+    usage += ' [--gin_file=FILE ...] [--gin.NAME=value ...]'
+  if 'arguments' in fv:
+    usage += ' [arguments]'
+  lines = [usage, '', door.summary.strip(), '', 'flags:']
+  for name in sorted(fv):
+    flag = fv[name]
+    lines.append(f'  --{"[no]" if flag.boolean else ""}{name}')
+    text = flag.help
+    if choices := getattr(flag.parser, 'enum_values', None):
+      text += f' One of {", ".join(choices)}.'
+    if flag.flag_type().startswith('multi'):
+      text += ' May be repeated.'
+    if flag.default not in (None, '', []) and not flag.boolean:
+      text += f' Default: {flag.default_as_str}.'
+    lines.append(flags.text_wrap(text, length=78, indent='      '))
+  files = [
+    word.partition('=')[2] for word in words if word.startswith('--gin_file=')
+  ]
+  if door.uses_gin and files:
+    lines += ['', f'macros of {", ".join(files)} (--gin.NAME=value):']
+    for name, value in gin_files.describe_macros(files).items():
+      lines.append(f'  {name} = {value}')
+  elif door.uses_gin:
+    lines += ['', 'With --gin_file=FILE, --help lists the macros of the file.']
+  return '\n'.join(lines)
 
 
 def _rewrite_gin_flag(argument: str) -> str:
@@ -131,116 +215,6 @@ def _rewrite_gin_flag(argument: str) -> str:
     return argument
   binding = argument.split('gin.', 1)[1]
   name, sign, value = binding.partition('=')
-  if not sign:
+  if not sign or not name:
     raise UserError(f'{argument}: expected --gin.NAME=value.')
   return f'--gin_bindings={name} = {value}'
-
-
-def parse_gin(
-  files: Sequence[str], bindings: Sequence[str], *, lint: bool = True
-) -> None:
-  """Parses gin files and bindings into gin's global state, then locks it.
-
-  The repository's `gin/` folder and the working directory are searched for
-  relative paths and includes.
-
-  Raises:
-    UserError: A file is missing, does not parse, names an unknown parameter,
-      or (with `lint`) defines a macro that nothing reads, which is how gin
-      shows a misspelt macro.
-  """
-  gin.clear_config()
-  gin.add_config_file_search_path(str(pathlib.Path.cwd()))
-  gin.add_config_file_search_path(str(pathlib.Path(__file__).parents[1]))
-  for path in files:
-    if not any(
-      os.path.isfile(os.path.join(root, path))
-      for root in ('', str(pathlib.Path(__file__).parents[1]))
-    ):
-      raise UserError(f'--gin_file={path}: no such file.')
-  try:
-    gin.parse_config_files_and_bindings(
-      list(files), list(bindings), finalize_config=True
-    )
-  except Exception as error:  # gin raises many types, all of them bad input
-    where = ', '.join(files) or '--gin bindings'
-    text = ' '.join(str(error).split())
-    raise UserError(f'{where}: {type(error).__name__}: {text}') from error
-  if lint:
-    unread = unread_macros()
-    if unread:
-      raise UserError(
-        f'{", ".join(files) or "--gin bindings"}: nothing reads the macro '
-        f'{", ".join(unread)}; known macros are {", ".join(sorted(macros()))}.'
-      )
-
-
-def macros() -> dict[str, Any]:
-  """The macros that are defined now, by name."""
-  return {
-    scope: parameters['value']
-    for (scope, selector), parameters in gin.config._CONFIG.items()
-    if selector == 'gin.macro' and 'value' in parameters
-  }
-
-
-def unread_macros() -> list[str]:
-  """Names of macros that are defined and referenced nowhere."""
-  read = set()
-
-  def visit(value):
-    if isinstance(value, gin.config.ConfigurableReference):
-      if value.selector == 'gin.macro' or value.selector == 'macro':
-        read.update(value.scoped_selector.split('/')[:-1])
-    elif isinstance(value, Mapping):
-      for key, item in value.items():
-        visit(key)
-        visit(item)
-    elif isinstance(value, (list, tuple)):
-      for item in value:
-        visit(item)
-
-  for parameters in gin.config._CONFIG.values():
-    visit(parameters)
-  return sorted(set(macros()) - read)
-
-
-def configure(fv: flags.FlagValues, function: Callable[..., Any]):
-  """Parses the door's gin flags; returns `function` with them bound.
-
-  Raises:
-    UserError: As `parse_gin`, or a required macro has no value.
-  """
-  parse_gin(fv.gin_file, fv.gin_bindings)
-  try:
-    configurable = gin.get_configurable(function)
-  except ValueError:
-    configurable = gin.external_configurable(function)
-    gin.parse_config(())
-
-  def call(*args, **kwargs):
-    try:
-      return configurable(*args, **kwargs)
-    except (RuntimeError, TypeError, ValueError) as error:
-      if isinstance(error, UserError):
-        raise
-      text = str(error)
-      # `%gin.REQUIRED` and a missing argument both surface while gin resolves
-      # the call; anything else is a fault of the program and keeps its trace.
-      if 'gin.REQUIRED' in text or 'Required bindings' in text:
-        raise UserError(
-          f'{", ".join(fv.gin_file)}: {" ".join(text.split())}'
-        ) from error
-      raise
-
-  return call
-
-
-def config_text() -> str:
-  """What was bound, as gin text: the saved `config.gin` of a run."""
-  return gin.config_str(max_line_length=80)
-
-
-def operative_text() -> str:
-  """What was used, defaults filled in: the saved `operative_config.gin`."""
-  return gin.operative_config_str(max_line_length=80)

@@ -1,0 +1,262 @@
+"""Gin, met only here: files and bindings in, a configured function out.
+
+Library code has no gin decorators: gin files import the modules they configure
+(`from __gin__ import dynamic_registration`), and what comes out of gin is
+frozen dataclasses. What gin lets pass is refused here: a macro that nothing
+reads (a misspelt name), a macro that is read and defined nowhere, a required
+macro without a value.
+"""
+
+import contextlib
+import difflib
+import os
+import pathlib
+import re
+import tokenize
+from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
+
+import gin
+
+from step_audio_jax import errors
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+_CALL = "\n  In call to configurable '"
+_MISSING = re.compile(
+  r'^([\w.]+)\(\) missing \d+ required [\w-]+ arguments?: (.+)'
+)
+
+
+def parse(
+  files: Sequence[str],
+  bindings: Sequence[str],
+  *,
+  function: Callable[..., Any] | None = None,
+  lint: bool = True,
+) -> None:
+  """Parses gin files, then bindings, into gin's global state and locks it.
+
+  Relative paths, also those of includes, are looked for in the working
+  directory and then in the checkout.
+
+  Args:
+    files: Gin files; later ones win.
+    bindings: Lines as in a gin file (`NAME = value`); they win over files.
+    function: Registered beforehand, so that bindings may name it.
+    lint: Whether to refuse macros that nothing reads or defines, and required
+      ones without a value.
+
+  Raises:
+    UserError: A file is missing, does not parse, names something unknown, or
+      (with `lint`) has a macro as above.
+  """
+  gin.clear_config()
+  if str(ROOT) not in gin.config._LOCATION_PREFIXES:
+    gin.add_config_file_search_path(str(ROOT))
+    # Plain files only: gin's reader of package data logs every miss.
+    del gin.config._FILE_READERS[1:]
+  if function is not None:
+    _register(function)
+  for path in files:
+    if _find(path) is None:
+      raise errors.UserError(f'--gin_file={path}: no such file.')
+  parsed = []
+  for path in files:
+    with _told(path):
+      parsed.append(gin.parse_config_file(path))
+  for binding in bindings:
+    with _told(_as_flag(binding), _quote_hint(binding)):
+      gin.parse_config(binding)
+  if lint:
+    _lint(parsed, bindings)
+    with _told(', '.join(files) or '--gin'):
+      gin.finalize()
+  else:
+    gin.config._set_config_is_locked(True)
+
+
+def configure(
+  files: Sequence[str], bindings: Sequence[str], function: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Parses and lints; returns `function` with its parameters bound.
+
+  Raises:
+    UserError: As `parse`; the returned function raises it too, when a
+      parameter that it needs has no value.
+  """
+  parse(files, bindings, function=function)
+  configurable = gin.get_configurable(function)
+
+  def call(*args, **kwargs):
+    try:
+      return configurable(*args, **kwargs)
+    except errors.UserError as error:
+      # Gin appends the chain of calls, with addresses of functions.
+      raise errors.UserError(str(error).split(_CALL)[0]) from error
+    except (RuntimeError, TypeError) as error:
+      text = _missing_value(str(error))
+      if text is None:
+        raise
+      where = f'{", ".join(files)}: ' if files else ''
+      raise errors.UserError(where + text) from error
+
+  return call
+
+
+def macros() -> dict[str, Any]:
+  """The macros that are defined now, by name."""
+  return {
+    scope: parameters['value']
+    for (scope, selector), parameters in gin.config._CONFIG.items()
+    if selector == 'gin.macro' and 'value' in parameters
+  }
+
+
+def read_macros() -> set[str]:
+  """Names of the macros that some binding refers to."""
+  return {
+    '/'.join(reference.scopes)
+    for reference in gin.config.iterate_references(gin.config._CONFIG)
+    if reference.configurable.selector == 'gin.macro'
+  }
+
+
+def required_macros() -> list[str]:
+  """Names of the macros that still wait for a value."""
+  return sorted(
+    name for name, value in macros().items() if repr(value) == '%gin.REQUIRED'
+  )
+
+
+def bound_text() -> str:
+  """What was bound, as gin text: the saved `config.gin` of a run."""
+  return gin.config_str(max_line_length=80)
+
+
+def operative_text() -> str:
+  """What was used, defaults filled in: the saved `operative_config.gin`."""
+  return gin.operative_config_str(max_line_length=80)
+
+
+def describe_macros(files: Sequence[str]) -> Mapping[str, str]:
+  """The macros of gin files, as text, for `--help`."""
+  parse(files, (), lint=False)
+  return {name: repr(value) for name, value in sorted(macros().items())}
+
+
+def _lint(parsed: Sequence[Any], bindings: Sequence[str]) -> None:
+  """Refuses the macros that gin would pass over or tell badly."""
+  defined, read = set(macros()), read_macros()
+  for name in sorted(defined - read):
+    where = _definition(name, parsed, bindings)
+    raise errors.UserError(
+      f'{where}: nothing reads the macro {name}{_nearest(name, read)}.'
+    )
+  for name in sorted(read - defined):
+    where = ', '.join(item.filename for item in parsed) or '--gin'
+    raise errors.UserError(
+      f'{where}: the macro {name} is read but defined nowhere'
+      f'{_nearest(name, defined)}.'
+    )
+  for name in required_macros():
+    where = _definition(name, parsed, bindings)
+    raise errors.UserError(
+      f'{where}: the macro {name} is required and has no value; give it with '
+      f'--gin.{name}=... or in a gin file.'
+    )
+
+
+def _definition(name, parsed, bindings) -> str:
+  """The last place that defines a macro: a binding or a gin file."""
+  pattern = re.compile(rf'^\s*{re.escape(name)}\s*=', re.MULTILINE)
+  for binding in reversed(bindings):
+    if pattern.match(binding):
+      return _as_flag(binding)
+
+  def inside(items):
+    for item in reversed(items):
+      path = _find(item.filename)
+      if path and pattern.search(path.read_text(encoding='utf-8')):
+        return item.filename
+      if found := inside(item.includes):
+        return found
+    return None
+
+  return inside(parsed) or ', '.join(i.filename for i in parsed) or '--gin'
+
+
+def _find(path: str) -> pathlib.Path | None:
+  """The file that gin would open for `path`."""
+  for folder in gin.config._LOCATION_PREFIXES:
+    if os.path.isfile(found := os.path.join(folder, path)):
+      return pathlib.Path(found)
+  return None
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+  close = difflib.get_close_matches(name, sorted(names), n=1)
+  if close:
+    return f', did you mean {close[0]}'
+  return f', known are {", ".join(sorted(names))}' if names else ''
+
+
+def _register(function: Callable[..., Any]) -> None:
+  """Makes `function` known to gin, unless it is."""
+  if gin.config._inverse_lookup(function) is None:
+    gin.external_configurable(function)
+
+
+def _as_flag(binding: str) -> str:
+  name, sign, value = binding.partition('=')
+  if not sign:
+    return f'--gin_bindings={binding}'
+  return f'--gin.{name.strip()}={value.strip()}'
+
+
+def _quote_hint(binding: str) -> str:
+  """Says how to write a string, when the value is none of gin's."""
+  name, sign, value = map(str.strip, binding.partition('='))
+  if not sign or not value:
+    return ', expected NAME=value'
+  try:
+    gin.config.parse_value(value)
+  except SyntaxError:
+    if '"' not in value and "'" not in value:
+      return f', a string needs its own quotes: \'--gin.{name}="{value}"\''
+  except Exception:  # an unknown reference; gin's own words say it
+    pass
+  return ''
+
+
+@contextlib.contextmanager
+def _told(where: str, hint: str = '') -> Iterator[None]:
+  """Turns what gin raises, all of it bad input, into one sentence."""
+  try:
+    yield
+  except errors.UserError:
+    raise
+  except Exception as error:
+    text = ' '.join(str(error).split()).rstrip('.')
+    if isinstance(error, SyntaxError):
+      line = f' in line {error.lineno}: {error.text.strip()}'
+      # A literal's own message shows the address of a syntax tree.
+      why = '' if 'malformed' in error.msg else f' ({error.msg})'
+      text = f'not gin syntax{line if error.text else ""}{why}'
+    elif isinstance(error, tokenize.TokenError):
+      text = f'not gin syntax ({error.args[0]})'
+    raise errors.UserError(f'{where}: {text}{hint}.') from error
+
+
+def _missing_value(text: str) -> str | None:
+  """The sentence for a parameter without a value; None for other faults."""
+  if text.startswith('Required bindings for '):
+    name, parameters = re.match(
+      r'Required bindings for `(.+?)` not provided in config: \[(.*)\]', text
+    ).groups()
+    return f'{name} needs a value for {parameters}.'
+  missing = _MISSING.match(text)
+  if missing and _CALL in text:
+    configurable = text.split(_CALL)[1].partition("'")[0]
+    if configurable.split('.')[-1] in missing[1].split('.'):
+      return f'{configurable} needs a value for {missing[2]}.'
+  return None
