@@ -176,11 +176,15 @@ class Vocabulary:
     )
     ids = np.empty((groups, GROUP), np.int32)
     ids[:, :LINGUISTIC_PER_GROUP] = (
-      linguistic[: groups * LINGUISTIC_PER_GROUP].reshape(groups, -1)
+      linguistic[: groups * LINGUISTIC_PER_GROUP].reshape(
+        groups, LINGUISTIC_PER_GROUP
+      )
       + self.linguistic_offset
     )
     ids[:, LINGUISTIC_PER_GROUP:] = (
-      semantic[: groups * SEMANTIC_PER_GROUP].reshape(groups, -1)
+      semantic[: groups * SEMANTIC_PER_GROUP].reshape(
+        groups, SEMANTIC_PER_GROUP
+      )
       + self.semantic_offset
     )
     return ids.reshape(-1)

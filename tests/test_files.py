@@ -1,0 +1,104 @@
+"""Files are whole or absent; bad ones are told by name."""
+
+import json
+import os
+
+import hypothesis
+from hypothesis import strategies as st
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax import files
+
+JSON = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.text(),
+  lambda inner: (
+    st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+  ),
+  max_leaves=12,
+)
+
+
+def names(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_write_makes_folders_and_leaves_only_the_file(tmp_path):
+  path = tmp_path / 'a/b/x.bin'
+  with files.atomic(path) as handle:
+    handle.write(b'123')
+    assert not path.exists()
+  assert path.read_bytes() == b'123'
+  assert names(path.parent) == ['x.bin']
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+  path = tmp_path / 'x.txt'
+  path.write_text('old')
+  with pytest.raises(RuntimeError):
+    with files.atomic(path, 'w') as handle:
+      handle.write('half of the n')
+      raise RuntimeError
+  assert path.read_text() == 'old'
+  assert names(tmp_path) == ['x.txt']
+
+
+def test_a_kill_during_the_write_leaves_the_old_file(tmp_path):
+  path = tmp_path / 'x.txt'
+  path.write_text('old')
+  child = os.fork()
+  if not child:
+    with files.atomic(path, 'w') as handle:
+      handle.write('half')
+      handle.flush()
+      os._exit(9)
+  os.waitpid(child, 0)
+  assert path.read_text() == 'old'
+
+
+@hypothesis.given(value=JSON)
+def test_json_round_trip(tmp_path_factory, value):
+  path = tmp_path_factory.mktemp('json') / 'x.json'
+  files.write_json(path, value)
+  assert files.read_json(path) == value
+
+
+@hypothesis.given(items=st.lists(JSON, max_size=6))
+def test_jsonl_round_trip(tmp_path_factory, items):
+  path = tmp_path_factory.mktemp('jsonl') / 'x.jsonl'
+  assert files.write_jsonl(path, items) == len(items)
+  assert list(files.read_jsonl(path)) == items
+  assert path.read_text(encoding='utf-8').count('\n') == len(items)
+
+
+def test_json_is_readable_text(tmp_path):
+  files.write_json(tmp_path / 'x.json', {'b': '你好', 'a': 1})
+  text = (tmp_path / 'x.json').read_text(encoding='utf-8')
+  assert '你好' in text and text.index('"a"') < text.index('"b"')
+
+
+def test_jsonl_skips_blank_lines_and_a_byte_order_mark(tmp_path):
+  (tmp_path / 'x.jsonl').write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n  \n2\n')
+  assert list(files.read_jsonl(tmp_path / 'x.jsonl')) == [{'a': 1}, 2]
+
+
+@pytest.mark.parametrize('read', [files.read_json, files.read_jsonl])
+def test_missing_file(tmp_path, read):
+  with pytest.raises(errors.UserError, match='x: no such file'):
+    list(read(tmp_path / 'x'))
+
+
+@pytest.mark.parametrize(
+  'data', [b'{"a": ', b'', b'\xff\xfe\x00', b'RIFF....WAVE']
+)
+def test_bad_json_is_told_by_name(tmp_path, data):
+  (tmp_path / 'x.json').write_bytes(data)
+  with pytest.raises(errors.UserError, match='x.json: not valid JSON'):
+    files.read_json(tmp_path / 'x.json')
+
+
+def test_bad_jsonl_line_is_told_by_number(tmp_path):
+  good = json.dumps({'a': 1})
+  (tmp_path / 'x.jsonl').write_text(f'{good}\n\n{good[:-1]}\n{good}\n')
+  with pytest.raises(errors.UserError, match=r'x.jsonl:3: not a JSON line'):
+    list(files.read_jsonl(tmp_path / 'x.jsonl'))
