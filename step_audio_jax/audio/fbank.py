@@ -104,7 +104,7 @@ def fbank(
   x_BFN = frames(wave_BS * scale, count)
   x_BFN = x_BFN - x_BFN.mean(axis=-1, keepdims=True)
   before = jnp.concatenate([x_BFN[..., :1], x_BFN[..., :-1]], axis=-1)
-  x_BFN = (x_BFN - 0.97 * before) * _window()
+  x_BFN = (x_BFN - 0.97 * before) * _window()[None, None]
   spectrum = jnp.fft.rfft(x_BFN, FFT, axis=-1)
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
   mel_BFM = jnp.matmul(power, mel_matrix(), precision='highest')
@@ -158,4 +158,4 @@ def stacked_features(
 
 def normalise(x_BTD: jax.Array, shift_D, scale_D) -> jax.Array:
   """CMVN as `am.mvn` stores it: negated means and inverse deviations."""
-  return (x_BTD + shift_D) * scale_D
+  return (x_BTD + shift_D[None, None]) * scale_D[None, None]

@@ -81,7 +81,7 @@ def log_mel(
     [hops[:, :-2], hops[:, 1:-1], hops[:, 2:, : FFT - 2 * HOP]], axis=-1
   )
   window = np.hanning(FFT + 1)[:-1].astype(np.float32)
-  spectrum = jnp.fft.rfft(x_BTN * window, axis=-1)
+  spectrum = jnp.fft.rfft(x_BTN * window[None, None], axis=-1)
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
   mel_BTM = jnp.matmul(power, mel_matrix(), precision='highest')
   log_BTM = jnp.log10(jnp.maximum(mel_BTM, 1e-10))

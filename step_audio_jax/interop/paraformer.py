@@ -1,0 +1,65 @@
+"""FunASR's SAN-M encoder weights as this project's parameters."""
+
+from typing import Any, Mapping
+
+import numpy as np
+
+_PREFIX = 'encoder.'
+_DENSE = {
+  'attention.out': 'self_attn.linear_out',
+  'qkv': 'self_attn.linear_q_k_v',
+  'up': 'feed_forward.w_1',
+  'down': 'feed_forward.w_2',
+}
+_NORMS = {'attention_norm': 'norm1', 'mlp_norm': 'norm2'}
+
+
+def encoder_params(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Parameters of `models.paraformer.SanmEncoder` from a state dict.
+
+  Args:
+    state: Arrays under the names of `SANMEncoderChunkOpt`, with the prefix
+      `encoder.`; other names are ignored.
+
+  Returns:
+    Float32 parameters; blocks behind the first are stacked on a leading axis.
+  """
+  state = {
+    name.removeprefix(_PREFIX): np.asarray(value, np.float32)
+    for name, value in state.items()
+    if name.startswith(_PREFIX)
+  }
+  count = len({n.split('.')[1] for n in state if n.startswith('encoders.')})
+  blocks = [_block(state, f'encoders.{i}.') for i in range(count)]
+  return {
+    'first_block': _block(state, 'encoders0.0.'),
+    'blocks': _stack(blocks),
+    'final_norm': _norm(state, 'after_norm.'),
+  }
+
+
+def _block(state, prefix):
+  tree = {}
+  for ours, theirs in _DENSE.items():
+    value = {
+      'kernel': state[f'{prefix}{theirs}.weight'].T,
+      'bias': state[f'{prefix}{theirs}.bias'],
+    }
+    if ours == 'attention.out':
+      fsmn = state[f'{prefix}self_attn.fsmn_block.weight'][:, 0].T
+      tree['attention'] = {'out': value, 'fsmn': fsmn}
+    else:
+      tree[ours] = value
+  for ours, theirs in _NORMS.items():
+    tree[ours] = _norm(state, f'{prefix}{theirs}.')
+  return tree
+
+
+def _norm(state, prefix):
+  return {'scale': state[prefix + 'weight'], 'bias': state[prefix + 'bias']}
+
+
+def _stack(trees):
+  if isinstance(trees[0], dict):
+    return {name: _stack([t[name] for t in trees]) for name in trees[0]}
+  return np.stack(trees)

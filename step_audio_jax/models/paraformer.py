@@ -1,0 +1,379 @@
+"""Paraformer's SAN-M encoder: self-attention with an FSMN memory branch.
+
+    q, k, v = W_qkv LN(x)
+    x ← x + W_o Attention(q, k, v) + v + Σ_j w_j ⊙ v_{t+j−5}     (FSMN)
+    x ← x + W_2 relu(W_1 LN(x))
+
+after FunASR's `SANMEncoderChunkOpt` (Paraformer, arXiv 2206.08317; SAN-M,
+arXiv 2006.01713). The first block maps the input width to the model's and has
+no residual around its attention. The encoder runs in three ways that share
+their parameters:
+
+* over the whole utterance, with padding masked;
+* in windows: each chunk of 4 new frames behind the 5 frames before it, with
+  keys and values of the 4 chunks before. This is what streaming computes.
+  Cached keys come from the chunk windows of the same layer, so all chunks of a
+  layer run at once;
+* one chunk at a time with caches, for live audio.
+
+Step-Audio's linguistic codes are taken from the windowed form.
+
+Axes: B rows, T frames, C chunks, W frames of a window, S keys (look-back, then
+window), D width, H heads, K head width.
+"""
+
+import dataclasses
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+
+Cache = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class ParaformerConfig:
+  """Shape of the encoder; the defaults are the released model's.
+
+  Attributes:
+    input_size: Width of a stacked feature frame.
+    width: Model width D.
+    heads: Attention heads; divides width.
+    mlp_width: Feed-forward width.
+    layers: Blocks, the first included; at least 2.
+    kernel: Taps of the FSMN convolution, odd.
+    chunk: New frames of a streaming window.
+    overlap: Frames before them that the window repeats.
+    look_back: Chunks whose keys and values are kept.
+    scan_unroll: Blocks unrolled per step of the scan over layers.
+  """
+
+  input_size: int = 560
+  width: int = 512
+  heads: int = 4
+  mlp_width: int = 2048
+  layers: int = 50
+  kernel: int = 11
+  chunk: int = 4
+  overlap: int = 5
+  look_back: int = 4
+  scan_unroll: int = 1
+
+  def __post_init__(self):
+    if self.width % self.heads:
+      raise errors.UserError(
+        f'paraformer: width is {self.width} and heads {self.heads}; heads '
+        'must divide width.'
+      )
+    if self.layers < 2:
+      raise errors.UserError(
+        f'paraformer: layers is {self.layers}, expected at least 2.'
+      )
+    if self.kernel % 2 == 0:
+      raise errors.UserError(
+        f'paraformer: kernel is {self.kernel}, expected an odd number.'
+      )
+    if self.input_size % 2:
+      raise errors.UserError(
+        f'paraformer: input_size is {self.input_size}, expected an even '
+        'number (half sines, half cosines).'
+      )
+
+
+def _dense(features, axes, name):
+  return nn.Dense(
+    features,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.xavier_uniform(), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
+    name=name,
+  )
+
+
+def layer_norm(name: str, epsilon: float = 1e-12) -> nn.LayerNorm:
+  """LayerNorm in float32 with named axes."""
+  return nn.LayerNorm(
+    epsilon=epsilon,
+    use_fast_variance=False,
+    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('norm',)),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('norm',)),
+    name=name,
+  )
+
+
+def positions(start_B: jax.Array, count: int, width: int) -> jax.Array:
+  """Sinusoids, sines then cosines, (B, count, width), from `start_B` on.
+
+  The first frame of an utterance stands at position 1.
+  """
+  half = width // 2
+  step = np.log(10000.0) / (half - 1)
+  rates_D = np.exp(-step * np.arange(half)).astype(np.float32)
+  place_BT = start_B[:, None] + jnp.arange(count)[None, :]
+  angle_BTD = place_BT[:, :, None].astype(jnp.float32) * rates_D[None, None, :]
+  return jnp.concatenate([jnp.sin(angle_BTD), jnp.cos(angle_BTD)], axis=-1)
+
+
+class Sanm(nn.Module):
+  """Attention plus FSMN memory over windows."""
+
+  config: ParaformerConfig
+
+  @nn.compact
+  def __call__(self, qkv_BCWD, where, cache):
+    """Args as `Block`; returns BCWD and the updated cache."""
+    c = self.config
+    heads, width = c.heads, c.width // c.heads
+    q_BCWD, k_BCWD, v_BCWD = jnp.split(qkv_BCWD, 3, axis=-1)
+    memory_BCWD = self._fsmn(v_BCWD, where['valid_BCW'])
+    k_BCSD, v_BCSD = k_BCWD, v_BCWD
+    if cache is not None:
+      k_BCSD, v_BCSD, cache = self._with_cache(k_BCWD, v_BCWD, cache)
+    elif where['key_valid_BCS'].shape[2] > k_BCWD.shape[2]:
+      k_BCSD, v_BCSD = self._look_back(k_BCWD), self._look_back(v_BCWD)
+
+    def split(x):
+      return x.reshape(*x.shape[:-1], heads, width)
+
+    q_BCWHK = split(q_BCWD) * width**-0.5
+    scores = jnp.einsum('BCWHK,BCSHK->BCHWS', q_BCWHK, split(k_BCSD))
+    mask = where['key_valid_BCS'][:, :, None, None, :]
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    probabilities = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0)
+    out = jnp.einsum('BCHWS,BCSHK->BCWHK', probabilities, split(v_BCSD))
+    out_BCWD = out.reshape(q_BCWD.shape)
+    out_BCWD = _dense(c.width, ('heads', 'embed'), 'out')(out_BCWD)
+    return out_BCWD + memory_BCWD, cache
+
+  def _fsmn(self, v_BCWD, valid_BCW):
+    """Depthwise convolution as a sum of shifted products.
+
+    XLA's grouped convolution is several times slower on a CPU.
+    """
+    c = self.config
+    kernel_JD = self.param(
+      'fsmn',
+      nn.with_logical_partitioning(
+        nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform'),
+        (None, 'heads'),
+      ),
+      (c.kernel, c.width),
+    )
+    valid = valid_BCW[..., None]
+    v = jnp.where(valid, v_BCWD, 0.0)
+    half, window = c.kernel // 2, v.shape[2]
+    padded = jnp.pad(v, ((0, 0), (0, 0), (half, half), (0, 0)))
+    memory = v
+    for tap in range(c.kernel):
+      if abs(tap - half) < window:
+        shifted = padded[:, :, tap : tap + window]
+        memory += shifted * kernel_JD[tap][None, None, None]
+    return jnp.where(valid, memory, 0.0)
+
+  def _look_back(self, x_BCWD):
+    """Window frames behind those that earlier windows put into the cache."""
+    c = self.config
+    kept = x_BCWD[:, :, : c.chunk]
+    count = kept.shape[1]
+    past = [
+      jnp.pad(kept, ((0, 0), (back, 0), (0, 0), (0, 0)))[:, :count]
+      for back in range(c.look_back, 0, -1)
+    ]
+    return jnp.concatenate([*past, x_BCWD], axis=2)
+
+  def _with_cache(self, k_BCWD, v_BCWD, cache):
+    """Prepends cached keys and values (B, S', D); C is 1."""
+    size = self.config.chunk * self.config.look_back
+    new, whole = {}, {}
+    for name, x_BCWD in (('key', k_BCWD), ('value', v_BCWD)):
+      x = x_BCWD[:, 0]
+      fresh = x[:, : x.shape[1] - self.config.overlap]
+      new[name] = jnp.concatenate([cache[name], fresh], axis=1)[:, -size:]
+      whole[name] = jnp.concatenate([cache[name], x], axis=1)[:, None]
+    return whole['key'], whole['value'], new
+
+
+class Block(nn.Module):
+  """One SAN-M block; the first one also cuts its projections into windows."""
+
+  config: ParaformerConfig
+  first: bool = False
+
+  @nn.compact
+  def __call__(self, x, where, cache):
+    """Runs the block.
+
+    Args:
+      x: (B, C, W, D), or in the first block the frames (B, T', input_size).
+      where: `valid_BCW` and `key_valid_BCS`; in the first block of a windowed
+        run also `frames_CW`, the frames of each window.
+      cache: `key` and `value` (B, look_back · chunk, D) or None.
+
+    Returns:
+      (B, C, W, D) and the updated cache.
+    """
+    c = self.config
+    h = layer_norm('attention_norm')(x)
+    qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
+    if self.first:
+      # A frame of several windows is projected once.
+      frames_CW = where['frames_CW']
+      qkv = qkv[:, None] if frames_CW is None else qkv[:, frames_CW]
+    out, cache = Sanm(c, name='attention')(qkv, where, cache)
+    x = out if self.first else x + out
+    h = layer_norm('mlp_norm')(x)
+    h = nn.relu(_dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
+    return x + _dense(c.width, ('mlp', 'embed'), 'down')(h), cache
+
+
+class SanmEncoder(nn.Module):
+  """The encoder; see the module's text for its three ways to run."""
+
+  config: ParaformerConfig
+
+  def setup(self):
+    c = self.config
+    self.first_block = Block(c, first=True)
+    self.blocks = nn.scan(
+      Block,
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+      in_axes=(nn.broadcast, 0),
+      out_axes=0,
+      length=c.layers - 1,
+      unroll=c.scan_unroll,
+      metadata_params={nn.PARTITION_NAME: 'layers'},
+    )(c)
+    self.final_norm = layer_norm(None)
+
+  def __call__(self, features_BTF: jax.Array, lengths_B: jax.Array):
+    """Runs over whole utterances.
+
+    Args:
+      features_BTF: Stacked features after CMVN.
+      lengths_B: Frames of each row; what is behind does not matter.
+
+    Returns:
+      (B, T, D); rows behind a row's length hold nothing of use.
+    """
+    x_BTF = self._embed(features_BTF, jnp.ones_like(lengths_B))
+    valid_B1T = _before(lengths_B, x_BTF.shape[1])[:, None]
+    out, _ = self._run(x_BTF, None, valid_B1T, valid_B1T)
+    return out[:, 0]
+
+  def windowed(self, features_BTF: jax.Array, lengths_B: jax.Array):
+    """Runs all streaming windows of the utterances at once.
+
+    Same arguments, results and numbers as feeding `step` chunk by chunk.
+    """
+    c = self.config
+    rows, total, _ = features_BTF.shape
+    chunks = -(-total // c.chunk)
+    x_BTF = self._embed(features_BTF, jnp.ones_like(lengths_B))
+    right = chunks * c.chunk - total
+    x_BTF = jnp.pad(x_BTF, ((0, 0), (c.overlap, right), (0, 0)))
+    # The frames before the first are zeros that are attended to.
+    valid = _before(lengths_B + c.overlap, x_BTF.shape[1])
+    start_C1 = np.arange(chunks)[:, None] * c.chunk
+    frames_CW = start_C1 + np.arange(c.overlap + c.chunk)[None, :]
+    valid_BCW = valid[:, frames_CW]
+    past_C = np.repeat(np.arange(-c.look_back, 0), c.chunk)
+    past_CS = np.arange(chunks)[:, None] + past_C[None, :] >= 0
+    past_BCS = jnp.broadcast_to(past_CS[None], (rows, *past_CS.shape))
+    key_valid_BCS = jnp.concatenate([past_BCS, valid_BCW], axis=2)
+    out, _ = self._run(x_BTF, frames_CW, valid_BCW, key_valid_BCS)
+    out = out[:, :, c.overlap :].reshape(rows, chunks * c.chunk, c.width)
+    return out[:, :total]
+
+  def step(self, features_BTF: jax.Array, cache: Cache):
+    """Runs one chunk of 1 … `chunk` new frames.
+
+    Returns:
+      (B, T, D) of the new frames and the cache for the next chunk.
+    """
+    c = self.config
+    rows, count, _ = features_BTF.shape
+    x_BTF = self._embed(features_BTF, cache['position'])
+    x_BTF = jnp.concatenate([cache['frames'], x_BTF], axis=1)
+    size = c.chunk * c.look_back
+    past_BS = jnp.arange(size)[None, :] >= size - cache['filled'][:, None]
+    valid_BW = jnp.ones((rows, x_BTF.shape[1]), bool)
+    keys_BS = jnp.concatenate([past_BS, valid_BW], axis=1)
+    layers = {name: cache[name] for name in ('key', 'value')}
+    out, layers = self._run(
+      x_BTF, None, valid_BW[:, None], keys_BS[:, None], layers
+    )
+    return out[:, 0, c.overlap :], {
+      **layers,
+      'frames': x_BTF[:, -c.overlap :],
+      'position': cache['position'] + count,
+      'filled': jnp.minimum(cache['filled'] + count, size),
+    }
+
+  def _embed(self, features_BTF, start_B):
+    """Scales by √width (the model's, not the input's), adds positions."""
+    _, count, width = features_BTF.shape
+    scaled = features_BTF * np.float32(self.config.width**0.5)
+    return scaled + positions(start_B, count, width)
+
+  def _run(self, x_BTF, frames_CW, valid_BCW, key_valid_BCS, cache=None):
+    where = {'valid_BCW': valid_BCW, 'key_valid_BCS': key_valid_BCS}
+    first = jax.tree.map(lambda x: x[0], cache)
+    rest = jax.tree.map(lambda x: x[1:], cache)
+    x, first = self.first_block(x_BTF, {**where, 'frames_CW': frames_CW}, first)
+    x, rest = self.blocks(x, where, rest)
+    cache = jax.tree.map(
+      lambda a, b: jnp.concatenate([a[None], b]), first, rest
+    )
+    return self.final_norm(x), cache
+
+
+def _before(lengths_B: jax.Array, count: int) -> jax.Array:
+  return jnp.arange(count)[None, :] < lengths_B[:, None]
+
+
+def init_cache(config: ParaformerConfig, rows: int) -> Cache:
+  """The cache of `rows` utterances that have not begun."""
+  size = config.chunk * config.look_back
+  shape = (config.layers, rows, size, config.width)
+  return {
+    'key': jnp.zeros(shape, jnp.float32),
+    'value': jnp.zeros(shape, jnp.float32),
+    'frames': jnp.zeros((rows, config.overlap, config.input_size)),
+    'position': jnp.ones((rows,), jnp.int32),
+    'filled': jnp.zeros((rows,), jnp.int32),
+  }
+
+
+class ParaformerCTC(nn.Module):
+  """The encoder with a CTC head: how the linguistic tokenizer is trained.
+
+  Paraformer's own training (CIF predictor and decoder) supervises the same
+  encoder; CTC is the project's choice for its tokenizer.
+
+  Attributes:
+    config: Of the encoder.
+    labels: Size of the label set, the blank (id 0) included.
+    windowed: Train on the streaming windows, the form that yields codes.
+  """
+
+  config: ParaformerConfig
+  labels: int
+  windowed: bool = True
+
+  def setup(self):
+    self.encoder = SanmEncoder(self.config)
+    self.head = _dense(self.labels, ('embed', 'vocab'), None)
+
+  def __call__(
+    self, features_BTF: jax.Array, lengths_B: jax.Array
+  ) -> tuple[Any, Any]:
+    """Returns hidden states (B, T, D) and CTC logits (B, T, labels)."""
+    run = self.encoder.windowed if self.windowed else self.encoder
+    hidden_BTD = run(features_BTF, lengths_B)
+    return hidden_BTD, self.head(hidden_BTD)
