@@ -1,0 +1,57 @@
+"""CosyVoice's S3 tokenizer weights as this project's parameters."""
+
+from typing import Any, Mapping
+
+import numpy as np
+
+_DENSE = {
+  'query': 'attn.query',
+  'key': 'attn.key',
+  'value': 'attn.value',
+  'out': 'attn.out',
+  'up': 'mlp.0',
+  'down': 'mlp.2',
+}
+_NORMS = {'attention_norm': 'attn_ln', 'mlp_norm': 'mlp_ln'}
+
+
+def encoder_params(
+  state: Mapping[str, np.ndarray],
+) -> tuple[dict[str, Any], np.ndarray]:
+  """Parameters of `models.s3.S3Encoder` and the codebook.
+
+  Args:
+    state: Arrays under the names of `s3tokenizer`'s state dict
+      (`encoder.blocks.0.attn.query.weight`, `quantizer._codebook.embed`).
+
+  Returns:
+    Float32 parameters, blocks stacked on a leading axis; codebook (N, D).
+  """
+  state = {k: np.asarray(v, np.float32) for k, v in state.items()}
+  count = len(
+    {n.split('.')[2] for n in state if n.startswith('encoder.blocks.')}
+  )
+  params = {
+    name: {
+      'kernel': state[f'encoder.{name}.weight'].transpose(2, 1, 0),
+      'bias': state[f'encoder.{name}.bias'],
+    }
+    for name in ('conv1', 'conv2')
+  }
+  params['positions'] = state['encoder.positional_embedding']
+  blocks = {}
+  for ours, theirs in _DENSE.items():
+    names = [f'encoder.blocks.{i}.{theirs}' for i in range(count)]
+    blocks[ours] = {
+      'kernel': np.stack([state[f'{name}.weight'].T for name in names])
+    }
+    if f'{names[0]}.bias' in state:
+      blocks[ours]['bias'] = np.stack([state[f'{n}.bias'] for n in names])
+  for ours, theirs in _NORMS.items():
+    names = [f'encoder.blocks.{i}.{theirs}' for i in range(count)]
+    blocks[ours] = {
+      'scale': np.stack([state[f'{name}.weight'] for name in names]),
+      'bias': np.stack([state[f'{name}.bias'] for name in names]),
+    }
+  params['blocks'] = blocks
+  return params, state['quantizer._codebook.embed']

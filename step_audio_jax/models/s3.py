@@ -1,0 +1,296 @@
+"""The S3 tokenizer (v1): a Whisper-like encoder and one vector quantiser.
+
+    log-mel 100 Hz → conv k3 s2, GELU → conv k3 s2, GELU → + positions
+      → pre-LN blocks → h (25 Hz)
+    code = argmin_k ‖h/‖h‖ − e_k‖²
+
+as CosyVoice's `speech_tokenizer_v1` computes it (arXiv 2407.05407): q and k
+each × head_dim^-0.25, no key bias, no final LayerNorm; the hidden vector is
+normalised, the codebook rows are not. How the original was trained is known
+in outline only (an ASR encoder with a quantiser in its middle); blocks behind
+the quantiser with a CTC head are this project's choice.
+
+Axes: B rows, T frames, M mel bands, D width, H heads, K head width, N codes.
+"""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class S3Config:
+  """Shape of the tokenizer; the defaults are the released model's.
+
+  Attributes:
+    bands: Mel bands.
+    width: Model width D.
+    heads: Attention heads; divides width.
+    layers: Blocks before the quantiser.
+    positions: Rows of the positional table: the longest input in 40 ms frames.
+    codes: Codebook rows.
+    activation: 'gelu' (exact, as released) or 'relu' (half the time on a CPU).
+    head_layers: Blocks behind the quantiser, for training only.
+    scan_unroll: Blocks unrolled per step of the scan over layers.
+  """
+
+  bands: int = 128
+  width: int = 1280
+  heads: int = 20
+  layers: int = 6
+  positions: int = 1500
+  codes: int = 4096
+  activation: str = 'gelu'
+  head_layers: int = 2
+  scan_unroll: int = 1
+
+  def __post_init__(self):
+    if self.width % self.heads:
+      raise errors.UserError(
+        f's3: width is {self.width} and heads {self.heads}; heads must divide '
+        'width.'
+      )
+    if self.activation not in ('gelu', 'relu'):
+      raise errors.UserError(
+        f"s3: activation is {self.activation!r}, expected 'gelu' or 'relu'."
+      )
+    for name in ('layers', 'head_layers', 'codes', 'positions'):
+      if getattr(self, name) < 1:
+        raise errors.UserError(
+          f's3: {name} is {getattr(self, name)}, expected at least 1.'
+        )
+
+  def activate(self, x: jax.Array) -> jax.Array:
+    """The configured activation."""
+    if self.activation == 'relu':
+      return nn.relu(x)
+    return jax.nn.gelu(x, approximate=False)
+
+
+def code_count(mel_frames):
+  """Codes of a log-mel of `mel_frames`: two strides of two, rounded up."""
+  return -(-(-(-mel_frames // 2)) // 2)
+
+
+def _dense(features, axes, name, use_bias=True):
+  return nn.Dense(
+    features,
+    use_bias=use_bias,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.xavier_uniform(), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
+    name=name,
+  )
+
+
+def _norm(name):
+  return nn.LayerNorm(
+    epsilon=1e-5,
+    use_fast_variance=False,
+    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('norm',)),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('norm',)),
+    name=name,
+  )
+
+
+def _sinusoids(key, shape, dtype=jnp.float32):
+  """Whisper's table: sines then cosines, positions from 0."""
+  del key
+  count, width = shape
+  rates = np.exp(
+    -np.log(10000.0) / (width // 2 - 1) * np.arange(width // 2)
+  )
+  angle = np.arange(count)[:, None] * rates[None, :]
+  return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), dtype)
+
+
+def _mask(x_BTD, lengths_B):
+  valid = jnp.arange(x_BTD.shape[1])[None, :] < lengths_B[:, None]
+  return jnp.where(valid[:, :, None], x_BTD, 0.0)
+
+
+class HalvingConv(nn.Module):
+  """Conv1d, kernel 3, stride 2, padding 1, as one matmul of three slices."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x_BTD):
+    kernel = self.param(
+      'kernel',
+      nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(in_axis=(0, 1)), (None, None, 'embed')
+      ),
+      (3, x_BTD.shape[-1], self.features),
+    )
+    bias = self.param(
+      'bias',
+      nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      (self.features,),
+    )
+    count = -(-x_BTD.shape[1] // 2)
+    x = jnp.pad(x_BTD, ((0, 0), (1, 2 * count + 1 - x_BTD.shape[1]), (0, 0)))
+    pairs = x.reshape(x.shape[0], count + 1, -1)
+    taps = jnp.concatenate(
+      [pairs[:, :-1], pairs[:, 1:, : x_BTD.shape[-1]]], axis=-1
+    )
+    out = taps @ kernel.reshape(-1, self.features)
+    return out + bias[None, None]
+
+
+class Block(nn.Module):
+  """Pre-LN self-attention over unpadded keys and an MLP."""
+
+  config: S3Config
+
+  @nn.compact
+  def __call__(self, x_BTD, valid_BT):
+    c = self.config
+    heads, width = c.heads, c.width // c.heads
+
+    def split(x):
+      return x.reshape(*x.shape[:2], heads, width)
+
+    h = _norm('attention_norm')(x_BTD)
+    q_BTHK = split(_dense(c.width, ('embed', 'heads'), 'query')(h))
+    k_BTHK = split(_dense(c.width, ('embed', 'heads'), 'key', False)(h))
+    v_BTHK = split(_dense(c.width, ('embed', 'heads'), 'value')(h))
+    scale = width**-0.25
+    scores = jnp.einsum('BTHK,BSHK->BHTS', q_BTHK * scale, k_BTHK * scale)
+    scores += jnp.where(valid_BT, 0.0, -1e10)[:, None, None, :]
+    out = jnp.einsum('BHTS,BSHK->BTHK', jax.nn.softmax(scores), v_BTHK)
+    out = out.reshape(x_BTD.shape)
+    x_BTD += _dense(c.width, ('heads', 'embed'), 'out')(out)
+    h = _norm('mlp_norm')(x_BTD)
+    h = c.activate(_dense(4 * c.width, ('embed', 'mlp'), 'up')(h))
+    return x_BTD + _dense(c.width, ('mlp', 'embed'), 'down')(h), None
+
+
+def _blocks(config, length, name):
+  return nn.scan(
+    Block,
+    variable_axes={'params': 0},
+    split_rngs={'params': True},
+    in_axes=nn.broadcast,
+    length=length,
+    unroll=config.scan_unroll,
+    metadata_params={nn.PARTITION_NAME: 'layers'},
+  )(config, name=name)
+
+
+class S3Encoder(nn.Module):
+  """Log-mel → hidden frames at 25 Hz, before the quantiser."""
+
+  config: S3Config
+
+  @nn.compact
+  def __call__(
+    self, mel_BTM: jax.Array, lengths_B: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns hidden (B, T', D) and `code_count` of each row.
+
+    What is behind a row's length does not matter. T' must not exceed
+    `positions`.
+    """
+    c = self.config
+    x = _mask(mel_BTM, lengths_B)
+    x = c.activate(HalvingConv(c.width, name='conv1')(x))
+    x = _mask(x, -(-lengths_B // 2))
+    x = c.activate(HalvingConv(c.width, name='conv2')(x))
+    counts_B = code_count(lengths_B)
+    if x.shape[1] > c.positions:
+      raise ValueError(
+        f's3: {x.shape[1]} frames, but only {c.positions} positions.'
+      )
+    table = self.param(
+      'positions',
+      nn.with_logical_partitioning(_sinusoids, (None, 'embed')),
+      (c.positions, c.width),
+    )
+    x += table[None, : x.shape[1]]
+    valid_BT = jnp.arange(x.shape[1])[None, :] < counts_B[:, None]
+    x, _ = _blocks(c, c.layers, 'blocks')(x, valid_BT)
+    return x, counts_B
+
+
+def unit(x_BTD: jax.Array) -> jax.Array:
+  """L2-normalises the last axis."""
+  norm = jnp.linalg.norm(x_BTD, axis=-1, keepdims=True)
+  return x_BTD / jnp.maximum(norm, 1e-12)
+
+
+def nearest(x: jax.Array, codebook_ND: jax.Array) -> jax.Array:
+  """Index of the Euclidean-nearest row, int32; the lowest one on ties."""
+  cross = jnp.einsum('...D,ND->...N', x, codebook_ND)
+  square_N = jnp.sum(jnp.square(codebook_ND), axis=-1)
+  shape = (1,) * (cross.ndim - 1) + (-1,)
+  return jnp.argmin(square_N.reshape(shape) - 2.0 * cross, axis=-1).astype(
+    jnp.int32
+  )
+
+
+class S3CTC(nn.Module):
+  """Encoder, quantiser and a supervised head: how the tokenizer is trained.
+
+  The codebook comes from outside (an EMA, not a parameter):
+
+    q = e[code],  z = n + stop_gradient(q − n),  n = h / ‖h‖
+
+  and z · √D goes into the blocks of the head.
+
+  Attributes:
+    config: Of encoder and head.
+    labels: Size of the label set, the blank (id 0) included.
+  """
+
+  config: S3Config
+  labels: int
+
+  def setup(self):
+    c = self.config
+    self.encoder = S3Encoder(c)
+    self.head_blocks = _blocks(c, c.head_layers, None)
+    self.head_norm = _norm(None)
+    self.head = _dense(self.labels, ('embed', 'vocab'), None)
+
+  def __call__(
+    self,
+    mel_BTM: jax.Array,
+    lengths_B: jax.Array,
+    codebook_ND: jax.Array,
+    quantise: jax.Array | bool = True,
+  ) -> dict[str, jax.Array]:
+    """Runs encoder, quantiser and head.
+
+    Args:
+      mel_BTM: Log-mel features.
+      lengths_B: Frames of each row.
+      codebook_ND: Codebook rows.
+      quantise: Whether the head reads quantised vectors; may be traced.
+
+    Returns:
+      `unit` n (B, T', D), `codes` (B, T'), `quantised` q, `logits`
+      (B, T', labels) and `counts` (B,).
+    """
+    hidden_BTD, counts_B = self.encoder(mel_BTM, lengths_B)
+    unit_BTD = unit(hidden_BTD)
+    codes_BT = nearest(jax.lax.stop_gradient(unit_BTD), codebook_ND)
+    quantised_BTD = jnp.take(codebook_ND, codes_BT, axis=0)
+    through = unit_BTD + jax.lax.stop_gradient(quantised_BTD - unit_BTD)
+    z_BTD = jnp.where(quantise, through, unit_BTD)
+    x_BTD = z_BTD * np.float32(self.config.width**0.5)
+    valid_BT = jnp.arange(x_BTD.shape[1])[None, :] < counts_B[:, None]
+    x_BTD, _ = self.head_blocks(x_BTD, valid_BT)
+    return {
+      'unit': unit_BTD,
+      'codes': codes_BT,
+      'quantised': quantised_BTD,
+      'logits': self.head(self.head_norm(x_BTD)),
+      'counts': counts_B,
+    }
