@@ -1,0 +1,81 @@
+"""ArrayRecord shards of safetensors records, whole or absent.
+
+A record is one `safetensors` blob: named arrays and string metadata. Shards
+are called `<stem>-00000-of-00002.array_record`, one record a group, so that a
+trainer can fetch any record by its number.
+"""
+
+import hashlib
+import os
+import pathlib
+from typing import Iterable, Mapping, Sequence
+
+import numpy as np
+
+SUFFIX = '.array_record'
+
+
+def pack(
+  tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> bytes:
+  """Arrays and metadata → the bytes of one record."""
+  import safetensors.numpy
+
+  return safetensors.numpy.save(
+    {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+    dict(metadata) if metadata else None,
+  )
+
+
+def shard_name(stem: str, shard: int, count: int) -> str:
+  """`stem-00000-of-00002.array_record`."""
+  return f'{stem}-{shard:05d}-of-{count:05d}{SUFFIX}'
+
+
+def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
+  """Writes one shard atomically; returns the number of records."""
+  from array_record.python import array_record_module
+
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  count = 0
+  try:
+    writer = array_record_module.ArrayRecordWriter(
+      str(temporary), 'group_size:1'
+    )
+    try:
+      for record in records:
+        writer.write(record)
+        count += 1
+    finally:
+      writer.close()
+    with open(temporary, 'rb') as handle:
+      os.fsync(handle.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+  return count
+
+
+def read_shard(path: str | os.PathLike) -> list[bytes]:
+  """All records of one shard."""
+  from array_record.python import array_record_module
+
+  reader = array_record_module.ArrayRecordReader(str(path))
+  try:
+    return reader.read_all() if reader.num_records() else []
+  finally:
+    reader.close()
+
+
+def sha256(path: str | os.PathLike) -> str:
+  """Digest of a file's bytes, hexadecimal."""
+  with open(path, 'rb') as handle:
+    return hashlib.file_digest(handle, 'sha256').hexdigest()
+
+
+def shards_of(folder: str | os.PathLike, stem: str) -> Sequence[pathlib.Path]:
+  """The shards called `stem` in a folder, in order."""
+  return sorted(pathlib.Path(folder).glob(f'{stem}-*-of-*{SUFFIX}'))
