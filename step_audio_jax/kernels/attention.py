@@ -92,8 +92,11 @@ def rope(
   """Rotary positions (arXiv 2104.09864), halves paired as Llama does."""
   half = x_BTHD.shape[-1] // 2
   frequency_F = theta ** (-np.arange(half, dtype=np.float32) / half)
-  angle_BTF = positions_BT[..., None].astype(jnp.float32) * frequency_F
-  sin_BT1F, cos_BT1F = jnp.sin(angle_BTF)[:, :, None], jnp.cos(angle_BTF)[:, :, None]
+  angle_BT1F = (
+    positions_BT[:, :, None, None].astype(jnp.float32)
+    * frequency_F[None, None, None]
+  )
+  sin_BT1F, cos_BT1F = jnp.sin(angle_BT1F), jnp.cos(angle_BT1F)
   first, second = x_BTHD[..., :half], x_BTHD[..., half:]
   return jnp.concatenate(
     [

@@ -95,7 +95,7 @@ class SpeechTextModel(nn.Module):
     pixels = images_BNHWC.reshape(B * N, *images_BNHWC.shape[2:])
     features = jax.lax.stop_gradient(self.vision(pixels))
     patches_BME = self.projector(features).reshape(B, N * P, -1)
-    places_BNP = image_slots_BN[:, :, None] + jnp.arange(P)
+    places_BNP = image_slots_BN[:, :, None] + jnp.arange(P)[None, None]
     # A place past the row is dropped by the scatter: that is "no image".
     places_BNP = jnp.where(image_slots_BN[:, :, None] < 0, T, places_BNP)
     rows_B1 = jnp.arange(B)[:, None]

@@ -1,0 +1,114 @@
+"""Global batches: pure functions of the step, the same for any host count."""
+
+import json
+
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+import toy_rows
+
+from step_audio_jax import errors
+from step_audio_jax.training import feed
+
+
+@pytest.fixture
+def rows(tmp_path):
+  toy_rows.write_source(tmp_path, 'a', 11)
+  toy_rows.write_source(tmp_path, 'b', 5, images=2)
+  return tmp_path
+
+
+def make(rows, **kwargs):
+  arguments = {'ratios': {'a': 2, 'b': 1}, 'batch_size': 8} | kwargs
+  return feed.RowFeed(rows=str(rows), **arguments)
+
+
+@given(st.integers(1, 300), st.integers(0, 2**40))
+@settings(max_examples=50, deadline=None)
+def test_permuted_is_a_permutation(size, key):
+  seen = {feed.permuted(i, size, key) for i in range(size)}
+  assert seen == set(range(size))
+
+
+def test_permutations_of_two_epochs_differ():
+  orders = [[feed.permuted(i, 50, key) for i in range(50)] for key in (1, 2)]
+  assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize('hosts', [1, 2, 4, 8])
+def test_hosts_share_one_global_batch(rows, hosts):
+  whole = make(rows).batch(3)
+  size = 8 // hosts
+  parts = [
+    make(rows).batch(3, host * size, (host + 1) * size)
+    for host in range(hosts)
+  ]
+  for name, array in whole.items():
+    np.testing.assert_array_equal(
+      np.concatenate([part[name] for part in parts]), array
+    )
+
+
+def test_every_row_of_a_source_is_seen_once_an_epoch(rows):
+  stream = make(rows)
+  seen = {0: [], 1: []}
+  for k in range(33):
+    source, index = stream.locate(k)
+    seen[source].append(index)
+  assert sorted(seen[0][:11]) == list(range(11))
+  assert sorted(seen[0][11:22]) == list(range(11))
+  assert sorted(seen[1][:5]) == list(range(5))
+
+
+def test_rows_come_from_the_source_that_the_schedule_names(rows):
+  stream = make(rows)
+  batch = stream.batch(0)
+  for i, source in enumerate(batch['source']):
+    _, index = stream.locate(i)
+    stored = stream.sources[source].row(index)
+    np.testing.assert_array_equal(batch['tokens'][i], stored['tokens'])
+    count = len(stored.get('image_slots', ()))
+    assert (batch['image_slots'][i, :count] >= 0).all()
+    assert (batch['image_slots'][i, count:] == -1).all()
+
+
+def test_seed_changes_the_order_and_step_alone_decides(rows):
+  first, again, other = make(rows), make(rows), make(rows, seed=7)
+  again.batch(9)
+  np.testing.assert_array_equal(
+    first.batch(2)['tokens'], again.batch(2)['tokens']
+  )
+  assert (first.batch(2)['tokens'] != other.batch(2)['tokens']).any()
+
+
+def test_positions_restart_with_each_segment():
+  segments = np.array([[1, 1, 1, 2, 3, 3, 0, 0]])
+  np.testing.assert_array_equal(
+    feed.positions(segments), [[0, 1, 2, 0, 0, 1, 0, 1]]
+  )
+
+
+def test_counts_add_up_to_what_was_fed(rows):
+  stream = make(rows)
+  seen = np.concatenate([stream.batch(s)['source'] for s in range(5)])
+  counts = stream.counts(5)
+  assert counts['rows/a'] == (seen == 0).sum()
+  assert counts['tokens/b'] == (seen == 1).sum() * stream.length
+
+
+def test_bad_folders_are_named(rows, tmp_path):
+  with pytest.raises(errors.UserError, match="names the task 'c'"):
+    make(rows, ratios={'a': 1, 'c': 1})
+  with pytest.raises(errors.UserError, match='no such folder'):
+    make(tmp_path / 'none')
+  stats = rows / 'a' / 'train' / 'stats.json'
+  facts = json.loads(stats.read_text())
+  stats.write_text(json.dumps(facts | {'rows': 0}))
+  with pytest.raises(errors.UserError, match='has no rows'):
+    make(rows)
+  stats.write_text(json.dumps(facts | {'rows': 12}))
+  with pytest.raises(errors.UserError, match='found 11 records, expected 12'):
+    make(rows)
+  stats.write_text(json.dumps(facts | {'length': 64}))
+  with pytest.raises(errors.UserError, match='row lengths differ'):
+    make(rows)

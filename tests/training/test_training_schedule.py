@@ -1,0 +1,93 @@
+"""Exact ratios at every prefix."""
+
+from fractions import Fraction
+
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax import stages
+from step_audio_jax.training import schedule
+
+
+@given(
+  st.dictionaries(
+    st.text('abcdefgh', min_size=1, max_size=2),
+    st.integers(1, 12),
+    min_size=1,
+    max_size=7,
+  )
+)
+@settings(max_examples=60, deadline=None)
+def test_every_prefix_is_within_one_row(ratios):
+  order = schedule.Schedule(ratios)
+  rows = order.sources(0, 3 * order.period)
+  assert schedule.prefix_error(rows, order.shares) < 1.0
+
+
+@pytest.mark.parametrize('stage', sorted(stages.STAGES))
+def test_the_published_stages_hold_to_one_row(stage):
+  order = schedule.Schedule(stages.STAGES[stage])
+  rows = order.sources(0, 10_000)
+  assert schedule.prefix_error(rows, order.shares) < 1.0
+  counts = np.bincount(rows) / len(rows)
+  np.testing.assert_allclose(
+    counts, [float(s) for s in order.shares], atol=1e-4
+  )
+
+
+def test_published_ratios():
+  stage3 = stages.STAGES['stage3']
+  audio = sum(
+    stage3[n] for n in ('continuation', 'interleaved', 'asr', 'tts')
+  )
+  assert (audio, stage3['text'], stage3['image_text']) == (
+    Fraction(4, 10),
+    Fraction(3, 10),
+    Fraction(3, 10),
+  )
+  assert stages.STAGES['stage1'] == {
+    'continuation': Fraction(1, 2),
+    'text': Fraction(1, 4),
+    'image_text': Fraction(1, 4),
+  }
+  assert stages.STAGES['stage2']['interleaved'] == Fraction(1, 4)
+
+
+def test_row_k_says_how_many_came_before():
+  order = schedule.Schedule({'a': 2, 'b': 1, 'c': 0.5})
+  seen = {0: 0, 1: 0, 2: 0}
+  for k in range(40):
+    source, rank = order.source(k)
+    assert rank == seen[source]
+    seen[source] += 1
+  assert order.counts(40) == {
+    name: seen[i] for i, name in enumerate(order.names)
+  }
+
+
+def test_prefix_error_sees_a_bad_order():
+  shares = (Fraction(1, 2), Fraction(1, 2))
+  assert schedule.prefix_error(np.array([0, 0, 0, 0]), shares) == 2.0
+  assert schedule.prefix_error(np.array([0, 0, 0, 0, 1, 1, 1, 1]), shares, 7) == 0.5
+
+
+@pytest.mark.parametrize(
+  'ratios, words',
+  [
+    ({}, 'no source has a positive weight'),
+    ({'a': 0}, 'no source has a positive weight'),
+    ({'a': -1}, 'weight -1, expected zero or more'),
+    ({'a': 1 / 9973, 'b': 1 / 9967, 'c': 1 / 9949}, 'rounder numbers'),
+  ],
+)
+def test_bad_ratios(ratios, words):
+  with pytest.raises(errors.UserError, match=words):
+    schedule.Schedule(ratios)
+
+
+def test_unknown_stage_names_the_known_ones():
+  with pytest.raises(errors.UserError, match='stage1, stage2, stage3'):
+    stages.ratios('stage4')
+  assert stages.ratios('sft', {'sft_tts': 2})['sft_tts'] == 2
