@@ -1,0 +1,1 @@
+"""Scoring, perplexity, speech round trips, checkpoint sweeps and reports."""

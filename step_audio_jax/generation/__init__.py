@@ -1,0 +1,1 @@
+"""Decoding: cached generation, samplers and grammars."""

@@ -1,0 +1,355 @@
+"""Generation with a key/value cache: two compiled functions, reused.
+
+A prompt is padded on the left into a bucket. `prefill` writes all of it but
+its last id into the cache (so no logits are computed there at all); `decode`
+is one `while_loop` that feeds one id a turn until every row has stopped. Both
+are compiled once for each (model, batch size, cache length), `prefill` also
+for each bucket: limits, stop ids, grammar and modes are arrays, not constants.
+
+The draw of row n at turn t depends on (rng, n, t) alone, not on the batch
+size, on the bucket or on the other prompts.
+
+Letters: B batch, T tokens, S cache length, N output length, V vocabulary,
+K stop ids.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from typing import Any, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import progress
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import sampling
+
+BUCKET = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+  """What one prompt gave.
+
+  Attributes:
+    tokens: New ids without the stop id, int32 (n,).
+    logprobs: Log-probability of each under the grammar-masked logits at
+      temperature 1, float32 (n,).
+    stopped: Whether a stop id ended it (else the limit did).
+  """
+
+  tokens: np.ndarray
+  logprobs: np.ndarray
+  stopped: bool
+
+
+def round_up(n: int, multiple: int = BUCKET) -> int:
+  """The next multiple, at least one."""
+  return max(1, -(-n // multiple)) * multiple
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'cache_length'))
+def prefill(
+  model, variables, tokens_BT, starts_B, images, slots_BN, *, cache_length
+):
+  """Left-padded prompts without their last id → a filled cache.
+
+  Args:
+    model: Flax module with the API of `models.speech_text`.
+    variables: Its variables.
+    tokens_BT: Ids, int32; row b begins at `starts_B[b]`.
+    starts_B: First place that is no padding.
+    images: uint8 (B, N, H, W, 3), or None.
+    slots_BN: Place of each image in the unpadded prompt, -1 for none.
+    cache_length: Places of the cache.
+  """
+  B, T = tokens_BT.shape
+  places_BT = jnp.arange(T)[None] - starts_B[:, None]
+  keywords = {}
+  if images is not None:
+    keywords = {
+      'images_BNHWC': images,
+      'image_slots_BN': jnp.where(
+        slots_BN < 0, -1, slots_BN + starts_B[:, None]
+      ),
+    }
+  _, cache = model.apply(
+    variables,
+    tokens_BT,
+    segment_ids_BT=(places_BT >= 0).astype(jnp.int32),
+    positions_BT=jnp.maximum(places_BT, 0),
+    cache=model.init_cache(B, cache_length),
+    **keywords,
+  )
+  return cache
+
+
+@functools.partial(
+  jax.jit,
+  static_argnames=('model', 'sampler', 'longest'),
+  donate_argnames=('cache',),
+)
+def decode(
+  model,
+  variables,
+  cache,
+  last_B,
+  positions_B,
+  states_B,
+  limits_B,
+  keys_B,
+  stop_ids_K,
+  grammar,
+  *,
+  sampler,
+  longest,
+):
+  """Runs rows until each has stopped or met its limit.
+
+  Args:
+    model: As in `prefill`.
+    variables: Its variables.
+    cache: Of `prefill`; consumed.
+    last_B: The last id of each prompt, not yet in the cache.
+    positions_B: Its position in the prompt.
+    states_B: `grammar.State` each row starts in.
+    limits_B: New ids wanted at most; 0 for a filler row.
+    keys_B: One random key a row.
+    stop_ids_K: Ids that end a row.
+    grammar: `grammar.Grammar`.
+    sampler: `sampling.Sampler`.
+    longest: N, length of the output buffers.
+
+  Returns:
+    tokens int32 (B, N), logprobs float32 (B, N), lengths int32 (B,), stopped
+    bool (B,), and the cache, whose memory is the one that came in. Places at
+    or past a row's length mean nothing.
+  """
+  B = last_B.shape[0]
+
+  def unfinished(carry):
+    return (carry['turn'] < longest) & ~carry['done_B'].all()
+
+  def body(carry):
+    turn = carry['turn']
+    logits_B1V, cache = model.apply(
+      variables,
+      carry['last_B'][:, None],
+      segment_ids_BT=jnp.ones((B, 1), jnp.int32),
+      positions_BT=(positions_B + turn)[:, None],
+      cache=carry['cache'],
+    )
+    logits_BV = jnp.where(
+      grammar_lib.Grammar.mask(grammar, carry['states_B']),
+      logits_B1V[:, 0],
+      sampling.FORBIDDEN,
+    )
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, turn)
+    ids_B = sampler(logits_BV, keys)
+    logprobs_B = jnp.take_along_axis(
+      jax.nn.log_softmax(logits_BV), ids_B[:, None], axis=1
+    )[:, 0]
+    stop_B = (ids_B[:, None] == stop_ids_K[None]).any(axis=1)
+    writes_B = ~carry['done_B'] & ~stop_B
+    lengths_B = carry['lengths_B'] + writes_B
+    return {
+      'turn': turn + 1,
+      'cache': cache,
+      'last_B': ids_B,
+      'states_B': grammar_lib.Grammar.step(grammar, carry['states_B'], ids_B),
+      'tokens_BN': carry['tokens_BN'].at[:, turn].set(ids_B),
+      'logprobs_BN': carry['logprobs_BN'].at[:, turn].set(logprobs_B),
+      'lengths_B': lengths_B,
+      'stopped_B': carry['stopped_B'] | (~carry['done_B'] & stop_B),
+      'done_B': carry['done_B'] | stop_B | (lengths_B >= limits_B),
+    }
+
+  end = jax.lax.while_loop(
+    unfinished,
+    body,
+    {
+      'turn': jnp.int32(0),
+      'cache': cache,
+      'last_B': last_B,
+      'states_B': states_B,
+      'tokens_BN': jnp.zeros((B, longest), jnp.int32),
+      'logprobs_BN': jnp.zeros((B, longest), jnp.float32),
+      'lengths_B': jnp.zeros(B, jnp.int32),
+      'stopped_B': jnp.zeros(B, bool),
+      'done_B': limits_B <= 0,
+    },
+  )
+  return tuple(
+    end[name]
+    for name in ('tokens_BN', 'logprobs_BN', 'lengths_B', 'stopped_B', 'cache')
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+  """What is compiled for.
+
+  Attributes:
+    batch_size: Rows of a batch; the last one is filled up.
+    prompt: Places for prompts; 0 means the longest prompt of each batch in
+      buckets of 32.
+    output: Places for new ids; 0 means `max_new_tokens` in buckets of 32.
+  """
+
+  batch_size: int = 32
+  prompt: int = 0
+  output: int = 0
+
+
+def generate_outputs(
+  model: Any,
+  variables: Mapping[str, Any],
+  prompts: Sequence[Sequence[int]],
+  *,
+  max_new_tokens: int | Sequence[int],
+  sampler: sampling.Sampler = sampling.Sampler(),
+  grammar: grammar_lib.Grammar,
+  start: grammar_lib.State | Sequence[grammar_lib.State] = (
+    grammar_lib.State.FREE
+  ),
+  stop_ids: Sequence[int] = (vocabulary_lib.EOT,),
+  rng: jax.Array | int = 0,
+  shapes: Shapes = Shapes(),
+  images: Sequence[Sequence[np.ndarray]] | None = None,
+  image_slots: Sequence[Sequence[int]] | None = None,
+  label: str | None = None,
+) -> list[Output]:
+  """Continues every prompt; outputs in the order of the prompts.
+
+  Prompts of like length share a batch.
+
+  Args:
+    model: Flax module with the API of `models.speech_text.SpeechTextModel`.
+    variables: Its variables, unboxed.
+    prompts: Ids; each prompt has at least one.
+    max_new_tokens: Limit, one for all or one a prompt.
+    sampler: How ids are chosen.
+    grammar: Which ids may be chosen.
+    start: The mode, one for all or one a prompt.
+    stop_ids: Ids that end a row; they are not returned.
+    rng: Key or seed; unused by the greedy sampler.
+    shapes: What to compile for.
+    images: uint8 (H, W, 3) images of each prompt, all of one size.
+    image_slots: Place of each image in its prompt.
+    label: Name of the progress bar; None for no bar.
+
+  Raises:
+    UserError: A prompt is empty or longer than `shapes.prompt` allows, or
+      a limit is above `shapes.output`.
+  """
+  limits = np.broadcast_to(np.asarray(max_new_tokens, np.int32), len(prompts))
+  states = np.broadcast_to(np.asarray(start, np.int32), len(prompts))
+  longest = shapes.output or round_up(int(limits.max(initial=1)))
+  _check(prompts, limits, longest, shapes)
+  if isinstance(rng, int):
+    rng = jax.random.key(rng)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(
+    rng, jnp.arange(max(1, len(prompts)))
+  )
+  order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
+  batches = [
+    order[i : i + shapes.batch_size]
+    for i in range(0, len(order), shapes.batch_size)
+  ]
+  outputs: list = [None] * len(prompts)
+  with (
+    progress.bar(total=len(prompts), label=label, unit='prompt')
+    if label
+    else contextlib.nullcontext()
+  ) as bar:
+    for rows in batches:
+      B = shapes.batch_size
+      T = shapes.prompt or round_up(max(len(prompts[n]) for n in rows) - 1)
+      tokens_BT = np.zeros((B, T), np.int32)
+      # A filler row is a prompt of one id with a limit of nothing.
+      starts_B = np.full(B, T, np.int32)
+      last_B, limits_B, states_B = np.zeros((3, B), np.int32)
+      for b, n in enumerate(rows):
+        *head, last_B[b] = prompts[n]
+        starts_B[b] = T - len(head)
+        tokens_BT[b, T - len(head) :] = head
+        limits_B[b], states_B[b] = limits[n], states[n]
+      fill = np.asarray(rows + [rows[0]] * (B - len(rows)))
+      cache = prefill(
+        model,
+        variables,
+        tokens_BT,
+        starts_B,
+        *_pad_images(rows, B, images, image_slots),
+        cache_length=T + longest,
+      )
+      *found, _ = decode(
+        model,
+        variables,
+        cache,
+        last_B,
+        T - starts_B,
+        states_B,
+        limits_B,
+        keys[fill],
+        np.asarray(stop_ids, np.int32),
+        grammar,
+        sampler=sampler,
+        longest=longest,
+      )
+      tokens_BN, logprobs_BN, lengths_B, stopped_B = map(np.asarray, found)
+      for b, n in enumerate(rows):
+        length = int(lengths_B[b])
+        outputs[n] = Output(
+          tokens_BN[b, :length], logprobs_BN[b, :length], bool(stopped_B[b])
+        )
+      if bar is not None:
+        bar.update(len(rows))
+  return outputs
+
+
+def generate(
+  model: Any,
+  variables: Mapping[str, Any],
+  prompts: Sequence[Sequence[int]],
+  **keywords,
+) -> list[np.ndarray]:
+  """`generate_outputs`, the new ids only."""
+  return [
+    output.tokens
+    for output in generate_outputs(model, variables, prompts, **keywords)
+  ]
+
+
+def _check(prompts, limits, longest, shapes):
+  for n, prompt in enumerate(prompts):
+    if not len(prompt):
+      raise errors.UserError(f'prompt {n} is empty, expected at least one id.')
+    if shapes.prompt and len(prompt) - 1 > shapes.prompt:
+      raise errors.UserError(
+        f'prompt {n} has {len(prompt)} ids, expected at most '
+        f'{shapes.prompt + 1} (shapes.prompt + 1).'
+      )
+  if limits.max(initial=0) > longest:
+    raise errors.UserError(
+      f'max_new_tokens is {limits.max()}, expected at most {longest} '
+      '(shapes.output).'
+    )
+
+
+def _pad_images(rows, batch_size, images, image_slots):
+  """(images (B, N, H, W, 3), slots (B, N)), or (None, None)."""
+  if images is None:
+    return None, None
+  most = max(len(images[n]) for n in rows)
+  shape = next(np.shape(image) for some in images for image in some)
+  pixels = np.zeros((batch_size, most, *shape), np.uint8)
+  slots = np.full((batch_size, most), -1, np.int32)
+  for b, n in enumerate(rows):
+    for i, image in enumerate(images[n]):
+      pixels[b, i], slots[b, i] = image, image_slots[n][i]
+  return pixels, slots

@@ -1,0 +1,76 @@
+"""How the next id is chosen from logits.
+
+Greedy is `temperature=0`. Otherwise logits are divided by the temperature,
+cut to the `top_k` largest, then to the smallest set whose probability reaches
+`top_p` (nucleus sampling, arXiv 1904.09751), and one id is drawn.
+
+Letters: B batch, V vocabulary.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from step_audio_jax import errors
+
+# Forbidden ids get this, not -inf: a row in which all is forbidden stays
+# finite.
+FORBIDDEN = -1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+  """Static settings of the choice; each distinct one compiles once.
+
+  Attributes:
+    temperature: 0 is greedy.
+    top_k: Keep this many largest logits; 0 keeps all. Ties at the border
+      are all kept.
+    top_p: Keep the smallest set of ids with at least this probability.
+  """
+
+  temperature: float = 0.0
+  top_k: int = 0
+  top_p: float = 1.0
+
+  def __post_init__(self):
+    if not self.temperature >= 0:
+      raise errors.UserError(
+        f'sampler: temperature is {self.temperature}, expected 0 or more.'
+      )
+    if self.top_k < 0:
+      raise errors.UserError(
+        f'sampler: top_k is {self.top_k}, expected 0 (off) or more.'
+      )
+    if not 0 < self.top_p <= 1:
+      raise errors.UserError(
+        f'sampler: top_p is {self.top_p}, expected a number in (0, 1].'
+      )
+
+  def __call__(self, logits_BV: jax.Array, keys_B: jax.Array) -> jax.Array:
+    """Logits and one key a row → chosen ids, int32 (B,)."""
+    if not self.temperature:
+      return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+    logits_BV = self.cut(logits_BV)
+    return jax.vmap(jax.random.categorical)(keys_B, logits_BV).astype(jnp.int32)
+
+  def cut(self, logits_BV: jax.Array) -> jax.Array:
+    """Scaled logits with everything outside top-k and top-p forbidden."""
+    logits_BV = logits_BV / self.temperature
+    if self.top_k and self.top_k < logits_BV.shape[-1]:
+      least_B1 = jax.lax.top_k(logits_BV, self.top_k)[0][:, -1:]
+      logits_BV = jnp.where(logits_BV < least_B1, FORBIDDEN, logits_BV)
+    if self.top_p < 1:
+      sorted_BV = jnp.sort(logits_BV, axis=-1, descending=True)
+      p_BV = jax.nn.softmax(sorted_BV, axis=-1)
+      # An id stays while the mass before it is short of top_p; the first
+      # always stays.
+      before_BV = jnp.cumsum(p_BV, axis=-1) - p_BV
+      least_B1 = jnp.min(
+        jnp.where(before_BV < self.top_p, sorted_BV, jnp.inf),
+        axis=-1,
+        keepdims=True,
+      )
+      logits_BV = jnp.where(logits_BV < least_B1, FORBIDDEN, logits_BV)
+    return logits_BV

@@ -1,0 +1,89 @@
+"""Samplers against a sort-based numpy reference and drawn frequencies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax.generation import sampling
+
+
+def keys(n, seed=0):
+  return jax.random.split(jax.random.key(seed), n)
+
+
+def reference_keep(logits, temperature, top_k, top_p):
+  """Ids that may be drawn, by plain sorting."""
+  logits = logits / temperature
+  order = np.argsort(-logits, kind='stable')
+  if top_k:
+    order = order[:top_k]
+  p = np.exp(logits[order] - logits[order].max())
+  p /= p.sum()
+  keep, mass = [], 0.0
+  for i, share in zip(order, p, strict=True):
+    keep.append(int(i))
+    mass += share
+    if mass >= top_p:
+      break
+  return sorted(keep)
+
+
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 2.0])
+@pytest.mark.parametrize('top_k', [0, 1, 5, 99])
+@pytest.mark.parametrize('top_p', [0.05, 0.6, 0.95, 1.0])
+def test_cut_keeps_what_the_reference_keeps(temperature, top_k, top_p):
+  logits = np.random.default_rng(3).normal(size=(4, 23)).astype(np.float32)
+  sampler = sampling.Sampler(temperature, top_k, top_p)
+  cut = np.asarray(sampler.cut(jnp.asarray(logits)))
+  for row, kept in zip(logits, cut > sampling.FORBIDDEN / 10, strict=True):
+    expected = reference_keep(row, temperature, top_k, top_p)
+    assert np.flatnonzero(kept).tolist() == expected
+
+
+def test_greedy_is_argmax_and_needs_no_key():
+  logits = np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32)
+  chosen = sampling.Sampler()(jnp.asarray(logits), keys(5))
+  assert chosen.dtype == jnp.int32
+  assert chosen.tolist() == logits.argmax(-1).tolist()
+
+
+def test_frequencies_follow_the_tempered_softmax():
+  logits = np.asarray([0.0, 1.0, 2.0, -1.0], np.float32)
+  n = 20_000
+  drawn = sampling.Sampler(temperature=2.0)(
+    jnp.tile(jnp.asarray(logits), (n, 1)), keys(n)
+  )
+  expected = np.exp(logits / 2) / np.exp(logits / 2).sum()
+  found = np.bincount(np.asarray(drawn), minlength=4) / n
+  np.testing.assert_allclose(found, expected, atol=4 * 0.5 / n**0.5)
+
+
+def test_a_row_depends_on_its_own_key_only():
+  logits = jnp.asarray(np.random.default_rng(1).normal(size=(6, 50)), 'f')
+  sampler, k = sampling.Sampler(1.0, 10, 0.9), keys(6)
+  whole = sampler(logits, k)
+  assert whole[3] == sampler(logits[3:4], k[3:4])[0]
+
+
+def test_forbidden_ids_are_never_drawn():
+  logits = jnp.full((500, 8), sampling.FORBIDDEN).at[:, 2].set(-5.0)
+  logits = logits.at[:, 6].set(-5.0)
+  drawn = sampling.Sampler(3.0, 5, 0.99)(logits, keys(500))
+  assert set(np.asarray(drawn).tolist()) == {2, 6}
+
+
+@pytest.mark.parametrize(
+  'arguments, field',
+  [
+    ({'temperature': -1.0}, 'temperature'),
+    ({'temperature': float('nan')}, 'temperature'),
+    ({'top_k': -1}, 'top_k'),
+    ({'top_p': 0.0}, 'top_p'),
+    ({'top_p': 1.5}, 'top_p'),
+  ],
+)
+def test_bad_settings_are_named(arguments, field):
+  with pytest.raises(errors.UserError, match=field):
+    sampling.Sampler(**arguments)
