@@ -1,0 +1,15 @@
+"""Where a job runs."""
+
+from tpu_launch import jobs
+from tpu_launch import local
+from tpu_launch import queued_resource
+
+_BACKENDS = {
+  'local': local.Local,
+  'queued-resource': queued_resource.QueuedResource,
+}
+
+
+def of(job: jobs.Job) -> jobs.Backend:
+  """The backend of a job."""
+  return _BACKENDS[job.backend]()

@@ -1,0 +1,26 @@
+"""The door `up`: ask for the machines of a job."""
+
+from absl import flags
+
+from step_audio_jax import cli
+from tpu_launch import backends
+from tpu_launch import jobs
+
+
+def main(fv: flags.FlagValues):
+  """Asks the backend; returns what it says."""
+  job = jobs.from_flags(fv)
+  return dict(backends.of(job).up(job))
+
+
+DOOR = cli.Door(
+  summary="""
+Asks for the machines of a job. They come in their turn: `status` says when.
+
+  python -m tpu_launch up --name=stage1 --backend=queued-resource \\
+    --accelerator=v5e-256 --slices=2 --project=P --zone=us-west4-a --dry_run
+""",
+  main=main,
+  define=jobs.define_job,
+  uses_gin=False,
+)
