@@ -7,7 +7,7 @@ for pretrained language models", 2021), so old logits do not change and new
 ones start where the old ones lie.
 """
 
-from typing import Any, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from flax import linen as nn
 from flax import traverse_util
@@ -43,14 +43,18 @@ def grown(old: np.ndarray, rows: int, axis: int, seed: int) -> np.ndarray:
 
 
 def transfer(
-  boxed: Any, sources: Sequence[tuple[str, Any]], seed: int = 0
+  boxed: Any,
+  sources: Sequence[tuple[str, Any]],
+  initial: Callable[[list[str]], Mapping[str, Any]],
+  seed: int = 0,
 ) -> tuple[Any, list[str]]:
   """Fills a tree of variables from saved ones.
 
   Args:
-    boxed: Fresh variables, boxed with logical axis names.
+    boxed: Shapes of the variables, boxed with logical axis names.
     sources: (name for messages, saved variables) pairs; the first that holds
       a path gives it.
+    initial: Paths that no source holds → their initial values.
     seed: Of the rows that are appended.
 
   Returns:
@@ -60,34 +64,37 @@ def transfer(
     UserError: A source gives nothing, or a shape differs in another way than
       by growth along `vocab`.
   """
-  is_box = lambda leaf: isinstance(leaf, nn.LogicallyPartitioned)
-  target = traverse_util.flatten_dict(boxed, sep='/', is_leaf=lambda _, x: is_box(x))
-  flat_sources = [
-    (name, traverse_util.flatten_dict(tree, sep='/')) for name, tree in sources
-  ]
+  target = flatten(boxed)
+  flat_sources = [(name, flatten(tree)) for name, tree in sources]
   used = {name: 0 for name, _ in flat_sources}
   out, fresh = {}, []
   for path, leaf in target.items():
-    value = leaf.value if is_box(leaf) else leaf
-    names = leaf.names if is_box(leaf) else ()
     for source, tree in flat_sources:
       if path in tree:
-        value = _fit(source, path, tree[path], value, names, seed)
+        out[path] = _fit(source, path, tree[path], leaf, seed)
         used[source] += 1
         break
     else:
       fresh.append(path)
-    out[path] = value
   for name, count in used.items():
     if not count:
       raise errors.UserError(
         f'{name}: nothing in this checkpoint is part of the model; expected '
         f'paths such as {next(iter(target))}.'
       )
+  if fresh:
+    out |= initial(fresh)
   return traverse_util.unflatten_dict(out, sep='/'), fresh
 
 
-def _fit(source, path, old, new, names, seed):
+def flatten(tree: Any) -> dict[str, Any]:
+  """Nested dicts → {'params/a/b': leaf}; boxed leaves stay boxed."""
+  return traverse_util.flatten_dict(tree, sep='/')
+
+
+def _fit(source, path, old, leaf, seed):
+  boxed = isinstance(leaf, nn.LogicallyPartitioned)
+  new, names = (leaf.value, leaf.names) if boxed else (leaf, ())
   if old.shape == new.shape:
     return np.asarray(old, new.dtype)
   differ = [i for i, (a, b) in enumerate(zip(old.shape, new.shape)) if a != b]

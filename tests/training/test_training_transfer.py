@@ -24,8 +24,21 @@ def boxed(vocab, vision=False):
       else None,
     )
   )
-  init = jax.jit(model.init)
-  return model, init(jax.random.key(vocab), jnp.zeros((1, 3), jnp.int32))
+  return model, jax.eval_shape(
+    model.init, jax.random.key(0), jnp.zeros((1, 3), jnp.int32)
+  )
+
+
+def numbers(shapes, seed):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: rng.standard_normal(x.shape, np.float32), nn.unbox(shapes)
+  )
+
+
+def zeros(shapes):
+  flat = transfer.flatten(nn.unbox(shapes))
+  return lambda paths: {p: np.zeros(flat[p].shape) for p in paths}
 
 
 def test_new_rows_have_the_mean_and_covariance_of_the_old():
@@ -44,8 +57,10 @@ def test_new_rows_have_the_mean_and_covariance_of_the_old():
 def test_old_logits_do_not_change_when_the_vocabulary_grows():
   small, small_boxed = boxed(20)
   grown, grown_boxed = boxed(33, vision=True)
-  saved = jax.device_get(nn.unbox(small_boxed))
-  variables, fresh = transfer.transfer(grown_boxed, [('text', saved)])
+  saved = numbers(small_boxed, 0)
+  variables, fresh = transfer.transfer(
+    grown_boxed, [('text', saved)], zeros(grown_boxed)
+  )
   tokens = jnp.arange(12).reshape(2, 6)
   old = jax.jit(small.apply)(saved, tokens)
   new = jax.jit(grown.apply)(variables, tokens)
@@ -56,11 +71,9 @@ def test_old_logits_do_not_change_when_the_vocabulary_grows():
 
 def test_the_first_source_that_holds_a_path_gives_it():
   _, target = boxed(20, vision=True)
-  a = jax.device_get(nn.unbox(boxed(20)[1]))
-  b = jax.tree.map(
-    lambda x: np.full_like(x, 7), jax.device_get(nn.unbox(target))
-  )
-  out, fresh = transfer.transfer(target, [('a', a), ('b', b)])
+  a = numbers(boxed(20)[1], 0)
+  b = jax.tree.map(lambda x: np.full(x.shape, 7.0), nn.unbox(target))
+  out, fresh = transfer.transfer(target, [('a', a), ('b', b)], zeros(target))
   np.testing.assert_array_equal(
     out['params']['transformer']['embedding'],
     a['params']['transformer']['embedding'],
@@ -70,8 +83,10 @@ def test_the_first_source_that_holds_a_path_gives_it():
 
 def test_misfits_are_named():
   _, target = boxed(20)
-  saved = jax.device_get(nn.unbox(boxed(33)[1]))
+  saved = numbers(boxed(33)[1], 0)
   with pytest.raises(errors.UserError, match=r'embedding has shape \(33, 8\)'):
-    transfer.transfer(target, [('run', saved)])
+    transfer.transfer(target, [('run', saved)], zeros(target))
   with pytest.raises(errors.UserError, match='nothing in this checkpoint'):
-    transfer.transfer(target, [('run', {'params': {'x': np.ones(2)}})])
+    transfer.transfer(
+      target, [('run', {'params': {'x': np.ones(2)}})], zeros(target)
+    )

@@ -1,0 +1,180 @@
+"""The `train` door, through gin files, as a user opens it."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import toy_rows
+
+from step_audio_jax import __main__ as doors
+from step_audio_jax import cli
+from step_audio_jax import vocabulary
+from step_audio_jax.generation import restore
+from step_audio_jax.training import checkpoints
+
+GIN = """
+from __gin__ import dynamic_registration
+from step_audio_jax import vocabulary
+from step_audio_jax.models import speech_text
+from step_audio_jax.models import transformer
+from step_audio_jax.training import feed
+from step_audio_jax.training import loop
+from step_audio_jax.training import objectives
+from step_audio_jax.training import optimizers
+from step_audio_jax.training import run
+RUN_DIR = %gin.REQUIRED
+INIT_FROM = ()
+CODES = 10
+WIDTH = 8
+VOCAB = 40
+RATIOS = {'a': 1}
+transformer.TransformerConfig:
+  vocab_size = %VOCAB
+  width = %WIDTH
+  layers = 1
+  heads = 2
+  kv_heads = 1
+  mlp_width = 8
+speech_text.SpeechTextConfig.transformer = @transformer.TransformerConfig()
+speech_text.SpeechTextModel.config = @speech_text.SpeechTextConfig()
+vocabulary.Vocabulary.text_size = 20
+vocabulary.Vocabulary.linguistic_size = 10
+vocabulary.Vocabulary.semantic_size = %CODES
+objectives.NextToken.model = @speech_text.SpeechTextModel()
+objectives.NextToken.vocabulary = @vocabulary.Vocabulary()
+feed.RowFeed:
+  rows = 'ROWS'
+  ratios = %RATIOS
+  batch_size = 8
+loop.LoopConfig.steps = 4
+loop.LoopConfig.log_every = 2
+optimizers.OptimizerConfig.learning_rate = 0.01
+run.train:
+  run_dir = %RUN_DIR
+  objective = @objectives.NextToken()
+  feed = @feed.RowFeed()
+  optimizer = @optimizers.OptimizerConfig()
+  config = @loop.LoopConfig()
+  init_from = %INIT_FROM
+"""
+
+
+@pytest.fixture(scope='module')
+def gin_file(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  toy_rows.write_source(folder / 'rows', 'a', 9)
+  path = folder / 'tiny.gin'
+  path.write_text(GIN.replace('ROWS', str(folder / 'rows')))
+  return path
+
+
+def train(gin_file, run_dir, *more):
+  return cli.dispatch(
+    'step_audio_jax',
+    doors.DOORS,
+    [
+      'step_audio_jax',
+      'train',
+      f'--gin_file={gin_file}',
+      f"--gin.RUN_DIR='{run_dir}'",
+      *more,
+    ],
+  )
+
+
+@pytest.fixture(scope='module')
+def finished(gin_file, tmp_path_factory):
+  run_dir = tmp_path_factory.mktemp('runs') / 'first'
+  assert train(gin_file, run_dir) == 0
+  return run_dir
+
+
+def test_a_run_directory_holds_what_the_readme_says(finished):
+  config = (finished / 'config.gin').read_text()
+  assert str(finished) in config and 'learning_rate = 0.01' in config
+  assert 'weight_decay' in (finished / 'operative_config.gin').read_text()
+  lines = (finished / 'metrics.jsonl').read_text().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == [2, 4]
+  assert list((finished / 'tensorboard').glob('events*'))
+  assert checkpoints.all_steps(finished) == [4]
+  sources = np.load(finished / 'sources.npy')
+  assert sources.shape == (32,) and (sources == 0).all()
+  facts = json.loads((finished / 'sources.json').read_text())
+  assert facts['names'] == ['a'] and facts['shares'] == ['1']
+
+
+def test_the_model_is_rebuilt_from_the_run(finished):
+  model, variables, found = restore.load_model(finished)
+  assert model.config.transformer.width == 8
+  assert variables['params']['transformer']['embedding'].shape == (40, 8)
+  assert found == vocabulary.Vocabulary(20, 40, 10, 10)
+
+
+def test_the_same_command_again_does_nothing(gin_file, finished, capsys):
+  before = (finished / 'metrics.jsonl').stat().st_mtime_ns
+  assert train(gin_file, finished, '--json') == 0
+  result = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert result['step'] == 4 and np.isfinite(result['loss'])
+  assert (finished / 'metrics.jsonl').stat().st_mtime_ns == before
+
+
+def test_another_configuration_is_refused(gin_file, finished, capsys):
+  change = '--gin.optimizers.OptimizerConfig.learning_rate=0.02'
+  assert train(gin_file, finished, change) == 2
+  message = capsys.readouterr().err
+  assert re.search(r'config.gin: .*another configuration.*0\.01', message)
+
+
+def test_dry_run_writes_nothing(gin_file, tmp_path, capsys):
+  assert train(gin_file, tmp_path / 'new', '--dry_run') == 0
+  out = capsys.readouterr().out
+  assert 'would train' in out and not (tmp_path / 'new').exists()
+
+
+def test_a_grown_vocabulary_starts_from_the_small_one(
+  gin_file, finished, tmp_path
+):
+  bigger = tmp_path / 'bigger'
+  assert (
+    train(
+      gin_file,
+      bigger,
+      f"--gin.INIT_FROM=['{finished}']",
+      '--gin.VOCAB=47',
+      '--gin.CODES=17',
+      '--gin.optimizers.OptimizerConfig.learning_rate=1e-9',
+    )
+    == 0
+  )
+  old = checkpoints.load_variables(finished)[0]['params']['transformer']
+  new = checkpoints.load_variables(bigger)[0]['params']['transformer']
+  np.testing.assert_allclose(new['head'][:40], old['head'], atol=1e-6)
+  assert new['head'].shape == (47, 8)
+
+
+@pytest.mark.parametrize(
+  'more, words',
+  [
+    (["--gin.RATIOS={'a': 1, 'b': 1}"], "names the task 'b'"),
+    (["--gin.INIT_FROM=['nowhere']"], 'nowhere: no finished checkpoint'),
+    (['--gin.VOCAB=30'], 'vocab_size is 30, expected 40'),
+    (['--gin.WIDHT=9'], 'nothing reads the macro WIDHT'),
+    (['--gin.WIDTH=9'], 'width 9 is no multiple of heads'),
+  ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+  gin_file, tmp_path, capsys, more, words
+):
+  assert train(gin_file, tmp_path / 'bad', *more) == 2
+  message = capsys.readouterr().err.strip().splitlines()
+  assert words in message[-1] and message[-1].startswith('error: ')
+
+
+def test_a_run_that_is_no_language_model_is_named(finished, tmp_path):
+  (tmp_path / 'config.json').write_text(json.dumps({'steps': 3}))
+  with pytest.raises(ValueError, match='expected the run of a language model'):
+    restore.load_model(tmp_path)
+  with pytest.raises(ValueError, match='expected a run directory'):
+    restore.load_model(pathlib.Path(tmp_path) / 'none')
