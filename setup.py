@@ -1,0 +1,82 @@
+"""Installs step_audio_jax, data_pipelines and tpu_launch.
+
+The gin files and the Makefile live in the checkout, so install in place
+(`make` does): `pip install --no-deps -e .` after `requirements/lock.txt`.
+"""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r"__version__ = '([^']+)'",
+  (ROOT / 'step_audio_jax/__init__.py').read_text(encoding='utf-8'),
+)[1]
+
+CORE = [
+  'absl-py',
+  'array-record>=0.8',
+  'clu',
+  'flax>=0.12.8',
+  'gin-config>=0.5.0',
+  'grain>=0.2.18',
+  'jax>=0.10.2',
+  'librosa>=0.11',
+  'numpy>=2.0',
+  'optax>=0.2.8',
+  'orbax-checkpoint>=0.12.8',
+  'pillow',
+  'psutil',
+  'safetensors>=0.8',
+  # 0.2.3 needs protobuf 7, which Beam 2.77 does not allow.
+  'sentencepiece>=0.2.2,<0.2.3',
+  'soundfile>=0.13',
+  'soxr>=1.0',
+  'tensorboardX>=2.6',
+  'tokenizers>=0.23',
+  'tqdm>=4.67',
+]
+
+EXTRAS = {
+  'data': [
+    'apache-beam==2.77.*',
+    'espeakng-loader==0.2.4',
+    'protobuf>=6,<7',
+    'seqio==0.0.20',
+    'tensorflow==2.21.*',
+    'tensorflow-datasets==4.9.*',
+  ],
+  # libtpu must match jax; both numbers move together.
+  'tpu': [
+    'libtpu==0.0.42.*; python_version < "3.12"',
+    'jax[tpu]; python_version >= "3.12"',
+    'requests',
+  ],
+  'gpu': ['jax[cuda12]>=0.10.2'],
+  'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
+  # Other people's implementations, as oracles only; nothing imports them.
+  'parity': ['funasr', 's3tokenizer', 'torch', 'transformers'],
+  'test': ['hypothesis', 'pre-commit', 'pytest', 'pytest-xdist', 'ruff'],
+}
+
+setuptools.setup(
+  name='step-audio-jax',
+  version=VERSION,
+  description='Step-Audio in JAX: an open trainer for speech-text models.',
+  long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  # The `gin/` folder is no package: its name must stay free for gin-config.
+  packages=setuptools.find_packages(
+    include=[
+      'step_audio_jax*',
+      'data_pipelines*',
+      'tpu_launch*',
+    ]
+  ),
+  install_requires=CORE,
+  extras_require=EXTRAS,
+)
