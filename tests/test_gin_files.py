@@ -1,0 +1,171 @@
+"""Every shipped gin file parses, is linted and dry-runs through its door.
+
+A root is a file that no other includes. Roots are parsed strictly: a macro that
+nothing reads fails, and so does one that is read but defined nowhere. Roots
+outside gin/models are opened with their door and --dry_run, on a corpus and
+rows made here; `VALUES` fills their required macros.
+"""
+
+import json
+import pathlib
+import re
+
+from array_record.python import array_record_module
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+import soundfile
+
+from data_pipelines import vocabulary as text_vocabulary
+from step_audio_jax import __main__ as doors
+from step_audio_jax import cli
+from step_audio_jax import gin_files
+from step_audio_jax import manifest
+from step_audio_jax import stages
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted(
+  path.relative_to(ROOT).as_posix() for path in (ROOT / 'gin').rglob('*.gin')
+)
+INCLUDE = re.compile(r"^include\s+['\"](.+)['\"]", re.MULTILINE)
+INCLUDED = {
+  name for path in FILES for name in INCLUDE.findall((ROOT / path).read_text())
+}
+ROOTS = [path for path in FILES if path not in INCLUDED]
+RUNS = [path for path in ROOTS if not path.startswith('gin/models/')]
+DOOR = {'eval': 'evaluate'}  # folder → door; the others train
+
+LENGTH = 256
+IMAGE = (32, 32, 3)
+SENTENCES = ['the red cat sees a small ball', '红猫看见球', 'a dog has it']
+
+# Required macro → value; `{world}` is the folder that the fixture makes.
+VALUES = {
+  'BATCH_SIZE': '8',
+  'CORPUS': "'{world}/corpus'",
+  'INIT_FROM': "('{world}/no_run',)",
+  'LEARNING_RATE': '0.001',
+  'MANIFEST': "'{world}/corpus'",
+  'ROWS': "'{world}/rows'",
+  'RUN_DIR': "'{world}/run'",
+  'STAGE': "'stage1'",
+  'STEPS': '2',
+  'TEXT_MODEL': "'{world}/text.model'",
+}
+
+
+def write_rows(folder, task):
+  """Two empty rows, as far as a dry run looks at them."""
+  folder.mkdir(parents=True)
+  images = 1 if 'image' in task else 0
+  row = {
+    'tokens': np.ones(LENGTH, np.int32),
+    'segment_ids': np.ones(LENGTH, np.int32),
+    'loss_weights': np.ones(LENGTH, np.float32),
+  }
+  if images:
+    row['images'] = np.zeros((1, *IMAGE), np.uint8)
+    row['image_slots'] = np.asarray([2], np.int32)
+  writer = array_record_module.ArrayRecordWriter(
+    str(folder / 'rows-00000-of-00001.array_record'), 'group_size:1'
+  )
+  for _ in range(2):
+    writer.write(safetensors_numpy.save(row))
+  writer.close()
+  stats = {'task': task, 'rows': 2, 'length': LENGTH, 'images_per_row': images}
+  (folder / 'stats.json').write_text(json.dumps(stats))
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+  """A corpus, a text model and rows of every task."""
+  folder = tmp_path_factory.mktemp('world')
+  (folder / 'text.model').write_bytes(text_vocabulary.train(SENTENCES))
+  for task in {task for shares in stages.STAGES.values() for task in shares}:
+    for split in ('train', 'dev'):
+      write_rows(folder / 'rows' / task / split, task)
+  (folder / 'corpus/wav').mkdir(parents=True)
+  utterances = []
+  for index, text in enumerate(SENTENCES):
+    name = f'wav/{index}.wav'
+    noise = np.random.default_rng(index).normal(size=32000) * 0.1
+    soundfile.write(folder / 'corpus' / name, noise, 16000)
+    utterances.append(
+      manifest.Utterance(
+        id=str(index),
+        audio=name,
+        duration=2.0,
+        sample_rate=16000,
+        text=text,
+        language='en',
+        split='train',
+        kind='speech',
+      )
+    )
+  manifest.write(folder / 'corpus', utterances)
+  return folder
+
+
+def required(path, world):
+  """Bindings for the required macros of a file."""
+  gin_files.parse([path], [], lint=False)
+  names = gin_files.required_macros()
+  missing = set(names) - set(VALUES)
+  assert not missing, f'{path}: add {sorted(missing)} to VALUES'
+  return [f'{name} = {VALUES[name].format(world=world)}' for name in names]
+
+
+def test_the_lint_looks_at_something():
+  assert RUNS and any(path.startswith('gin/models/') for path in FILES)
+
+
+@pytest.mark.parametrize('path', FILES)
+def test_includes_exist_and_come_first(path):
+  text = (ROOT / path).read_text(encoding='utf-8')
+  for name in INCLUDE.findall(text):
+    assert (ROOT / name).is_file(), f'{path} includes {name}'
+  # An include behind a binding would undo it.
+  lines = [line.split('#')[0].strip() for line in text.splitlines()]
+  kinds = ''.join(
+    'i' if line.startswith('include') else 'b'
+    for line in lines
+    if line and not line.startswith(('import', 'from'))
+  )
+  assert 'bi' not in kinds, f'{path}: an include follows a binding'
+
+
+@pytest.mark.parametrize('path', FILES)
+def test_files_are_short_and_registered_by_import(path):
+  text = (ROOT / path).read_text(encoding='utf-8')
+  assert text.count('\n') <= 120
+  if '@' in text or re.search(r'^import|^from', text, re.MULTILINE):
+    assert 'from __gin__ import dynamic_registration' in text
+
+
+@pytest.mark.parametrize('path', ROOTS)
+def test_roots_pass_the_lint(path, world):
+  gin_files.parse([path], required(path, world))
+  # What was bound can be read back, as a run directory holds it.
+  text = gin_files.bound_text()
+  (world / 'bound.gin').write_text(text)
+  gin_files.parse([str(world / 'bound.gin')], [])
+  assert gin_files.bound_text() == text
+
+
+@pytest.mark.parametrize('path', ROOTS)
+def test_a_misspelt_macro_fails(path, world):
+  bindings = required(path, world)
+  with pytest.raises(gin_files.errors.UserError, match='nothing reads the mac'):
+    gin_files.parse([path], [*bindings, 'LERNING_RATE = 1'])
+
+
+@pytest.mark.parametrize('path', RUNS)
+def test_dry_run(path, world, capsys, monkeypatch):
+  monkeypatch.chdir(world)
+  before = sorted(world.rglob('*'))
+  bindings = [f'--gin_bindings={line}' for line in required(path, world)]
+  door = DOOR.get(path.split('/')[1], 'train')
+  argv = ['step_audio_jax', door, f'--gin_file={path}', '--dry_run', *bindings]
+  status = cli.dispatch('step_audio_jax', doors.DOORS, argv)
+  assert status == 0, capsys.readouterr().err
+  assert sorted(world.rglob('*')) == before  # it wrote nothing
