@@ -9,6 +9,7 @@ for bad input. What gin does with its flags is told in `gin_files`.
 import dataclasses
 import importlib
 import json
+import os
 import sys
 from typing import Any, Callable, Mapping, Sequence
 
@@ -142,6 +143,9 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
   except KeyboardInterrupt:
     print(f'\n{command}: interrupted.', file=sys.stderr)
     return 130
+  except BrokenPipeError:  # `… | head` has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
   if fv.json:
     line = json.dumps(result or {}, ensure_ascii=False, default=str)
     print(line, flush=True)
@@ -189,13 +193,13 @@ def _help(command, door, fv, words) -> str:
   for name in sorted(fv):
     flag = fv[name]
     lines.append(f'  --{"[no]" if flag.boolean else ""}{name}')
-    text = flag.help
-    if choices := getattr(flag.parser, 'enum_values', None):
-      text += f' One of {", ".join(choices)}.'
-    if flag.flag_type().startswith('multi'):
+    text, repeated, _ = flag.help.partition(';\n    repeat this option')
+    if repeated:
       text += ' May be repeated.'
-    if flag.default not in (None, '', []) and not flag.boolean:
-      text += f' Default: {flag.default_as_str}.'
+    if any('must have a value' in v.message for v in flag.validators):
+      text += ' Required.'
+    elif flag.default not in (None, '', []) and not flag.boolean:
+      text += f' Default: {flag.default_as_str[1:-1]}.'
     lines.append(flags.text_wrap(text, length=78, indent='      '))
   files = [
     word.partition('=')[2] for word in words if word.startswith('--gin_file=')
