@@ -33,7 +33,11 @@ INCLUDED = {
 }
 ROOTS = [path for path in FILES if path not in INCLUDED]
 RUNS = [path for path in ROOTS if not path.startswith('gin/models/')]
-DOOR = {'eval': 'evaluate'}  # folder → door; the others train
+# File → door and its flags; the others train.
+DOORS = {
+  'gin/eval/report.gin': ['report'],
+  'gin/eval/speech_text.gin': ['evaluate', '--checkpoints={world}/scored'],
+}
 
 LENGTH = 256
 IMAGE = (32, 32, 3)
@@ -42,12 +46,15 @@ SENTENCES = ['the red cat sees a small ball', '红猫看见球', 'a dog has it']
 # Required macro → value; `{world}` is the folder that the fixture makes.
 VALUES = {
   'BATCH_SIZE': '8',
+  'CODES': "'{world}/codes'",
   'CORPUS': "'{world}/corpus'",
   'INIT_FROM': "('{world}/no_run',)",
   'LEARNING_RATE': '0.001',
   'MANIFEST': "'{world}/corpus'",
+  'OUTPUT': "'{world}/report'",
   'ROWS': "'{world}/rows'",
   'RUN_DIR': "'{world}/run'",
+  'RUNS': "['{world}/scored']",
   'STAGE': "'stage1'",
   'STEPS': '2',
   'TEXT_MODEL': "'{world}/text.model'",
@@ -78,12 +85,13 @@ def write_rows(folder, task):
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-  """A corpus, a text model and rows of every task."""
+  """A corpus, a text model, rows of every task, and a run in name only."""
   folder = tmp_path_factory.mktemp('world')
   (folder / 'text.model').write_bytes(text_vocabulary.train(SENTENCES))
   for task in {task for shares in stages.STAGES.values() for task in shares}:
     for split in ('train', 'dev'):
       write_rows(folder / 'rows' / task / split, task)
+  (folder / 'scored/checkpoints/10').mkdir(parents=True)
   (folder / 'corpus/wav').mkdir(parents=True)
   utterances = []
   for index, text in enumerate(SENTENCES):
@@ -164,8 +172,8 @@ def test_dry_run(path, world, capsys, monkeypatch):
   monkeypatch.chdir(world)
   before = sorted(world.rglob('*'))
   bindings = [f'--gin_bindings={line}' for line in required(path, world)]
-  door = DOOR.get(path.split('/')[1], 'train')
-  argv = ['step_audio_jax', door, f'--gin_file={path}', '--dry_run', *bindings]
-  status = cli.dispatch('step_audio_jax', doors.DOORS, argv)
+  door = [word.format(world=world) for word in DOORS.get(path, ['train'])]
+  argv = [*door, f'--gin_file={path}', '--dry_run', *bindings]
+  status = cli.dispatch('step_audio_jax', doors.DOORS, ['-', *argv])
   assert status == 0, capsys.readouterr().err
   assert sorted(world.rglob('*')) == before  # it wrote nothing
