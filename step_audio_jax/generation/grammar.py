@@ -116,7 +116,7 @@ def build(
     ),
   ):
     codes = places if codes is None else codes
-    if not 1 <= codes <= places:
+    if not min(1, places) <= codes <= places:
       raise errors.UserError(
         f'grammar: {name.name.lower()}_codes is {codes}, expected 1..{places}.'
       )

@@ -1,0 +1,77 @@
+"""Metrics over the steps of one run: `<run>/evaluation/index.html`."""
+
+import html
+import pathlib
+from typing import Any, Mapping
+
+from step_audio_jax import files
+from step_audio_jax.evaluation import page
+from step_audio_jax.evaluation import perplexity
+from step_audio_jax.evaluation import svg
+
+
+def charts(metrics: Mapping[int, Mapping[str, float]]) -> str:
+  """Error rates and perplexities over steps, as SVG figures."""
+  steps = sorted(metrics)
+  names = list(dict.fromkeys(n for step in steps for n in metrics[step]))
+
+  def lines(chosen):
+    return [
+      svg.Series(
+        shown,
+        [s for s in steps if name in metrics[s]],
+        [metrics[s][name] for s in steps if name in metrics[s]],
+      )
+      for name, shown in chosen
+    ]
+
+  rates = [(n, n.replace('_cer/', ' ')) for n in names if '_cer/' in n]
+  rates += [(n, 'captions') for n in names if n == 'caption_cer']
+  prefix = 'perplexity/all/'
+  streams = [(prefix + s, s) for s in perplexity.STREAMS if prefix + s in names]
+  figures = []
+  if rates:
+    figures.append(
+      svg.line_chart(
+        lines(rates),
+        title='Character error rate',
+        x_label='step',
+        y_label='%',
+        dots=True,
+      )
+    )
+  if streams:
+    figures.append(
+      svg.line_chart(
+        lines(streams),
+        title='Perplexity',
+        x_label='step',
+        log_y=True,
+        dots=True,
+      )
+    )
+  return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def write(
+  run: str | pathlib.Path, results: Mapping[int, Mapping[str, Any]]
+) -> pathlib.Path:
+  """Writes the page of a run; returns its path."""
+  run = pathlib.Path(run)
+  metrics = {step: result['metrics'] for step, result in results.items()}
+  names = list(dict.fromkeys(n for m in metrics.values() for n in m))
+  rows = [
+    [name, *(metrics[step].get(name) for step in sorted(metrics))]
+    for name in names
+  ]
+  head = ['metric', *(f'step {step}' for step in sorted(metrics))]
+  body = (
+    f'<h1>{html.escape(run.name)}</h1>'
+    f'<p class="quiet">{len(metrics)} checkpoint(s) scored. Error rates in '
+    'percent, lower is better.</p>'
+    f'{charts(metrics)}<h2>All figures</h2>{page.table(head, rows)}'
+  )
+  path = run / 'evaluation' / 'index.html'
+  with files.atomic(path, 'w') as handle:
+    handle.write(page.page(f'{run.name}: evaluation', body))
+  return path

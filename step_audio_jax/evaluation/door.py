@@ -1,0 +1,76 @@
+"""The `evaluate` door: a run directory in, scores beside its checkpoints."""
+
+from typing import Any
+
+from absl import flags
+
+from step_audio_jax import cli
+from step_audio_jax.evaluation import evaluate as evaluate_lib
+
+
+def _define(fv) -> None:
+  flags.DEFINE_string(
+    'checkpoints', None, 'Run directory of `train`.', flag_values=fv
+  )
+  flags.DEFINE_string(
+    'steps', None, "'last', 'all' or numbers such as 10,20.", flag_values=fv
+  )
+  flags.DEFINE_bool(
+    'overwrite', False, 'Score again what was scored before.', flag_values=fv
+  )
+
+
+def _main(fv) -> dict[str, Any]:
+  given = {
+    name: value
+    for name, value in (
+      ('checkpoints', fv.checkpoints),
+      ('steps', fv.steps),
+      ('overwrite', fv.overwrite or None),
+      ('dry_run', fv.dry_run or None),
+    )
+    if value is not None
+  }
+  result = cli.configure(fv, evaluate_lib.evaluate)(**given)
+  if fv.dry_run:
+    for step, done in result['steps'].items():
+      verb = 'keep the scores of' if done else 'score'
+      print(f'would {verb} step {step} of {result["run"]}')
+    print(cli.operative_text())
+    return result
+  print(table(result['results']))
+  print(f'curves: {result["page"]}')
+  return result
+
+
+def table(results: dict[int, dict[str, float]]) -> str:
+  """Metrics as rows, steps as columns."""
+  names = list(dict.fromkeys(n for m in results.values() for n in m))
+  # Per-source, per-stream figures are for the page and the file.
+  names = [n for n in names if n.count('/') < 2 or '/all/' in n]
+  lines = [['', *(f'step {step}' for step in results)]]
+  for name in names:
+    cells = (metrics.get(name) for metrics in results.values())
+    lines.append([name, *('' if c is None else f'{c:.2f}' for c in cells)])
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return '\n'.join(
+    '  '.join(
+      cell.ljust(width) if i == 0 else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in lines
+  )
+
+
+DOOR = cli.Door(
+  summary=(
+    "Scores a run's checkpoints: perplexity of every stream, ASR and TTS "
+    'character error rates, captions.\n\nWrites '
+    'RUN/evaluation/<step>.json and RUN/evaluation/index.html; what is there '
+    'is kept.\n\nexample: python -m step_audio_jax evaluate '
+    '--gin_file=gin/eval/speech_text.gin --checkpoints=runs/stage1 '
+    '--steps=all'
+  ),
+  main=_main,
+  define=_define,
+)

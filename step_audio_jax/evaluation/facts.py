@@ -1,0 +1,147 @@
+"""What finished runs say about themselves, read from their directories."""
+
+from fractions import Fraction
+import math
+import pathlib
+import time
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax.evaluation import evaluate as evaluate_lib
+from step_audio_jax.training import schedule
+
+# Ratios are promised for every prefix of at least this many rows.
+FIRST_PREFIX = 100
+
+
+def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
+  """Metric → (steps, values) of a run's `metrics.jsonl`; {} without one."""
+  path = pathlib.Path(run) / 'metrics.jsonl'
+  found: dict[str, tuple[list, list]] = {}
+  if not path.is_file():
+    return found
+  for line in files.read_jsonl(path):
+    step = line.pop('step', None)
+    for name, value in line.items():
+      if isinstance(value, (int, float)) and step is not None:
+        steps, values = found.setdefault(name, ([], []))
+        steps.append(step)
+        values.append(value)
+  return found
+
+
+def thin(steps: Sequence[float], values: Sequence[float], most: int = 240):
+  """At most `most` points: means of neighbours; short curves unchanged."""
+  if len(steps) <= most:
+    return list(steps), list(values)
+  bins = np.array_split(np.arange(len(steps)), most)
+  x, y = np.asarray(steps, float), np.asarray(values, float)
+  return [float(x[b].mean()) for b in bins], [float(y[b].mean()) for b in bins]
+
+
+def shares(run: str | pathlib.Path) -> list[dict[str, Any]]:
+  """Requested against realised shares of the rows that a run consumed.
+
+  Rows have one length, so a share of rows is a share of tokens.
+
+  Returns:
+    One dict a source: source, requested and realised (0..1), rows, tokens,
+    error_rows (largest |count - share * prefix| over prefixes of
+    `FIRST_PREFIX` rows or more; over the whole where there are fewer). Empty
+    for a run that was not fed from a schedule, or is not done.
+
+  Raises:
+    UserError: The record of the rows contradicts itself.
+  """
+  run = pathlib.Path(run)
+  if not (run / 'sources.json').is_file():
+    return []
+  record = files.read_json(run / 'sources.json')
+  consumed = np.load(run / 'sources.npy')
+  if len(consumed) != record['rows'] or (
+    len(consumed) and consumed.max() >= len(record['names'])
+  ):
+    raise errors.UserError(
+      f'{run}/sources.npy: found {len(consumed)} rows with ids up to '
+      f'{consumed.max(initial=0)}, expected {record["rows"]} rows of '
+      f'{len(record["names"])} sources.'
+    )
+  first = max(1, min(FIRST_PREFIX, len(consumed)))
+  table = []
+  for n, (name, share) in enumerate(
+    zip(record['names'], record['shares'], strict=True)
+  ):
+    mine = consumed == n
+    table.append(
+      {
+        'source': name,
+        'requested': float(Fraction(share)),
+        'realised': float(mine.mean()) if len(mine) else 0.0,
+        'rows': int(mine.sum()),
+        'tokens': int(mine.sum()) * record['row_length'],
+        'error_rows': schedule.prefix_error(
+          np.where(mine, 0, 1), (Fraction(share),), first
+        ),
+      }
+    )
+  return table
+
+
+def padding(
+  tables: Sequence[Sequence[Mapping[str, Any]]],
+  rows: str | pathlib.Path,
+  *,
+  prefix: str = '',
+  split: str = 'train',
+) -> float | None:
+  """Pad tokens / all tokens, sources weighted by the rows consumed of them.
+
+  Args:
+    tables: `shares` of each run.
+    rows: Folder of row folders.
+    prefix: Before each source's name.
+    split: Which split was trained on.
+
+  Returns:
+    A share, or None where nothing was consumed.
+  """
+  consumed: dict[str, int] = {}
+  for table in tables:
+    for line in table:
+      name = line['source']
+      consumed[name] = consumed.get(name, 0) + line['rows']
+  pads = total = 0.0
+  for name, count in consumed.items():
+    folder = pathlib.Path(rows) / f'{prefix}{name}' / split
+    stats = files.read_json(folder / 'stats.json')
+    pads += count * stats['pad_tokens'] / (stats['rows'] * stats['length'])
+    total += count
+  return pads / total if total else None
+
+
+def timing(path: str | pathlib.Path | None) -> dict[str, Any]:
+  """The timing file of a pipeline: commands, wall_seconds, peak_memory_bytes.
+
+  Where the whole has no end yet, it is counted up to now.
+  """
+  if path is None:
+    return {}
+  record = files.read_json(path)
+  if record.get('wall_seconds') is None and 'started' in record:
+    record['wall_seconds'] = time.time() - record['started']
+  return record
+
+
+def newest_result(run: str | pathlib.Path) -> dict[str, Any]:
+  """Scores of the newest checkpoint that was scored; {} if there is none."""
+  results = evaluate_lib.all_results(run)
+  return results[max(results)] if results else {}
+
+
+def cer(result: Mapping[str, Any], task: str, split: str) -> float | None:
+  """An error rate of a result, or None."""
+  value = result.get(task, {}).get(split, {}).get('cer')
+  return value if value is not None and math.isfinite(value) else None

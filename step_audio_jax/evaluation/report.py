@@ -1,0 +1,160 @@
+"""The `report` door: runs in order in, report.html and report.json out."""
+
+import pathlib
+from typing import Any, Mapping, Sequence
+
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax.evaluation import facts
+from step_audio_jax.evaluation import report_page
+
+
+def report(
+  *,
+  runs: Sequence[str],
+  output: str,
+  title: str = 'Training report',
+  stage_runs: Sequence[str] = (),
+  asr_split: str = 'test',
+  unseen_split: str = 'test_unseen_voice',
+  tts_split: str = 'test',
+  rows: str | None = None,
+  row_prefix: str = '',
+  row_split: str = 'train',
+  manifest: str | None = None,
+  players: int = 6,
+  timing: str | None = None,
+  targets: Mapping[str, float] | None = None,
+  dry_run: bool = False,
+) -> dict[str, Any]:
+  """Collects runs and their scores into one page and one JSON file.
+
+  Args:
+    runs: Run directories in the order in which they were trained; scores are
+      taken from the newest scored checkpoint of each.
+    output: Folder of `report.html` and `report.json`.
+    title: Headline.
+    stage_runs: Names (last part of the path) of the runs whose ASR makes
+      `asr_cer_by_stage`; empty means those that begin with "stage".
+    asr_split: Split of seen voices.
+    unseen_split: Split of a voice that training never heard.
+    tts_split: Split of the TTS round trip.
+    rows: Folder of built rows, for the padding; None leaves it out.
+    row_prefix: Before each source's name there.
+    row_split: Split that was trained on.
+    manifest: Corpus folder, for the audio players; None leaves them out.
+    players: Utterances with a player, of each of the two ASR splits.
+    timing: JSON file {started, commands: [{name, seconds, command}],
+      wall_seconds, peak_memory_bytes}; None leaves it out.
+    targets: Key of the report → its upper limit; colours the figures.
+    dry_run: Write nothing.
+
+  Returns:
+    The content of report.json.
+
+  Raises:
+    UserError: A run directory or a file that is named does not exist.
+  """
+  for run in runs:
+    if not pathlib.Path(run).is_dir():
+      raise errors.UserError(
+        f'{run}: no such run directory; report needs the runs in order.'
+      )
+  clock = facts.timing(timing)
+  stages = []
+  for run in runs:
+    result, curve = facts.newest_result(run), facts.curve(run)
+    losses = curve.get('loss', ([], []))
+    stages.append(
+      {
+        'name': pathlib.Path(run).name,
+        'run': str(run),
+        'steps': losses[0][-1] if losses[0] else 0,
+        'loss': losses[1][-1] if losses[1] else None,
+        'scored_step': result.get('step'),
+        'asr_cer': facts.cer(result, 'asr', asr_split),
+        'asr_cer_unseen_voice': facts.cer(result, 'asr', unseen_split),
+        'tts_cer': facts.cer(result, 'tts', tts_split),
+        'caption_exact': result.get('captions', {}).get('exact'),
+        'perplexity': {
+          stream: figures['perplexity']
+          for stream, figures in result.get('perplexity', {})
+          .get('all', {})
+          .items()
+        },
+        'shares': facts.shares(run),
+      }
+    )
+  in_stages = [
+    s
+    for s in stages
+    if (
+      s['name'] in stage_runs if stage_runs else s['name'].startswith('stage')
+    )
+  ]
+  tables = [s['shares'] for s in stages]
+  gaps = [line['error_rows'] for table in tables for line in table]
+  values = {
+    'wall_seconds': clock.get('wall_seconds'),
+    'peak_memory_bytes': clock.get('peak_memory_bytes'),
+    'asr_cer': _last(stages, 'asr_cer'),
+    'asr_cer_by_stage': [s['asr_cer'] for s in in_stages],
+    'asr_cer_unseen_voice': _last(stages, 'asr_cer_unseen_voice'),
+    'tts_cer': _last(stages, 'tts_cer'),
+    'share_error_rows': max(gaps, default=None),
+    'padding': (
+      facts.padding(tables, rows, prefix=row_prefix, split=row_split)
+      if rows is not None
+      else None
+    ),
+    'title': title,
+    'stages': stages,
+    'commands': clock.get('commands', []),
+    'targets': dict(targets or {}),
+  }
+  if dry_run:
+    return values
+  folder = pathlib.Path(output)
+  text = report_page.render(
+    values,
+    runs,
+    splits=(asr_split, unseen_split, tts_split),
+    manifest=manifest,
+    players=players,
+  )
+  with files.atomic(folder / 'report.html', 'w') as handle:
+    handle.write(text)
+  files.write_json(folder / 'report.json', values)
+  return {**values, 'page': str(folder / 'report.html')}
+
+
+def _last(stages, key):
+  """The figure of the last run that has it."""
+  return next((s[key] for s in reversed(stages) if s[key] is not None), None)
+
+
+def _main(fv) -> dict[str, Any]:
+  result = cli.configure(fv, report)(
+    **({'dry_run': True} if fv.dry_run else {})
+  )
+  for key, text in report_page.FIGURES.items():
+    value = result.get(key)
+    if value is not None:
+      print(f'{text:<44}{report_page.show(key, value)}')
+  if fv.dry_run:
+    print(cli.operative_text())
+  else:
+    print(f'report: {result["page"]}')
+  return result
+
+
+DOOR = cli.Door(
+  summary=(
+    'Draws finished runs and their scores as one self-contained page, '
+    'report.html, and writes the figures to report.json.\n\nexample: '
+    'python -m step_audio_jax report --gin_file=gin/eval/report.gin '
+    '--gin.OUTPUT=\'"runs/mine"\' --gin.RUNS=\'["runs/mine/stage1"]\''
+  ),
+  main=_main,
+)

@@ -1,0 +1,284 @@
+"""The HTML of a report: figures, curves, tables, audio players, next steps."""
+
+import html
+import pathlib
+from typing import Any, Mapping, Sequence
+
+from step_audio_jax.evaluation import facts
+from step_audio_jax.evaluation import page
+from step_audio_jax.evaluation import perplexity
+from step_audio_jax.evaluation import svg
+from step_audio_jax.evaluation import utterances
+
+FIGURES = {
+  'asr_cer': 'ASR character errors, seen voices',
+  'asr_cer_unseen_voice': 'ASR character errors, unseen voice',
+  'tts_cer': 'TTS tokens read by its own ASR',
+  'share_error_rows': 'largest error of a source share, rows',
+  'padding': 'padding in packed rows',
+  'wall_seconds': 'wall-clock time',
+  'peak_memory_bytes': 'peak memory',
+}
+
+
+def show(key: str, value: float) -> str:
+  """A figure of the report for people."""
+  if key == 'wall_seconds':
+    minutes, seconds = divmod(round(value), 60)
+    return f'{minutes} min {seconds:02d} s' if minutes else f'{value:.1f} s'
+  if key == 'peak_memory_bytes':
+    return f'{value / 2**30:.2f} GiB'
+  if key == 'padding':
+    return f'{100 * value:.2f} %'
+  if key.endswith('_rows'):
+    return f'{value:.2f}'
+  return f'{value:.1f} %'
+
+
+def render(
+  values: Mapping[str, Any],
+  runs: Sequence[str],
+  *,
+  splits: tuple[str, str, str],
+  manifest: str | None,
+  players: int,
+) -> str:
+  """The whole page.
+
+  Args:
+    values: Of `report.report`.
+    runs: Run directories, in the order of `values['stages']`.
+    splits: ASR, unseen voice and TTS split.
+    manifest: Corpus folder, or None for no players.
+    players: Utterances of each set.
+  """
+  results = [facts.newest_result(run) for run in runs]
+  last = next((r for r in reversed(results) if r.get('asr')), {})
+  seen, unseen, tts = splits
+  parts = [
+    f'<h1>{html.escape(values["title"])}</h1>',
+    _lead(values),
+    _tiles(values),
+    '<h2>Learning</h2>',
+    _curves(runs),
+    '<h2>After each stage</h2>',
+    _stage_charts(values),
+    _stage_table(values),
+    utterances.cards(last, 'asr', seen, 'Seen voices', manifest, players),
+    utterances.cards(
+      last, 'asr', unseen, 'A voice never heard', manifest, players
+    ),
+    utterances.cards(last, 'tts', tts, 'Text to speech tokens', None, players),
+    utterances.captions(results),
+    '<h2>Sources</h2>',
+    _share_table(values),
+    '<h2>Perplexity by source</h2>',
+    _perplexity_table(results),
+    _timing(values),
+    _next(values, runs),
+  ]
+  return page.page(values['title'], '\n'.join(filter(None, parts)))
+
+
+def _lead(values) -> str:
+  names = ' → '.join(html.escape(s['name']) for s in values['stages'])
+  return (
+    f'<p class="quiet">{names}. Error rates are character level, summed over '
+    'the set; text is compared in lower case with single spaces (none in '
+    'Chinese). Nothing on this page was chosen by hand: utterances are the '
+    'first of their set.</p>'
+  )
+
+
+def _tiles(values) -> str:
+  tiles = []
+  for key, text in FIGURES.items():
+    value = values.get(key)
+    if value is None:
+      continue
+    limit = values['targets'].get(key)
+    if limit is not None:
+      text += f' (at most {show(key, limit)})'
+    good = None if limit is None else value <= limit
+    tiles.append(page.tile(show(key, value), text, good))
+  return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _curves(runs) -> str:
+  """All stages behind one another on one axis of steps."""
+  lines: dict[str, tuple[list, list]] = {}
+  marks, offset = [], 0
+  for run in runs:
+    curve = facts.curve(run)
+    if 'loss' not in curve:
+      continue
+    marks.append((offset, pathlib.Path(run).name))
+    for name in curve:
+      if name == 'loss' or name.startswith('loss/'):
+        steps, losses = lines.setdefault(name, ([], []))
+        x, y = facts.thin(*curve[name])
+        # A gap, so that stages are not joined by a line.
+        steps += [offset, *(offset + s for s in x)]
+        losses += [float('nan'), *y]
+    offset += curve['loss'][0][-1]
+  total = [svg.Series('all', *lines.pop('loss'))] if 'loss' in lines else []
+  streams = [svg.Series(n.split('/', 1)[1], *xy) for n, xy in lines.items()]
+  common = {'x_label': 'step', 'y_label': 'nats a token', 'marks': marks}
+  return (
+    '<div class="charts">'
+    + svg.line_chart(total, title='Training loss', **common)
+    + svg.line_chart(streams, title='Loss by stream', **common)
+    + '</div>'
+  )
+
+
+def _stage_charts(values) -> str:
+  stages = values['stages']
+  names = [s['name'] for s in stages]
+  rates = [
+    ('ASR, seen voices', [s['asr_cer'] for s in stages]),
+    ('ASR, unseen voice', [s['asr_cer_unseen_voice'] for s in stages]),
+    ('TTS round trip', [s['tts_cer'] for s in stages]),
+  ]
+  shown = [n for n, s in enumerate(stages) if _rated(s)]
+  rates = [(name, [some[n] for n in shown]) for name, some in rates]
+  streams = [
+    svg.Series(
+      stream,
+      [n for n, s in enumerate(stages) if stream in s['perplexity']],
+      [s['perplexity'][stream] for s in stages if stream in s['perplexity']],
+    )
+    for stream in ('text', 'linguistic', 'semantic')
+  ]
+  return (
+    '<div class="charts">'
+    + svg.bar_chart(
+      [names[n] for n in shown],
+      [(name, some) for name, some in rates if any(_known(v) for v in some)],
+      title='Character error rate',
+      y_label='%',
+      limit=values['targets'].get('asr_cer'),
+    )
+    + svg.line_chart(
+      streams,
+      title='Perplexity on held-out rows',
+      log_y=True,
+      dots=True,
+      x_names=names,
+    )
+    + '</div>'
+  )
+
+
+def _known(value) -> bool:
+  return value is not None
+
+
+def _rated(stage) -> bool:
+  return any(
+    _known(stage[k]) for k in ('asr_cer', 'asr_cer_unseen_voice', 'tts_cer')
+  )
+
+
+def _stage_table(values) -> str:
+  head = [
+    'stage', 'steps', 'loss', 'ASR CER %', 'unseen voice %', 'TTS CER %',
+    'captions exact %', *(f'{s} ppl' for s in perplexity.STREAMS),
+  ]  # fmt: skip
+  rows = [
+    [
+      s['name'],
+      s['steps'],
+      s['loss'],
+      s['asr_cer'],
+      s['asr_cer_unseen_voice'],
+      s['tts_cer'],
+      None if s['caption_exact'] is None else 100 * s['caption_exact'],
+      *(s['perplexity'].get(stream) for stream in perplexity.STREAMS),
+    ]
+    for s in values['stages']
+  ]
+  return page.table(head, rows)
+
+
+def _share_table(values) -> str:
+  rows = [
+    [
+      s['name'],
+      line['source'],
+      f'{100 * line["requested"]:.2f} %',
+      f'{100 * line["realised"]:.2f} %',
+      line['rows'],
+      line['tokens'],
+      line['error_rows'],
+    ]
+    for s in values['stages']
+    for line in s['shares']
+  ]
+  head = [
+    'stage', 'source', 'requested', 'realised', 'rows', 'tokens',
+    'largest error, rows',
+  ]  # fmt: skip
+  return (
+    '<p>Shares of tokens that each stage asked for and got. The error is the '
+    f'largest over every prefix of {facts.FIRST_PREFIX} rows or more.</p>'
+    + page.table(head, rows)
+  )
+
+
+def _perplexity_table(results) -> str:
+  result = next((r for r in reversed(results) if r.get('perplexity')), None)
+  if result is None:
+    return '<p class="quiet">No rows were scored.</p>'
+  rows = [
+    [source, *(streams.get(s, {}).get('perplexity') for s in _ALL)]
+    for source, streams in result['perplexity'].items()
+  ]
+  name = html.escape(pathlib.Path(result['run']).name)
+  return f'<p>After {name}.</p>' + page.table(['source', *_ALL], rows)
+
+
+_ALL = (*perplexity.STREAMS, *perplexity.GROUPS)
+
+
+def _timing(values) -> str:
+  commands = values['commands']
+  if not commands:
+    return ''
+  whole = sum(c['seconds'] for c in commands) or 1.0
+  rows = [
+    [c['name'], c['seconds'], f'{100 * c["seconds"] / whole:.0f} %',
+     c.get('command', '')]
+    for c in commands
+  ]  # fmt: skip
+  return '<h2>Time</h2>' + page.table(
+    ['step', 'seconds', 'share', 'command'], rows
+  )
+
+
+def _next(values, runs) -> str:
+  last = html.escape(str(runs[-1])) if runs else 'RUN'
+  missed = [
+    f'<li>{html.escape(FIGURES[k])}: {show(k, values[k])}, wanted at most '
+    f'{show(k, limit)}.</li>'
+    for k, limit in values['targets'].items()
+    if k in FIGURES and values.get(k) is not None and values[k] > limit
+  ]
+  missed_text = (
+    '<p>Not reached yet; longer last stages help most:</p>'
+    f'<ul>{"".join(missed)}</ul>'
+    if missed
+    else ''
+  )
+  return (
+    f'<h2>What to do next</h2>{missed_text}<ul>'
+    '<li>Train on your own corpus: write a <code>manifest.jsonl</code> (the '
+    'README shows the ten lines) and run the same commands on it.</li>'
+    '<li>See when a skill was learnt: <code>python -m step_audio_jax evaluate '
+    f'--gin_file=gin/eval/speech_text.gin --checkpoints={last} --steps=all'
+    '</code> scores every checkpoint and draws the curve.</li>'
+    '<li>Grow the model: copy a file of <code>gin/models</code>, raise width '
+    'and layers, and check with <code>--dry_run</code> before you start.</li>'
+    '<li>Read the figures by program: <code>report.json</code> beside this '
+    'page has them all.</li></ul>'
+  )

@@ -1,0 +1,265 @@
+"""Speech in, text out, and back: ASR and TTS error rates of a speech-text LM.
+
+ASR: the dual codes of an utterance are the prompt, the model writes text, and
+its character error rate is counted against the manifest's transcript.
+
+TTS: the transcript is the prompt, the model writes dual codes (2:3 groups, only
+codes that exist), and then *its own* ASR reads these codes; the error rate of
+that reading against the transcript is the figure. It needs no vocoder, and it
+contains the errors of the ASR.
+
+Prompts are the documents that training rows are made of, cut before the answer:
+
+    asr  <s> <|ASR|> <audio_start> codes <text_start>
+    tts  <s> <|TTS|> <text_start> text <audio_start>
+"""
+
+import dataclasses
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import manifest
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.evaluation import scoring
+from step_audio_jax.generation import decode
+from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import sampling
+
+Codes = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Vocabulary = vocabulary_lib.Vocabulary
+
+_BOS = vocabulary_lib.BOS
+_CONTROL = vocabulary_lib.CONTROL
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechConfig:
+  """How utterances are decoded.
+
+  Attributes:
+    linguistic_codes: Codes 0..n-1 that exist; 0 means the whole codebook.
+    semantic_codes: The same for semantic codes.
+    max_text_tokens: Longest transcript that ASR writes, ids.
+    max_speech_groups: Longest speech that TTS writes, groups of 120 ms.
+    batch_size: Utterances decoded at a time.
+    temperature: Of TTS; ASR is always greedy.
+    top_k: Of TTS.
+    top_p: Of TTS.
+    seed: Of TTS, when the temperature is not 0.
+  """
+
+  linguistic_codes: int = 0
+  semantic_codes: int = 0
+  max_text_tokens: int = 64
+  max_speech_groups: int = 40
+  batch_size: int = 64
+  temperature: float = 0.0
+  top_k: int = 0
+  top_p: float = 1.0
+  seed: int = 0
+
+  def __post_init__(self):
+    for name in ('max_text_tokens', 'max_speech_groups', 'batch_size'):
+      if getattr(self, name) < 1:
+        raise errors.UserError(
+          f'speech evaluation: {name} is {getattr(self, name)}, expected at '
+          'least 1.'
+        )
+
+
+def asr_prompt(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
+  """Interleaved speech ids → the prompt of a transcript."""
+  head = [_BOS, _CONTROL['<|ASR|>'], _CONTROL['<audio_start>']]
+  return [*head, *map(int, ids), _CONTROL['<text_start>']]
+
+
+def tts_prompt(vocabulary: Vocabulary, text: str) -> list[int]:
+  """Text → the prompt of its speech."""
+  head = [_BOS, _CONTROL['<|TTS|>'], _CONTROL['<text_start>']]
+  return [*head, *vocabulary.encode(text), _CONTROL['<audio_start>']]
+
+
+class Speaker:
+  """One model that transcribes and speaks; compiled once for all sets.
+
+  Attributes:
+    config: How it decodes.
+  """
+
+  def __init__(
+    self,
+    model: Any,
+    variables: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    config: SpeechConfig = SpeechConfig(),
+  ):
+    self.config = config
+    self._model = model
+    self._variables = variables
+    self._vocabulary = vocabulary
+    self._grammar = grammar_lib.build(
+      vocabulary,
+      linguistic_codes=config.linguistic_codes or None,
+      semantic_codes=config.semantic_codes or None,
+    )
+
+  def transcribe(self, speech: Sequence[Sequence[int]]) -> list[str]:
+    """Interleaved speech ids of each utterance → its text."""
+    c = self.config
+    prompts = [asr_prompt(self._vocabulary, ids) for ids in speech]
+    longest = max([5 * c.max_speech_groups + 4, *map(len, prompts)])
+    outputs = decode.generate(
+      self._model,
+      self._variables,
+      prompts,
+      max_new_tokens=c.max_text_tokens,
+      grammar=self._grammar,
+      start=grammar_lib.State.TEXT,
+      shapes=self._shapes(longest),
+      label='transcribing',
+    )
+    return [self._vocabulary.decode(ids) for ids in outputs]
+
+  def speak(self, texts: Sequence[str]) -> list[decode.Output]:
+    """Text of each utterance → speech ids, whole groups."""
+    c = self.config
+    prompts = [tts_prompt(self._vocabulary, text) for text in texts]
+    outputs = decode.generate_outputs(
+      self._model,
+      self._variables,
+      prompts,
+      max_new_tokens=vocabulary_lib.GROUP * c.max_speech_groups,
+      sampler=sampling.Sampler(c.temperature, c.top_k, c.top_p),
+      grammar=self._grammar,
+      start=grammar_lib.State.SPEECH,
+      rng=c.seed,
+      shapes=self._shapes(max(map(len, prompts), default=1)),
+      label='speaking',
+    )
+    return outputs
+
+  def _shapes(self, longest: int) -> decode.Shapes:
+    return decode.Shapes(
+      batch_size=self.config.batch_size, prompt=decode.round_up(longest - 1)
+    )
+
+
+def usable(
+  utterances: Sequence[manifest.Utterance], codes: Codes | None, where: str
+) -> list[manifest.Utterance]:
+  """Those with a transcript and, unless `codes` is None, with codes.
+
+  Raises:
+    UserError: None is left.
+  """
+  kept = [
+    u
+    for u in utterances
+    if scoring.normalise(u.text or '') and (codes is None or u.id in codes)
+  ]
+  if not kept:
+    raise errors.UserError(
+      f'{where}: none of its {len(utterances)} utterances has '
+      + ('a transcript.' if codes is None else 'both a transcript and codes; ')
+      + ('' if codes is None else 'tokenize the corpus first.')
+    )
+  return kept
+
+
+def asr(
+  speaker: Speaker,
+  vocabulary: Vocabulary,
+  sets: Mapping[str, Sequence[manifest.Utterance]],
+  codes: Codes,
+) -> dict[str, dict[str, Any]]:
+  """ASR of several sets of utterances, decoded together.
+
+  Returns:
+    Set → {cer, errors, utterances, skipped, hypotheses}; cer in percent.
+  """
+  kept = {name: usable(some, codes, name) for name, some in sets.items()}
+  flat = [u for some in kept.values() for u in some]
+  texts = iter(
+    speaker.transcribe([vocabulary.interleave(*codes[u.id]) for u in flat])
+  )
+  return {
+    name: {
+      **_score([(u, next(texts), {}) for u in some]),
+      'skipped': len(sets[name]) - len(some),
+    }
+    for name, some in kept.items()
+  }
+
+
+def tts(
+  speaker: Speaker,
+  vocabulary: Vocabulary,
+  sets: Mapping[str, Sequence[manifest.Utterance]],
+) -> dict[str, dict[str, Any]]:
+  """TTS round trip of several sets, decoded together.
+
+  Returns:
+    As `asr`; besides `unfinished`, how many outputs met the length limit, and
+    in each hypothesis `tokens` (speech ids) and `seconds`.
+  """
+  kept = {name: usable(some, None, name) for name, some in sets.items()}
+  flat = [u for some in kept.values() for u in some]
+  outputs = speaker.speak([u.text for u in flat])
+  texts = speaker.transcribe([output.tokens for output in outputs])
+  pairs = iter(zip(outputs, texts, strict=True))
+  found = {}
+  for name, some in kept.items():
+    rows, unfinished = [], 0
+    for utterance in some:
+      output, text = next(pairs)
+      unfinished += not output.stopped
+      groups = len(output.tokens) // vocabulary_lib.GROUP
+      extra = {
+        'tokens': output.tokens.tolist(),
+        'seconds': round(groups * vocabulary_lib.GROUP_SECONDS, 2),
+      }
+      rows.append((utterance, text, extra))
+    found[name] = {
+      **_score(rows),
+      'skipped': len(sets[name]) - len(some),
+      'unfinished': unfinished,
+    }
+  return found
+
+
+def _score(rows) -> dict[str, Any]:
+  """Corpus error rate and every hypothesis with its own counts."""
+  total, hypotheses = scoring.Errors(), []
+  for utterance, text, extra in rows:
+    counts = scoring.count(utterance.text, text, utterance.language)
+    total += counts
+    hypotheses.append(
+      {
+        'id': utterance.id,
+        'language': utterance.language,
+        'speaker': utterance.speaker,
+        'reference': utterance.text,
+        'hypothesis': text,
+        'cer': counts.rate,
+        **extra,
+      }
+    )
+  return {
+    'cer': total.rate,
+    'errors': dataclasses.asdict(total),
+    'by_language': _by_language(rows),
+    'utterances': len(hypotheses),
+    'hypotheses': hypotheses,
+  }
+
+
+def _by_language(rows) -> dict[str, float]:
+  languages = sorted({u.language for u, _, _ in rows})
+  return {
+    language: scoring.corpus_errors(
+      (u.text, text, language) for u, text, _ in rows if u.language == language
+    ).rate
+    for language in languages
+  }

@@ -1,0 +1,126 @@
+"""Utterances and images of a report: sound, transcript, hypothesis, as HTML."""
+
+import base64
+import html
+import io
+import pathlib
+from typing import Any, Mapping, Sequence
+import wave
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import manifest as manifest_lib
+from step_audio_jax.audio import io as audio_io
+from step_audio_jax.evaluation import scoring
+
+
+def marked(reference: str, hypothesis: str, language: str) -> str:
+  """The hypothesis as HTML, wrong characters marked, missing ones as ‸."""
+  out = []
+  for kind, _, token in scoring.align(
+    scoring.tokens(reference, language), scoring.tokens(hypothesis, language)
+  ):
+    if kind == '=':
+      out.append(html.escape(token))
+    elif kind == 'D':
+      out.append('<span class="gap">‸</span>')
+    else:
+      out.append(f'<span class="wrong">{html.escape(token)}</span>')
+  return ''.join(out)
+
+
+def cards(
+  result: Mapping[str, Any],
+  task: str,
+  split: str,
+  title: str,
+  corpus: str | None,
+  count: int,
+) -> str:
+  """The first `count` utterances of a set, with players where there is sound.
+
+  Args:
+    result: Scores of `evaluate.evaluate`.
+    task: 'asr' or 'tts'.
+    split: Name of the set; a result without it gives an empty string.
+    title: Headline.
+    corpus: Corpus folder with the sound, or None.
+    count: How many.
+  """
+  scores = result.get(task, {}).get(split)
+  if not scores or not count:
+    return ''
+  by_id = {}
+  if corpus is not None:
+    by_id = {u.id: u for u in manifest_lib.read(corpus)}
+    root = manifest_lib.path_of(corpus).parent
+  parts = []
+  for item in scores['hypotheses'][:count]:
+    player = ''
+    if item['id'] in by_id:
+      player = _audio(by_id[item['id']], root)
+    reading = 'heard' if task == 'asr' else 'read back'
+    note = f'{item["cer"]:.0f} %'
+    if 'seconds' in item:
+      note += f', {item["seconds"]:.1f} s of tokens'
+    text = marked(item['reference'], item['hypothesis'], item['language'])
+    parts.append(
+      f'<div class="utterance">{player}<dl><dt>text</dt>'
+      f'<dd>{html.escape(item["reference"])}</dd><dt>{reading}</dt>'
+      f'<dd>{text or "<i>nothing</i>"} <small>{note}</small></dd></dl></div>'
+    )
+  return (
+    f'<h2>{html.escape(title)} <small>{scores["cer"]:.1f} % over '
+    f'{scores["utterances"]} utterances</small></h2>'
+    f'<div class="utterances">{"".join(parts)}</div>'
+  )
+
+
+def _audio(utterance, root) -> str:
+  """An audio element that holds its sound; a note if it cannot be read."""
+  try:
+    samples, rate = audio_io.read_audio(
+      utterance.audio_path(root),
+      offset=utterance.offset,
+      duration=utterance.duration,
+    )
+  except errors.UserError as error:
+    return f'<p class="quiet">{html.escape(str(error))}</p>'
+  return (
+    '<audio controls preload="none" src="data:audio/wav;base64,'
+    f'{wav(samples, rate)}"></audio>'
+  )
+
+
+def wav(samples: np.ndarray, rate: int) -> str:
+  """Samples in [-1, 1] → base64 of a 16-bit mono WAV file."""
+  buffer = io.BytesIO()
+  with wave.open(buffer, 'wb') as handle:
+    handle.setnchannels(1)
+    handle.setsampwidth(2)
+    handle.setframerate(rate)
+    pcm = np.clip(np.round(samples * 32767), -32768, 32767).astype('<i2')
+    handle.writeframes(pcm.tobytes())
+  return base64.b64encode(buffer.getvalue()).decode()
+
+
+def captions(results: Sequence[Mapping[str, Any]]) -> str:
+  """Images with captions, of the last result that has them."""
+  found = next((r for r in reversed(results) if r.get('captions')), None)
+  if found is None or not found['captions']['examples']:
+    return ''
+  scores = found['captions']
+  cards = ''.join(
+    '<div class="utterance">'
+    f'<img alt="" src="data:image/png;base64,{item["png"]}"><dl><dt>text</dt>'
+    f'<dd>{html.escape(item["reference"])}</dd><dt>seen</dt>'
+    f'<dd>{marked(item["reference"], item["hypothesis"], "en")}</dd></dl></div>'
+    for item in scores['examples']
+  )
+  name = html.escape(pathlib.Path(found['run']).name)
+  return (
+    f'<h2>Images <small>{100 * scores["exact"]:.0f} % of {scores["images"]} '
+    f'captions exact, after {name}</small></h2>'
+    f'<div class="utterances">{cards}</div>'
+  )

@@ -1,0 +1,146 @@
+"""ASR and TTS figures of a model whose every answer is known."""
+
+import evaluation_parrot as parrot
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax import manifest
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.evaluation import speech
+
+VOCABULARY = parrot.VOCABULARY
+TEXTS = ['a cat', 'the dog sees a bird', 'x', 'green eggs and ham', 'no']
+
+
+def speaker(**settings):
+  return speech.Speaker(
+    parrot.Parrot(),
+    parrot.VARIABLES,
+    VOCABULARY,
+    speech.SpeechConfig(**{'batch_size': 3, **settings}),
+  )
+
+
+def corpus(texts, **fields):
+  return [
+    manifest.Utterance(id=f'u{n}', text=text, **fields)
+    for n, text in enumerate(texts)
+  ]
+
+
+def test_prompts_are_the_documents_of_the_rows():
+  ids = VOCABULARY.interleave([3, 4], [0, 1, 2])
+  assert speech.asr_prompt(VOCABULARY, ids) == [
+    vocabulary_lib.CONTROL['<s>'],
+    vocabulary_lib.CONTROL['<|ASR|>'],
+    vocabulary_lib.CONTROL['<audio_start>'],
+    *ids.tolist(),
+    vocabulary_lib.CONTROL['<text_start>'],
+  ]
+  assert speech.tts_prompt(VOCABULARY, 'ab') == [
+    vocabulary_lib.CONTROL['<s>'],
+    vocabulary_lib.CONTROL['<|TTS|>'],
+    vocabulary_lib.CONTROL['<text_start>'],
+    68,
+    69,
+    vocabulary_lib.CONTROL['<audio_start>'],
+  ]
+
+
+def test_a_faultless_model_scores_zero_both_ways():
+  sets = {'seen': corpus(TEXTS[:3]), 'unseen': corpus(TEXTS[3:])}
+  codes = {}
+  for some in sets.values():
+    # Ids are unique within a corpus, so here within both sets.
+    for n, u in enumerate(some):
+      object.__setattr__(u, 'id', f'{id(some)}-{n}')
+      codes[u.id] = parrot.codes(u.text)
+  parrot_speaker = speaker()
+  heard = speech.asr(parrot_speaker, VOCABULARY, sets, codes)
+  spoken = speech.tts(parrot_speaker, VOCABULARY, sets)
+  for found in (heard, spoken):
+    assert list(found) == ['seen', 'unseen']
+    for name, scores in found.items():
+      assert scores['cer'] == 0.0
+      assert [h['hypothesis'] for h in scores['hypotheses']] == [
+        u.text for u in sets[name]
+      ]
+  assert spoken['seen']['unfinished'] == 0
+  tokens = spoken['unseen']['hypotheses'][0]['tokens']
+  linguistic, semantic = VOCABULARY.deinterleave(tokens)
+  expected = parrot.codes(TEXTS[3])
+  np.testing.assert_array_equal(linguistic, expected[0])
+  np.testing.assert_array_equal(semantic, expected[1])
+  seconds = spoken['unseen']['hypotheses'][0]['seconds']
+  assert seconds == pytest.approx(0.12 * len(TEXTS[3]), abs=0.005)
+
+
+def test_errors_are_counted_over_the_set():
+  utterances = corpus(['abcd', 'aaaaaa'])
+  # What is heard: one letter other, one letter more.
+  codes = {'u0': parrot.codes('abxd'), 'u1': parrot.codes('aaaaaaz')}
+  found = speech.asr(speaker(), VOCABULARY, {'dev': utterances}, codes)['dev']
+  assert found['errors'] == {
+    'reference': 10,
+    'substitutions': 1,
+    'deletions': 0,
+    'insertions': 1,
+  }
+  assert found['cer'] == pytest.approx(20.0)
+  assert [h['cer'] for h in found['hypotheses']] == [
+    pytest.approx(25.0),
+    pytest.approx(100 / 6),
+  ]
+
+
+def test_languages_are_told_apart_and_follow_their_convention():
+  utterances = [
+    *corpus(['ab cd']),
+    manifest.Utterance(id='zh', text='ab cd', language='zh'),
+  ]
+  # The space is not heard: an error in English, none in Chinese.
+  codes = {u.id: parrot.codes('abcd') for u in utterances}
+  found = speech.asr(speaker(), VOCABULARY, {'dev': utterances}, codes)['dev']
+  assert found['by_language'] == {'en': pytest.approx(20.0), 'zh': 0.0}
+
+
+def test_limits_cut_and_are_reported():
+  found = speech.tts(
+    speaker(max_speech_groups=3), VOCABULARY, {'dev': corpus(['abcdef', 'ab'])}
+  )['dev']
+  assert [h['hypothesis'] for h in found['hypotheses']] == ['abc', 'ab']
+  assert found['unfinished'] == 1
+  assert found['errors']['deletions'] == 3
+  heard = speech.asr(
+    speaker(max_text_tokens=2),
+    VOCABULARY,
+    {'dev': corpus(['abcdef'])},
+    {'u0': parrot.codes('abcdef')},
+  )['dev']
+  assert heard['hypotheses'][0]['hypothesis'] == 'ab'
+
+
+def test_codes_that_do_not_exist_are_not_spoken():
+  # Only letters a and b exist; the parrot wants c and must take another.
+  found = speech.tts(
+    speaker(linguistic_codes=2), VOCABULARY, {'dev': corpus(['abc'])}
+  )['dev']
+  linguistic, _ = VOCABULARY.deinterleave(found['hypotheses'][0]['tokens'])
+  assert linguistic[:4].tolist() == [0, 0, 1, 1]
+  assert linguistic.max() < 2
+
+
+def test_utterances_without_codes_or_text_are_skipped_and_counted():
+  utterances = corpus(['ab', 'cd', None, '  '])
+  found = speech.asr(
+    speaker(), VOCABULARY, {'dev': utterances}, {'u1': parrot.codes('cd')}
+  )['dev']
+  assert found['utterances'] == 1 and found['skipped'] == 3
+  with pytest.raises(errors.UserError, match='dev: none of its 4 utterances'):
+    speech.asr(speaker(), VOCABULARY, {'dev': utterances}, {})
+
+
+def test_bad_limits_are_named():
+  with pytest.raises(errors.UserError, match='max_speech_groups is 0'):
+    speech.SpeechConfig(max_speech_groups=0)
