@@ -117,3 +117,48 @@ class Projector(nn.Module):
   def __call__(self, x_BPW: jax.Array) -> jax.Array:
     h = nn.gelu(_dense(self.width, ('embed', 'mlp'), 'up')(x_BPW))
     return _dense(self.width, ('mlp', 'embed'), 'down')(h)
+
+
+class VisionText(nn.Module):
+  """The encoder beside a small text tower, for contrastive pretraining.
+
+  The text tower is the mean of the caption's token embeddings through an MLP:
+  enough for captions, and thrown away afterwards. The encoder has the name
+  `vision`, as in the language model that takes it over.
+  """
+
+  config: VisionConfig
+  vocab_size: int
+  width: int = 64
+
+  @nn.compact
+  def __call__(self, images_MHWC: jax.Array, tokens_MT, mask_MT):
+    """M images and captions → logits that image i goes with caption j."""
+    features_MPW = VisionEncoder(self.config, name='vision')(images_MHWC)
+    flat = features_MPW.reshape(len(features_MPW), -1)
+    image_MD = _dense(self.width, ('embed', 'mlp'), 'image_out')(flat)
+    table = self.param(
+      'text_embedding',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.5), ('vocab', 'embed')
+      ),
+      (self.vocab_size, self.width),
+    )
+    embedded = jnp.take(table, tokens_MT, axis=0) * mask_MT[..., None]
+    count = jnp.maximum(mask_MT.sum(1, keepdims=True), 1.0)
+    mean_MD = embedded.sum(1) / count
+    h = nn.gelu(_dense(self.width, ('embed', 'mlp'), 'text_up')(mean_MD))
+    text_MD = _dense(self.width, ('mlp', 'embed'), 'text_out')(h)
+    scale = self.param(
+      'scale',
+      nn.with_logical_partitioning(nn.initializers.constant(2.3), ()),
+      (),
+    )
+    bias = self.param(
+      'bias',
+      nn.with_logical_partitioning(nn.initializers.constant(-3.0), ()),
+      (),
+    )
+    unit = lambda x: x / jnp.linalg.norm(x + 1e-6, axis=-1, keepdims=True)
+    logits_MM = jnp.exp(scale) * unit(image_MD) @ unit(text_MD).T + bias
+    return logits_MM

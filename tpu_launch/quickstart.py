@@ -1,0 +1,359 @@
+"""`quickstart`: from nothing to a report, by the commands that anyone would type.
+
+Nothing is done here that a user could not do: every step is one public
+command, printed before it runs. Two commands that need nothing of each other
+run side by side, one on each half of the cores. A finished command is noted in
+`timing.json`, so the same command after a kill continues where it stopped; the
+command that was killed continues by itself.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Sequence
+
+import psutil
+
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax import files
+
+DEFAULT_FOLDER = 'runs/quickstart'
+STAGES = ('stage1', 'stage2', 'stage3', 'sft')
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """One public command.
+
+  Attributes:
+    name: What `timing.json` and the log file call it.
+    words: Behind `python`.
+  """
+
+  name: str
+  words: tuple[str, ...]
+
+  def __str__(self) -> str:
+    return shlex.join(('python', *self.words))
+
+
+def recipe(root: str) -> list[list[Command]]:
+  """The commands of the quick start, in order; those in one list run together.
+
+  Args:
+    root: Folder of everything that is made.
+  """
+
+  def door(name, program, *words):
+    return Command(name, ('-m', program, *words))
+
+  def train(name, gin_file, **macros):
+    flags = [f'--gin.{k}={json.dumps(v)}' for k, v in macros.items()]
+    return door(
+      name, 'step_audio_jax', 'train', f'--gin_file={gin_file}', *flags
+    )
+
+  data, tokenizer = f'{root}/data', f'{root}/tokenizer'
+  speech = f'{data}/speech/manifest.jsonl'
+  text_model, rows = f'{data}/text.model', f'{root}/rows'
+  codes = f'{root}/codes/speech'
+  steps = [
+    [door('synthesize', 'data_pipelines', 'synthesize', f'--output={data}')],
+    [
+      door(
+        'vocabulary',
+        'data_pipelines',
+        'vocabulary',
+        f'--corpus={data}/text',
+        f'--output={text_model}',
+        '--size=512',
+      )
+    ],
+    [
+      train(
+        f'train {stream}',
+        f'gin/quickstart/{stream}.gin',
+        RUN_DIR=f'{root}/{stream}',
+        MANIFEST=speech,
+      )
+      for stream in ('linguistic', 'semantic')
+    ],
+  ]
+  return steps + _after_tokenizers(
+    root, data, codes, rows, tokenizer, text_model, door, train
+  )
+
+
+def _after_tokenizers(
+  root, data, codes, rows, tokenizer, text_model, door, train
+):
+  """The second half of the recipe: codes, rows, stages, report."""
+  speech = f'{data}/speech'
+  steps = [
+    [
+      train(
+        'train centroids',
+        'gin/quickstart/centroids.gin',
+        RUN_DIR=f'{root}/centroids',
+        MANIFEST=f'{speech}/manifest.jsonl',
+        INIT_FROM=[f'{root}/linguistic'],
+      )
+    ],
+    [
+      door(
+        'export tokenizer',
+        'step_audio_jax',
+        'tokenize',
+        f'--export={tokenizer}',
+        f'--linguistic={root}/centroids',
+        f'--semantic={root}/semantic',
+      )
+    ],
+    [
+      door(
+        'tokenize',
+        'data_pipelines',
+        'tokenize',
+        f'--corpus={speech}',
+        f'--tokenizer={tokenizer}',
+        f'--output={codes}',
+      )
+    ],
+    [
+      door(
+        'build',
+        'data_pipelines',
+        'build',
+        f'--speech={speech}',
+        f'--codes={codes}',
+        f'--text={data}/text',
+        f'--images={data}/images',
+        f'--text_model={text_model}',
+        f'--output={rows}',
+      )
+    ],
+  ]
+
+  def language_model(stage, **macros):
+    return train(
+      f'train {stage}',
+      f'gin/quickstart/{stage}.gin',
+      RUN_DIR=f'{root}/{stage}',
+      ROWS=rows,
+      TEXT_MODEL=text_model,
+      **macros,
+    )
+
+  # The backbone and the image encoder, which is frozen from then on.
+  steps.append([language_model('text'), language_model('vision')])
+  before = [f'{root}/text', f'{root}/vision']
+  for stage in STAGES:
+    steps.append([language_model(stage, INIT_FROM=before)])
+    steps.append([
+      door(
+        f'evaluate {stage}',
+        'step_audio_jax',
+        'evaluate',
+        '--gin_file=gin/quickstart/evaluate.gin',
+        f'--gin.ROOT={json.dumps(root)}',
+        f'--checkpoints={root}/{stage}',
+        '--steps=last',
+      )
+    ])
+    before = [f'{root}/{stage}']
+  steps.append([
+    door(
+      'report',
+      'step_audio_jax',
+      'report',
+      '--gin_file=gin/quickstart/report.gin',
+      f'--gin.ROOT={json.dumps(root)}',
+    )
+  ])
+  return steps
+
+
+class Memory:
+  """Highest resident memory of this process and all below it, bytes."""
+
+  def __init__(self, seconds: float = 0.5):
+    self.peak = 0
+    self._seconds = seconds
+    self._stop = threading.Event()
+    self._thread = threading.Thread(target=self._watch, daemon=True)
+
+  def __enter__(self):
+    self._thread.start()
+    return self
+
+  def __exit__(self, *_):
+    self._stop.set()
+    self._thread.join()
+
+  def _watch(self):
+    me = psutil.Process()
+    while not self._stop.wait(self._seconds):
+      total = 0
+      for process in [me, *me.children(recursive=True)]:
+        try:
+          total += process.memory_info().rss
+        except psutil.Error:
+          continue  # it ended between the listing and the reading
+      self.peak = max(self.peak, total)
+
+
+def environment(root: str) -> dict[str, str]:
+  """Variables of every command: CPU, and one compile cache for all."""
+  return {
+    'JAX_PLATFORMS': 'cpu',
+    'TF_CPP_MIN_LOG_LEVEL': '3',
+    'JAX_COMPILATION_CACHE_DIR': f'{os.path.abspath(root)}/compiled',
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.5',
+    **os.environ,
+  }
+
+
+def run(commands: Sequence[Command], root: str) -> None:
+  """Runs commands side by side; each gets an equal part of the cores.
+
+  Raises:
+    UserError: One of them failed; its last lines are shown.
+  """
+  cores = sorted(os.sched_getaffinity(0))
+  share = max(1, len(cores) // len(commands))
+  logs = pathlib.Path(root) / 'logs'
+  logs.mkdir(parents=True, exist_ok=True)
+  running = []
+  for i, command in enumerate(commands):
+    print(f'\n$ {command}', flush=True)
+    mine = cores[i * share : (i + 1) * share] or cores
+    log = logs / f'{command.name.replace(" ", "-")}.log'
+    alone = len(commands) == 1
+    handle = None if alone else open(log, 'wb')
+    running.append((
+      command,
+      log,
+      subprocess.Popen(
+        [sys.executable, *command.words],
+        env=environment(root),
+        stdin=subprocess.DEVNULL,
+        stdout=handle,
+        stderr=None if alone else subprocess.STDOUT,
+        preexec_fn=None
+        if alone
+        else lambda mine=mine: os.sched_setaffinity(0, mine),
+      ),
+    ))
+  if len(commands) > 1:
+    print(f'(side by side; their output: {logs}/)', flush=True)
+    _wait_showing(running)
+  failed = None
+  for command, log, process in running:
+    if process.wait() and failed is None:
+      failed = (command, log, process.returncode)
+  if failed:
+    command, log, status = failed
+    tail = ''
+    if len(commands) > 1:
+      tail = ''.join(log.read_text(errors='replace').splitlines(True)[-15:])
+    raise errors.UserError(
+      f'{tail}the command "{command.name}" ended with status {status}; '
+      'mend what it says and start the same command again, it continues.'
+    )
+
+
+def _wait_showing(running) -> None:
+  """Shows the last line of every log now and then, until all have ended."""
+  shown = time.monotonic()
+  while any(process.poll() is None for _, _, process in running):
+    if any(process.returncode for _, _, process in running):
+      for _, _, process in running:
+        process.terminate()
+    time.sleep(0.2)
+    if time.monotonic() - shown < 10:
+      continue
+    shown = time.monotonic()
+    for command, log, _ in running:
+      text = log.read_text(errors='replace').replace('\r', '\n')
+      lines = [line for line in text.splitlines() if line.strip()]
+      if lines:
+        print(f'  {command.name}: {lines[-1][-110:]}', flush=True)
+
+
+def quickstart(root: str) -> dict[str, Any]:
+  """Runs the recipe; returns what `timing.json` holds."""
+  path = pathlib.Path(root) / 'timing.json'
+  timing: dict[str, Any] = {'commands': [], 'peak_memory_bytes': 0}
+  if path.is_file():
+    timing = files.read_json(path)
+  finished = {command['name'] for command in timing['commands']}
+  for commands in recipe(root):
+    if all(command.name in finished for command in commands):
+      for command in commands:
+        print(f'\n$ {command}\n(done before)', flush=True)
+      continue
+    started = time.monotonic()
+    with Memory() as memory:
+      run(commands, root)
+    seconds = time.monotonic() - started
+    timing['peak_memory_bytes'] = max(
+      timing['peak_memory_bytes'], memory.peak
+    )
+    for command in commands:
+      timing['commands'].append({
+        'name': command.name,
+        'command': str(command),
+        'seconds': round(seconds, 2),
+        'together': len(commands),
+      })
+    timing['wall_seconds'] = round(
+      sum(c['seconds'] / c['together'] for c in timing['commands']), 1
+    )
+    files.write_json(path, timing)
+  return timing
+
+
+def _define(fv) -> None:
+  from absl import flags
+
+  flags.DEFINE_string(
+    'output', DEFAULT_FOLDER, 'Folder of everything made.', flag_values=fv
+  )
+
+
+def _main(fv) -> dict[str, Any]:
+  if fv.dry_run:
+    for commands in recipe(fv.output):
+      for command in commands:
+        print(command)
+    return {'commands': [str(c) for cs in recipe(fv.output) for c in cs]}
+  if not pathlib.Path('gin/quickstart').is_dir():
+    raise errors.UserError(
+      f'{os.getcwd()}: found no gin/quickstart folder; run the quick start '
+      'from the root of the checkout.'
+    )
+  timing = quickstart(fv.output)
+  report = pathlib.Path(fv.output) / 'report.json'
+  facts = {'report': f'{fv.output}/report.html', **timing}
+  if report.is_file():
+    facts |= json.loads(report.read_text(encoding='utf-8'))
+  print(f'\nopen {fv.output}/report.html')
+  return facts
+
+
+DOOR = cli.Door(
+  summary=(
+    'Runs the whole recipe, small, on this machine, and writes a report.\n\n'
+    'example: python -m tpu_launch quickstart --output=runs/quickstart'
+  ),
+  main=_main,
+  define=_define,
+  uses_gin=False,
+)
