@@ -67,7 +67,7 @@ def write(
   head = ['metric', *(f'step {step}' for step in sorted(metrics))]
   body = (
     f'<h1>{html.escape(run.name)}</h1>'
-    f'<p class="quiet">{len(metrics)} checkpoint(s) scored. Error rates in '
+    f'<p class="quiet">Checkpoints scored: {len(metrics)}. Error rates in '
     'percent, lower is better.</p>'
     f'{charts(metrics)}<h2>All figures</h2>{page.table(head, rows)}'
   )

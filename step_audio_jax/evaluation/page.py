@@ -31,11 +31,13 @@ h2 { font-size: 1.2rem; margin: 2.8rem 0 .6rem; }
 p { max-width: 46rem; }
 a { color: var(--c1); }
 .quiet, small { color: var(--quiet); }
+small { font-weight: 400; }
 .tiles { display: grid; gap: .7rem; margin: 1.4rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(10.2rem, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(47%, 10.6rem), 1fr)); }
 .tile { background: var(--card); border: 1px solid var(--rule);
   border-radius: 10px; padding: .75rem .9rem; }
-.tile b { display: block; font-size: 1.5rem; line-height: 1.3;
+.tile b { display: block; font-size: 1.35rem; line-height: 1.4;
+  white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 .tile span { display: block; font-size: .82rem; color: var(--quiet);
   line-height: 1.35; }
@@ -57,7 +59,7 @@ a { color: var(--c1); }
   font-size: .8rem; color: var(--quiet); min-height: 1.2rem; }
 .key i { display: inline-block; width: .7rem; height: .7rem; margin-right:
   .35rem; border-radius: 3px; vertical-align: -1px; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-top: 1rem; }
 table { border-collapse: collapse; font-size: .9rem; min-width: 60%;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem .35rem 0; text-align: left;
@@ -77,6 +79,8 @@ td.n, th.n { text-align: right; }
 .wrong { color: var(--bad); text-decoration: underline;
   text-decoration-thickness: 1px; }
 .gap { color: var(--bad); opacity: .8; }
+@media (max-width: 40rem) { .chart text { font-size: 17px; }
+  .chart text.value { font-size: 13px; } }
 code, pre { font: .88em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
 }
 pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule);

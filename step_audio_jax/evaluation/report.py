@@ -17,6 +17,7 @@ def report(
   title: str = 'Training report',
   stage_runs: Sequence[str] = (),
   asr_split: str = 'test',
+  stage_split: str = '',
   unseen_split: str = 'test_unseen_voice',
   tts_split: str = 'test',
   rows: str | None = None,
@@ -37,7 +38,9 @@ def report(
     title: Headline.
     stage_runs: Names (last part of the path) of the runs whose ASR makes
       `asr_cer_by_stage`; empty means those that begin with "stage".
-    asr_split: Split of seen voices.
+    asr_split: Split of seen voices, for the figures of the last run.
+    stage_split: Split of `asr_cer_by_stage`; empty means `asr_split`. A test
+      split that only the last run meets goes with 'dev' here.
     unseen_split: Split of a voice that training never heard.
     tts_split: Split of the TTS round trip.
     rows: Folder of built rows, for the padding; None leaves it out.
@@ -62,9 +65,10 @@ def report(
         f'{run}: no such run directory; report needs the runs in order.'
       )
   clock = facts.timing(timing)
-  stages = []
+  stages, results = [], []
   for run in runs:
     result, curve = facts.newest_result(run), facts.curve(run)
+    results.append(result)
     losses = curve.get('loss', ([], []))
     stages.append(
       {
@@ -73,9 +77,9 @@ def report(
         'steps': losses[0][-1] if losses[0] else 0,
         'loss': losses[1][-1] if losses[1] else None,
         'scored_step': result.get('step'),
-        'asr_cer': facts.cer(result, 'asr', asr_split),
+        'asr_cer': facts.cer(result, 'asr', stage_split or asr_split),
         'asr_cer_unseen_voice': facts.cer(result, 'asr', unseen_split),
-        'tts_cer': facts.cer(result, 'tts', tts_split),
+        'tts_cer': facts.cer(result, 'tts', stage_split or tts_split),
         'caption_exact': result.get('captions', {}).get('exact'),
         'perplexity': {
           stream: figures['perplexity']
@@ -98,10 +102,10 @@ def report(
   values = {
     'wall_seconds': clock.get('wall_seconds'),
     'peak_memory_bytes': clock.get('peak_memory_bytes'),
-    'asr_cer': _last(stages, 'asr_cer'),
+    'asr_cer': _last(results, 'asr', asr_split),
     'asr_cer_by_stage': [s['asr_cer'] for s in in_stages],
-    'asr_cer_unseen_voice': _last(stages, 'asr_cer_unseen_voice'),
-    'tts_cer': _last(stages, 'tts_cer'),
+    'asr_cer_unseen_voice': _last(results, 'asr', unseen_split),
+    'tts_cer': _last(results, 'tts', tts_split),
     'share_error_rows': max(gaps, default=None),
     'padding': (
       facts.padding(tables, rows, prefix=row_prefix, split=row_split)
@@ -129,9 +133,10 @@ def report(
   return {**values, 'page': str(folder / 'report.html')}
 
 
-def _last(stages, key):
-  """The figure of the last run that has it."""
-  return next((s[key] for s in reversed(stages) if s[key] is not None), None)
+def _last(results, task: str, split: str) -> float | None:
+  """The error rate of the last run that was scored on a split."""
+  rates = (facts.cer(result, task, split) for result in reversed(results))
+  return next((rate for rate in rates if rate is not None), None)
 
 
 def _main(fv) -> dict[str, Any]:

@@ -25,9 +25,9 @@ def show(key: str, value: float) -> str:
   """A figure of the report for people."""
   if key == 'wall_seconds':
     minutes, seconds = divmod(round(value), 60)
-    return f'{minutes} min {seconds:02d} s' if minutes else f'{value:.1f} s'
+    return f'{minutes}:{seconds:02d} min' if minutes else f'{value:.1f} s'
   if key == 'peak_memory_bytes':
-    return f'{value / 2**30:.2f} GiB'
+    return f'{value / 1e9:.2f} GB'
   if key == 'padding':
     return f'{100 * value:.2f} %'
   if key.endswith('_rows'):
@@ -98,7 +98,7 @@ def _tiles(values) -> str:
       continue
     limit = values['targets'].get(key)
     if limit is not None:
-      text += f' (at most {show(key, limit)})'
+      text += f'; at most {show(key, limit)}'
     good = None if limit is None else value <= limit
     tiles.append(page.tile(show(key, value), text, good))
   return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -141,6 +141,7 @@ def _stage_charts(values) -> str:
     ('TTS round trip', [s['tts_cer'] for s in stages]),
   ]
   shown = [n for n, s in enumerate(stages) if _rated(s)]
+  limit = values['targets'].get('asr_cer')
   rates = [(name, [some[n] for n in shown]) for name, some in rates]
   streams = [
     svg.Series(
@@ -156,8 +157,8 @@ def _stage_charts(values) -> str:
       [names[n] for n in shown],
       [(name, some) for name, some in rates if any(_known(v) for v in some)],
       title='Character error rate',
-      y_label='%',
-      limit=values['targets'].get('asr_cer'),
+      y_label='%' if limit is None else '%, dashed: wanted of ASR',
+      limit=limit,
     )
     + svg.line_chart(
       streams,
@@ -265,7 +266,7 @@ def _next(values, runs) -> str:
     if k in FIGURES and values.get(k) is not None and values[k] > limit
   ]
   missed_text = (
-    '<p>Not reached yet; longer last stages help most:</p>'
+    '<p>Not reached (more steps in the last stages help error rates most):</p>'
     f'<ul>{"".join(missed)}</ul>'
     if missed
     else ''

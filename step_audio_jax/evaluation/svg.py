@@ -119,10 +119,13 @@ def line_chart(
   named = list(enumerate(x_names))
   for value, name in named or [(t, label(t)) for t in ticks(x_low, x_high, 6)]:
     parts.append(_text(across(value), height - _BOTTOM + 16, name))
+  end, row = -1.0, 0
   for x, name in marks:
+    # Names that would run into the one before go a line lower.
+    row = row + 1 if across(x) < end else 0
+    end = max(end, across(x) + 8 * len(name))
     parts.append(_line('mark', across(x), _TOP, across(x), height - _BOTTOM))
-    if name:
-      parts.append(_text(across(x) + 4, _TOP + 8, name, 'start'))
+    parts.append(_text(across(x) + 4, _TOP + 8 + 15 * row, name, 'start'))
   if x_label:
     parts.append(_text((_LEFT + width) / 2, height - 4, x_label))
   for n, name, pieces in kept:
