@@ -58,7 +58,7 @@ def evaluate(
   """Captions of the first `count` images of a row folder.
 
   Returns:
-    cer (percent), exact (share of captions that are right to the letter),
+    cer (a fraction), exact (share of captions that are right to the letter),
     images (how many), and `keep` examples {reference, hypothesis, png}.
   """
   source = feed.Source('image_text', pathlib.Path(folder))

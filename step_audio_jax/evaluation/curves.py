@@ -15,12 +15,12 @@ def charts(metrics: Mapping[int, Mapping[str, float]]) -> str:
   steps = sorted(metrics)
   names = list(dict.fromkeys(n for step in steps for n in metrics[step]))
 
-  def lines(chosen):
+  def lines(chosen, scale=1.0):
     return [
       svg.Series(
         shown,
         [s for s in steps if name in metrics[s]],
-        [metrics[s][name] for s in steps if name in metrics[s]],
+        [scale * metrics[s][name] for s in steps if name in metrics[s]],
       )
       for name, shown in chosen
     ]
@@ -33,7 +33,7 @@ def charts(metrics: Mapping[int, Mapping[str, float]]) -> str:
   if rates:
     figures.append(
       svg.line_chart(
-        lines(rates),
+        lines(rates, 100.0),
         title='Character error rate',
         x_label='step',
         y_label='%',
@@ -67,8 +67,8 @@ def write(
   head = ['metric', *(f'step {step}' for step in sorted(metrics))]
   body = (
     f'<h1>{html.escape(run.name)}</h1>'
-    f'<p class="quiet">Checkpoints scored: {len(metrics)}. Error rates in '
-    'percent, lower is better.</p>'
+    f'<p class="quiet">Checkpoints scored: {len(metrics)}. Error rates '
+    'are fractions in the table; lower is better.</p>'
     f'{charts(metrics)}<h2>All figures</h2>{page.table(head, rows)}'
   )
   path = run / 'evaluation' / 'index.html'

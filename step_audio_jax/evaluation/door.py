@@ -51,7 +51,7 @@ def table(results: dict[int, dict[str, float]]) -> str:
   lines = [['', *(f'step {step}' for step in results)]]
   for name in names:
     cells = (metrics.get(name) for metrics in results.values())
-    lines.append([name, *('' if c is None else f'{c:.2f}' for c in cells)])
+    lines.append([name, *(_show(name, cell) for cell in cells)])
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   return '\n'.join(
     '  '.join(
@@ -60,6 +60,14 @@ def table(results: dict[int, dict[str, float]]) -> str:
     ).rstrip()
     for line in lines
   )
+
+
+def _show(name: str, value: float | None) -> str:
+  if value is None:
+    return ''
+  if name.startswith('perplexity'):
+    return f'{value:.2f}'
+  return f'{100 * value:.1f} %'
 
 
 DOOR = cli.Door(

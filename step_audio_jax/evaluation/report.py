@@ -54,7 +54,8 @@ def report(
     dry_run: Write nothing.
 
   Returns:
-    The content of report.json.
+    The content of report.json. Error rates, shares and padding are fractions
+    (0.05 is 5 %).
 
   Raises:
     UserError: A run directory or a file that is named does not exist.
@@ -113,6 +114,7 @@ def report(
       else None
     ),
     'title': title,
+    'stage_split': stage_split or asr_split,
     'stages': stages,
     'commands': clock.get('commands', []),
     'targets': dict(targets or {}),

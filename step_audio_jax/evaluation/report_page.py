@@ -28,11 +28,9 @@ def show(key: str, value: float) -> str:
     return f'{minutes}:{seconds:02d} min' if minutes else f'{value:.1f} s'
   if key == 'peak_memory_bytes':
     return f'{value / 1e9:.2f} GB'
-  if key == 'padding':
-    return f'{100 * value:.2f} %'
   if key.endswith('_rows'):
     return f'{value:.2f}'
-  return f'{value:.1f} %'
+  return f'{100 * value:.2f} %' if key == 'padding' else f'{100 * value:.1f} %'
 
 
 def render(
@@ -136,12 +134,13 @@ def _stage_charts(values) -> str:
   stages = values['stages']
   names = [s['name'] for s in stages]
   rates = [
-    ('ASR, seen voices', [s['asr_cer'] for s in stages]),
-    ('ASR, unseen voice', [s['asr_cer_unseen_voice'] for s in stages]),
-    ('TTS round trip', [s['tts_cer'] for s in stages]),
+    ('ASR, seen voices', _percent(stages, 'asr_cer')),
+    ('ASR, unseen voice', _percent(stages, 'asr_cer_unseen_voice')),
+    ('TTS round trip', _percent(stages, 'tts_cer')),
   ]
   shown = [n for n, s in enumerate(stages) if _rated(s)]
   limit = values['targets'].get('asr_cer')
+  unit = f'%, on {values["stage_split"]}'
   rates = [(name, [some[n] for n in shown]) for name, some in rates]
   streams = [
     svg.Series(
@@ -157,8 +156,8 @@ def _stage_charts(values) -> str:
       [names[n] for n in shown],
       [(name, some) for name, some in rates if any(_known(v) for v in some)],
       title='Character error rate',
-      y_label='%' if limit is None else '%, dashed: wanted of ASR',
-      limit=limit,
+      y_label=unit if limit is None else f'{unit}; dashed: wanted of ASR',
+      limit=None if limit is None else 100 * limit,
     )
     + svg.line_chart(
       streams,
@@ -169,6 +168,10 @@ def _stage_charts(values) -> str:
     )
     + '</div>'
   )
+
+
+def _percent(stages, key) -> list[float | None]:
+  return [None if s[key] is None else 100 * s[key] for s in stages]
 
 
 def _known(value) -> bool:
@@ -186,18 +189,20 @@ def _stage_table(values) -> str:
     'stage', 'steps', 'loss', 'ASR CER %', 'unseen voice %', 'TTS CER %',
     'captions exact %', *(f'{s} ppl' for s in perplexity.STREAMS),
   ]  # fmt: skip
+  stages = values['stages']
+  rates = [
+    _percent(stages, key)
+    for key in ('asr_cer', 'asr_cer_unseen_voice', 'tts_cer', 'caption_exact')
+  ]
   rows = [
     [
       s['name'],
       s['steps'],
       s['loss'],
-      s['asr_cer'],
-      s['asr_cer_unseen_voice'],
-      s['tts_cer'],
-      None if s['caption_exact'] is None else 100 * s['caption_exact'],
+      *(some[n] for some in rates),
       *(s['perplexity'].get(stream) for stream in perplexity.STREAMS),
     ]
-    for s in values['stages']
+    for n, s in enumerate(stages)
   ]
   return page.table(head, rows)
 

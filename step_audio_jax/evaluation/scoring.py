@@ -8,7 +8,7 @@ Convention `plain` (the only one so far; it is written beside every figure):
 
 Character mode counts every character, the single spaces included. Word mode
 splits at spaces; in a spaceless language each character is a word. Rates are
-corpus level (sum of edits / sum of reference lengths), in percent.
+corpus level: sum of edits / sum of reference lengths, a fraction (0.05 is 5 %).
 """
 
 import dataclasses
@@ -48,10 +48,10 @@ class Errors:
 
   @property
   def rate(self) -> float:
-    """Percent. Without any reference token: 0 without errors, else inf."""
+    """A fraction. Without any reference: 0 without errors, else inf."""
     if not self.reference:
       return float('inf') if self.total else 0.0
-    return 100.0 * self.total / self.reference
+    return self.total / self.reference
 
   def as_dict(self) -> dict[str, float]:
     """The counts and the rate, for JSON."""

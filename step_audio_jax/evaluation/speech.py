@@ -177,7 +177,7 @@ def asr(
   """ASR of several sets of utterances, decoded together.
 
   Returns:
-    Set → {cer, errors, utterances, skipped, hypotheses}; cer in percent.
+    Set → {cer, errors, utterances, skipped, hypotheses}; cer a fraction.
   """
   kept = {name: usable(some, codes, name) for name, some in sets.items()}
   flat = [u for some in kept.values() for u in some]

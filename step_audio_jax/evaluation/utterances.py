@@ -61,7 +61,7 @@ def cards(
     if item['id'] in by_id:
       player = _audio(by_id[item['id']], root)
     reading = 'heard' if task == 'asr' else 'read back'
-    note = f'{item["cer"]:.0f} %'
+    note = f'{100 * item["cer"]:.0f} %'
     if 'seconds' in item:
       note += f', {item["seconds"]:.1f} s of tokens'
     text = marked(item['reference'], item['hypothesis'], item['language'])
@@ -71,7 +71,7 @@ def cards(
       f'<dd>{text or "<i>nothing</i>"} <small>{note}</small></dd></dl></div>'
     )
   return (
-    f'<h2>{html.escape(title)} <small>{scores["cer"]:.1f} % over '
+    f'<h2>{html.escape(title)} <small>{100 * scores["cer"]:.1f} % over '
     f'{scores["utterances"]} utterances</small></h2>'
     f'<div class="utterances">{"".join(parts)}</div>'
   )

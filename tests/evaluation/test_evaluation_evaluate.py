@@ -93,7 +93,7 @@ def test_a_sweep_scores_every_step_once(run):
   assert run.loaded == [10, 20, 30]
   expected = {
     'asr_cer/test': 0.0,
-    'asr_cer/test_unseen_voice': pytest.approx(100 / 3),
+    'asr_cer/test_unseen_voice': pytest.approx(1 / 3),
     'tts_cer/test': 0.0,
   }
   assert result['results'] == {10: expected, 20: expected, 30: expected}
@@ -182,7 +182,7 @@ def test_the_door_prints_a_table_and_json(run, capsys):
   assert cli.run('evaluate', door.DOOR, arguments(run, '--json')) == 0
   lines = capsys.readouterr().out.splitlines()
   assert lines[0].split() == ['step', '30']
-  assert lines[1].split() == ['asr_cer/test', '0.00']
+  assert lines[1].split() == ['asr_cer/test', '0.0', '%']
   assert json.loads(lines[-1])['results'] == {'30': {'asr_cer/test': 0.0}}
 
 
@@ -207,13 +207,13 @@ def test_bad_input_is_one_sentence_and_status_2(run, capsys):
 def test_the_table_leaves_out_single_sources():
   text = door.table(
     {
-      5: {'asr_cer/dev': 50.0, 'perplexity/all/text': 3.0},
-      10: {'asr_cer/dev': 7.125, 'perplexity/asr/text': 9.0},
+      5: {'asr_cer/dev': 0.5, 'perplexity/all/text': 3.0},
+      10: {'asr_cer/dev': 0.07125, 'perplexity/asr/text': 9.0},
     }
   )
   assert text.splitlines() == [
     '                     step 5  step 10',
-    'asr_cer/dev           50.00     7.12',
+    'asr_cer/dev          50.0 %    7.1 %',
     'perplexity/all/text    3.00',
   ]
 

@@ -64,14 +64,14 @@ def runs(tmp_path):
     result = {'run': str(run), 'step': 20}
     if name != 'text':
       result['asr'] = {
-        'test': scores(80.0 - 30 * n),
-        'test_unseen_voice': scores(90.0 - 30 * n),
+        'test': scores(0.8 - 0.2 * n),
+        'test_unseen_voice': scores(0.9 - 0.2 * n),
       }
       result['perplexity'] = {'all': {'text': {'perplexity': 4.0 - n}}}
     if name == 'sft':
-      result['tts'] = {'test': scores(21.5)}
+      result['tts'] = {'test': scores(0.215)}
       # An older checkpoint, worse: it must not be taken.
-      write(run / 'evaluation' / '10.json', {'asr': {'test': scores(99.0)}})
+      write(run / 'evaluation' / '10.json', {'asr': {'test': scores(0.99)}})
     write(run / 'evaluation' / '20.json', result)
   for source, pads in (('asr', 64), ('text', 0)):
     stats = {'rows': 10, 'length': 64, 'pad_tokens': pads}
@@ -111,7 +111,7 @@ def make(root, **changes):
       'rows': str(root / 'rows'),
       'manifest': str(root / 'corpus'),
       'timing': str(root / 'timing.json'),
-      'targets': {'asr_cer': 10.0, 'tts_cer': 25.0},
+      'targets': {'asr_cer': 0.1, 'tts_cer': 0.25},
       **changes,
     }
   )
@@ -122,10 +122,10 @@ def test_the_figures(runs):
   saved = json.loads((runs / 'out' / 'report.json').read_text())
   assert KEYS <= set(saved)
   for key, expected in {
-    'asr_cer': -10.0,
-    'asr_cer_by_stage': [50.0, 20.0],
-    'asr_cer_unseen_voice': 0.0,
-    'tts_cer': 21.5,
+    'asr_cer': 0.2,
+    'asr_cer_by_stage': [0.6, 0.4],
+    'asr_cer_unseen_voice': 0.3,
+    'tts_cer': 0.215,
     'share_error_rows': 0.5,
     'padding': 0.05,
     'wall_seconds': 700.25,
@@ -145,7 +145,23 @@ def test_the_figures(runs):
 
 def test_stages_can_be_named(runs):
   result = make(runs, stage_runs=['stage2', 'sft'])
-  assert result['asr_cer_by_stage'] == [20.0, -10.0]
+  assert result['asr_cer_by_stage'] == pytest.approx([0.4, 0.2])
+
+
+def test_stages_are_scored_on_their_own_split(runs):
+  for name, rate in (('stage1', 0.7), ('stage2', 0.5), ('sft', 0.1)):
+    path = runs / name / 'evaluation' / '20.json'
+    result = json.loads(path.read_text())
+    if name != 'sft':  # test is kept for the last run
+      result['asr'] = {}
+    result['asr']['dev'] = scores(rate)
+    path.write_text(json.dumps(result))
+  found = make(runs, stage_split='dev', stage_runs=['stage1', 'stage2', 'sft'])
+  assert found['asr_cer_by_stage'] == [0.7, 0.5, 0.1]
+  assert found['asr_cer'] == pytest.approx(0.2)
+  assert found['asr_cer_unseen_voice'] == pytest.approx(0.3)
+  _, text = read(runs / 'out' / 'report.html')
+  assert '%, on dev; dashed: wanted of ASR' in text
 
 
 class Reader(html.parser.HTMLParser):
@@ -219,7 +235,7 @@ def test_sound_that_cannot_be_read_is_said(runs):
 
 
 def test_targets_that_were_missed_are_listed(runs):
-  make(runs, targets={'tts_cer': 5.0, 'padding': 0.2})
+  make(runs, targets={'tts_cer': 0.05, 'padding': 0.2})
   _, text = read(runs / 'out' / 'report.html')
   assert 'TTS tokens read by its own ASR: 21.5 %, wanted at most 5.0 %.' in text
   assert 'wanted at most 20' not in text
@@ -254,7 +270,7 @@ def test_marked_hypotheses():
     ('peak_memory_bytes', 3.21e9, '3.21 GB'),
     ('padding', 0.0123, '1.23 %'),
     ('share_error_rows', 0.75, '0.75'),
-    ('asr_cer', 4.44, '4.4 %'),
+    ('asr_cer', 0.0444, '4.4 %'),
   ],
 )
 def test_figures_are_shown_in_their_unit(key, value, expected):
@@ -274,7 +290,7 @@ def test_the_door(runs, capsys):
   assert cli.run('report', report.DOOR, flags(runs, '--json')) == 0
   out = capsys.readouterr().out.splitlines()
   assert out[0].startswith('ASR character errors, seen voices')
-  assert json.loads(out[-1])['tts_cer'] == 21.5
+  assert json.loads(out[-1])['tts_cer'] == 0.215
   assert (runs / 'out' / 'report.html').is_file()
 
 

@@ -87,10 +87,10 @@ def test_errors_are_counted_over_the_set():
     'deletions': 0,
     'insertions': 1,
   }
-  assert found['cer'] == pytest.approx(20.0)
+  assert found['cer'] == pytest.approx(0.2)
   assert [h['cer'] for h in found['hypotheses']] == [
-    pytest.approx(25.0),
-    pytest.approx(100 / 6),
+    pytest.approx(0.25),
+    pytest.approx(1 / 6),
   ]
 
 
@@ -102,7 +102,7 @@ def test_languages_are_told_apart_and_follow_their_convention():
   # The space is not heard: an error in English, none in Chinese.
   codes = {u.id: parrot.codes('abcd') for u in utterances}
   found = speech.asr(speaker(), VOCABULARY, {'dev': utterances}, codes)['dev']
-  assert found['by_language'] == {'en': pytest.approx(20.0), 'zh': 0.0}
+  assert found['by_language'] == {'en': pytest.approx(0.2), 'zh': 0.0}
 
 
 def test_limits_cut_and_are_reported():
