@@ -210,8 +210,7 @@ class Block(nn.Module):
 
     Args:
       x: (B, C, W, D), or in the first block the frames (B, T', input_size).
-      where: `valid_BCW` and `key_valid_BCS`; in the first block of a windowed
-        run also `frames_CW`, the frames of each window.
+      where: `valid_BCW` and `key_valid_BCS`.
       cache: `key` and `value` (B, look_back · chunk, D) or None.
 
     Returns:
@@ -222,8 +221,7 @@ class Block(nn.Module):
     qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
     if self.first:
       # A frame of several windows is projected once.
-      frames_CW = where['frames_CW']
-      qkv = qkv[:, None] if frames_CW is None else qkv[:, frames_CW]
+      qkv = _windows(qkv, c, where['valid_BCW'].shape[1])
     out, cache = Sanm(c, name='attention')(qkv, where, cache)
     x = out if self.first else x + out
     h = layer_norm('mlp_norm')(x)
@@ -263,7 +261,7 @@ class SanmEncoder(nn.Module):
     """
     x_BTF = self._embed(features_BTF, jnp.ones_like(lengths_B))
     valid_B1T = _before(lengths_B, x_BTF.shape[1])[:, None]
-    out, _ = self._run(x_BTF, None, valid_B1T, valid_B1T)
+    out, _ = self._run(x_BTF, valid_B1T, valid_B1T)
     return out[:, 0]
 
   def windowed(self, features_BTF: jax.Array, lengths_B: jax.Array):
@@ -279,14 +277,12 @@ class SanmEncoder(nn.Module):
     x_BTF = jnp.pad(x_BTF, ((0, 0), (c.overlap, right), (0, 0)))
     # The frames before the first are zeros that are attended to.
     valid = _before(lengths_B + c.overlap, x_BTF.shape[1])
-    start_C1 = np.arange(chunks)[:, None] * c.chunk
-    frames_CW = start_C1 + np.arange(c.overlap + c.chunk)[None, :]
-    valid_BCW = valid[:, frames_CW]
+    valid_BCW = _windows(valid[:, :, None], c, chunks)[..., 0]
     past_C = np.repeat(np.arange(-c.look_back, 0), c.chunk)
     past_CS = np.arange(chunks)[:, None] + past_C[None, :] >= 0
     past_BCS = jnp.broadcast_to(past_CS[None], (rows, *past_CS.shape))
     key_valid_BCS = jnp.concatenate([past_BCS, valid_BCW], axis=2)
-    out, _ = self._run(x_BTF, frames_CW, valid_BCW, key_valid_BCS)
+    out, _ = self._run(x_BTF, valid_BCW, key_valid_BCS)
     out = out[:, :, c.overlap :].reshape(rows, chunks * c.chunk, c.width)
     return out[:, :total]
 
@@ -306,7 +302,7 @@ class SanmEncoder(nn.Module):
     keys_BS = jnp.concatenate([past_BS, valid_BW], axis=1)
     layers = {name: cache[name] for name in ('key', 'value')}
     out, layers = self._run(
-      x_BTF, None, valid_BW[:, None], keys_BS[:, None], layers
+      x_BTF, valid_BW[:, None], keys_BS[:, None], layers
     )
     return out[:, 0, c.overlap :], {
       **layers,
@@ -321,16 +317,34 @@ class SanmEncoder(nn.Module):
     scaled = features_BTF * np.float32(self.config.width**0.5)
     return scaled + positions(start_B, count, width)
 
-  def _run(self, x_BTF, frames_CW, valid_BCW, key_valid_BCS, cache=None):
+  def _run(self, x_BTF, valid_BCW, key_valid_BCS, cache=None):
     where = {'valid_BCW': valid_BCW, 'key_valid_BCS': key_valid_BCS}
     first = jax.tree.map(lambda x: x[0], cache)
     rest = jax.tree.map(lambda x: x[1:], cache)
-    x, first = self.first_block(x_BTF, {**where, 'frames_CW': frames_CW}, first)
+    x, first = self.first_block(x_BTF, where, first)
     x, rest = self.blocks(x, where, rest)
     cache = jax.tree.map(
       lambda a, b: jnp.concatenate([a[None], b]), first, rest
     )
     return self.final_norm(x), cache
+
+
+def _windows(x_BTD, config, chunks):
+  """Cuts frames into `chunks` windows (B, C, W, D); one window is all.
+
+  Joined from slices: the gradient of a gather is a slow scatter on a CPU.
+  """
+  if chunks == 1:
+    return x_BTD[:, None]
+  size = config.chunk
+  window = config.overlap + size
+  parts = -(-window // size)
+  rows, total, width = x_BTD.shape
+  right = (chunks + parts - 1) * size - total
+  x = jnp.pad(x_BTD, ((0, 0), (0, right), (0, 0)))
+  x = x.reshape(rows, -1, size, width)
+  joined = [x[:, i : i + chunks] for i in range(parts)]
+  return jnp.concatenate(joined, axis=2)[:, :, :window]
 
 
 def _before(lengths_B: jax.Array, count: int) -> jax.Array:

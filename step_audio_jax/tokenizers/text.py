@@ -3,25 +3,58 @@
 Only text is seen here: control pieces and speech strings are split off by
 `vocabulary.Vocabulary.encode` before, as the fast tokenizer of the released
 model does.
+
+Ids 0..67 belong to Step-Audio's control pieces (`vocabulary.CONTROL`). A model
+that has these pieces at these places keeps its ids. In any other model those
+ids mean something else, so all its ids are moved up by 68.
 """
 
+import os
 import pathlib
-from typing import Sequence
+from typing import Callable, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
+# Where the audio pieces of a released model begin, its text ends.
+_FIRST_AUDIO = '<audio_0>'
 
-class SentencePieceText:
-  """A SentencePiece model.
+
+class _Text:
+  """What both kinds share: the place of the control pieces.
 
   Attributes:
-    path: Its file.
-    size: Number of text ids; `<audio_k>` pieces of a released model are not
-      counted, they are the speech block.
+    path: The model's file.
+    size: Number of text ids, control pieces included; `<audio_k>` pieces of a
+      released model are not counted, they are the speech block.
   """
 
-  def __init__(self, path: str):
+  path: str
+  size: int
+  _shift: int
+
+  def _settle(
+    self, path, piece_id: Callable[[str], int | None], count: int
+  ) -> None:
+    """Finds shift and size; `piece_id` gives None for an absent piece."""
+    self.path = str(path)
+    own = all(
+      piece_id(piece) == place for piece, place in vocabulary.CONTROL.items()
+    )
+    self._shift = 0 if own else vocabulary.CONTROL_SIZE
+    audio = piece_id(_FIRST_AUDIO)
+    self.size = (count if audio is None else audio) + self._shift
+
+  def _own_ids(self, ids: Sequence[int]) -> list[int]:
+    """The model's own ids of text pieces; control pieces are left out."""
+    low = vocabulary.CONTROL_SIZE
+    return [int(i) - self._shift for i in ids if low <= i < self.size]
+
+
+class SentencePieceText(_Text):
+  """A SentencePiece model."""
+
+  def __init__(self, path: str | os.PathLike):
     """Loads the model.
 
     Raises:
@@ -29,37 +62,34 @@ class SentencePieceText:
     """
     import sentencepiece
 
-    self.path = str(path)
-    _must_exist(path)
+    raw = _read(path)
+    self._model = sentencepiece.SentencePieceProcessor()
     try:
-      self._model = sentencepiece.SentencePieceProcessor(model_file=self.path)
-    except (RuntimeError, OSError) as error:
+      self._model.load_from_serialized_proto(raw)
+    except (RuntimeError, ValueError) as error:
       raise errors.UserError(
-        f'{path}: not a SentencePiece model: {str(error).splitlines()[0]}.'
+        f'{path}: not a SentencePiece model: {" ".join(str(error).split())}.'
       ) from error
-    self.size = self._model.get_piece_size()
-    audio = self._model.piece_to_id('<audio_0>')
-    if self._model.id_to_piece(audio) == '<audio_0>':
-      self.size = audio
+
+    def piece_id(piece):
+      found = self._model.piece_to_id(piece)
+      return found if self._model.id_to_piece(found) == piece else None
+
+    self._settle(path, piece_id, self._model.get_piece_size())
 
   def encode(self, text: str) -> list[int]:
-    """Ids of a text."""
-    return self._model.encode(text)
+    """Ids of a text, without beginning-of-sequence."""
+    return [i + self._shift for i in self._model.encode(text)]
 
   def decode(self, ids: Sequence[int]) -> str:
     """Text of ids; control pieces give nothing."""
-    return self._model.decode([int(i) for i in ids])
+    return self._model.decode(self._own_ids(ids))
 
 
-class HuggingFaceText:
-  """A `tokenizer.json` of the tokenizers library.
+class HuggingFaceText(_Text):
+  """A `tokenizer.json` of the tokenizers library."""
 
-  Attributes:
-    path: Its file.
-    size: Number of text ids, added tokens included.
-  """
-
-  def __init__(self, path: str):
+  def __init__(self, path: str | os.PathLike):
     """Loads the tokenizer.
 
     Raises:
@@ -67,26 +97,28 @@ class HuggingFaceText:
     """
     import tokenizers
 
-    self.path = str(path)
-    _must_exist(path)
+    raw = _read(path)
     try:
-      self._model = tokenizers.Tokenizer.from_file(self.path)
+      self._model = tokenizers.Tokenizer.from_buffer(raw)
     except Exception as error:  # the library raises bare Exception
       raise errors.UserError(
-        f'{path}: not a tokenizer.json: {str(error).splitlines()[0]}.'
+        f'{path}: not a tokenizer.json: {" ".join(str(error).split())}.'
       ) from error
-    self.size = self._model.get_vocab_size(with_added_tokens=True)
+    # Ids may have holes, so the size is one past the last id.
+    ids = self._model.get_vocab(with_added_tokens=True).values()
+    self._settle(path, self._model.token_to_id, max(ids, default=-1) + 1)
 
   def encode(self, text: str) -> list[int]:
-    """Ids of a text."""
-    return self._model.encode(text, add_special_tokens=False).ids
+    """Ids of a text, without beginning-of-sequence."""
+    ids = self._model.encode(text, add_special_tokens=False).ids
+    return [i + self._shift for i in ids]
 
   def decode(self, ids: Sequence[int]) -> str:
-    """Text of ids; special tokens give nothing."""
-    return self._model.decode([int(i) for i in ids], skip_special_tokens=True)
+    """Text of ids; control pieces and special tokens give nothing."""
+    return self._model.decode(self._own_ids(ids), skip_special_tokens=True)
 
 
-def load(path: str) -> vocabulary.TextTokenizer:
+def load(path: str | os.PathLike) -> SentencePieceText | HuggingFaceText:
   """A text vocabulary by the ending of its file.
 
   Raises:
@@ -102,6 +134,10 @@ def load(path: str) -> vocabulary.TextTokenizer:
   )
 
 
-def _must_exist(path) -> None:
-  if not pathlib.Path(path).is_file():
-    raise errors.UserError(f'{path}: no such text vocabulary.')
+def _read(path) -> bytes:
+  try:
+    return pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise errors.UserError(
+      f'{path}: no such text vocabulary ({error.strerror}).'
+    ) from error

@@ -1,0 +1,1 @@
+"""Text and speech tokenizers: what they are, how they are trained."""

@@ -1,0 +1,147 @@
+"""Both speech tokenizers as one: waveforms → dual codes.
+
+A folder ties them together; `dual.json` seals it with the digests of its
+files:
+
+    TOKENIZER/dual.json
+    TOKENIZER/linguistic/{config.json, encoder.safetensors, centroids.npy}
+    TOKENIZER/semantic/{config.json, model.safetensors}
+"""
+
+import hashlib
+import os
+import pathlib
+from typing import Sequence
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax import vocabulary
+from step_audio_jax.tokenizers import linguistic as linguistic_lib
+from step_audio_jax.tokenizers import semantic as semantic_lib
+from step_audio_jax.tokenizers import storage
+
+SEAL = 'dual.json'
+_FILES = (
+  'linguistic/config.json',
+  'linguistic/encoder.safetensors',
+  'linguistic/centroids.npy',
+  'semantic/config.json',
+  'semantic/model.safetensors',
+)
+
+
+class DualTokenizer:
+  """Waveforms → (linguistic, semantic) codes.
+
+  Attributes:
+    linguistic: 16.67 Hz.
+    semantic: 25 Hz.
+  """
+
+  def __init__(
+    self,
+    linguistic: linguistic_lib.LinguisticTokenizer,
+    semantic: semantic_lib.SemanticTokenizer,
+  ):
+    """Checks that the codes have places in the vocabulary.
+
+    Raises:
+      UserError: There are more codes than places.
+    """
+    places = vocabulary.STEP_AUDIO
+    for name, part, most in (
+      ('linguistic', linguistic, places.linguistic_size),
+      ('semantic', semantic, places.semantic_size),
+    ):
+      if part.size > most:
+        raise errors.UserError(
+          f'{name} tokenizer: {part.size} codes, expected at most {most}.'
+        )
+    self.linguistic, self.semantic = linguistic, semantic
+
+  def encode(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One waveform → its codes; see `encode_batch`."""
+    return self.encode_batch([wave])[0]
+
+  def encode_batch(
+    self, waves: Sequence[np.ndarray]
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Codes of waveforms.
+
+    Args:
+      waves: Float samples (S,) at 16 kHz each, of any lengths.
+
+    Returns:
+      (linguistic, semantic) uint16 for each waveform, in order. Both are
+      empty for less than 55 ms and 30 ms.
+
+    Raises:
+      UserError: A waveform is empty, not mono, or not finite.
+    """
+    waves = [
+      storage.checked_wave(wave, f'waveform {i}')
+      for i, wave in enumerate(waves)
+    ]
+    out: list = [None] * len(waves)
+    for part, wave_BS, samples_B in storage.batches(waves):
+      one = self.linguistic.encode_padded(wave_BS, samples_B)
+      two = self.semantic.encode_padded(wave_BS, samples_B)
+      codes, counts = map(np.asarray, one)
+      pieces, lengths = map(np.asarray, two)
+      for row, index in enumerate(part):
+        whole = [p[:n] for p, n in zip(pieces[row], lengths[row])]
+        out[index] = (
+          codes[row, : counts[row]].astype(np.uint16),
+          np.concatenate(whole).astype(np.uint16),
+        )
+    return out
+
+  def save(self, folder: str | os.PathLike) -> None:
+    """Writes the folder; the seal comes last."""
+    folder = pathlib.Path(folder)
+    (folder / SEAL).unlink(missing_ok=True)
+    self.linguistic.save(folder / 'linguistic')
+    self.semantic.save(folder / 'semantic')
+    files.write_json(
+      folder / SEAL,
+      {
+        'linguistic_codes': self.linguistic.size,
+        'semantic_codes': self.semantic.size,
+        'sha256': {name: _digest(folder / name) for name in _FILES},
+      },
+    )
+
+  @classmethod
+  def load(cls, folder: str | os.PathLike) -> 'DualTokenizer':
+    """Reads a folder and checks its seal.
+
+    Raises:
+      UserError: A file is missing, broken, or not the one that was sealed.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / SEAL).is_file():
+      raise errors.UserError(
+        f'{folder / SEAL}: no such file; expected a folder made by '
+        '`python -m step_audio_jax tokenize --export`.'
+      )
+    sealed = files.read_json(folder / SEAL).get('sha256', {})
+    for name in _FILES:
+      path = folder / name
+      if not path.is_file():
+        raise errors.UserError(f'{path}: no such file.')
+      if _digest(path) != sealed.get(name):
+        raise errors.UserError(
+          f'{path}: not the file that {SEAL} was written for (its sha256 '
+          'differs); export the tokenizer again.'
+        )
+    return cls(
+      linguistic_lib.LinguisticTokenizer.load(folder / 'linguistic'),
+      semantic_lib.SemanticTokenizer.load(folder / 'semantic'),
+    )
+
+
+def _digest(path: pathlib.Path) -> str:
+  with open(path, 'rb') as handle:
+    return hashlib.file_digest(handle, 'sha256').hexdigest()

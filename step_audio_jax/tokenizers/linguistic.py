@@ -1,0 +1,151 @@
+"""The linguistic tokenizer: streaming Paraformer frames → nearest centroid.
+
+16.67 Hz. Offline encoding computes exactly what feeding 240 ms chunks would
+(see `models.paraformer`), as Step-Audio does. A folder holds `config.json`,
+`encoder.safetensors` (encoder and CMVN) and `centroids.npy`.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any, Mapping
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax.models import paraformer
+from step_audio_jax.tokenizers import codebook
+from step_audio_jax.tokenizers import features
+from step_audio_jax.tokenizers import storage
+
+
+class LinguisticTokenizer:
+  """Waveforms → linguistic codes.
+
+  Attributes:
+    config: Of the encoder.
+    size: Number of centroids.
+  """
+
+  def __init__(
+    self,
+    config: paraformer.ParaformerConfig,
+    params: Mapping[str, Any],
+    cmvn: Mapping[str, np.ndarray],
+    centroids: np.ndarray,
+  ):
+    """Holds the parts.
+
+    Args:
+      config: Of the encoder.
+      params: Of `models.paraformer.SanmEncoder`.
+      cmvn: `shift` and `scale`, each (input_size,).
+      centroids: (K, width).
+
+    Raises:
+      UserError: The centroids do not fit the encoder.
+    """
+    centroids = np.asarray(centroids, np.float32)
+    if centroids.ndim != 2 or centroids.shape[1] != config.width:
+      raise errors.UserError(
+        f'centroids: found shape {centroids.shape}, expected (codes, '
+        f'{config.width}).'
+      )
+    self.config, self.size = config, len(centroids)
+    self._arrays = {
+      'params': jax.tree.map(jnp.asarray, dict(params)),
+      'shift': jnp.asarray(cmvn['shift']),
+      'scale': jnp.asarray(cmvn['scale']),
+      'centroids': jnp.asarray(centroids),
+    }
+    self._encode = jax.jit(self._traced)
+
+  def encode_padded(
+    self, wave_BS: np.ndarray, samples_B: np.ndarray
+  ) -> tuple[jax.Array, jax.Array]:
+    """Padded waveforms → codes int32 (B, T) and their counts (B,)."""
+    return self._encode(self._arrays, wave_BS, samples_B)[:2]
+
+  def frames_padded(self, wave_BS: np.ndarray, samples_B: np.ndarray):
+    """Padded waveforms → encoder frames (B, T, D) and their counts (B,)."""
+    _, counts_B, hidden_BTD = self._encode(self._arrays, wave_BS, samples_B)
+    return hidden_BTD, counts_B
+
+  def _traced(self, arrays, wave_BS, samples_B):
+    # Codes are decided by small distances: no reduced-precision matmuls.
+    with jax.default_matmul_precision('highest'):
+      x_BTF, counts_B = features.linguistic(wave_BS, samples_B)
+      x_BTF = (x_BTF + arrays['shift'][None, None]) * arrays['scale'][
+        None, None
+      ]
+      hidden_BTD = paraformer.SanmEncoder(self.config).apply(
+        {'params': arrays['params']}, x_BTF, counts_B, method='windowed'
+      )
+      flat = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
+      codes, _ = codebook.assign(flat, arrays['centroids'])
+    return codes.reshape(hidden_BTD.shape[:2]), counts_B, hidden_BTD
+
+  def save(self, folder: str | os.PathLike) -> None:
+    """Writes the folder."""
+    folder, arrays = pathlib.Path(folder), self._arrays
+    cmvn = {'shift': arrays['shift'], 'scale': arrays['scale']}
+    storage.write_tree(
+      folder / 'encoder.safetensors',
+      {'params': arrays['params'], 'cmvn': cmvn},
+    )
+    with files.atomic(folder / 'centroids.npy') as handle:
+      np.save(handle, np.asarray(arrays['centroids']))
+    files.write_json(folder / 'config.json', dataclasses.asdict(self.config))
+
+  @classmethod
+  def load(cls, folder: str | os.PathLike) -> 'LinguisticTokenizer':
+    """Reads a folder.
+
+    Raises:
+      UserError: A file is missing, broken or does not fit the others.
+    """
+    folder = pathlib.Path(folder)
+    config = config_from(
+      folder / 'config.json', paraformer.ParaformerConfig
+    )
+    tree = storage.read_tree(
+      folder / 'encoder.safetensors', _shapes(config)
+    )
+    path = folder / 'centroids.npy'
+    try:
+      centroids = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+      raise errors.UserError(
+        f'{path}: cannot be read as an array: {error}.'
+      ) from error
+    return cls(config, tree['params'], tree['cmvn'], centroids)
+
+
+def config_from(path: pathlib.Path, kind):
+  """A configuration dataclass from a JSON file.
+
+  Raises:
+    UserError: The file is missing, or its fields are not those of `kind`.
+  """
+  value = files.read_json(path)
+  try:
+    return kind(**value)
+  except TypeError as error:
+    raise errors.UserError(
+      f'{path}: not a {kind.__name__}: {error}.'
+    ) from error
+
+
+def _shapes(config):
+  boxed = jax.eval_shape(
+    paraformer.SanmEncoder(config).init,
+    jax.random.key(0),
+    jnp.zeros((1, config.chunk, config.input_size)),
+    jnp.ones((1,), jnp.int32),
+  )
+  row = jax.ShapeDtypeStruct((config.input_size,), jnp.float32)
+  return {**nn.unbox(boxed), 'cmvn': {'shift': row, 'scale': row}}

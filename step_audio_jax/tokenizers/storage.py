@@ -1,0 +1,111 @@
+"""Parameter trees as safetensors files, and batches of ragged waveforms."""
+
+import os
+from typing import Any, Mapping, Sequence
+
+from flax import traverse_util
+import numpy as np
+import safetensors
+from safetensors import numpy as safetensors_numpy
+
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax.audio import fbank
+
+# Widths grow by halves and rows by fours, so that few shapes are compiled.
+_WIDTHS = (2, 3)
+_ROWS = (1, 4, 16, 64)
+_MAX_SAMPLES = 64 * 8 * 16000  # of a padded batch
+
+
+def write_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
+  """Writes a tree of arrays as one safetensors file, atomically."""
+  flat = traverse_util.flatten_dict(tree, sep='/')
+  arrays = {k: np.ascontiguousarray(v, np.float32) for k, v in flat.items()}
+  with files.atomic(path) as handle:
+    handle.write(safetensors_numpy.save(arrays))
+
+
+def read_tree(
+  path: str | os.PathLike, shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Reads a tree of arrays and compares it with the shapes that it must have.
+
+  Args:
+    path: A file of `write_tree`.
+    shapes: Tree of objects with a `shape`.
+
+  Raises:
+    UserError: The file is missing or broken, or an array is missing, has
+      another shape or is not expected.
+  """
+  try:
+    flat = safetensors_numpy.load_file(path)
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{path}: no such file.') from error
+  except safetensors.SafetensorError as error:
+    raise errors.UserError(
+      f'{path}: not a whole safetensors file: {error}.'
+    ) from error
+  expected = traverse_util.flatten_dict(shapes, sep='/')
+  for name in sorted(expected.keys() | flat.keys()):
+    found = flat[name].shape if name in flat else 'nothing'
+    wanted = expected[name].shape if name in expected else 'nothing'
+    if found != wanted:
+      raise errors.UserError(
+        f'{path}: {name}: found {found}, expected {wanted}.'
+      )
+  return traverse_util.unflatten_dict(flat, sep='/')
+
+
+def checked_wave(wave, name: str) -> np.ndarray:
+  """A waveform as float32 (S,).
+
+  Raises:
+    UserError: It is empty, not one-dimensional, or not finite.
+  """
+  wave = np.asarray(wave)
+  if wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
+    raise errors.UserError(
+      f'{name}: found an array {wave.shape} of {wave.dtype}, expected mono '
+      'floating-point samples (S,).'
+    )
+  if not wave.size:
+    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
+  if not np.isfinite(wave).all():
+    raise errors.UserError(f'{name}: samples are not finite numbers.')
+  return wave.astype(np.float32)
+
+
+def batches(waves: Sequence[np.ndarray]):
+  """Padded batches of similar length.
+
+  Yields:
+    (indices into `waves`, wave float32 (B, S), samples int32 (B,)); rows
+    behind the indices are padding of length 0.
+  """
+  groups: dict[int, list[int]] = {}
+  for index, wave in enumerate(waves):
+    groups.setdefault(_width(len(wave)), []).append(index)
+  for width, members in sorted(groups.items()):
+    most = max((r for r in _ROWS if r * width <= _MAX_SAMPLES), default=1)
+    for begin in range(0, len(members), most):
+      part = members[begin : begin + most]
+      rows = next(r for r in _ROWS if r >= len(part))
+      wave_BS = np.zeros((rows, width), np.float32)
+      samples_B = np.zeros(rows, np.int32)
+      for row, index in enumerate(part):
+        wave_BS[row, : len(waves[index])] = waves[index]
+        samples_B[row] = len(waves[index])
+      yield part, wave_BS, samples_B
+
+
+def _width(samples: int) -> int:
+  """The smallest of 2, 3, 4, 6, 8, 12 … × 0.96 s that holds `samples`."""
+  unit = 4 * fbank.CHUNK_SAMPLES
+  scale = 1
+  while True:
+    for factor in _WIDTHS:
+      if samples <= factor * scale * unit:
+        return factor * scale * unit
+    scale *= 2

@@ -1,0 +1,321 @@
+"""Codes of waveforms: golden, ragged batches, folders, the door."""
+
+import json
+import pathlib
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax.audio import io
+from step_audio_jax.interop import paraformer as import_paraformer
+from step_audio_jax.interop import s3 as import_s3
+from step_audio_jax.models import paraformer
+from step_audio_jax.models import s3
+from step_audio_jax.tokenizers import door
+from step_audio_jax.tokenizers import dual
+from step_audio_jax.tokenizers import linguistic
+from step_audio_jax.tokenizers import semantic
+from step_audio_jax.tokenizers import storage
+
+GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+
+
+def weights(z):
+  return {k[2:]: z[k] for k in z.files if k.startswith('w/')}
+
+
+@pytest.fixture(scope='module')
+def golden():
+  return np.load(GOLDEN / 'linguistic_A.npz')
+
+
+@pytest.fixture(scope='module')
+def original(golden):
+  """The recorded linguistic tokenizer.
+
+  The recording has no energy normalisation; a wave scaled to its peak undoes
+  it.
+  """
+  c = json.loads(str(golden['config']))['encoder']
+  config = paraformer.ParaformerConfig(
+    input_size=c['input_size'],
+    width=c['output_size'],
+    heads=c['attention_heads'],
+    mlp_width=c['linear_units'],
+    layers=c['num_blocks'],
+  )
+  shift, scale = golden['in/cmvn']
+  return linguistic.LinguisticTokenizer(
+    config,
+    import_paraformer.encoder_params(weights(golden)),
+    {'shift': shift, 'scale': scale},
+    golden['in/kmeans'],
+  )
+
+
+@pytest.fixture
+def no_normalisation(monkeypatch):
+  from step_audio_jax.audio import preparation
+
+  monkeypatch.setattr(
+    preparation, 'normalise_energy', lambda wave, lengths: wave
+  )
+
+
+def test_linguistic_codes_match_golden(golden, original, no_normalisation):
+  """From samples to codes, ragged, with the recorded tails."""
+  wave = golden['in/wav']
+  cuts = [len(wave), 2000, 8160, 8580, 500]
+  batch = np.zeros((len(cuts), len(wave) + 1234), np.float32)
+  for row, cut in zip(batch, cuts):
+    row[:cut] = wave[:cut]
+  samples = np.array(cuts, np.int32)
+  codes, counts = map(np.asarray, original.encode_padded(batch, samples))
+  hidden, _ = original.frames_padded(batch, samples)
+  np.testing.assert_array_equal(
+    codes[0, : counts[0]], golden['out/vq02']
+  )
+  np.testing.assert_allclose(
+    hidden[0, : counts[0]], golden['out/stream_enc'], atol=5e-3
+  )
+  for row, cut in list(enumerate(cuts))[1:4]:
+    expected = golden[f'out/tail{cut}_enc']
+    assert counts[row] == len(expected)
+    np.testing.assert_allclose(
+      hidden[row, : len(expected)], expected, atol=5e-3
+    )
+  assert counts[4] == 0
+
+
+def test_semantic_codes_match_golden(no_normalisation):
+  z = np.load(GOLDEN / 'semantic_A.npz')
+  c = json.loads(str(z['config']))['model']
+  config = s3.S3Config(
+    bands=c['n_mels'],
+    width=c['n_audio_state'],
+    heads=c['n_audio_head'],
+    layers=c['n_audio_layer'],
+    positions=c['n_audio_ctx'],
+    codes=c['n_codebook_size'],
+  )
+  tokenizer = semantic.SemanticTokenizer(
+    config, *import_s3.encoder_params(weights(z))
+  )
+  waves = [z['in/wav'], z['in/wav3']]
+  batch = np.zeros((2, 44000), np.float32)
+  for row, wave in zip(batch, waves):
+    row[: len(wave)] = wave
+  samples = np.array([len(w) for w in waves], np.int32)
+  codes, counts = map(
+    np.asarray, tokenizer.encode_padded(batch, samples)
+  )
+  assert counts[:, 0].tolist() == [65, 13]
+  np.testing.assert_array_equal(codes[0, 0, :65], z['out/codes_single'][0])
+  np.testing.assert_array_equal(codes[1, 0, :13], z['out/codes_single3'][0])
+
+
+def small(seed=0):
+  """A random dual tokenizer whose positional table holds 0.8 s."""
+  one = paraformer.ParaformerConfig(width=16, heads=2, mlp_width=16, layers=2)
+  two = s3.S3Config(width=16, heads=2, layers=1, positions=20, codes=9)
+  keys = jax.random.split(jax.random.key(seed), 4)
+  params = nn.unbox(
+    jax.jit(paraformer.SanmEncoder(one).init)(
+      keys[0], jnp.zeros((1, 4, 560)), jnp.array([4])
+    )
+  )['params']
+  params_two = nn.unbox(
+    jax.jit(s3.S3Encoder(two).init)(
+      keys[1], jnp.zeros((1, 8, 128)), jnp.array([8])
+    )
+  )['params']
+  cmvn = {'shift': np.full(560, -10.0), 'scale': np.full(560, 0.3)}
+  return dual.DualTokenizer(
+    linguistic.LinguisticTokenizer(
+      one, params, cmvn, jax.random.normal(keys[2], (7, 16))
+    ),
+    semantic.SemanticTokenizer(
+      two, params_two, s3.unit(jax.random.normal(keys[3], (9, 16)))
+    ),
+  )
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+  return small()
+
+
+def speechlike(samples, seed=0):
+  rng = np.random.default_rng(seed)
+  steps = rng.normal(size=samples)
+  return np.tanh(0.2 * np.cumsum(steps - 0.05 * steps.mean())).astype(
+    np.float32
+  ) * np.float32(0.5)
+
+
+LENGTHS = (16000, 8000, 30719, 30720, 30721, 700, 100, 13500)
+
+
+def test_encode_batch_is_in_order_and_ragged(tokenizer):
+  waves = [speechlike(n, n) for n in LENGTHS]
+  pairs = tokenizer.encode_batch(waves)
+  for wave, (one, two) in zip(waves, pairs):
+    alone = tokenizer.encode(wave)
+    np.testing.assert_array_equal(one, alone[0])
+    np.testing.assert_array_equal(two, alone[1])
+    assert one.dtype == two.dtype == np.uint16
+  assert [len(p[0]) for p in pairs] == [16, 8, 32, 32, 32, 0, 0, 14]
+  assert len(pairs[0][1]) == 25 and len(pairs[5][1]) == 1
+  assert len(pairs[6][1]) == 0  # below 480 samples a piece is dropped
+
+
+def test_long_audio_is_cut_into_pieces(tokenizer):
+  """Here the table holds 12,800 samples; each piece stands alone."""
+  wave = speechlike(2 * 12800 + 300, 1)
+  _, codes = tokenizer.encode(wave)
+  assert len(codes) == 40  # the rest of 300 samples is dropped
+  scaled = wave / np.abs(wave).max()
+  for piece in range(2):
+    part = scaled[piece * 12800 : (piece + 1) * 12800].copy()
+    part[0] = np.sign(part[0] or 1.0)  # the same gain as the whole
+    _, alone = tokenizer.encode(part)
+    same = alone[2:] == codes[piece * 20 + 2 : (piece + 1) * 20]
+    assert same.mean() > 0.8
+
+
+def test_loudness_does_not_change_codes(tokenizer):
+  wave = speechlike(16000, 3)
+  loud, quiet = tokenizer.encode_batch([wave, wave * np.float32(0.25)])
+  np.testing.assert_array_equal(loud[0], quiet[0])
+  np.testing.assert_array_equal(loud[1], quiet[1])
+
+
+def test_batches_cover_every_wave_once_with_few_shapes():
+  waves = [np.ones(n, np.float32) for n in range(1, 60000, 371)]
+  seen, shapes = [], set()
+  for part, wave, samples in storage.batches(waves):
+    shapes.add(wave.shape)
+    seen += part
+    for row, index in enumerate(part):
+      assert samples[row] == len(waves[index]) == wave[row].sum()
+    assert not samples[len(part) :].any()
+  assert sorted(seen) == list(range(len(waves)))
+  assert len(shapes) <= 6
+
+
+@pytest.mark.parametrize(
+  'wave, pattern',
+  [
+    (np.zeros(0, np.float32), '0 samples'),
+    (np.array([0.1, np.nan]), 'not finite'),
+    (np.zeros((2, 9), np.float32), 'expected mono'),
+    (np.zeros(9, np.int16), 'expected mono floating-point'),
+  ],
+)
+def test_bad_waves_say_what_is_wrong(tokenizer, wave, pattern):
+  with pytest.raises(errors.UserError, match=f'waveform 1.*{pattern}'):
+    tokenizer.encode_batch([np.zeros(1600, np.float32), wave])
+
+
+@pytest.fixture(scope='module')
+def folder(tokenizer, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tokenizer')
+  tokenizer.save(folder)
+  return folder
+
+
+def test_folder_round_trip(tokenizer, folder):
+  again = dual.DualTokenizer.load(folder)
+  wave = speechlike(20000, 4)
+  for a, b in zip(tokenizer.encode(wave), again.encode(wave)):
+    np.testing.assert_array_equal(a, b)
+  files = {str(p.relative_to(folder)) for p in folder.rglob('*.*')}
+  assert files == {
+    'dual.json',
+    'linguistic/config.json',
+    'linguistic/encoder.safetensors',
+    'linguistic/centroids.npy',
+    'semantic/config.json',
+    'semantic/model.safetensors',
+  }
+
+
+def test_broken_folders_say_which_file(tokenizer, tmp_path):
+  with pytest.raises(errors.UserError, match='dual.json: no such file'):
+    dual.DualTokenizer.load(tmp_path)
+  tokenizer.save(tmp_path)
+  path = tmp_path / 'semantic' / 'model.safetensors'
+  whole = path.read_bytes()
+  path.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(errors.UserError, match='model.safetensors.*sha256'):
+    dual.DualTokenizer.load(tmp_path)
+  with pytest.raises(errors.UserError, match='not a whole safetensors'):
+    semantic.SemanticTokenizer.load(tmp_path / 'semantic')
+  path.unlink()
+  with pytest.raises(errors.UserError, match='model.safetensors: no such'):
+    dual.DualTokenizer.load(tmp_path)
+
+
+def test_a_config_that_does_not_fit_is_refused(tokenizer, tmp_path):
+  tokenizer.save(tmp_path)
+  path = tmp_path / 'linguistic' / 'config.json'
+  config = json.loads(path.read_text())
+  path.write_text(json.dumps({**config, 'mlp_width': 17}))
+  with pytest.raises(errors.UserError, match='found .*, expected .*17'):
+    linguistic.LinguisticTokenizer.load(tmp_path / 'linguistic')
+  path.write_text(json.dumps({**config, 'depth': 3}))
+  with pytest.raises(errors.UserError, match='not a ParaformerConfig'):
+    linguistic.LinguisticTokenizer.load(tmp_path / 'linguistic')
+
+
+def test_more_codes_than_places_are_refused(tokenizer):
+  part = tokenizer.linguistic
+  big = linguistic.LinguisticTokenizer(
+    part.config,
+    part._arrays['params'],
+    {'shift': np.zeros(560), 'scale': np.ones(560)},
+    np.zeros((1025, 16)),
+  )
+  with pytest.raises(errors.UserError, match='1025 codes.*at most 1024'):
+    dual.DualTokenizer(big, tokenizer.semantic)
+
+
+def test_door_prints_the_codes(tokenizer, folder, tmp_path, capsys):
+  wave = speechlike(16000, 5)
+  io.write_audio(tmp_path / 'a.wav', wave)
+  argv = [f'--tokenizer={folder}', str(tmp_path / 'a.wav'), '--json']
+  assert cli.run('tokenize', door.DOOR, argv) == 0
+  result = json.loads(capsys.readouterr().out)['files'][0]
+  assert result['seconds'] == 1.0
+  read, _ = io.read_audio(tmp_path / 'a.wav')
+  one, two = tokenizer.encode(read)
+  assert result['linguistic'] == one.tolist()
+  assert result['semantic'] == two.tolist()
+  assert result['audio_string'].startswith(
+    f'<audio_{one[0]}><audio_{one[1]}><audio_{1024 + two[0]}>'
+  )
+
+
+@pytest.mark.parametrize(
+  'argv, pattern',
+  [
+    ([], 'expected --tokenizer=FOLDER and recordings'),
+    (['--export=x'], '--linguistic=RUN is missing'),
+    (['--export=x', '--linguistic=no', '--semantic=no'], 'no/config.json'),
+    (['--tokenizer=no', 'text.wav'], 'not readable as audio'),
+    (['--tokenizer=no', 'good.wav'], 'no/dual.json: no such file'),
+  ],
+)
+def test_door_tells_bad_input(argv, pattern, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'text.wav').write_text('hello')
+  io.write_audio(tmp_path / 'good.wav', speechlike(1600))
+  assert cli.run('tokenize', door.DOOR, argv) == 2
+  message = capsys.readouterr().err
+  assert pattern in message and message.count('\n') == 1
+  assert not (tmp_path / 'x').exists()
