@@ -14,9 +14,11 @@ import numpy as np
 import PIL.Image
 import pytest
 from safetensors import numpy as safetensors_numpy
+import tokenizers
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation import captions as captions_lib
@@ -25,7 +27,9 @@ from step_audio_jax.evaluation import evaluate
 from step_audio_jax.evaluation import speech
 from step_audio_jax.generation import restore
 from step_audio_jax.models import speech_text
+from step_audio_jax.training import checkpoints
 from step_audio_jax.training import feed
+from step_audio_jax.training import objectives
 
 GIN = 'gin/eval/speech_text.gin'
 
@@ -333,3 +337,34 @@ def test_shallow_models_are_unrolled_and_stay_the_same():
     unrolled.apply(variables, tokens), model.apply(variables, tokens), atol=1e-6
   )
   assert evaluate.unrolled('no transformer') == 'no transformer'
+
+
+def test_a_saved_run_is_loaded_and_scored(run, rows, monkeypatch):
+  """Nothing replaced: checkpoint, config and text tokenizer from disk."""
+  monkeypatch.undo()
+  pieces = {'<unk>': 0, **{c: 68 + n for n, c in enumerate(parrot.LETTERS)}}
+  pieces |= {f'<spare{n}>': n for n in range(1, 68)}
+  hugging_face = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(pieces, unk_token='<unk>')
+  )
+  hugging_face.pre_tokenizer = tokenizers.pre_tokenizers.Split('', 'isolated')
+  path = run.root / 'tokenizer.json'
+  hugging_face.save(str(path))
+  vocabulary = vocabulary_lib.load(text_model=str(path))
+  model, variables, _ = tiny(vocabulary, eyes=False)
+  folder = run.root / 'real'
+  store = checkpoints.Checkpoints(folder)
+  store.save(7, variables, {'count': np.zeros(())}, {'row': 0})
+  store.close()
+  objective = objectives.NextToken(model, vocabulary)
+  files.write_json(folder / 'config.json', objective.describe())
+  figures = score(run, checkpoints=str(folder), rows=str(rows), steps='7')
+  assert set(figures['results']) == {7}
+  values = figures['results'][7]
+  assert all(np.isfinite(value) for value in values.values())
+  assert values['asr_cer/test'] > 0  # it has learnt nothing
+  saved = files.read_json(folder / 'evaluation' / '7.json')
+  # The parrot's rows hold codes below those of this larger vocabulary.
+  assert saved['perplexity']['text']['all']['tokens'] == 12
+  for item in saved['tts']['test']['hypotheses']:
+    vocabulary.deinterleave(item['tokens'])
