@@ -44,6 +44,10 @@ class Command:
     return shlex.join(('python', *self.words))
 
 
+def _macros(**macros) -> list[str]:
+  return [f'--gin.{k}={json.dumps(v)}' for k, v in macros.items()]
+
+
 def recipe(root: str) -> list[list[Command]]:
   """The commands of the quick start, in order; those in one list run together.
 
@@ -55,13 +59,16 @@ def recipe(root: str) -> list[list[Command]]:
     return Command(name, ('-m', program, *words))
 
   def train(name, gin_file, **macros):
-    flags = [f'--gin.{k}={json.dumps(v)}' for k, v in macros.items()]
     return door(
-      name, 'step_audio_jax', 'train', f'--gin_file={gin_file}', *flags
+      name,
+      'step_audio_jax',
+      'train',
+      f'--gin_file={gin_file}',
+      *_macros(**macros),
     )
 
   data, tokenizer = f'{root}/data', f'{root}/tokenizer'
-  speech = f'{data}/speech/manifest.jsonl'
+  speech = f'{data}/speech'
   text_model, rows = f'{data}/text.model', f'{root}/rows'
   codes = f'{root}/codes/speech'
   steps = [
@@ -81,7 +88,7 @@ def recipe(root: str) -> list[list[Command]]:
         f'train {stream}',
         f'gin/quickstart/{stream}.gin',
         RUN_DIR=f'{root}/{stream}',
-        MANIFEST=speech,
+        CORPUS=speech,
       )
       for stream in ('linguistic', 'semantic')
     ],
@@ -102,7 +109,7 @@ def _after_tokenizers(
         'train centroids',
         'gin/quickstart/centroids.gin',
         RUN_DIR=f'{root}/centroids',
-        MANIFEST=f'{speech}/manifest.jsonl',
+        CORPUS=speech,
         INIT_FROM=[f'{root}/linguistic'],
       )
     ],
@@ -156,13 +163,20 @@ def _after_tokenizers(
   before = [f'{root}/text', f'{root}/vision']
   for stage in STAGES:
     steps.append([language_model(stage, INIT_FROM=before)])
+    splits = {}
+    if stage == STAGES[-1]:
+      # Settings were chosen on dev; only the finished model meets test.
+      splits = {
+        'ASR_SPLITS': ['dev', 'test', 'test_unseen_voice'],
+        'TTS_SPLITS': ['dev', 'test'],
+      }
     steps.append([
       door(
         f'evaluate {stage}',
         'step_audio_jax',
         'evaluate',
         '--gin_file=gin/quickstart/evaluate.gin',
-        f'--gin.ROOT={json.dumps(root)}',
+        *_macros(MANIFEST=speech, CODES=codes, ROWS=rows, **splits),
         f'--checkpoints={root}/{stage}',
         '--steps=last',
       )
@@ -174,7 +188,13 @@ def _after_tokenizers(
       'step_audio_jax',
       'report',
       '--gin_file=gin/quickstart/report.gin',
-      f'--gin.ROOT={json.dumps(root)}',
+      *_macros(
+        RUNS=[f'{root}/{name}' for name in ('text', *STAGES)],
+        OUTPUT=root,
+        MANIFEST=speech,
+        ROWS=rows,
+        TIMING=f'{root}/timing.json',
+      ),
     )
   ])
   return steps

@@ -1,0 +1,241 @@
+"""From built rows to global batches: row k is a pure function of (seed, k).
+
+A folder of rows holds one sub-folder a task and split, with ArrayRecord shards
+and `stats.json`. The schedule says which task row k comes from and how many
+rows of that task came before; a counter-based permutation, new every epoch,
+says which stored row that is. Nothing is iterated, so the state of the
+pipeline is the number of rows consumed, for any number of hosts.
+
+Axes: B rows of a batch, L row length, N images a row.
+"""
+
+from fractions import Fraction
+import functools
+import hashlib
+import pathlib
+from typing import Any, Mapping
+
+from array_record.python import array_record_data_source
+import numpy as np
+from safetensors import numpy as safetensors_numpy
+
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax.training import schedule as schedule_lib
+
+_ROUNDS = 4
+
+
+def permuted(index: int, size: int, key: int) -> int:
+  """Place of `index` in a pseudo-random permutation of range(size).
+
+  A Feistel network with cycle walking (Black and Rogaway, 2002): constant time
+  and memory, whatever the size.
+  """
+  half = max(1, ((size - 1).bit_length() + 1) // 2)
+  mask = (1 << half) - 1
+  while True:
+    left, right = index >> half, index & mask
+    for i in range(_ROUNDS):
+      left, right = right, left ^ (_mix(right, key, i) & mask)
+    index = (left << half) | right
+    if index < size:
+      return index
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _mix(value: int, key: int, i: int) -> int:
+  digest = hashlib.blake2b(
+    f'{value},{key},{i}'.encode(), digest_size=8
+  ).digest()
+  return int.from_bytes(digest, 'little')
+
+
+def positions(segment_ids: np.ndarray) -> np.ndarray:
+  """Place of each token in its segment, int32 like (…, L) `segment_ids`."""
+  index = np.arange(segment_ids.shape[-1])
+  starts = np.ones(segment_ids.shape, bool)
+  starts[..., 1:] = segment_ids[..., 1:] != segment_ids[..., :-1]
+  first = np.maximum.accumulate(np.where(starts, index, 0), axis=-1)
+  return (index - first).astype(np.int32)
+
+
+class Source:
+  """The rows of one task and split.
+
+  Attributes:
+    name: The task.
+    stats: What `stats.json` says.
+  """
+
+  def __init__(self, name: str, folder: pathlib.Path):
+    """Opens the shards.
+
+    Raises:
+      UserError: The folder or its files are missing, or it has no rows.
+    """
+    self.name = name
+    self.stats = files.read_json(folder / 'stats.json')
+    shards = sorted(str(p) for p in folder.glob('*.array_record'))
+    if not shards or not self.stats.get('rows'):
+      raise errors.UserError(
+        f'{folder}: the ratio names the task {name!r}, which has no rows; '
+        'build rows for it or give it weight 0.'
+      )
+    self._records = array_record_data_source.ArrayRecordDataSource(shards)
+    if len(self._records) != self.stats['rows']:
+      raise errors.UserError(
+        f'{folder}: found {len(self._records)} records, expected '
+        f'{self.stats["rows"]} rows as stats.json says.'
+      )
+    self._folder = folder
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def row(self, index: int) -> dict[str, np.ndarray]:
+    """Stored row `index`: tokens, segment_ids, loss_weights, images."""
+    record = self._records[index]
+    try:
+      return safetensors_numpy.load(record)
+    except Exception as error:
+      raise errors.UserError(
+        f'{self._folder}: record {index} is not a row ({error}).'
+      ) from error
+
+
+class RowFeed:
+  """Global batches of rows, mixed by an exact schedule.
+
+  Attributes:
+    schedule: The order of sources.
+    sources: One `Source` for each name of the schedule.
+    length: Row length L.
+    batch_size: Rows of a global batch.
+  """
+
+  def __init__(
+    self,
+    *,
+    rows: str,
+    ratios: Mapping[str, Fraction | float],
+    batch_size: int,
+    split: str = 'train',
+    prefix: str = '',
+    seed: int = 0,
+  ):
+    """Opens the sources.
+
+    Args:
+      rows: Folder of row folders, `<rows>/<prefix><task>/<split>`.
+      ratios: Task → share of the rows.
+      batch_size: Rows of a global batch.
+      split: Which split.
+      prefix: Put before each task's name, for example `librispeech_`.
+      seed: Of the order inside each source.
+
+    Raises:
+      UserError: A task has no rows, or row lengths differ.
+    """
+    if batch_size < 1:
+      raise errors.UserError(
+        f'feed: batch_size is {batch_size}, expected at least 1.'
+      )
+    self.schedule = schedule_lib.Schedule(ratios)
+    root = pathlib.Path(rows)
+    if not root.is_dir():
+      raise errors.UserError(f'{rows}: no such folder of rows.')
+    self.sources = []
+    for name in self.schedule.names:
+      folder = root / f'{prefix}{name}' / split
+      if not (folder / 'stats.json').is_file():
+        raise errors.UserError(
+          f'{folder}: the ratio names the task {name!r}, which has no rows '
+          f'there; {root} has {sorted(p.name for p in root.iterdir())}.'
+        )
+      self.sources.append(Source(name, folder))
+    lengths = {s.name: s.stats['length'] for s in self.sources}
+    if len(set(lengths.values())) > 1:
+      raise errors.UserError(
+        f'{rows}: row lengths differ between tasks ({lengths}); build them '
+        'with one length.'
+      )
+    self.length = self.sources[0].stats['length']
+    self.batch_size = batch_size
+    self._seed = seed
+    self._images = max(
+      int(s.stats.get('images_per_row') or 0) for s in self.sources
+    )
+    self._image_shape = next(
+      (
+        tuple(s.row(0)['images'].shape[1:])
+        for s in self.sources
+        if s.stats.get('images_per_row')
+      ),
+      None,
+    )
+
+  def locate(self, k: int) -> tuple[int, int]:
+    """Row k of the global stream → (source id, stored row)."""
+    source, rank = self.schedule.source(k)
+    size = len(self.sources[source])
+    epoch, index = divmod(rank, size)
+    key = (self._seed * 1_000_003 + source) * 1_000_003 + epoch
+    return source, permuted(index, size, key)
+
+  def batch(
+    self, step: int, start: int = 0, stop: int | None = None
+  ) -> dict[str, np.ndarray]:
+    """Rows start..stop of the global batch of a step.
+
+    Returns:
+      tokens, segment_ids, positions int32 (B, L), loss_weights float32 (B, L),
+      source int32 (B,), and where a source has images: images uint8
+      (B, N, height, width, 3), image_slots int32 (B, N), -1 for none.
+    """
+    stop = self.batch_size if stop is None else stop
+    first = step * self.batch_size
+    rows, sources = [], []
+    for k in range(first + start, first + stop):
+      source, index = self.locate(k)
+      sources.append(source)
+      rows.append(self.sources[source].row(index))
+    batch = {
+      'tokens': np.stack([r['tokens'] for r in rows]).astype(np.int32),
+      'segment_ids': np.stack([r['segment_ids'] for r in rows]).astype(
+        np.int32
+      ),
+      'loss_weights': np.stack([r['loss_weights'] for r in rows]).astype(
+        np.float32
+      ),
+      'source': np.asarray(sources, np.int32),
+    }
+    batch['positions'] = positions(batch['segment_ids'])
+    if self._images:
+      images = np.zeros((len(rows), self._images, *self._image_shape), np.uint8)
+      slots = np.full((len(rows), self._images), -1, np.int32)
+      for i, row in enumerate(rows):
+        count = len(row.get('image_slots', ()))
+        if count:
+          images[i, :count] = row['images']
+          slots[i, :count] = row['image_slots']
+      batch |= {'images': images, 'image_slots': slots}
+    return batch
+
+  def counts(self, step: int) -> dict[str, int]:
+    """Rows and tokens taken from each source by the first `step` batches."""
+    rows = self.schedule.counts(step * self.batch_size)
+    counts = {f'rows/{name}': n for name, n in rows.items()}
+    return counts | {f'tokens/{n}': r * self.length for n, r in rows.items()}
+
+  def describe(self) -> dict[str, Any]:
+    """Sources, shares, epochs; for the run's `config.json`."""
+    return {
+      'sources': [
+        {'name': s.name, 'share': str(share), 'rows': len(s)}
+        for s, share in zip(self.sources, self.schedule.shares)
+      ],
+      'row_length': self.length,
+      'batch_size': self.batch_size,
+      'seed': self._seed,
+    }
