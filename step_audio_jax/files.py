@@ -75,7 +75,8 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
   with handle:
     number = 0
     try:
-      for number, line in enumerate(handle, start=1):
+      for line in handle:
+        number += 1
         if line.strip():
           yield json.loads(line)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

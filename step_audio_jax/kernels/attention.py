@@ -77,18 +77,14 @@ def attention(
   if slopes_H is not None:
     root_BTS = jnp.sqrt(jnp.maximum(distance_BTS, 0).astype(jnp.float32))
     slopes_GR = jnp.asarray(slopes_H, jnp.float32).reshape(G, H // G)
-    scores_BGRTS -= (
-      slopes_GR[None, :, :, None, None] * root_BTS[:, None, None]
-    )
+    scores_BGRTS -= slopes_GR[None, :, :, None, None] * root_BTS[:, None, None]
   scores_BGRTS = jnp.where(visible_BTS[:, None, None], scores_BGRTS, _MASKED)
   weights_BGRTS = jax.nn.softmax(scores_BGRTS, axis=-1).astype(v_BSGD.dtype)
   out_BTGRD = jnp.einsum('BGRTS,BSGD->BTGRD', weights_BGRTS, v_BSGD)
   return out_BTGRD.reshape(B, T, H, D)
 
 
-def rope(
-  x_BTHD: jax.Array, positions_BT: jax.Array, theta: float
-) -> jax.Array:
+def rope(x_BTHD: jax.Array, positions_BT: jax.Array, theta: float) -> jax.Array:
   """Rotary positions (arXiv 2104.09864), halves paired as Llama does."""
   half = x_BTHD.shape[-1] // 2
   frequency_F = theta ** (-np.arange(half, dtype=np.float32) / half)

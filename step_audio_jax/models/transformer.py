@@ -156,9 +156,7 @@ class Projection(nn.Module):
       'fan_in',
       'normal',
       in_axis=tuple(range(self.contract)),
-      out_axis=tuple(
-        range(self.contract, self.contract + len(self.features))
-      ),
+      out_axis=tuple(range(self.contract, self.contract + len(self.features))),
     )
     kernel = self.param(
       'kernel',

@@ -159,6 +159,8 @@ class VisionText(nn.Module):
       nn.with_logical_partitioning(nn.initializers.constant(-3.0), ()),
       (),
     )
-    unit = lambda x: x / jnp.linalg.norm(x + 1e-6, axis=-1, keepdims=True)
-    logits_MM = jnp.exp(scale) * unit(image_MD) @ unit(text_MD).T + bias
-    return logits_MM
+    return jnp.exp(scale) * _unit(image_MD) @ _unit(text_MD).T + bias
+
+
+def _unit(x):
+  return x / jnp.linalg.norm(x + 1e-6, axis=-1, keepdims=True)

@@ -91,8 +91,8 @@ def initialize_distributed() -> None:
   """Joins the other processes of a job, where there are any.
 
   A launcher that is not a TPU runtime says so by `JAX_COORDINATOR_ADDRESS`,
-  `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; on a TPU pod jax finds out by
-  itself.
+  `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; on a TPU pod, which the launcher
+  marks with `JAX_PLATFORMS=tpu,cpu`, jax finds out by itself.
   """
   address = os.environ.get('JAX_COORDINATOR_ADDRESS')
   if address:
@@ -101,9 +101,7 @@ def initialize_distributed() -> None:
       int(os.environ['JAX_NUM_PROCESSES']),
       int(os.environ['JAX_PROCESS_ID']),
     )
-  elif 'TPU_WORKER_HOSTNAMES' in os.environ and ',' in os.environ.get(
-    'TPU_WORKER_HOSTNAMES', ''
-  ):
+  elif os.environ.get('JAX_PLATFORMS', '').startswith('tpu'):
     jax.distributed.initialize()
 
 

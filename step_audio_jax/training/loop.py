@@ -84,9 +84,7 @@ class Trainer:
     self.boxed = jax.eval_shape(self._init)
     self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
     self.shapes = nn.unbox(self.boxed)
-    self.chain = self.optimizer.build(
-      self.shapes['params'], self.config.steps
-    )
+    self.chain = self.optimizer.build(self.shapes['params'], self.config.steps)
     self.step = self._compiled_step()
 
   def _host_batch(self, step: int, start: int, stop: int | None):
@@ -95,9 +93,7 @@ class Trainer:
 
   def fresh_variables(self) -> Any:
     """Initial variables on the mesh."""
-    init = jax.jit(
-      lambda: nn.unbox(self._init()), out_shardings=self.shardings
-    )
+    init = jax.jit(lambda: nn.unbox(self._init()), out_shardings=self.shardings)
     with jax.set_mesh(self.mesh):
       return init()
 
@@ -106,8 +102,11 @@ class Trainer:
 
     def initial(paths):
       # Only what no source holds is computed, the rest is dead code.
-      flat = lambda: transfer.flatten(nn.unbox(self._init()))
-      return jax.jit(lambda: {p: a for p, a in flat().items() if p in paths})()
+      def some():
+        flat = transfer.flatten(nn.unbox(self._init()))
+        return {path: flat[path] for path in paths}
+
+      return jax.jit(some)()
 
     variables, fresh = transfer.transfer(
       self.boxed, sources, initial, self.config.seed
@@ -246,9 +245,7 @@ def run(
     batches = iter(
       grain.MapDataset.range(first, config.steps)
       .map(trainer.device_batch)
-      .to_iter_dataset(
-        grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-      )
+      .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     )
     bar = progress.bar(
       label=label, total=config.steps, initial=first, unit='step'
@@ -274,9 +271,7 @@ def run(
       bar.update(1)
       due = config.checkpoint_every and step % config.checkpoint_every == 0
       if due or step == config.steps:
-        store.save(
-          step, variables, optimizer, {'row': step * feed.batch_size}
-        )
+        store.save(step, variables, optimizer, {'row': step * feed.batch_size})
     bar.close()
     store.close()
     if chief:

@@ -100,10 +100,12 @@ class TensorBoardWriter(_ScalarWriter):
 
 def writer(run_dir: str | pathlib.Path, first_step: int):
   """Both writers behind one clu `MultiWriter`."""
-  return metric_writers.MultiWriter([
-    JsonLinesWriter(pathlib.Path(run_dir) / 'metrics.jsonl', first_step),
-    TensorBoardWriter(pathlib.Path(run_dir) / 'tensorboard', first_step),
-  ])
+  return metric_writers.MultiWriter(
+    [
+      JsonLinesWriter(pathlib.Path(run_dir) / 'metrics.jsonl', first_step),
+      TensorBoardWriter(pathlib.Path(run_dir) / 'tensorboard', first_step),
+    ]
+  )
 
 
 class Window:

@@ -63,9 +63,7 @@ class OptimizerConfig:
         self.learning_rate * self.final_fraction,
       )
     if self.warmup_steps:
-      return optax.linear_schedule(
-        0.0, self.learning_rate, self.warmup_steps
-      )
+      return optax.linear_schedule(0.0, self.learning_rate, self.warmup_steps)
     return optax.constant_schedule(self.learning_rate)
 
   def build(self, params: Any, steps: int) -> optax.GradientTransformation:

@@ -78,9 +78,12 @@ def train(
     return facts
   if jax.process_index() == 0:
     _claim(folder, {**facts, **objective.describe()})
-  sources = lambda: [
-    (str(path), checkpoints.load_variables(path)[0]) for path in init_from
-  ]
+
+  def sources():
+    return [
+      (str(path), checkpoints.load_variables(path)[0]) for path in init_from
+    ]
+
   result = loop.run(
     trainer,
     folder,

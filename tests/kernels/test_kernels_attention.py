@@ -20,12 +20,14 @@ def oracle(q, k, v, q_pos, kv_pos, q_seg, kv_seg, slopes):
         if kv_seg[b, s] == q_seg[b, t] and kv_pos[b, s] <= q_pos[b, t]
       ]
       for h in range(H):
-        scores = np.array([
-          q[b, t, h].astype(np.float64) @ k[b, s, h // repeat] / np.sqrt(D)
-          - (slopes[h] if slopes is not None else 0)
-          * np.sqrt(q_pos[b, t] - kv_pos[b, s])
-          for s in seen
-        ])
+        scores = np.array(
+          [
+            q[b, t, h].astype(np.float64) @ k[b, s, h // repeat] / np.sqrt(D)
+            - (slopes[h] if slopes is not None else 0)
+            * np.sqrt(q_pos[b, t] - kv_pos[b, s])
+            for s in seen
+          ]
+        )
         weights = np.exp(scores - scores.max())
         weights /= weights.sum()
         out[b, t, h] = sum(
@@ -37,14 +39,18 @@ def oracle(q, k, v, q_pos, kv_pos, q_seg, kv_seg, slopes):
 @pytest.mark.parametrize('alibi', [True, False])
 def test_matches_the_definition_on_ragged_packed_rows(alibi):
   rng = np.random.default_rng(0)
-  segments = np.array([
-    [1, 1, 1, 2, 2, 2, 2, 2, 3, 0, 0],
-    [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2],
-  ])
-  positions = np.array([
-    [0, 1, 2, 0, 1, 2, 3, 4, 0, 0, 1],
-    [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-  ])
+  segments = np.array(
+    [
+      [1, 1, 1, 2, 2, 2, 2, 2, 3, 0, 0],
+      [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2],
+    ]
+  )
+  positions = np.array(
+    [
+      [0, 1, 2, 0, 1, 2, 3, 4, 0, 0, 1],
+      [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    ]
+  )
   q = rng.standard_normal((2, 11, 6, 8), np.float32)
   k, v = rng.standard_normal((2, 2, 11, 2, 8), np.float32)
   slopes = attention.alibi_slopes(6) if alibi else None

@@ -126,9 +126,7 @@ def test_cached_decoding_equals_the_full_pass():
 
 def test_remat_and_unrolling_change_nothing():
   model, variables = model_of(TINY)
-  other, _ = model_of(
-    dataclasses.replace(TINY, remat='full', scan_unroll=3)
-  )
+  other, _ = model_of(dataclasses.replace(TINY, remat='full', scan_unroll=3))
   tokens = jnp.arange(12).reshape(2, 6)
 
   def loss(m):
@@ -192,7 +190,10 @@ def test_the_encoder_gets_no_gradient_and_the_projector_does():
     return (logits**2).mean()
 
   grads = jax.jit(jax.grad(loss))(variables['params'])
-  size = lambda tree: sum(float(jnp.abs(x).sum()) for x in jax.tree.leaves(tree))
+
+  def size(tree):
+    return sum(float(jnp.abs(x).sum()) for x in jax.tree.leaves(tree))
+
   assert size(grads['vision']) == 0.0
   assert size(grads['projector']) > 0.0
 

@@ -27,9 +27,12 @@ def test_sizes_that_do_not_fit_are_refused(sizes):
 
 def test_an_axis_that_does_not_divide_is_left_out():
   mesh = mesh_lib.MeshConfig(fsdp=4, tensor=2).build(jax.devices())
-  spec = lambda shape, names: mesh_lib.sharding_for(
-    shape, names, mesh, mesh_lib.DEFAULT_RULES
-  ).spec
+
+  def spec(shape, names):
+    return mesh_lib.sharding_for(
+      shape, names, mesh, mesh_lib.DEFAULT_RULES
+    ).spec
+
   assert spec((8, 6), ('embed', 'mlp')) == jax.P('fsdp', 'tensor')
   assert spec((6, 6), ('embed', 'mlp')) == jax.P(None, 'tensor')
   assert spec((6, 7), ('embed', 'mlp')) == jax.P(None, None)

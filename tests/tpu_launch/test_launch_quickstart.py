@@ -46,10 +46,12 @@ def test_commands_of_one_step_run_together(recipe, tmp_path):
     '  assert time.time() < deadline\n'
     '  time.sleep(0.05)\n'
   )
-  recipe([
-    python(mine, code.format(root=str(tmp_path), mine=mine, other=other))
-    for mine, other in (('a', 'b'), ('b', 'a'))
-  ])
+  recipe(
+    [
+      python(mine, code.format(root=str(tmp_path), mine=mine, other=other))
+      for mine, other in (('a', 'b'), ('b', 'a'))
+    ]
+  )
   timing = quickstart.quickstart(str(tmp_path))
   assert timing['wall_seconds'] == pytest.approx(
     timing['commands'][0]['seconds'], abs=0.2
@@ -57,18 +59,20 @@ def test_commands_of_one_step_run_together(recipe, tmp_path):
 
 
 def test_a_failure_beside_another_shows_its_last_lines(recipe, tmp_path):
-  recipe([
-    python('good', 'import time; time.sleep(60)'),
-    python('bad', 'print("what went wrong"); raise SystemExit(1)'),
-  ])
+  recipe(
+    [
+      python('good', 'import time; time.sleep(60)'),
+      python('bad', 'print("what went wrong"); raise SystemExit(1)'),
+    ]
+  )
   with pytest.raises(errors.UserError, match='what went wrong'):
     quickstart.quickstart(str(tmp_path))
 
 
 def test_peak_memory_counts_the_children(recipe, tmp_path):
-  recipe([
-    python('big', 'x = bytearray(300 << 20); import time; time.sleep(2)')
-  ])
+  recipe(
+    [python('big', 'x = bytearray(300 << 20); import time; time.sleep(2)')]
+  )
   timing = quickstart.quickstart(str(tmp_path))
   assert timing['peak_memory_bytes'] > 300 << 20
 

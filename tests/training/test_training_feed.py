@@ -2,7 +2,9 @@
 
 import json
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 import toy_rows
@@ -40,8 +42,7 @@ def test_hosts_share_one_global_batch(rows, hosts):
   whole = make(rows).batch(3)
   size = 8 // hosts
   parts = [
-    make(rows).batch(3, host * size, (host + 1) * size)
-    for host in range(hosts)
+    make(rows).batch(3, host * size, (host + 1) * size) for host in range(hosts)
   ]
   for name, array in whole.items():
     np.testing.assert_array_equal(

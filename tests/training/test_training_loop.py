@@ -99,9 +99,7 @@ def test_eight_devices_give_the_loss_and_gradients_of_one(
 
 
 def test_parameters_lie_where_the_rules_say(rows):
-  trainer = make_trainer(
-    rows, mesh_lib.MeshConfig(fsdp=4, tensor=2), devices=8
-  )
+  trainer = make_trainer(rows, mesh_lib.MeshConfig(fsdp=4, tensor=2), devices=8)
   with jax.set_mesh(trainer.mesh):
     variables = trainer.fresh_variables()
     state = trainer.optimizer_state(variables)
@@ -128,9 +126,11 @@ def same_end(left, right):
   b, other = checkpoints.load_variables(right)
   assert step == other
   jax.tree.map(np.testing.assert_array_equal, a, b)
-  drop = lambda line: {
-    k: v for k, v in json.loads(line).items() if 'throughput' not in k
-  }
+
+  def drop(line):
+    line = json.loads(line)
+    return {k: v for k, v in line.items() if 'throughput' not in k}
+
   lines = [
     [drop(line) for line in open(pathlib.Path(d) / 'metrics.jsonl')]
     for d in (left, right)

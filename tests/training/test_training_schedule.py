@@ -2,7 +2,9 @@
 
 from fractions import Fraction
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -39,9 +41,7 @@ def test_the_published_stages_hold_to_one_row(stage):
 
 def test_published_ratios():
   stage3 = stages.STAGES['stage3']
-  audio = sum(
-    stage3[n] for n in ('continuation', 'interleaved', 'asr', 'tts')
-  )
+  audio = sum(stage3[n] for n in ('continuation', 'interleaved', 'asr', 'tts'))
   assert (audio, stage3['text'], stage3['image_text']) == (
     Fraction(4, 10),
     Fraction(3, 10),
@@ -70,7 +70,8 @@ def test_row_k_says_how_many_came_before():
 def test_prefix_error_sees_a_bad_order():
   shares = (Fraction(1, 2), Fraction(1, 2))
   assert schedule.prefix_error(np.array([0, 0, 0, 0]), shares) == 2.0
-  assert schedule.prefix_error(np.array([0, 0, 0, 0, 1, 1, 1, 1]), shares, 7) == 0.5
+  balanced = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+  assert schedule.prefix_error(balanced, shares, 7) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""The quick start from nothing, against its targets.
+
+    python benchmarks/quickstart.py --output=runs/benchmark
+
+Runs `python -m tpu_launch quickstart` in an empty folder, as `make quickstart`
+does after installation, and prints one JSON line with every figure of
+report.json that has a target, and whether it was met.
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+KEYS = (
+  'wall_seconds',
+  'peak_memory_bytes',
+  'asr_cer',
+  'asr_cer_unseen_voice',
+  'asr_cer_by_stage',
+  'tts_cer',
+  'share_error_rows',
+  'padding',
+)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--output', default='runs/benchmark')
+  arguments = parser.parse_args()
+  shutil.rmtree(arguments.output, ignore_errors=True)
+  start = time.monotonic()
+  subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'tpu_launch',
+      'quickstart',
+      f'--output={arguments.output}',
+    ],
+    check=True,
+  )
+  seconds = time.monotonic() - start
+  report = json.loads(
+    (pathlib.Path(arguments.output) / 'report.json').read_text()
+  )
+  stages = report['asr_cer_by_stage']
+  met = {
+    key: report[key] <= limit
+    for key, limit in report['targets'].items()
+    if report.get(key) is not None
+  }
+  met['asr_is_learnt_where_the_recipe_says'] = bool(
+    stages[0] >= 0.6 and stages[2] < stages[1]
+  )
+  print(
+    json.dumps(
+      {
+        'benchmark': 'quickstart',
+        'measured_wall_seconds': round(seconds, 1),
+        **{key: report.get(key) for key in KEYS},
+        'met': met,
+      }
+    )
+  )
+
+
+if __name__ == '__main__':
+  main()
