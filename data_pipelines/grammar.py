@@ -92,13 +92,19 @@ ENGLISH = Grammar(
     'adverb': ('now', 'today'),
   },  # fmt: skip
   patterns=(
-    (('determiner', 'animal', 'verb'), 0.02),
-    (('determiner', 'animal', 'verb', 'thing'), 0.18),
-    (('determiner', 'animal', 'verb', 'determiner', 'thing'), 0.35),
-    (('determiner', 'animal', 'verb', 'adjective', 'thing'), 0.15),
+    (('determiner', 'animal', 'verb'), 0.05),
+    (('determiner', 'animal', 'verb', 'thing'), 0.25),
+    (('determiner', 'animal', 'verb', 'determiner', 'thing'), 0.4),
+    (('determiner', 'animal', 'verb', 'adjective', 'thing'), 0.12),
     (('determiner', 'animal', 'verb', 'thing', 'adverb'), 0.1),
-    (('determiner', 'adjective', 'animal', 'verb', 'determiner', 'thing'), 0.1),
-    (('determiner', 'animal', 'verb', 'determiner', 'adjective', 'thing'), 0.1),
+    (
+      ('determiner', 'adjective', 'animal', 'verb', 'determiner', 'thing'),
+      0.04,
+    ),
+    (
+      ('determiner', 'animal', 'verb', 'determiner', 'adjective', 'thing'),
+      0.04,
+    ),
   ),
 )
 

@@ -74,8 +74,8 @@ class Config:
     'm1', 'm3', 'm5', 'm7', 'm2', 'f1', 'f2', 'f4'
   )  # fmt: skip
   unseen_voice: str = 'f3'
-  english_rates: tuple[int, int] = (130, 180)
-  mandarin_rates: tuple[int, int] = (150, 200)
+  english_rates: tuple[int, int] = (140, 180)
+  mandarin_rates: tuple[int, int] = (160, 210)
   pitches: tuple[int, int] = (40, 60)
   part: int = 100
 
@@ -97,7 +97,8 @@ class Config:
   @property
   def fingerprint(self) -> str:
     """Two configs with one fingerprint make the same corpus."""
-    value = {'version': VERSION, **dataclasses.asdict(self)}
+    rules = {k: dataclasses.asdict(v) for k, v in grammar.GRAMMARS.items()}
+    value = {'version': VERSION, 'rules': rules, **dataclasses.asdict(self)}
     raw = json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(raw).hexdigest()[:16]
 
@@ -323,7 +324,7 @@ def make_images(root: pathlib.Path, config: Config) -> list:
   for split, pool in pools.items():
     for place in range(counts[split]):
       scene = pool[rng.integers(len(pool))]
-      language = 'en' if rng.random() < 0.8 else 'zh'
+      language = 'en' if rng.random() < config.english_share else 'zh'
       name = f'{split}-{place:05d}'
       with files.atomic(root / 'img' / f'{name}.png') as handle:
         handle.write(drawing.png(drawing.draw(scene, rng)))
@@ -443,7 +444,12 @@ def _check_stamp(root: pathlib.Path, config: Config) -> None:
     return
   old = found.get('settings', {})
   new = json.loads(json.dumps(dataclasses.asdict(config)))
-  changed = [key for key in new if old.get(key) != new[key]] or ['version']
+  changed = [key for key in new if old.get(key) != new[key]]
+  if not changed:
+    raise errors.UserError(
+      f'{stamp}: made by another version of the grammar; name another '
+      '--output or remove the folder.'
+    )
   raise errors.UserError(
     f'{stamp}: {changed[0]} is {old.get(changed[0])}, asked for '
     f'{new.get(changed[0])}; name another --output or remove the folder.'

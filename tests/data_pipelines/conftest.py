@@ -1,0 +1,33 @@
+"""A small corpus of every kind, tokenised by the stand-in."""
+
+import shutil
+
+import pytest
+import stand_in
+
+from data_pipelines import synthesize
+from data_pipelines import tokenize
+from data_pipelines import vocabulary
+
+
+@pytest.fixture(scope='session')
+def made(tmp_path_factory):
+  """A folder with speech, images, text, codes, text.model."""
+  root = tmp_path_factory.mktemp('made')
+  config = synthesize.Config(
+    train=24, dev=6, test=5, unseen=2, images=20, text_lines=80
+  )
+  synthesize.synthesize(root, config, processes=1)
+  corpora = [str(root / name) for name in ('text', 'speech', 'images')]
+  vocabulary.make(root / 'text.model', corpora)
+  tokenizer = stand_in.save(root / 'tokenizer')
+  tokenize.tokenize(
+    root / 'speech', root / 'codes', tokenizer, load=stand_in.StandIn
+  )
+  return root
+
+
+@pytest.fixture
+def corpus(made, tmp_path):
+  """A copy of `made` that a test may spoil."""
+  return shutil.copytree(made, tmp_path / 'corpus')
