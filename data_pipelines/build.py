@@ -26,6 +26,7 @@ from step_audio_jax import errors
 from step_audio_jax import progress
 
 VERSION = 1  # part of every digest; raise it when rows change
+SPLITS = ('train', 'dev', 'test')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,8 @@ def plan(
 
   Args:
     tasks: Name → definition, or the splits of a task written by hand.
-    splits: Wanted splits; a task without one of them is passed over.
+    splits: Wanted splits; a task without one of them is passed over. None
+      are those of `SPLITS` that are there.
     output: Folder of all rows.
     settings: How rows are made.
 
@@ -110,7 +112,7 @@ def plan(
     defined = isinstance(task, definitions_lib.Definition)
     found = task.splits() if defined else list(task)
     available.update(found)
-    for split in splits:
+    for split in splits or SPLITS:
       if split in found:
         inputs = ''
         if defined:
@@ -358,7 +360,10 @@ def _define(fv: flags.FlagValues) -> None:
     'tasks', [], 'Only these tasks; by default all.', flag_values=fv
   )
   flags.DEFINE_list(
-    'splits', ['train', 'dev', 'test'], 'Which splits.', flag_values=fv
+    'splits',
+    [],
+    'Which splits; by default those of train, dev and test that are there.',
+    flag_values=fv,
   )
   for name, value, help_text in (
     ('length', default.length, 'Row length, tokens.'),

@@ -1,0 +1,119 @@
+"""The README's corpus section and docs/new_corpus.md, followed literally."""
+
+import csv
+import pathlib
+import re
+import shlex
+import shutil
+
+import pytest
+import stand_in
+
+from data_pipelines import __main__ as data_doors
+from data_pipelines import tokenize
+from step_audio_jax import __main__ as library_doors
+from step_audio_jax import cli
+from step_audio_jax import files
+from step_audio_jax import manifest
+
+HERE = pathlib.Path(__file__).parents[2]
+DOORS = {
+  'data_pipelines': data_doors.DOORS,
+  'step_audio_jax': library_doors.DOORS,
+}
+
+
+def commands(text):
+  """The `python -m` lines of the fenced blocks of a guide."""
+  found = []
+  for block in re.findall(r'^```\w*\n(.*?)^```', text, re.M | re.S):
+    for line in block.replace('\\\n', ' ').splitlines():
+      if line.startswith('python -m '):
+        found.append(shlex.split(line)[2:])
+  return found
+
+
+def follow(words, capsys):
+  """Runs one command in this process; returns what it printed."""
+  status = cli.dispatch(words[0], DOORS[words[0]], words)
+  out = capsys.readouterr()
+  assert status == 0, f'{shlex.join(words)}\n{out.err}'
+  return out.out
+
+
+@pytest.fixture
+def user(made, tmp_path, monkeypatch):
+  """A working directory as the guides assume it."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(tokenize, '_load_dual', stand_in.StandIn)
+  shutil.copytree(made / 'speech' / 'wav', tmp_path / 'recordings')
+  with open(tmp_path / 'recordings' / 'metadata.csv', 'w') as handle:
+    writer = csv.writer(handle)
+    writer.writerow(['file', 'text'])
+    for utterance in manifest.read(made / 'speech'):
+      writer.writerow([pathlib.Path(utterance.audio).name, utterance.text])
+  stand_in.save(tmp_path / 'runs' / 'quickstart' / 'tokenizer')
+  (tmp_path / 'runs' / 'quickstart' / 'data').mkdir()
+  shutil.copy(made / 'text.model', tmp_path / 'runs' / 'quickstart' / 'data')
+  return tmp_path
+
+
+def test_the_readme_section(user, capsys):
+  text = (HERE / 'README.md').read_text()
+  section = text.split('<!-- corpus:begin -->')[1].split('<!-- corpus:end')[0]
+  *lines, train = commands(section)
+  assert [words[1] for words in lines] == ['ingest', 'tokenize', 'build']
+  for words in lines:
+    follow(words, capsys)
+  assert (
+    files.read_json(user / 'data/mine/rows/mine_sft_asr/train/stats.json')[
+      'documents'
+    ]
+    > 25
+  )
+  # The model that the quick start leaves, untrained.
+  small = ['--gin.STEPS=1', '--gin.BATCH_SIZE=1']
+  start = [w for w in train if 'INIT_FROM' not in w and 'RUN_DIR' not in w]
+  follow([*start, '--gin.RUN_DIR="runs/quickstart/sft"', *small], capsys)
+  follow([*train, *small], capsys)
+  metrics = (user / 'runs/mine/metrics.jsonl').read_text()
+  assert '"step"' in metrics and 'loss' in metrics
+
+
+def test_the_guide(user, made, capsys):
+  text = (HERE / 'docs' / 'new_corpus.md').read_text()
+  (module,) = re.findall(
+    r'^```python\n# my_corpora.py\n(.*?)^```', text, re.M | re.S
+  )
+  module = module.replace("'mine'", "'guide'")  # tests share one registry
+  (user / 'my_corpora.py').write_text(module)
+  shutil.copytree(made / 'text', user / 'data' / 'mine_text')
+  *lines, train = commands(text)
+  assert [words[1] for words in lines] == [
+    'ingest', 'inspect', 'vocabulary', 'tokenize', 'build', 'inspect',
+    'inspect', 'build',
+  ]  # fmt: skip
+  said = [follow(words, capsys) for words in lines]
+  assert 'all is well' in said[6]
+  assert '<s> <|ASR|> <audio_start>' in said[5]
+  made_tasks = {p.name for p in (user / 'data' / 'all' / 'rows').iterdir()}
+  assert {'guide_asr', 'guide_text'} <= made_tasks
+  for task in (
+    'continuation',
+    'interleaved',
+    'asr',
+    'tts',
+    'sft_asr',
+    'sft_tts',
+  ):
+    assert (user / 'data/mine/rows' / f'mine_{task}' / 'train').is_dir()
+  follow([*train, '--dry_run'], capsys)
+
+
+def test_the_table_of_fields_is_complete():
+  text = (HERE / 'docs' / 'new_corpus.md').read_text()
+  table = text.split('| field |')[1].split('\n\n')[0]
+  fields = set(re.findall(r'`(\w+)`', ''.join(
+    row.split('|')[1] for row in table.splitlines()[2:]
+  )))  # fmt: skip
+  assert fields == set(manifest.Utterance.__dataclass_fields__)
