@@ -30,7 +30,7 @@ CHUNK_FRAMES = 4
 SHORTEST_REST = 880
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def mel_matrix(
   bands: int = BANDS, low_hz: float = 20.0, high_hz: float = SAMPLE_RATE / 2
 ) -> np.ndarray:
@@ -48,7 +48,7 @@ def mel_matrix(
   return np.pad(weights, ((0, 1), (0, 0))).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _window() -> np.ndarray:
   """The symmetric Hamming window, (FRAME,)."""
   angle = 2 * np.pi * np.arange(FRAME) / (FRAME - 1)

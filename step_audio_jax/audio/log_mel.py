@@ -21,7 +21,7 @@ HOP = 160
 BANDS = 128
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def mel_matrix(
   bands: int = BANDS, fft: int = FFT, sample_rate: int = SAMPLE_RATE
 ) -> np.ndarray:

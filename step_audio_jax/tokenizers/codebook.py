@@ -9,7 +9,7 @@ and Vassilvitskii, 2007), then Lloyd's iterations. A row whose share falls
 below `dead` of the mean share is put onto a random vector of the batch.
 
 The state is a dict of arrays: `table` (K, D), `counts` (K,), `reservoir`
-(R, D), `steps` (). Axes: N vectors, K codes, R reservoir rows, D width.
+(R, D). Axes: N vectors, K codes, R reservoir rows, D width.
 """
 
 import dataclasses

@@ -47,7 +47,7 @@ def windowed(config):
   return jax.jit(functools.partial(model.apply, method='windowed'))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def stepped(config):
   model = paraformer.SanmEncoder(config)
   return jax.jit(functools.partial(model.apply, method='step'))

@@ -127,8 +127,11 @@ def test_the_encoder_travels_unchanged(runs):
   folder, _ = runs
   before, _ = checkpoints.load_variables(folder / 'linguistic')
   after, _ = checkpoints.load_variables(folder / 'centroids')
-  kernel = lambda tree: tree['params']['encoder']['first_block']['qkv']['kernel']
-  np.testing.assert_array_equal(kernel(before), kernel(after))
+  one, two = (
+    tree['params']['encoder']['first_block']['qkv']['kernel']
+    for tree in (before, after)
+  )
+  np.testing.assert_array_equal(one, two)
   np.testing.assert_array_equal(before['cmvn']['sum'], after['cmvn']['sum'])
 
 
