@@ -74,7 +74,7 @@ class S3Config:
 
 def code_count(mel_frames):
   """Codes of a log-mel of `mel_frames`: two strides of two, rounded up."""
-  return -(-(-(-mel_frames // 2)) // 2)
+  return ((mel_frames + 1) // 2 + 1) // 2
 
 
 def _dense(features, axes, name, use_bias=True):
