@@ -55,7 +55,15 @@ def user(made, tmp_path, monkeypatch):
   stand_in.save(tmp_path / 'runs' / 'quickstart' / 'tokenizer')
   (tmp_path / 'runs' / 'quickstart' / 'data').mkdir()
   shutil.copy(made / 'text.model', tmp_path / 'runs' / 'quickstart' / 'data')
-  return tmp_path
+  yield tmp_path
+  import seqio
+
+  from data_pipelines import corpora
+
+  for name in list(corpora.DEFINITIONS):  # the next test has another `mine`
+    if name.startswith(('mine_', 'guide_')):
+      del corpora.DEFINITIONS[name]
+      seqio.TaskRegistry.remove(name)
 
 
 def test_the_readme_section(user, capsys):
