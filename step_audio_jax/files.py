@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writes, JSON and JSON lines."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -29,6 +30,25 @@ def atomic(path: str | os.PathLike, mode: str = 'wb') -> Iterator[Any]:
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
+
+
+@contextlib.contextmanager
+def only_one(folder: str | os.PathLike) -> Iterator[None]:
+  """Keeps a second process out of a folder; the lock dies with its process.
+
+  Raises:
+    UserError: Another process holds the folder.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / '.lock', 'w', encoding='utf-8') as handle:
+    try:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      raise errors.UserError(
+        f'{folder}: another process is writing here; wait for it or stop it.'
+      ) from error
+    yield
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -34,17 +34,19 @@ def _ratios(
   return types.MappingProxyType(shares)
 
 
-STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType({
-  'text': types.MappingProxyType({'text': Fraction(1)}),
-  'stage1': _ratios(2, 1, 1, {'continuation': 1}),
-  'stage2': _ratios(2, 1, 1, {'continuation': 1, 'interleaved': 1}),
-  'stage3': _ratios(
-    4, 3, 3, {'continuation': 1, 'interleaved': 1, 'asr': 1, 'tts': 1}
-  ),
-  'sft': types.MappingProxyType(
-    {'sft_asr': Fraction(1, 2), 'sft_tts': Fraction(1, 2)}
-  ),
-})
+STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType(
+  {
+    'text': types.MappingProxyType({'text': Fraction(1)}),
+    'stage1': _ratios(2, 1, 1, {'continuation': 1}),
+    'stage2': _ratios(2, 1, 1, {'continuation': 1, 'interleaved': 1}),
+    'stage3': _ratios(
+      4, 3, 3, {'continuation': 1, 'interleaved': 1, 'asr': 1, 'tts': 1}
+    ),
+    'sft': types.MappingProxyType(
+      {'sft_asr': Fraction(1, 2), 'sft_tts': Fraction(1, 2)}
+    ),
+  }
+)
 
 # Published lengths in tokens; None where the report does not say.
 TOKEN_BUDGETS: Mapping[str, float | None] = types.MappingProxyType(

@@ -7,11 +7,13 @@ run side by side, one on each half of the cores. A finished command is noted in
 command that was killed continues by itself.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +27,8 @@ from step_audio_jax import errors
 from step_audio_jax import files
 
 DEFAULT_FOLDER = 'runs/quickstart'
-ROW_LENGTH = 288
+ROW_LENGTH = 272
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 
 
@@ -79,9 +82,8 @@ def recipe(root: str) -> list[list[Command]]:
         'vocabulary',
         'data_pipelines',
         'vocabulary',
-        f'--corpus={data}/text',
+        *(f'--corpus={data}/{name}' for name in ('text', 'speech', 'images')),
         f'--output={text_model}',
-        '--size=512',
       )
     ],
     [
@@ -279,9 +281,7 @@ def run(commands: Sequence[Command], root: str) -> None:
           stdin=subprocess.DEVNULL,
           stdout=handle,
           stderr=None if alone else subprocess.STDOUT,
-          preexec_fn=None
-          if alone
-          else lambda mine=mine: os.sched_setaffinity(0, mine),
+          preexec_fn=lambda mine=mine: _child(mine),
         ),
       )
     )
@@ -301,6 +301,16 @@ def run(commands: Sequence[Command], root: str) -> None:
       f'{tail}the command "{command.name}" ended with status {status}; '
       'mend what it says and start the same command again, it continues.'
     )
+
+
+def _child(cores) -> None:
+  """In a child, before its program: its cores, and to die with its parent.
+
+  A command that outlived a killed quick start would be in the way of the one
+  that continues it.
+  """
+  os.sched_setaffinity(0, cores)
+  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_showing(running) -> None:

@@ -5,6 +5,7 @@ A run directory holds `config.gin` (what was bound), `operative_config.gin`
 `tensorboard/`, `checkpoints/` and, when the run is over, `done.json`.
 """
 
+import contextlib
 import difflib
 import pathlib
 from typing import Any, Sequence
@@ -76,23 +77,25 @@ def train(
   }
   if dry_run:
     return facts
-  if jax.process_index() == 0:
-    _claim(folder, {**facts, **objective.describe()})
 
   def sources():
     return [
       (str(path), checkpoints.load_variables(path)[0]) for path in init_from
     ]
 
-  result = loop.run(
-    trainer,
-    folder,
-    sources=sources if init_from else (),
-    label=folder.name,
-  )
-  if jax.process_index() == 0:
-    _account(folder, feed, config.steps)
-    files.write_json(done, {**facts, **result})
+  chief = jax.process_index() == 0
+  with files.only_one(folder) if chief else contextlib.nullcontext():
+    if chief:
+      _claim(folder, {**facts, **objective.describe()})
+    result = loop.run(
+      trainer,
+      folder,
+      sources=sources if init_from else (),
+      label=folder.name,
+    )
+    if chief:
+      _account(folder, feed, config.steps)
+      files.write_json(done, {**facts, **result})
   return {**facts, **result}
 
 

@@ -1,7 +1,11 @@
 """The recipe's driver: order, resume, failures, memory."""
 
 import json
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from step_audio_jax import errors
@@ -100,3 +104,27 @@ def test_dry_run_prints_commands_and_makes_nothing(tmp_path, capsys):
   )
   assert status == 0 and not out.exists()
   assert 'python -m data_pipelines synthesize' in capsys.readouterr().out
+
+
+def test_a_killed_quickstart_takes_its_commands_along(tmp_path):
+  pid = tmp_path / 'pid'
+  child = (
+    'import os, pathlib, time\n'
+    f'pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n'
+    'time.sleep(60)\n'
+  )
+  driver = subprocess.Popen([
+    sys.executable,
+    '-c',
+    'from tpu_launch import quickstart as q\n'
+    f'q.run([q.Command("sleeper", ("-c", {child!r}))], {str(tmp_path)!r})',
+  ])
+  deadline = time.monotonic() + 60
+  while not (pid.exists() and pid.read_text()):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  driver.kill()
+  driver.wait()
+  while psutil.pid_exists(int(pid.read_text())):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)

@@ -10,6 +10,7 @@ import toy_rows
 
 from step_audio_jax import __main__ as doors
 from step_audio_jax import cli
+from step_audio_jax import files
 from step_audio_jax import vocabulary
 from step_audio_jax.generation import restore
 from step_audio_jax.training import checkpoints
@@ -125,6 +126,12 @@ def test_another_configuration_is_refused(gin_file, finished, capsys):
   assert train(gin_file, finished, change) == 2
   message = capsys.readouterr().err
   assert re.search(r'config.gin: .*another configuration.*0\.01', message)
+
+
+def test_a_second_process_is_kept_out(gin_file, tmp_path, capsys):
+  with files.only_one(tmp_path / 'held'):
+    assert train(gin_file, tmp_path / 'held') == 2
+  assert 'another process is writing here' in capsys.readouterr().err
 
 
 def test_dry_run_writes_nothing(gin_file, tmp_path, capsys):
