@@ -57,7 +57,7 @@ EXTRAS = {
   'gpu': ['jax[cuda12]>=0.10.2'],
   'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
   # Other people's implementations, as oracles only; nothing imports them.
-  'parity': ['funasr', 's3tokenizer', 'torch', 'transformers'],
+  'parity': ['funasr', 's3tokenizer', 'torch==2.13.0', 'transformers'],
   'test': ['hypothesis', 'pre-commit', 'pytest', 'pytest-xdist', 'ruff'],
 }
 

@@ -102,3 +102,56 @@ def test_bad_jsonl_line_is_told_by_number(tmp_path):
   (tmp_path / 'x.jsonl').write_text(f'{good}\n\n{good[:-1]}\n{good}\n')
   with pytest.raises(errors.UserError, match=r'x.jsonl:3: not a JSON line'):
     list(files.read_jsonl(tmp_path / 'x.jsonl'))
+
+
+def in_a_child(work):
+  """Runs `work` in a process of its own; returns its exit status."""
+  child = os.fork()
+  if not child:
+    try:
+      os._exit(work() or 0)
+    except BaseException:
+      os._exit(99)
+  _, status = os.waitpid(child, 0)
+  return os.waitstatus_to_exitcode(status)
+
+
+def enters(folder):
+  try:
+    with files.only_one(folder):
+      return 0
+  except errors.UserError as error:
+    assert f'{folder}: another process is writing here' in str(error)
+    return 3
+
+
+def test_only_one_process_at_a_time(tmp_path):
+  folder = tmp_path / 'deep' / 'run'
+  with files.only_one(folder):
+    assert folder.is_dir()
+    assert in_a_child(lambda: enters(folder)) == 3
+    assert in_a_child(lambda: enters(tmp_path / 'another')) == 0
+  assert in_a_child(lambda: enters(folder)) == 0
+
+
+def test_an_exception_lets_the_next_one_in(tmp_path):
+  with pytest.raises(RuntimeError):
+    with files.only_one(tmp_path):
+      raise RuntimeError
+  assert enters(tmp_path) == 0
+
+
+def test_the_lock_dies_with_its_process(tmp_path):
+  def die_inside():
+    with files.only_one(tmp_path):
+      os._exit(9)
+
+  assert in_a_child(die_inside) == 9
+  assert (tmp_path / '.lock').exists()
+  assert enters(tmp_path) == 0
+
+
+def test_the_lock_goes_along_with_atomic_writes(tmp_path):
+  with files.only_one(tmp_path):
+    files.write_json(tmp_path / 'x.json', 1)
+  assert names(tmp_path) == ['.lock', 'x.json']

@@ -51,4 +51,11 @@ def load_model(
 
     text = text_lib.load(path)
   vocabulary = vocabulary_lib.Vocabulary(**sizes, text=text)
-  return model_from(config['model']), variables, vocabulary
+  try:
+    model = model_from(config['model'])
+  except (KeyError, TypeError) as error:
+    raise errors.UserError(
+      f'{run_dir}/config.json: "model" is not the description of a language '
+      f'model: {error}.'
+    ) from error
+  return model, variables, vocabulary

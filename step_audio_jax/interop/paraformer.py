@@ -4,6 +4,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from step_audio_jax.interop import state as state_lib
+
 _PREFIX = 'encoder.'
 _DENSE = {
   'attention.out': 'self_attn.linear_out',
@@ -23,18 +25,20 @@ def encoder_params(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
   Returns:
     Float32 parameters; blocks behind the first are stacked on a leading axis.
+
+  Raises:
+    UserError: An array is missing.
   """
-  state = {
-    name.removeprefix(_PREFIX): np.asarray(value, np.float32)
-    for name, value in state.items()
-    if name.startswith(_PREFIX)
-  }
-  count = len({n.split('.')[1] for n in state if n.startswith('encoders.')})
-  blocks = [_block(state, f'encoders.{i}.') for i in range(count)]
+  state = state_lib.State(
+    {n: value for n, value in state.items() if n.startswith(_PREFIX)},
+    'SANMEncoderChunkOpt',
+  )
+  count = state.count(f'{_PREFIX}encoders.')
+  blocks = [_block(state, f'{_PREFIX}encoders.{i}.') for i in range(count)]
   return {
-    'first_block': _block(state, 'encoders0.0.'),
+    'first_block': _block(state, f'{_PREFIX}encoders0.0.'),
     'blocks': _stack(blocks),
-    'final_norm': _norm(state, 'after_norm.'),
+    'final_norm': _norm(state, f'{_PREFIX}after_norm.'),
   }
 
 

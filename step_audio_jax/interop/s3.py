@@ -4,6 +4,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from step_audio_jax.interop import state as state_lib
+
 _DENSE = {
   'query': 'attn.query',
   'key': 'attn.key',
@@ -26,11 +28,12 @@ def encoder_params(
 
   Returns:
     Float32 parameters, blocks stacked on a leading axis; codebook (N, D).
+
+  Raises:
+    UserError: An array is missing.
   """
-  state = {k: np.asarray(v, np.float32) for k, v in state.items()}
-  count = len(
-    {n.split('.')[2] for n in state if n.startswith('encoder.blocks.')}
-  )
+  state = state_lib.State(state, 'speech_tokenizer_v1')
+  count = state.count('encoder.blocks.')
   params = {
     name: {
       'kernel': state[f'encoder.{name}.weight'].transpose(2, 1, 0),

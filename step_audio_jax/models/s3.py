@@ -50,6 +50,14 @@ class S3Config:
   scan_unroll: int = 1
 
   def __post_init__(self):
+    for name in (
+      *('bands', 'width', 'heads', 'layers', 'head_layers', 'codes'),
+      'positions',
+    ):
+      if getattr(self, name) < 1:
+        raise errors.UserError(
+          f's3: {name} is {getattr(self, name)}, expected at least 1.'
+        )
     if self.width % self.heads:
       raise errors.UserError(
         f's3: width is {self.width} and heads {self.heads}; heads must divide '
@@ -59,11 +67,6 @@ class S3Config:
       raise errors.UserError(
         f"s3: activation is {self.activation!r}, expected 'gelu' or 'relu'."
       )
-    for name in ('layers', 'head_layers', 'codes', 'positions'):
-      if getattr(self, name) < 1:
-        raise errors.UserError(
-          f's3: {name} is {getattr(self, name)}, expected at least 1.'
-        )
 
   def activate(self, x: jax.Array) -> jax.Array:
     """The configured activation."""

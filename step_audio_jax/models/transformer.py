@@ -62,7 +62,9 @@ class TransformerConfig:
   scan_unroll: int = 1
 
   def __post_init__(self):
-    for name in ('vocab_size', 'width', 'layers', 'heads', 'mlp_width'):
+    for name in (
+      *('vocab_size', 'width', 'layers', 'heads', 'kv_heads', 'mlp_width'),
+    ):
       if getattr(self, name) < 1:
         raise errors.UserError(
           f'transformer: {name} is {getattr(self, name)}, expected at least 1.'

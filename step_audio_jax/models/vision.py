@@ -38,7 +38,17 @@ class VisionConfig:
   mlp_width: int = 128
 
   def __post_init__(self):
-    if self.image_size % self.patch_size:
+    for name in ('patch_size', 'width', 'layers', 'heads', 'mlp_width'):
+      if getattr(self, name) < 1:
+        raise errors.UserError(
+          f'vision: {name} is {getattr(self, name)}, expected at least 1.'
+        )
+    if self.width % self.heads:
+      raise errors.UserError(
+        f'vision: width is {self.width} and heads {self.heads}; heads must '
+        'divide width.'
+      )
+    if self.image_size < 1 or self.image_size % self.patch_size:
       raise errors.UserError(
         f'vision: image_size {self.image_size} is no multiple of patch_size '
         f'{self.patch_size}.'

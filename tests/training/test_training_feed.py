@@ -1,6 +1,8 @@
 """Global batches: pure functions of the step, the same for any host count."""
 
 import json
+import subprocess
+import sys
 
 from hypothesis import given
 from hypothesis import settings
@@ -45,6 +47,40 @@ def test_hosts_share_one_global_batch(rows, hosts):
     make(rows).batch(3, host * size, (host + 1) * size) for host in range(hosts)
   ]
   for name, array in whole.items():
+    np.testing.assert_array_equal(
+      np.concatenate([part[name] for part in parts]), array
+    )
+
+
+HOST = """
+import sys
+import numpy as np
+from step_audio_jax.training import feed
+rows, host, hosts, out = sys.argv[1:]
+stream = feed.RowFeed(rows=rows, ratios={'a': 2, 'b': 1}, batch_size=8)
+size = 8 // int(hosts)
+start = int(host) * size
+np.savez(out, **stream.batch(5, start, start + size))
+"""
+
+
+@pytest.mark.parametrize('hosts', [2, 4])
+def test_processes_of_their_own_share_one_global_batch(rows, tmp_path, hosts):
+  workers = [
+    subprocess.Popen([
+      sys.executable,
+      '-c',
+      HOST,
+      str(rows),
+      str(host),
+      str(hosts),
+      str(tmp_path / f'{host}.npz'),
+    ])
+    for host in range(hosts)
+  ]
+  assert [worker.wait() for worker in workers] == [0] * hosts
+  parts = [np.load(tmp_path / f'{host}.npz') for host in range(hosts)]
+  for name, array in make(rows).batch(5).items():
     np.testing.assert_array_equal(
       np.concatenate([part[name] for part in parts]), array
     )

@@ -1,4 +1,4 @@
-"""Small row folders in the real layout, for tests."""
+"""Small row folders in the real layout, and a tiny run over them."""
 
 import json
 import pathlib
@@ -49,3 +49,55 @@ def write_source(
   }
   (folder / 'stats.json').write_text(json.dumps(stats), encoding='utf-8')
   return folder
+
+
+GIN = """
+from __gin__ import dynamic_registration
+from step_audio_jax import vocabulary
+from step_audio_jax.models import speech_text
+from step_audio_jax.models import transformer
+from step_audio_jax.training import feed
+from step_audio_jax.training import loop
+from step_audio_jax.training import objectives
+from step_audio_jax.training import optimizers
+from step_audio_jax.training import run
+RUN_DIR = %gin.REQUIRED
+INIT_FROM = ()
+CODES = 10
+WIDTH = 8
+VOCAB = 40
+RATIOS = {'a': 1}
+transformer.TransformerConfig:
+  vocab_size = %VOCAB
+  width = %WIDTH
+  layers = 1
+  heads = 2
+  kv_heads = 1
+  mlp_width = 8
+speech_text.SpeechTextConfig.transformer = @transformer.TransformerConfig()
+speech_text.SpeechTextModel.config = @speech_text.SpeechTextConfig()
+vocabulary.Vocabulary.text_size = 20
+vocabulary.Vocabulary.linguistic_size = 10
+vocabulary.Vocabulary.semantic_size = %CODES
+objectives.NextToken.model = @speech_text.SpeechTextModel()
+objectives.NextToken.vocabulary = @vocabulary.Vocabulary()
+feed.RowFeed:
+  rows = 'ROWS'
+  ratios = %RATIOS
+  batch_size = 8
+loop.LoopConfig.steps = 4
+loop.LoopConfig.log_every = 2
+optimizers.OptimizerConfig.learning_rate = 0.01
+run.train:
+  run_dir = %RUN_DIR
+  objective = @objectives.NextToken()
+  feed = @feed.RowFeed()
+  optimizer = @optimizers.OptimizerConfig()
+  config = @loop.LoopConfig()
+  init_from = %INIT_FROM
+"""
+
+
+def gin_text(rows) -> str:
+  """A gin file that trains a tiny model for four steps on task `a`."""
+  return GIN.replace('ROWS', str(rows))

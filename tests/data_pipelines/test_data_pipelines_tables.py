@@ -1,0 +1,307 @@
+"""Tables of recordings as people really write them, and what they point at."""
+
+import csv
+import errno
+import io
+import json
+import os
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+import soundfile
+
+from data_pipelines import ingest
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax import manifest
+
+BOM = '\ufeff'.encode()
+CELLS = st.text(
+  st.characters(codec='utf-8', exclude_characters='\x00'), max_size=12
+)
+
+
+@pytest.fixture
+def source(tmp_path):
+  """A folder with three recordings of ragged length, two of one name."""
+  root = tmp_path / 'source'
+  rng = np.random.default_rng(0)
+  for name, count in (('a/x.wav', 5000), ('b/x.wav', 7001), ('y.wav', 3210)):
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(root / name, rng.normal(0, 0.1, count), 16000)
+  return root
+
+
+def quarantined(output):
+  lines = files.read_jsonl(output / 'quarantine.jsonl')
+  return {line['line']: line['reason'] for line in lines}
+
+
+def tree(root):
+  return {
+    str(path.relative_to(root)): path.read_bytes()
+    for path in root.rglob('*')
+    if path.is_file()
+  }
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(
+  st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=6),
+  st.booleans(),
+  st.sampled_from(['\r\n', '\n']),
+)
+def test_any_text_survives_a_csv_table(tmp_path_factory, cells, bom, end):
+  path = tmp_path_factory.mktemp('csv') / 'metadata.csv'
+  out = io.StringIO(newline='')
+  writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator=end)
+  writer.writerow(['file', 'text', 'speaker'])
+  writer.writerows(cells)
+  path.write_bytes(BOM * bom + out.getvalue().encode())
+  found = [fields for _, fields in ingest.read_table(path)]
+  names = ('file', 'text', 'speaker')
+  assert found == [
+    {name: cell for name, cell in zip(names, row) if cell} for row in cells
+  ]
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(
+  st.lists(st.one_of(st.none(), CELLS), max_size=8),
+  st.booleans(),
+  st.sampled_from(['\r\n', '\n']),
+)
+def test_any_text_survives_a_jsonl_table(tmp_path_factory, texts, bom, end):
+  path = tmp_path_factory.mktemp('jsonl') / 'metadata.jsonl'
+  lines = [
+    '' if text is None else json.dumps({'file': 'a', 'text': text})
+    for text in texts
+  ]
+  path.write_bytes(BOM * bom + end.join([*lines, '']).encode())
+  # Blank lines (None) are skipped, and the others keep their numbers.
+  assert list(ingest.read_table(path)) == [
+    (number, {'file': 'a', 'text': text})
+    for number, text in enumerate(texts, start=1)
+    if text is not None
+  ]
+
+
+@pytest.mark.parametrize(
+  'raw, said',
+  [
+    (b'', 'found the columns none; expected `file`'),
+    (b'text\nhello\n', 'found the columns text; expected `file`'),
+    (b'file, text\na,b\n', 'found the columns file,  text'),
+    (b'file,text\ny.wav\n', 'csv:2: found 1 cells, expected 2'),
+    (b'file,text\n\ny.wav,a,b,c\n', 'csv:3: found 4 cells, expected 2'),
+    (b'file,text\ny.wav,"a\n', 'not a CSV file'),
+    ('file,text\ny.wav,ä\n'.encode('latin-1'), 'not a CSV file'),
+    ('file,text\ny.wav,a\n'.encode('utf-16'), 'not a CSV file'),
+    (b'file,text,file\ny.wav,a,b\n', 'the column file twice'),
+  ],
+)
+def test_what_is_no_table_writes_nothing(source, tmp_path, raw, said):
+  (source / 'metadata.csv').write_bytes(raw)
+  with pytest.raises(errors.UserError) as caught:
+    ingest.ingest_folder(source, tmp_path / 'out')
+  assert said in str(caught.value)
+  assert str(source / 'metadata.csv') in str(caught.value)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_a_broken_line_of_json_is_placed(source, tmp_path):
+  table = source / 'metadata.jsonl'
+  table.write_text('{"file": "y.wav", "text": "a"}\n\n{"file": "y.w\n')
+  with pytest.raises(errors.UserError, match=r'metadata.jsonl:3: not a JSON'):
+    ingest.ingest_folder(source, tmp_path / 'out')
+  table.write_bytes(b'{"file": "\xff"}\n')
+  with pytest.raises(errors.UserError, match='not a JSON line'):
+    ingest.ingest_folder(source, tmp_path / 'out')
+  (source / 'metadata.csv').write_text('file,text\ny.wav,a\n')
+  with pytest.raises(errors.UserError, match='found 2 of metadata.csv, meta'):
+    ingest.ingest_folder(source, tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_nothing_outside_the_folder_is_taken(source, tmp_path):
+  soundfile.write(tmp_path / 'secret.wav', np.full(4000, 0.1), 16000)
+  (source / 'link.wav').symlink_to(tmp_path / 'secret.wav')
+  (source / 'up').symlink_to(tmp_path)
+  (source / 'inside.wav').symlink_to(source / 'y.wav')
+  escapes = [
+    '../secret.wav', 'a/../../secret.wav', str(tmp_path / 'secret.wav'),
+    'link.wav', 'up/secret.wav', '~/secret.wav', 'a\\..\\secret.wav', 'a',
+    'nul\0.wav', 'x' * 300 + '.wav',
+  ]  # fmt: skip
+  lines = [{'file': name, 'text': 'a'} for name in [*escapes, 'inside.wav']]
+  files.write_jsonl(source / 'metadata.jsonl', lines)
+  result = ingest.ingest_folder(source, tmp_path / 'out')
+  assert (result['kept'], result['quarantined']) == (1, len(escapes))
+  (utterance,) = manifest.read(tmp_path / 'out')
+  assert utterance.id == 'inside' and utterance.duration == 3210 / 16000
+  secret = (tmp_path / 'secret.wav').read_bytes()
+  assert secret not in tree(tmp_path / 'out').values()
+  assert all(len(r.splitlines()) == 1 for r in quarantined(tmp_path / 'out').values())
+
+
+@pytest.mark.parametrize(
+  'fields, said',
+  [
+    ({'id': 7}, 'id: found 7, expected a string'),
+    ({'id': ['y']}, 'id: found'),
+    ({'file': 7}, 'file: found 7'),
+    ({'file': ''}, 'a transcript without audio belongs into a text corpus'),
+    ({'text': None}, 'text: missing'),
+    ({'text': 5}, 'text: missing'),
+    ({'text': '\t \u3000'}, 'text: missing'),
+    ({'split': 3}, 'split: found 3'),
+    ({'language': {}, 'speaker': 4}, 'speaker: found 4'),
+    ({'offset': 'nan'}, 'offset: found nan'),
+    ({'offset': -1}, 'offset: found -1.0'),
+    ({'offset': [1]}, 'offset: found [1], expected seconds'),
+    ({'offset': 99}, 'offset 99.0 s lies outside the recording'),
+    ({'duration': 'long'}, "duration: found 'long', expected seconds"),
+    ({'duration': 0}, 'duration, sample_rate: found 0.0'),
+    ({'duration': 1e9}, 'y.wav has only 0.201 s there'),
+    ({'words': 'a'}, 'words: found'),
+    ({'words': [['a', 0.2, 0.1]]}, 'rising order'),
+    ({'words': [['a', 0, None]]}, 'rising order'),
+  ],
+)
+def test_one_bad_field_costs_one_line(source, tmp_path, fields, said):
+  good = {'file': 'a/x.wav', 'text': 'a'}
+  bad = {'file': 'y.wav', 'text': 'b', **fields}
+  files.write_jsonl(source / 'metadata.jsonl', [good, bad, good | {'id': 'z'}])
+  result = ingest.ingest_folder(source, tmp_path / 'out')
+  assert (result['read'], result['kept'], result['quarantined']) == (3, 2, 1)
+  found = quarantined(tmp_path / 'out')
+  assert set(found) == {2} and said in found[2]
+  assert {u.id for u in manifest.read(tmp_path / 'out')} == {'x', 'z'}
+  assert not (tmp_path / 'out' / 'audio' / 'y.wav').exists()
+
+
+def test_counts_add_up_and_lines_are_those_of_the_editor(source, tmp_path):
+  (source / 'metadata.jsonl').write_text(
+    '\n'.join(
+      [
+        '{"file": "a/x.wav", "text": "one"}',
+        '',
+        '{"file": "b/x.wav", "text": "the same name in another folder"}',
+        '   ',
+        '{"file": "b/x.wav", "text": "two", "id": "b-x"}',
+        '{"file": "gone.wav", "text": "three"}',
+      ]
+    )
+  )
+  result = ingest.ingest_folder(source, tmp_path / 'out')
+  assert result['read'] == result['kept'] + result['quarantined'] == 4
+  found = quarantined(tmp_path / 'out')
+  assert set(found) == {3, 6}
+  assert "id: 'x' occurs twice; give each line an `id`." == found[3]
+  assert f'{source}/gone.wav: no such file' in found[6]
+  assert set(tree(tmp_path / 'out')) == {
+    'manifest.jsonl', 'quarantine.jsonl', 'audio/a/x.wav', 'audio/b/x.wav'
+  }  # fmt: skip
+
+
+def test_links_copies_and_other_file_systems(source, tmp_path, monkeypatch):
+  (source / 'metadata.csv').write_text('file,text\ny.wav,a\n')
+  raw = (source / 'y.wav').read_bytes()
+
+  def placed(name, **settings):
+    ingest.ingest_folder(source, tmp_path / name, **settings)
+    path = tmp_path / name / 'audio' / 'y.wav'
+    assert path.read_bytes() == raw
+    assert [p.name for p in path.parent.iterdir()] == ['y.wav']
+    return path.samefile(source / 'y.wav')
+
+  assert placed('linked')
+  assert placed('linked')  # a second time over the first
+  assert not placed('copied', copy=True)
+
+  def refuse(*_):
+    raise OSError(errno.EXDEV, 'cross-device link')
+
+  monkeypatch.setattr(os, 'link', refuse)
+  assert not placed('elsewhere')
+
+
+def test_a_second_run_gives_the_same_corpus(source, tmp_path):
+  (source / 'metadata.csv').write_bytes(
+    BOM + b'file,text,id\r\ny.wav, a  b ,\r\na/x.wav,c,q\r\n'
+  )
+  first = ingest.ingest_folder(source, tmp_path / 'out')
+  before = tree(tmp_path / 'out')
+  assert ingest.ingest_folder(source, tmp_path / 'out') == first
+  assert tree(tmp_path / 'out') == before
+  assert [(u.id, u.text) for u in manifest.read(tmp_path / 'out')] == [
+    ('y', 'a b'), ('q', 'c')
+  ]  # fmt: skip
+
+
+def test_killed_while_placing_leaves_no_manifest(
+  source, tmp_path, monkeypatch
+):
+  (source / 'metadata.csv').write_text('file,text,id\ny.wav,a,\na/x.wav,b,\n')
+  real, calls = ingest.place, []
+
+  def stops(*args):
+    calls.append(args)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    real(*args)
+
+  monkeypatch.setattr(ingest, 'place', stops)
+  with pytest.raises(KeyboardInterrupt):
+    ingest.ingest_folder(source, tmp_path / 'out')
+  assert not (tmp_path / 'out' / 'manifest.jsonl').exists()
+  monkeypatch.undo()
+  assert ingest.ingest_folder(source, tmp_path / 'out')['kept'] == 2
+
+
+def test_parts_of_one_recording(source, tmp_path):
+  lines = [
+    {'file': 'y.wav', 'text': 'a', 'id': f'p{k}', 'offset': 0.05 * k,
+     'duration': 0.05, 'split': 'dev'}
+    for k in range(4)
+  ]  # fmt: skip
+  files.write_jsonl(source / 'metadata.jsonl', lines)
+  ingest.ingest_folder(source, tmp_path / 'out')
+  found = manifest.read(tmp_path / 'out')
+  assert [u.offset for u in found] == pytest.approx([0, 0.05, 0.1, 0.15])
+  assert {u.duration for u in found} == {0.05}
+  assert {u.audio for u in found} == {'audio/y.wav'}
+  # A hundredth of a second over the end is forgiven, more is not.
+  lines[3]['duration'] = 3210 / 16000 - 0.15 + 0.009
+  lines[2]['duration'] = 3210 / 16000 - 0.1 + 0.02
+  files.write_jsonl(source / 'metadata.jsonl', lines)
+  assert ingest.ingest_folder(source, tmp_path / 'out')['quarantined'] == 1
+
+
+@hypothesis.given(
+  st.text(max_size=20), st.floats(0, 0.5), st.floats(0, 0.49),
+  st.floats(0, 0.1),
+)  # fmt: skip
+def test_a_split_depends_on_the_id_and_grows_at_its_end(name, dev, test, more):
+  split = ingest.split_of(name, dev, test)
+  assert split == ingest.split_of(name, dev, test)
+  assert split in ('train', 'dev', 'test')
+  assert ingest.split_of(name, 1.0, 0) == 'dev'
+  assert ingest.split_of(name, 0, 1.0) == 'test'
+  assert ingest.split_of(name, 0, 0) == 'train'
+  if split == 'dev':
+    assert ingest.split_of(name, dev + more, test) == 'dev'
+  if split != 'train':
+    assert ingest.split_of(name, dev, test + more) == split
+
+
+@pytest.mark.parametrize(
+  'dev, test', [(-0.1, 0), (0, -0.1), (0.5, 0.5), (float('nan'), 0), (1, 0)]
+)
+def test_shares_that_leave_nothing_to_train(source, tmp_path, dev, test):
+  (source / 'metadata.csv').write_text('file,text\ny.wav,a\n')
+  with pytest.raises(errors.UserError, match='--dev, --test: found'):
+    ingest.ingest_folder(source, tmp_path / 'out', dev=dev, test=test)
+  assert not (tmp_path / 'out').exists()

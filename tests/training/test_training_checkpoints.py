@@ -1,0 +1,152 @@
+"""Checkpoints: what is kept, found, restored and refused."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax.training import checkpoints
+
+
+def state(step):
+  """Variables and optimizer state of a step; every number tells the step."""
+  variables = {
+    'params': {'w': jnp.full((4, 2), float(step)), 'b': jnp.arange(3) + step},
+    'codebook': {'counts': jnp.full((5,), step, jnp.int32)},
+  }
+  return variables, {'mu': {'w': jnp.full((4, 2), step / 2)}, 'count': step}
+
+
+def save(run, steps, keep=2):
+  store = checkpoints.Checkpoints(run, keep=keep)
+  for step in steps:
+    store.save(step, *state(step), {'batches': step * 8})
+  store.close()
+
+
+def empty():
+  return jax.tree.map(jnp.zeros_like, state(0))
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  save(folder, [2, 4, 10])
+  return folder
+
+
+def test_the_newest_are_kept_in_order(run):
+  assert checkpoints.all_steps(run) == [4, 10]
+  store = checkpoints.Checkpoints(run)
+  assert store.steps() == [4, 10]
+  store.close()
+  assert sorted(p.name for p in (run / 'checkpoints').iterdir()) == ['10', '4']
+
+
+def test_restore_takes_the_newest_whole(run):
+  store = checkpoints.Checkpoints(run)
+  variables, optimizer = empty()
+  step, got, slots, data = store.restore(variables, optimizer)
+  store.close()
+  wanted, wanted_slots = state(10)
+  assert step == 10 and data == {'batches': 80}
+  jax.tree.map(np.testing.assert_array_equal, got, wanted)
+  jax.tree.map(np.testing.assert_array_equal, slots, wanted_slots)
+  assert got['codebook']['counts'].dtype == jnp.int32
+
+
+def test_restore_lands_on_the_shardings_that_are_asked_for(run):
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ('data',))
+  split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
+  variables, optimizer = empty()
+  variables['params']['w'] = jax.device_put(variables['params']['w'], split)
+  store = checkpoints.Checkpoints(run)
+  _, got, _, _ = store.restore(variables, optimizer)
+  store.close()
+  w = got['params']['w']
+  assert w.sharding == split and len(w.addressable_shards) == 4
+  assert w.addressable_shards[0].data.shape == (1, 2)
+  np.testing.assert_array_equal(w, np.full((4, 2), 10.0))
+
+
+def test_a_run_without_steps_restores_nothing(tmp_path):
+  store = checkpoints.Checkpoints(tmp_path)
+  assert store.restore(*empty()) is None and store.steps() == []
+  store.close()
+  assert (tmp_path / 'checkpoints').is_dir()
+
+
+@pytest.mark.parametrize(('step', 'wanted'), [(None, 10), (4, 4), (10, 10)])
+def test_variables_load_as_numpy(run, step, wanted):
+  variables, found = checkpoints.load_variables(run, step)
+  assert found == wanted
+  expected, _ = state(wanted)
+  assert jax.tree.structure(variables) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(variables), jax.tree.leaves(expected)):
+    assert type(a) is np.ndarray and a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_kill_left_is_no_step(tmp_path):
+  """Half-written steps have other names, and files are not steps."""
+  folder = tmp_path / 'checkpoints'
+  for name in ('8', '12', '16.orbax-checkpoint-tmp-3', 'notes'):
+    (folder / name).mkdir(parents=True)
+  (folder / '20').write_text('')
+  assert checkpoints.all_steps(tmp_path) == [8, 12]
+
+
+@pytest.mark.parametrize('make', [False, True])
+def test_a_folder_without_checkpoints_is_told(tmp_path, make):
+  if make:
+    (tmp_path / 'checkpoints' / 'x').mkdir(parents=True)
+  with pytest.raises(errors.UserError, match='no finished checkpoint in .*'):
+    checkpoints.all_steps(tmp_path)
+
+
+def test_a_step_that_is_gone_is_told(run):
+  with pytest.raises(
+    errors.UserError, match=r'no checkpoint of step 2; it has \[4, 10\]'
+  ):
+    checkpoints.load_variables(run, 2)
+
+
+def test_a_step_without_variables_is_told(tmp_path):
+  (tmp_path / 'checkpoints' / '3' / 'variables').mkdir(parents=True)
+  with pytest.raises(errors.UserError, match='3/variables: cannot be read'):
+    checkpoints.load_variables(tmp_path)
+
+
+def test_a_second_restore_after_an_unreadable_step(tmp_path, capsys):
+  """The newest is cut: moved aside, and the one before counts as newest."""
+  save(tmp_path, [1, 2])
+  for path in (tmp_path / 'checkpoints' / '2' / 'variables').rglob('*'):
+    if path.is_file():
+      path.write_bytes(b'')
+  store = checkpoints.Checkpoints(tmp_path)
+  step, variables, _, data = store.restore(*empty())
+  assert step == 1 and data == {'batches': 8}
+  assert float(variables['params']['w'][0, 0]) == 1.0
+  assert store.steps() == [1]
+  store.save(2, *state(7), {'batches': 16})  # the place is free again
+  store.close()
+  again, _ = checkpoints.load_variables(tmp_path, 2)
+  assert again['params']['w'][0, 0] == 7.0
+  err = capsys.readouterr().err
+  assert err.startswith('warning: checkpoint ') and err.count('\n') == 1
+
+
+def test_config_of_a_run(tmp_path):
+  (tmp_path / 'config.json').write_text(json.dumps({'model': {'x': [1]}}))
+  assert checkpoints.run_config(tmp_path) == {'model': {'x': [1]}}
+
+
+@pytest.mark.parametrize('text', [None, '', '{"model": '])
+def test_a_broken_config_is_told(tmp_path, text):
+  if text is not None:
+    (tmp_path / 'config.json').write_text(text)
+  with pytest.raises(errors.UserError, match='config.json: cannot be read'):
+    checkpoints.run_config(tmp_path)
