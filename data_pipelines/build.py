@@ -140,11 +140,7 @@ def documents_of(job: Job, settings: Settings, left_out: list) -> Iterator:
   from data_pipelines import corpora
 
   task = seqio.TaskRegistry.get(job.task)
-  size = (
-    corpora.DEFINITIONS[job.task].vocabulary().table_size
-    if (job.task in corpora.DEFINITIONS)
-    else None
-  )
+  size = _table(job.task).table_size
   dataset = task.get_dataset(
     sequence_length=None, split=job.split, shuffle=False
   )
@@ -169,10 +165,9 @@ def _fault(document, size, length) -> str | None:
       f'loss_weights: {len(document.loss_weights)} of them, expected '
       f'{len(tokens)}, one for each token.'
     )
-  if tokens.min() < 0 or (size is not None and tokens.max() >= size):
+  if tokens.min() < 0 or tokens.max() >= size:
     wrong = tokens.min() if tokens.min() < 0 else tokens.max()
-    limit = 'at least 0' if size is None else f'0..{size - 1}'
-    return f'tokens: id {wrong} is out of range, expected {limit}.'
+    return f'tokens: id {wrong} is out of range, expected 0..{size - 1}.'
   if not packing.fits(document, length):
     return (
       f'{len(tokens)} tokens, expected at most {length}, the row length; '
@@ -293,6 +288,11 @@ def defined_tasks(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.text:
     found += definitions_lib.text(fv.name, fv.text, fv.text_model)
   if fv.images:
+    if not 0 < fv.patch_size <= fv.image_size or fv.image_size % fv.patch_size:
+      raise errors.UserError(
+        f'--image_size, --patch_size: found {fv.image_size}, {fv.patch_size}, '
+        'expected a side that is a whole number of patches.'
+      )
     found += definitions_lib.image_text(
       fv.name,
       fv.images,

@@ -357,7 +357,11 @@ def register_stages(name: str) -> list[seqio.Mixture]:
         f'stage {stage!r} needs the task {absent[0]!r}, which is not '
         f'registered; registered: {", ".join(sorted(DEFINITIONS))}.'
       )
-    mixtures.append(seqio.MixtureRegistry.add(f'{name}_{stage}_mix', tasks))
+    mixture = f'{name}_{stage}_mix'
+    if mixture in seqio.MixtureRegistry.names():  # from the same table
+      mixtures.append(seqio.MixtureRegistry.get(mixture))
+    else:
+      mixtures.append(seqio.MixtureRegistry.add(mixture, tasks))
   return mixtures
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -67,6 +68,13 @@ class Definition:
   image_size: int = drawing.SIZE
   patches: int = 16
   seed: int = 0
+
+  def __post_init__(self):
+    if not re.fullmatch(r'[\w.]+', self.name):  # also the name of a folder
+      raise errors.UserError(
+        f'name: found {self.name!r}, expected letters, digits, "_" and "." '
+        'only.'
+      )
 
   def splits(self) -> list[str]:
     """Splits of the corpus that this task can use, in the file's order."""

@@ -9,6 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from step_audio_jax import errors
+
 
 @dataclasses.dataclass(frozen=True)
 class Grammar:
@@ -54,13 +56,13 @@ class Grammar:
     """`count` different sentences, none of them written as one of `exclude`.
 
     Raises:
-      ValueError: The grammar has not that many.
+      UserError: The grammar has not that many.
     """
     found, seen = [], set(exclude)
     if count + len(seen) > 0.7 * self.size:
-      raise ValueError(
+      raise errors.UserError(
         f'{self.language}: {count} sentences beside {len(seen)} others are '
-        f'too many for a grammar of {self.size}.'
+        f'too many for a grammar of {self.size}; ask for fewer.'
       )
     while len(found) < count:
       words = self.draw(rng)

@@ -58,7 +58,7 @@ def read_table(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
     UserError: The columns are not those that are known.
   """
   if path.suffix == '.jsonl':
-    yield from enumerate(files.read_jsonl(path), start=1)
+    yield from files.read_numbered_jsonl(path)
     return
   with open(path, encoding='utf-8-sig', newline='') as handle:
     try:
@@ -70,11 +70,17 @@ def read_table(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
           f'{path}: found the columns {", ".join(map(str, columns)) or "none"};'
           f' expected `file` and any of {", ".join(FIELDS[1:])}.'
         )
+      twice = [name for name in columns if columns.count(name) > 1]
+      if twice:
+        raise errors.UserError(
+          f'{path}: found the column {twice[0]} twice, expected it once.'
+        )
       for row in reader:
-        if None in row or None in row.values():
+        more = row.pop(None, [])
+        count = sum(cell is not None for cell in row.values()) + len(more)
+        if count != len(columns):
           raise errors.UserError(
-            f'{path}:{reader.line_num}: found '
-            f'{len(row) - (None in row) + len(row.get(None) or ())} cells, '
+            f'{path}:{reader.line_num}: found {count} cells, '
             f'expected {len(columns)}; quote texts that hold commas.'
           )
         yield (
@@ -121,6 +127,8 @@ def to_utterance(
   if not isinstance(fields.get('text'), str) or not fields['text'].strip():
     raise errors.UserError(f'text: missing, expected what is said in {file}.')
   name = fields.get('id') or pathlib.PurePosixPath(file).with_suffix('').name
+  if not isinstance(name, str):
+    raise errors.UserError(f'id: found {name!r}, expected a string.')
   utterance = manifest.Utterance(
     id=name,
     split=fields.get('split') or split_of(name, dev, test),
@@ -242,12 +250,15 @@ def place(path: pathlib.Path, target: pathlib.Path, copy: bool) -> None:
   temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
   temporary.unlink(missing_ok=True)
   try:
-    if copy:
-      raise OSError
-    os.link(path, temporary)
-  except OSError:  # another file system
-    shutil.copyfile(path, temporary)
-  os.replace(temporary, target)
+    try:
+      if copy:
+        raise OSError
+      os.link(path, temporary)
+    except OSError:  # another file system
+      shutil.copyfile(path, temporary)
+    os.replace(temporary, target)
+  finally:  # two links to one file: the renaming leaves both
+    temporary.unlink(missing_ok=True)
 
 
 def _define(fv: flags.FlagValues) -> None:

@@ -170,6 +170,8 @@ def _define(fv: flags.FlagValues) -> None:
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   path = pathlib.Path(fv.path)
+  if path.name == manifest.NAME:  # the file stands for its folder
+    path = path.parent
   kind = kind_of(path)
   if fv.dry_run:
     print(f'would read {path} ({kind})')

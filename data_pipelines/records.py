@@ -12,6 +12,8 @@ from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import manifest
+
 SUFFIX = '.array_record'
 
 
@@ -22,7 +24,7 @@ def pack(
   import safetensors.numpy
 
   return safetensors.numpy.save(
-    {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+    {name: np.asarray(value, order='C') for name, value in tensors.items()},
     dict(metadata) if metadata else None,
   )
 
@@ -60,14 +62,12 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
 
 
 def read_shard(path: str | os.PathLike) -> list[bytes]:
-  """All records of one shard."""
-  from array_record.python import array_record_module
+  """All records of one shard.
 
-  reader = array_record_module.ArrayRecordReader(str(path))
-  try:
-    return reader.read_all() if reader.num_records() else []
-  finally:
-    reader.close()
+  Raises:
+    UserError: The shard is missing, cut short or changed.
+  """
+  return manifest.read_records(path)
 
 
 def sha256(path: str | os.PathLike) -> str:

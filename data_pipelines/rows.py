@@ -77,15 +77,20 @@ class Summary:
     }
 
 
-def to_record(row: packing.Row, with_images: bool) -> bytes:
-  """A row as one record; `with_images` gives every row the image arrays."""
+def to_record(
+  row: packing.Row, image_shape: tuple[int, ...] | None = None
+) -> bytes:
+  """A row as one record; with an `image_shape` it has the image arrays."""
   tensors = {
     'tokens': row.tokens,
     'segment_ids': row.segment_ids,
     'loss_weights': row.loss_weights,
   }
-  if with_images:
-    tensors |= {'images': row.images, 'image_slots': row.image_slots}
+  if image_shape:
+    images = row.images
+    if images is None:
+      images = np.zeros((0, *image_shape), np.uint8)
+    tensors |= {'images': images, 'image_slots': row.image_slots}
   return records.pack(tensors, {'documents': json.dumps(row.ids)})
 
 
@@ -121,13 +126,14 @@ def write(
   temporary.mkdir()
   try:
     summary = Summary(table, length)
-    parts = []
+    parts, shape = [], None
     for part in _in_parts(rows, shard_rows):
-      with_images = part[0].images is not None
+      seen = (r.images.shape[1:] for r in part if r.images is not None)
+      shape = next(seen, shape)
       for row in part:
         summary.add(row)
       path = temporary / f'part-{len(parts):05d}'
-      records.write_shard(path, (to_record(r, with_images) for r in part))
+      records.write_shard(path, (to_record(r, shape) for r in part))
       parts.append(path)
     digests = {}
     for number, path in enumerate(parts):
@@ -216,7 +222,8 @@ def faults(folder: Folder, table_size: int = 0) -> Iterator[str]:
   """
   stats = folder.stats
   length = stats['length']
-  table_size = table_size or stats['vocabulary']['table_size']
+  table = vocabulary.Vocabulary(**stats['vocabulary'])
+  table_size = table_size or table.table_size
   for name, digest in stats['sha256'].items():
     path = folder.path / name
     if not path.exists():
@@ -232,10 +239,13 @@ def faults(folder: Folder, table_size: int = 0) -> Iterator[str]:
     counts['rows'] += 1
     counts['pad_tokens'] += int((segments == 0).sum())
     counts['loss_tokens'] += int((row['loss_weights'] > 0).sum())
-    if {v.shape for k, v in row.items() if not k.startswith('image')} != {
-      (length,)
-    }:
-      yield f'{where}: {len(tokens)} tokens, expected {length}.'
+    wrong = [
+      f'{where}: {value.size} {key}, expected {length}.'
+      for key, value in sorted(row.items())
+      if not key.startswith('image') and value.shape != (length,)
+    ]
+    if wrong:
+      yield wrong[0]
       continue
     bad = (tokens < 0) | (tokens >= table_size)
     if bad.any():
@@ -255,8 +265,24 @@ def faults(folder: Folder, table_size: int = 0) -> Iterator[str]:
       yield f'{where}: padding holds tokens or loss weights.'
     patch = vocabulary.CONTROL['<im_patch>']
     slots = row.get('image_slots', np.zeros(0, int))
-    if len(slots) and not (tokens[slots] == patch).all():
+    inside = (slots >= 0) & (slots < length)
+    if not inside.all() or (tokens[slots] != patch).any():
       yield f'{where}: an image slot is not at an <im_patch>.'
+    broken = _broken_speech(tokens, table)
+    if broken and not bad.any():
+      yield f'{where}: {broken}'
   for key, count in sorted(counts.items()):
     if count != stats[key]:
       yield f'{folder.path}/stats.json: {key} is {stats[key]}, found {count}.'
+
+
+def _broken_speech(tokens: np.ndarray, table) -> str | None:
+  """What is wrong with the first stretch of speech that is not in groups."""
+  speech = table.is_linguistic(tokens) | table.is_semantic(tokens)
+  edges = np.flatnonzero(np.diff(speech, prepend=False, append=False))
+  for start, stop in zip(edges[::2], edges[1::2]):
+    try:
+      table.deinterleave(tokens[start:stop])
+    except errors.UserError as error:
+      return f'from {start} on: {error}'
+  return None

@@ -344,7 +344,7 @@ def make_images(root: pathlib.Path, config: Config) -> list:
 def make_speech(root: pathlib.Path, config: Config, processes: int) -> list:
   """Speaks the speech corpus in parts; returns its manifest's lines."""
   lines = plan_speech(config)
-  parts = root / f'.parts-{config.fingerprint}'
+  parts = _parts(root, config)
   jobs = [
     (str(parts / f'{start:06d}.jsonl'), lines[start : start + config.part])
     for start in range(0, len(lines), config.part)
@@ -358,9 +358,12 @@ def make_speech(root: pathlib.Path, config: Config, processes: int) -> list:
       make_speech_part, [(str(root), *job) for job in left], processes
     ):
       bar.update(count)
-  found = [u for path, _ in jobs for u in manifest.read(path)]
-  shutil.rmtree(parts)
-  return found
+  return [u for path, _ in jobs for u in manifest.read(path)]
+
+
+def _parts(root: pathlib.Path, config: Config) -> pathlib.Path:
+  """Folder of what is unfinished; while it stands, `root` is ours."""
+  return root / f'.parts-{config.fingerprint}'
 
 
 def _spread(function: Callable, jobs: Sequence[tuple], processes: int):
@@ -395,7 +398,8 @@ def synthesize(
     Counts and figures by corpus.
 
   Raises:
-    UserError: `output` holds a corpus made with other settings.
+    UserError: `output` holds a corpus made with other settings, or the
+      grammar has too few sentences.
   """
   output = pathlib.Path(output)
   makers = {
@@ -406,11 +410,13 @@ def synthesize(
   result = {}
   for name in makers:
     _check_stamp(output / name, config)
+  if not all((output / name / 'corpus.json').exists() for name in makers):
+    plan_text(config)  # what cannot be had is said before anything is written
   for name, make in makers.items():
     root = output / name
     stamp = root / 'corpus.json'
     if not stamp.exists():
-      root.mkdir(parents=True, exist_ok=True)
+      _parts(root, config).mkdir(parents=True, exist_ok=True)
       utterances = make(root)
       manifest.write(root, utterances)
       settings = dataclasses.asdict(config)
@@ -422,6 +428,7 @@ def synthesize(
           **statistics(utterances),
         },
       )
+    shutil.rmtree(_parts(root, config), ignore_errors=True)
     result[name] = {
       key: value
       for key, value in files.read_json(stamp).items()
@@ -462,9 +469,9 @@ def statistics(utterances: Sequence[manifest.Utterance]) -> dict[str, Any]:
   for key in ('split', 'language'):
     names = [getattr(u, key) for u in utterances]
     value[f'{key}s'] = {name: names.count(name) for name in sorted(set(names))}
-  texts = {u.text for u in utterances}
+  texts = {u.text for u in utterances if u.text}
   value['texts'] = len(texts)
-  value['characters'] = len(set(''.join(t for t in texts if t)) - {' '})
+  value['characters'] = len(set(''.join(texts)) - {' '})
   seconds = [u.duration for u in utterances if u.duration]
   if seconds:
     value['mean_seconds'] = round(float(np.mean(seconds)), 3)

@@ -88,6 +88,12 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
   Raises:
     UserError: The file is missing, or a line of it is not JSON.
   """
+  for _, value in read_numbered_jsonl(path):
+    yield value
+
+
+def read_numbered_jsonl(path: str | os.PathLike) -> Iterator[tuple[int, Any]]:
+  """As `read_jsonl`, with the number of each value's line, from 1."""
   try:
     handle = open(path, encoding='utf-8-sig')
   except FileNotFoundError as error:
@@ -98,7 +104,7 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
       for line in handle:
         number += 1
         if line.strip():
-          yield json.loads(line)
+          yield number, json.loads(line)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
       raise errors.UserError(
         f'{path}:{number}: not a JSON line: {error}.'

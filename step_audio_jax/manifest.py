@@ -255,24 +255,39 @@ def read_codes(
   Raises:
     UserError: There are no shards, some are missing, or a record is broken.
   """
-  from array_record.python import array_record_module
-
   codes = {}
   for path in code_shards(folder):
+    for number, record in enumerate(read_records(path)):
+      try:
+        tensors, metadata = unpack(record)
+        pair = tensors['linguistic'], tensors['semantic']
+        codes[metadata['id']] = pair
+      except (KeyError, ValueError) as error:
+        raise errors.UserError(
+          f'{path}: record {number} is not a tokenised utterance: {error}.'
+        ) from error
+  return codes
+
+
+def read_records(path: str | os.PathLike) -> list[bytes]:
+  """All records of one ArrayRecord shard.
+
+  Raises:
+    UserError: The shard is missing, cut short or changed.
+  """
+  from array_record.python import array_record_module
+
+  try:
     reader = array_record_module.ArrayRecordReader(str(path))
     try:
-      for number, record in enumerate(reader.read_all()):
-        try:
-          tensors, metadata = unpack(record)
-          pair = tensors['linguistic'], tensors['semantic']
-          codes[metadata['id']] = pair
-        except (KeyError, ValueError) as error:
-          raise errors.UserError(
-            f'{path}: record {number} is not a tokenised utterance: {error}.'
-          ) from error
+      return reader.read_all() if reader.num_records() else []
     finally:
       reader.close()
-  return codes
+  except (RuntimeError, ValueError, IndexError) as error:
+    reason = str(error).partition(';')[0]
+    raise errors.UserError(
+      f'{path}: not a whole ArrayRecord file, make it again: {reason}.'
+    ) from error
 
 
 def code_shards(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -312,7 +327,8 @@ def _check_relative(field: str, path: str | None) -> None:
   if path is None:
     return
   parts = pathlib.PurePosixPath(path).parts
-  if not path or path.startswith(('/', '~')) or '..' in parts or '\\' in path:
+  bad = '..' in parts or '\\' in path or '\0' in path
+  if not path or path.startswith(('/', '~')) or bad:
     raise errors.UserError(
       f'{field}: found {path!r}, expected a path inside the corpus folder, '
       "relative to it and without '..'."
