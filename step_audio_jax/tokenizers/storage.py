@@ -21,7 +21,8 @@ _MAX_SAMPLES = 64 * 8 * 16000  # of a padded batch
 def write_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
   """Writes a tree of arrays as one safetensors file, atomically."""
   flat = traverse_util.flatten_dict(tree, sep='/')
-  arrays = {k: np.ascontiguousarray(v, np.float32) for k, v in flat.items()}
+  # Not ascontiguousarray, which makes a vector of a scalar.
+  arrays = {k: np.asarray(v, np.float32, order='C') for k, v in flat.items()}
   with files.atomic(path) as handle:
     handle.write(safetensors_numpy.save(arrays))
 

@@ -230,7 +230,9 @@ def test_perplexity_lies_between_one_and_the_codes_in_use(counts):
     (['--tokenizer=t', 'absent.wav'], 'absent.wav'),
   ],
 )
-def test_the_door_says_what_is_missing(tmp_path, monkeypatch, capsys, argv, told):
+def test_the_door_says_what_is_missing(
+  tmp_path, monkeypatch, capsys, argv, told
+):
   monkeypatch.chdir(tmp_path)
   assert cli.run('tokenize', door.DOOR, argv) == 2
   err = capsys.readouterr().err

@@ -1,0 +1,201 @@
+"""The quick start's recipe, read by the doors that it opens."""
+
+import json
+import os
+import pathlib
+import re
+import sys
+
+import pytest
+
+from data_pipelines import __main__ as data_doors
+from step_audio_jax import __main__ as library_doors
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax import gin_files
+from tpu_launch import __main__ as launch
+from tpu_launch import jobs
+from tpu_launch import local
+from tpu_launch import quickstart
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOORS = {
+  'step_audio_jax': library_doors.DOORS,
+  'data_pipelines': data_doors.DOORS,
+}
+# Flags and macros that name what a command makes; all others read.
+WRITES = ('--output=', '--export=', '--gin.RUN_DIR=', '--gin.OUTPUT=')
+
+
+def commands():
+  return [c for step in quickstart.recipe('R') for c in step]
+
+
+def flags_of(command, monkeypatch):
+  """The command's flags, parsed by its own door."""
+  _, program, name, *argv = command.words
+  module = DOORS[program][name][0]
+  door = __import__(module, fromlist=['DOOR']).DOOR
+  return door, cli.parse(name, door, argv)
+
+
+@pytest.mark.parametrize('command', commands(), ids=lambda c: c.name)
+def test_every_command_is_understood_by_its_door(command, monkeypatch):
+  """Unknown flags, gin files that are not there, macros that nothing reads."""
+  monkeypatch.chdir(ROOT)
+  assert command.words[0] == '-m'
+  door, fv = flags_of(command, monkeypatch)
+  if door.uses_gin and fv.gin_file:
+    gin_files.parse(fv.gin_file, fv.gin_bindings)
+    assert gin_files.macros()
+
+
+def paths(word):
+  """Paths below R that a word names."""
+  value = word.partition('=')[2]
+  return re.findall(r'\bR(?:/[\w./]+)?', value)
+
+
+def test_what_a_command_reads_was_made_before():
+  """Also by none that runs beside it."""
+  made = []
+  for step in quickstart.recipe('R'):
+    new = []
+    for command in step:
+      for word in command.words:
+        if word.startswith(WRITES):
+          new += paths(word)
+        elif not word.startswith('--gin.TIMING='):  # written by the driver
+          for path in paths(word):
+            known = [m for m in made if path == m or path.startswith(f'{m}/')]
+            assert known, f'{command.name} reads {path}'
+    made += new
+
+
+def test_no_two_commands_write_one_place():
+  written = [
+    path
+    for command in commands()
+    if not command.name.startswith('report')
+    for word in command.words
+    if word.startswith(WRITES)
+    for path in paths(word)
+  ]
+  assert len(set(written)) == len(written) > 8
+  names = [command.name for command in commands()]
+  assert len(set(names)) == len(names)
+
+
+def test_the_root_may_hold_spaces_and_quotes():
+  root = 'a b/"c"'
+  for command in (c for step in quickstart.recipe(root) for c in step):
+    for word in command.words:
+      if word.startswith('--gin.'):
+        json.loads(word.partition('=')[2])
+
+
+def python(name, code):
+  return quickstart.Command(name, ('-c', code))
+
+
+def test_commands_side_by_side_have_cores_of_their_own(tmp_path):
+  code = (
+    'import os, pathlib\n'
+    'pathlib.Path({path!r}).write_text(repr(os.sched_getaffinity(0)))\n'
+  )
+  files = [tmp_path / name for name in 'ab']
+  quickstart.run(
+    [python(p.name, code.format(path=str(p))) for p in files], str(tmp_path)
+  )
+  one, two = (eval(p.read_text()) for p in files)
+  mine = os.sched_getaffinity(0)
+  assert one <= mine and two <= mine and len(one) == len(two)
+  assert one.isdisjoint(two) or len(mine) == 1
+  quickstart.run(
+    [python('all', code.format(path=str(files[0])))], str(tmp_path)
+  )
+  assert eval(files[0].read_text()) == mine
+
+
+def test_logs_are_named_after_their_commands(tmp_path, capfd):
+  quickstart.run(
+    [python('train one', 'print("in", 6 * 7)'), python('two', 'print(2)')],
+    str(tmp_path),
+  )
+  assert (tmp_path / 'logs/train-one.log').read_text() == 'in 42\n'
+  assert (tmp_path / 'logs/two.log').read_text() == '2\n'
+  assert 'in 42' not in capfd.readouterr().out
+
+
+def test_the_environment_is_ours_first(monkeypatch, tmp_path):
+  monkeypatch.setenv('JAX_PLATFORMS', 'tpu')
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
+  monkeypatch.chdir(tmp_path)
+  env = quickstart.environment('q')
+  assert env['JAX_PLATFORMS'] == 'tpu'
+  assert env['JAX_COMPILATION_CACHE_DIR'] == f'{tmp_path}/q/compiled'
+  assert 'TF_CPP_MIN_LOG_LEVEL' in env
+
+
+def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  argv = ['tpu_launch', 'quickstart', '--output=q']
+  assert cli.dispatch('tpu_launch', launch.DOORS, argv) == 2
+  assert 'found no gin/quickstart folder' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('text', ['{"commands"', ''])
+def test_a_broken_timing_file_is_told(tmp_path, text):
+  (tmp_path / 'timing.json').write_text(text)
+  with pytest.raises(errors.UserError, match='timing.json: not valid JSON'):
+    quickstart.quickstart(str(tmp_path))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+def test_the_logs_door_shows_the_last_lines(here, capfd):
+  job = jobs.Job(name='j', processes=2)
+  job.save(state='succeeded')
+  for worker in range(2):
+    text = ''.join(f'w{worker} {i}\n' for i in range(9))
+    (job.folder / f'worker-{worker}.log').write_text(text)
+  argv = ['tpu_launch', 'logs', '--name=j', '--worker=1', '--lines=2']
+  assert cli.dispatch('tpu_launch', launch.DOORS, argv) == 0
+  path = 'runs/launch/j/worker-1.log'
+  assert capfd.readouterr().out.splitlines() == [
+    f'+ tail --lines=2 {path}',
+    'w1 7',
+    'w1 8',
+  ]
+
+
+def test_output_that_is_no_text_is_kept(here, capfd, monkeypatch):
+  (here / 'loud.py').write_text(
+    'import sys\n'
+    "sys.stdout.buffer.write(b'\\xff\\xfe caf\\xc3\\xa9\\nno end')\n"
+    "sys.stderr.write('and errors')\n"
+  )
+  monkeypatch.setenv('PYTHONPATH', str(here))
+  done = local.Local().run(jobs.Job(name='j'), ['loud'])
+  assert done == {'state': 'succeeded', 'exit_codes': [0]}
+  log = (here / 'runs/launch/j/worker-0.log').read_text()
+  assert 'café\n' in log and 'no end' in log and 'and errors' in log
+  assert log in capfd.readouterr().out
+
+
+def test_a_finished_job_may_run_again(here, capfd, monkeypatch):
+  (here / 'short.py').write_text("print('done')")
+  monkeypatch.setenv('PYTHONPATH', str(here))
+  job = jobs.Job(name='j')
+  for _ in range(2):
+    local.Local().run(job, ['short'])
+  job.save(state='running', processes=[[2**22 + 1, 0.0]])  # a lost one
+  local.Local().run(job, ['short'])
+  assert job.state()['state'] == 'succeeded'
+  assert job.state()['command'] == [sys.executable, '-m', 'short']
+  assert (job.folder / 'worker-0.log').read_text() == 'done\n'
