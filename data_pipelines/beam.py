@@ -2,6 +2,8 @@
 
 from typing import Any, Callable, Sequence
 
+from step_audio_jax import errors
+
 
 def map_shards(
   function: Callable[[Any], Any],
@@ -20,6 +22,9 @@ def map_shards(
     shards: Picklable.
     runner: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`, …
     options: Further pipeline options, spelt as flags.
+
+  Raises:
+    UserError: Beam has no such runner.
   """
   import apache_beam
   from apache_beam.options import pipeline_options
@@ -27,7 +32,12 @@ def map_shards(
   settings = pipeline_options.PipelineOptions(
     [f'--runner={runner}', *options], save_main_session=False
   )
-  with apache_beam.Pipeline(options=settings) as pipeline:
+  try:
+    made = apache_beam.Pipeline(options=settings)
+  except (ValueError, ImportError, AttributeError) as error:
+    reason = ' '.join(str(error).split()).rstrip('.')
+    raise errors.UserError(f'--runner={runner}: {reason}.') from error
+  with made as pipeline:
     _ = (
       pipeline
       | 'Shards' >> apache_beam.Create(list(shards))

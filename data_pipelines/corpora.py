@@ -37,6 +37,7 @@ DEFINITIONS: dict[str, Definition] = {}
 _DEFAULT_SPLITS = ('train', 'dev', 'test')
 # Preprocessors run in TensorFlow's threads, so this is no context variable.
 _quarantine: list[list[dict]] = []
+_raised: list[errors.UserError] = []  # TensorFlow makes other errors of them
 
 
 class TextAndSpeech(seqio.PassThroughVocabulary):
@@ -131,8 +132,15 @@ def dataset_of(
     if feature.shape.rank:
       flat[f'{name}/starts'] = tf.TensorSpec([None], tf.int64)
 
+  def told():
+    try:
+      yield from generate()
+    except errors.UserError as error:
+      _raised.append(error)
+      raise
+
   def chunks():
-    examples = iter(generate())
+    examples = told()
     while chunk := list(itertools.islice(examples, _CHUNK)):
       value = {}
       for name, feature in spec.items():
@@ -176,7 +184,20 @@ def examples_of(dataset: tf.data.Dataset) -> Iterator[dict[str, Any]]:
 
   Strings come as str. Features that vary in more than one dimension are read
   one by one.
+
+  Raises:
+    UserError: As the source of a task that is registered here.
   """
+  _raised.clear()
+  try:
+    yield from _read(dataset)
+  except tf.errors.OpError:
+    if _raised:
+      raise _raised.pop() from None
+    raise
+
+
+def _read(dataset: tf.data.Dataset) -> Iterator[dict[str, Any]]:
   spec = dataset.element_spec
   if any(feature.shape[1:].num_elements() is None for feature in spec.values()):
     for example in dataset.as_numpy_iterator():

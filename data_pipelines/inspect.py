@@ -135,11 +135,18 @@ def faults_of(path: pathlib.Path, kind: str) -> list[str]:
   if kind == 'rows':
     return list(rows_lib.faults(rows_lib.open_folder(path)))
   if kind == 'codes':
-    found = len(manifest.read_codes(path))
+    codes, faults = manifest.read_codes(path), []
+    for name, pair in codes.items():
+      try:
+        vocabulary.Vocabulary().interleave(*pair)
+      except errors.UserError as error:
+        faults.append(f'{path}: {name}: {error}')
     kept = files.read_json(path / 'stats.json')['kept']
-    if found == kept:
-      return []
-    return [f'{path}/stats.json: kept is {kept}, found {found} utterances.']
+    if len(codes) != kept:
+      faults.append(
+        f'{path}/stats.json: kept is {kept}, found {len(codes)} utterances.'
+      )
+    return faults
   return [
     f'{path}: {utterance.id}: {field} {name!r} is not there.'
     for utterance in manifest.read(path)

@@ -340,9 +340,7 @@ def inspect_verify(folder):
 
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(st.data())
-def test_one_changed_id_of_speech_is_always_found(
-  good, tmp_path_factory, data
-):
+def test_one_changed_id_of_speech_is_always_found(good, tmp_path_factory, data):
   folder = tmp_path_factory.mktemp('changed') / 'rows'
   shutil.copytree(good, folder)
   all_rows = [row['tokens'] for row, _ in rows.open_folder(folder)]
@@ -442,7 +440,7 @@ def test_tasks_are_selected_by_name():
 def test_settings_have_limits(settings, said):
   with pytest.raises(errors.UserError, match=said):
     build.Settings(**settings)
-  (name, value), = settings.items()
+  ((name, value),) = settings.items()
   assert getattr(build.Settings(**{name: value + 1}), name) == value + 1
 
 

@@ -143,7 +143,9 @@ def test_nothing_outside_the_folder_is_taken(source, tmp_path):
   assert utterance.id == 'inside' and utterance.duration == 3210 / 16000
   secret = (tmp_path / 'secret.wav').read_bytes()
   assert secret not in tree(tmp_path / 'out').values()
-  assert all(len(r.splitlines()) == 1 for r in quarantined(tmp_path / 'out').values())
+  assert all(
+    len(r.splitlines()) == 1 for r in quarantined(tmp_path / 'out').values()
+  )
 
 
 @pytest.mark.parametrize(
@@ -241,9 +243,7 @@ def test_a_second_run_gives_the_same_corpus(source, tmp_path):
   ]  # fmt: skip
 
 
-def test_killed_while_placing_leaves_no_manifest(
-  source, tmp_path, monkeypatch
-):
+def test_killed_while_placing_leaves_no_manifest(source, tmp_path, monkeypatch):
   (source / 'metadata.csv').write_text('file,text,id\ny.wav,a,\na/x.wav,b,\n')
   real, calls = ingest.place, []
 
