@@ -132,7 +132,7 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
 
   0 is success, 2 bad input (one sentence on stderr), 130 an interrupt.
   """
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.ERROR)
   try:
     fv = parse(command, door, argv)
     if fv is None:

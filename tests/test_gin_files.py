@@ -91,7 +91,8 @@ def world(tmp_path_factory):
   (folder / 'text.model').write_bytes(text_vocabulary.train(SENTENCES))
   for task in {task for shares in stages.STAGES.values() for task in shares}:
     for split in ('train', 'dev'):
-      write_rows(folder / 'rows' / task / split, task)
+      for prefix in ('', 'quickstart_'):
+        write_rows(folder / 'rows' / f'{prefix}{task}' / split, task)
   (folder / 'scored/checkpoints/10').mkdir(parents=True)
   (folder / 'corpus/wav').mkdir(parents=True)
   utterances = []
