@@ -91,7 +91,7 @@ SPEC = {
 }
 
 
-@pytest.mark.parametrize('count', [0, 1, 256, 600])
+@pytest.mark.parametrize('count', [0, 1, 256, 257])
 def test_ragged_examples_cross_tensorflow_unchanged(count):
   rng = np.random.default_rng(count)
   made = [
@@ -163,7 +163,7 @@ def test_of_an_example_only_the_tokens_are_needed():
 
 
 READ = {
-  'reg_asr': ('train', 'dev'), 'reg_interleaved': ('train',),
+  'reg_asr': ('dev',), 'reg_interleaved': ('train',),
   'reg_image_text': ('train',),
 }  # fmt: skip
 
