@@ -55,8 +55,10 @@ def test_splits_and_kinds_are_selected(tmp_path):
     {'id': 't2', 'kind': 'text', 'split': 'dev', 'text': 'b'},
     {'id': 'i', 'kind': 'image_text', 'image': 'img/i.png', 'text': 'c'},
   )
+
   def ids(**kw):
     return [u.id for u in manifest.read(tmp_path, **kw)]
+
   assert ids() == ['a1', 't1', 't2', 'i']
   assert ids(splits=['dev']) == ['t2']
   assert ids(splits='train', kind='text') == ['t1']

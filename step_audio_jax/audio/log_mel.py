@@ -72,9 +72,7 @@ def log_mel(
   last = jnp.maximum(lengths_B - 1, 0)[:, None]
   place = jnp.abs(place)
   place = jnp.where(place > last, 2 * last - place, place)
-  padded = jnp.take_along_axis(
-    wave_BS, jnp.clip(place, 0, total - 1), axis=1
-  )
+  padded = jnp.take_along_axis(wave_BS, jnp.clip(place, 0, total - 1), axis=1)
   padded = jnp.pad(padded, ((0, 0), (0, HOP)))[:, : (count + 2) * HOP]
   hops = padded.reshape(rows, count + 2, HOP)
   x_BTN = jnp.concatenate(

@@ -306,9 +306,7 @@ class SanmEncoder(nn.Module):
     valid_BW = jnp.ones((rows, x_BTF.shape[1]), bool)
     keys_BS = jnp.concatenate([past_BS, valid_BW], axis=1)
     layers = {name: cache[name] for name in ('key', 'value')}
-    out, layers = self._run(
-      x_BTF, valid_BW[:, None], keys_BS[:, None], layers
-    )
+    out, layers = self._run(x_BTF, valid_BW[:, None], keys_BS[:, None], layers)
     return out[:, 0, c.overlap :], {
       **layers,
       'frames': x_BTF[:, -c.overlap :],

@@ -106,9 +106,7 @@ def _sinusoids(key, shape, dtype=jnp.float32):
   """Whisper's table: sines then cosines, positions from 0."""
   del key
   count, width = shape
-  rates = np.exp(
-    -np.log(10000.0) / (width // 2 - 1) * np.arange(width // 2)
-  )
+  rates = np.exp(-np.log(10000.0) / (width // 2 - 1) * np.arange(width // 2))
   angle = np.arange(count)[:, None] * rates[None, :]
   return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), dtype)
 

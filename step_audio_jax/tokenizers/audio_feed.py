@@ -202,9 +202,7 @@ class AudioFeed:
     return {
       'corpus': str(self._corpus),
       'utterances': len(kept),
-      'hours': round(
-        sum(item.utterance.duration for item in kept) / 3600.0, 4
-      ),
+      'hours': round(sum(item.utterance.duration for item in kept) / 3600.0, 4),
       'dropped': dict(self.dropped),
       'batch_size': self.batch_size,
       'widths': [

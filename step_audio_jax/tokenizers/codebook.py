@@ -197,9 +197,7 @@ def _fill(config, state, x_ND, valid_N, step, key):
 
 
 def _move(config, state, x_ND, codes_N, valid_N, key):
-  count, total = totals(
-    x_ND, codes_N, valid_N.astype(x_ND.dtype), config.size
-  )
+  count, total = totals(x_ND, codes_N, valid_N.astype(x_ND.dtype), config.size)
   gamma = config.decay
   counts = gamma * state['counts'] + (1 - gamma) * count
   old = gamma * state['counts'][:, None] * state['table']

@@ -54,13 +54,15 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     table = vocabulary.STEP_AUDIO
     text = table.to_audio_string(table.interleave(*pair))
     linguistic, semantic = (codes.tolist() for codes in pair)
-    results.append({
-      'file': path,
-      'seconds': round(len(wave) / io.SAMPLE_RATE, 3),
-      'linguistic': linguistic,
-      'semantic': semantic,
-      'audio_string': text,
-    })
+    results.append(
+      {
+        'file': path,
+        'seconds': round(len(wave) / io.SAMPLE_RATE, 3),
+        'linguistic': linguistic,
+        'semantic': semantic,
+        'audio_string': text,
+      }
+    )
     if not fv.json:
       print(f'{path}\n  linguistic {linguistic}\n  semantic {semantic}')
       print(f'  {text}')

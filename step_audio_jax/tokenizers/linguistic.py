@@ -109,12 +109,8 @@ class LinguisticTokenizer:
       UserError: A file is missing, broken or does not fit the others.
     """
     folder = pathlib.Path(folder)
-    config = config_from(
-      folder / 'config.json', paraformer.ParaformerConfig
-    )
-    tree = storage.read_tree(
-      folder / 'encoder.safetensors', _shapes(config)
-    )
+    config = config_from(folder / 'config.json', paraformer.ParaformerConfig)
+    tree = storage.read_tree(folder / 'encoder.safetensors', _shapes(config))
     path = folder / 'centroids.npy'
     try:
       centroids = np.load(path, allow_pickle=False)

@@ -154,16 +154,15 @@ class LinguisticKMeans:
     metrics = {
       'loss': (total, frames),
       'codes/perplexity': (
-        codebook_lib.perplexity(new['counts']) * started, started
+        codebook_lib.perplexity(new['counts']) * started,
+        started,
       ),
       'codes/started': (started, one),
     }
     return total, frames, metrics, {'codebook': new}
 
   def describe(self) -> dict[str, Any]:
-    return self.ctc.describe() | {
-      'codebook': dataclasses.asdict(self.codebook)
-    }
+    return self.ctc.describe() | {'codebook': dataclasses.asdict(self.codebook)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,9 +236,7 @@ class SemanticCTC:
     metrics = {
       'loss': (total, weight),
       'codes/distance': (distance * on, frames * on),
-      'codes/perplexity': (
-        codebook_lib.perplexity(new['counts']) * on, on
-      ),
+      'codes/perplexity': (codebook_lib.perplexity(new['counts']) * on, on),
     }
     return total + commitment * weight, weight, metrics, {'codebook': new}
 

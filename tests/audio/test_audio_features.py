@@ -136,8 +136,10 @@ def test_preparation_matches_golden_in_one_ragged_batch(preprocess):
   trimmed, counts = jax.jit(preparation.trim_silence)(normal, lengths)
   only, only_counts = jax.jit(preparation.trim_silence)(waves, lengths)
   for row, name in enumerate(names):
-    out = {k: preprocess[f'out/{name}/{k}'] for k in (
-      'energy_norm', 'trimmed', 'trim_only')}
+    out = {
+      k: preprocess[f'out/{name}/{k}']
+      for k in ('energy_norm', 'trimmed', 'trim_only')
+    }
     n = lengths[row]
     np.testing.assert_allclose(normal[row, :n], out['energy_norm'], atol=1e-6)
     assert not np.asarray(normal[row, n:]).any()

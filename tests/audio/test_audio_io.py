@@ -26,9 +26,7 @@ def test_any_rate_and_channel_count(tmp_path, rate, channels):
   assert samples.dtype == np.float32 and samples.shape == (8000,)
   # The tone itself must come out, away from the resampler's edges.
   inner = slice(400, -400)
-  np.testing.assert_allclose(
-    samples[inner], tone(16000)[inner, 0], atol=2e-3
-  )
+  np.testing.assert_allclose(samples[inner], tone(16000)[inner, 0], atol=2e-3)
 
 
 @pytest.mark.parametrize('suffix', ['wav', 'flac', 'ogg'])

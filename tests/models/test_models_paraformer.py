@@ -123,13 +123,9 @@ def check_inner_state(golden, prefix, out, cache, config):
     ('value', -1, 'vlast'),
   ):
     expected = golden[prefix + key]  # (heads, frames, head width)
-    got = cache[name][layer, 0, -filled:].reshape(
-      filled, config.heads, -1
-    )
+    got = cache[name][layer, 0, -filled:].reshape(filled, config.heads, -1)
     assert filled == expected.shape[1]
-    np.testing.assert_allclose(
-      got.transpose(1, 0, 2), expected, atol=1e-4
-    )
+    np.testing.assert_allclose(got.transpose(1, 0, 2), expected, atol=1e-4)
 
 
 def test_windows_equal_steps_for_every_tail(golden, config, params):
@@ -146,9 +142,7 @@ def test_windows_equal_steps_for_every_tail(golden, config, params):
       chunk = feats[:, begin : min(begin + 4, length)]
       out, cache = step(params, chunk, cache)
       outputs.append(out[0])
-    np.testing.assert_allclose(
-      row[:length], np.concatenate(outputs), atol=1e-5
-    )
+    np.testing.assert_allclose(row[:length], np.concatenate(outputs), atol=1e-5)
 
 
 def test_windows_do_not_see_the_future(golden, config, params):
@@ -186,8 +180,8 @@ def test_ctc_model_gives_logits_and_gradients(windowed):
 
 
 @pytest.mark.parametrize(
-  'field, value', [('heads', 3), ('layers', 1), ('kernel', 10),
-                   ('input_size', 7)]
+  'field, value',
+  [('heads', 3), ('layers', 1), ('kernel', 10), ('input_size', 7)],
 )
 def test_bad_configs_say_what_is_wrong(field, value):
   with pytest.raises(errors.UserError, match=f'{field}'):

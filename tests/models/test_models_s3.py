@@ -102,7 +102,13 @@ def test_nearest_takes_the_lowest_index_on_ties():
 
 
 SMALL = s3.S3Config(
-  bands=8, width=16, heads=2, layers=2, positions=16, codes=5, head_layers=1,
+  bands=8,
+  width=16,
+  heads=2,
+  layers=2,
+  positions=16,
+  codes=5,
+  head_layers=1,
   activation='relu',
 )
 

@@ -102,8 +102,9 @@ def test_a_dead_code_is_moved_onto_the_data():
   x, centres, which = blobs(each=20)
   # From step 10 on the first blob is gone.
   rest = x[which != 0]
-  states = run(CONFIG, [x] * 10 + [np.resize(rest, x.shape)] * 50,
-               steps=range(60))
+  states = run(
+    CONFIG, [x] * 10 + [np.resize(rest, x.shape)] * 50, steps=range(60)
+  )
   alive, table = states[9]['table'], states[-1]['table']
   gone = np.linalg.norm(alive - centres[0], axis=-1).argmin()
   assert np.linalg.norm(table[gone] - centres[0]) > 5

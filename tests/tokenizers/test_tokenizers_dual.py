@@ -77,9 +77,7 @@ def test_linguistic_codes_match_golden(golden, original, no_normalisation):
   samples = np.array(cuts, np.int32)
   codes, counts = map(np.asarray, original.encode_padded(batch, samples))
   hidden, _ = original.frames_padded(batch, samples)
-  np.testing.assert_array_equal(
-    codes[0, : counts[0]], golden['out/vq02']
-  )
+  np.testing.assert_array_equal(codes[0, : counts[0]], golden['out/vq02'])
   np.testing.assert_allclose(
     hidden[0, : counts[0]], golden['out/stream_enc'], atol=5e-3
   )
@@ -111,9 +109,7 @@ def test_semantic_codes_match_golden(no_normalisation):
   for row, wave in zip(batch, waves):
     row[: len(wave)] = wave
   samples = np.array([len(w) for w in waves], np.int32)
-  codes, counts = map(
-    np.asarray, tokenizer.encode_padded(batch, samples)
-  )
+  codes, counts = map(np.asarray, tokenizer.encode_padded(batch, samples))
   assert counts[:, 0].tolist() == [65, 13]
   np.testing.assert_array_equal(codes[0, 0, :65], z['out/codes_single'][0])
   np.testing.assert_array_equal(codes[1, 0, :13], z['out/codes_single3'][0])

@@ -38,13 +38,15 @@ def corpus(tmp_path):
 
 
 def make_feed(corpus, **settings):
-  return audio_feed.AudioFeed(**{
-    'corpus': corpus,
-    'labels': labels.of_corpus(corpus),
-    'stream': 'linguistic',
-    'batch_size': 3,
-    **settings,
-  })
+  return audio_feed.AudioFeed(
+    **{
+      'corpus': corpus,
+      'labels': labels.of_corpus(corpus),
+      'stream': 'linguistic',
+      'batch_size': 3,
+      **settings,
+    }
+  )
 
 
 def test_spelling_keeps_letters_of_every_script():
@@ -125,14 +127,17 @@ def test_a_corpus_smaller_than_a_batch_is_repeated(tmp_path):
 
 
 def test_what_cannot_be_used_is_counted(tmp_path):
-  corpus = make_corpus(tmp_path, [
-    ('good', 'abc', 1.0),
-    ('silent', 'abc', 0),
-    ('long', 'abc', 3.0),
-    ('fast', 'aabbccaabbcc' * 3, 1.0),
-    ('mute', None, 1.0),
-    ('strange', 'xyz', 1.0),
-  ])
+  corpus = make_corpus(
+    tmp_path,
+    [
+      ('good', 'abc', 1.0),
+      ('silent', 'abc', 0),
+      ('long', 'abc', 3.0),
+      ('fast', 'aabbccaabbcc' * 3, 1.0),
+      ('mute', None, 1.0),
+      ('strange', 'xyz', 1.0),
+    ],
+  )
   feed = make_feed(
     corpus, labels=labels.Labels(('a', 'b', 'c')), max_seconds=2.0
   )

@@ -60,7 +60,12 @@ def linguistic(**settings):
 
 def semantic(start=12):
   config = s3.S3Config(
-    width=32, heads=2, layers=1, positions=24, codes=8, head_layers=1,
+    width=32,
+    heads=2,
+    layers=1,
+    positions=24,
+    codes=8,
+    head_layers=1,
     activation='relu',
   )
   book = codebook.CodebookConfig(
@@ -97,10 +102,12 @@ def train(objective, variables, steps, rate=3e-3):
   history = []
   for step in range(steps):
     variables, state, metrics = step_fn(variables, state, make_batch(step))
-    history.append({
-      name: float(total) / max(float(weight), 1e-9)
-      for name, (total, weight) in metrics.items()
-    })
+    history.append(
+      {
+        name: float(total) / max(float(weight), 1e-9)
+        for name, (total, weight) in metrics.items()
+      }
+    )
   return variables, history
 
 
@@ -216,9 +223,7 @@ def test_ctc_loss_equals_the_sum_over_paths():
     'label_counts': np.array([2]),
     'weights': np.ones(1, np.float32),
   }
-  loss, weight = objectives.ctc_loss(
-    jnp.asarray(logits), jnp.array([3]), batch
-  )
+  loss, weight = objectives.ctc_loss(jnp.asarray(logits), jnp.array([3]), batch)
   np.testing.assert_allclose(loss, -np.log(total), rtol=1e-4)
   assert weight == 2
 
@@ -239,9 +244,7 @@ def test_codebook_and_model_must_agree():
     objectives.SemanticCTC(
       objective.config,
       LABELS,
-      codebook.CodebookConfig(
-        size=16, start=4, reservoir=64, fill_steps=4
-      ),
+      codebook.CodebookConfig(size=16, start=4, reservoir=64, fill_steps=4),
     )
 
 

@@ -98,9 +98,7 @@ def test_a_cut_file_is_told(tmp_path, kept):
 )
 @hypothesis.settings(max_examples=25)
 def test_batches_hold_every_wave_once(lengths):
-  waves = [
-    np.broadcast_to(np.float32(i + 1), n) for i, n in enumerate(lengths)
-  ]
+  waves = [np.broadcast_to(np.float32(i + 1), n) for i, n in enumerate(lengths)]
   seen = []
   for part, wave, samples in storage.batches(waves):
     rows, width = wave.shape

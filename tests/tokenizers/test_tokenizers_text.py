@@ -99,9 +99,7 @@ def test_a_model_with_the_control_pieces_keeps_its_ids(own):
 
 def test_other_models_are_moved_up(foreign, hugging_face):
   model = sentencepiece.SentencePieceProcessor(model_file=foreign.path)
-  assert foreign.encode('the cat') == [
-    i + 68 for i in model.encode('the cat')
-  ]
+  assert foreign.encode('the cat') == [i + 68 for i in model.encode('the cat')]
   assert foreign.size == model.vocab_size() + 68
   other = tokenizers.Tokenizer.from_file(hugging_face.path)
   assert hugging_face.encode('the cat') == [

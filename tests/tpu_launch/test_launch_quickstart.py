@@ -113,12 +113,14 @@ def test_a_killed_quickstart_takes_its_commands_along(tmp_path):
     f'pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n'
     'time.sleep(60)\n'
   )
-  driver = subprocess.Popen([
-    sys.executable,
-    '-c',
-    'from tpu_launch import quickstart as q\n'
-    f'q.run([q.Command("sleeper", ("-c", {child!r}))], {str(tmp_path)!r})',
-  ])
+  driver = subprocess.Popen(
+    [
+      sys.executable,
+      '-c',
+      'from tpu_launch import quickstart as q\n'
+      f'q.run([q.Command("sleeper", ("-c", {child!r}))], {str(tmp_path)!r})',
+    ]
+  )
   deadline = time.monotonic() + 60
   while not (pid.exists() and pid.read_text()):
     assert time.monotonic() < deadline

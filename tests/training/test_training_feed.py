@@ -67,15 +67,17 @@ np.savez(out, **stream.batch(5, start, start + size))
 @pytest.mark.parametrize('hosts', [2, 4])
 def test_processes_of_their_own_share_one_global_batch(rows, tmp_path, hosts):
   workers = [
-    subprocess.Popen([
-      sys.executable,
-      '-c',
-      HOST,
-      str(rows),
-      str(host),
-      str(hosts),
-      str(tmp_path / f'{host}.npz'),
-    ])
+    subprocess.Popen(
+      [
+        sys.executable,
+        '-c',
+        HOST,
+        str(rows),
+        str(host),
+        str(hosts),
+        str(tmp_path / f'{host}.npz'),
+      ]
+    )
     for host in range(hosts)
   ]
   assert [worker.wait() for worker in workers] == [0] * hosts

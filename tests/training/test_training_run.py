@@ -15,6 +15,7 @@ from step_audio_jax import vocabulary
 from step_audio_jax.generation import restore
 from step_audio_jax.training import checkpoints
 
+
 @pytest.fixture(scope='module')
 def gin_file(tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
