@@ -7,6 +7,7 @@ from the step's number and the random key is folded from it, so a run that was
 killed continues to the same bits.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -219,9 +220,14 @@ def run(
     The metrics of the last log line, with `step` and `fresh` paths.
   """
   config, feed = trainer.config, trainer.feed
-  store = checkpoints_lib.Checkpoints(run_dir, config.keep)
   fresh: list[str] = []
-  with jax.set_mesh(trainer.mesh):
+  # However the run ends, the save under way is finished first.
+  with (
+    contextlib.closing(
+      checkpoints_lib.Checkpoints(run_dir, config.keep)
+    ) as store,
+    jax.set_mesh(trainer.mesh),
+  ):
     restored = None
     if store.steps():
       shapes = jax.tree.map(_abstract, trainer.shapes, trainer.shardings)
@@ -273,7 +279,6 @@ def run(
       if due or step == config.steps:
         store.save(step, variables, optimizer, {'row': step * feed.batch_size})
     bar.close()
-    store.close()
     if chief:
       writer.flush()
       writer.close()
