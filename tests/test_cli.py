@@ -206,7 +206,7 @@ def test_faults_of_the_program_keep_their_trace():
   ],
 )
 def test_bindings_win_over_files(capsys, gin_dir, binding, place, value):
-  extra = ('--gin.train.extra=%RATE',) if 'Config.rate' in binding else ()
+  extra = ('--gin.lib.train.extra=%RATE',) if 'Config.rate' in binding else ()
   found = result_of(
     capsys, GIN, '--out=x', '--gin_file=run.gin', binding, *extra
   )
@@ -219,7 +219,7 @@ def test_lists_dicts_and_macros_in_a_binding(capsys, gin_dir):
     GIN,
     '--out=x',
     '--gin_file=run.gin',
-    '--gin.train.extra=[1, "x, y", {"a": %RATE, "b": (None, True)}]',
+    '--gin.lib.train.extra=[1, "x, y", {"a": %RATE, "b": (None, True)}]',
   )
   assert found['extra'] == [1, 'x, y', {'a': 0.5, 'b': [None, True]}]
 
@@ -252,7 +252,7 @@ def test_later_files_win(capsys, gin_dir):
       "No configurable matching 'Cnfig'",
     ),
     (
-      ['--gin_file=run.gin', '--gin.train.extra=%RTE'],
+      ['--gin_file=run.gin', '--gin.lib.train.extra=%RTE'],
       'the macro RTE is read but defined nowhere, did you mean RATE.',
     ),
     (
