@@ -1,37 +1,57 @@
 """Attention that is causal inside segments, with the sqrt-ALiBi bias.
 
-For query i and key j of the same segment with position_j <= position_i:
+The maths is in `reference.py`. One custom_vjp holds every fast path; which of
+them runs is decided where the program is lowered, so that a program for TPUs
+can be compiled on a machine without one:
 
-    score = q_i . k_j / sqrt(D) - slope_h * sqrt(position_i - position_j)
+    TPU: mosaic.py    GPU: triton.py    elsewhere: blockwise.py
 
-Every other pair is masked. Bias and softmax are float32 whatever the inputs
-are (Step-Audio report; its released code drifts in bfloat16). Slopes follow
-Press et al. (arXiv 2108.12409), with the second batch of slopes that Step-1
-uses for head counts that are no power of two.
+Forward keeps the output and one number per query and head, the log-sum-exp of
+its scores; nothing of size T x S is ever stored. Both carry names, so that a
+remat policy can keep them: 'attention_out', 'attention_lse'.
 
-Axes: B batch, T queries, S keys, H heads, G key/value groups, R heads a group,
-D head width.
+Axes: B batch, T queries, S keys, H heads, G key/value groups, D head width.
 """
 
-import math
+import dataclasses
+import functools
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 
-_MASKED = -1e30
+from step_audio_jax.kernels import blockwise
+from step_audio_jax.kernels import layout
+from step_audio_jax.kernels import reference
+
+alibi_slopes = reference.alibi_slopes
+
+IMPLEMENTATIONS = ('auto', 'dense', 'blockwise', 'pallas', 'interpret')
+# Up to this many queries (decoding) all scores at once are small and fastest.
+_DECODING = 16
 
 
-def alibi_slopes(heads: int) -> np.ndarray:
-  """Slopes m_h, float32 (heads,).
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+  """Block sizes in tokens; 0 is the path's own choice.
 
-  With n = 2^floor(log2 heads): the first n heads have 2^(-8k/n), k = 1..n; the
-  others 2^(-4(2k-1)/n), k = 1..heads-n.
+  Attributes:
+    queries: Queries a block.
+    keys: Keys a block.
   """
-  n = 2 ** int(math.log2(heads))
-  first = 2.0 ** (-8.0 * np.arange(1, n + 1) / n)
-  rest = 2.0 ** (-4.0 * (2 * np.arange(1, heads - n + 1) - 1) / n)
-  return np.concatenate([first, rest]).astype(np.float32)
+
+  queries: int = 0
+  keys: int = 0
+
+  def __post_init__(self):
+    for name in ('queries', 'keys'):
+      size = getattr(self, name)
+      if size < 0 or size % 128:
+        raise ValueError(
+          f'attention: blocks.{name} is {size}, expected 0 or a multiple of '
+          '128.'
+        )
 
 
 def attention(
@@ -43,9 +63,11 @@ def attention(
   kv_positions_BS: jax.Array,
   q_segment_ids_BT: jax.Array,
   kv_segment_ids_BS: jax.Array,
-  slopes_H: np.ndarray | None = None,
+  slopes_H: jax.Array | np.ndarray | None = None,
+  implementation: str = 'auto',
+  blocks: Blocks = Blocks(),
 ) -> jax.Array:
-  """Dense attention, the reference for every kernel.
+  """Causal attention inside segments.
 
   Args:
     q_BTHD: Queries, any float dtype.
@@ -53,35 +75,92 @@ def attention(
     v_BSGD: Values.
     q_positions_BT: Position of each query in its segment, int32.
     kv_positions_BS: Position of each key in its segment, int32.
-    q_segment_ids_BT: Segment of each query, int32.
+    q_segment_ids_BT: Segment of each query, int32, 0 for padding. Ids that
+      ascend along a row let whole blocks be skipped; any order is correct.
     kv_segment_ids_BS: Segment of each key, int32.
-    slopes_H: sqrt-ALiBi slopes, or None for no bias.
+    slopes_H: sqrt-ALiBi slopes, or None for no bias. No gradient flows to
+      them.
+    implementation: 'auto' (by platform), 'dense' (the oracle, T x S scores),
+      'blockwise' (XLA), 'pallas' (the TPU or GPU kernel, or fail), 'interpret'
+      (the TPU kernel, interpreted on any platform: for tests).
+    blocks: Block sizes.
 
   Returns:
-    BTHD in the dtype of the values. A query that sees no key gets the mean of
-    the values, never NaN.
+    BTHD in the dtype of the values. A query that sees no key gets zeros.
+
+  Raises:
+    ValueError: Unknown implementation, or H no multiple of G.
   """
-  B, T, H, D = q_BTHD.shape
-  G = k_BSGD.shape[2]
-  q_BTGRD = q_BTHD.reshape(B, T, G, H // G, D)
-  scores_BGRTS = jnp.einsum(
-    'BTGRD,BSGD->BGRTS',
-    q_BTGRD,
-    k_BSGD,
-    preferred_element_type=jnp.float32,
-  ) * (D**-0.5)
-  distance_BTS = q_positions_BT[:, :, None] - kv_positions_BS[:, None, :]
-  visible_BTS = (distance_BTS >= 0) & (
-    q_segment_ids_BT[:, :, None] == kv_segment_ids_BS[:, None, :]
+  H, G = q_BTHD.shape[2], k_BSGD.shape[2]
+  if implementation not in IMPLEMENTATIONS:
+    raise ValueError(
+      f'attention: implementation is {implementation!r}, expected one of '
+      f'{", ".join(IMPLEMENTATIONS)}.'
+    )
+  if H % G:
+    raise ValueError(
+      f'attention: {H} query heads and {G} key/value groups; the groups must '
+      'divide the heads.'
+    )
+  if implementation == 'auto' and q_BTHD.shape[1] <= _DECODING:
+    implementation = 'dense'
+  if implementation == 'dense':
+    return reference.attention(
+      q_BTHD,
+      k_BSGD,
+      v_BSGD,
+      q_positions_BT=q_positions_BT,
+      kv_positions_BS=kv_positions_BS,
+      q_segment_ids_BT=q_segment_ids_BT,
+      kv_segment_ids_BS=kv_segment_ids_BS,
+      slopes_H=slopes_H,
+    )
+  ids = layout.Ids(
+    q_positions_BT, kv_positions_BS, q_segment_ids_BT, kv_segment_ids_BS
   )
-  if slopes_H is not None:
-    root_BTS = jnp.sqrt(jnp.maximum(distance_BTS, 0).astype(jnp.float32))
-    slopes_GR = jnp.asarray(slopes_H, jnp.float32).reshape(G, H // G)
-    scores_BGRTS -= slopes_GR[None, :, :, None, None] * root_BTS[:, None, None]
-  scores_BGRTS = jnp.where(visible_BTS[:, None, None], scores_BGRTS, _MASKED)
-  weights_BGRTS = jax.nn.softmax(scores_BGRTS, axis=-1).astype(v_BSGD.dtype)
-  out_BTGRD = jnp.einsum('BGRTS,BSGD->BTGRD', weights_BGRTS, v_BSGD)
-  return out_BTGRD.reshape(B, T, H, D)
+  slopes_H = None if slopes_H is None else jnp.asarray(slopes_H, jnp.float32)
+  return _attention(
+    implementation, blocks, q_BTHD, k_BSGD, v_BSGD, ids, slopes_H
+  )
+
+
+def _dispatch(direction, implementation, blocks, *args):
+  """Runs 'forward' or 'backward' of the path that the platform takes."""
+
+  def path(module, default, **options):
+    return functools.partial(
+      getattr(module, direction),
+      block_q=blocks.queries or default,
+      block_kv=blocks.keys or default,
+      **options,
+    )
+
+  return path(blockwise, blockwise.BLOCK)(*args)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _attention(implementation, blocks, q_BTHD, k_BSGD, v_BSGD, ids, slopes_H):
+  return _dispatch(
+    'forward', implementation, blocks, q_BTHD, k_BSGD, v_BSGD, ids, slopes_H
+  )[0]
+
+
+def _forward(implementation, blocks, q_BTHD, k_BSGD, v_BSGD, ids, slopes_H):
+  args = (q_BTHD, k_BSGD, v_BSGD, ids, slopes_H)
+  out_BTHD, lse_BHT = _dispatch('forward', implementation, blocks, *args)
+  out_BTHD = checkpoint_name(out_BTHD, 'attention_out')
+  lse_BHT = checkpoint_name(lse_BHT, 'attention_lse')
+  return out_BTHD, (*args, out_BTHD, lse_BHT)
+
+
+def _backward(implementation, blocks, residuals, dout_BTHD):
+  dq, dk, dv = _dispatch(
+    'backward', implementation, blocks, *residuals, dout_BTHD
+  )
+  return dq, dk, dv, None, None
+
+
+_attention.defvjp(_forward, _backward)
 
 
 def rope(x_BTHD: jax.Array, positions_BT: jax.Array, theta: float) -> jax.Array:
