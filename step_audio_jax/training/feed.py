@@ -239,3 +239,61 @@ class RowFeed:
       'batch_size': self.batch_size,
       'seed': self._seed,
     }
+
+
+class BlankFeed:
+  """Batches that have shapes and nothing in them: to compile, not to train.
+
+  Attributes:
+    batch_size: Rows of a global batch.
+    length: Row length L.
+  """
+
+  def __init__(
+    self,
+    *,
+    batch_size: int,
+    length: int,
+    images: int = 0,
+    image_size: int = 224,
+  ):
+    """No row is read.
+
+    Args:
+      batch_size: Rows of a global batch.
+      length: Row length L.
+      images: Images a row, N.
+      image_size: Their height and width, in pixels.
+    """
+    self.batch_size = batch_size
+    self.length = length
+    self._images = images
+    self._image_size = image_size
+
+  def batch(
+    self, step: int, start: int = 0, stop: int | None = None
+  ) -> dict[str, np.ndarray]:
+    """As `RowFeed.batch`; every place is padding."""
+    del step
+    rows = (self.batch_size if stop is None else stop) - start
+    shape, size = (rows, self.length), self._image_size
+    batch = {
+      'tokens': np.zeros(shape, np.int32),
+      'segment_ids': np.zeros(shape, np.int32),
+      'loss_weights': np.zeros(shape, np.float32),
+      'source': np.zeros(rows, np.int32),
+      'positions': np.zeros(shape, np.int32),
+    }
+    if self._images:
+      slots = (rows, self._images)
+      batch['images'] = np.zeros((*slots, size, size, 3), np.uint8)
+      batch['image_slots'] = np.full(slots, -1, np.int32)
+    return batch
+
+  def describe(self) -> dict[str, Any]:
+    """For the run's `config.json`."""
+    return {
+      'sources': [],
+      'row_length': self.length,
+      'batch_size': self.batch_size,
+    }

@@ -10,7 +10,6 @@ killed continues to the same bits.
 import contextlib
 import dataclasses
 import pathlib
-import time
 from typing import Any, Callable
 
 from flax import linen as nn
@@ -79,18 +78,62 @@ class Trainer:
   rules: mesh_lib.Rules = mesh_lib.DEFAULT_RULES
 
   def __post_init__(self):
-    key = jax.random.key(self.config.seed)
-    self._example = self._host_batch(0, 0, 1)
-    self._init = lambda: self.objective.init(key, self._example)
+    # Only shapes: a trainer may be built for devices that are not there.
+    example = self._host_batch(0, 0, 1)
+    self._init = lambda: self.objective.init(
+      jax.random.key(self.config.seed), example
+    )
     self.boxed = jax.eval_shape(self._init)
-    self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
     self.shapes = nn.unbox(self.boxed)
+    self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
+    self._example = jax.tree.map(np.asarray, example)
     self.chain = self.optimizer.build(self.shapes['params'], self.config.steps)
+    self._optimizer_shapes = jax.eval_shape(
+      self.chain.init, self.shapes['params']
+    )
+    self._replicated = jax.sharding.NamedSharding(
+      self.mesh, jax.sharding.PartitionSpec()
+    )
+    self.optimizer_shardings = optax.tree_utils.tree_map_params(
+      self.chain,
+      lambda _, sharding: sharding,
+      self._optimizer_shapes,
+      self.shardings['params'],
+      transform_non_params=lambda _: self._replicated,
+    )
     self.step = self._compiled_step()
 
   def _host_batch(self, step: int, start: int, stop: int | None):
     batch = self.feed.batch(step, start, stop)
     return {**batch, 'step': np.int32(step)}
+
+  def abstract_state(self) -> tuple[Any, Any]:
+    """(variables, optimizer state): shapes, dtypes and shardings."""
+    return (
+      jax.tree.map(_abstract, self.shapes, self.shardings),
+      jax.tree.map(_abstract, self._optimizer_shapes, self.optimizer_shardings),
+    )
+
+  def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """A global batch: shapes, dtypes and shardings of the first one."""
+    rows = self.feed.batch_size
+
+    def one(array):
+      if not array.ndim:
+        return jax.ShapeDtypeStruct((), array.dtype, sharding=self._replicated)
+      shape = (rows, *array.shape[1:])
+      return jax.ShapeDtypeStruct(
+        shape,
+        array.dtype,
+        sharding=mesh_lib.batch_sharding(shape, self.mesh, self.rules),
+      )
+
+    return jax.tree.map(one, self._example)
+
+  def lowered(self) -> jax.stages.Lowered:
+    """The step that `run` runs, lowered for devices that may be absent."""
+    with jax.set_mesh(self.mesh):
+      return self.step.lower(*self.abstract_state(), self.abstract_batch())
 
   def fresh_variables(self) -> Any:
     """Initial variables on the mesh."""
@@ -112,21 +155,19 @@ class Trainer:
     variables, fresh = transfer.transfer(
       self.boxed, sources, initial, self.config.seed
     )
-    return jax.tree.map(_placed, variables, self.shardings), fresh
+    arrays = jax.tree.map(
+      lambda value, sharding, shape: transfer.placed(
+        value, sharding, shape.dtype
+      ),
+      variables,
+      self.shardings,
+      self.shapes,
+    )
+    return arrays, fresh
 
   def optimizer_state(self, variables: Any) -> Any:
     """Initial optimizer state; moments are sharded as their parameters."""
-    shapes = jax.eval_shape(self.chain.init, variables['params'])
-    shardings = optax.tree_utils.tree_map_params(
-      self.chain,
-      lambda _, sharding: sharding,
-      shapes,
-      self.shardings['params'],
-      transform_non_params=lambda _: jax.sharding.NamedSharding(
-        self.mesh, jax.sharding.PartitionSpec()
-      ),
-    )
-    return jax.jit(self.chain.init, out_shardings=shardings)(
+    return jax.jit(self.chain.init, out_shardings=self.optimizer_shardings)(
       variables['params']
     )
 
@@ -190,14 +231,16 @@ class Trainer:
       params = optax.apply_updates(variables['params'], deltas)
       return {**variables, **updates, 'params': params}, optimizer, metrics
 
-    return jax.jit(step, donate_argnums=(0, 1))
-
-
-def _placed(value, sharding):
-  value = np.asarray(value)
-  return jax.make_array_from_callback(
-    value.shape, sharding, lambda index: value[index]
-  )
+    # Pinned, so that no step moves the state and no second program is made.
+    return jax.jit(
+      step,
+      donate_argnums=(0, 1),
+      out_shardings=(
+        self.shardings,
+        self.optimizer_shardings,
+        self._replicated,
+      ),
+    )
 
 
 def run(
@@ -230,10 +273,7 @@ def run(
   ):
     restored = None
     if store.steps():
-      shapes = jax.tree.map(_abstract, trainer.shapes, trainer.shardings)
-      state = jax.eval_shape(trainer.chain.init, shapes['params'])
-      state = _with_shardings(trainer, state)
-      restored = store.restore(shapes, state)
+      restored = store.restore(*trainer.abstract_state())
     if restored:
       first, variables, optimizer, _ = restored
     else:
@@ -256,7 +296,7 @@ def run(
     bar = progress.bar(
       label=label, total=config.steps, initial=first, unit='step'
     )
-    meter = _Meter(trainer)
+    meter = metrics_lib.Meter(trainer)
     pending = None
     for step in range(first + 1, config.steps + 1):
       variables, optimizer, metrics = trainer.step(
@@ -287,61 +327,3 @@ def run(
 
 def _abstract(shape, sharding):
   return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-
-
-def _with_shardings(trainer, state):
-  replicated = jax.sharding.NamedSharding(
-    trainer.mesh, jax.sharding.PartitionSpec()
-  )
-  return optax.tree_utils.tree_map_params(
-    trainer.chain,
-    _abstract,
-    state,
-    trainer.shardings['params'],
-    transform_non_params=lambda leaf: _abstract(leaf, replicated),
-  )
-
-
-class _Meter:
-  """Throughput since the last reading, and token counts of each source."""
-
-  def __init__(self, trainer: Trainer):
-    self._trainer = trainer
-    self._time = time.monotonic()
-    self._step: int | None = None
-    flops = getattr(trainer.objective, 'flops', None)
-    example = {
-      name: np.broadcast_to(
-        array, (trainer.feed.batch_size, *np.shape(array)[1:])
-      )
-      for name, array in trainer._example.items()
-      if np.ndim(array)
-    }
-    self._flops = flops(example) if flops else 0.0
-    self._tokens = example['tokens'].size if 'tokens' in example else 0
-
-  def read(self, step: int) -> dict[str, float]:
-    """Scalars for one log line; the first interval holds the compilation."""
-    now = time.monotonic()
-    values: dict[str, float] = {}
-    if self._step is not None:
-      rate = (step - self._step) / max(now - self._time, 1e-9)
-      values['throughput/steps_per_second'] = rate
-      if self._tokens:
-        values['throughput/tokens_per_second'] = rate * self._tokens
-      if self._flops:
-        values['throughput/model_flops_per_second'] = rate * self._flops
-        peak = _peak_flops(self._trainer.mesh)
-        if peak:
-          values['throughput/mfu'] = rate * self._flops / peak
-    self._time, self._step = now, step
-    counts = getattr(self._trainer.feed, 'counts', None)
-    return values | (counts(step) if counts else {})
-
-
-def _peak_flops(mesh) -> float:
-  """Peak bf16 FLOP/s of the mesh; 0 where the chip is not in the table."""
-  from step_audio_jax.parallel import topology
-
-  device = mesh.devices.flat[0]
-  return topology.peak_flops(device.device_kind) * mesh.devices.size

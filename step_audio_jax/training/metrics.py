@@ -9,10 +9,13 @@ import json
 import os
 import pathlib
 import sys
+import time
 import types
 from typing import Any, Mapping
 
 import numpy as np
+
+from step_audio_jax.parallel import topology
 
 _TF_WRITER = 'clu.metric_writers.summary_writer'
 
@@ -130,3 +133,35 @@ class Window:
     }
     self._sums = {}
     return means
+
+
+class Meter:
+  """Throughput since the last reading, and token counts of each source."""
+
+  def __init__(self, trainer: Any):
+    """Starts the clock of a `loop.Trainer`."""
+    batch = trainer.abstract_batch()
+    flops = getattr(trainer.objective, 'flops', None)
+    self._counts = getattr(trainer.feed, 'counts', None)
+    self._flops = flops(batch) if flops else 0.0
+    self._tokens = batch['tokens'].size if 'tokens' in batch else 0
+    devices = trainer.mesh.devices
+    self._peak = devices.size * topology.peak_flops(devices.flat[0].device_kind)
+    self._time = time.monotonic()
+    self._step: int | None = None
+
+  def read(self, step: int) -> dict[str, float]:
+    """Scalars for one log line; the first interval holds the compilation."""
+    now = time.monotonic()
+    values: dict[str, float] = {}
+    if self._step is not None:
+      rate = (step - self._step) / max(now - self._time, 1e-9)
+      values['throughput/steps_per_second'] = rate
+      if self._tokens:
+        values['throughput/tokens_per_second'] = rate * self._tokens
+      if self._flops:
+        values['throughput/model_flops_per_second'] = rate * self._flops
+        if self._peak:
+          values['throughput/mfu'] = rate * self._flops / self._peak
+    self._time, self._step = now, step
+    return values | (self._counts(step) if self._counts else {})
