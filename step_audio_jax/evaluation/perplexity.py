@@ -86,26 +86,13 @@ def batch_sums(model, variables, batch, stream_V):
       images, images uint8 (B, N, H, W, 3), image_slots int32 (B, N).
     stream_V: Of `streams`.
   """
-  keywords = {}
-  if 'images' in batch:
-    keywords = {
-      'images_BNHWC': batch['images'],
-      'image_slots_BN': batch['image_slots'],
-    }
-  logits_BLV = model.apply(
-    variables,
-    batch['tokens'],
-    segment_ids_BT=batch['segment_ids'],
-    positions_BT=batch['positions'],
-    **keywords,
-  )
-  nll_BL, weights_BL, _ = objectives.next_token_losses(logits_BLV, batch)
-  targets_BL = batch['tokens'][:, 1:]
-  of_stream_QBL = stream_V[targets_BL][None] == jnp.arange(
+  _, place = objectives.next_token_losses(model, variables, batch)
+  of_stream_QBL = stream_V[place.targets][None] == jnp.arange(
     len(STREAMS)
   ).reshape(-1, 1, 1)
-  weights_QBL = weights_BL[None] * of_stream_QBL
-  return (weights_QBL * nll_BL[None]).sum((1, 2)), weights_QBL.sum((1, 2))
+  weights_QBL = place.weights[None] * of_stream_QBL
+  sums_Q = (weights_QBL * place.losses[None]).sum((1, 2))
+  return sums_Q, weights_QBL.sum((1, 2))
 
 
 def of_source(

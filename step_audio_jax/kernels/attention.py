@@ -161,22 +161,3 @@ def _backward(implementation, blocks, residuals, dout_BTHD):
 
 
 _attention.defvjp(_forward, _backward)
-
-
-def rope(x_BTHD: jax.Array, positions_BT: jax.Array, theta: float) -> jax.Array:
-  """Rotary positions (arXiv 2104.09864), halves paired as Llama does."""
-  half = x_BTHD.shape[-1] // 2
-  frequency_F = theta ** (-np.arange(half, dtype=np.float32) / half)
-  angle_BT1F = (
-    positions_BT[:, :, None, None].astype(jnp.float32)
-    * frequency_F[None, None, None]
-  )
-  sin_BT1F, cos_BT1F = jnp.sin(angle_BT1F), jnp.cos(angle_BT1F)
-  first, second = x_BTHD[..., :half], x_BTHD[..., half:]
-  return jnp.concatenate(
-    [
-      first * cos_BT1F - second * sin_BT1F,
-      second * cos_BT1F + first * sin_BT1F,
-    ],
-    axis=-1,
-  ).astype(x_BTHD.dtype)

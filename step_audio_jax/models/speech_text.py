@@ -66,6 +66,28 @@ class SpeechTextModel(nn.Module):
     Returns:
       Logits BTV, float32; with a cache, (logits, updated cache).
     """
+    x_BTE, new_cache = self.features(
+      tokens_BT,
+      segment_ids_BT=segment_ids_BT,
+      positions_BT=positions_BT,
+      images_BNHWC=images_BNHWC,
+      image_slots_BN=image_slots_BN,
+      cache=cache,
+    )
+    logits_BTV = self.transformer.logits(x_BTE)
+    return logits_BTV if cache is None else (logits_BTV, new_cache)
+
+  def features(
+    self,
+    tokens_BT: jax.Array,
+    *,
+    segment_ids_BT: jax.Array | None = None,
+    positions_BT: jax.Array | None = None,
+    images_BNHWC: jax.Array | None = None,
+    image_slots_BN: jax.Array | None = None,
+    cache: transformer.Cache | None = None,
+  ) -> tuple[jax.Array, transformer.Cache | None]:
+    """As `__call__`, up to the head: (normed BTE, updated cache)."""
     B, T = tokens_BT.shape
     if segment_ids_BT is None:
       segment_ids_BT = jnp.ones((B, T), jnp.int32)
@@ -80,13 +102,19 @@ class SpeechTextModel(nn.Module):
         images_BNHWC = jnp.zeros((B, 1, side, side, 3), jnp.uint8)
         image_slots_BN = jnp.full((B, 1), -1, jnp.int32)
       x_BTE = self._see(x_BTE, images_BNHWC, image_slots_BN)
-    logits_BTV, new_cache = self.transformer(
+    return self.transformer(
       x_BTE,
       segment_ids_BT=segment_ids_BT,
       positions_BT=positions_BT,
       cache=cache,
     )
-    return logits_BTV if cache is None else (logits_BTV, new_cache)
+
+  def features_and_head(
+    self, tokens_BT: jax.Array, **rows: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """(normed BTE, rows VE of the head): what a chunked loss multiplies."""
+    x_BTE, _ = self.features(tokens_BT, **rows)
+    return x_BTE, self.transformer.head_table()
 
   def _see(self, x_BTE, images_BNHWC, image_slots_BN):
     """Writes projected patches over the places that the images take."""

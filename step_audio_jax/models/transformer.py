@@ -13,12 +13,21 @@ from typing import Any
 
 from flax import linen as nn
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import attention as attention_lib
+from step_audio_jax.models import rope
+from step_audio_jax.parallel import partition
 
 Cache = dict[str, jax.Array]
+
+# What `remat` may keep; everything else is computed again.
+TENSORS = (
+  *('query', 'key', 'value', 'attention_out', 'attention_lse'),
+  *('attention_projected', 'mlp_gate', 'mlp_up', 'mlp_projected'),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +44,15 @@ class TransformerConfig:
     mlp_width: F.
     position: 'sqrt_alibi' or 'rope'.
     rope_theta: Base of the rotary frequencies.
+    rope_scaling: How they are stretched; None for not at all.
     qkv_bias: Bias on q, k and v (Qwen2).
     qk_norm: RMSNorm on each head's q and k (Qwen3).
     tied_head: The head is the embedding table.
     norm_eps: Epsilon of RMSNorm.
     dtype: Of the matmuls; parameters are float32.
-    remat: 'none' or 'full' (recompute each block in the backward pass).
+    remat: 'none' keeps every activation for the backward pass, 'full' only
+      the input of each block, a tuple of `TENSORS` those as well.
+    attention: Kernel: 'auto', 'dense', 'blockwise', 'pallas' or 'interpret'.
     scan_unroll: Blocks unrolled per step of the scan over layers.
   """
 
@@ -53,12 +65,14 @@ class TransformerConfig:
   head_dim: int = 0
   position: str = 'sqrt_alibi'
   rope_theta: float = 10_000.0
+  rope_scaling: rope.RopeScaling | None = None
   qkv_bias: bool = False
   qk_norm: bool = False
   tied_head: bool = False
   norm_eps: float = 1e-5
   dtype: str = 'float32'
-  remat: str = 'none'
+  remat: str | tuple[str, ...] = 'none'
+  attention: str = 'auto'
   scan_unroll: int = 1
 
   def __post_init__(self):
@@ -86,9 +100,20 @@ class TransformerConfig:
         f"transformer: position is {self.position!r}, expected 'sqrt_alibi' "
         "or 'rope'."
       )
-    if self.remat not in ('none', 'full'):
+    if isinstance(self.rope_scaling, dict):  # read from a run's JSON
+      scaling = rope.RopeScaling(**self.rope_scaling)
+      object.__setattr__(self, 'rope_scaling', scaling)
+    if not isinstance(self.remat, str):
+      object.__setattr__(self, 'remat', tuple(self.remat))
+    wrong = (
+      self.remat not in ('none', 'full')
+      if isinstance(self.remat, str)
+      else set(self.remat) - set(TENSORS)
+    )
+    if wrong:
       raise errors.UserError(
-        f"transformer: remat is {self.remat!r}, expected 'none' or 'full'."
+        f"transformer: remat is {self.remat!r}, expected 'none', 'full' or "
+        f'names of {TENSORS}.'
       )
 
   @property
@@ -121,7 +146,7 @@ class TransformerConfig:
 
 
 class RMSNorm(nn.Module):
-  """x / rms(x) * scale, the variance in float32."""
+  """x / rms(x) * scale, computed in float32."""
 
   eps: float
   axis_name: str = 'norm'
@@ -135,9 +160,9 @@ class RMSNorm(nn.Module):
     )
     x32 = x.astype(jnp.float32)
     variance = jnp.mean(x32 * x32, axis=-1, keepdims=True)
-    normed = (x32 * jax.lax.rsqrt(variance + self.eps)).astype(x.dtype)
     shape = (1,) * (x.ndim - 1) + (-1,)
-    return normed * scale.astype(x.dtype).reshape(shape)
+    normed = x32 * jax.lax.rsqrt(variance + self.eps) * scale.reshape(shape)
+    return normed.astype(x.dtype)
 
 
 class Projection(nn.Module):
@@ -217,10 +242,13 @@ class Attention(nn.Module):
       k_BTGD = RMSNorm(c.norm_eps, 'head_dim', name='k_norm')(k_BTGD)
     slopes_H = None
     if c.position == 'rope':
-      q_BTHD = attention_lib.rope(q_BTHD, where['q_positions'], c.rope_theta)
-      k_BTGD = attention_lib.rope(k_BTGD, where['q_positions'], c.rope_theta)
+      q_BTHD = rope.rotate(q_BTHD, where['sin'], where['cos'])
+      k_BTGD = rope.rotate(k_BTGD, where['sin'], where['cos'])
     else:
       slopes_H = attention_lib.alibi_slopes(c.heads)
+    q_BTHD = _named('query', q_BTHD, 'heads')
+    k_BTGD = _named('key', k_BTGD, 'kv_heads')
+    v_BTGD = _named('value', v_BTGD, 'kv_heads')
     if cache is not None:
       cache = {
         name: jax.lax.dynamic_update_slice_in_dim(
@@ -229,7 +257,7 @@ class Attention(nn.Module):
         for name, new in (('key', k_BTGD), ('value', v_BTGD))
       }
       k_BTGD, v_BTGD = cache['key'], cache['value']
-    out_BTHD = attention_lib.attention(
+    out_BTHD = partition.attention(
       q_BTHD,
       k_BTGD,
       v_BTGD,
@@ -238,6 +266,7 @@ class Attention(nn.Module):
       q_segment_ids_BT=where['q_segment_ids'],
       kv_segment_ids_BS=where['kv_segment_ids'],
       slopes_H=slopes_H,
+      implementation=c.attention,
     )
     out_BTE = Projection(
       (c.width,),
@@ -262,6 +291,8 @@ class Mlp(nn.Module):
     axes = ('embed', 'mlp')
     gate_BTF = Projection((c.mlp_width,), axes, dtype, name='gate')(x_BTE)
     up_BTF = Projection((c.mlp_width,), axes, dtype, name='up')(x_BTE)
+    gate_BTF = _named('mlp_gate', gate_BTF, 'mlp')
+    up_BTF = _named('mlp_up', up_BTF, 'mlp')
     return Projection(
       (c.width,),
       ('mlp', 'embed'),
@@ -269,6 +300,12 @@ class Mlp(nn.Module):
       scale=1.0 / (2 * c.layers),
       name='down',
     )(nn.silu(gate_BTF) * up_BTF)
+
+
+def _named(name, x, axis):
+  """`x`, split over tokens and one of its own axes, known to remat."""
+  names = ('batch', 'length', axis) + (None,) * (x.ndim - 3)
+  return checkpoint_name(partition.constrain(x, names), name)
 
 
 class Block(nn.Module):
@@ -279,14 +316,16 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x_BTE, where, cache):
     c = self.config
-    axes = ('batch', 'length', 'activation_embed')
-    x_BTE = nn.with_logical_constraint(x_BTE, axes)
+    residual = ('batch', 'residual_length', None)
+    x_BTE = partition.constrain(x_BTE, residual)
     normed = RMSNorm(c.norm_eps, name='attention_norm')(x_BTE)
     out_BTE, cache = Attention(c, name='attention')(normed, where, cache)
-    x_BTE += out_BTE
+    out_BTE = partition.constrain(out_BTE, residual)
+    x_BTE += checkpoint_name(out_BTE, 'attention_projected')
     normed = RMSNorm(c.norm_eps, name='mlp_norm')(x_BTE)
-    x_BTE += Mlp(c, name='mlp')(normed)
-    return nn.with_logical_constraint(x_BTE, axes), cache
+    out_BTE = partition.constrain(Mlp(c, name='mlp')(normed), residual)
+    x_BTE += checkpoint_name(out_BTE, 'mlp_projected')
+    return partition.constrain(x_BTE, residual), cache
 
 
 class Transformer(nn.Module):
@@ -303,8 +342,13 @@ class Transformer(nn.Module):
     if not c.tied_head:
       self.head = self.param('head', table, (c.vocab_size, c.width))
     block = Block
-    if c.remat == 'full':
-      block = nn.remat(Block, prevent_cse=False)
+    if c.remat != 'none':
+      kept = () if c.remat == 'full' else c.remat
+      block = nn.remat(
+        Block,
+        prevent_cse=False,
+        policy=jax.checkpoint_policies.save_only_these_names(*kept),
+      )
     self.blocks = nn.scan(
       block,
       variable_axes={'params': 0},
@@ -330,13 +374,18 @@ class Transformer(nn.Module):
     positions_BT: jax.Array,
     cache: Cache | None = None,
   ) -> tuple[jax.Array, Cache | None]:
-    """Embedded tokens → (logits BTV float32, updated cache)."""
+    """Embedded tokens → (normed BTE before the head, updated cache)."""
+    c = self.config
     where = {
       'q_positions': positions_BT,
       'q_segment_ids': segment_ids_BT,
       'kv_positions': positions_BT,
       'kv_segment_ids': segment_ids_BT,
     }
+    if c.position == 'rope':
+      where['sin'], where['cos'] = rope.tables(
+        positions_BT, c.head_dim, c.rope_theta, c.rope_scaling
+      )
     layer_caches = None
     if cache is not None:
       where['index'] = cache['index']
@@ -350,16 +399,6 @@ class Transformer(nn.Module):
       layer_caches = {'key': cache['key'], 'value': cache['value']}
     x_BTE, layer_caches = self.blocks(x_BTE, where, layer_caches)
     x_BTE = self.final_norm(x_BTE)
-    table_VE = self.embedding if self.config.tied_head else self.head
-    logits_BTV = jnp.einsum(
-      'BTE,VE->BTV',
-      x_BTE,
-      table_VE.astype(x_BTE.dtype),
-      preferred_element_type=jnp.float32,
-    )
-    logits_BTV = nn.with_logical_constraint(
-      logits_BTV, ('batch', 'length', 'activation_vocab')
-    )
     if cache is not None:
       cache = {
         **layer_caches,
@@ -367,7 +406,22 @@ class Transformer(nn.Module):
         'segment_ids': where['kv_segment_ids'],
         'index': cache['index'] + x_BTE.shape[1],
       }
-    return logits_BTV, cache
+    return x_BTE, cache
+
+  def head_table(self) -> jax.Array:
+    """Rows VE of the output projection, in the compute dtype."""
+    table = self.embedding if self.config.tied_head else self.head
+    return table.astype(jnp.dtype(self.config.dtype))
+
+  def logits(self, x_BTE: jax.Array) -> jax.Array:
+    """BTE of `__call__` → logits BTV, float32."""
+    logits_BTV = jnp.einsum(
+      'BTE,VE->BTV',
+      x_BTE,
+      self.head_table(),
+      preferred_element_type=jnp.float32,
+    )
+    return partition.constrain(logits_BTV, ('batch', 'length', 'vocab'))
 
 
 def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:

@@ -11,9 +11,12 @@ from typing import Any
 
 from flax import linen as nn
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.parallel import partition
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 
@@ -22,8 +25,9 @@ AXES = ('replica', 'fsdp', 'context', 'tensor')
 DEFAULT_RULES: Rules = (
   ('batch', ('replica', 'fsdp')),
   ('length', 'context'),
-  ('activation_embed', None),
-  ('activation_vocab', 'tensor'),
+  # Between the blocks tokens lie over `tensor` too (sequence parallelism of
+  # Korthikanti et al., arXiv 2205.05198): what remat keeps is split as well.
+  ('residual_length', ('context', 'tensor')),
   ('vocab', 'tensor'),
   ('embed', 'fsdp'),
   ('heads', 'tensor'),
@@ -79,12 +83,35 @@ class MeshConfig:
   def build(self, devices=None) -> jax.sharding.Mesh:
     """The mesh over `devices` (all devices if None)."""
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh(
-      self.shape(len(devices)),
+    return jax.sharding.Mesh(
+      _arranged(self.shape(len(devices)), devices),
       AXES,
       axis_types=(AxisType.Auto,) * len(AXES),
-      devices=devices,
     )
+
+
+def _arranged(shape: tuple[int, ...], devices) -> np.ndarray:
+  """Devices in the order of the mesh: near neighbours along inner axes.
+
+  Slices, which only DCN joins, lie along `replica` alone.
+  """
+  slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  if slices == 1 or devices[0].platform != 'tpu':
+    return mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
+  replica, *inner = shape
+  if replica % slices:
+    raise errors.UserError(
+      f'mesh: replica is {replica} on {slices} slices; expected a multiple of '
+      'the slices, since no other axis should cross them.'
+    )
+  return mesh_utils.create_hybrid_device_mesh(
+    (replica // slices, *inner),
+    (slices,) + (1,) * len(inner),
+    devices,
+    allow_split_physical_axes=True,
+  )
 
 
 def initialize_distributed() -> None:
@@ -108,27 +135,10 @@ def initialize_distributed() -> None:
 def sharding_for(
   shape: tuple[int, ...], names: Any, mesh: jax.sharding.Mesh, rules: Rules
 ) -> NamedSharding:
-  """Sharding of one array from its logical axis names.
-
-  A mesh axis that does not divide its dimension is left out, so that a small
-  model runs on any mesh.
-  """
-  table = dict(rules)
-  used, spec = set(), []
-  names = tuple(names) + (None,) * (len(shape) - len(tuple(names)))
-  for size, name in zip(shape, names):
-    axes = table.get(name) if name is not None else None
-    axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
-    axes = tuple(a for a in axes if a not in used)
-    parts = 1
-    for axis in axes:
-      parts *= mesh.shape[axis]
-    if not axes or size % parts:
-      spec.append(None)
-      continue
-    used.update(axes)
-    spec.append(axes if len(axes) > 1 else axes[0])
-  return NamedSharding(mesh, PartitionSpec(*spec))
+  """Sharding of one array from its logical axis names; `partition.spec`."""
+  return NamedSharding(
+    mesh, partition.spec(shape, names, dict(mesh.shape), rules)
+  )
 
 
 def shardings(boxed: Any, mesh: jax.sharding.Mesh, rules: Rules) -> Any:

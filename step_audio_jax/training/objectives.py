@@ -7,7 +7,7 @@ Axes: B rows, T tokens, V vocabulary.
 """
 
 import dataclasses
-from typing import Any, Mapping, Protocol
+from typing import Any, Mapping, NamedTuple, Protocol
 
 from flax import linen as nn
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.parallel import partition
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
@@ -35,26 +36,87 @@ class Objective(Protocol):
     """What a reader of the run needs to rebuild the model; JSON-able."""
 
 
+class NextTokenLosses(NamedTuple):
+  """Of each place of a batch of rows, all (B, T).
+
+  Attributes:
+    losses: Nats, float32.
+    weights: Of each loss, float32.
+    log_z: Log normaliser, float32.
+    targets: The predicted ids, int32.
+  """
+
+  losses: jax.Array
+  weights: jax.Array
+  log_z: jax.Array
+  targets: jax.Array
+
+
+def compute_copy(params: Any, dtype: str) -> Any:
+  """Matrices of the transformer in the dtype of its matmuls.
+
+  Made before anything is gathered, so that half the bytes travel; norms,
+  biases and the image encoder keep theirs.
+  """
+
+  def cast(path, leaf):
+    names = [key.key for key in path]
+    matrix = names[-1] in ('kernel', 'embedding', 'head')
+    return leaf.astype(dtype) if matrix and 'transformer' in names else leaf
+
+  return jax.tree_util.tree_map_with_path(cast, params)
+
+
 def next_token_losses(
-  logits_BTV: jax.Array, batch: Batch
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Per-token negative log-likelihoods of packed rows.
+  model: nn.Module,
+  variables: Mapping[str, Any],
+  batch: Batch,
+  *,
+  z_loss: float = 0.0,
+) -> tuple[jax.Array, NextTokenLosses]:
+  """Negative log-likelihoods of packed rows, the logits never all at once.
 
   Place t predicts place t + 1 of the same segment; the weight is that of the
   predicted place.
 
+  Args:
+    model: `models.speech_text.SpeechTextModel`, or one with its
+      `features_and_head`.
+    variables: Of the model.
+    batch: tokens, segment_ids, positions int32 (B, T), loss_weights float32
+      (B, T); with images, images uint8 (B, N, H, W, 3) and image_slots int32
+      (B, N).
+    z_loss: Weight of log(normaliser)^2 in the sum.
+
   Returns:
-    (loss, weight, log normaliser), each float32 (B, T - 1), in nats.
+    (weighted sum, the losses of each place). Only the sum has a gradient.
   """
-  segments_BT = batch['segment_ids']
-  targets = batch['tokens'][:, 1:]
-  weights = batch['loss_weights'][:, 1:] * (
-    (segments_BT[:, 1:] == segments_BT[:, :-1]) & (segments_BT[:, 1:] > 0)
+  images = {}
+  if 'images' in batch:
+    images = {
+      'images_BNHWC': batch['images'],
+      'image_slots_BN': batch['image_slots'],
+    }
+  hidden_BTE, head_VE = model.apply(
+    variables,
+    batch['tokens'],
+    segment_ids_BT=batch['segment_ids'],
+    positions_BT=batch['positions'],
+    method='features_and_head',
+    **images,
   )
-  logits = logits_BTV[:, :-1].astype(jnp.float32)
-  log_z = jax.nn.logsumexp(logits, axis=-1)
-  chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-  return log_z - chosen, weights, log_z
+  # The last place predicts nothing, but keeps rows whole: T splits over a
+  # mesh, T - 1 does not.
+  targets, segments, weights = (
+    jnp.roll(batch[name], -1, axis=1)
+    for name in ('tokens', 'segment_ids', 'loss_weights')
+  )
+  last_1T = jnp.arange(targets.shape[1])[None] == targets.shape[1] - 1
+  weights *= (segments == batch['segment_ids']) & (segments > 0) & ~last_1T
+  total, losses, log_z = partition.cross_entropy(
+    hidden_BTE, head_VE, targets, weights, z_loss=z_loss
+  )
+  return total, NextTokenLosses(losses, weights, log_z, targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,38 +145,25 @@ class NextToken:
   def init(self, rng, batch):
     return self.model.init(rng, batch['tokens'][:1, :8])
 
-  def logits(self, variables, batch) -> jax.Array:
-    """Logits BTV of a batch of rows."""
-    images = {}
-    if 'images' in batch:
-      images = {
-        'images_BNHWC': batch['images'],
-        'image_slots_BN': batch['image_slots'],
-      }
-    return self.model.apply(
-      variables,
-      batch['tokens'],
-      segment_ids_BT=batch['segment_ids'],
-      positions_BT=batch['positions'],
-      **images,
-    )
-
   def loss(self, variables, batch, rng):
     del rng
-    losses, weights, log_z = next_token_losses(
-      self.logits(variables, batch), batch
+    dtype = self.model.config.transformer.dtype
+    variables = {
+      **variables,
+      'params': compute_copy(variables['params'], dtype),
+    }
+    total, place = next_token_losses(
+      self.model, variables, batch, z_loss=self.z_loss
     )
-    weight = weights.sum()
-    total = (losses * weights).sum()
-    metrics = {'loss': (total, weight)}
-    targets = batch['tokens'][:, 1:]
-    for name, mask in modalities(self.vocabulary, targets).items():
-      share = weights * mask
-      metrics[f'loss/{name}'] = ((losses * share).sum(), share.sum())
+    weight = place.weights.sum()
+    weighted = place.losses * place.weights
+    metrics = {'loss': (weighted.sum(), weight)}
+    for name, mask in modalities(self.vocabulary, place.targets).items():
+      share = (weighted * mask).sum(), (place.weights * mask).sum()
+      metrics[f'loss/{name}'] = share
     if self.z_loss:
-      penalty = (jnp.square(log_z) * weights).sum()
-      metrics['z_loss'] = (penalty, weight)
-      total += self.z_loss * penalty
+      squares = jnp.square(place.log_z) * place.weights
+      metrics['z_loss'] = (squares.sum(), weight)
     return total, weight, metrics, {}
 
   def flops(self, batch) -> float:

@@ -124,9 +124,10 @@ def test_cached_decoding_equals_the_full_pass():
   assert int(cache['index']) == 9
 
 
-def test_remat_and_unrolling_change_nothing():
+@pytest.mark.parametrize('remat', ['full', ('query', 'attention_out', 'mlp_up')])
+def test_remat_and_unrolling_change_nothing(remat):
   model, variables = model_of(TINY)
-  other, _ = model_of(dataclasses.replace(TINY, remat='full', scan_unroll=3))
+  other, _ = model_of(dataclasses.replace(TINY, remat=remat, scan_unroll=3))
   tokens = jnp.arange(12).reshape(2, 6)
 
   def loss(m):
@@ -203,7 +204,9 @@ def test_the_encoder_gets_no_gradient_and_the_projector_does():
   [
     ({'kv_heads': 5}, 'kv_heads must divide heads'),
     ({'position': 'learned'}, "expected 'sqrt_alibi' or 'rope'"),
-    ({'remat': 'some'}, "expected 'none' or 'full'"),
+    ({'remat': 'some'}, "expected 'none', 'full' or"),
+    ({'remat': ('query', 'quarry')}, 'names of'),
+    ({'rope_scaling': {'kind': 'ntk', 'factor': 2}}, "kind is 'ntk'"),
     ({'layers': 0}, 'layers is 0, expected at least 1'),
     ({'width': 25, 'head_dim': 0}, 'no multiple of heads'),
   ],

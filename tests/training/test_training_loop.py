@@ -185,7 +185,14 @@ def test_the_text_loss_is_the_mean_over_text_tokens(rows):
   _, weight, metrics, _ = jax.jit(trainer.objective.loss)(
     variables, batch, jax.random.key(0)
   )
-  logits = jax.jit(trainer.objective.logits)(variables, batch)
+  logits = jax.jit(trainer.objective.model.apply)(
+    variables,
+    batch['tokens'],
+    segment_ids_BT=batch['segment_ids'],
+    positions_BT=batch['positions'],
+    images_BNHWC=batch['images'],
+    image_slots_BN=batch['image_slots'],
+  )
   logp = np.asarray(jax.nn.log_softmax(logits))
   total = count = 0.0
   for b in range(8):
