@@ -58,7 +58,15 @@ EXTRAS = {
   'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
   # Other people's implementations, as oracles only; nothing imports them.
   'parity': ['funasr', 's3tokenizer', 'torch==2.13.0', 'transformers'],
-  'test': ['hypothesis', 'pre-commit', 'pytest', 'pytest-xdist', 'ruff'],
+  'test': [
+    'hypothesis',
+    # Compiles for TPUs that are not there.
+    'libtpu==0.0.42.*; python_version < "3.12"',
+    'pre-commit',
+    'pytest',
+    'pytest-xdist',
+    'ruff',
+  ],
 }
 
 setuptools.setup(

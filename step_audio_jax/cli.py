@@ -8,8 +8,10 @@ for bad input. What gin does with its flags is told in `gin_files`.
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import os
+import pathlib
 import sys
 from typing import Any, Callable, Mapping, Sequence
 
@@ -133,6 +135,7 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
   0 is success, 2 bad input (one sentence on stderr), 130 an interrupt.
   """
   logging.set_verbosity(logging.ERROR)
+  _leave_absent_tpus_alone()
   try:
     fv = parse(command, door, argv)
     if fv is None:
@@ -150,6 +153,20 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
     line = json.dumps(result or {}, ensure_ascii=False, default=str)
     print(line, flush=True)
   return 0
+
+
+def _leave_absent_tpus_alone(devices: pathlib.Path = pathlib.Path('/dev')):
+  """Keeps jax from looking for TPUs where libtpu only serves to compile.
+
+  With libtpu installed and no TPU at hand, jax waits for a metadata server and
+  prints errors before it falls back. Must run before jax is imported.
+  """
+  found = importlib.util.find_spec
+  present = any(devices.glob('accel*')) or any(devices.glob('vfio/[0-9]*'))
+  if present or not found('libtpu'):
+    return
+  platforms = 'cuda,cpu' if found('jax_cuda12_plugin') else 'cpu'
+  os.environ.setdefault('JAX_PLATFORMS', platforms)
 
 
 def configure(fv: flags.FlagValues, function: Callable[..., Any]):

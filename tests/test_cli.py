@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -340,3 +341,28 @@ def test_dispatch(capsys, monkeypatch, tmp_path):
   assert "needs the package 'no_such_extra'" in capsys.readouterr().err
   assert dispatch('here', '--out=x', '--json') == 0
   assert json.loads(capsys.readouterr().out)['out'] == 'x'
+
+
+def test_jax_is_kept_from_looking_for_absent_tpus(tmp_path, monkeypatch):
+  installed = {'libtpu'}
+  monkeypatch.setattr(
+    cli.importlib.util, 'find_spec', lambda name: name in installed or None
+  )
+
+  def platforms():
+    monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+    cli._leave_absent_tpus_alone(tmp_path)
+    return os.environ.get('JAX_PLATFORMS')
+
+  assert platforms() == 'cpu'
+  installed.add('jax_cuda12_plugin')
+  assert platforms() == 'cuda,cpu'
+  (tmp_path / 'accel0').touch()  # a TPU: jax finds out by itself
+  assert platforms() is None
+  (tmp_path / 'accel0').unlink()
+  installed.clear()
+  assert platforms() is None
+  installed.add('libtpu')
+  monkeypatch.setenv('JAX_PLATFORMS', 'tpu,cpu')
+  cli._leave_absent_tpus_alone(tmp_path)
+  assert os.environ['JAX_PLATFORMS'] == 'tpu,cpu'
