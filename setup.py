@@ -57,7 +57,12 @@ EXTRAS = {
   'gpu': ['jax[cuda12]>=0.10.2'],
   'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
   # Other people's implementations, as oracles only; nothing imports them.
-  'parity': ['funasr', 's3tokenizer', 'torch==2.13.0', 'transformers'],
+  'parity': [
+    'funasr',
+    's3tokenizer',
+    'torch==2.13.0',
+    'transformers==5.23.0',
+  ],
   'test': [
     'hypothesis',
     # Compiles for TPUs that are not there.
