@@ -1,0 +1,1 @@
+"""Plan a run for machines that are not there."""
