@@ -1,0 +1,159 @@
+"""Arrays of a checkpoint on disk, read and written slice by slice.
+
+`checkpoints` moves the state of a run between disk and devices. Here the host
+looks into a checkpoint, or makes one, that its memory could not hold: Orbax
+writes the tree with empty leaves, and TensorStore fills in the arrays.
+"""
+
+import json
+import pathlib
+from typing import Any, Callable, Iterator, Mapping
+
+from flax import traverse_util
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+
+from step_audio_jax import errors
+from step_audio_jax import lazy
+from step_audio_jax.training import checkpoints
+
+# A chunk is what one read or write moves.
+CHUNK_BYTES = 64 * 2**20
+
+
+class StoredArray(lazy.LazyArray):
+  """One array of a checkpoint."""
+
+  def __init__(self, store: ts.TensorStore):
+    """Wraps an open TensorStore."""
+    self._store = store
+    self.shape = tuple(store.shape)
+    self.dtype = np.dtype(store.dtype.numpy_dtype)
+    self.chunk = tuple(store.chunk_layout.read_chunk.shape or self.shape)
+
+  def read(self, spans):
+    return np.asarray(self._store[lazy.slices(spans)].read().result())
+
+
+def open_variables(
+  run_dir: str | pathlib.Path, step: int | None = None
+) -> tuple[dict[str, Any], int]:
+  """As `checkpoints.load_variables`, with arrays that are not read yet.
+
+  Raises:
+    UserError: There is no such step, or it cannot be read.
+  """
+  steps = checkpoints.all_steps(run_dir)
+  step = steps[-1] if step is None else step
+  if step not in steps:
+    raise errors.UserError(
+      f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
+    )
+  folder = variables_folder(run_dir, step)
+  try:
+    tree = json.loads((folder / '_METADATA').read_text(encoding='utf-8'))
+    driver = 'zarr3' if tree.get('use_zarr3') else 'zarr'
+    paths = [
+      tuple(key['key'] for key in entry['key_metadata'])
+      for entry in tree['tree_metadata'].values()
+    ]
+    context = ts.Context({'cache_pool': {'total_bytes_limit': CHUNK_BYTES}})
+    spec = {'driver': driver, 'recheck_cached_data': 'open'}
+    waiting = {
+      path: ts.open(
+        {**spec, 'kvstore': _kvstore(folder, path)}, open=True, context=context
+      )
+      for path in paths
+    }
+    leaves = {path: StoredArray(f.result()) for path, f in waiting.items()}
+  except Exception as error:  # TensorStore raises many types for a cut file
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise errors.UserError(
+      f'{folder}: cannot be read as a checkpoint: {reason}.'
+    ) from error
+  return traverse_util.unflatten_dict(leaves), step
+
+
+def write_variables(
+  run_dir: str | pathlib.Path,
+  step: int,
+  variables: Mapping[str, Any],
+  told: Callable[[int], None] = lambda written: None,
+) -> None:
+  """Makes a checkpoint of `variables` alone, without optimizer.
+
+  Args:
+    run_dir: Gets `checkpoints/<step>`.
+    step: Its number.
+    variables: Nested dicts of arrays, lazy ones too.
+    told: Called with the bytes of every written block.
+  """
+  flat = traverse_util.flatten_dict(dict(variables))
+  empty = {path: np.zeros((), leaf.dtype) for path, leaf in flat.items()}
+  store = checkpoints.Checkpoints(run_dir)
+  store._manager.save(
+    step,
+    args=ocp.args.Composite(
+      variables=ocp.args.StandardSave(traverse_util.unflatten_dict(empty)),
+      data=ocp.args.JsonSave({'row': 0}),
+    ),
+  )
+  store.close()
+  folder = variables_folder(run_dir, step)
+  for path, leaf in flat.items():
+    if leaf.shape:
+      _write(folder, path, leaf, told)
+    else:
+      ts.open({'driver': 'zarr', 'kvstore': _kvstore(folder, path)}).result()[
+        ...
+      ].write(np.asarray(leaf)).result()
+
+
+def _write(folder, path, leaf, told) -> None:
+  first = next(_chunks(leaf))
+  chunk = [part.stop - part.start for part in first]
+  store = ts.open(
+    {
+      'driver': 'zarr',
+      'kvstore': _kvstore(folder, path),
+      'metadata': {
+        'shape': list(leaf.shape),
+        'chunks': chunk,
+        'dtype': ts.dtype(np.dtype(leaf.dtype)).to_json()
+        if np.dtype(leaf.dtype).name == 'bfloat16'
+        else np.dtype(leaf.dtype).str,
+        'compressor': {'id': 'zstd', 'level': 1},
+        'fill_value': None,
+        'filters': None,
+        'order': 'C',
+        'dimension_separator': '.',
+        'zarr_format': 2,
+      },
+      'store_data_equal_to_fill_value': True,
+    },
+    create=True,
+    delete_existing=True,
+  ).result()
+  for index in _chunks(leaf):
+    block = np.asarray(leaf[index])
+    store[index].write(block).result()
+    told(block.nbytes)
+
+
+def _chunks(leaf) -> Iterator[tuple[slice, ...]]:
+  return lazy.blocks(leaf, CHUNK_BYTES)
+
+
+def variables_folder(run_dir: str | pathlib.Path, step: int) -> pathlib.Path:
+  """Where the parameters of a step lie."""
+  root = pathlib.Path(run_dir).absolute()
+  return root / 'checkpoints' / str(step) / 'variables'
+
+
+def _kvstore(folder, path):
+  return {
+    'driver': 'ocdbt',
+    'base': f'file://{folder}/',
+    'path': '.'.join(path) + '/',
+  }
