@@ -1,20 +1,30 @@
 """A vision transformer and the projector into the language model's slots.
 
-Pre-LayerNorm ViT without a class token (arXiv 2010.11929, as SigLIP has it);
-the projector is a two-layer MLP. The encoder is frozen in every stage of
-training (Step-Audio report), so its output carries no gradient.
+Pre-LayerNorm ViT (arXiv 2010.11929), by default as SigLIP has it (arXiv
+2303.15343: no class token, tanh GELU); by configuration as CLIP has it (arXiv
+2103.00020: class token, a norm in front, x * sigmoid(1.702 x), other pixel
+statistics). The projector is a two-layer MLP. The encoder is frozen in every
+stage of training (Step-Audio report), so its output carries no gradient.
 
 Axes: B batch, N images a row, P patches an image, C channels, W encoder width,
 E language model width.
 """
 
 import dataclasses
+import functools
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from step_audio_jax import errors
+
+ACTIVATIONS = {
+  'gelu': nn.gelu,
+  'exact_gelu': functools.partial(nn.gelu, approximate=False),
+  'quick_gelu': lambda x: x * nn.sigmoid(1.702 * x),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +38,18 @@ class VisionConfig:
     layers: Encoder blocks.
     heads: Attention heads.
     mlp_width: Feed-forward width.
+    activation: Of the feed-forward: 'gelu' (tanh), 'exact_gelu' or
+      'quick_gelu'.
+    norm_eps: Epsilon of the LayerNorms.
+    class_token: Whether a learned token attends beside the patches; its own
+      output is dropped.
+    pre_norm: Whether a LayerNorm stands in front of the blocks.
+    final_norm: Whether one stands behind them.
+    patch_bias: Whether the patch embedding has a bias.
+    crop: Leave out the right and lower pixels that fill no patch, instead of
+      refusing such sizes (SigLIP so400m: 384 pixels, patches of 14).
+    pixel_mean: Of each colour, of pixels between 0 and 1.
+    pixel_std: Of each colour; the encoder sees (pixel - mean) / std.
   """
 
   image_size: int = 32
@@ -36,8 +58,19 @@ class VisionConfig:
   layers: int = 2
   heads: int = 4
   mlp_width: int = 128
+  activation: str = 'gelu'
+  norm_eps: float = 1e-6
+  class_token: bool = False
+  pre_norm: bool = False
+  final_norm: bool = True
+  patch_bias: bool = True
+  crop: bool = False
+  pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+  pixel_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
   def __post_init__(self):
+    for name in ('pixel_mean', 'pixel_std'):  # lists, if read from JSON
+      object.__setattr__(self, name, tuple(getattr(self, name)))
     for name in ('patch_size', 'width', 'layers', 'heads', 'mlp_width'):
       if getattr(self, name) < 1:
         raise errors.UserError(
@@ -48,7 +81,18 @@ class VisionConfig:
         f'vision: width is {self.width} and heads {self.heads}; heads must '
         'divide width.'
       )
-    if self.image_size < 1 or self.image_size % self.patch_size:
+    if self.activation not in ACTIVATIONS:
+      raise errors.UserError(
+        f'vision: activation is {self.activation!r}, expected one of '
+        f'{tuple(ACTIVATIONS)}.'
+      )
+    if min(self.pixel_std) <= 0:
+      raise errors.UserError(
+        f'vision: pixel_std is {self.pixel_std}, expected positive numbers.'
+      )
+    if self.image_size < self.patch_size or (
+      self.image_size % self.patch_size and not self.crop
+    ):
       raise errors.UserError(
         f'vision: image_size {self.image_size} is no multiple of patch_size '
         f'{self.patch_size}.'
@@ -60,9 +104,10 @@ class VisionConfig:
     return (self.image_size // self.patch_size) ** 2
 
 
-def _dense(features, axes, name):
+def _dense(features, axes, name, use_bias=True):
   return nn.Dense(
     features,
+    use_bias,
     kernel_init=nn.with_logical_partitioning(
       nn.initializers.xavier_uniform(), axes
     ),
@@ -79,7 +124,7 @@ class VisionBlock(nn.Module):
   @nn.compact
   def __call__(self, x_BPW):
     c = self.config
-    h = nn.LayerNorm(name='attention_norm')(x_BPW)
+    h = nn.LayerNorm(c.norm_eps, name='attention_norm')(x_BPW)
     qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
     q, k, v = jnp.split(
       qkv.reshape(*qkv.shape[:-1], c.heads, 3 * c.width // c.heads), 3, -1
@@ -87,8 +132,10 @@ class VisionBlock(nn.Module):
     out = nn.dot_product_attention(q, k, v)
     out = out.reshape(*out.shape[:-2], c.width)
     x_BPW += _dense(c.width, ('heads', 'embed'), 'out')(out)
-    h = nn.LayerNorm(name='mlp_norm')(x_BPW)
-    h = nn.gelu(_dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
+    h = nn.LayerNorm(c.norm_eps, name='mlp_norm')(x_BPW)
+    h = ACTIVATIONS[c.activation](
+      _dense(c.mlp_width, ('embed', 'mlp'), 'up')(h)
+    )
     return x_BPW + _dense(c.width, ('mlp', 'embed'), 'down')(h)
 
 
@@ -101,21 +148,39 @@ class VisionEncoder(nn.Module):
   def __call__(self, images_BHWC: jax.Array) -> jax.Array:
     """uint8 (B, image_size, image_size, 3) → float32 (B, P, W)."""
     c = self.config
-    x = images_BHWC.astype(jnp.float32) / 127.5 - 1.0
     side = c.image_size // c.patch_size
+    edge = side * c.patch_size
+    x = _normalised(images_BHWC[:, :edge, :edge], c)
     x = x.reshape(-1, side, c.patch_size, side, c.patch_size, 3)
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(x.shape[0], c.patches, -1)
-    x_BPW = _dense(c.width, ('pixels', 'embed'), 'patch')(x)
-    x_BPW += self.param(
-      'positions',
-      nn.with_logical_partitioning(
-        nn.initializers.normal(0.02), ('patches', 'embed')
-      ),
-      (c.patches, c.width),
-    )[None]
+    x_BPW = _dense(c.width, ('pixels', 'embed'), 'patch', c.patch_bias)(x)
+    table = nn.with_logical_partitioning(
+      nn.initializers.normal(0.02), ('patches', 'embed')
+    )
+    places = c.patches + c.class_token
+    positions_PW = self.param('positions', table, (places, c.width))
+    if c.class_token:
+      token_1W = self.param('class_token', table, (1, c.width))
+      token_B1W = jnp.broadcast_to(token_1W, (len(x_BPW), 1, c.width))
+      x_BPW = jnp.concatenate([token_B1W, x_BPW], axis=1)
+    x_BPW += positions_PW[None]
+    if c.pre_norm:
+      x_BPW = nn.LayerNorm(c.norm_eps, name='pre_norm')(x_BPW)
     for i in range(c.layers):
       x_BPW = VisionBlock(c, name=f'block_{i}')(x_BPW)
-    return nn.LayerNorm(name='final_norm')(x_BPW)
+    x_BPW = x_BPW[:, places - c.patches :]
+    if c.final_norm:
+      x_BPW = nn.LayerNorm(c.norm_eps, name='final_norm')(x_BPW)
+    return x_BPW
+
+
+def _normalised(pixels_BHWC, config):
+  """uint8 → float32 as the encoder was trained to see it."""
+  x = pixels_BHWC.astype(jnp.float32)
+  if {*config.pixel_mean, *config.pixel_std} == {0.5}:
+    return x / 127.5 - 1.0
+  mean, std = np.asarray([config.pixel_mean, config.pixel_std], np.float32)
+  return (x / 255.0 - mean.reshape(1, 1, 1, 3)) / std.reshape(1, 1, 1, 3)
 
 
 class Projector(nn.Module):
