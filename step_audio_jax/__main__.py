@@ -17,6 +17,10 @@ DOORS = {
     'step_audio_jax.evaluation.report',
     'Draw runs and their scores as report.html and report.json.',
   ),
+  'convert': (
+    'step_audio_jax.interop.convert',
+    'Open language models in (Hugging Face), ours out, streamed.',
+  ),
   'tokenize': (
     'step_audio_jax.tokenizers.door',
     'Turn wav files into linguistic and semantic codes.',

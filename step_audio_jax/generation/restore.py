@@ -4,10 +4,14 @@ import dataclasses
 import pathlib
 from typing import Any, Mapping
 
+import jax
+import numpy as np
+
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.models import speech_text
 from step_audio_jax.training import checkpoints
+from step_audio_jax.training import lora
 
 
 def model_from(description: Mapping[str, Any]) -> speech_text.SpeechTextModel:
@@ -42,6 +46,8 @@ def load_model(
       'the run of a language model.'
     )
   variables, _ = checkpoints.load_variables(run_dir, step)
+  if 'lora' in config:
+    variables = jax.tree.map(np.asarray, lora.merged(variables, config['lora']))
   known = {f.name for f in dataclasses.fields(vocabulary_lib.Vocabulary)}
   sizes = {k: v for k, v in config['vocabulary'].items() if k in known}
   path = config['vocabulary'].get('text_model')

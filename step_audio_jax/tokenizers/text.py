@@ -27,11 +27,12 @@ class _Text:
     path: The model's file.
     size: Number of text ids, control pieces included; `<audio_k>` pieces of a
       released model are not counted, they are the speech block.
+    moved: By how much the model's own ids are moved up, 0 or 68.
   """
 
   path: str
   size: int
-  _shift: int
+  moved: int
 
   def _settle(
     self, path, piece_id: Callable[[str], int | None], count: int
@@ -41,14 +42,14 @@ class _Text:
     own = all(
       piece_id(piece) == place for piece, place in vocabulary.CONTROL.items()
     )
-    self._shift = 0 if own else vocabulary.CONTROL_SIZE
+    self.moved = 0 if own else vocabulary.CONTROL_SIZE
     audio = piece_id(_FIRST_AUDIO)
-    self.size = (count if audio is None else audio) + self._shift
+    self.size = (count if audio is None else audio) + self.moved
 
   def _own_ids(self, ids: Sequence[int]) -> list[int]:
     """The model's own ids of text pieces; control pieces are left out."""
     low = vocabulary.CONTROL_SIZE
-    return [int(i) - self._shift for i in ids if low <= i < self.size]
+    return [int(i) - self.moved for i in ids if low <= i < self.size]
 
 
 class SentencePieceText(_Text):
@@ -79,7 +80,7 @@ class SentencePieceText(_Text):
 
   def encode(self, text: str) -> list[int]:
     """Ids of a text, without beginning-of-sequence."""
-    return [i + self._shift for i in self._model.encode(text)]
+    return [i + self.moved for i in self._model.encode(text)]
 
   def decode(self, ids: Sequence[int]) -> str:
     """Text of ids; control pieces give nothing."""
@@ -111,7 +112,7 @@ class HuggingFaceText(_Text):
   def encode(self, text: str) -> list[int]:
     """Ids of a text, without beginning-of-sequence."""
     ids = self._model.encode(text, add_special_tokens=False).ids
-    return [i + self._shift for i in ids]
+    return [i + self.moved for i in ids]
 
   def decode(self, ids: Sequence[int]) -> str:
     """Text of ids; control pieces and special tokens give nothing."""

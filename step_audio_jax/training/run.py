@@ -8,7 +8,7 @@ A run directory holds `config.gin` (what was bound), `operative_config.gin`
 import contextlib
 import difflib
 import pathlib
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import jax
 import numpy as np
@@ -20,7 +20,9 @@ from step_audio_jax import gin_files
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import loop
+from step_audio_jax.training import lora
 from step_audio_jax.training import optimizers
+from step_audio_jax.training import stored
 from step_audio_jax.training import transfer
 
 
@@ -33,6 +35,7 @@ def train(
   config: loop.LoopConfig,
   mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig(),
   init_from: Sequence[str] = (),
+  readers: Sequence[Callable[..., Any]] = (),
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """Trains one model, from the newest checkpoint of `run_dir` if it has one.
@@ -44,8 +47,11 @@ def train(
     optimizer: Numbers of the Optax chain.
     config: Length of the run.
     mesh: Devices and rules.
-    init_from: Run directories whose parameters this run starts from; the
-      first that holds a parameter gives it.
+    init_from: Run directories, or folders that a reader knows, whose
+      parameters this run starts from; the first that holds a parameter gives
+      it.
+    readers: Called with (folder, description of the objective); each gives
+      variables, lazy or not, or None where the folder is none of its kind.
     dry_run: Build everything, train and write nothing.
 
   Returns:
@@ -79,9 +85,7 @@ def train(
     return facts
 
   def sources():
-    return [
-      (str(path), checkpoints.load_variables(path)[0]) for path in init_from
-    ]
+    return [(str(path), _open(path, objective, readers)) for path in init_from]
 
   chief = jax.process_index() == 0
   with files.only_one(folder) if chief else contextlib.nullcontext():
@@ -97,6 +101,19 @@ def train(
       _account(folder, feed, config.steps)
       files.write_json(done, {**facts, **result})
   return {**facts, **result}
+
+
+def _open(path: str, objective: Any, readers: Sequence[Any]) -> Any:
+  """Variables of a run directory or of a folder that a reader knows."""
+  for read in readers:
+    variables = read(path, objective.describe())
+    if variables is not None:
+      return variables
+  variables, _ = stored.open_variables(path)
+  adapted = checkpoints.run_config(path).get('lora')
+  if adapted and 'lora' not in objective.describe():
+    return lora.merged(variables, adapted)
+  return variables
 
 
 def _claim(folder: pathlib.Path, description: dict[str, Any]) -> None:

@@ -1,0 +1,115 @@
+"""The `convert` door: Hugging Face folders ↔ run directories.
+
+Both ways go array by array and block by block, so a model of any size needs
+the memory of its largest tensor at most. What is written lies in a temporary
+neighbour until it is whole.
+"""
+
+import pathlib
+from typing import Any, Mapping
+
+from absl import flags
+
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax.interop import exporting
+from step_audio_jax.interop import folders
+from step_audio_jax.interop import importing
+from step_audio_jax.interop import outputs
+
+
+def _main(fv) -> Mapping[str, Any]:
+  source, target = pathlib.Path(fv['from'].value), pathlib.Path(fv.to)
+  if target.exists():
+    raise errors.UserError(f'--to={target}: exists; expected a new folder.')
+  if not source.is_dir():
+    raise errors.UserError(f'--from={source}: no such folder.')
+  inward = folders.is_folder(source)
+  misplaced = ('step', 'like', 'adapter') if inward else ('speech',)
+  for name in misplaced:
+    if fv[name].value not in (None, False):
+      raise errors.UserError(
+        f'--{name}: means nothing when --from is a '
+        f'{"Hugging Face folder" if inward else "run directory"}.'
+      )
+  common = {'dtype': fv.dtype, 'dry_run': fv.dry_run}
+  if inward:
+    facts = importing.import_folder(source, target, speech=fv.speech, **common)
+  else:
+    facts = exporting.export_run(
+      source,
+      target,
+      step=fv.step,
+      shard_gb=fv.shard_gb,
+      like=pathlib.Path(fv.like) if fv.like else None,
+      adapter=fv.adapter,
+      **common,
+    )
+  verb = 'would write' if fv.dry_run else 'wrote'
+  print(f'{verb} {facts["parameters"]:,} parameters to {target}')
+  if facts.get('left_out'):
+    print(f'left out: {", ".join(facts["left_out"])}')
+  return {'from': str(source), 'to': str(target), **facts}
+
+
+def _define(fv) -> None:
+  flags.DEFINE_string(
+    'from',
+    None,
+    'A Hugging Face folder (config.json, *.safetensors), or a run directory.',
+    flag_values=fv,
+    required=True,
+  )
+  flags.DEFINE_string(
+    'to', None, 'The folder that is made.', flag_values=fv, required=True
+  )
+  flags.DEFINE_bool(
+    'speech',
+    False,
+    'Importing: append the 5120 rows of the speech codes now.',
+    flag_values=fv,
+  )
+  flags.DEFINE_enum(
+    'dtype',
+    '',
+    ['', *outputs.DTYPES],
+    'Of what is written; as it is if not given.',
+    flag_values=fv,
+  )
+  flags.DEFINE_float(
+    'shard_gb',
+    5.0,
+    'Exporting: largest file, in 10^9 bytes.',
+    flag_values=fv,
+    lower_bound=0.0,
+  )
+  flags.DEFINE_integer(
+    'step', None, 'Exporting: which checkpoint, not the newest.', flag_values=fv
+  )
+  flags.DEFINE_string(
+    'like',
+    None,
+    'Exporting: a Hugging Face folder whose config.json and tokenizer files '
+    'are taken along.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'adapter',
+    False,
+    'Exporting: only the adapters of a LoRA run, as PEFT has them.',
+    flag_values=fv,
+  )
+
+
+DOOR = cli.Door(
+  summary=(
+    'Turns a Hugging Face language model into a run directory to start from, '
+    'and a run\ninto a Hugging Face folder: Llama, Qwen2, Qwen3 and '
+    'Step1ForCausalLM.\n\nexample: python -m step_audio_jax convert '
+    '--from=Llama-3.2-1B --to=runs/llama\n'
+    '         python -m step_audio_jax convert --from=runs/llama --to=exported'
+  ),
+  main=_main,
+  define=_define,
+  uses_gin=False,
+)

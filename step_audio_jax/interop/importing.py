@@ -1,0 +1,123 @@
+"""A Hugging Face folder as a run directory, streamed."""
+
+import dataclasses
+import pathlib
+import shutil
+from typing import Any
+
+from step_audio_jax import files
+from step_audio_jax import lazy
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.interop import configs
+from step_audio_jax.interop import folders
+from step_audio_jax.interop import language
+from step_audio_jax.interop import outputs
+from step_audio_jax.interop import rows as rows_lib
+from step_audio_jax.interop import shards
+from step_audio_jax.models import speech_text
+from step_audio_jax.tokenizers import text as text_lib
+from step_audio_jax.training import stored
+from step_audio_jax.training import transfer
+
+
+def import_folder(
+  source: pathlib.Path,
+  target: pathlib.Path,
+  *,
+  speech: bool = False,
+  dtype: str = '',
+  dry_run: bool = False,
+) -> dict[str, Any]:
+  """A Hugging Face folder as a run directory with one checkpoint.
+
+  Args:
+    source: Folder of one of `configs.FAMILIES`.
+    target: The run directory; must not exist.
+    speech: Append the rows of the speech codes to the vocabulary.
+    dtype: Of the stored parameters; as they are if empty.
+    dry_run: Check everything, write nothing.
+
+  Returns:
+    What was written.
+
+  Raises:
+    UserError: The folder is broken or holds another kind of model.
+  """
+  where = str(source / 'config.json')
+  origin = folders.config_of(source)
+  theirs = configs.read(origin, where)
+  tree = language.variables(theirs, shards.read_folder(source), str(source))
+  tokenizer = folders.tokenizer_of(source)
+  vocabulary = _vocabulary(theirs, origin, tokenizer, speech)
+  if tokenizer is not None:
+    vocabulary['text_model'] = str(tokenizer)
+  rows = rows_lib.Rows.of(vocabulary)
+  tables = rows_lib.inward(rows_lib.tables_of(tree), rows, origin, where)
+  tables = {
+    name: _grown(table, vocabulary['table_size'], name)
+    for name, table in tables.items()
+  }
+  tree = rows_lib.with_tables(tree, tables)
+  tree = outputs.cast(tree, dtype)
+  config = dataclasses.replace(theirs, vocab_size=vocabulary['table_size'])
+  if tokenizer is not None:
+    vocabulary['text_model'] = str(target / tokenizer.name)
+  total = outputs.size(tree)
+  facts = {
+    'parameters': config.parameters,
+    'architecture': configs.family(origin, where),
+    'bytes': total,
+    'vocabulary': vocabulary,
+  }
+  if dry_run:
+    return facts
+  with outputs.whole(target) as folder, outputs.bar('import', total) as told:
+    stored.write_variables(folder, 0, tree, told)
+    if tokenizer is not None:
+      shutil.copyfile(tokenizer, folder / tokenizer.name)
+    outputs.take_along(source, folder / outputs.KEPT)
+    model = speech_text.SpeechTextConfig(config)
+    description = {
+      'model': dataclasses.asdict(model),
+      'vocabulary': vocabulary,
+      'converted_from': str(source),
+    }
+    files.write_json(folder / 'config.json', description)
+  return facts
+
+
+def _vocabulary(config, origin, tokenizer, speech) -> dict[str, Any]:
+  """The `vocabulary` entry of a run that starts from an open model."""
+  plain = {'linguistic_size': 0, 'semantic_size': 0}
+  rows = config.vocab_size
+  if tokenizer is not None:
+    text = text_lib.load(tokenizer)
+    note = origin.get(rows_lib.NOTE)
+    if note:
+      start = int(note['speech_starts']) + text.moved
+      return _sizes(vocabulary_lib.Vocabulary(text_size=start, table_size=rows))
+    block = vocabulary_lib.Vocabulary(text_size=text.size)
+    if not text.moved and rows >= block.end:
+      return _sizes(dataclasses.replace(block, table_size=rows))
+    if speech:
+      return _sizes(block)
+    size = {'text_size': text.size, 'table_size': text.moved + rows}
+    return size | plain
+  step1 = config.position == 'sqrt_alibi'
+  if step1 and rows == vocabulary_lib.STEP_AUDIO.table_size:
+    return _sizes(vocabulary_lib.STEP_AUDIO)
+  if speech:
+    return _sizes(vocabulary_lib.Vocabulary(text_size=rows))
+  return {'text_size': rows, 'table_size': rows} | plain
+
+
+def _sizes(vocabulary) -> dict[str, int]:
+  names = ('text_size', 'table_size', 'linguistic_size', 'semantic_size')
+  return {name: getattr(vocabulary, name) for name in names}
+
+
+def _grown(table, count, name):
+  if table.shape[0] >= count:
+    return table
+  seed = transfer.table_seed(language.ROOT + name, 0)
+  return lazy.Cast(transfer.Grown(table, count, 0, seed), table.dtype)

@@ -1,0 +1,83 @@
+"""What both ways of converting share: whole outputs, progress, companions."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+from typing import Any, Iterator, Mapping
+
+from flax import traverse_util
+import numpy as np
+
+from step_audio_jax import lazy
+from step_audio_jax import progress
+from step_audio_jax.interop import shards
+
+# What travels with a model and is not ours to understand.
+_COMPANIONS = (
+  'added_tokens.json',
+  'chat_template.jinja',
+  'config.json',
+  'generation_config.json',
+  'merges.txt',
+  'special_tokens_map.json',
+  'tokenizer_config.json',
+  'vocab.json',
+)
+# Where an imported run keeps them.
+KEPT = 'huggingface'
+DTYPES = {array.name: array for array in shards.DTYPES.values()}
+
+
+def cast(tree: Mapping[str, Any], dtype: str) -> Mapping[str, Any]:
+  """Nested dicts of arrays, to be read as `dtype`; as they are if empty."""
+  if not dtype:
+    return tree
+  flat = traverse_util.flatten_dict(dict(tree))
+  return traverse_util.unflatten_dict(
+    {path: lazy.Cast(leaf, DTYPES[dtype]) for path, leaf in flat.items()}
+  )
+
+
+def size(tree: Mapping[str, Any]) -> int:
+  """Bytes of the arrays of nested dicts."""
+  return sum(
+    int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+    for leaf in traverse_util.flatten_dict(dict(tree)).values()
+  )
+
+
+def take_along(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies the files that belong to a model beside its weights."""
+  target.mkdir(exist_ok=True)
+  for name in _COMPANIONS:
+    if (source / name).is_file():
+      shutil.copyfile(source / name, target / name)
+
+
+@contextlib.contextmanager
+def whole(target: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A temporary folder that becomes `target` when all went well."""
+  target.parent.mkdir(parents=True, exist_ok=True)
+  temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+  try:
+    temporary.mkdir()
+    yield temporary
+    os.rename(temporary, target)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
+    raise
+
+
+@contextlib.contextmanager
+def bar(label: str, total: int):
+  """A callback that counts written bytes on a progress bar."""
+  with progress.bar(label=label, total=-(-total // 10**6), unit='MB') as bar:
+    written = 0
+
+    def told(count):
+      nonlocal written
+      written += count
+      bar.update(written // 10**6 - bar.n)
+
+    yield told

@@ -1,0 +1,160 @@
+"""Which row of an open model's vocabulary is which of ours.
+
+A text vocabulary that does not keep Step-Audio's control pieces at ids 0..67
+has all its ids moved up by 68 (`tokenizers.text`). So over such a model our
+table is
+
+    [68 control rows][text rows][speech rows][padding]
+
+where theirs is [text rows][padding]. Going out, speech and control rows are
+put behind the text, so that the model's own tokenizer stays right; a note in
+config.json (`NOTE`) lets them find back.
+"""
+
+import dataclasses
+from typing import Any, Mapping
+
+from step_audio_jax import errors
+from step_audio_jax import lazy
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.training import transfer
+
+NOTE = 'step_audio_jax'
+_TABLES = ('embedding', 'head')
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """How rows lie.
+
+  Attributes:
+    moved: By how much text ids are moved up in our table.
+    text_size: One past the last text id of ours.
+    speech_size: Rows of the speech block behind it; 0 where there is none.
+    table_size: Rows of our table.
+  """
+
+  moved: int = 0
+  text_size: int = 0
+  speech_size: int = 0
+  table_size: int = 0
+
+  @classmethod
+  def of(cls, vocabulary: Mapping[str, Any]) -> 'Rows':
+    """From the `vocabulary` of a run's config.json."""
+    moved = 0
+    if vocabulary.get('text_model'):
+      from step_audio_jax.tokenizers import text
+
+      moved = text.load(vocabulary['text_model']).moved
+    speech = vocabulary['linguistic_size'] + vocabulary['semantic_size']
+    return cls(moved, vocabulary['text_size'], speech, vocabulary['table_size'])
+
+  def note(self) -> dict[str, int] | None:
+    """What an exported config.json says of the rows; None if nothing."""
+    if not (self.moved and self.speech_size):
+      return None
+    return {
+      'control_rows': self.moved,
+      'speech_starts': self.text_size - self.moved,
+    }
+
+
+def inward(
+  tables: Mapping[str, Any],
+  rows: Rows,
+  config: Mapping[str, Any],
+  where: str,
+  seed: int = 0,
+) -> dict[str, Any]:
+  """Their tables as ours, short of rows that ours has behind.
+
+  Of the control rows, `<s>`, `</s>` and `<|EOT|>` are the model's own begin
+  and end; the others are drawn like its text rows.
+
+  Args:
+    tables: `embedding` and, untied, `head`, (V, E).
+    rows: Of our vocabulary.
+    config: Their config.json.
+    where: Its path, for messages.
+    seed: Of the rows that are drawn.
+
+  Raises:
+    UserError: The text tokenizer has more ids than the tables rows.
+  """
+  note = config.get(NOTE)
+  own = _own_control_rows(config)
+  out = {}
+  for name, table in tables.items():
+    count = table.shape[0]
+    if note:
+      moved = int(note['control_rows'])
+      pieces = [(table, count - moved, count), (table, 0, count - moved)]
+      out[name] = lazy.Rows(pieces)
+      continue
+    text = rows.text_size - rows.moved
+    if text > count:
+      raise errors.UserError(
+        f'{where}: vocab_size is {count}, expected at least {text}, the ids '
+        'of the text tokenizer.'
+      )
+    if not rows.moved:
+      out[name] = table
+      continue
+    # Rows that pad their table would else be taken for speech.
+    room = rows.table_size - rows.moved
+    kept = text if rows.speech_size else min(count, room)
+    path = f'params/transformer/{name}/control'
+    control = transfer.Drawn(
+      lazy.Rows([(table, 0, text)]),
+      rows.moved,
+      0,
+      transfer.table_seed(path, seed),
+    )
+    control = lazy.Cast(control, table.dtype)
+    pieces = [
+      (table, own[row], own[row] + 1)
+      if own.get(row, count) < text
+      else (control, row, row + 1)
+      for row in range(rows.moved)
+    ]
+    out[name] = lazy.Rows([*pieces, (table, 0, kept)])
+  return out
+
+
+def _own_control_rows(config) -> dict[int, int]:
+  """Our control id → the open model's own id for the same thing."""
+  out = {}
+  for name, ids in (
+    ('bos_token_id', (vocabulary_lib.BOS,)),
+    ('eos_token_id', (vocabulary_lib.CONTROL['</s>'], vocabulary_lib.EOT)),
+  ):
+    value = config.get(name)
+    value = value[0] if isinstance(value, list) and value else value
+    if isinstance(value, int) and value >= 0:
+      out |= dict.fromkeys(ids, value)
+  return out
+
+
+def outward(tables: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+  """Our tables as theirs; the inverse of `inward`."""
+  out = {}
+  for name, table in tables.items():
+    pieces = [(table, rows.moved, table.shape[0])]
+    if rows.speech_size:
+      pieces.append((table, 0, rows.moved))
+    out[name] = lazy.Rows(pieces) if rows.moved else table
+  return out
+
+
+def tables_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """The vocabulary tables of a tree of variables."""
+  backbone = tree['params']['transformer']
+  return {name: backbone[name] for name in _TABLES if name in backbone}
+
+
+def with_tables(tree: Mapping[str, Any], tables: Mapping[str, Any]) -> dict:
+  """The tree with other vocabulary tables."""
+  params = tree['params']
+  backbone = {**params['transformer'], **tables}
+  return {**tree, 'params': {**params, 'transformer': backbone}}

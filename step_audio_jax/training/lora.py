@@ -1,0 +1,217 @@
+"""Low-rank adapters around any objective (Hu et al., arXiv 2106.09685).
+
+    W' = W + alpha / rank * A B,    A ~ N(0, 1 / fan_in),  B = 0
+
+Only A and B are parameters; W lies in the collection `base`, which takes no
+gradient and no optimizer state. W' is formed before the objective sees it, in
+the sharding of W, so this works for any model on any mesh. `init_from` fills
+`base` from the `params` of a run or of an open model.
+
+Axes: L layers, r rank; `in` and `out` are the axes of a kernel.
+"""
+
+import dataclasses
+import math
+import re
+from typing import Any, Mapping, Sequence
+
+from flax import linen as nn
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import lazy
+
+# Axes of one side of a kernel that stand for one dimension of its matrix.
+_HEADS = ('heads', 'kv_heads')
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora:
+  """An objective whose parameters stay, but for low-rank adapters.
+
+  Attributes:
+    objective: What is minimised.
+    rank: r.
+    alpha: Scale of the adapters is alpha / rank.
+    targets: Pattern of the paths that get an adapter (searched in
+      'transformer/blocks/attention/q/kernel').
+    base_dtype: Of the parameters that stay; bfloat16 halves their memory.
+  """
+
+  objective: Any
+  rank: int = 16
+  alpha: float = 32.0
+  targets: str = r'transformer/blocks/attention/(q|k|v|out)/kernel$'
+  base_dtype: str = 'float32'
+
+  def __post_init__(self):
+    if self.rank < 1:
+      raise errors.UserError(f'lora: rank is {self.rank}, expected >= 1.')
+    if self.base_dtype not in ('float32', 'bfloat16'):
+      raise errors.UserError(
+        f"lora: base_dtype is {self.base_dtype!r}, expected 'float32' or "
+        "'bfloat16'."
+      )
+
+  def init(self, rng, batch):
+    variables = dict(self.objective.init(rng, batch))
+    base = traverse_util.flatten_dict(dict(variables.pop('params')), sep='/')
+    adapters = {}
+    for number, (path, leaf) in enumerate(sorted(base.items())):
+      if re.search(self.targets, path):
+        key = jax.random.fold_in(rng, number)
+        adapters[f'{path}/a'], adapters[f'{path}/b'] = self._pair(
+          path, leaf, key
+        )
+      base[path] = jax.tree.map(lambda x: x.astype(self.base_dtype), leaf)
+    if not adapters:
+      raise errors.UserError(
+        f'lora: targets {self.targets!r} matches no parameter; there are '
+        f'{", ".join(sorted(base)[:4])} and others.'
+      )
+    return {
+      **variables,
+      'params': traverse_util.unflatten_dict(adapters, sep='/'),
+      'base': traverse_util.unflatten_dict(base, sep='/'),
+    }
+
+  def _pair(self, path, leaf, key):
+    """Initial A and B of one kernel, boxed with its axis names."""
+    names = getattr(leaf, 'names', ())
+    value = leaf.value if names else leaf
+    layers, inputs, outputs = sides(path, names)
+    shape = dict(zip(('layers', 'in', 'out'), (layers, inputs, outputs)))
+    lead, fan_in, fan_out = (
+      tuple(value.shape[axis] for axis in axes) for axes in shape.values()
+    )
+    lead_names, in_names, out_names = (
+      tuple(names[axis] for axis in axes) for axes in shape.values()
+    )
+    a = jax.random.normal(key, (*lead, *fan_in, self.rank), jnp.float32)
+    a /= math.sqrt(math.prod(fan_in))
+    b = jnp.zeros((*lead, self.rank, *fan_out), jnp.float32)
+    return (
+      nn.LogicallyPartitioned(a, (*lead_names, *in_names, None)),
+      nn.LogicallyPartitioned(b, (*lead_names, None, *out_names)),
+    )
+
+  def effective(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of the objective within: adapters merged into `params`."""
+    base = traverse_util.flatten_dict(dict(variables['base']), sep='/')
+    params = {
+      path: leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf
+      for path, leaf in base.items()
+    }
+    for path, a, b in pairs(variables['params']):
+      delta = _product(a, b, _layered(params[path], a, b))
+      params[path] += (self.alpha / self.rank) * delta
+    inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
+    return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
+
+  def loss(self, variables, batch, rng):
+    return self.objective.loss(self.effective(variables), batch, rng)
+
+  def flops(self, batch) -> float:
+    """Model FLOPs of one step, as those of the objective within."""
+    return self.objective.flops(batch)
+
+  def describe(self):
+    return {
+      **self.objective.describe(),
+      'lora': {
+        'rank': self.rank,
+        'alpha': self.alpha,
+        'targets': self.targets,
+      },
+    }
+
+
+def sides(
+  path: str, names: Sequence[str | None]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+  """Places of a kernel's layer axis, input axes and output axes.
+
+  Raises:
+    UserError: The axes do not make a matrix.
+  """
+  layers = tuple(i for i, name in enumerate(names) if name == 'layers')
+  groups: list[tuple[int, ...]] = []
+  for place, name in enumerate(names):
+    if name == 'layers':
+      continue
+    if name == 'head_dim' and place and names[place - 1] in _HEADS:
+      groups[-1] += (place,)
+    else:
+      groups.append((place,))
+  if len(groups) != 2:
+    raise errors.UserError(
+      f'lora: {path} with axes {tuple(names)} is no matrix; targets must match '
+      'kernels alone.'
+    )
+  return layers, groups[0], groups[1]
+
+
+def pairs(adapters: Mapping[str, Any]):
+  """(path of the kernel, A, B) of every adapter."""
+  flat = traverse_util.flatten_dict(dict(adapters), sep='/')
+  for path in flat:
+    if path.endswith('/a'):
+      kernel = path.removesuffix('/a')
+      yield kernel, flat[path], flat[f'{kernel}/b']
+
+
+def _layered(kernel, a, b) -> bool:
+  """Whether kernel, A and B all start with the layers."""
+  return a.ndim + b.ndim == kernel.ndim + 3
+
+
+def _product(a, b, layered):
+  """A ([L,] in…, r) times B ([L,] r, out…), float32."""
+  batch = ((0,), (0,)) if layered else ((), ())
+  contract = ((a.ndim - 1,), (1 if layered else 0,))
+  return jax.lax.dot_general(
+    a, b, (contract, batch), preferred_element_type=jnp.float32
+  )
+
+
+class Merged(lazy.LazyArray):
+  """A kernel with its adapter, of which only slices are formed."""
+
+  def __init__(self, kernel: Any, a: Any, b: Any, scale: float):
+    """The array kernel + scale * A B, in the dtype of the kernel."""
+    self._kernel, self._scale = kernel, scale
+    self._a, self._b = np.asarray(a), np.asarray(b)
+    self.shape, self.dtype = tuple(kernel.shape), np.dtype(kernel.dtype)
+
+  def read(self, spans):
+    old = np.asarray(self._kernel[lazy.slices(spans)], np.float32)
+    layered = _layered(self, self._a, self._b)
+    lead, rest = (spans[:1], spans[1:]) if layered else ([], spans)
+    count = self._a.ndim - len(lead) - 1
+    a = self._a[lazy.slices([*lead, *rest[:count]])]
+    rank = (0, self._a.shape[-1])
+    b = self._b[lazy.slices([*lead, rank, *rest[count:]])]
+    rows = a.reshape(*a.shape[: len(lead)], -1, a.shape[-1])
+    columns = b.reshape(*b.shape[: len(lead) + 1], -1)
+    delta = (rows @ columns).reshape(old.shape)
+    return (old + np.float32(self._scale) * delta).astype(self.dtype)
+
+
+def merged(
+  variables: Mapping[str, Any], description: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Plain variables from those of an adapted run, lazily.
+
+  Args:
+    variables: With `params` (adapters) and `base`, arrays or lazy arrays.
+    description: The `lora` entry of the run's config.json.
+  """
+  params = traverse_util.flatten_dict(dict(variables['base']), sep='/')
+  scale = description['alpha'] / description['rank']
+  for path, a, b in pairs(variables['params']):
+    params[path] = Merged(params[path], a, b, scale)
+  inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
+  return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
