@@ -113,9 +113,7 @@ def attention(
   call = functools.partial(
     attention_lib.attention, implementation=implementation
   )
-  q_spec = current_spec(
-    q_BTHD.shape, ('batch', 'length', 'heads', 'head_dim')
-  )
+  q_spec = current_spec(q_BTHD.shape, ('batch', 'length', 'heads', 'head_dim'))
   if q_spec is None or not any(q_spec):
     return call(
       q_BTHD,
