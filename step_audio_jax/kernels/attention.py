@@ -127,15 +127,25 @@ def attention(
 def _dispatch(direction, implementation, blocks, *args):
   """Runs 'forward' or 'backward' of the path that the platform takes."""
 
-  def path(module, default, **options):
+  def path(module, **options):
     return functools.partial(
       getattr(module, direction),
-      block_q=blocks.queries or default,
-      block_kv=blocks.keys or default,
+      block_q=blocks.queries or module.BLOCK,
+      block_kv=blocks.keys or module.BLOCK,
       **options,
     )
 
-  return path(blockwise, blockwise.BLOCK)(*args)
+  if implementation == 'blockwise':
+    return path(blockwise)(*args)
+  # Pallas takes a second to import: not a price for programs without kernels.
+  from step_audio_jax.kernels import mosaic  # noqa: PLC0415
+
+  if implementation == 'interpret':
+    return path(mosaic, interpret=True)(*args)
+  platforms = {'tpu': path(mosaic)}
+  if implementation == 'auto':
+    platforms['default'] = path(blockwise)
+  return jax.lax.platform_dependent(*args, **platforms)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

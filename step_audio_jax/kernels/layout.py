@@ -74,7 +74,7 @@ def pad_ids(ids: Ids, block_q: int, block_kv: int) -> Ids:
 
 
 def _extremes(segments, positions, block):
-  """Smallest and largest (segment, position) of each block, each (B, blocks)."""
+  """Smallest and largest (segment, position) of each block, all (B, N)."""
   B = segments.shape[0]
   segments = segments.reshape(B, -1, block)
   positions = positions.reshape(B, -1, block)

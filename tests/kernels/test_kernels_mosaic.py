@@ -1,0 +1,109 @@
+"""The TPU kernels: interpreted against the oracle, compiled for real chips."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import kernels_rows as rows
+import numpy as np
+import pytest
+
+from step_audio_jax.kernels import attention
+
+SMALL = attention.Blocks(queries=128, keys=256)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'mean', 'biased'),
+  [
+    ((2, 300, 3, 3, 64), 40, True),
+    ((1, 700, 12, 1, 64), 2000, True),
+    ((1, 200, 2, 1, 64), 60, False),
+    ((1, 200, 2, 1, 64), 60, True),
+    ((1, 515, 1, 1, 128), 150, True),
+  ],
+)
+def test_values_and_gradients_equal_the_dense_ones(shape, mean, biased):
+  rows.compare('interpret', shape, mean, biased, SMALL)
+
+
+def test_4096_tokens():
+  rows.compare('interpret', (1, 4096, 2, 1, 64), 1500, True)
+
+
+def test_slopes_of_zero_mask_all_the_same():
+  segments, positions = map(jnp.asarray, rows.packed(1, 200, 60))
+  args = (*rows.tensors(1, 200, 2, 1, 64), segments, positions)
+  got = rows.out_and_gradients(*args, jnp.zeros(2), 'interpret', SMALL)
+  want = rows.out_and_gradients(*args, None, 'interpret', SMALL)
+  for a, b in zip(got, want):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+COMPILE = """
+import json, sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from step_audio_jax.kernels import attention
+
+def compile(chip, B, T, H, G, D, dtype, biased):
+  devices = topologies.get_topology_desc(
+    platform='tpu', topology_name=chip
+  ).devices
+  sharding = NamedSharding(
+    Mesh(np.array(devices[:1]), ('x',)), PartitionSpec()
+  )
+  def array(shape, dtype):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+  def step(q, k, v, dout, segments, positions, slopes):
+    out, vjp = jax.vjp(lambda q, k, v: attention.attention(
+      q, k, v, q_positions_BT=positions, kv_positions_BS=positions,
+      q_segment_ids_BT=segments, kv_segment_ids_BS=segments,
+      slopes_H=slopes if biased else None), q, k, v)
+    return out, vjp(dout)
+  q, k = array((B, T, H, D), dtype), array((B, T, G, D), dtype)
+  ids = array((B, T), jnp.int32)
+  compiled = jax.jit(step).lower(
+    q, k, k, q, ids, ids, array((H,), jnp.float32)
+  ).compile()
+  return {
+    'kernels': compiled.as_text().count('tpu_custom_call'),
+    'temporaries': compiled.memory_analysis().temp_size_in_bytes,
+  }
+
+print(json.dumps([compile(*case) for case in json.loads(sys.argv[1])]))
+"""
+
+# Shards of real models: 130B over 8 chips (12 heads, 1 group), 3B whole (its
+# heads are 64 wide), Llama-3-8B without a bias.
+CASES = [
+  ('v5p:2x2x1', 1, 8192, 12, 1, 128, 'bfloat16', True),
+  ('v5e:2x2', 1, 32768, 12, 1, 128, 'bfloat16', True),
+  ('v5e:2x2', 1, 8192, 48, 4, 64, 'bfloat16', True),
+  ('v6e:2x2', 2, 1000, 32, 8, 128, 'bfloat16', False),
+]
+
+
+def test_compile_for_v5e_v5p_and_v6e():
+  environment = {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'TPU_SKIP_MDS_QUERY': '1',
+    'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
+  }
+  result = subprocess.run(
+    [sys.executable, '-c', COMPILE, json.dumps(CASES)],
+    env=environment,
+    capture_output=True,
+    text=True,
+  )
+  assert not result.returncode, result.stderr[-3000:]
+  got = json.loads(result.stdout.splitlines()[-1])
+  for case, figures in zip(CASES, got):
+    assert figures['kernels'] == 3, case  # forward, dq, dk and dv
+  B, T, H, _, D = CASES[0][1:6]
+  # No more than a few copies of the queries, far from one head's T x T.
+  assert got[0]['temporaries'] <= 4 * B * T * H * D * 2
