@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from tiny_folders import config_of
 from tiny_folders import FAMILIES
+from tiny_folders import config_of
 
 from step_audio_jax import errors
 from step_audio_jax.interop import configs
