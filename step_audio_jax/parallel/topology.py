@@ -1,9 +1,11 @@
 """The one table of accelerators: what a chip can do, which slices exist.
 
 The meter of model-FLOP utilisation, the compiler for absent TPUs and the
-launcher all read it. Peaks are dense bf16 and without sparsity, per chip, as
-the makers publish them; `ici_bytes_per_second` counts one direction, all links
-of a chip together.
+launcher all read it. Numbers are those of the makers' public pages (Google:
+cloud.google.com/tpu/docs), per chip: dense bf16 peaks without sparsity,
+`ici_bytes_per_second` in one direction over all links of a chip together (half
+of Google's "bidirectional" number), `dcn_bytes_per_second` the chip's share of
+its host's network cards.
 
 Names of v4 and v5p slices count cores (two a chip), those of the others chips:
 `v5p-1024` has 512 chips, `v5e-256` has 256.
@@ -25,9 +27,10 @@ class Chip:
   Attributes:
     name: Ours, as in slice names.
     flops: Peak bf16 FLOP/s.
-    hbm_bytes: Memory.
+    hbm_bytes: Memory, as programs may use it.
     hbm_bytes_per_second: Its bandwidth.
     ici_bytes_per_second: Bandwidth to the neighbours, one direction.
+    dcn_bytes_per_second: Bandwidth to other slices, one direction.
     kinds: What jax calls it (`Device.device_kind`, from its beginning).
     accelerator: Prefix of the cloud's accelerator type; '' if not on offer as
       a TPU VM.
@@ -41,6 +44,7 @@ class Chip:
   hbm_bytes: int
   hbm_bytes_per_second: float
   ici_bytes_per_second: float
+  dcn_bytes_per_second: float
   kinds: tuple[str, ...]
   accelerator: str = ''
   image: str = ''
@@ -48,98 +52,52 @@ class Chip:
   shapes: tuple[tuple[int, ...], ...] = ()
 
 
-_PLANES = (
-  *((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16)),
-)
-_CUBES = (
-  *((2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4), (4, 4, 4), (4, 4, 8)),
-  *((4, 4, 12), (4, 8, 8), (4, 8, 12), (8, 8, 8), (8, 8, 12), (8, 8, 16)),
-  *((8, 16, 16),),
-)
+def _shapes(text: str) -> tuple[tuple[int, ...], ...]:
+  return tuple(tuple(map(int, s.split('x'))) for s in text.split())
 
-CHIPS = {
-  chip.name: chip
-  for chip in (
-    Chip(
-      name='v4',
-      flops=275e12,
-      hbm_bytes=32 * GIB,
-      hbm_bytes_per_second=1228e9,
-      ici_bytes_per_second=300e9,
-      kinds=('TPU v4',),
-      accelerator='v4',
-      image='tpu-ubuntu2204-base',
-      cores_in_name=2,
-      shapes=_CUBES,
+
+_PLANES = _shapes('1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16')
+_CUBES = _shapes(
+  '2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x4x12 4x8x8 4x8x12 8x8x8 8x8x12 8x8x16 '
+  '8x16x16'
+)
+# Beyond one cube of 4x4x4 chips any shape made of cubes is offered, to here.
+_CUBE, _LARGEST = 4, {'v4': 4096, 'v5p': 6144}
+
+
+def _chips():
+  """name, TFLOP/s, GiB, GB/s of HBM, ICI and DCN, jax's names, the rest."""
+  v4 = dict(accelerator='v4', image='tpu-ubuntu2204-base', cores_in_name=2)
+  v5e = dict(accelerator='v5litepod', image='v2-alpha-tpuv5-lite')
+  v5p = dict(accelerator='v5p', image='v2-alpha-tpuv5', cores_in_name=2)
+  v6e = dict(accelerator='v6e', image='v2-alpha-tpuv6e', shapes=_PLANES)
+  v5p['shapes'] = _CUBES + _shapes('16x16x16 16x16x24')
+  for name, flops, hbm, speed, ici, dcn, kinds, more in (
+    ('v4', 275, 30.75, 1228, 300, 6.25, ('TPU v4',), v4 | {'shapes': _CUBES}),
+    (
+      *('v5e', 197, 15.75, 819, 200, 3.125, ('TPU v5 lite', 'TPU v5e')),
+      v5e | {'shapes': _PLANES},
     ),
-    Chip(
-      name='v5e',
-      flops=197e12,
-      hbm_bytes=16 * GIB,
-      hbm_bytes_per_second=819e9,
-      ici_bytes_per_second=200e9,
-      kinds=('TPU v5 lite', 'TPU v5e'),
-      accelerator='v5litepod',
-      image='v2-alpha-tpuv5-lite',
-      shapes=_PLANES,
-    ),
-    Chip(
-      name='v5p',
-      flops=459e12,
-      hbm_bytes=95 * GIB,
-      hbm_bytes_per_second=2765e9,
-      ici_bytes_per_second=600e9,
-      kinds=('TPU v5',),
-      accelerator='v5p',
-      image='v2-alpha-tpuv5',
-      cores_in_name=2,
-      shapes=(*_CUBES, (16, 16, 16), (16, 16, 24)),
-    ),
-    Chip(
-      name='v6e',
-      flops=918e12,
-      hbm_bytes=32 * GIB,
-      hbm_bytes_per_second=1640e9,
-      ici_bytes_per_second=400e9,
-      kinds=('TPU v6 lite', 'TPU v6e'),
-      accelerator='v6e',
-      image='v2-alpha-tpuv6e',
-      shapes=_PLANES,
-    ),
-    Chip(
-      name='tpu7x',
-      flops=2307e12,
-      hbm_bytes=192 * GIB,
-      hbm_bytes_per_second=7380e9,
-      ici_bytes_per_second=600e9,
-      kinds=('TPU7x', 'TPU v7'),
-    ),
-    Chip(
-      name='a100',
-      flops=312e12,
-      hbm_bytes=80 * GIB,
-      hbm_bytes_per_second=2039e9,
-      ici_bytes_per_second=300e9,
-      kinds=('NVIDIA A100',),
-    ),
-    Chip(
-      name='h100',
-      flops=989e12,
-      hbm_bytes=80 * GIB,
-      hbm_bytes_per_second=3350e9,
-      ici_bytes_per_second=450e9,
-      kinds=('NVIDIA H100',),
-    ),
-    Chip(
-      name='h200',
-      flops=989e12,
-      hbm_bytes=141 * 10**9,
-      hbm_bytes_per_second=4800e9,
-      ici_bytes_per_second=450e9,
-      kinds=('NVIDIA H200',),
-    ),
-  )
-}
+    ('v5p', 459, 95, 2765, 600, 6.25, ('TPU v5',), v5p),
+    ('v6e', 918, 31.25, 1640, 400, 12.5, ('TPU v6 lite', 'TPU v6e'), v6e),
+    ('tpu7x', 2307, 192, 7380, 600, 12.5, ('TPU7x', 'TPU v7'), {}),
+    ('a100', 312, 80, 2039, 300, 25, ('NVIDIA A100',), {}),
+    ('h100', 989, 80, 3350, 450, 50, ('NVIDIA H100',), {}),
+    ('h200', 989, 131.3, 4800, 450, 50, ('NVIDIA H200',), {}),
+  ):
+    yield Chip(
+      name=name,
+      flops=flops * 1e12,
+      hbm_bytes=int(hbm * GIB),
+      hbm_bytes_per_second=speed * 1e9,
+      ici_bytes_per_second=ici * 1e9,
+      dcn_bytes_per_second=dcn * 1e9,
+      kinds=kinds,
+      **more,
+    )
+
+
+CHIPS = {chip.name: chip for chip in _chips()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +130,25 @@ class Slice:
   def topology(self) -> str:
     """The compiler's name: `v5e:16x16`, `v5p:8x8x8`."""
     return f'{self.chip.name}:{"x".join(map(str, self.shape))}'
+
+  @property
+  def links(self) -> tuple[int, ...]:
+    """How many links lead from a chip along each axis of the torus.
+
+    Two where the axis closes to a ring: every axis of a slice made of whole
+    cubes, and the full length of a pod of v5e or v6e. One where it does not,
+    since the chips at its ends have no more; none along an axis of one chip.
+    """
+    cubes = len(self.shape) == 3 and not any(n % _CUBE for n in self.shape)
+    return tuple(
+      0 if n == 1 else 2 if cubes or (len(self.shape) == 2 and n == 16) else 1
+      for n in self.shape
+    )
+
+  @property
+  def link_bytes_per_second(self) -> float:
+    """Bandwidth of one link, one direction."""
+    return self.chip.ici_bytes_per_second / (2 * len(self.shape))
 
   @property
   def chips_per_host(self) -> int:
@@ -207,6 +184,48 @@ def slice_of(name: str) -> Slice:
   raise errors.UserError(
     f'accelerator {name!r}: no such slice, expected {", ".join(offered)}.'
   )
+
+
+def parse(topology: str) -> Slice:
+  """The slice of a topology as the compiler writes it: `v5p:8x8x8`.
+
+  Names that `slice_of` knows are taken too.
+
+  Raises:
+    UserError: There is no such generation, or it has no slice of that shape.
+  """
+  name, colon, text = topology.partition(':')
+  if not colon:
+    return slice_of(topology)
+  chip = CHIPS.get({'v5litepod': 'v5e'}.get(name, name))
+  if chip is None or not chip.shapes:
+    raise errors.UserError(
+      f'topology {topology!r}: no TPU generation {name!r}, expected '
+      f'{", ".join(c.name for c in CHIPS.values() if c.shapes)}, as in '
+      '"v5p:8x8x8".'
+    )
+  sizes = re.fullmatch(r'\d+(x\d+)*', text)
+  shape = tuple(int(n) for n in text.split('x')) if sizes else ()
+  cubes = (
+    len(shape) == 3
+    and len(chip.shapes[0]) == 3
+    and shape == tuple(sorted(shape))
+    and not any(n % _CUBE for n in shape)
+    and 0 < math.prod(shape) <= _LARGEST[chip.name]
+  )
+  if shape not in chip.shapes and not cubes:
+    offered = ', '.join('x'.join(map(str, s)) for s in chip.shapes)
+    more = (
+      f', or three multiples of {_CUBE} in ascending order up to '
+      f'{_LARGEST[chip.name]} chips'
+      if len(chip.shapes[0]) == 3
+      else ''
+    )
+    raise errors.UserError(
+      f'topology {topology!r}: {chip.name} has no slice of that shape, '
+      f'expected {offered}{more}.'
+    )
+  return Slice(chip, shape)
 
 
 def chip_of(device_kind: str) -> Chip | None:

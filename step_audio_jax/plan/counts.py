@@ -213,9 +213,7 @@ def _collective(
     sent = operand * len(moving) / max(module.partitions, 1)
     groups = pairs
   else:
-    groups = replica_groups(
-      instruction.attribute('replica_groups') or '', module.partitions
-    )
+    groups = replica_groups(instruction.text, module.partitions)
     group = groups[0]
     n = max(len(group), 1)
     if kind == 'all-reduce' and fused and _is_scattered(computation):
@@ -283,32 +281,77 @@ def _between_slices(instruction, times) -> Collective | None:
 
 
 def _pairs(text: str) -> list[tuple[int, int]]:
-  numbers = [int(n) for n in re.findall(r'\d+', text)]
+  numbers = _integers(text)
   return list(zip(numbers[::2], numbers[1::2]))
 
 
 def replica_groups(text: str, partitions: int) -> list[tuple[int, ...]]:
-  """Groups of partition ids from their text.
+  """Groups of partition ids from the attributes of a collective.
 
   `{{0,1},{2,3}}` lists them; `[2,4]<=[4,2]T(1,0)` is iota(8) of shape (4, 2),
-  transposed, as 2 rows of 4; `{}` is one group of all.
+  transposed, as 2 rows of 4; `mesh['a'=4,'b'=2] {'b'}` is iota(8) of shape
+  (4, 2), grouped along b; `{}` or nothing is one group of all.
   """
-  iota = re.fullmatch(r'\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', text)
-  if iota:
-    shape, source, order = (
-      [int(n) for n in part.split(',')] if part else None
-      for part in iota.groups()
-    )
-    ids = np.arange(math.prod(source)).reshape(source)
-    if order:
-      ids = ids.transpose(order)
-    ids = ids.reshape(shape[0], -1) if len(shape) > 1 else ids.reshape(1, -1)
-    return [tuple(int(i) for i in row) for row in ids]
-  listed = [
-    tuple(int(n) for n in inner.split(','))
-    for inner in re.findall(r'\{([\d,]+)\}', text)
+  text = text.partition('replica_groups=')[2]
+  if text.startswith('mesh['):
+    return _mesh_groups(text)
+  if iota := re.match(rf'\[([\d,]+)\]<=({_IOTA})', text):
+    groups = int(iota[1].split(',')[0]) if ',' in iota[1] else 1
+    return _rows(_iota(iota[2]).reshape(groups, -1))
+  if not text.startswith('{'):
+    return [tuple(range(partitions))]
+  listed = re.findall(r'\{([\d,]+)\}', text[: hlo.balanced(text, 0) + 1])
+  return [tuple(int(n) for n in inner.split(',')) for inner in listed] or [
+    tuple(range(partitions))
   ]
-  return listed or [tuple(range(partitions))]
+
+
+_IOTA = r'\[[\d,]+\](?:T\([\d,]+\))?'
+
+
+def _iota(text: str) -> np.ndarray:
+  """`[4,2]T(1,0)` → iota(8) of shape (4, 2), transposed."""
+  shape, _, order = text.partition('T')
+  ids = np.arange(math.prod(_integers(shape))).reshape(_integers(shape))
+  return ids.transpose(_integers(order)) if order else ids
+
+
+def _mesh_groups(text: str) -> list[tuple[int, ...]]:
+  """`mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a','b':(1)2}`."""
+  end = hlo.balanced(text, 4)
+  axes = {
+    name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", text[:end])
+  }
+  rest = text[end + 1 :]
+  ids = np.arange(math.prod(axes.values()))
+  if order := re.match(rf',? ?device_ids=\(({_IOTA})\)', rest):
+    ids = _iota(order[1]).reshape(-1)
+  start = rest.index('{')
+  along = rest[start : hlo.balanced(rest, start)]
+  shape, chosen = [], []
+  parts = {
+    name: (int(before or 1), int(size or 0))
+    for name, before, size in re.findall(
+      r"'(\w+)'(?::\((\d+)\)(\d+))?", along
+    )
+  }
+  for name, size in axes.items():
+    before, part = parts.get(name, (size, 1))
+    part = part or size
+    chosen.append(len(shape) + 1)
+    shape += [before, part, size // (before * part)]
+  chosen = [c for c in chosen if shape[c] > 1]
+  others = [d for d in range(len(shape)) if d not in chosen]
+  n = math.prod(shape[c] for c in chosen)
+  return _rows(ids.reshape(shape).transpose(others + chosen).reshape(-1, n))
+
+
+def _integers(text: str) -> list[int]:
+  return [int(n) for n in re.findall(r'\d+', text)]
+
+
+def _rows(ids: np.ndarray) -> list[tuple[int, ...]]:
+  return [tuple(int(i) for i in row) for row in ids]
 
 
 def _flops(instruction: hlo.Instruction, computation: hlo.Computation) -> float:

@@ -81,3 +81,63 @@ def test_balance_of_published_chips():
 def test_unknown_slices_list_the_known_ones(name, told):
   with pytest.raises(errors.UserError, match=told):
     topology.slice_of(name)
+
+
+@pytest.mark.parametrize(
+  ('text', 'name', 'links'),
+  [
+    ('v5p:8x8x8', 'v5p-1024', (2, 2, 2)),
+    ('v5p:2x2x2', 'v5p-16', (1, 1, 1)),
+    ('v5p:2x2x1', 'v5p-8', (1, 1, 0)),
+    ('v5p:4x4x20', 'v5p-640', (2, 2, 2)),  # not in the list, but of cubes
+    ('v4:4x4x4', 'v4-128', (2, 2, 2)),
+    ('v5e:4x8', 'v5e-32', (1, 1)),
+    ('v5e:16x16', 'v5e-256', (2, 2)),
+    ('v5litepod:8x16', 'v5e-128', (1, 2)),
+    ('v6e:4x4', 'v6e-16', (1, 1)),
+    ('v6e-16', 'v6e-16', (1, 1)),
+  ],
+)
+def test_parse_topologies(text, name, links):
+  found = topology.parse(text)
+  assert found.name == name
+  assert found.links == links
+
+
+@pytest.mark.parametrize('name', sorted(topology.SLICES))
+def test_parse_is_the_inverse_of_the_compilers_name(name):
+  found = topology.SLICES[name]
+  assert topology.parse(found.topology) == found
+
+
+@pytest.mark.parametrize(
+  ('text', 'told'),
+  [
+    ('v5p:8x8', 'v5p has no slice of that shape, expected 2x2x1, .*multiples'),
+    ('v5p:8x8x4', 'ascending'),
+    ('v5p:4x4x6', 'multiples of 4'),
+    ('v5p:16x24x24', 'up to 6144 chips'),
+    ('v5p:0x4x4', 'no slice'),
+    ('v5e:4x6', 'expected 1x1, 2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16.$'),
+    ('v5e:', 'no slice'),
+    ('v5p:8x8x8x', 'no slice'),
+    ('h100:8', "no TPU generation 'h100', expected v4, v5e, v5p, v6e"),
+    ('v9:2x2', 'no TPU generation'),
+    ('v9', 'no such slice'),
+  ],
+)
+def test_parse_says_what_there_is(text, told):
+  with pytest.raises(errors.UserError, match=told):
+    topology.parse(text)
+
+
+def test_bandwidth_of_one_link():
+  # Google's "bidirectional bandwidth per chip" is 1200, 400 and 800 GB/s.
+  for name, shape, published in (
+    ('v5p', (4, 4, 4), 1200e9),
+    ('v5e', (4, 4), 400e9),
+    ('v6e', (4, 4), 800e9),
+  ):
+    found = topology.Slice(topology.CHIPS[name], shape)
+    links = 2 * len(shape)
+    assert found.link_bytes_per_second * links * 2 == published
