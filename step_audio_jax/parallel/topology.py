@@ -27,7 +27,8 @@ class Chip:
   Attributes:
     name: Ours, as in slice names.
     flops: Peak bf16 FLOP/s.
-    hbm_bytes: Memory, as programs may use it.
+    hbm_bytes: Memory.
+    usable_hbm_bytes: What of it the compiler gives to a program.
     hbm_bytes_per_second: Its bandwidth.
     ici_bytes_per_second: Bandwidth to the neighbours, one direction.
     dcn_bytes_per_second: Bandwidth to other slices, one direction.
@@ -42,6 +43,7 @@ class Chip:
   name: str
   flops: float
   hbm_bytes: int
+  usable_hbm_bytes: int
   hbm_bytes_per_second: float
   ici_bytes_per_second: float
   dcn_bytes_per_second: float
@@ -66,29 +68,36 @@ _CUBE, _LARGEST = 4, {'v4': 4096, 'v5p': 6144}
 
 
 def _chips():
-  """name, TFLOP/s, GiB, GB/s of HBM, ICI and DCN, jax's names, the rest."""
+  """name, TFLOP/s, GiB, usable, GB/s of HBM, ICI, DCN, jax's names, rest."""
   v4 = dict(accelerator='v4', image='tpu-ubuntu2204-base', cores_in_name=2)
   v5e = dict(accelerator='v5litepod', image='v2-alpha-tpuv5-lite')
   v5p = dict(accelerator='v5p', image='v2-alpha-tpuv5', cores_in_name=2)
   v6e = dict(accelerator='v6e', image='v2-alpha-tpuv6e', shapes=_PLANES)
   v5p['shapes'] = _CUBES + _shapes('16x16x16 16x16x24')
-  for name, flops, hbm, speed, ici, dcn, kinds, more in (
-    ('v4', 275, 30.75, 1228, 300, 6.25, ('TPU v4',), v4 | {'shapes': _CUBES}),
+  for name, flops, hbm, usable, speed, ici, dcn, kinds, more in (
     (
-      *('v5e', 197, 15.75, 819, 200, 3.125, ('TPU v5 lite', 'TPU v5e')),
+      *('v4', 275, 32, 30.75, 1228, 300, 6.25, ('TPU v4',)),
+      v4 | {'shapes': _CUBES},
+    ),
+    (
+      *('v5e', 197, 16, 15.75, 819, 200, 3.125, ('TPU v5 lite', 'TPU v5e')),
       v5e | {'shapes': _PLANES},
     ),
-    ('v5p', 459, 95, 2765, 600, 6.25, ('TPU v5',), v5p),
-    ('v6e', 918, 31.25, 1640, 400, 12.5, ('TPU v6 lite', 'TPU v6e'), v6e),
-    ('tpu7x', 2307, 192, 7380, 600, 12.5, ('TPU7x', 'TPU v7'), {}),
-    ('a100', 312, 80, 2039, 300, 25, ('NVIDIA A100',), {}),
-    ('h100', 989, 80, 3350, 450, 50, ('NVIDIA H100',), {}),
-    ('h200', 989, 131.3, 4800, 450, 50, ('NVIDIA H200',), {}),
+    ('v5p', 459, 95, 95.74, 2765, 600, 6.25, ('TPU v5',), v5p),
+    (
+      *('v6e', 918, 32, 31.25, 1640, 400, 12.5, ('TPU v6 lite', 'TPU v6e')),
+      v6e,
+    ),
+    ('tpu7x', 2307, 192, 192, 7380, 600, 12.5, ('TPU7x', 'TPU v7'), {}),
+    ('a100', 312, 80, 80, 2039, 300, 25, ('NVIDIA A100',), {}),
+    ('h100', 989, 80, 80, 3350, 450, 50, ('NVIDIA H100',), {}),
+    ('h200', 989, 131.3, 131.3, 4800, 450, 50, ('NVIDIA H200',), {}),
   ):
     yield Chip(
       name=name,
       flops=flops * 1e12,
       hbm_bytes=int(hbm * GIB),
+      usable_hbm_bytes=int(usable * GIB),
       hbm_bytes_per_second=speed * 1e9,
       ici_bytes_per_second=ici * 1e9,
       dcn_bytes_per_second=dcn * 1e9,
