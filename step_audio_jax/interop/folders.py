@@ -34,9 +34,10 @@ TOKENIZERS = ('tokenizer.json', 'tokenizer.model')
 def is_folder(path: str | os.PathLike) -> bool:
   """Whether this is a Hugging Face folder, by its files."""
   path = pathlib.Path(path)
-  return (path / 'config.json').is_file() and not (
-    path / 'checkpoints'
-  ).is_dir()
+  ours = ('config.gin', 'checkpoints')  # a run directory, perhaps a broken one
+  return (path / 'config.json').is_file() and not any(
+    (path / name).exists() for name in ours
+  )
 
 
 def config_of(folder: str | os.PathLike) -> dict[str, Any]:
