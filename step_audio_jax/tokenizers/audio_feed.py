@@ -132,27 +132,10 @@ class AudioFeed:
       label_counts int32 (B,), weights float32 (B,), 0 for unreadable files.
     """
     stop = self.batch_size if stop is None else stop
-    epoch, place = divmod(step, len(self))
-    key = self._seed * 1_000_003 + epoch
-    place = feed_lib.permuted(place, len(self), key)
-    bucket = 0
-    while place >= self._batches[bucket]:
-      place -= self._batches[bucket]
-      bucket += 1
-    items = self._buckets[bucket]
-    rows = [
-      items[
-        feed_lib.permuted(
-          (place * self.batch_size + row) % len(items),
-          len(items),
-          key * 1_000_003 + bucket + 1,
-        )
-      ]
-      for row in range(start, stop)
-    ]
+    rows, longest = self._rows(step, start, stop)
     # Whole chunks, with room for what rounding adds to a duration.
     chunk = fbank.CHUNK_SAMPLES
-    width = -(-(items[-1].samples + 2) // chunk) * chunk
+    width = -(-(longest + 2) // chunk) * chunk
     batch = {
       'wave': np.zeros((len(rows), width), np.float32),
       'samples': np.zeros(len(rows), np.int32),
@@ -171,6 +154,33 @@ class AudioFeed:
       batch['label_counts'][row] = len(item.labels)
       batch['weights'][row] = 1.0
     return batch
+
+  def _rows(self, step, start, stop) -> tuple[list[_Item], int]:
+    """Items of a part of a batch, and the longest of their bucket, samples."""
+    epoch, place = divmod(step, len(self))
+    key = self._seed * 1_000_003 + epoch
+    place = feed_lib.permuted(place, len(self), key)
+    bucket = 0
+    while place >= self._batches[bucket]:
+      place -= self._batches[bucket]
+      bucket += 1
+    items = self._buckets[bucket]
+    rows = [
+      items[
+        feed_lib.permuted(
+          (place * self.batch_size + row) % len(items),
+          len(items),
+          key * 1_000_003 + bucket + 1,
+        )
+      ]
+      for row in range(start, stop)
+    ]
+    return rows, items[-1].samples
+
+  def row_ids(self, step: int) -> list[str]:
+    """Which utterances a step's batch holds."""
+    rows, _ = self._rows(step, 0, self.batch_size)
+    return [row.utterance.id for row in rows]
 
   def _wave(self, utterance) -> np.ndarray | None:
     try:

@@ -1,20 +1,24 @@
 """Checkpoints of a run: asynchronous, atomic, whole or ignored.
 
-A step is three Orbax items: `variables` (parameters and other collections),
-`optimizer`, and `data`, one small JSON whose integer is the whole state of the
-data pipeline. Orbax renames a finished step into place, so a kill in the
-middle leaves the step before it as the newest.
+A step is up to four Orbax items: `variables` (parameters and other
+collections), `optimizer`, `ema` (the mean of the parameters, where one is
+kept) and `data`, one small JSON with the place in the stream of rows and the
+metrics since the last log line. Orbax renames a finished step into place, so a
+kill in the middle leaves the step before it as the newest.
 """
 
 import json
+import math
 import pathlib
 import shutil
 import sys
-from typing import Any
+from typing import Any, Mapping
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
 
 from step_audio_jax import errors
 
@@ -28,16 +32,47 @@ class Checkpoints:
     folder: Where the steps lie.
   """
 
-  def __init__(self, run_dir: str | pathlib.Path, keep: int = 2):
-    """Opens (and makes) the folder; the newest `keep` steps are kept."""
+  def __init__(
+    self,
+    run_dir: str | pathlib.Path,
+    keep: int = 2,
+    best: str = '',
+    best_is: str = 'min',
+  ):
+    """Opens (and makes) the folder; what a kill left half-written goes.
+
+    Args:
+      run_dir: The run's.
+      keep: Newest steps that are kept.
+      best: Metric by which one more is kept; '' for none.
+      best_is: 'min' or 'max'.
+    """
     self.folder = pathlib.Path(run_dir).absolute() / _FOLDER
+    self._best = best
+    self._last: int | None = None
+    policies = [managers.LatestN(n=keep)]
+    metric = (lambda metrics: metrics[best]) if best else None
+    if metric:
+      policies.append(
+        managers.BestN(
+          get_metric_fn=metric,
+          reverse=best_is == 'min',
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        preservation_policy=managers.AnyPreservationPolicy(policies),
+        best_fn=metric,  # without it Orbax stores no metrics
         create=True,
         step_prefix=None,
         enable_async_checkpointing=True,
+        cleanup_tmp_directories=True,
+        # Where a folder cannot be made, threads that wait for it would keep
+        # the process for minutes.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
       ),
     )
 
@@ -45,69 +80,152 @@ class Checkpoints:
     """Finished steps, ascending."""
     return sorted(self._manager.all_steps())
 
-  def save(self, step: int, variables: Any, optimizer: Any, data: Any) -> None:
+  def save(
+    self,
+    step: int,
+    variables: Any,
+    optimizer: Any,
+    data: Any,
+    ema: Any = None,
+    metrics: Mapping[str, float] | None = None,
+  ) -> None:
     """Starts to save; returns when the arrays have been copied.
 
-    An error of the save before this one is raised here.
+    Args:
+      step: Its number.
+      variables: Parameters and other collections.
+      optimizer: Its state; None leaves it out.
+      data: JSON-able.
+      ema: Mean of the parameters; None leaves it out.
+      metrics: By which the best step is found; None: this one is not asked.
+
+    Raises:
+      UserError: This step, or the one before it, could not be written; or
+        there is no metric by which it could be the best.
     """
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardSave(variables),
-        optimizer=ocp.args.StandardSave(optimizer),
-        data=ocp.args.JsonSave(data),
-      ),
+    items = {
+      name: ocp.args.StandardSave(tree)
+      for name, tree in _items(variables, optimizer, ema).items()
+    }
+    if metrics is not None and self._best:
+      if self._best not in metrics:
+        raise errors.UserError(
+          f'loop: best is {self._best!r}, expected one of the metrics '
+          f'{sorted(metrics)}.'
+        )
+      value = float(metrics[self._best])
+      metrics = {self._best: value} if math.isfinite(value) else None
+    else:
+      metrics = None
+    try:
+      # Forced: Orbax would ask for preemption by itself, with its own vote.
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(data=ocp.args.JsonSave(data), **items),
+        metrics=metrics,
+        force=True,
+      )
+    except Exception as error:  # of this save, or of the one before it
+      raise self._failed(error) from error
+    self._last = step
+
+  def check(self) -> None:
+    """Raises the error of a save that has failed meanwhile, if any."""
+    if self._last is None or self._manager.is_saving_in_progress():
+      return
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise self._failed(error) from error
+
+  def close(self) -> None:
+    """Waits for the save under way and raises its error, if any."""
+    try:
+      self._manager.wait_until_finished()
+      self._manager.close()
+    except Exception as error:
+      raise self._failed(error) from error
+
+  def _failed(self, error: Exception) -> errors.UserError:
+    newest = f'{self._last}' if self._last is not None else 'the first one'
+    return errors.UserError(
+      f'{self.folder}: a checkpoint could not be written, {newest} or the one '
+      f'behind it ({_reason(error)}); expected a folder with room in it.'
     )
 
   def restore(
-    self, variables: Any, optimizer: Any
-  ) -> tuple[int, Any, Any, Any] | None:
+    self, variables: Any, optimizer: Any, ema: Any = None
+  ) -> tuple[int, Any, Any, Any, Any] | None:
     """The newest whole step, onto the shapes and shardings of the arguments.
 
-    A step that cannot be read is moved aside, with a warning that names it,
-    and the one before it is taken.
+    Steps that cannot be read are moved aside, with a warning that names them,
+    and the one before them is taken.
 
     Returns:
-      (step, variables, optimizer, data), or None where there is no step.
+      (step, variables, optimizer, ema, data), or None where there is no step.
 
     Raises:
-      UserError: There are steps, and none can be read.
+      UserError: There are steps, and none can be read; all stay in place.
     """
-    steps = self.steps()
+    steps, unreadable = self.steps(), []
+    items = _items(variables, optimizer, ema)
     for step in reversed(steps):
       try:
         out = self._manager.restore(
           step,
           args=ocp.args.Composite(
-            variables=ocp.args.StandardRestore(variables),
-            optimizer=ocp.args.StandardRestore(optimizer),
             data=ocp.args.JsonRestore(),
+            **{k: ocp.args.StandardRestore(v) for k, v in items.items()},
           ),
         )
-        return step, out['variables'], out['optimizer'], out['data']
+        reason = ''
       except Exception as error:  # Orbax raises many types for a cut file
-        aside = self.folder.parent / f'unreadable-checkpoint-{step}'
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.move(self.folder / str(step), aside)
-        self._manager.reload()
-        reason = str(error).splitlines()[0] if str(error) else type(error)
-        print(
-          f'warning: checkpoint {self.folder / str(step)} cannot be read '
-          f'({reason}); moved to {aside}, trying the one before it.',
-          file=sys.stderr,
-          flush=True,
-        )
+        reason = _reason(error)
+      if _everywhere(not reason):
+        self._put_aside(unreadable)
+        state = (out.get(k) for k in ('variables', 'optimizer', 'ema', 'data'))
+        return step, *state
+      unreadable.append((step, reason or 'another process could not'))
     if steps:
       raise errors.UserError(
-        f'{self.folder}: none of the checkpoints {steps} can be read; '
-        'start again in an empty run directory.'
+        f'{self.folder}: none of the checkpoints {steps} can be read, the '
+        f'newest because: {unreadable[0][1]}; start again in an empty run '
+        'directory.'
       )
     return None
 
-  def close(self) -> None:
-    """Waits for the save under way and raises its error, if any."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+  def _put_aside(self, unreadable) -> None:
+    if not unreadable:
+      return
+    if jax.process_index() == 0:
+      for step, reason in unreadable:
+        aside = self.folder.parent / f'unreadable-checkpoint-{step}'
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.move(self.folder / str(step), aside)
+        print(
+          f'warning: checkpoint {self.folder / str(step)} cannot be read '
+          f'({reason}); moved to {aside}, the one before it is taken.',
+          file=sys.stderr,
+          flush=True,
+        )
+    _everywhere(True)
+    self._manager.reload()
+
+
+def _items(variables, optimizer, ema):
+  items = {'variables': variables, 'optimizer': optimizer, 'ema': ema}
+  return {name: tree for name, tree in items.items() if tree is not None}
+
+
+def _everywhere(well: bool) -> bool:
+  """Whether all processes are well; they wait for one another."""
+  if jax.process_count() == 1:
+    return well
+  return bool(multihost_utils.process_allgather(np.asarray(well)).all())
+
+
+def _reason(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
 
 
 def all_steps(run_dir: str | pathlib.Path) -> list[int]:
@@ -131,19 +249,20 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
 
 
 def load_variables(
-  run_dir: str | pathlib.Path, step: int | None = None
+  run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
 ) -> tuple[dict[str, Any], int]:
   """Parameters and other collections of a run, as numpy arrays.
 
   Args:
     run_dir: A run directory.
     step: Which step; None means the newest.
+    ema: Whether the mean of the parameters takes their place.
 
   Returns:
     (variables, step).
 
   Raises:
-    UserError: There is no such step, or it cannot be read.
+    UserError: There is no such step, or it cannot be read, or it has no mean.
   """
   steps = all_steps(run_dir)
   step = steps[-1] if step is None else step
@@ -151,23 +270,37 @@ def load_variables(
     raise errors.UserError(
       f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
     )
-  path = pathlib.Path(run_dir).absolute() / _FOLDER / str(step) / 'variables'
+  folder = pathlib.Path(run_dir).absolute() / _FOLDER / str(step)
+  if not ema:
+    return _load(folder / 'variables'), step
+  if not (folder / 'ema').is_dir():
+    raise errors.UserError(
+      f'{folder}: has no mean of the parameters, expected the run of a '
+      'LoopConfig with ema_decay.'
+    )
+  variables = _load(folder / 'variables', without='params')
+  return {**variables, 'params': _load(folder / 'ema')}, step
+
+
+def _load(path: pathlib.Path, without: str = '') -> dict[str, Any]:
+  """An item as numpy arrays; the sub-tree `without` is not read."""
   try:
     with ocp.StandardCheckpointer() as checkpointer:
-      shapes = checkpointer.metadata(path).item_metadata.tree
+      tree = dict(checkpointer.metadata(path).item_metadata.tree)
+    if without:
+      tree[without] = jax.tree.map(lambda _: ocp.PLACEHOLDER, tree[without])
     with ocp.PyTreeCheckpointer() as checkpointer:
-      tree = checkpointer.restore(
+      return checkpointer.restore(
         path,
+        item=tree,
         restore_args=jax.tree.map(
-          lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
+          lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
         ),
       )
   except Exception as error:
-    reason = str(error).splitlines()[0] if str(error) else type(error)
     raise errors.UserError(
-      f'{path}: cannot be read as a checkpoint: {reason}.'
+      f'{path}: cannot be read as a checkpoint: {_reason(error)}.'
     ) from error
-  return tree, step
 
 
 def run_config(run_dir: str | pathlib.Path) -> dict[str, Any]:

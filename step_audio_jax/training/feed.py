@@ -222,6 +222,12 @@ class RowFeed:
       batch |= {'images': images, 'image_slots': slots}
     return batch
 
+  def row_ids(self, step: int) -> list[str]:
+    """Where the rows of a step's batch are stored, as `task/index`."""
+    first = step * self.batch_size
+    places = map(self.locate, range(first, first + self.batch_size))
+    return [f'{self.sources[source].name}/{index}' for source, index in places]
+
   def counts(self, step: int) -> dict[str, int]:
     """Rows and tokens taken from each source by the first `step` batches."""
     rows = self.schedule.counts(step * self.batch_size)

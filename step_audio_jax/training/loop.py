@@ -9,22 +9,25 @@ killed continues to the same bits.
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from typing import Any, Callable
 
 from flax import linen as nn
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from step_audio_jax import errors
-from step_audio_jax import progress
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints as checkpoints_lib
+from step_audio_jax.training import guard
 from step_audio_jax.training import metrics as metrics_lib
 from step_audio_jax.training import optimizers
+from step_audio_jax.training import placement
+from step_audio_jax.training import preemption
+from step_audio_jax.training import step as step_lib
 from step_audio_jax.training import transfer
 
 
@@ -38,6 +41,12 @@ class LoopConfig:
     log_every: Steps between two lines of metrics.
     checkpoint_every: Steps between checkpoints; 0 means only the last.
     keep: Newest checkpoints that are kept.
+    best: Metric by which one more is kept, such as 'loss'; '' for none.
+    best_is: 'min' or 'max': which value of it is the best.
+    microbatches: Parts of a batch that go one after the other and are summed:
+      the same step in less memory.
+    spikes: When a step is skipped; None means never.
+    ema_decay: Of the mean of the parameters; 0 keeps none.
   """
 
   steps: int
@@ -45,8 +54,27 @@ class LoopConfig:
   log_every: int = 10
   checkpoint_every: int = 0
   keep: int = 2
+  best: str = ''
+  best_is: str = 'min'
+  microbatches: int = 1
+  spikes: guard.SpikeConfig | None = guard.SpikeConfig()
+  ema_decay: float = 0.0
 
   def __post_init__(self):
+    if self.keep < 1:
+      raise errors.UserError(f'loop: keep is {self.keep}, expected >= 1.')
+    if self.best_is not in ('min', 'max'):
+      raise errors.UserError(
+        f"loop: best_is is {self.best_is!r}, expected 'min' or 'max'."
+      )
+    if not 0 <= self.ema_decay < 1:
+      raise errors.UserError(
+        f'loop: ema_decay is {self.ema_decay}, expected 0 to below 1.'
+      )
+    if self.microbatches < 1:
+      raise errors.UserError(
+        f'loop: microbatches is {self.microbatches}, expected >= 1.'
+      )
     if self.steps < 1:
       raise errors.UserError(f'loop: steps is {self.steps}, expected >= 1.')
     if self.checkpoint_every % self.log_every:
@@ -88,20 +116,42 @@ class Trainer:
     self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
     self._example = jax.tree.map(np.asarray, example)
     self.chain = self.optimizer.build(self.shapes['params'], self.config.steps)
+    self._initial = functools.partial(
+      step_lib.initial, self.chain, self.config.spikes, self.config.ema_decay
+    )
     self._optimizer_shapes = jax.eval_shape(
-      self.chain.init, self.shapes['params']
+      self._initial, self.shapes['params']
     )
     self._replicated = jax.sharding.NamedSharding(
       self.mesh, jax.sharding.PartitionSpec()
     )
-    self.optimizer_shardings = optax.tree_utils.tree_map_params(
-      self.chain,
-      lambda _, sharding: sharding,
-      self._optimizer_shapes,
-      self.shardings['params'],
-      transform_non_params=lambda _: self._replicated,
+    shapes, params = self._optimizer_shapes, self.shardings['params']
+    self.optimizer_shardings = jax.tree.map(
+      lambda _: self._replicated, shapes
+    )._replace(
+      chain=optax.tree_utils.tree_map_params(
+        self.chain,
+        lambda _, sharding: sharding,
+        shapes.chain,
+        params,
+        transform_non_params=lambda _: self._replicated,
+      ),
+      ema=params if self.config.ema_decay else None,
     )
+    self._check_microbatches()
     self.step = self._compiled_step()
+
+  def _check_microbatches(self) -> None:
+    count, rows = self.config.microbatches, self.feed.batch_size
+    each = self._rows_sharding((rows,)).shard_shape((rows,))[0]
+    if each % count:
+      raise errors.UserError(
+        f'loop: microbatches is {count}, expected a divisor of {each}, the '
+        f'rows of a batch of {rows} that lie on one device.'
+      )
+
+  def _rows_sharding(self, shape):
+    return mesh_lib.batch_sharding(shape, self.mesh, self.rules)
 
   def _host_batch(self, step: int, start: int, stop: int | None):
     batch = self.feed.batch(step, start, stop)
@@ -125,7 +175,7 @@ class Trainer:
       return jax.ShapeDtypeStruct(
         shape,
         array.dtype,
-        sharding=mesh_lib.batch_sharding(shape, self.mesh, self.rules),
+        sharding=self._rows_sharding(shape),
       )
 
     return jax.tree.map(one, self._example)
@@ -167,69 +217,59 @@ class Trainer:
 
   def optimizer_state(self, variables: Any) -> Any:
     """Initial optimizer state; moments are sharded as their parameters."""
-    return jax.jit(self.chain.init, out_shardings=self.optimizer_shardings)(
+    return jax.jit(self._initial, out_shardings=self.optimizer_shardings)(
       variables['params']
     )
 
   def device_batch(self, step: int) -> Any:
     """The global batch of a step; this host reads only its own rows."""
     rows = self.feed.batch_size
-    sharding = mesh_lib.batch_sharding((rows,), self.mesh, self.rules)
-    spans = [
-      index[0].indices(rows)[:2]
-      for index in sharding.addressable_devices_indices_map((rows,)).values()
-    ]
-    start = min(low for low, _ in spans)
-    stop = max(high for _, high in spans)
+    start, stop = placement.span(self._rows_sharding((rows,)), rows)
     host = self._host_batch(step, start, stop)
-
-    def place(array):
-      array = np.asarray(array)
-      if not array.ndim:
-        return array
-      shape = (rows,) + array.shape[1:]
-
-      def shard(index):
-        low, high, _ = index[0].indices(rows)
-        return array[(slice(low - start, high - start), *index[1:])]
-
-      return jax.make_array_from_callback(
-        shape,
-        mesh_lib.batch_sharding(shape, self.mesh, self.rules),
-        shard,
-      )
-
-    return {name: place(array) for name, array in host.items()}
+    return placement.placed(host, rows, start, self._rows_sharding)
 
   def gradients(self, variables: Any, batch: Any):
     """((loss, metrics, updates), gradients) of one batch; traceable."""
     key = jax.random.fold_in(
       jax.random.key(self.config.seed + 1), batch['step']
     )
-
-    def scalar(params):
-      with nn.logical_axis_rules(self.rules):
-        total, weight, metrics, updates = self.objective.loss(
-          {**variables, 'params': params}, batch, key
-        )
-      loss = total / jnp.maximum(weight, 1e-8)
-      return loss, (metrics, updates)
-
-    (loss, (metrics, updates)), grads = jax.value_and_grad(
-      scalar, has_aux=True
-    )(variables['params'])
+    pin = jax.lax.with_sharding_constraint
+    with nn.logical_axis_rules(self.rules):
+      total, weight, metrics, updates, grads = step_lib.accumulated(
+        self.objective,
+        variables,
+        batch,
+        key,
+        self.config.microbatches,
+        lambda array: pin(
+          array, placement.behind(self._rows_sharding(array.shape[1:]))
+        ),
+        lambda grads: pin(grads, self.shardings['params']),
+      )
+    loss, grads = step_lib.mean(total, weight, grads)
     return (loss, metrics, updates), grads
 
   def _compiled_step(self) -> Callable[..., Any]:
+    config = self.config
+
     def step(variables, optimizer, batch):
-      (_, metrics, updates), grads = self.gradients(variables, batch)
-      metrics = dict(metrics)
-      metrics['gradient_norm'] = (optax.global_norm(grads), jnp.ones(()))
-      deltas, optimizer = self.chain.update(
-        grads, optimizer, variables['params']
+      batch = dict(batch)
+      stop = batch.pop('stop', None)
+      (loss, metrics, updates), grads = self.gradients(variables, batch)
+      variables, optimizer, metrics = step_lib.update(
+        self.chain,
+        config.spikes,
+        config.ema_decay,
+        variables,
+        optimizer,
+        loss,
+        metrics,
+        updates,
+        grads,
       )
-      params = optax.apply_updates(variables['params'], deltas)
-      return {**variables, **updates, 'params': params}, optimizer, metrics
+      if stop is not None:
+        metrics['stop'] = stop.max()
+      return variables, optimizer, metrics
 
     # Pinned, so that no step moves the state and no second program is made.
     return jax.jit(
@@ -261,68 +301,70 @@ def run(
 
   Returns:
     The metrics of the last log line, with `step` and `fresh` paths.
+
+  Raises:
+    UserError: A checkpoint cannot be written, or the guard gave up.
+    Preempted: SIGTERM came; the step it says is saved.
   """
   config, feed = trainer.config, trainer.feed
   fresh: list[str] = []
-  # However the run ends, the save under way is finished first.
-  with (
-    contextlib.closing(
-      checkpoints_lib.Checkpoints(run_dir, config.keep)
-    ) as store,
-    jax.set_mesh(trainer.mesh),
-  ):
-    restored = None
-    if store.steps():
-      restored = store.restore(*trainer.abstract_state())
+  with contextlib.ExitStack() as stack:
+    watch = stack.enter_context(preemption.Watch(trainer.mesh))
+    # However the run ends, the save under way is finished first.
+    store = stack.enter_context(
+      contextlib.closing(
+        checkpoints_lib.Checkpoints(
+          run_dir, config.keep, config.best, config.best_is
+        )
+      )
+    )
+    stack.enter_context(jax.set_mesh(trainer.mesh))
+    first, data = 0, {}
+    restored = store.restore(*parts(*trainer.abstract_state()))
     if restored:
-      first, variables, optimizer, _ = restored
+      first, variables, optimizer, ema, data = restored
+      optimizer = optimizer._replace(ema=ema)
     else:
-      first = 0
       pairs = sources() if callable(sources) else sources
       if pairs:
         variables, fresh = trainer.variables_from(pairs)
       else:
         variables = trainer.fresh_variables()
       optimizer = trainer.optimizer_state(variables)
-    last: dict[str, Any] = {'step': first}
-    chief = jax.process_index() == 0
-    writer = metrics_lib.writer(run_dir, first) if chief else None
-    window = metrics_lib.Window()
+    log = stack.enter_context(
+      metrics_lib.Log(trainer, run_dir, first, data.get('log'), label)
+    )
     batches = iter(
       grain.MapDataset.range(first, config.steps)
       .map(trainer.device_batch)
       .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     )
-    bar = progress.bar(
-      label=label, total=config.steps, initial=first, unit='step'
-    )
-    meter = metrics_lib.Meter(trainer)
     pending = None
     for step in range(first + 1, config.steps + 1):
       variables, optimizer, metrics = trainer.step(
-        variables, optimizer, next(batches)
+        variables, optimizer, watch.marked(next(batches))
       )
-      # Metrics are read one step late: the device never waits for the host.
-      if pending is not None:
-        window.add(pending)
+      # Metrics are read one step late: the device never waits for the host,
+      # unless the state is about to be copied anyway.
+      stop = watch.asked(pending and log.add(step - 1, pending))
       pending = metrics
-      if step % config.log_every == 0 or step == config.steps:
-        window.add(pending)
-        pending = None
-        last = window.pop() | meter.read(step)
-        if chief:
-          writer.write_scalars(step, last)
-        last['step'] = step
-        bar.set_postfix_str(f'loss {last.get("loss", float("nan")):.3f}')
-      bar.update(1)
       due = config.checkpoint_every and step % config.checkpoint_every == 0
-      if due or step == config.steps:
-        store.save(step, variables, optimizer, {'row': step * feed.batch_size})
-    bar.close()
-    if chief:
-      writer.flush()
-      writer.close()
-  return {**last, 'fresh': fresh}
+      if due or stop or step == config.steps:
+        stop = watch.asked(log.add(step, pending)) or stop
+        pending = None
+        data = {'row': step * feed.batch_size, 'log': log.state()}
+        line = log.last if log.last['step'] == step else None
+        *state, ema = parts(variables, optimizer)
+        store.save(step, *state, data, ema, line)
+        if stop and step < config.steps:
+          raise preemption.Preempted(step)
+      store.check()
+  return {**log.last, 'fresh': fresh}
+
+
+def parts(variables: Any, optimizer: step_lib.State) -> tuple[Any, Any, Any]:
+  """(variables, the rest of the state, ema), as checkpoints hold them."""
+  return variables, optimizer._replace(ema=None), optimizer.ema
 
 
 def _abstract(shape, sharding):

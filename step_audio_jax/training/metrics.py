@@ -13,9 +13,11 @@ import time
 import types
 from typing import Any, Mapping
 
-import numpy as np
+import jax
 
+from step_audio_jax import progress
 from step_audio_jax.parallel import topology
+from step_audio_jax.training import guard
 
 _TF_WRITER = 'clu.metric_writers.summary_writer'
 
@@ -114,15 +116,20 @@ def writer(run_dir: str | pathlib.Path, first_step: int):
 class Window:
   """Sums (sum, weight) metrics over the steps between two log lines."""
 
-  def __init__(self):
-    self._sums: dict[str, list[float]] = {}
+  def __init__(self, sums: Mapping[str, Any] | None = None):
+    """Goes on from the sums that `state` gave."""
+    self._sums = {name: list(entry) for name, entry in (sums or {}).items()}
 
   def add(self, metrics: Mapping[str, tuple[Any, Any]]) -> None:
-    """Adds one step's metrics; waits for the device."""
+    """Adds one step's metrics."""
     for name, (total, weight) in metrics.items():
       entry = self._sums.setdefault(name, [0.0, 0.0])
-      entry[0] += float(np.asarray(total))
-      entry[1] += float(np.asarray(weight))
+      entry[0] += float(total)
+      entry[1] += float(weight)
+
+  def state(self) -> dict[str, list[float]]:
+    """What a run that continues here needs; JSON-able, exact."""
+    return {name: list(entry) for name, entry in self._sums.items()}
 
   def pop(self) -> dict[str, float]:
     """Averages since the last call; a metric without weight is left out."""
@@ -165,3 +172,83 @@ class Meter:
           values['throughput/mfu'] = rate * self._flops / self._peak
     self._time, self._step = now, step
     return values | (self._counts(step) if self._counts else {})
+
+
+class Log:
+  """What the host learns from steps: log lines, the bar, the guard's verdicts.
+
+  Attributes:
+    last: The last line, with its `step`.
+  """
+
+  def __init__(
+    self,
+    trainer: Any,
+    run_dir: str | pathlib.Path,
+    first: int,
+    state: Mapping[str, Any] | None = None,
+    label: str = 'train',
+  ):
+    """Opens the writers.
+
+    Args:
+      trainer: A `loop.Trainer`.
+      run_dir: Gets `metrics.jsonl` and `tensorboard/`.
+      first: The step that is done.
+      state: What `state` gave then.
+      label: Of the progress bar.
+    """
+    self._config, self._feed = trainer.config, trainer.feed
+    state = state or {}
+    self.last: dict[str, Any] = state.get('last') or {'step': first}
+    self._window = Window(state.get('window'))
+    self._meter = Meter(trainer)
+    self._writer = writer(run_dir, first) if jax.process_index() == 0 else None
+    self._bar = progress.bar(
+      label=label, total=self._config.steps, initial=first, unit='step'
+    )
+
+  def __enter__(self) -> 'Log':
+    return self
+
+  def __exit__(self, *error) -> None:
+    self._bar.close()
+    if self._writer:
+      self._writer.flush()
+      self._writer.close()
+
+  def state(self) -> dict[str, Any]:
+    """What a run that continues here needs; JSON-able."""
+    return {'last': self.last, 'window': self._window.state()}
+
+  def add(self, step: int, metrics: Mapping[str, Any]) -> Any:
+    """Takes the metrics of a step, in order; waits for the device.
+
+    Returns:
+      The step's `stop`, None where it has none.
+
+    Raises:
+      UserError: The guard gave up.
+    """
+    metrics = jax.device_get(dict(metrics))
+    told, stop = metrics.pop('guard', None), metrics.pop('stop', None)
+    self._window.add(metrics)
+    verdict = None if told is None else guard.read(told)
+    if verdict and verdict.in_a_row:
+      if self._writer:
+        self._bar.write(
+          f'warning: step {step} is skipped: {guard.reason(verdict)}.',
+          file=sys.stderr,
+        )
+      if verdict.in_a_row >= self._config.spikes.give_up:
+        raise guard.give_up(step, verdict, self._feed)
+    if step % self._config.log_every == 0 or step == self._config.steps:
+      line = self._window.pop() | self._meter.read(step)
+      if verdict:
+        line['skipped_steps'] = verdict.skipped
+      if self._writer:
+        self._writer.write_scalars(step, line)
+      self.last = {**line, 'step': step}
+      self._bar.set_postfix_str(f'loss {line.get("loss", float("nan")):.3f}')
+    self._bar.update(1)
+    return stop

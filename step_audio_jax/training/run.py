@@ -8,6 +8,7 @@ A run directory holds `config.gin` (what was bound), `operative_config.gin`
 import contextlib
 import difflib
 import pathlib
+import sys
 from typing import Any, Callable, Sequence
 
 import jax
@@ -22,6 +23,7 @@ from step_audio_jax.training import checkpoints
 from step_audio_jax.training import loop
 from step_audio_jax.training import lora
 from step_audio_jax.training import optimizers
+from step_audio_jax.training import preemption
 from step_audio_jax.training import stored
 from step_audio_jax.training import transfer
 
@@ -80,6 +82,7 @@ def train(
     'steps': config.steps,
     'mesh': {name: size for name, size in devices.shape.items()},
     'feed': feed.describe(),
+    'init_from': [str(path) for path in init_from],
   }
   if dry_run:
     return facts
@@ -168,7 +171,11 @@ def _account(folder: pathlib.Path, feed: Any, steps: int) -> None:
 def _main(fv) -> dict[str, Any]:
   mesh_lib.initialize_distributed()
   call = cli.configure(fv, train)
-  result = call(dry_run=fv.dry_run)
+  try:
+    result = call(dry_run=fv.dry_run)
+  except preemption.Preempted as stop:
+    print(f'{stop}; the same command continues.', file=sys.stderr, flush=True)
+    raise SystemExit(preemption.EXIT_STATUS) from stop
   if jax.process_index() == 0:
     verb = 'would train' if fv.dry_run else 'trained'
     print(
@@ -186,7 +193,9 @@ def _main(fv) -> dict[str, Any]:
 DOOR = cli.Door(
   summary=(
     'Trains one model as a gin file says, and continues by itself after a '
-    'kill.\n\nexample: python -m step_audio_jax train '
+    'kill. SIGTERM: the step under way ends, is saved, and the exit status is '
+    f'{preemption.EXIT_STATUS}; the same command continues.\n\nexample: '
+    'python -m step_audio_jax train '
     "--gin_file=gin/quickstart/stage1.gin --gin.RUN_DIR=\\'runs/stage1\\'"
   ),
   main=_main,

@@ -1,10 +1,12 @@
 """Checkpoints: what is kept, found, restored and refused."""
 
 import json
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from orbax.checkpoint._src.checkpointers import async_checkpointer
 import pytest
 
 from step_audio_jax import errors
@@ -49,7 +51,7 @@ def test_the_newest_are_kept_in_order(run):
 def test_restore_takes_the_newest_whole(run):
   store = checkpoints.Checkpoints(run)
   variables, optimizer = empty()
-  step, got, slots, data = store.restore(variables, optimizer)
+  step, got, slots, _, data = store.restore(variables, optimizer)
   store.close()
   wanted, wanted_slots = state(10)
   assert step == 10 and data == {'batches': 80}
@@ -64,7 +66,7 @@ def test_restore_lands_on_the_shardings_that_are_asked_for(run):
   variables, optimizer = empty()
   variables['params']['w'] = jax.device_put(variables['params']['w'], split)
   store = checkpoints.Checkpoints(run)
-  _, got, _, _ = store.restore(variables, optimizer)
+  _, got, *_ = store.restore(variables, optimizer)
   store.close()
   w = got['params']['w']
   assert w.sharding == split and len(w.addressable_shards) == 4
@@ -127,7 +129,7 @@ def test_a_second_restore_after_an_unreadable_step(tmp_path, capsys):
     if path.is_file():
       path.write_bytes(b'')
   store = checkpoints.Checkpoints(tmp_path)
-  step, variables, _, data = store.restore(*empty())
+  step, variables, _, _, data = store.restore(*empty())
   assert step == 1 and data == {'batches': 8}
   assert float(variables['params']['w'][0, 0]) == 1.0
   assert store.steps() == [1]
@@ -150,3 +152,99 @@ def test_a_broken_config_is_told(tmp_path, text):
     (tmp_path / 'config.json').write_text(text)
   with pytest.raises(errors.UserError, match='config.json: cannot be read'):
     checkpoints.run_config(tmp_path)
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+  losses = {1: 5.0, 2: 1.0, 3: float('nan'), 4: 3.0, 5: 2.0, 6: None}
+
+  def store():
+    return checkpoints.Checkpoints(tmp_path, keep=2, best='loss')
+
+  held = store()
+  for step, loss in losses.items():
+    line = None if loss is None else {'loss': loss, 'other': 0.0}
+    held.save(step, *state(step), {}, metrics=line)
+    if step == 3:  # what is best is on disk, not in memory
+      held.close()
+      held = store()
+  held.close()
+  assert checkpoints.all_steps(tmp_path) == [2, 5, 6]
+  most = checkpoints.Checkpoints(
+    tmp_path / 'most', keep=1, best='loss', best_is='max'
+  )
+  for step in (1, 2, 4):
+    most.save(step, *state(step), {}, metrics={'loss': losses[step]})
+  most.close()
+  assert checkpoints.all_steps(tmp_path / 'most') == [1, 4]
+
+
+def test_a_metric_that_is_not_there_is_told(tmp_path):
+  store = checkpoints.Checkpoints(tmp_path, best='los')
+  with pytest.raises(errors.UserError, match=r"best is 'los', .*'loss'"):
+    store.save(1, *state(1), {}, metrics={'loss': 1.0})
+  store.close()
+
+
+def test_the_mean_of_the_parameters_is_an_item_of_its_own(tmp_path):
+  store = checkpoints.Checkpoints(tmp_path)
+  variables, optimizer = state(3)
+  mean = jax.tree.map(lambda x: x / 2, variables['params'])
+  store.save(3, variables, optimizer, {}, ema=mean)
+  store.save(4, *state(4), {})
+  store.close()
+  store = checkpoints.Checkpoints(tmp_path)
+  shapes = jax.tree.map(jnp.zeros_like, (variables, optimizer, mean))
+  with pytest.raises(errors.UserError, match='none of the checkpoints'):
+    # Step 4 has none, and step 3 is cut below.
+    (tmp_path / 'checkpoints' / '3' / 'ema' / '_METADATA').write_text('{')
+    store.restore(*shapes)
+  store.close()
+  assert checkpoints.all_steps(tmp_path) == [3, 4]  # nothing was moved
+
+
+def test_the_mean_is_loaded_in_place_of_the_parameters(tmp_path):
+  store = checkpoints.Checkpoints(tmp_path)
+  variables, optimizer = state(3)
+  mean = jax.tree.map(lambda x: x / 2, variables['params'])
+  store.save(3, variables, optimizer, {}, ema=mean)
+  store.save(4, *state(4), {})
+  store.close()
+  loaded, step = checkpoints.load_variables(tmp_path, 3, ema=True)
+  assert step == 3
+  jax.tree.map(np.testing.assert_array_equal, loaded['params'], mean)
+  assert type(loaded['params']['w']) is np.ndarray
+  np.testing.assert_array_equal(loaded['codebook']['counts'], [3] * 5)
+  plain, _ = checkpoints.load_variables(tmp_path, 3)
+  jax.tree.map(np.testing.assert_array_equal, plain, variables)
+  with pytest.raises(errors.UserError, match='4: has no mean of the param'):
+    checkpoints.load_variables(tmp_path, ema=True)
+
+
+def test_half_written_steps_of_a_kill_are_cleared(tmp_path):
+  save(tmp_path, [2])
+  left = tmp_path / 'checkpoints' / '4.orbax-checkpoint-tmp'
+  (left / 'variables').mkdir(parents=True)
+  (left / 'variables' / 'part').write_bytes(bytes(100))
+  store = checkpoints.Checkpoints(tmp_path)
+  store.save(6, *state(6), {})  # waits until it is clear
+  store.close()
+  names = {p.name for p in (tmp_path / 'checkpoints').iterdir()}
+  assert names == {'2', '6'}
+
+
+def test_a_save_that_fails_in_the_background_is_raised(tmp_path, monkeypatch):
+  save(tmp_path, [1])
+  store = checkpoints.Checkpoints(tmp_path)
+  store.check()
+
+  def full(*args, **kwargs):
+    raise OSError(28, 'No space left on device')
+
+  # What the thread in the background calls last, to put the step in place.
+  monkeypatch.setattr(async_checkpointer, '_on_commit_callback', full)
+  store.save(2, *state(2), {})
+  with pytest.raises(errors.UserError, match='2 .*No space left .*room in it'):
+    for _ in range(1000):
+      store.check()
+      time.sleep(0.01)
+  assert checkpoints.all_steps(tmp_path) == [1]

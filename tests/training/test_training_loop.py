@@ -78,8 +78,10 @@ def one_device(rows):
   [
     {'fsdp': 8},
     {'tensor': 2, 'fsdp': 4},
-    {'replica': 2, 'fsdp': 2, 'tensor': 2},
+    {'tensor': 8, 'fsdp': 1},
+    {'replica': 2, 'fsdp': 2, 'tensor': 2},  # two slices
     {'context': 2, 'fsdp': 4},
+    {'context': 2, 'fsdp': 2, 'tensor': 2},
   ],
   ids=str,
 )
@@ -105,7 +107,7 @@ def test_parameters_lie_where_the_rules_say(rows):
     state = trainer.optimizer_state(variables)
   gate = variables['params']['transformer']['blocks']['mlp']['gate']['kernel']
   assert gate.sharding.spec == jax.P(None, 'fsdp', 'tensor')
-  moments = state[1].mu['transformer']['blocks']['mlp']['gate']['kernel']
+  moments = state.chain[1].mu['transformer']['blocks']['mlp']['gate']['kernel']
   assert moments.sharding.spec == gate.sharding.spec
 
 

@@ -1,0 +1,176 @@
+"""Steps that would do harm are skipped: the spike guard.
+
+    skip  <=>  norm or loss is not finite,  or  norm > factor * median
+
+`norm` is the global gradient norm, the median that of the last `window`
+accepted ones. A median, unlike a mean, is not dragged along by the spikes that
+just fitted under the limit. All of it lives in the step and in the optimizer's
+state, so a run that continues from a checkpoint judges as if it had never
+stopped. Skipping batches at a spike: PaLM (arXiv 2204.02311), section 5.1.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class SpikeConfig:
+  """When a step is skipped, and when a run is given up.
+
+  Attributes:
+    factor: Norms above this many medians are spikes.
+    window: Accepted norms that the median is of.
+    warmup: Accepted norms before any finite norm can be a spike: the first
+      steps of a run have the largest gradients.
+    give_up: Skipped steps in a row that stop the run.
+  """
+
+  factor: float = 10.0
+  window: int = 128
+  warmup: int = 64
+  give_up: int = 10
+
+  def __post_init__(self):
+    if self.factor <= 1:
+      raise errors.UserError(
+        f'spikes: factor is {self.factor}, expected more than 1.'
+      )
+    if not 1 <= self.warmup <= self.window:
+      raise errors.UserError(
+        f'spikes: warmup is {self.warmup}, expected 1 to window '
+        f'({self.window}).'
+      )
+    if self.give_up < 1:
+      raise errors.UserError(
+        f'spikes: give_up is {self.give_up}, expected at least 1.'
+      )
+
+
+class History(NamedTuple):
+  """What the guard remembers.
+
+  Attributes:
+    norms: float32 (window,), a ring of accepted norms.
+    skipped: int32 (), skipped steps.
+    in_a_row: int32 (), those of them since the last accepted one.
+  """
+
+  norms: jax.Array
+  skipped: jax.Array
+  in_a_row: jax.Array
+
+
+class Verdict(NamedTuple):
+  """What became of a step; read by the host.
+
+  Attributes:
+    skipped: Steps that were skipped so far.
+    in_a_row: How many of them up to this step, 0 if it was accepted.
+    norm: Its gradient norm.
+    limit: What that was held against.
+  """
+
+  skipped: int
+  in_a_row: int
+  norm: float
+  limit: float
+
+
+def empty(config: SpikeConfig) -> History:
+  """The history before the first step."""
+  zero = jnp.zeros((), jnp.int32)
+  return History(jnp.zeros(config.window), zero, zero)
+
+
+def limit_of(
+  config: SpikeConfig, history: History, accepted: jax.Array
+) -> jax.Array:
+  """The largest norm that is no spike after `accepted` steps, float32 ()."""
+  count = jnp.minimum(accepted, config.window)
+  known = jnp.arange(config.window) < count
+  ordered = jnp.sort(jnp.where(known, history.norms, jnp.inf))
+  median = ordered[jnp.maximum(count - 1, 0) // 2]
+  # Where nothing learns all norms are 0, and a first one above is no spike.
+  judged = (accepted >= config.warmup) & (median > 0)
+  return jnp.where(judged, config.factor * median, jnp.inf)
+
+
+def judge(
+  config: SpikeConfig,
+  history: History,
+  accepted: jax.Array,
+  norm: jax.Array,
+  loss: jax.Array,
+) -> tuple[jax.Array, History, jax.Array]:
+  """Whether a step is accepted; traceable.
+
+  Args:
+    config: The limits.
+    history: Of the steps before.
+    accepted: How many of those were accepted, int32 ().
+    norm: Global gradient norm, float32 ().
+    loss: Loss, float32 ().
+
+  Returns:
+    (accepted bool (), the new history, what `read` makes a `Verdict` of).
+  """
+  limit = limit_of(config, history, accepted)
+  ok = jnp.isfinite(norm) & jnp.isfinite(loss) & (norm <= limit)
+  place = accepted % config.window
+  kept = jnp.where(ok, norm, history.norms[place])
+  one = ok.astype(jnp.int32)
+  new = History(
+    history.norms.at[place].set(kept),
+    history.skipped + 1 - one,
+    (history.in_a_row + 1) * (1 - one),
+  )
+  told = jnp.stack(
+    [
+      new.skipped.astype(jnp.float32),
+      new.in_a_row.astype(jnp.float32),
+      norm,
+      limit,
+    ]
+  )
+  return ok, new, told
+
+
+def read(told: Any) -> Verdict:
+  """What `judge` told, for the host."""
+  skipped, in_a_row, norm, limit = np.asarray(told).tolist()
+  return Verdict(int(skipped), int(in_a_row), norm, limit)
+
+
+def reason(verdict: Verdict) -> str:
+  """Why a step was skipped."""
+  if not np.isfinite(verdict.norm):
+    return f'its gradient norm is {verdict.norm}'
+  if verdict.norm <= verdict.limit:
+    return 'its loss is not finite'
+  return (
+    f'its gradient norm is {verdict.norm:.4g}, expected at most '
+    f'{verdict.limit:.4g}'
+  )
+
+
+def give_up(step: int, verdict: Verdict, feed: Any) -> errors.UserError:
+  """The error that ends a run.
+
+  Args:
+    step: The last skipped step, counted from 1.
+    verdict: Of that step.
+    feed: Where its batch came from; `row_ids` names the rows if it can.
+  """
+  ids = getattr(feed, 'row_ids', None)
+  batch = f'the rows {", ".join(ids(step - 1))}' if ids else 'another'
+  return errors.UserError(
+    f'step {step}: skipped, the last of {verdict.in_a_row} in a row, because '
+    f'{reason(verdict)}; expected a batch that can be learnt from, found '
+    f'{batch}.'
+  )
