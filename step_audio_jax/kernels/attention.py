@@ -47,10 +47,10 @@ class Blocks:
   def __post_init__(self):
     for name in ('queries', 'keys'):
       size = getattr(self, name)
-      if size < 0 or size % 128:
+      if size and (size < 64 or size & (size - 1)):
         raise ValueError(
-          f'attention: blocks.{name} is {size}, expected 0 or a multiple of '
-          '128.'
+          f'attention: blocks.{name} is {size}, expected 0 or a power of two '
+          'of at least 64.'
         )
 
 
@@ -126,23 +126,21 @@ def attention(
 
 def _dispatch(direction, implementation, blocks, *args):
   """Runs 'forward' or 'backward' of the path that the platform takes."""
+  sizes = {'block_q': blocks.queries, 'block_kv': blocks.keys}
+  sizes = {name: size for name, size in sizes.items() if size}
 
   def path(module, **options):
-    return functools.partial(
-      getattr(module, direction),
-      block_q=blocks.queries or module.BLOCK,
-      block_kv=blocks.keys or module.BLOCK,
-      **options,
-    )
+    return functools.partial(getattr(module, direction), **sizes, **options)
 
   if implementation == 'blockwise':
     return path(blockwise)(*args)
   # Pallas takes a second to import: not a price for programs without kernels.
   from step_audio_jax.kernels import mosaic  # noqa: PLC0415
+  from step_audio_jax.kernels import triton  # noqa: PLC0415
 
   if implementation == 'interpret':
     return path(mosaic, interpret=True)(*args)
-  platforms = {'tpu': path(mosaic)}
+  platforms = {'tpu': path(mosaic), 'cuda': path(triton)}
   if implementation == 'auto':
     platforms['default'] = path(blockwise)
   return jax.lax.platform_dependent(*args, **platforms)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from step_audio_jax.kernels import layout
 
 # Queries and keys a block: on CPUs the fastest, as a pair fits the L2 cache.
-BLOCK = 128
+_BLOCK = 128
 # Below every real score and far above MASKED, so that exp(MASKED - m) is 0
 # even for a query that has seen nothing yet.
 _LOWEST = -1e20
@@ -75,7 +75,9 @@ def _stack(x_NBGRtD, axis):
   return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
 
-def forward(q_BTHD, k_BSGD, v_BSGD, ids, slopes_H, *, block_q, block_kv):
+def forward(
+  q_BTHD, k_BSGD, v_BSGD, ids, slopes_H, *, block_q=_BLOCK, block_kv=_BLOCK
+):
   """Returns (out BTHD in v's dtype, log-sum-exp BHT float32)."""
   B, T, H, D = q_BTHD.shape
   S, G = k_BSGD.shape[1:3]
@@ -142,7 +144,17 @@ def forward(q_BTHD, k_BSGD, v_BSGD, ids, slopes_H, *, block_q, block_kv):
 
 
 def backward(
-  q_BTHD, k_BSGD, v_BSGD, ids, slopes_H, out, lse, dout, *, block_q, block_kv
+  q_BTHD,
+  k_BSGD,
+  v_BSGD,
+  ids,
+  slopes_H,
+  out,
+  lse,
+  dout,
+  *,
+  block_q=_BLOCK,
+  block_kv=_BLOCK,
 ):
   """Gradients (dq, dk, dv) in the dtypes of q, k and v."""
   B, T, H, D = q_BTHD.shape

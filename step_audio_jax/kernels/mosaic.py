@@ -29,7 +29,8 @@ import jax.numpy as jnp
 from step_audio_jax.kernels import layout
 from step_audio_jax.kernels import mosaic_kernels
 
-BLOCK = 512
+_BLOCK = 512
+_LANES = 128
 # Rows of queries of 128 numbers, over the heads of a group, that one step may
 # hold: with it every kernel stays under _VMEM_BYTES.
 _MAX_ROWS = 6144
@@ -44,10 +45,11 @@ class _Call:
     self.S, self.G = k_BSGD.shape[1:3]
     self.R = self.H // self.G
     self.biased = slopes_H is not None
-    while block_q >= 256 and self.R * block_q * self.D > _MAX_ROWS * 128:
-      block_q = block_q // 256 * 128
-    self.block_q = layout.block_size(block_q, self.T, 128)
-    self.block_kv = layout.block_size(block_kv, self.S, 128)
+    block_q, block_kv = max(block_q, _LANES), max(block_kv, _LANES)
+    while block_q > _LANES and self.R * block_q * self.D > _MAX_ROWS * _LANES:
+      block_q //= 2
+    self.block_q = layout.block_size(block_q, self.T, _LANES)
+    self.block_kv = layout.block_size(block_kv, self.S, _LANES)
     ids = layout.pad_ids(ids, self.block_q, self.block_kv)
     self.useful = layout.ranges(ids, self.block_q, self.block_kv)
     if slopes_H is None:
@@ -157,7 +159,7 @@ class _Call:
 
 
 def forward(
-  q, k, v, ids, slopes_H, *, block_q=BLOCK, block_kv=BLOCK, interpret=False
+  q, k, v, ids, slopes_H, *, block_q=_BLOCK, block_kv=_BLOCK, interpret=False
 ):
   """Returns (out BTHD in v's dtype, log-sum-exp BHT float32)."""
   call = _Call(q, k, v, ids, slopes_H, block_q, block_kv)
@@ -185,8 +187,8 @@ def backward(
   lse,
   dout,
   *,
-  block_q=BLOCK,
-  block_kv=BLOCK,
+  block_q=_BLOCK,
+  block_kv=_BLOCK,
   interpret=False,
 ):
   """Gradients (dq, dk, dv) in the dtypes of q, k and v."""

@@ -1,6 +1,8 @@
 """Attention against a loop over pairs in float64."""
 
+import jax
 import jax.numpy as jnp
+import kernels_rows as rows
 import numpy as np
 import pytest
 
@@ -91,3 +93,153 @@ def test_published_slopes_of_48_and_96_heads():
   )
   slopes = attention.alibi_slopes(96)
   assert slopes[63] == 2.0**-8 and np.isclose(slopes[95], 2.0**-3.9375)
+
+
+def call(q, k, v, segments, positions, implementation='auto'):
+  return attention.attention(
+    q,
+    k,
+    v,
+    q_positions_BT=positions,
+    kv_positions_BS=positions,
+    q_segment_ids_BT=segments,
+    kv_segment_ids_BS=segments,
+    slopes_H=attention.alibi_slopes(q.shape[2]),
+    implementation=implementation,
+  )
+
+
+def plain(q, k, v, segments, positions):
+  return call(q, k, v, segments, positions)
+
+
+def sharded(q, k, v, segments, positions):
+  """Rows over two devices, heads and groups over two."""
+  mesh = jax.make_mesh(
+    (2, 2),
+    ('data', 'tensor'),
+    devices=jax.devices()[:4],
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
+  )
+  P = jax.sharding.PartitionSpec
+  heads = P('data', None, 'tensor')
+  slopes = jnp.asarray(attention.alibi_slopes(q.shape[2]))
+
+  def local(q, k, v, segments, positions, slopes):
+    return attention.attention(
+      q,
+      k,
+      v,
+      q_positions_BT=positions,
+      kv_positions_BS=positions,
+      q_segment_ids_BT=segments,
+      kv_segment_ids_BS=segments,
+      slopes_H=slopes,
+    )
+
+  return jax.shard_map(
+    local,
+    mesh=mesh,
+    in_specs=(heads, heads, heads, P('data'), P('data'), P('tensor')),
+    out_specs=heads,
+    check_vma=False,
+  )(q, k, v, segments, positions, slopes)
+
+
+def in_scan(q, *args):
+  def layer(q, _):
+    return sharded(q, *args), None
+
+  return jax.lax.scan(jax.checkpoint(layer), q, None, length=2)[0]
+
+
+@pytest.mark.parametrize(
+  'run', [plain, jax.checkpoint(plain), sharded, jax.checkpoint(sharded)]
+)
+@pytest.mark.parametrize('jitted', [True, False])
+def test_dispatch_under_jit_checkpoint_and_shard_map(run, jitted):
+  segments, positions = map(jnp.asarray, rows.packed(2, 40, 15))
+  q, k, v, dout = rows.tensors(2, 40, 4, 2, 8)
+
+  def gradients(run, jitted):
+    def total(q, k, v):
+      return (run(q, k, v, segments, positions) * dout).sum()
+
+    step = jax.value_and_grad(total, argnums=(0, 1, 2))
+    return (jax.jit(step) if jitted else step)(q, k, v)
+
+  def dense(*args):
+    return call(*args, implementation='dense')
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+    gradients(run, jitted),
+    gradients(dense, True),
+  )
+
+
+def lowered(run, platform, length=256):
+  shape = jax.ShapeDtypeStruct
+  q = shape((2, length, 4, 64), jnp.bfloat16)
+  k = shape((2, length, 2, 64), jnp.bfloat16)
+  ids = shape((2, length), jnp.int32)
+
+  def total(q, k, v, segments, positions):
+    return run(q, k, v, segments, positions).astype(jnp.float32).sum()
+
+  step = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
+  return (
+    step.trace(q, k, k, ids, ids).lower(lowering_platforms=(platform,))
+  ).as_text()
+
+
+@pytest.mark.parametrize('platform', ['tpu', 'cuda'])
+def test_layers_of_a_scan_lower_to_the_kernels_of_absent_chips(platform):
+  text = lowered(in_scan, platform)
+  for kernel in ('attention_forward', 'attention_dq', 'attention_dkv'):
+    assert kernel in text
+  assert 'attention_forward' not in lowered(in_scan, 'cpu')
+
+
+@pytest.mark.parametrize(
+  ('names', 'forwards'),
+  [(('attention_out', 'attention_lse'), 1), (('attention_out',), 2)],
+)
+def test_remat_can_keep_what_backward_needs(names, forwards):
+  policy = jax.checkpoint_policies.save_only_these_names(*names)
+  text = lowered(jax.checkpoint(plain, policy=policy), 'tpu')
+  assert text.count('kernel_name = "attention_forward"') == forwards
+
+
+def test_decoding_takes_the_dense_path():
+  q, k, v, _ = rows.tensors(1, 16, 2, 1, 8)
+  segments, positions = map(jnp.asarray, rows.packed(1, 16, 10))
+  got = call(q, k, v, segments, positions)
+  want = call(q, k, v, segments, positions, 'dense')
+  np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+  ('wrong', 'message'),
+  [
+    ({'implementation': 'flash'}, "'flash', expected one of auto, dense"),
+    ({'blocks': (100, 0)}, 'queries is 100, expected 0 or a power of two'),
+    ({'groups': 3}, '4 query heads and 3 key/value groups'),
+  ],
+)
+def test_wrong_arguments_are_told(wrong, message):
+  q, k, v, _ = rows.tensors(1, 32, 4, wrong.pop('groups', 2), 8)
+  ids = jnp.ones((1, 32), jnp.int32)
+  with pytest.raises(ValueError, match=message):
+    if 'blocks' in wrong:
+      wrong['blocks'] = attention.Blocks(*wrong['blocks'])
+    attention.attention(
+      q,
+      k,
+      v,
+      q_positions_BT=ids,
+      kv_positions_BS=ids,
+      q_segment_ids_BT=ids,
+      kv_segment_ids_BS=ids,
+      **wrong,
+    )

@@ -1,0 +1,69 @@
+"""The GPU kernels: interpreted against the oracle, lowered for CUDA."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import kernels_rows as rows
+import numpy as np
+import pytest
+
+from step_audio_jax.kernels import attention
+from step_audio_jax.kernels import layout
+from step_audio_jax.kernels import triton
+
+
+@functools.partial(jax.jit, static_argnames=('options',))
+def out_and_gradients(q, k, v, dout, ids, slopes, options=()):
+  options = dict(options)
+  out, lse = triton.forward(q, k, v, ids, slopes, **options)
+  gradients = triton.backward(q, k, v, ids, slopes, out, lse, dout, **options)
+  return out, *gradients
+
+
+@pytest.mark.parametrize(
+  ('shape', 'mean', 'biased'),
+  [
+    ((2, 300, 3, 3, 64), 40, True),
+    ((1, 450, 12, 1, 64), 2000, True),
+    # Triton's tiles are powers of two: width 24 is filled up to 32.
+    ((1, 200, 4, 2, 24), 90, False),
+  ],
+)
+def test_values_and_gradients_equal_the_dense_ones(shape, mean, biased):
+  batch, length, heads, *_ = shape
+  segments, positions = map(jnp.asarray, rows.packed(batch, length, mean))
+  args = rows.tensors(*shape)
+  slopes = jnp.asarray(attention.alibi_slopes(heads)) if biased else None
+  ids = layout.Ids(positions, positions, segments, segments)
+  got = out_and_gradients(*args, ids, slopes, (('interpret', True),))
+  want = rows.out_and_gradients(
+    *args, segments, positions, slopes, 'dense', attention.Blocks()
+  )
+  for a, b in zip(got, want):
+    scale = max(1.0, float(jnp.abs(b).max()))
+    np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'dtype'),
+  [
+    ((1, 4096, 48, 4, 64), jnp.bfloat16),
+    ((1, 4096, 12, 1, 128), jnp.bfloat16),
+    ((2, 300, 2, 1, 32), jnp.float32),
+  ],
+)
+def test_lower_for_cuda(shape, dtype):
+  batch, length, heads, groups, width = shape
+  array = jax.ShapeDtypeStruct
+  q = array((batch, length, heads, width), dtype)
+  k = array((batch, length, groups, width), dtype)
+  ids = array((batch, length), jnp.int32)
+  text = (
+    out_and_gradients.trace(
+      *(q, k, k, q), layout.Ids(ids, ids, ids, ids), array((heads,), np.float32)
+    )
+    .lower(lowering_platforms=('cuda',))
+    .as_text()
+  )
+  assert text.count('__gpu$xla.gpu.triton') == 3
