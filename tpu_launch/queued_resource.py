@@ -13,9 +13,9 @@ import shlex
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import files
+from step_audio_jax.parallel import xla_flags
 from tpu_launch import jobs
 from tpu_launch import shell
-from tpu_launch import xla_flags
 
 TREE = '~/step_audio_jax'
 # What a fresh TPU VM lacks: Python 3.11 and our locked packages.

@@ -3,7 +3,8 @@
 The sets follow what public trainers use for dense models: all-gathers of
 sharded parameters run under the matmuls (asynchronous collective fusion),
 data-parallel all-reduces under the backward pass, and on v6e more of the
-on-chip memory goes to a kernel. They change speed, never results.
+on-chip memory goes to a kernel. They change speed, never results. Launched jobs
+and the compiler for absent TPUs use the same ones.
 """
 
 import types
