@@ -63,15 +63,20 @@ def spec(
   return PartitionSpec(*out)
 
 
+def one_device() -> bool:
+  """Whether nothing can be split: no mesh in force, or one of one device."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return mesh.empty or mesh.size == 1
+
+
 def current_spec(shape: Sequence[int], names: Names) -> PartitionSpec | None:
   """`spec` for the mesh and rules in force; None where there is no mesh.
 
   An axis of one device splits nothing and is left out.
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.size == 1:
+  if one_device():
     return None
-  sizes = dict(mesh.shape)
+  sizes = dict(jax.sharding.get_abstract_mesh().shape)
   found = spec(shape, names, sizes, nn.get_logical_axis_rules())
   return PartitionSpec(*(_larger_than_one(axes, sizes) for axes in found))
 
