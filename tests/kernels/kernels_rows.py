@@ -55,27 +55,41 @@ def out_and_gradients(
   return out, *vjp(dout)
 
 
-def compare(
-  implementation, shape, mean, biased, blocks=attention.Blocks(), tolerance=1e-5
-):
-  """Asserts that a path equals the dense one, each error over its scale.
+# (batch, length, heads, groups, width), mean segment, with sqrt-ALiBi: lengths
+# that no block divides; many segments, or one longer than the row.
+CASES = [
+  ((2, 300, 3, 3, 64), 40, True),
+  ((1, 577, 12, 1, 64), 2000, True),
+  ((1, 200, 2, 1, 128), 60, False),
+]
+LONG = ((1, 4096, 1, 1, 64), 1500, True)
+
+
+def case(shape, mean, biased):
+  """(q, k, v, dout, segment ids, positions, slopes) of a case."""
+  batch, length, heads, *_ = shape
+  ids = map(jnp.asarray, packed(batch, length, mean))
+  slopes = jnp.asarray(attention.alibi_slopes(heads)) if biased else None
+  return *tensors(*shape), *ids, slopes
+
+
+@functools.cache
+def dense(*key):
+  """Output and gradients of the oracle for a case."""
+  return out_and_gradients(*case(*key), 'dense', attention.Blocks())
+
+
+def agree(got, key, tolerance=1e-5):
+  """Asserts that output and gradients equal the dense ones.
 
   Args:
-    implementation: The path.
-    shape: (batch, length, heads, groups, width).
-    mean: Mean length of the segments.
-    biased: With sqrt-ALiBi or without a bias.
-    blocks: Block sizes.
+    got: Of `case(*key)`.
+    key: The case.
     tolerance: Largest error over the larger of 1 and the largest value: what
       float32 can hold of a sum over thousands of terms.
   """
-  batch, length, heads, *_ = shape
-  args = tensors(*shape) + tuple(map(jnp.asarray, packed(batch, length, mean)))
-  slopes = jnp.asarray(attention.alibi_slopes(heads)) if biased else None
-  want = out_and_gradients(*args, slopes, 'dense', attention.Blocks())
-  got = out_and_gradients(*args, slopes, implementation, blocks)
-  for name, a, b in zip(('out', 'dq', 'dk', 'dv'), got, want):
-    assert a.dtype == b.dtype and a.shape == b.shape
+  for name, a, b in zip(('out', 'dq', 'dk', 'dv'), got, dense(*key)):
+    assert a.shape == b.shape, name
     scale = max(1.0, float(jnp.abs(b).max()))
-    error = float(jnp.abs(a - b).max()) / scale
+    error = float(jnp.abs(a.astype(jnp.float32) - b).max()) / scale
     assert error <= tolerance, f'{name}: {error}'

@@ -154,9 +154,15 @@ def in_scan(q, *args):
 
 
 @pytest.mark.parametrize(
-  'run', [plain, jax.checkpoint(plain), sharded, jax.checkpoint(sharded)]
+  ('run', 'jitted'),
+  [
+    (plain, True),
+    (jax.checkpoint(plain), True),
+    (sharded, True),
+    (jax.checkpoint(sharded), True),
+    (sharded, False),
+  ],
 )
-@pytest.mark.parametrize('jitted', [True, False])
 def test_dispatch_under_jit_checkpoint_and_shard_map(run, jitted):
   segments, positions = map(jnp.asarray, rows.packed(2, 40, 15))
   q, k, v, dout = rows.tensors(2, 40, 4, 2, 8)

@@ -15,39 +15,34 @@ from step_audio_jax.kernels import layout
 SMALL = attention.Blocks(queries=128, keys=256)
 
 
-@pytest.mark.parametrize(
-  ('shape', 'mean', 'biased'),
-  [
-    ((2, 300, 1, 1, 64), 40, False),
-    ((1, 577, 3, 1, 128), 2000, True),
-    ((2, 515, 24, 2, 16), 150, True),
-    ((1, 100, 6, 2, 8), 30, True),
-    ((1, 100, 6, 2, 8), 30, False),
-  ],
-)
-def test_values_and_gradients_equal_the_dense_ones(shape, mean, biased):
-  rows.compare('blockwise', shape, mean, biased, SMALL)
+def run(*args):
+  return rows.out_and_gradients(*args, 'blockwise', SMALL)
+
+
+@pytest.mark.parametrize('key', rows.CASES)
+def test_values_and_gradients_equal_the_dense_ones(key):
+  rows.agree(run(*rows.case(*key)), key)
+
+
+def test_a_row_of_one_block_takes_no_loop():
+  key = (1, 120, 4, 2, 8), 30, True
+  rows.agree(run(*rows.case(*key)), key)
+  jaxpr = str(jax.make_jaxpr(run)(*rows.case(*key)))
+  assert 'while' not in jaxpr and 'scan' not in jaxpr
 
 
 def test_4096_tokens():
-  rows.compare('blockwise', (1, 4096, 2, 1, 64), 1500, True)
+  args = rows.case(*rows.LONG)
+  got = rows.out_and_gradients(*args, 'blockwise', attention.Blocks())
+  rows.agree(got, rows.LONG)
 
 
-def test_float64_like_agreement_in_bfloat16():
-  segments, positions = map(jnp.asarray, rows.packed(1, 384, 200))
-  args = rows.tensors(1, 384, 4, 2, 32, dtype=jnp.bfloat16)
-  exact = rows.tensors(1, 384, 4, 2, 32)
-  slopes = jnp.asarray(attention.alibi_slopes(4))
-  got = rows.out_and_gradients(
-    *args, segments, positions, slopes, 'blockwise', SMALL
-  )
-  want = rows.out_and_gradients(
-    *exact, segments, positions, slopes, 'dense', SMALL
-  )
-  for a, b in zip(got, want):
-    assert a.dtype == jnp.bfloat16
-    error = jnp.abs(a.astype(jnp.float32) - b).max() / jnp.abs(b).max()
-    assert error < 2e-2  # three bits of slack over bfloat16's 2^-8
+def test_bfloat16_keeps_its_bits():
+  key = rows.CASES[0]
+  q, k, v, dout, *rest = rows.case(*key)
+  got = run(*(x.astype(jnp.bfloat16) for x in (q, k, v, dout)), *rest)
+  assert all(x.dtype == jnp.bfloat16 for x in got)
+  rows.agree(got, key, tolerance=2e-2)  # bits of slack over bfloat16's 2^-8
 
 
 def shapes_in(jaxpr):
@@ -79,49 +74,54 @@ def test_nothing_of_length_squared(implementation):
   assert largest(implementation) <= 512 * 512
 
 
-def test_compiled_memory_is_linear_in_length():
-  def temporaries(length):
-    shape = jax.ShapeDtypeStruct
-    q = shape((1, length, 2, 32), jnp.float32)
-    ids = shape((1, length), jnp.int32)
-    slopes = shape((2,), jnp.float32)
-    compiled = rows.out_and_gradients.lower(
-      q, q, q, q, ids, ids, slopes, 'auto', attention.Blocks()
-    ).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
-
-  assert temporaries(4096) < 2.5 * temporaries(2048)
+def test_compiled_memory_is_far_below_the_scores():
+  length = 4096
+  shape = jax.ShapeDtypeStruct
+  q = shape((1, length, 2, 32), jnp.float32)
+  ids = shape((1, length), jnp.int32)
+  compiled = rows.out_and_gradients.lower(
+    *(q, q, q, q, ids, ids, shape((2,), jnp.float32)),
+    *('auto', attention.Blocks()),
+  ).compile()
+  memory = compiled.memory_analysis().temp_size_in_bytes
+  assert memory < 2 * length * length * 4 / 8
 
 
 def test_a_token_of_another_segment_never_changes_an_output():
-  segments, positions = rows.packed(1, 700, 120)
-  q, k, v, dout = rows.tensors(1, 700, 2, 1, 16)
-  slopes = jnp.asarray(attention.alibi_slopes(2))
-
-  def run(k, v, dout):
-    return rows.out_and_gradients(
-      *(q, k, v, dout),
-      *map(jnp.asarray, (segments, positions)),
-      *(slopes, 'auto', SMALL),
-    )
-
+  q, k, v, dout, segments, *rest = rows.case(*rows.CASES[0])
   chosen = np.isin(segments, [2, 4])[..., None, None]
   noise = jnp.where(chosen, 100.0, 1.0)
-  got, want = run(k * noise, v * noise, dout * noise), run(k, v, dout)
+  got = run(q, k * noise, v * noise, dout * noise, segments, *rest)
+  want = run(q, k, v, dout, segments, *rest)
   other = np.broadcast_to(~chosen, q.shape)
-  for a, b in zip(got[:2], want[:2]):
+  for a, b in zip(got, want):
     np.testing.assert_array_equal(np.asarray(a)[other], np.asarray(b)[other])
     assert not np.array_equal(a, b)
 
 
 def dense_need(ids, block_q, block_kv):
   """Which block pairs hold a visible pair, by looking at every pair."""
+  ids = jax.tree.map(np.asarray, ids)
   visible = (ids.q_segments_BT[:, :, None] == ids.kv_segments_BS[:, None]) & (
     ids.q_positions_BT[:, :, None] >= ids.kv_positions_BS[:, None]
   )
   B, T, S = visible.shape
   blocks = visible.reshape(B, T // block_q, block_q, S // block_kv, block_kv)
-  return np.asarray(blocks.any(axis=(2, 4)))
+  return blocks.any(axis=(2, 4))
+
+
+def useful_blocks(positions, segments, q_slice, block_q, block_kv):
+  """(ids, ranges) of rows whose queries are a part of their keys."""
+  ids = layout.pad_ids(
+    layout.Ids(
+      positions[:, q_slice], positions, segments[:, q_slice], segments
+    ),
+    *(block_q, block_kv),
+  )
+  return ids, layout.ranges(ids, block_q, block_kv)
+
+
+find = jax.jit(useful_blocks, static_argnums=(2, 3, 4))
 
 
 def within(first, last, size):
@@ -134,11 +134,8 @@ def within(first, last, size):
 @pytest.mark.parametrize('mean', [5, 60, 900])
 def test_ranges_are_exactly_the_useful_blocks_of_packed_rows(mean):
   segments, positions = map(jnp.asarray, rows.packed(3, 700, mean))
-  ids = layout.pad_ids(
-    layout.Ids(positions, positions, segments, segments), 128, 64
-  )
+  ids, useful = find(positions, segments, slice(None), 128, 64)
   need = dense_need(ids, 128, 64)
-  useful = layout.ranges(ids, 128, 64)
   B, M, N = need.shape
   kv = within(useful.kv_first_BM, useful.kv_last_BM, N)
   queries = within(useful.q_first_BN, useful.q_last_BN, M).swapaxes(1, 2)
@@ -152,13 +149,7 @@ def test_ranges_are_sound_for_ids_in_any_order():
   rng = np.random.default_rng(0)
   segments = jnp.asarray(rng.integers(0, 6, (4, 256)), jnp.int32)
   positions = jnp.asarray(rng.integers(0, 90, (4, 256)), jnp.int32)
-  ids = layout.pad_ids(
-    layout.Ids(
-      positions[:, :200], positions, jnp.sort(segments)[:, :200], segments
-    ),
-    *(32, 32),
-  )
+  ids, useful = find(positions, segments, slice(20, 120), 32, 32)
   need = dense_need(ids, 32, 32)
-  useful = layout.ranges(ids, 32, 32)
   kept = within(useful.kv_first_BM, useful.kv_last_BM, need.shape[2])
   assert not (need & ~kept).any()

@@ -7,7 +7,6 @@ import sys
 
 import jax.numpy as jnp
 import kernels_rows as rows
-import numpy as np
 import pytest
 
 from step_audio_jax.kernels import attention
@@ -15,31 +14,25 @@ from step_audio_jax.kernels import attention
 SMALL = attention.Blocks(queries=128, keys=256)
 
 
-@pytest.mark.parametrize(
-  ('shape', 'mean', 'biased'),
-  [
-    ((2, 300, 3, 3, 64), 40, True),
-    ((1, 700, 12, 1, 64), 2000, True),
-    ((1, 200, 2, 1, 64), 60, False),
-    ((1, 200, 2, 1, 64), 60, True),
-    ((1, 515, 1, 1, 128), 150, True),
-  ],
-)
-def test_values_and_gradients_equal_the_dense_ones(shape, mean, biased):
-  rows.compare('interpret', shape, mean, biased, SMALL)
+def run(*args):
+  return rows.out_and_gradients(*args, 'interpret', SMALL)
+
+
+@pytest.mark.parametrize('key', rows.CASES)
+def test_values_and_gradients_equal_the_dense_ones(key):
+  rows.agree(run(*rows.case(*key)), key)
 
 
 def test_4096_tokens():
-  rows.compare('interpret', (1, 4096, 2, 1, 64), 1500, True)
+  args = rows.case(*rows.LONG)
+  got = rows.out_and_gradients(*args, 'interpret', attention.Blocks())
+  rows.agree(got, rows.LONG)
 
 
 def test_slopes_of_zero_mask_all_the_same():
-  segments, positions = map(jnp.asarray, rows.packed(1, 200, 60))
-  args = (*rows.tensors(1, 200, 2, 1, 64), segments, positions)
-  got = rows.out_and_gradients(*args, jnp.zeros(2), 'interpret', SMALL)
-  want = rows.out_and_gradients(*args, None, 'interpret', SMALL)
-  for a, b in zip(got, want):
-    np.testing.assert_allclose(a, b, atol=1e-5)
+  q, k, v, dout, segments, positions, _ = rows.case(*rows.CASES[0])
+  got = run(q, k, v, dout, segments, positions, jnp.zeros(3))
+  rows.agree(got, (*rows.CASES[0][:2], False))
 
 
 COMPILE = """

@@ -8,7 +8,6 @@ import kernels_rows as rows
 import numpy as np
 import pytest
 
-from step_audio_jax.kernels import attention
 from step_audio_jax.kernels import layout
 from step_audio_jax.kernels import triton
 
@@ -21,28 +20,15 @@ def out_and_gradients(q, k, v, dout, ids, slopes, options=()):
   return out, *gradients
 
 
+# Triton's tiles are powers of two: width 24 is filled up to 32.
 @pytest.mark.parametrize(
-  ('shape', 'mean', 'biased'),
-  [
-    ((2, 300, 3, 3, 64), 40, True),
-    ((1, 450, 12, 1, 64), 2000, True),
-    # Triton's tiles are powers of two: width 24 is filled up to 32.
-    ((1, 200, 4, 2, 24), 90, False),
-  ],
+  'key', [rows.CASES[0], ((1, 90, 12, 1, 24), 40, False)]
 )
-def test_values_and_gradients_equal_the_dense_ones(shape, mean, biased):
-  batch, length, heads, *_ = shape
-  segments, positions = map(jnp.asarray, rows.packed(batch, length, mean))
-  args = rows.tensors(*shape)
-  slopes = jnp.asarray(attention.alibi_slopes(heads)) if biased else None
+def test_values_and_gradients_equal_the_dense_ones(key):
+  q, k, v, dout, segments, positions, slopes = rows.case(*key)
   ids = layout.Ids(positions, positions, segments, segments)
-  got = out_and_gradients(*args, ids, slopes, (('interpret', True),))
-  want = rows.out_and_gradients(
-    *args, segments, positions, slopes, 'dense', attention.Blocks()
-  )
-  for a, b in zip(got, want):
-    scale = max(1.0, float(jnp.abs(b).max()))
-    np.testing.assert_allclose(a, b, atol=1e-5 * scale)
+  got = out_and_gradients(q, k, v, dout, ids, slopes, (('interpret', True),))
+  rows.agree(got, key)
 
 
 @pytest.mark.parametrize(
