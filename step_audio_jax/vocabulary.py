@@ -274,6 +274,20 @@ _SPECIAL = re.compile(
 STEP_AUDIO = Vocabulary(text_size=65536, table_size=74752)
 
 
+def step_audio(*, text_model: str | None = None) -> Vocabulary:
+  """The released layout, `STEP_AUDIO`, with a text tokenizer if one is named.
+
+  Args:
+    text_model: A SentencePiece `.model` or a Hugging Face `tokenizer.json` of
+      at most 65,536 pieces; without it a run handles ids alone.
+  """
+  if text_model is None:
+    return STEP_AUDIO
+  from step_audio_jax.tokenizers import text as text_lib
+
+  return dataclasses.replace(STEP_AUDIO, text=text_lib.load(text_model))
+
+
 def load(
   *, text_model: str, speech: bool = True, multiple: int = 1
 ) -> Vocabulary:
