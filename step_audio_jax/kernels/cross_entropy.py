@@ -83,6 +83,31 @@ def cross_entropy(
   )
 
 
+def with_gradients(
+  hidden_NE: jax.Array,
+  head_VE: jax.Array,
+  targets_N: jax.Array,
+  weights_N: jax.Array,
+  *,
+  z_loss: float = 0.0,
+  chunk: int = 1024,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+  """As `cross_entropy`, and the gradients of `total`, in the same pass.
+
+  For callers that write the collectives of the gradients themselves.
+
+  Returns:
+    (total, losses N, log normalisers N, d hidden NE, d head VE). Where V is
+    split, d hidden is this shard's summand of the gradient.
+  """
+  static = _Static(z_loss, chunk, axis_name)
+  outs, gradients = _forward(
+    static, hidden_NE, head_VE, targets_N, weights_N.astype(jnp.float32)
+  )
+  return *outs, *gradients
+
+
 def _logits(static, hidden_CE, head_VE, targets_C):
   """Returns (logits CV, log_z C, target's logit C, one-hot target CV)."""
   logits_CV = jnp.einsum(

@@ -330,16 +330,22 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x_BTE, where, cache):
     c = self.config
-    residual = ('batch', 'residual_length', None)
-    x_BTE = partition.constrain(x_BTE, residual)
-    normed = RMSNorm(c.norm_eps, name='attention_norm')(x_BTE)
-    out_BTE, cache = Attention(c, name='attention')(normed, where, cache)
-    out_BTE = partition.constrain(out_BTE, residual)
+    split, whole = ('batch', 'residual_length', None), ('batch', 'length', None)
+
+    def normed(name):
+      # Gathered once for all projections; its gradient is scattered once.
+      y_BTE = RMSNorm(c.norm_eps, name=name)(x_BTE)
+      return partition.regather(y_BTE, split, whole)
+
+    x_BTE = partition.constrain(x_BTE, split)
+    out_BTE, cache = Attention(c, name='attention')(
+      normed('attention_norm'), where, cache
+    )
+    out_BTE = partition.constrain(out_BTE, split)
     x_BTE += checkpoint_name(out_BTE, 'attention_projected')
-    normed = RMSNorm(c.norm_eps, name='mlp_norm')(x_BTE)
-    out_BTE = partition.constrain(Mlp(c, name='mlp')(normed), residual)
+    out_BTE = partition.constrain(Mlp(c, name='mlp')(normed('mlp_norm')), split)
     x_BTE += checkpoint_name(out_BTE, 'mlp_projected')
-    return partition.constrain(x_BTE, residual), cache
+    return partition.constrain(x_BTE, split), cache
 
 
 class Transformer(nn.Module):

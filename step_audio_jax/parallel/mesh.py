@@ -119,17 +119,24 @@ def initialize_distributed() -> None:
 
   A launcher that is not a TPU runtime says so by `JAX_COORDINATOR_ADDRESS`,
   `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; on a TPU pod, which the launcher
-  marks with `JAX_PLATFORMS=tpu,cpu`, jax finds out by itself.
+  marks with `JAX_PLATFORMS=tpu,cpu`, jax finds out by itself. When a process
+  dies, the others end after `JAX_HEARTBEAT_TIMEOUT_SECONDS`, 60 if not given.
   """
   address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+  if not address and not os.environ.get('JAX_PLATFORMS', '').startswith('tpu'):
+    return
+  # SIGTERM is `training.preemption`'s; jax's own watch would swallow it.
+  jax.config.update('jax_enable_preemption_service', False)
+  beats = int(os.environ.get('JAX_HEARTBEAT_TIMEOUT_SECONDS', '60'))
   if address:
     jax.distributed.initialize(
       address,
       int(os.environ['JAX_NUM_PROCESSES']),
       int(os.environ['JAX_PROCESS_ID']),
+      heartbeat_timeout_seconds=beats,
     )
-  elif os.environ.get('JAX_PLATFORMS', '').startswith('tpu'):
-    jax.distributed.initialize()
+  else:
+    jax.distributed.initialize(heartbeat_timeout_seconds=beats)
 
 
 def sharding_for(

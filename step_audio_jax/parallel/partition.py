@@ -16,7 +16,8 @@ D head width, E width, V vocabulary.
 """
 
 import functools
-from typing import Any, Mapping, Sequence
+import math
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from flax import linen as nn
 import jax
@@ -54,7 +55,7 @@ def spec(
     axes = table.get(name) if name is not None else None
     axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
     axes = tuple(a for a in axes if a not in used)
-    parts = int(np.prod([sizes[a] for a in axes]))
+    parts = math.prod(sizes[a] for a in axes)
     if not axes or size % parts:
       out.append(None)
       continue
@@ -86,6 +87,12 @@ def _larger_than_one(axes, sizes):
   return (axes if len(axes) > 1 else axes[0]) if axes else None
 
 
+def _size(axes) -> int:
+  """Devices along mesh axes together."""
+  sizes = dict(jax.sharding.get_abstract_mesh().shape)
+  return math.prod(sizes[axis] for axis in axes)
+
+
 def _tuple(axes) -> tuple[str, ...]:
   return (axes,) if isinstance(axes, str) else tuple(axes or ())
 
@@ -96,6 +103,22 @@ def constrain(x: jax.Array, names: Names) -> jax.Array:
   if found is None:
     return x
   return jax.lax.with_sharding_constraint(x, found)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def regather(x: jax.Array, split: Names, whole: Names) -> jax.Array:
+  """`x` gathered from `split` to `whole`; its gradient is scattered back.
+
+  A constraint alone would pin the gradient to `whole` too, and so make an
+  all-reduce of what a reduce-scatter moves in half the bytes.
+  """
+  return constrain(constrain(x, split), whole)
+
+
+regather.defvjp(
+  lambda x, split, whole: (regather(x, split, whole), None),
+  lambda split, whole, _, dx: (constrain(dx, split),),
+)
 
 
 def attention(
@@ -175,9 +198,8 @@ class _Groups:
   """Which key/value groups the query heads of one device use."""
 
   def __init__(self, heads: int, groups: int, axis, kv_axis):
-    sizes = dict(jax.sharding.get_abstract_mesh().shape)
     self._axis = axis
-    parts = int(np.prod([sizes[a] for a in _tuple(axis)]))
+    parts = _size(_tuple(axis))
     self._heads = heads // parts
     # Where the groups are too few to be split, every device holds them all
     # and takes the one its heads belong to.
@@ -206,6 +228,11 @@ class _Groups:
     )
 
 
+class _Loss(NamedTuple):
+  z_loss: float
+  chunk: int
+
+
 def cross_entropy(
   hidden_BTE: jax.Array,
   head_VE: jax.Array,
@@ -220,40 +247,98 @@ def cross_entropy(
   Returns:
     (total, losses BT, log normalisers BT); only `total` carries a gradient.
   """
-  B, T, E = hidden_BTE.shape
+  return _cross_entropy(
+    _Loss(z_loss, chunk), hidden_BTE, head_VE, targets_BT, weights_BT
+  )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _cross_entropy(static, *arrays):
+  return _on_shards(static, cross_entropy_lib.cross_entropy, *arrays)
+
+
+def _cross_entropy_forward(static, *arrays):
+  outs = _on_shards(static, cross_entropy_lib.with_gradients, *arrays)
+  return outs[:3], outs[3:]
+
+
+def _cross_entropy_backward(static, gradients, cotangents):
+  del static
+  dtotal = cotangents[0]
+  dhidden, dhead = ((g * dtotal).astype(g.dtype) for g in gradients)
+  return dhidden, dhead, None, None
+
+
+_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def _on_shards(static, function, hidden_BTE, head_VE, targets_BT, weights_BT):
+  """(total, losses, log normalisers, and gradients if `function` has them).
+
+  The gradients' collectives run here, in the forward pass, so that the whole
+  gradient of the head never waits for the layers' backward pass: the head's is
+  scattered over its columns, that of the hidden states over tokens.
+  """
+  shape, E = targets_BT.shape, hidden_BTE.shape[-1]
 
   def local(hidden, head, targets, weights, axis=None):
-    total, losses, log_z = cross_entropy_lib.cross_entropy(
+    total, *places = function(
       hidden.reshape(-1, E),
       head,
       targets.reshape(-1),
       weights.reshape(-1),
-      z_loss=z_loss,
-      chunk=chunk,
+      z_loss=static.z_loss,
+      chunk=static.chunk,
       axis_name=axis,
     )
-    return total, losses.reshape(targets.shape), log_z.reshape(targets.shape)
+    if len(places) > 2:
+      places[2] = places[2].reshape(hidden.shape)
+    rows = [x.reshape(targets.shape) for x in places[:2]]
+    return total, *rows, *places[2:]
 
-  row = current_spec((B, T), ('batch', 'length'))
+  row = current_spec(shape, ('batch', 'length'))
   if row is None:
     return local(hidden_BTE, head_VE, targets_BT, weights_BT)
   vocab, columns = current_spec(head_VE.shape, ('vocab', 'embed'))
+  batch, residual = current_spec(shape, ('batch', 'residual_length'))
+  split = tuple(a for axes in row for a in _tuple(axes))
+  # A device's tokens of the residual stream lie inside its tokens of the row.
+  scatter = tuple(a for a in _tuple(residual) if a not in _tuple(row[1]))
+  scatter = scatter if scatter == _tuple(vocab) else ()
+  replicas = tuple(a for a in split if a not in _tuple(columns))
 
   def shard(hidden, head, targets, weights):
     if columns:
       head = jax.lax.all_gather(head, columns, axis=1, tiled=True)
-    total, losses, log_z = local(hidden, head, targets, weights, vocab)
-    split = tuple(a for axes in row for a in _tuple(axes))
-    return jax.lax.psum(total, split) if split else total, losses, log_z
+    total, losses, log_z, *gradients = local(
+      hidden, head, targets, weights, vocab
+    )
+    total = jax.lax.psum(total, split) if split else total
+    if not gradients:
+      return total, losses, log_z
+    dhidden, dhead = gradients
+    if scatter:
+      dhidden = jax.lax.psum_scatter(
+        dhidden, scatter, scatter_dimension=1, tiled=True
+      )
+    elif vocab:
+      dhidden = jax.lax.psum(dhidden, vocab)
+    if columns:
+      # Devices that hold the same rows would count them again.
+      dhead /= _size(a for a in _tuple(columns) if a not in split)
+      dhead = jax.lax.psum_scatter(
+        dhead, columns, scatter_dimension=1, tiled=True
+      )
+    if replicas:
+      dhead = jax.lax.psum(dhead, replicas)
+    return total, losses, log_z, dhidden, dhead
 
+  token = PartitionSpec(batch, residual if scatter else row[1], None)
+  table = PartitionSpec(vocab, columns)
+  gradients = function is cross_entropy_lib.with_gradients
   return jax.shard_map(
     shard,
-    in_specs=(
-      PartitionSpec(*row, None),
-      PartitionSpec(vocab, columns),
-      row,
-      row,
-    ),
-    out_specs=(PartitionSpec(), row, row),
+    in_specs=(PartitionSpec(*row, None), table, row, row),
+    out_specs=(PartitionSpec(), row, row) + (token, table) * gradients,
     check_vma=False,
   )(hidden_BTE, head_VE, targets_BT, weights_BT)

@@ -106,6 +106,7 @@ def test_heads_of_a_device_lie_in_one_group():
     {'fsdp': 2, 'context': 2, 'tensor': 2},
     {'replica': 2, 'fsdp': 4},
     {'fsdp': 1, 'tensor': 8},
+    {'fsdp': 8},  # four rows: every device holds them all
   ],
   ids=str,
 )
