@@ -9,6 +9,10 @@ DOORS = {
     'step_audio_jax.training.run',
     'Train from gin files; continues by itself after a stop.',
   ),
+  'plan': (
+    'step_audio_jax.plan.door',
+    'Compile for TPUs that are not there: does it fit, how fast could it be.',
+  ),
   'evaluate': (
     'step_audio_jax.evaluation.door',
     "Score a run's checkpoints: perplexities, ASR and TTS error rates.",

@@ -88,19 +88,46 @@ def configure(
   configurable = gin.get_configurable(function)
 
   def call(*args, **kwargs):
-    try:
+    with _values_told(files):
       return configurable(*args, **kwargs)
-    except errors.UserError as error:
-      # Gin appends the chain of calls, with addresses of functions.
-      raise errors.UserError(str(error).split(_CALL)[0]) from error
-    except (RuntimeError, TypeError) as error:
-      text = _missing_value(str(error))
-      if text is None:
-        raise
-      where = f'{", ".join(files)}: ' if files else ''
-      raise errors.UserError(where + text) from error
 
   return call
+
+
+def arguments(
+  files: Sequence[str], function: Callable[..., Any]
+) -> dict[str, Any]:
+  """What was bound to the parameters of a function, references resolved.
+
+  For a door that does something else with the parts of a run than run it.
+
+  Args:
+    files: Those that were parsed; for sentences about missing values.
+    function: May have no bindings.
+
+  Raises:
+    UserError: As the function that `configure` returns.
+  """
+  if gin.config._inverse_lookup(function) is None:
+    return {}
+  with _values_told(files):
+    return dict(gin.get_bindings(function))
+
+
+@contextlib.contextmanager
+def _values_told(files: Sequence[str]) -> Iterator[None]:
+  """Turns a parameter without a value into one sentence."""
+  try:
+    yield
+  except errors.UserError as error:
+    # Gin appends the chain of calls, with addresses of functions.
+    raise errors.UserError(str(error).split(_CALL)[0]) from error
+  except (RuntimeError, TypeError) as error:
+    text = _missing_value(str(error))
+    if text is None:
+      raise
+    where = f'{", ".join(files)}: ' if files else ''
+    raise errors.UserError(where + text) from error
 
 
 def macros() -> dict[str, Any]:

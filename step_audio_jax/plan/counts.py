@@ -331,9 +331,7 @@ def _mesh_groups(text: str) -> list[tuple[int, ...]]:
   shape, chosen = [], []
   parts = {
     name: (int(before or 1), int(size or 0))
-    for name, before, size in re.findall(
-      r"'(\w+)'(?::\((\d+)\)(\d+))?", along
-    )
+    for name, before, size in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", along)
   }
   for name, size in axes.items():
     before, part = parts.get(name, (size, 1))
