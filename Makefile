@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/installed
+PARITY := .venv-parity
 
 # Test processes side by side; 0 runs them all in one process.
 WORKERS ?= 2
@@ -15,11 +16,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
   >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format lock clean
+.PHONY: help install quickstart test parity parity-goldens lint format lock \
+  clean
 
 help:
 	@echo 'make quickstart  from nothing to runs/quickstart/report.html'
 	@echo 'make test        the whole test suite'
+	@echo 'make parity      against other implementations, in .venv-parity'
 	@echo 'make lint        ruff: rules and formatting'
 	@echo 'make format      ruff: mend what can be mended'
 	@echo 'make install     only make .venv'
@@ -47,6 +50,25 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+# The peers live apart: nothing of them is needed to train or to test.
+$(PARITY)/installed: requirements/build.txt requirements/lock.txt \
+  requirements/parity.txt setup.py
+	$(PARITY)/bin/python -m pip --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install -r requirements/build.txt
+	$(PARITY)/bin/python -m pip install --no-deps --no-build-isolation \
+	  --extra-index-url https://download.pytorch.org/whl/cpu \
+	  -r requirements/lock.txt -r requirements/parity.txt
+	$(PARITY)/bin/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+parity: $(PARITY)/installed
+	$(PARITY)/bin/python -m pytest tests/parity
+
+# Writes tests/golden/hf_*.safetensors again.
+parity-goldens: $(PARITY)/installed
+	$(PARITY)/bin/python tests/parity/make_goldens.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

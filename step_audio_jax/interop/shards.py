@@ -30,7 +30,7 @@ DTYPES = {
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 # The format's own bound on headers.
 _MAX_HEADER = 100_000_000
-_BLOCK = 64 * 2**20
+_BLOCK = 32 * 2**20
 
 
 class Tensor(lazy.LazyArray):

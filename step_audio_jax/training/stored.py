@@ -19,7 +19,7 @@ from step_audio_jax import lazy
 from step_audio_jax.training import checkpoints
 
 # A chunk is what one read or write moves.
-CHUNK_BYTES = 64 * 2**20
+CHUNK_BYTES = 32 * 2**20
 
 
 class StoredArray(lazy.LazyArray):
@@ -135,10 +135,15 @@ def _write(folder, path, leaf, told) -> None:
     create=True,
     delete_existing=True,
   ).result()
+  pending = None
   for index in _chunks(leaf):
     block = np.asarray(leaf[index])
-    store[index].write(block).result()
+    # One chunk is read while the one before it is compressed and written.
+    if pending is not None:
+      pending.result()
+    pending = store[index].write(block)
     told(block.nbytes)
+  pending.result()
 
 
 def _chunks(leaf) -> Iterator[tuple[slice, ...]]:
