@@ -130,7 +130,13 @@ def _dispatch(direction, implementation, blocks, *args):
   sizes = {name: size for name, size in sizes.items() if size}
 
   def path(module, **options):
-    return functools.partial(getattr(module, direction), **sizes, **options)
+    # jit remembers the trace: layers and programs of one shape share it.
+    function = jax.jit(
+      getattr(module, direction),
+      static_argnames=(*sizes, *options),
+      inline=True,
+    )
+    return functools.partial(function, **sizes, **options)
 
   if implementation == 'blockwise':
     return path(blockwise)(*args)
