@@ -40,8 +40,14 @@ def adapter(
     (arrays by PEFT's names, adapter_config.json).
 
   Raises:
-    UserError: An adapter is on something that is no linear layer of theirs.
+    UserError: An adapter is on something that is no linear layer of theirs,
+      or a parameter was trained in full.
   """
+  if whole := lora.whole(adapters):
+    raise errors.UserError(
+      f'lora: {next(iter(whole))} was trained in full; merge the adapters '
+      'instead (leave --adapter out).'
+    )
   tensors, modules = {}, set()
   for path, a, b in lora.pairs(adapters):
     ours = path.removeprefix(_BLOCKS).removesuffix('/kernel')

@@ -38,6 +38,8 @@ class Lora:
     alpha: Scale of the adapters is alpha / rank.
     targets: Pattern of the paths that get an adapter (searched in
       'transformer/blocks/attention/q/kernel').
+    whole: Pattern of the paths that are trained in full instead, such as
+      'embedding|head' where speech rows are new; '' for none.
     base_dtype: Of the parameters that stay; bfloat16 halves their memory.
   """
 
@@ -45,6 +47,7 @@ class Lora:
   rank: int = 16
   alpha: float = 32.0
   targets: str = r'transformer/blocks/attention/(q|k|v|out)/kernel$'
+  whole: str = ''
   base_dtype: str = 'float32'
 
   def __post_init__(self):
@@ -61,13 +64,16 @@ class Lora:
     base = traverse_util.flatten_dict(dict(variables.pop('params')), sep='/')
     adapters = {}
     for number, (path, leaf) in enumerate(sorted(base.items())):
+      if self.whole and re.search(self.whole, path):
+        adapters[path] = base.pop(path)
+        continue
       if re.search(self.targets, path):
         key = jax.random.fold_in(rng, number)
         adapters[f'{path}/a'], adapters[f'{path}/b'] = self._pair(
           path, leaf, key
         )
       base[path] = jax.tree.map(lambda x: x.astype(self.base_dtype), leaf)
-    if not adapters:
+    if not any(path.endswith('/a') for path in adapters):
       raise errors.UserError(
         f'lora: targets {self.targets!r} matches no parameter; there are '
         f'{", ".join(sorted(base)[:4])} and others.'
@@ -105,6 +111,7 @@ class Lora:
       path: leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf
       for path, leaf in base.items()
     }
+    params |= whole(variables['params'])
     for path, a, b in pairs(variables['params']):
       delta = _product(a, b, _layered(params[path], a, b))
       params[path] += (self.alpha / self.rank) * delta
@@ -163,6 +170,14 @@ def pairs(adapters: Mapping[str, Any]):
       yield kernel, flat[path], flat[f'{kernel}/b']
 
 
+def whole(adapters: Mapping[str, Any]) -> dict[str, Any]:
+  """What is trained in full, by path."""
+  flat = traverse_util.flatten_dict(dict(adapters), sep='/')
+  return {
+    path: leaf for path, leaf in flat.items() if path[-2:] not in ('/a', '/b')
+  }
+
+
 def _layered(kernel, a, b) -> bool:
   """Whether kernel, A and B all start with the layers."""
   return a.ndim + b.ndim == kernel.ndim + 3
@@ -211,6 +226,7 @@ def merged(
   """
   params = traverse_util.flatten_dict(dict(variables['base']), sep='/')
   scale = description['alpha'] / description['rank']
+  params |= whole(variables['params'])
   for path, a, b in pairs(variables['params']):
     params[path] = Merged(params[path], a, b, scale)
   inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}

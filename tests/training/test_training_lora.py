@@ -317,6 +317,26 @@ def test_a_base_of_half_the_bytes():
   assert dtype == jnp.float32
 
 
+def test_tables_may_be_trained_in_full():
+  both = dataclasses.replace(ADAPTED, whole='embedding|head$')
+  shapes = nn.unbox(jax.eval_shape(both.init, jax.random.key(0), batch()))
+  tables = {'transformer/embedding', 'transformer/head'}
+  assert set(lora.whole(shapes['params'])) == tables
+  assert not tables & set(transfer.flatten(shapes['base']))
+  rng = np.random.default_rng(5)
+  values = jax.tree.map(lambda x: rng.standard_normal(x.shape), shapes)
+  merged = lora.merged(values, both.describe()['lora'])
+  plain = nn.unbox(jax.eval_shape(PLAIN.init, jax.random.key(0), batch()))
+  sizes = jax.tree.map(np.shape, merged['params'])
+  assert sizes == jax.tree.map(np.shape, plain['params'])
+  head = merged['params']['transformer']['head']
+  assert head is values['params']['transformer']['head']
+  effective = jax.eval_shape(both.effective, values)
+  assert jax.tree.map(np.shape, effective['params']) == sizes
+  with pytest.raises(errors.UserError, match='was trained in full; merge'):
+    peft.adapter(values['params'], both.describe()['lora'])
+
+
 @pytest.mark.parametrize(
   ('change', 'told'),
   [
