@@ -25,7 +25,7 @@ def _main(fv) -> Mapping[str, Any]:
   if not source.is_dir():
     raise errors.UserError(f'--from={source}: no such folder.')
   inward = folders.is_folder(source)
-  misplaced = ('step', 'like', 'adapter') if inward else ('speech',)
+  misplaced = ('step', 'like', 'adapter', 'ema') if inward else ('speech',)
   for name in misplaced:
     if fv[name].value not in (None, False):
       raise errors.UserError(
@@ -43,6 +43,7 @@ def _main(fv) -> Mapping[str, Any]:
       shard_gb=fv.shard_gb,
       like=pathlib.Path(fv.like) if fv.like else None,
       adapter=fv.adapter,
+      ema=fv.ema,
       **common,
     )
   verb = 'would write' if fv.dry_run else 'wrote'
@@ -97,6 +98,12 @@ def _define(fv) -> None:
     'adapter',
     False,
     'Exporting: only the adapters of a LoRA run, as PEFT has them.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'ema',
+    False,
+    'Exporting: the mean of the parameters in their place.',
     flag_values=fv,
   )
 

@@ -32,6 +32,7 @@ def export_run(
   dtype: str = '',
   like: pathlib.Path | None = None,
   adapter: bool = False,
+  ema: bool = False,
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """A run of a language model as a Hugging Face folder.
@@ -46,6 +47,7 @@ def export_run(
       along; that of the import if the run was made by one.
     adapter: Write the adapters of a LoRA run alone, as PEFT has them, instead
       of merging them.
+    ema: Write the mean of the parameters in their place.
     dry_run: Check everything, write nothing.
 
   Returns:
@@ -61,7 +63,7 @@ def export_run(
       'run of a language model.'
     )
   ours = speech_text.TransformerConfig(**description['model']['transformer'])
-  tree, step = stored.open_variables(source, step)
+  tree, step = stored.open_variables(source, step, ema)
   if adapter:
     return _export_adapter(source, target, description, tree, step, dry_run)
   if 'lora' in description:

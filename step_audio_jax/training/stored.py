@@ -11,7 +11,6 @@ from typing import Any, Callable, Iterator, Mapping
 
 from flax import traverse_util
 import numpy as np
-import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from step_audio_jax import errors
@@ -37,12 +36,12 @@ class StoredArray(lazy.LazyArray):
 
 
 def open_variables(
-  run_dir: str | pathlib.Path, step: int | None = None
+  run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
 ) -> tuple[dict[str, Any], int]:
   """As `checkpoints.load_variables`, with arrays that are not read yet.
 
   Raises:
-    UserError: There is no such step, or it cannot be read.
+    UserError: There is no such step, or it cannot be read, or it has no mean.
   """
   steps = checkpoints.all_steps(run_dir)
   step = steps[-1] if step is None else step
@@ -51,12 +50,27 @@ def open_variables(
       f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
     )
   folder = variables_folder(run_dir, step)
+  variables = _open(folder)
+  if ema:
+    mean = folder.with_name('ema')
+    if not mean.is_dir():
+      raise errors.UserError(
+        f'{mean.parent}: has no mean of the parameters, expected the run of a '
+        'LoopConfig with ema_decay.'
+      )
+    variables['params'] = _open(mean)
+  return variables, step
+
+
+def _open(folder: pathlib.Path) -> dict[str, Any]:
+  """The arrays of one Orbax item, unread."""
   try:
     tree = json.loads((folder / '_METADATA').read_text(encoding='utf-8'))
     driver = 'zarr3' if tree.get('use_zarr3') else 'zarr'
     paths = [
       tuple(key['key'] for key in entry['key_metadata'])
       for entry in tree['tree_metadata'].values()
+      if not entry['value_metadata'].get('skip_deserialize')
     ]
     context = ts.Context({'cache_pool': {'total_bytes_limit': CHUNK_BYTES}})
     spec = {'driver': driver, 'recheck_cached_data': 'open'}
@@ -72,7 +86,7 @@ def open_variables(
     raise errors.UserError(
       f'{folder}: cannot be read as a checkpoint: {reason}.'
     ) from error
-  return traverse_util.unflatten_dict(leaves), step
+  return traverse_util.unflatten_dict(leaves)
 
 
 def write_variables(
@@ -92,13 +106,7 @@ def write_variables(
   flat = traverse_util.flatten_dict(dict(variables))
   empty = {path: np.zeros((), leaf.dtype) for path, leaf in flat.items()}
   store = checkpoints.Checkpoints(run_dir)
-  store._manager.save(
-    step,
-    args=ocp.args.Composite(
-      variables=ocp.args.StandardSave(traverse_util.unflatten_dict(empty)),
-      data=ocp.args.JsonSave({'row': 0}),
-    ),
-  )
+  store.save(step, traverse_util.unflatten_dict(empty), None, {'row': 0})
   store.close()
   folder = variables_folder(run_dir, step)
   for path, leaf in flat.items():

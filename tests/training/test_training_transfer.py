@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
+from step_audio_jax import lazy
 from step_audio_jax.models import speech_text
+from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import transfer
 
 
@@ -90,3 +92,84 @@ def test_misfits_are_named():
     transfer.transfer(
       target, [('run', {'params': {'x': np.ones(2)}})], zeros(target)
     )
+
+
+class Lazy(lazy.LazyArray):
+  """An array in memory that says which slices were read."""
+
+  def __init__(self, value):
+    self.value, self.shape, self.dtype = value, value.shape, value.dtype
+    self.spans = []
+
+  def read(self, spans):
+    self.spans.append(list(spans))
+    return self.value[lazy.slices(spans)].copy()
+
+
+def test_lazy_growth_is_eager_growth(monkeypatch):
+  monkeypatch.setattr(transfer, '_ROWS', 7)  # several blocks of old rows
+  old = np.random.default_rng(0).normal(2.0, 1.0, (20, 6)).astype(np.float32)
+  want = transfer.grown(old, 50, 0, 3)
+  np.testing.assert_array_equal(want[:20], old)
+  table = transfer.Grown(Lazy(old), 50, 0, 3)
+  for index in (
+    (slice(0, 50), slice(0, 6)),
+    (slice(18, 33), slice(2, 5)),
+    (slice(25, 30), slice(0, 6)),
+    (slice(3, 9), slice(1, 2)),
+    (slice(4, 4), slice(0, 6)),
+  ):
+    np.testing.assert_allclose(table[index], want[index], atol=1e-5)
+  sideways = transfer.Grown(Lazy(old.T.copy()), 50, 1, 3)
+  np.testing.assert_allclose(np.asarray(sideways), want.T, atol=1e-5)
+
+
+def test_old_rows_alone_are_read_for_old_rows():
+  table = transfer.Grown(old := Lazy(np.ones((20, 6), np.float32)), 50, 0, 3)
+  table[2:4, 1:3]
+  assert old.spans == [[(2, 4), (1, 3)]]
+
+
+@pytest.mark.parametrize('tied', [False, True])
+def test_lazy_sources_keep_old_logits_on_a_mesh(tied):
+  def model_of(vocab):
+    config = speech_text.TransformerConfig(
+      *(vocab, 8, 1, 2, 1, 8), tied_head=tied
+    )
+    model = speech_text.SpeechTextModel(speech_text.SpeechTextConfig(config))
+    shapes = jax.eval_shape(
+      model.init, jax.random.key(0), jnp.zeros((1, 3), jnp.int32)
+    )
+    return model, shapes
+
+  small, small_shapes = model_of(20)
+  grown, grown_shapes = model_of(40)
+  saved = numbers(small_shapes, 0)
+  variables, fresh = transfer.transfer(
+    grown_shapes, [('hf', jax.tree.map(Lazy, saved))], zeros(grown_shapes)
+  )
+  assert not fresh
+  mesh = mesh_lib.MeshConfig(fsdp=2, tensor=4).build()
+  shardings = mesh_lib.shardings(grown_shapes, mesh, mesh_lib.DEFAULT_RULES)
+  arrays = jax.tree.map(
+    lambda leaf, sharding: transfer.placed(leaf, sharding, np.float32),
+    variables,
+    shardings,
+  )
+  table = arrays['params']['transformer']['embedding']
+  assert table.addressable_shards[0].data.shape == (10, 4)
+  tokens = jnp.arange(12).reshape(2, 6)
+  old = jax.jit(small.apply)(saved, tokens)
+  new = jax.jit(grown.apply)(jax.device_get(arrays), tokens)
+  np.testing.assert_allclose(new[..., :20], old, atol=1e-6)
+
+
+def test_what_stays_comes_from_the_params_of_a_source():
+  leaf = np.ones((2, 2), np.float32)
+  target = {'params': {'a': leaf}, 'base': {'w': leaf, 'v': leaf}}
+  source = {'params': {'w': 2 * leaf}, 'base': {'v': 3 * leaf}}
+  out, fresh = transfer.transfer(
+    target, [('run', source)], lambda paths: {p: 0 * leaf for p in paths}
+  )
+  assert fresh == ['params/a']
+  assert (out['base']['w'] == 2).all() and (out['base']['v'] == 3).all()
