@@ -1,202 +1,22 @@
-"""The `plan` door: does a run fit on absent chips, and how fast could it be.
+"""The `plan` door: does a run fit on absent chips, and how fast could it be?
 
 Compiles the train step that `train` would run, with the TPU compiler, on a CPU
-machine, and reads memory, messages and FLOPs off the compiled program.
+machine. With `--search` it tries many ways to lay the run over the chips.
 """
 
-import dataclasses
-import hashlib
-import resource
-import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 from absl import flags
-import jax
-import numpy as np
 
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import gin_files
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import absent
-from step_audio_jax.plan import counts as counts_lib
-from step_audio_jax.plan import roofline as roofline_lib
-from step_audio_jax.training import feed as feed_lib
-from step_audio_jax.training import loop
-from step_audio_jax.training import run
-
-# Macros that a run needs and a plan does not; they get these values.
-_PLACE_HOLDERS = {
-  'ROWS': "''",
-  'RUN_DIR': "''",
-  'STAGE': "'stage1'",
-  'STEPS': '1000',
-}
-_FEED = (
-  'feed.BlankFeed.batch_size = %BATCH_SIZE',
-  'feed.BlankFeed.length = %LENGTH',
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-  """The machines of a plan.
-
-  Attributes:
-    slice: One of them.
-    slices: How many, joined by DCN.
-  """
-
-  slice: topology.Slice
-  slices: int = 1
-
-  @property
-  def chips(self) -> int:
-    return self.slice.chips * self.slices
-
-  @property
-  def name(self) -> str:
-    times = f'{self.slices} x ' if self.slices > 1 else ''
-    return f'{times}{self.slice.topology}'
-
-
-def configured(
-  gin_file: Sequence[str], bindings: Sequence[str]
-) -> dict[str, Any]:
-  """The parts of the run that gin files describe, with a feed of no data.
-
-  Raises:
-    UserError: The files are wrong, or describe no run of `run.train`.
-  """
-  bindings = list(bindings)
-  gin_files.parse(gin_file, bindings, function=feed_lib.BlankFeed, lint=False)
-  missing = [n for n in gin_files.required_macros() if n in _PLACE_HOLDERS]
-  bindings += [f'{name} = {_PLACE_HOLDERS[name]}' for name in missing]
-  if not gin_files.arguments(gin_file, feed_lib.BlankFeed):
-    bindings += _FEED
-  bindings.append('run.train.feed = @feed.BlankFeed()')
-  gin_files.parse(gin_file, bindings, function=feed_lib.BlankFeed)
-  found = gin_files.arguments(gin_file, run.train)
-  needed = ('objective', 'optimizer', 'config', 'feed')
-  if lacking := [name for name in needed if name not in found]:
-    raise errors.UserError(
-      f'{", ".join(gin_file) or "--gin_file"}: run.train has no '
-      f'{", ".join(lacking)}; expected the gin files of a training run.'
-    )
-  return found
-
-
-def trainer_of(parts: Mapping[str, Any], target: Target) -> loop.Trainer:
-  """The trainer that `run.train` would build, on the target's chips."""
-  mesh = parts.get('mesh') or run.mesh_lib.MeshConfig()
-  if target.slices > 1 and mesh.replica == 1:
-    mesh = dataclasses.replace(mesh, replica=target.slices)
-  return loop.Trainer(
-    objective=parts['objective'],
-    feed=parts['feed'],
-    optimizer=parts['optimizer'],
-    config=parts['config'],
-    mesh=mesh.build(absent.devices(target.slice, target.slices)),
-    rules=mesh.rules,
-  )
-
-
-def plan(parts: Mapping[str, Any], target: Target) -> dict[str, Any]:
-  """Compiles one configuration for the target; the facts, JSON-able.
-
-  Where it does not fit, `fits` is false and what needs the compiled program is
-  missing.
-  """
-  began = time.monotonic()
-  trainer = trainer_of(parts, target)
-  facts = described(trainer, target)
-  state = trainer.abstract_state(), trainer.abstract_batch()
-  lowered = trainer.lowered()
-  memory, text, seconds = absent.compile_step(
-    lowered, absent.shard_bytes(state), target.slice.chip
-  )
-  facts |= {
-    'fits': memory.fits,
-    'hbm_gib_per_chip': memory.gib(),
-    'compile_seconds': round(seconds, 1),
-  }
-  if text is not None:
-    counts = counts_lib.count(text)
-    facts |= predicted(counts, trainer, target, facts['model_flops_per_chip'])
-    facts['program'] = hashlib.sha256(text.encode()).hexdigest()[:16]
-  facts['total_seconds'] = round(time.monotonic() - began, 1)
-  facts['host_memory_gib'] = round(
-    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2
-  )
-  return facts
-
-
-def described(trainer: loop.Trainer, target: Target) -> dict[str, Any]:
-  """What is planned: sizes that need no compiler."""
-  batch = trainer.abstract_batch()
-  tokens = batch.get('tokens')
-  flops = getattr(trainer.objective, 'flops', lambda _: 0.0)(batch)
-  transformer = getattr(
-    getattr(getattr(trainer.objective, 'model', None), 'config', None),
-    'transformer',
-    None,
-  )
-  return {
-    'topology': target.slice.topology,
-    'slices': target.slices,
-    'chips': target.chips,
-    'parameters': sum(
-      int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(trainer.shapes)
-    ),
-    'mesh': dict(trainer.mesh.shape),
-    'batch_size': trainer.feed.batch_size,
-    'length': tokens.shape[1] if tokens is not None else None,
-    'tokens_per_step': int(np.prod(tokens.shape)) if tokens is not None else 0,
-    'microbatches': trainer.config.microbatches,
-    'remat': getattr(transformer, 'remat', None),
-    'model_flops_per_chip': flops / target.chips,
-  }
-
-
-def predicted(
-  counts: counts_lib.Counts,
-  trainer: loop.Trainer,
-  target: Target,
-  model_flops: float,
-) -> dict[str, Any]:
-  """What follows from the compiled program; all of it predicted."""
-  first = [
-    device
-    for device in trainer.mesh.devices.flat
-    if getattr(device, 'slice_index', 0)
-    == getattr(trainer.mesh.devices.flat[0], 'slice_index', 0)
-  ]
-  found = roofline_lib.roofline(counts, target.slice, first)
-  mfu = model_flops / (target.slice.chip.flops * found.step)
-  facts = {
-    'executed_flops_per_chip': found.executed_flops,
-    'collective_bytes_per_chip': counts.bytes_by_kind(),
-    'ici_bytes_per_chip': sum(counts.bytes_by_kind('ici').values()),
-    'dcn_bytes_per_chip': sum(counts.bytes_by_kind('dcn').values()),
-    'hbm_bytes_per_chip': counts.hbm_bytes,
-    'roofline_seconds': {
-      'compute': found.compute,
-      'hbm': found.hbm,
-      'ici': found.ici,
-      'dcn': found.dcn,
-    },
-    'ici_exposed_seconds': found.ici_exposed,
-    'predicted_step_seconds': found.step,
-    'predicted_mfu': mfu,
-    'predicted_mxu_fraction': roofline_lib.MXU,
-    'executed_flops_by_part': {
-      f'{part}, {phase}': flops
-      for (part, phase), flops in sorted(found.parts.items())
-    },
-  }
-  if counts.unknown_loops:
-    facts['loops_counted_once'] = list(counts.unknown_loops)
-  return facts
+from step_audio_jax.plan import memory
+from step_audio_jax.plan import roofline
+from step_audio_jax.plan import search as search_lib
+from step_audio_jax.plan import step
 
 
 def table(facts: Mapping[str, Any]) -> str:
@@ -224,10 +44,10 @@ def table(facts: Mapping[str, Any]) -> str:
   executed = facts['executed_flops_per_chip']
   by_part = facts['executed_flops_by_part']
   lines.append(
-    f'  {"":24}' + ''.join(f'{phase:>12}' for phase in roofline_lib.PHASES)
+    f'  {"":24}' + ''.join(f'{phase:>12}' for phase in roofline.PHASES)
   )
-  for part in roofline_lib.PARTS:
-    row = [by_part.get(f'{part}, {p}', 0.0) for p in roofline_lib.PHASES]
+  for part in roofline.PARTS:
+    row = [by_part.get(f'{part}, {p}', 0.0) for p in roofline.PHASES]
     if any(row):
       cells = ''.join(f'{100 * n / executed:>11.1f}%' for n in row)
       lines.append(f'  {part:<24}{cells}')
@@ -249,38 +69,131 @@ def table(facts: Mapping[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _main(fv) -> dict[str, Any]:
-  target = Target(topology.parse(fv.topology), fv.slices)
-  parts = configured(fv.gin_file, fv.gin_bindings)
-  if fv.dry_run:
-    trainer = trainer_of(parts, target)
-    facts = described(trainer, target)
-    state = trainer.abstract_state(), trainer.abstract_batch()
-    facts['arguments_gib_per_chip'] = round(
-      absent.shard_bytes(state) / topology.GIB, 3
-    )
-    print(
-      f'would compile {facts["parameters"]:,} parameters for {target.name}; '
-      f'{facts["arguments_gib_per_chip"]:.2f} GiB of arguments a chip'
-    )
-    return facts
-  facts = plan(parts, target)
-  if not facts['fits']:
-    raise errors.UserError(refusal(facts))
-  print(table(facts))
-  return facts
-
-
 def refusal(facts: Mapping[str, Any]) -> str:
-  """One sentence about a configuration that is too large."""
+  """One sentence about a configuration that is too large, without its end."""
   gib = facts['hbm_gib_per_chip']
   return (
     f'plan: {facts["parameters"]:,} parameters with {facts["batch_size"]} rows '
     f'of {facts["length"]} tokens on {facts["slices"]} x {facts["topology"]} '
     f'need {gib["total"]:.2f} GiB a chip ({gib["arguments"]:.2f} arguments + '
     f'{gib["temporaries"]:.2f} temporaries), expected at most '
-    f'{gib["capacity"]:.2f}.'
+    f'{gib["capacity"]:.2f}'
   )
+
+
+def _estimates(parts, target, batch_size):
+  """Candidate → (bytes, seconds) of the rough model."""
+  config = step.transformer_of(parts['objective'])
+  length = parts['feed'].length
+  return {
+    candidate: memory.estimate(
+      config, candidate, length, target.slice, target.slices
+    )
+    for candidate in memory.candidates(
+      config, length, batch_size, target.slice, target.slices
+    )
+  }
+
+
+def _compilations(fv, target) -> search_lib.Compilations:
+  return search_lib.Compilations(
+    fv.cache,
+    cli.gin_arguments(fv),
+    gin_files.bound_text(),
+    target.slice,
+    target.slices,
+  )
+
+
+def _can_vary(parts) -> bool:
+  return step.transformer_of(parts['objective']) is not None and set(
+    search_lib.MACROS
+  ) <= set(gin_files.macros())
+
+
+def _nearest(fv, parts, target) -> str:
+  """Words about the nearest configuration that fits."""
+  capacity = target.slice.chip.usable_hbm_bytes
+  if not _can_vary(parts):
+    return ''
+  batch = parts['feed'].batch_size
+  while batch >= 1:
+    estimates = _estimates(parts, target, batch)
+    found = search_lib.nearest(estimates, _compilations(fv, target), capacity)
+    if found:
+      total = found[1]['hbm_gib_per_chip']['total']
+      return f'; the nearest that fits needs {total:.2f}: {found[0].flags}'
+    batch //= 2
+  for shape in target.slice.chip.shapes:
+    larger = step.Target(
+      topology.Slice(target.slice.chip, shape), target.slices
+    )
+    if larger.chips <= target.chips:
+      continue
+    estimates = _estimates(parts, larger, parts['feed'].batch_size)
+    found = search_lib.nearest(estimates, _compilations(fv, larger), capacity)
+    if found:
+      total = found[1]['hbm_gib_per_chip']['total']
+      return (
+        f'; the nearest that fits needs {total:.2f}: '
+        f'--topology={larger.slice.topology} {found[0].flags}'
+      )
+  return f'; no slice of {target.slice.chip.name} is large enough'
+
+
+def _search(fv, parts, target) -> dict[str, Any]:
+  if not _can_vary(parts):
+    raise errors.UserError(
+      f'--search: varies the macros {", ".join(search_lib.MACROS)} of a '
+      'transformer, expected gin files that define them, as '
+      'gin/pretrain/step1.gin does.'
+    )
+  capacity = target.slice.chip.usable_hbm_bytes
+  estimates = _estimates(parts, target, parts['feed'].batch_size)
+  if fv.dry_run:
+    chosen = search_lib.pick(estimates, capacity, fv.compilations)
+    for candidate in chosen:
+      size, seconds = estimates[candidate]
+      print(
+        f'would compile {candidate.flags} (roughly '
+        f'{size / topology.GIB:.0f} GiB, {seconds:.1f} s a step)'
+      )
+    return {
+      'candidates': len(estimates),
+      'chosen': [candidate.flags for candidate in chosen],
+    }
+  found = search_lib.search(
+    estimates, _compilations(fv, target), capacity, fv.compilations
+  )
+  print(search_lib.table(found))
+  return found
+
+
+def _describe(parts, target) -> dict[str, Any]:
+  trainer = step.trainer_of(parts, target)
+  facts = step.described(trainer, target)
+  state = trainer.abstract_state(), trainer.abstract_batch()
+  arguments = absent.shard_bytes(state) / topology.GIB
+  print(
+    f'would compile {facts["parameters"]:,} parameters for {target.name}; '
+    f'{arguments:.2f} GiB of arguments a chip'
+  )
+  return facts | {'arguments_gib_per_chip': round(arguments, 3)}
+
+
+def _main(fv) -> dict[str, Any]:
+  target = step.Target(topology.parse(fv.topology), fv.slices)
+  parts = step.configured(fv.gin_file, fv.gin_bindings)
+  if fv.search:
+    return _search(fv, parts, target)
+  if fv.dry_run:
+    return _describe(parts, target)
+  facts = step.plan(parts, target)
+  if not facts['fits']:
+    near = _nearest(fv, parts, target) if fv.nearest else ''
+    raise errors.UserError(f'{refusal(facts)}{near}.')
+  print(table(facts))
+  return facts
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -292,7 +205,29 @@ def _define(fv: flags.FlagValues) -> None:
     required=True,
   )
   flags.DEFINE_integer(
-    'slices', 1, 'How many of them; the batch is split over.', flag_values=fv
+    'slices', 1, 'How many of them, joined by DCN.', flag_values=fv
+  )
+  flags.DEFINE_bool(
+    'search',
+    False,
+    'Try meshes, remats and microbatches; print a table of predicted MFU '
+    'against HBM.',
+    flag_values=fv,
+  )
+  flags.DEFINE_integer(
+    'compilations', 8, 'How many the search may make.', flag_values=fv
+  )
+  flags.DEFINE_string(
+    'cache',
+    'runs/plan',
+    'Folder where the search keeps what it compiled.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'nearest',
+    True,
+    'Where the run does not fit, look for the nearest one that does.',
+    flag_values=fv,
   )
 
 
