@@ -174,7 +174,13 @@ def _main(fv) -> dict[str, Any]:
   try:
     result = call(dry_run=fv.dry_run)
   except preemption.Preempted as stop:
-    print(f'{stop}; the same command continues.', file=sys.stderr, flush=True)
+    if jax.process_index() == 0:
+      print(
+        f'stopped by SIGTERM after step {stop.step}, which is saved; the same '
+        'command continues.',
+        file=sys.stderr,
+        flush=True,
+      )
     raise SystemExit(preemption.EXIT_STATUS) from stop
   if jax.process_index() == 0:
     verb = 'would train' if fv.dry_run else 'trained'

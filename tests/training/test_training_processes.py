@@ -9,21 +9,27 @@ import sys
 
 import numpy as np
 import pytest
+import toy_regression
 import toy_rows
 
 from step_audio_jax.training import checkpoints
+from step_audio_jax.training import preemption
 from step_audio_jax.training import transfer
 
 DEVICES = 4
+ROOT = pathlib.Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {
+  'PYTHONPATH': f'{ROOT}{os.pathsep}{pathlib.Path(__file__).parent}'
+}
 
 
 def train(gin_file, run_dir, processes):
-  """One run on four devices, shared by `processes`; returns its parameters."""
+  """One run on four devices, shared by `processes`."""
   with socket.socket() as probe:
     probe.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{probe.getsockname()[1]}'
   devices = DEVICES // processes
-  environment = os.environ | {
+  environment = ENVIRONMENT | {
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'
   }
   if processes > 1:
@@ -42,16 +48,20 @@ def train(gin_file, run_dir, processes):
         f'--gin.RUN_DIR={json.dumps(str(run_dir))}',
       ],
       env=environment | {'JAX_PROCESS_ID': str(process)},
-      cwd=pathlib.Path(__file__).parents[2],
+      cwd=ROOT,
     )
     for process in range(processes)
   ]
   assert [worker.wait(timeout=300) for worker in workers] == [0] * processes
-  return transfer.flatten(checkpoints.load_variables(run_dir)[0])
+
+
+def log_lines(run_dir):
+  text = (run_dir / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture(scope='module')
-def gin_file(tmp_path_factory):
+def transformer(tmp_path_factory):
   folder = tmp_path_factory.mktemp('processes')
   toy_rows.write_source(folder / 'rows', 'a', 9)
   path = folder / 'tiny.gin'
@@ -59,15 +69,77 @@ def gin_file(tmp_path_factory):
   return path
 
 
-def test_two_processes_train_what_one_does(gin_file, tmp_path):
-  one = train(gin_file, tmp_path / 'one', 1)
-  two = train(gin_file, tmp_path / 'two', 2)
-  assert one.keys() == two.keys()
+@pytest.fixture(scope='module')
+def regression(tmp_path_factory):
+  path = tmp_path_factory.mktemp('processes') / 'toy.gin'
+  path.write_text(toy_regression.GIN)
+  return path
+
+
+@pytest.fixture(scope='module')
+def calm(regression, tmp_path_factory):
+  """The regression in one process, undisturbed."""
+  run_dir = tmp_path_factory.mktemp('calm') / 'run'
+  train(regression, run_dir, 1)
+  return run_dir
+
+
+def same_run(left, right):
+  one, other = (
+    transfer.flatten(checkpoints.load_variables(run)[0])
+    for run in (left, right)
+  )
+  assert one.keys() == other.keys()
   for path, value in one.items():
-    np.testing.assert_allclose(two[path], value, atol=1e-5, err_msg=path)
-  lines = [
-    json.loads((tmp_path / run / 'metrics.jsonl').read_text().splitlines()[-1])
-    for run in ('one', 'two')
-  ]
+    np.testing.assert_allclose(other[path], value, atol=1e-5, err_msg=path)
+  lines = [log_lines(run)[-1] for run in (left, right)]
   assert lines[0]['loss'] == pytest.approx(lines[1]['loss'], abs=1e-5)
-  assert lines[0]['rows/a'] == lines[1]['rows/a'] == 32
+  assert lines[0].get('rows/a') == lines[1].get('rows/a')
+
+
+def test_two_processes_train_what_one_does(transformer, tmp_path):
+  train(transformer, tmp_path / 'one', 1)
+  train(transformer, tmp_path / 'two', 2)
+  same_run(tmp_path / 'one', tmp_path / 'two')
+  assert log_lines(tmp_path / 'two')[-1]['rows/a'] == 32
+
+
+def test_four_processes_train_what_one_does(regression, calm, tmp_path):
+  train(regression, tmp_path, 4)
+  same_run(calm, tmp_path)
+
+
+@pytest.mark.parametrize('processes, kills', [(1, 2), (2, 1)])
+def test_kills_leave_no_trace(regression, calm, tmp_path, processes, kills):
+  """SIGKILL at random moments, a SIGTERM, and the bits of an undisturbed run.
+
+  With two processes either dies, and the launcher ends the other.
+  """
+  devices = 4 // processes
+  found = subprocess.run(
+    [
+      sys.executable,
+      'benchmarks/kills.py',
+      f'--kills={kills}',
+      f'--processes={processes}',
+      *([f'--calm={calm}'] if processes == 1 else []),
+      f'--output={tmp_path / "kills"}',
+      '--',
+      f'--gin_file={regression}',
+      '--gin.SECONDS=0.05',
+    ],
+    cwd=ROOT,
+    env=ENVIRONMENT
+    | {
+      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    },
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+    timeout=300,
+  )
+  facts = json.loads(found.stdout.splitlines()[-1])
+  assert facts['kills'] == kills and facts['steps'] == 40
+  assert facts['parameters_bit_equal'] and facts['log_bit_equal']
+  assert facts['sigterm_status'] == preemption.EXIT_STATUS
+  assert facts['longest_end_seconds'] < 30

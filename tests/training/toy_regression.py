@@ -5,6 +5,7 @@ beside the parameters counts what it has seen.
 """
 
 import dataclasses
+import time
 
 from flax import linen as nn
 import jax
@@ -64,13 +65,15 @@ class Feed:
 
   batch_size = 16
 
-  def __init__(self, poison=None):
+  def __init__(self, poison=None, seconds=0.0):
     self.poison = poison or {}
+    self._seconds = seconds
     self.read = []
 
   def batch(self, step, start=0, stop=None):
     stop = self.batch_size if stop is None else stop
     self.read.append(step)
+    time.sleep(self._seconds)
     rows = [
       np.random.default_rng([3, step * self.batch_size + k])
       for k in range(start, stop)
@@ -123,3 +126,27 @@ def walk(made, steps, variables=None, optimizer=None):
       )
       seen.append(jax.device_get((variables, optimizer, metrics)))
   return seen
+
+
+GIN = """
+from __gin__ import dynamic_registration
+import toy_regression
+from step_audio_jax.training import loop
+from step_audio_jax.training import optimizers
+from step_audio_jax.training import run
+RUN_DIR = %gin.REQUIRED
+SECONDS = 0.0
+loop.LoopConfig:
+  steps = 40
+  log_every = 2
+  checkpoint_every = 4
+  ema_decay = 0.9
+optimizers.OptimizerConfig.learning_rate = 0.01
+toy_regression.Feed.seconds = %SECONDS
+run.train:
+  run_dir = %RUN_DIR
+  objective = @toy_regression.Regression()
+  feed = @toy_regression.Feed()
+  optimizer = @optimizers.OptimizerConfig()
+  config = @loop.LoopConfig()
+"""
