@@ -249,3 +249,52 @@ def test_wrong_arguments_are_told(wrong, message):
       kv_segment_ids_BS=ids,
       **wrong,
     )
+
+
+@pytest.mark.parametrize('implementation', ['blockwise', 'interpret'])
+def test_blocks_that_show_nothing_are_never_read(implementation):
+  q, k, v, dout, *rest = rows.case(*rows.CASES[0])
+  blocks = attention.Blocks(queries=128, keys=256)
+  out, dq, *_ = rows.out_and_gradients(
+    q,
+    k.at[:, 256:].set(jnp.nan),
+    v.at[:, 256:].set(jnp.nan),
+    *(dout, *rest, implementation, blocks),
+  )
+  # A weight of 0 times NaN would be NaN.
+  assert np.isfinite(out[:, :256]).all() and np.isfinite(dq[:, :256]).all()
+  assert np.isnan(out[:, 256:]).any()
+
+
+@pytest.mark.parametrize('implementation', ['blockwise', 'interpret'])
+def test_parts_of_the_queries_add_up_to_all_of_them(implementation):
+  """As under context parallelism, or with a cache longer than the prompt."""
+  key = rows.CASES[0]
+  q, k, v, dout, segments, positions, slopes = rows.case(*key)
+
+  @jax.jit
+  def part(q, k, v, dout, q_segments, q_positions):
+    out, vjp = jax.vjp(
+      lambda q, k, v: attention.attention(
+        q,
+        k,
+        v,
+        q_positions_BT=q_positions,
+        kv_positions_BS=positions,
+        q_segment_ids_BT=q_segments,
+        kv_segment_ids_BS=segments,
+        slopes_H=slopes,
+        implementation=implementation,
+        blocks=attention.Blocks(queries=64, keys=128),
+      ),
+      *(q, k, v),
+    )
+    return out, *vjp(dout)
+
+  halves = [
+    part(q[:, s], k, v, dout[:, s], segments[:, s], positions[:, s])
+    for s in (slice(150), slice(150, 300))
+  ]
+  (out0, dq0, dk0, dv0), (out1, dq1, dk1, dv1) = halves
+  joined = (jnp.concatenate(x, axis=1) for x in ((out0, out1), (dq0, dq1)))
+  rows.agree((*joined, dk0 + dk1, dv0 + dv1), key)
