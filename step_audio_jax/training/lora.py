@@ -196,10 +196,10 @@ class Merged(lazy.LazyArray):
   """A kernel with its adapter, of which only slices are formed."""
 
   def __init__(self, kernel: Any, a: Any, b: Any, scale: float):
-    """The array kernel + scale * A B, in the dtype of the kernel."""
+    """The array kernel + scale * A B, float32 as in training."""
     self._kernel, self._scale = kernel, scale
     self._a, self._b = np.asarray(a), np.asarray(b)
-    self.shape, self.dtype = tuple(kernel.shape), np.dtype(kernel.dtype)
+    self.shape, self.dtype = tuple(kernel.shape), np.dtype(np.float32)
 
   def read(self, spans):
     old = np.asarray(self._kernel[lazy.slices(spans)], np.float32)
@@ -212,7 +212,7 @@ class Merged(lazy.LazyArray):
     rows = a.reshape(*a.shape[: len(lead)], -1, a.shape[-1])
     columns = b.reshape(*b.shape[: len(lead) + 1], -1)
     delta = (rows @ columns).reshape(old.shape)
-    return (old + np.float32(self._scale) * delta).astype(self.dtype)
+    return old + np.float32(self._scale) * delta
 
 
 def merged(

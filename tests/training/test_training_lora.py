@@ -356,3 +356,13 @@ def test_only_linear_layers_are_exported():
   tree = {'transformer': {'embedding': {'a': np.ones(2), 'b': np.ones(2)}}}
   with pytest.raises(errors.UserError, match='is no linear layer'):
     peft.adapter(tree, {'rank': 1, 'alpha': 1.0})
+
+
+def test_a_merged_kernel_is_not_rounded_to_its_base():
+  rng = np.random.default_rng(0)
+  kernel = rng.normal(size=(4, 5)).astype(jnp.bfloat16)
+  a, b = rng.normal(size=(4, 2)), rng.normal(size=(2, 5))
+  merged = np.asarray(lora.Merged(kernel, a, b, 0.5))
+  assert merged.dtype == np.float32
+  want = kernel.astype(np.float64) + 0.5 * a @ b
+  np.testing.assert_allclose(merged, want, atol=1e-6)
