@@ -14,6 +14,7 @@ import types
 from typing import Any, Mapping
 
 import jax
+import numpy as np
 
 from step_audio_jax import progress
 from step_audio_jax.parallel import topology
@@ -230,7 +231,9 @@ class Log:
     Raises:
       UserError: The guard gave up.
     """
-    metrics = jax.device_get(dict(metrics))
+    for leaf in jax.tree.leaves(metrics):
+      leaf.copy_to_host_async()
+    metrics = jax.tree.map(np.asarray, dict(metrics))
     told, stop = metrics.pop('guard', None), metrics.pop('stop', None)
     self._window.add(metrics)
     verdict = None if told is None else guard.read(told)
