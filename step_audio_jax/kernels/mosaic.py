@@ -73,8 +73,19 @@ class _Call:
     x_BGRT = x_BHT.reshape(self.B, self.G, self.R, self.T)
     return layout.pad_to(x_BGRT, 3, self.block_q)
 
+  def _cost(self, matmuls, operands, out_shape):
+    """For XLA's scheduler, which cannot look inside: one causal segment."""
+    pairs = self.B * self.H * self.T * self.S // 2
+    return pl.CostEstimate(
+      flops=2 * matmuls * pairs * self.D,
+      transcendentals=pairs,
+      bytes_accessed=sum(
+        x.size * x.dtype.itemsize for x in (*operands, *out_shape)
+      ),
+    )
+
   def __call__(
-    self, kernel, extra, outputs, scratch, queries_outside, **kwargs
+    self, kernel, extra, outputs, scratch, matmuls, queries_outside, **kwargs
   ):
     """Runs `kernel` over (B, G, outer blocks, inner blocks).
 
@@ -83,6 +94,7 @@ class _Call:
       extra: Operands of the shape of the queries, or of a row for each head.
       outputs: Of each output, 'queries', 'rows' or 'keys', and its dtype.
       scratch: Shapes of the float32 accumulators.
+      matmuls: Products of (s, t) with D numbers each, in a block pair.
       queries_outside: Whether the outer blocks are of queries.
       **kwargs: For `pl.pallas_call`.
     """
@@ -133,6 +145,10 @@ class _Call:
       'rows': self.operands[2].shape[:4],
       'keys': self.operands[3].shape,
     }
+    operands = (*self.operands, *extra)
+    out_shape = [
+      jax.ShapeDtypeStruct(shapes[kind], dtype) for kind, dtype in outputs
+    ]
     return pl.pallas_call(
       functools.partial(kernel, biased=self.biased),
       grid_spec=pltpu.PrefetchScalarGridSpec(
@@ -147,15 +163,14 @@ class _Call:
         out_specs=[specs[kind] for kind, _ in outputs],
         scratch_shapes=[pltpu.VMEM(s, jnp.float32) for s in scratch],
       ),
-      out_shape=[
-        jax.ShapeDtypeStruct(shapes[kind], dtype) for kind, dtype in outputs
-      ],
+      out_shape=out_shape,
       compiler_params=pltpu.CompilerParams(
         dimension_semantics=('parallel', 'parallel', 'parallel', 'arbitrary'),
         vmem_limit_bytes=_VMEM_BYTES,
       ),
+      cost_estimate=self._cost(matmuls, operands, out_shape),
       **kwargs,
-    )(first, last, self.slopes_H, *self.operands, *extra)
+    )(first, last, self.slopes_H, *operands)
 
 
 def forward(
@@ -169,6 +184,7 @@ def forward(
     (),
     [('queries', v.dtype), ('rows', jnp.float32)],
     [rows, rows, (call.R, call.D, call.block_q)],
+    matmuls=2,
     queries_outside=True,
     interpret=interpret,
     name='attention_forward',
@@ -204,6 +220,7 @@ def backward(
     extra,
     [('queries', q.dtype)],
     [(call.R, call.D, call.block_q)],
+    matmuls=3,
     queries_outside=True,
     interpret=interpret,
     name='attention_dq',
@@ -213,6 +230,7 @@ def backward(
     extra,
     [('keys', k.dtype), ('keys', v.dtype)],
     [(call.block_kv, call.D)] * 2,
+    matmuls=4,
     queries_outside=False,
     interpret=interpret,
     name='attention_dkv',
