@@ -92,6 +92,9 @@ def accumulated(
   def body(carry, inputs):
     collections, sums = carry
     collections, more = one(collections, *inputs)
+    # The TPU compiler would move the gradients' all-reduce out of this loop,
+    # and fails on sums of sharded float32 (or would keep whole gradients).
+    more = jax.lax.optimization_barrier(more)
     sums = jax.tree.map(lambda a, b: a + b.astype(a.dtype), sums, more)
     return (collections, (*sums[:3], shard(sums[3]))), None
 
