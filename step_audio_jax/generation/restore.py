@@ -26,7 +26,7 @@ def model_from(description: Mapping[str, Any]) -> speech_text.SpeechTextModel:
 
 
 def load_model(
-  run_dir: str | pathlib.Path, step: int | None = None
+  run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
 ) -> tuple[
   speech_text.SpeechTextModel, dict[str, Any], vocabulary_lib.Vocabulary
 ]:
@@ -35,6 +35,7 @@ def load_model(
   Args:
     run_dir: A run directory of the `train` door.
     step: Which checkpoint; None means the newest.
+    ema: Whether the mean of the parameters takes their place.
 
   Raises:
     UserError: The run is no language model, or a file of it is missing.
@@ -45,7 +46,7 @@ def load_model(
       f'{run_dir}/config.json: found no "model" and "vocabulary"; expected '
       'the run of a language model.'
     )
-  variables, _ = checkpoints.load_variables(run_dir, step)
+  variables, _ = checkpoints.load_variables(run_dir, step, ema)
   if 'lora' in config:
     variables = jax.tree.map(np.asarray, lora.merged(variables, config['lora']))
   known = {f.name for f in dataclasses.fields(vocabulary_lib.Vocabulary)}

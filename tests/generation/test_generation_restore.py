@@ -60,7 +60,8 @@ def make_run(folder, config, **vocabulary):
   files.write_json(folder / 'config.json', told)
   store = checkpoints.Checkpoints(folder)
   for step in (1, 2):
-    store.save(step, variables_of(config, step), {'count': step}, {})
+    mean = variables_of(config, 7)['params'] if step == 1 else None
+    store.save(step, variables_of(config, step), {'count': step}, {}, mean)
   store.close()
   return folder
 
@@ -89,6 +90,14 @@ def test_logits_are_those_of_the_trained_model(run, step, seed):
   )
   told = {name: getattr(vocabulary, name) for name in SIZES}
   assert told == SIZES and vocabulary.text is None
+
+
+def test_the_mean_of_the_parameters_is_loaded_where_it_is_asked_for(run):
+  _, variables, _ = restore.load_model(run, 1, ema=True)
+  wanted = variables_of(CONFIG, 7)
+  jax.tree.map(np.testing.assert_array_equal, variables, wanted)
+  with pytest.raises(errors.UserError, match='2: has no mean'):
+    restore.load_model(run, ema=True)
 
 
 def test_a_model_without_eyes_stays_without():

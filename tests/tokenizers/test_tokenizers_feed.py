@@ -105,6 +105,14 @@ def test_rows_hold_wave_and_labels_of_one_utterance(corpus):
   assert batch['weights'].tolist() == [1, 1, 1]
 
 
+def test_row_ids_name_the_utterances_of_a_batch(corpus):
+  feed = make_feed(corpus)
+  for step in range(2 * len(feed)):
+    ids, batch = feed.row_ids(step), feed.batch(step)
+    seconds = [0.6 + 0.1 * int(name[1:]) for name in ids]
+    np.testing.assert_allclose(batch['samples'] / 16000, seconds, atol=0.01)
+
+
 def test_an_epoch_shows_each_utterance_at_most_once(corpus):
   feed = make_feed(corpus, buckets=2)
   seen = []

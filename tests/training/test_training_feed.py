@@ -111,6 +111,17 @@ def test_rows_come_from_the_source_that_the_schedule_names(rows):
     assert (batch['image_slots'][i, count:] == -1).all()
 
 
+def test_row_ids_say_where_the_rows_of_a_batch_are_stored(rows):
+  stream = make(rows)
+  by_name = {source.name: source for source in stream.sources}
+  batch, ids = stream.batch(3), stream.row_ids(3)
+  assert len(ids) == stream.batch_size
+  for tokens, place in zip(batch['tokens'], ids):
+    name, index = place.split('/')
+    stored = by_name[name].row(int(index))
+    np.testing.assert_array_equal(tokens, stored['tokens'])
+
+
 def test_seed_changes_the_order_and_step_alone_decides(rows):
   first, again, other = make(rows), make(rows), make(rows, seed=7)
   again.batch(9)
