@@ -122,8 +122,9 @@ class Lora:
     return self.objective.loss(self.effective(variables), batch, rng)
 
   def flops(self, batch) -> float:
-    """Model FLOPs of one step, as those of the objective within."""
-    return self.objective.flops(batch)
+    """Model FLOPs of one step: those of the objective within, 0 if unknown."""
+    flops = getattr(self.objective, 'flops', None)
+    return flops(batch) if flops else 0.0
 
   def describe(self):
     return {

@@ -21,10 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import peers  # noqa: E402
 
-TEXT = (
-  *('llama_tied', 'llama_llama3', 'llama_linear', 'llama_dynamic'),
-  *('llama_yarn', 'qwen2', 'qwen3_tied'),
-)
+TEXT = ('llama_llama3', 'llama_dynamic', 'llama_yarn', 'qwen2', 'qwen3_tied')
 
 
 def write(name, model, arrays):
