@@ -1,0 +1,232 @@
+r"""A train step of small Llamas on CPU: ours against transformers and torch.
+
+    python benchmarks/train_step.py --size=25M
+    python benchmarks/train_step.py --size=100M
+    python benchmarks/train_step.py --size=25M --packed
+
+One step is forward, backward, clipping of the global gradient norm and AdamW,
+all float32. Ours is the Trainer's own step; the peer is `LlamaForCausalLM`
+(SDPA attention) with torch's fused AdamW. Both start from the same weights and
+see the same rows; the first losses must agree to 1e-4. Each side has its own
+process on the same cores; steps alternate, and the ratio is the median over
+pairs of peer seconds / our seconds. Rows are full and causal; with --packed
+they hold ragged documents, which both sides keep apart by position. Needs
+requirements/parity.txt; prints one JSON line.
+"""
+
+import argparse
+import json
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+import side_by_side
+import small_llama
+
+# Size → (rows, row length).
+ROWS = {'25M': (4, 512), '100M': (2, 512), 'tiny': (2, 64)}
+BATCHES = 4
+AGREE = 1e-4
+
+
+def rows(
+  number: int, size: str, packed: bool, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+  """The batch of a step, int32 (B, T); a function of its number."""
+  from step_audio_jax.training import feed
+
+  B, T = shape
+  rng = np.random.default_rng(number % BATCHES)
+  vocab = small_llama.SIZES[size]['vocab_size']
+  tokens = rng.integers(1, vocab, (B, T), dtype=np.int32)
+  segment_ids = np.ones((B, T), np.int32)
+  if packed:
+    for row in segment_ids:
+      ends = np.cumsum(1 + rng.geometric(1 / (T // 4), size=T))
+      row[:] = 1 + np.searchsorted(ends, np.arange(T), side='right')
+  return {
+    'tokens': tokens,
+    'segment_ids': segment_ids,
+    'positions': feed.positions(segment_ids),
+    'loss_weights': np.ones((B, T), np.float32),
+  }
+
+
+class Feed:
+  """The rows above, for the Trainer."""
+
+  def __init__(self, size: str, packed: bool, shape: tuple[int, int]):
+    self.batch_size, self.length = shape
+    self._of = size, packed, shape
+
+  def batch(self, step: int, start: int = 0, stop: int | None = None):
+    found = rows(step, *self._of)
+    return {name: array[start:stop] for name, array in found.items()}
+
+
+class Ours:
+  """The Trainer's compiled step."""
+
+  def __init__(self, feed: Any, size: str, folder: pathlib.Path):
+    import jax
+
+    from step_audio_jax import memory
+    from step_audio_jax.parallel import mesh as mesh_lib
+    from step_audio_jax.training import loop
+    from step_audio_jax.training import objectives
+    from step_audio_jax.training import optimizers
+
+    memory.keep_freed()  # as the `train` door does
+    model, vocabulary = small_llama.ours(size, remat=small_llama.REMAT)
+    beta1, beta2 = small_llama.BETAS
+    self._trainer = loop.Trainer(
+      objective=objectives.NextToken(model, vocabulary),
+      feed=feed,
+      optimizer=optimizers.OptimizerConfig(
+        learning_rate=small_llama.LEARNING_RATE,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=small_llama.WEIGHT_DECAY,
+        clip=small_llama.CLIP,
+      ),
+      config=loop.LoopConfig(steps=1_000_000, spikes=None),
+      mesh=mesh_lib.MeshConfig().build(jax.devices()[:1]),
+    )
+    self._jax = jax
+    with jax.set_mesh(self._trainer.mesh):
+      variables = self._trainer.fresh_variables()
+      small_llama.write(model, variables, folder)
+      self._state = variables, self._trainer.optimizer_state(variables)
+
+  def step(self, number: int) -> float:
+    """One step; its loss."""
+    with self._jax.set_mesh(self._trainer.mesh):
+      variables, optimizer, metrics = self._trainer.step(
+        *self._state, self._trainer.device_batch(number)
+      )
+      self._state = variables, optimizer
+      total, weight = self._jax.block_until_ready(metrics['loss'])
+    return float(total) / float(weight)
+
+
+class Peer:
+  """transformers and torch."""
+
+  def __init__(self, feed: Any, folder: pathlib.Path, threads: int):
+    import torch
+
+    self._torch = torch
+    self._feed = feed
+    self._model = small_llama.peer(folder, threads).train()
+    self._optimizer = small_llama.peer_optimizer(self._model)
+
+  def step(self, number: int) -> float:
+    """One step; its loss."""
+    torch = self._torch
+    batch = self._feed.batch(number)
+    segments = batch['segment_ids']
+    first = np.ones(segments.shape, bool)
+    first[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    packed = bool((segments != 1).any())
+    labels = np.where(first, -100, batch['tokens']).astype(np.int64)
+    logits = self._model(
+      input_ids=torch.from_numpy(batch['tokens'].astype(np.int64)),
+      position_ids=torch.from_numpy(batch['positions'].astype(np.int64)),
+      attention_mask=self._mask(segments) if packed else None,
+      use_cache=False,
+    ).logits
+    loss = torch.nn.functional.cross_entropy(
+      logits[:, :-1].flatten(0, 1), torch.from_numpy(labels[:, 1:]).flatten()
+    )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(self._model.parameters(), small_llama.CLIP)
+    self._optimizer.step()
+    self._optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+  def _mask(self, segments):
+    """Causal inside segments, additive (B, 1, T, T)."""
+    torch = self._torch
+    ids = torch.from_numpy(segments)
+    T = ids.shape[1]
+    seen = (ids[:, None, :, None] == ids[:, None, None, :]) & torch.ones(
+      T, T, dtype=torch.bool
+    ).tril()
+    return torch.zeros(seen.shape).masked_fill(~seen, torch.finfo().min)
+
+
+def agreement(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+  """First losses, their difference, and the largest difference of all steps.
+
+  Raises:
+    SystemExit: The first losses differ by more than 1e-4.
+  """
+  losses = {
+    side: [a['value'] for a in given] for side, given in answers.items()
+  }
+  found = {f'{side}_first_loss': values[0] for side, values in losses.items()}
+  if 'peer' in losses:
+    apart = np.abs(np.subtract(losses['ours'], losses['peer']))
+    found['first_losses_differ_by'] = float(apart[0])
+    found['losses_differ_by_at_most'] = float(apart.max())
+    if not apart[0] <= AGREE:
+      raise SystemExit(
+        f'the first losses are {losses["ours"][0]} and {losses["peer"][0]}, '
+        f'expected to agree to {AGREE}: the sides do not compute the same.'
+      )
+  return found
+
+
+def main() -> None:
+  parser = side_by_side.parser(__doc__)
+  parser.add_argument('--size', choices=('25M', '100M'), default='25M')
+  parser.add_argument('--batch', type=int, help='rows of a step')
+  parser.add_argument('--length', type=int, help='tokens of a row')
+  parser.add_argument('--packed', action='store_true', help='ragged documents')
+  arguments = parser.parse_args()
+  size = 'tiny' if arguments.tiny else arguments.size
+  shape = (
+    arguments.batch or ROWS[size][0],
+    arguments.length or ROWS[size][1],
+  )
+  feed = Feed(size, arguments.packed, shape)
+  if arguments.side:
+    side = (
+      Ours(feed, size, arguments.folder)
+      if arguments.side == 'ours'
+      else Peer(feed, arguments.folder, arguments.threads)
+    )
+    side_by_side.serve({'step': side_by_side.timed(side.step)})
+    return
+  _compare(arguments, size, shape)
+
+
+def _compare(arguments: argparse.Namespace, size: str, shape) -> None:
+  with tempfile.TemporaryDirectory() as folder:
+    workers = side_by_side.workers(arguments, pathlib.Path(folder))
+    answers = side_by_side.interleaved(workers, 'step', arguments.rounds)
+    for worker in workers.values():
+      worker.close()
+  model, _ = small_llama.ours(size)
+  config = model.config.transformer
+  flops = shape[0] * shape[1] * config.flops_per_token(shape[1])
+  result = {
+    'benchmark': 'train_step',
+    'size': size,
+    'parameters': config.parameters,
+    'rows': shape[0],
+    'row_length': shape[1],
+    'packed': arguments.packed,
+    'model_gflops_per_step': round(flops / 1e9, 1),
+    **agreement(answers),
+    **side_by_side.compared(answers),
+    'must': 1.0,
+    'machine': side_by_side.machine(arguments.threads),
+    'versions': side_by_side.versions(),
+  }
+  print(json.dumps(result))
+
+
+if __name__ == '__main__':
+  main()
