@@ -151,7 +151,10 @@ def variables(
 def tensors(
   config: transformer.TransformerConfig, tree: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Our variables as their tensors, unread, layer by layer.
+  """Our variables as their tensors, unread.
+
+  They come layer by layer, as everybody has them; weight by weight where the
+  checkpoint keeps several layers in one chunk, which is then decoded once.
 
   Args:
     config: Of the backbone.
@@ -183,10 +186,12 @@ def tensors(
   layered = [entry for entry in table if entry.layered]
   rest = [entry for entry in table if not entry.layered]
   out = {EMBEDDING: matrix(rest[0], arrays[rest[0].path])}
-  for layer in range(config.layers):
-    for entry in layered:
-      value = lazy.Layer(arrays[entry.path], layer)
-      out[entry.name.format(layer)] = matrix(entry, value)
+  order = [(e, layer) for layer in range(config.layers) for e in layered]
+  if any(getattr(arrays[e.path], 'in_order', False) for e in layered):
+    order = [(e, layer) for e in layered for layer in range(config.layers)]
+  for entry, layer in order:
+    value = lazy.Layer(arrays[entry.path], layer)
+    out[entry.name.format(layer)] = matrix(entry, value)
   for entry in rest[1:]:
     out[entry.name] = matrix(entry, arrays[entry.path])
   return out

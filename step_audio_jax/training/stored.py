@@ -6,6 +6,7 @@ writes the tree with empty leaves, and TensorStore fills in the arrays.
 """
 
 import json
+import math
 import pathlib
 from typing import Any, Callable, Iterator, Mapping
 
@@ -22,7 +23,14 @@ CHUNK_BYTES = 32 * 2**20
 
 
 class StoredArray(lazy.LazyArray):
-  """One array of a checkpoint."""
+  """One array of a checkpoint.
+
+  Attributes:
+    chunk: Shape of what is decoded together.
+    chunk_bytes: Its size in memory.
+    in_order: Whether entries of the first axis should be read one after the
+      other, since large chunks hold several of them.
+  """
 
   def __init__(self, store: ts.TensorStore):
     """Wraps an open TensorStore."""
@@ -30,6 +38,9 @@ class StoredArray(lazy.LazyArray):
     self.shape = tuple(store.shape)
     self.dtype = np.dtype(store.dtype.numpy_dtype)
     self.chunk = tuple(store.chunk_layout.read_chunk.shape or self.shape)
+    self.chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
+    several = bool(self.chunk) and self.chunk[0] > 1
+    self.in_order = several and self.chunk_bytes > CHUNK_BYTES
 
   def read(self, spans):
     return np.asarray(self._store[lazy.slices(spans)].read().result())
@@ -72,21 +83,31 @@ def _open(folder: pathlib.Path) -> dict[str, Any]:
       for entry in tree['tree_metadata'].values()
       if not entry['value_metadata'].get('skip_deserialize')
     ]
-    context = ts.Context({'cache_pool': {'total_bytes_limit': CHUNK_BYTES}})
-    spec = {'driver': driver, 'recheck_cached_data': 'open'}
-    waiting = {
-      path: ts.open(
-        {**spec, 'kvstore': _kvstore(folder, path)}, open=True, context=context
-      )
-      for path in paths
-    }
-    leaves = {path: StoredArray(f.result()) for path, f in waiting.items()}
+    leaves = _open_all(folder, paths, driver, CHUNK_BYTES)
+    largest = max((leaf.chunk_bytes for leaf in leaves.values()), default=0)
+    if largest > CHUNK_BYTES:
+      # A chunk that holds many layers is decoded once, not once a layer.
+      leaves = _open_all(folder, paths, driver, largest)
   except Exception as error:  # TensorStore raises many types for a cut file
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise errors.UserError(
       f'{folder}: cannot be read as a checkpoint: {reason}.'
     ) from error
   return traverse_util.unflatten_dict(leaves)
+
+
+def _open_all(folder, paths, driver, cache_bytes):
+  context = ts.Context({'cache_pool': {'total_bytes_limit': cache_bytes}})
+  spec = {'driver': driver, 'recheck_cached_data': 'open'}
+  waiting = {
+    path: ts.open(
+      {**spec, 'kvstore': _kvstore(folder, path)}, open=True, context=context
+    )
+    for path in paths
+  }
+  return {
+    path: StoredArray(future.result()) for path, future in waiting.items()
+  }
 
 
 def write_variables(

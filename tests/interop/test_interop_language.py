@@ -13,6 +13,8 @@ from step_audio_jax.interop import configs
 from step_audio_jax.interop import language
 from step_audio_jax.interop import shards
 from step_audio_jax.models import speech_text
+from step_audio_jax.training import checkpoints
+from step_audio_jax.training import stored
 
 
 def opened(folder, family, **kwargs):
@@ -171,3 +173,25 @@ def test_our_own_tree_is_checked_on_the_way_out():
   del blocks['mlp']['up']
   with pytest.raises(errors.UserError, match='mlp/up/kernel is missing'):
     language.tensors(config, tree)
+
+
+def test_weights_that_share_a_chunk_come_one_after_the_other(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(stored, 'CHUNK_BYTES', 100)
+  config = configs.read(tiny.config_of('llama'))
+  theirs = tiny.tensors_of('llama')
+  tree = language.variables(config, theirs, 'folder')
+  together = jax.tree.map(np.asarray, tree)
+  store = checkpoints.Checkpoints(tmp_path)
+  store.save(0, together, None, {'row': 0})
+  store.close()
+  out = language.tensors(config, stored.open_variables(tmp_path)[0])
+  for name, tensor in out.items():
+    np.testing.assert_array_equal(np.asarray(tensor), theirs[name])
+  names = list(out)
+  ups = [name for name in names if 'up_proj' in name]
+  start = names.index(ups[0])
+  assert names[start : start + tiny.L] == ups
+  plain = list(language.tensors(config, tree))
+  assert plain.index(ups[1]) - plain.index(ups[0]) == 9  # a layer's tensors
