@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_interop_vision as towers
 import tiny_folders as tiny
 import tokenizers
 
@@ -17,6 +18,7 @@ from step_audio_jax.interop import configs
 from step_audio_jax.interop import folders
 from step_audio_jax.interop import language
 from step_audio_jax.interop import shards
+from step_audio_jax.interop import vision
 from step_audio_jax.models import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.tokenizers import text as text_lib
@@ -175,3 +177,19 @@ def test_what_is_no_folder_of_theirs(tmp_path, root):
     folders.read(tmp_path, objective.describe())
   with pytest.raises(errors.UserError, match='has no transformer, which this'):
     folders.read(folder, {'vision': {}})
+
+
+def test_an_image_encoder_is_a_source_too(tmp_path):
+  config = towers.siglip(image_size=4)
+  folder = tiny.write(tmp_path / 'siglip', config, towers.tensors_of())
+  ours = vision.read_config(config)
+  eyes = {'model': {'vision': dataclasses.asdict(ours)}}
+  tree = folders.read(folder, eyes)
+  assert set(tree['params']) == {'vision'}
+  # The contrastive objective describes its encoder alone.
+  assert folders.read(folder, eyes['model'])
+  eyes['model']['vision']['norm_eps'] = 1e-5
+  with pytest.raises(errors.UserError, match='vision.norm_eps of this model'):
+    folders.read(folder, eyes)
+  with pytest.raises(errors.UserError, match='has no vision, which this'):
+    folders.read(folder, {'model': {'vision': None}})
