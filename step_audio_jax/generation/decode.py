@@ -130,6 +130,8 @@ def decode(
     or past a row's length mean nothing.
   """
   B = last_B.shape[0]
+  if hasattr(model, 'for_decoding'):
+    variables = model.for_decoding(variables)
 
   def unfinished(carry):
     return (carry['turn'] < longest) & ~carry['done_B'].all()

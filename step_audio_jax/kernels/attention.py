@@ -29,7 +29,7 @@ alibi_slopes = reference.alibi_slopes
 
 IMPLEMENTATIONS = ('auto', 'dense', 'blockwise', 'pallas', 'interpret')
 # Up to this many queries (decoding) all scores at once are small and fastest.
-_DECODING = 16
+DECODING = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def attention(
       f'attention: {H} query heads and {G} key/value groups; the groups must '
       'divide the heads.'
     )
-  if implementation == 'auto' and q_BTHD.shape[1] <= _DECODING:
+  if implementation == 'auto' and q_BTHD.shape[1] <= DECODING:
     implementation = 'dense'
   if implementation == 'dense':
     return reference.attention(

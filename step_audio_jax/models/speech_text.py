@@ -131,6 +131,25 @@ class SpeechTextModel(nn.Module):
       patches_BME.astype(x_BTE.dtype), mode='drop'
     )
 
+  def for_decoding(self, variables):
+    """Variables with each block's parameters apart.
+
+    A decoding loop then reads them where they lie, instead of cutting every
+    layer out of the stack again for every token.
+    """
+    params = variables['params']
+    transformer_params = params['transformer']
+    blocks = transformer.blocks_apart(
+      transformer_params['blocks'], self.config.transformer.layers
+    )
+    return {
+      **variables,
+      'params': {
+        **params,
+        'transformer': {**transformer_params, 'blocks': blocks},
+      },
+    }
+
   def init_cache(self, batch: int, length: int) -> transformer.Cache:
     """An empty cache for `length` tokens a row."""
     return transformer.init_cache(self.config.transformer, batch, length)

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import attention as attention_lib
+from step_audio_jax.kernels import decoding
 from step_audio_jax.models import rope
 from step_audio_jax.parallel import partition
 
-Cache = dict[str, jax.Array]
+Cache = dict[str, Any]
 
 # What `remat` may keep; everything else is computed again.
 TENSORS = (
@@ -263,24 +264,8 @@ class Attention(nn.Module):
     q_BTHD = _named('query', q_BTHD, 'heads')
     k_BTGD = _named('key', k_BTGD, 'kv_heads')
     v_BTGD = _named('value', v_BTGD, 'kv_heads')
-    if cache is not None:
-      cache = {
-        name: jax.lax.dynamic_update_slice_in_dim(
-          cache[name], new.astype(cache[name].dtype), where['index'], axis=1
-        )
-        for name, new in (('key', k_BTGD), ('value', v_BTGD))
-      }
-      k_BTGD, v_BTGD = cache['key'], cache['value']
-    out_BTHD = partition.attention(
-      q_BTHD,
-      k_BTGD,
-      v_BTGD,
-      q_positions_BT=where['q_positions'],
-      kv_positions_BS=where['kv_positions'],
-      q_segment_ids_BT=where['q_segment_ids'],
-      kv_segment_ids_BS=where['kv_segment_ids'],
-      slopes_H=slopes_H,
-      implementation=c.attention,
+    out_BTHD, cache = self._attend(
+      q_BTHD, k_BTGD, v_BTGD, where, cache, slopes_H
     )
     out_BTE = Projection(
       (c.width,),
@@ -291,6 +276,43 @@ class Attention(nn.Module):
       name='out',
     )(out_BTHD)
     return out_BTE, cache
+
+  def _attend(self, q_BTHD, k_BTGD, v_BTGD, where, cache, slopes_H):
+    """Returns BTHD and the updated cache."""
+    keywords = dict(
+      q_positions_BT=where['q_positions'],
+      kv_positions_BS=where['kv_positions'],
+      q_segment_ids_BT=where['q_segment_ids'],
+      kv_segment_ids_BS=where['kv_segment_ids'],
+      slopes_H=slopes_H,
+    )
+    if cache is not None:
+      # The barrier keeps XLA from fusing the write into its readers, which
+      # would copy the whole cache for each of them.
+      cache = jax.lax.optimization_barrier(
+        {
+          name: jax.lax.dynamic_update_slice_in_dim(
+            cache[name],
+            new.swapaxes(1, 2).astype(cache[name].dtype),
+            where['index'],
+            axis=2,
+          )
+          for name, new in (('key', k_BTGD), ('value', v_BTGD))
+        }
+      )
+      k_BGSD, v_BGSD = cache['key'], cache['value']
+      few = q_BTHD.shape[1] <= attention_lib.DECODING
+      if few and partition.one_device():
+        return decoding.attention(q_BTHD, k_BGSD, v_BGSD, **keywords), cache
+      k_BTGD, v_BTGD = k_BGSD.swapaxes(1, 2), v_BGSD.swapaxes(1, 2)
+    out_BTHD = partition.attention(
+      q_BTHD,
+      k_BTGD,
+      v_BTGD,
+      implementation=self.config.attention,
+      **keywords,
+    )
+    return out_BTHD, cache
 
 
 class Mlp(nn.Module):
@@ -406,7 +428,6 @@ class Transformer(nn.Module):
       where['sin'], where['cos'] = rope.tables(
         positions_BT, c.head_dim, c.rope_theta, c.rope_scaling
       )
-    layer_caches = None
     if cache is not None:
       where['index'] = cache['index']
       for name, new in (
@@ -416,17 +437,33 @@ class Transformer(nn.Module):
         where[f'kv_{name}'] = jax.lax.dynamic_update_slice_in_dim(
           cache[name], new, cache['index'], axis=1
         )
-      layer_caches = {'key': cache['key'], 'value': cache['value']}
-    x_BTE, layer_caches = self.blocks(x_BTE, where, layer_caches)
+      x_BTE, layer_caches = self._blocks_one_by_one(
+        x_BTE, where, cache['layers']
+      )
+    else:
+      x_BTE, _ = self.blocks(x_BTE, where, None)
     x_BTE = self.final_norm(x_BTE)
     if cache is not None:
       cache = {
-        **layer_caches,
+        'layers': layer_caches,
         'positions': where['kv_positions'],
         'segment_ids': where['kv_segment_ids'],
         'index': cache['index'] + x_BTE.shape[1],
       }
     return x_BTE, cache
+
+  def _blocks_one_by_one(self, x_BTE, where, caches):
+    """The blocks without a scan, which would copy all caches every time."""
+    blocks = self.variables['params']['blocks']
+    if not isinstance(blocks, tuple):
+      blocks = blocks_apart(blocks, self.config.layers)
+    out = []
+    for params, cache in zip(blocks, caches, strict=True):
+      x_BTE, cache = Block(self.config, parent=None).apply(
+        {'params': params}, x_BTE, where, cache
+      )
+      out.append(cache)
+    return x_BTE, tuple(out)
 
   def head_table(self) -> jax.Array:
     """Rows VE of the output projection, in the compute dtype."""
@@ -444,17 +481,28 @@ class Transformer(nn.Module):
     return partition.constrain(logits_BTV, ('batch', 'length', 'vocab'))
 
 
+def blocks_apart(stacked: Any, layers: int) -> tuple[Any, ...]:
+  """Parameters of the scanned blocks → those of each block."""
+  stacked = nn.unbox(stacked)
+  return tuple(
+    jax.tree.map(lambda p, n=n: p[n], stacked) for n in range(layers)
+  )
+
+
 def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
   """An empty key/value cache for `length` tokens.
 
   Segment 0 marks a place that holds nothing, so no token with a segment id of
   one or more ever attends to it.
   """
-  shape = (config.layers, batch, length, config.kv_heads, config.head_dim)
+  shape = (batch, config.kv_heads, length, config.head_dim)
   dtype = jnp.dtype(config.dtype)
   return {
-    'key': jnp.zeros(shape, dtype),
-    'value': jnp.zeros(shape, dtype),
+    # One array a layer: each is then written in place.
+    'layers': tuple(
+      {'key': jnp.zeros(shape, dtype), 'value': jnp.zeros(shape, dtype)}
+      for _ in range(config.layers)
+    ),
     'positions': jnp.zeros((batch, length), jnp.int32),
     'segment_ids': jnp.zeros((batch, length), jnp.int32),
     'index': jnp.zeros((), jnp.int32),

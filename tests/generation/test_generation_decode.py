@@ -106,7 +106,7 @@ def test_greedy_equals_full_forward_on_ragged_prompts(position, mode):
     ids, logprobs, stopped = full_forward(model, variables, prompt, 14, mode)
     assert output.tokens.tolist() == ids
     assert output.stopped == stopped
-    np.testing.assert_allclose(output.logprobs, logprobs, atol=2e-5)
+    np.testing.assert_allclose(output.logprobs, logprobs, 2e-5, 2e-5)
     distinct |= set(ids)
   assert len(distinct) > 5  # else the comparison says nothing
 
