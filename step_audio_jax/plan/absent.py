@@ -128,6 +128,9 @@ def compile_step(
   Returns:
     (memory, text of the program, seconds). There is no text where the compiler
     refused since memory is too small; the memory is then what it asked for.
+
+  Raises:
+    UserError: The compiler failed for another reason, a fault of its own.
   """
   began = time.monotonic()
   try:
@@ -135,7 +138,11 @@ def compile_step(
   except jax.errors.JaxRuntimeError as error:
     memory = refused(str(error), arguments, chip.usable_hbm_bytes)
     if memory is None:
-      raise
+      told = str(error).strip().splitlines()[0].rstrip('.')
+      raise errors.UserError(
+        f'plan: the TPU compiler failed on this program ({told}); another '
+        'mesh, remat or batch may pass.'
+      ) from error
     return memory, None, time.monotonic() - began
   seconds = time.monotonic() - began
   found = compiled.memory_analysis()

@@ -125,7 +125,7 @@ class Compilations:
       if done.returncode != 2 or not told:
         raise errors.UserError(
           f'plan: a compilation ended with status {done.returncode}: '
-          f'{" ".join(command[3:])}'
+          f'{" ".join(command[2:])}'
         )
       facts = {'fits': False, 'error': told[-1].removeprefix('error: ')}
     files.write_json(path, facts)
