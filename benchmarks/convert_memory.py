@@ -25,13 +25,15 @@ from step_audio_jax.interop import language
 from step_audio_jax.interop import shards
 from step_audio_jax.models import transformer
 
-# Prints the peak resident set of its own process, in bytes, last.
+# Prints the peak resident set of its own process, in bytes, last; that of
+# getrusage would start with its parent's.
 CHILD = """
-import resource, sys
+import re, sys
 from step_audio_jax import __main__ as doors, cli
 from step_audio_jax.interop import convert
 status = cli.dispatch('step_audio_jax', doors.DOORS, sys.argv)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+text = open('/proc/self/status').read()
+print(int(re.search(r'VmHWM:\\s+(\\d+) kB', text)[1]) * 1024)
 sys.exit(status)
 """
 
