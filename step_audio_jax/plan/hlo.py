@@ -351,6 +351,15 @@ def _arrays(text: str) -> Iterator[Array]:
     yield Array(dtype, sizes, int(space[1]) if space else 0)
 
 
+def operand_arrays(
+  instruction: Instruction, computation: Computation
+) -> Iterator[Array]:
+  """Leaves of an instruction's operands, in order."""
+  for name in instruction.operands:
+    if name in computation.instructions:
+      yield from computation.instructions[name].arrays
+
+
 def balanced(text: str, start: int) -> int:
   """Index of the bracket that closes the one at `start`."""
   depth, quoted = 0, False

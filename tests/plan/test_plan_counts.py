@@ -11,6 +11,7 @@ import pytest
 
 from step_audio_jax.plan import counts
 from step_audio_jax.plan import hlo
+from step_audio_jax.plan import messages
 
 HEAD = 'HloModule m, num_partitions=8\n\n'
 SUM = """%sum (a: f32[], b: f32[]) -> f32[] {
@@ -56,7 +57,7 @@ def entry(*lines, before=''):
   ],
 )
 def test_replica_groups(text, groups):
-  assert counts.replica_groups(text, 8) == groups
+  assert messages.replica_groups(text, 8) == groups
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import counts
 from step_audio_jax.plan import hlo
+from step_audio_jax.plan import messages
 from step_audio_jax.plan import roofline
 
 FORWARD = 'jit(step)/jvp(M)/while/body/blocks/mlp/gate/dot_general'
@@ -25,7 +26,7 @@ def devices(found):
 
 
 def collective(**fields):
-  return counts.Collective(
+  return messages.Collective(
     **(
       dict(
         kind='all-gather',
