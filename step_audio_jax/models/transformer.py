@@ -102,6 +102,11 @@ class TransformerConfig:
         f"transformer: position is {self.position!r}, expected 'sqrt_alibi' "
         "or 'rope'."
       )
+    if self.position == 'rope' and self.head_dim % 2:
+      raise errors.UserError(
+        f'transformer: head_dim is {self.head_dim}, expected an even number: '
+        'rotary positions turn pairs.'
+      )
     if isinstance(self.rope_scaling, dict):  # read from a run's JSON
       scaling = rope.RopeScaling(**self.rope_scaling)
       object.__setattr__(self, 'rope_scaling', scaling)

@@ -207,6 +207,7 @@ def test_the_encoder_gets_no_gradient_and_the_projector_does():
     ({'remat': 'some'}, "expected 'none', 'full' or"),
     ({'remat': ('query', 'quarry')}, 'names of'),
     ({'rope_scaling': {'kind': 'ntk', 'factor': 2}}, "kind is 'ntk'"),
+    ({'position': 'rope', 'head_dim': 3}, 'expected an even number'),
     ({'layers': 0}, 'layers is 0, expected at least 1'),
     ({'width': 25, 'head_dim': 0}, 'no multiple of heads'),
   ],
