@@ -81,8 +81,9 @@ def count(text: str | hlo.Module, slices: int = 1) -> Counts:
   matmuls: list[Matmul] = []
   collectives: list[messages.Collective] = []
   moved = 0.0
+  started = _started(module)
   for computation, times in module.executed():
-    chains: set[str] = set()
+    chains: set[tuple[str, str | None]] = set()
     for found, where, fused in _all(module, computation):
       if found.opcode in ('dot', 'convolution'):
         flops = products.flops(found, where)
@@ -94,9 +95,10 @@ def count(text: str | hlo.Module, slices: int = 1) -> Counts:
       ):
         chain = found.attribute('chain_id')
         if chain is not None and fused:
-          # One message, seen again in every fusion it runs beside.
-          key = f'{chain} {found.attribute("channel_id")}'
-          if key in chains:
+          # One message, seen again in every fusion it runs beside, also in
+          # those of loops that it outlasts.
+          key = chain, found.attribute('channel_id')
+          if key in chains or (key in started and not _starts(where)):
             continue
           chains.add(key)
           collective = dataclasses.replace(collective, hidden=True)
@@ -118,6 +120,21 @@ def _all(
     if instruction.opcode == 'fusion':
       for name in instruction.called:
         yield from _all(module, module.computations[name], True)
+
+
+def _starts(computation: hlo.Computation) -> bool:
+  return 'AsyncCollectiveStart' in computation.root.text
+
+
+def _started(module: hlo.Module) -> set[tuple[str | None, str | None]]:
+  """(chain, channel) of the messages whose beginning the program marks."""
+  return {
+    (found.attribute('chain_id'), found.attribute('channel_id'))
+    for computation in module.computations.values()
+    if _starts(computation)
+    for found in computation.instructions.values()
+    if found.opcode in messages.KINDS
+  }
 
 
 def _kernel(found, where, times) -> Matmul:

@@ -193,6 +193,45 @@ def test_a_message_beside_matmuls_is_counted_once():
   assert found.flops == 2 * 4 * 5 * 6
 
 
+def test_a_message_that_outlasts_an_inner_loop_is_counted_once():
+  inner = """%body (p: (s32[], f32[64], f32[256])) -> (s32[], f32[256]) {
+  %p = (s32[], f32[64]{0}, f32[256]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %one = s32[] constant(1)
+  %n = s32[] add(%i, %one)
+  %x = f32[64]{0} get-tuple-element(%p), index=1
+  %q = f32[256]{0} get-tuple-element(%p), index=2
+  %a = f32[4,5]{1,0} constant(0)
+  %b = f32[5,6]{1,0} constant(0)
+  %m = f32[4,6]{1,0} fusion(%x, %q, %a, %b), kind=kOutput, calls=%beside
+  ROOT %t = (s32[], f32[64]{0}, f32[256]{0}) tuple(%n, %x, %q)
+}
+
+%test (p: (s32[], f32[64], f32[256])) -> pred[] {
+  %p = (s32[], f32[64]{0}, f32[256]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %k = s32[] constant(8)
+  ROOT %lt = pred[] compare(%i, %k), direction=LT
+}
+
+"""
+  text = entry(
+    '%x = f32[64]{0} parameter(0)',
+    '%s = (f32[64]{0}, f32[256]{0}) fusion(%x), kind=kCustom, calls=%begin',
+    '%q = f32[256]{0} get-tuple-element(%s), index=1',
+    '%z = s32[] constant(0)',
+    '%i = (s32[], f32[64]{0}, f32[256]{0}) tuple(%z, %x, %q)',
+    '%w = (s32[], f32[64]{0}, f32[256]{0}) while(%i), condition=%test, '
+    'body=%body',
+    'ROOT %e = f32[256]{0} fusion(%x, %q), kind=kCustom, calls=%end',
+    before=CHAIN + inner,
+  )
+  found = counts.count(text)
+  (gather,) = found.collectives
+  assert gather.total == 768
+  assert found.flops == 8 * 2 * 4 * 5 * 6
+
+
 @pytest.mark.parametrize(
   ('shape', 'kernel', 'strides', 'padding', 'dilation', 'reverse'),
   [
