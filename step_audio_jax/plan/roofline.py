@@ -24,7 +24,7 @@ import numpy as np
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import counts as counts_lib
 
-MXU = 0.90
+MXU = 0.85
 # Matrix products of (T x D) by (D x S) size in each of the attention kernels.
 _PRODUCTS = {
   'attention_forward': 2,

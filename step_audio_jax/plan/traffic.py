@@ -95,7 +95,7 @@ def _read(module, computation, name, depth) -> float:
 
 
 def _written(inner: hlo.Computation, fusion: hlo.Instruction) -> float:
-  """Bytes of HBM that a fusion writes."""
+  """Bytes of HBM that a fusion writes; messages count where they start."""
   root = inner.root
   names = root.operands if root.opcode == 'tuple' else (root.name,)
   total = 0.0
@@ -107,6 +107,6 @@ def _written(inner: hlo.Computation, fusion: hlo.Instruction) -> float:
       value = inner.instructions[value.operands[0]]
     if value.opcode == 'dynamic-update-slice':
       total += inner.instructions[value.operands[1]].bytes
-    elif value.opcode != 'parameter':
+    elif value.opcode not in ('parameter', *messages.KINDS):
       total += array.bytes
   return total
