@@ -19,7 +19,10 @@ import subprocess
 import sys
 import time
 
-import jax
+# The rows are compiled by processes of their own; none looks for a TPU here.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+
+import jax  # noqa: E402
 
 from step_audio_jax import files
 from step_audio_jax.parallel import xla_flags
