@@ -130,8 +130,6 @@ def decode(
     or past a row's length mean nothing.
   """
   B = last_B.shape[0]
-  if hasattr(model, 'for_decoding'):
-    variables = model.for_decoding(variables)
 
   def unfinished(carry):
     return (carry['turn'] < longest) & ~carry['done_B'].all()
@@ -189,6 +187,11 @@ def decode(
     end[name]
     for name in ('tokens_BN', 'logprobs_BN', 'lengths_B', 'stopped_B', 'cache')
   )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _for_decoding(model, variables):
+  return model.for_decoding(variables)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +266,8 @@ def generate_outputs(
     for i in range(0, len(order), shapes.batch_size)
   ]
   outputs: list = [None] * len(prompts)
+  if hasattr(model, 'for_decoding'):
+    variables = _for_decoding(model, variables)
   with (
     progress.bar(total=len(prompts), label=label, unit='prompt')
     if label

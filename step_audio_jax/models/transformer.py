@@ -292,24 +292,29 @@ class Attention(nn.Module):
       slopes_H=slopes_H,
     )
     if cache is not None:
+      B, T, G, D = k_BTGD.shape
+
+      def written(name, new_BTGD):
+        old = cache[name]
+        new = new_BTGD.swapaxes(1, 2).reshape(*old.shape[:-2], T, D)
+        return jax.lax.dynamic_update_slice_in_dim(
+          old, new.astype(old.dtype), where['index'], axis=old.ndim - 2
+        )
+
       # The barrier keeps XLA from fusing the write into its readers, which
       # would copy the whole cache for each of them.
       cache = jax.lax.optimization_barrier(
-        {
-          name: jax.lax.dynamic_update_slice_in_dim(
-            cache[name],
-            new.swapaxes(1, 2).astype(cache[name].dtype),
-            where['index'],
-            axis=2,
-          )
-          for name, new in (('key', k_BTGD), ('value', v_BTGD))
-        }
+        {'key': written('key', k_BTGD), 'value': written('value', v_BTGD)}
       )
-      k_BGSD, v_BGSD = cache['key'], cache['value']
-      few = q_BTHD.shape[1] <= attention_lib.DECODING
-      if few and partition.one_device():
-        return decoding.attention(q_BTHD, k_BGSD, v_BGSD, **keywords), cache
-      k_BTGD, v_BTGD = k_BGSD.swapaxes(1, 2), v_BGSD.swapaxes(1, 2)
+      if cache['key'].ndim == 3 and T <= attention_lib.DECODING:
+        out_BTHD = decoding.attention(
+          q_BTHD, cache['key'], cache['value'], **keywords
+        )
+        return out_BTHD, cache
+      k_BTGD, v_BTGD = (
+        cache[name].reshape(B, G, -1, D).swapaxes(1, 2)
+        for name in ('key', 'value')
+      )
     out_BTHD = partition.attention(
       q_BTHD,
       k_BTGD,
@@ -500,7 +505,12 @@ def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
   Segment 0 marks a place that holds nothing, so no token with a segment id of
   one or more ever attends to it.
   """
-  shape = (batch, config.kv_heads, length, config.head_dim)
+  # Rows and groups as one axis, so that the products of a decoding step take
+  # the cache as it lies; on a mesh each may be split, so they stay apart.
+  rows = (batch, config.kv_heads)
+  if partition.one_device():
+    rows = (batch * config.kv_heads,)
+  shape = (*rows, length, config.head_dim)
   dtype = jnp.dtype(config.dtype)
   return {
     # One array a layer: each is then written in place.

@@ -29,6 +29,11 @@ def case(T, G, seed=0):
   return q, k, v, ids
 
 
+def lying(x_BSGD):
+  """As the cache has it: (B x G, S, D)."""
+  return x_BSGD.swapaxes(1, 2).reshape(-1, S, D)
+
+
 @pytest.mark.parametrize('T', [1, 4])
 @pytest.mark.parametrize('G', [1, 2, 6])
 @pytest.mark.parametrize('slopes', [False, True])
@@ -37,7 +42,7 @@ def test_equals_the_dense_oracle(T, G, slopes):
   slopes_H = reference.alibi_slopes(H) if slopes else None
   expected = reference.attention(q, k, v, slopes_H=slopes_H, **ids)
   found = jax.jit(decoding.attention)(
-    q, k.swapaxes(1, 2), v.swapaxes(1, 2), slopes_H=slopes_H, **ids
+    q, lying(k), lying(v), slopes_H=slopes_H, **ids
   )
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -45,8 +50,8 @@ def test_equals_the_dense_oracle(T, G, slopes):
 def test_places_that_hold_nothing_do_not_matter():
   q, k, v, ids = case(1, 2)
   empty = (ids['kv_segment_ids_BS'] == 0)[:, :, None, None]
-  cache = [x.swapaxes(1, 2) for x in (k, v)]
-  other = [np.where(empty, 1e3, x).swapaxes(1, 2) for x in (k, v)]
+  cache = [lying(x) for x in (k, v)]
+  other = [lying(np.where(empty, 1e3, x)) for x in (k, v)]
   np.testing.assert_array_equal(
     decoding.attention(q, *cache, **ids), decoding.attention(q, *other, **ids)
   )
@@ -55,9 +60,7 @@ def test_places_that_hold_nothing_do_not_matter():
 def test_out_is_in_the_dtype_of_the_values():
   q, k, v, ids = case(2, 2)
   half = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
-  found = decoding.attention(
-    half[0], half[1].swapaxes(1, 2), half[2].swapaxes(1, 2), **ids
-  )
+  found = decoding.attention(half[0], lying(half[1]), lying(half[2]), **ids)
   assert found.dtype == jnp.bfloat16
   expected = reference.attention(q, k, v, **ids)
   np.testing.assert_allclose(
