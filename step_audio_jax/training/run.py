@@ -18,6 +18,7 @@ from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import gin_files
+from step_audio_jax import memory
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import loop
@@ -169,6 +170,7 @@ def _account(folder: pathlib.Path, feed: Any, steps: int) -> None:
 
 
 def _main(fv) -> dict[str, Any]:
+  memory.keep_freed()
   mesh_lib.initialize_distributed()
   call = cli.configure(fv, train)
   try:
