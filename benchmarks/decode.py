@@ -46,7 +46,7 @@ class Ours:
       jax.random.key(0), jnp.ones((1, 4), jnp.int32)
     )
     self._variables = small_llama.scaled(nn.meta.unbox(variables))
-    small_llama.write(self._model, self._variables, folder)
+    small_llama.write(self._model.config.transformer, self._variables, folder)
     self._grammar = grammar.build(vocabulary)
 
   def generate(self, number: int) -> list[list[int]]:

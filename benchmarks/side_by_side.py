@@ -53,7 +53,13 @@ def parser(doc: str) -> argparse.ArgumentParser:
 class Worker:
   """A child process of this very script that plays one side."""
 
-  def __init__(self, side: str, arguments: list[str], threads: int):
+  def __init__(
+    self,
+    side: str,
+    arguments: list[str],
+    threads: int,
+    environment: Mapping[str, str],
+  ):
     cores = sorted(os.sched_getaffinity(0))[:threads]
     self._side = side
     self._process = subprocess.Popen(
@@ -68,6 +74,7 @@ class Worker:
         'OMP_NUM_THREADS': str(len(cores)),
         'PROGRESS': '0',
         **os.environ,
+        **environment,
       },
       preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
@@ -86,26 +93,42 @@ class Worker:
     self._process.wait()
 
 
-def workers(
-  arguments: argparse.Namespace, folder: pathlib.Path
-) -> dict[str, Worker]:
-  """Both sides, ours first: it writes the weights that the peer reads.
-
-  Without torch, or with --no_peer, ours alone.
-  """
-  flags = [flag for flag in sys.argv[1:] if flag] + [f'--folder={folder}']
-  found = {'ours': Worker('ours', flags, arguments.threads)}
-  found['ours'].ask('ready')
-  if not arguments.no_peer and has_peer():
-    found['peer'] = Worker('peer', flags, arguments.threads)
-    found['peer'].ask('ready')
-  elif not arguments.no_peer:
+def sides(arguments: argparse.Namespace) -> tuple[str, ...]:
+  """Both sides; ours alone without torch, or with --no_peer."""
+  if arguments.no_peer:
+    return SIDES[:1]
+  if not has_peer():
     print(
       'torch or transformers is not installed (requirements/parity.txt): our '
       'side alone is measured.',
       file=sys.stderr,
     )
-  return found
+    return SIDES[:1]
+  return SIDES
+
+
+def starter(
+  arguments: argparse.Namespace,
+  folder: pathlib.Path,
+  environment: Mapping[str, str] | None = None,
+) -> Callable[[str], Worker]:
+  """A function side → its worker, ready."""
+  flags = [*sys.argv[1:], f'--folder={folder}']
+
+  def start(side: str) -> Worker:
+    worker = Worker(side, flags, arguments.threads, environment or {})
+    worker.ask('ready')
+    return worker
+
+  return start
+
+
+def workers(
+  arguments: argparse.Namespace, folder: pathlib.Path
+) -> dict[str, Worker]:
+  """All sides, ours first: it writes the weights that the peer reads."""
+  start = starter(arguments, folder)
+  return {side: start(side) for side in sides(arguments)}
 
 
 def serve(handlers: Mapping[str, Callable[..., Any]]) -> None:

@@ -54,13 +54,17 @@ REMAT = (
 )
 
 
-def ours(size: str, **changes: Any):
-  """(SpeechTextModel, Vocabulary) of a size."""
+def ours(shape: str | dict[str, Any], **changes: Any):
+  """(SpeechTextModel, Vocabulary) of a size or of a TransformerConfig's fields.
+
+  `changes` are fields too, and win.
+  """
   from step_audio_jax import vocabulary as vocabulary_lib
   from step_audio_jax.models import speech_text
 
+  fields = SIZES[shape] if isinstance(shape, str) else shape
   config = speech_text.TransformerConfig(
-    position='rope', **(SIZES[size] | changes)
+    **({'position': 'rope'} | fields | changes)
   )
   speech = vocabulary_lib.Vocabulary(text_size=128).end - 128
   vocabulary = vocabulary_lib.Vocabulary(text_size=config.vocab_size - speech)
@@ -77,7 +81,7 @@ def scaled(variables: Any) -> Any:
   return {**variables, 'params': {**params, 'transformer': tables}}
 
 
-def write(model: Any, variables: Any, folder: pathlib.Path) -> None:
+def write(config: Any, variables: Any, folder: pathlib.Path) -> None:
   """Our weights as a folder that `transformers` reads."""
   import jax
 
@@ -85,7 +89,6 @@ def write(model: Any, variables: Any, folder: pathlib.Path) -> None:
   from step_audio_jax.interop import language
   from step_audio_jax.interop import shards
 
-  config = model.config.transformer
   folder.mkdir(parents=True, exist_ok=True)
   host = jax.tree.map(np.asarray, variables)
   shards.write_folder(folder, language.tensors(config, host), 2**31)

@@ -65,49 +65,60 @@ class Feed:
     return {name: array[start:stop] for name, array in found.items()}
 
 
+def trainer(model: Any, vocabulary: Any, feed: Any) -> Any:
+  """The library's Trainer on the first device."""
+  import jax
+
+  from step_audio_jax import memory
+  from step_audio_jax.parallel import mesh as mesh_lib
+  from step_audio_jax.training import loop
+  from step_audio_jax.training import objectives
+  from step_audio_jax.training import optimizers
+
+  memory.keep_freed()  # as the `train` door does
+  beta1, beta2 = small_llama.BETAS
+  return loop.Trainer(
+    objective=objectives.NextToken(model, vocabulary),
+    feed=feed,
+    optimizer=optimizers.OptimizerConfig(
+      learning_rate=small_llama.LEARNING_RATE,
+      beta1=beta1,
+      beta2=beta2,
+      weight_decay=small_llama.WEIGHT_DECAY,
+      clip=small_llama.CLIP,
+    ),
+    config=loop.LoopConfig(steps=1_000_000, spikes=None),
+    mesh=mesh_lib.MeshConfig().build(jax.devices()[:1]),
+  )
+
+
+def one_step(found: Any, state: Any, number: int) -> tuple[Any, float]:
+  """(variables and optimizer after a step of the Trainer, its loss)."""
+  import jax
+
+  with jax.set_mesh(found.mesh):
+    *state, metrics = found.step(*state, found.device_batch(number))
+    total, weight = jax.block_until_ready(metrics['loss'])
+  return state, float(total) / float(weight)
+
+
 class Ours:
   """The Trainer's compiled step."""
 
   def __init__(self, feed: Any, size: str, folder: pathlib.Path):
     import jax
 
-    from step_audio_jax import memory
-    from step_audio_jax.parallel import mesh as mesh_lib
-    from step_audio_jax.training import loop
-    from step_audio_jax.training import objectives
-    from step_audio_jax.training import optimizers
-
-    memory.keep_freed()  # as the `train` door does
     model, vocabulary = small_llama.ours(size, remat=small_llama.REMAT)
-    beta1, beta2 = small_llama.BETAS
-    self._trainer = loop.Trainer(
-      objective=objectives.NextToken(model, vocabulary),
-      feed=feed,
-      optimizer=optimizers.OptimizerConfig(
-        learning_rate=small_llama.LEARNING_RATE,
-        beta1=beta1,
-        beta2=beta2,
-        weight_decay=small_llama.WEIGHT_DECAY,
-        clip=small_llama.CLIP,
-      ),
-      config=loop.LoopConfig(steps=1_000_000, spikes=None),
-      mesh=mesh_lib.MeshConfig().build(jax.devices()[:1]),
-    )
-    self._jax = jax
+    self._trainer = trainer(model, vocabulary, feed)
     with jax.set_mesh(self._trainer.mesh):
       variables = self._trainer.fresh_variables()
-      small_llama.write(model, variables, folder)
+      small_llama.write(model.config.transformer, variables, folder)
       self._state = variables, self._trainer.optimizer_state(variables)
 
   def step(self, number: int) -> float:
     """One step; its loss."""
-    with self._jax.set_mesh(self._trainer.mesh):
-      variables, optimizer, metrics = self._trainer.step(
-        *self._state, self._trainer.device_batch(number)
-      )
-      self._state = variables, optimizer
-      total, weight = self._jax.block_until_ready(metrics['loss'])
-    return float(total) / float(weight)
+    self._state, loss = one_step(self._trainer, self._state, number)
+    return loss
 
 
 class Peer:

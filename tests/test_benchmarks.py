@@ -1,0 +1,155 @@
+"""The comparisons' own logic: toy sizes, our side, no torch."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+FOLDER = pathlib.Path(__file__).parent.parent / 'benchmarks'
+sys.path.insert(0, str(FOLDER))
+
+import decode  # noqa: E402
+import packed_rows  # noqa: E402
+import side_by_side  # noqa: E402
+import small_llama  # noqa: E402
+import train_step  # noqa: E402
+
+SCRIPTS = ('train_step', 'packed_rows', 'decode', 'gpu_train_step')
+
+
+def run(script: str, *flags: str) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    [sys.executable, f'{script}.py', *flags],
+    cwd=FOLDER,
+    # One device, as a user has; the suite forces several.
+    env={**os.environ, 'XLA_FLAGS': '', 'PYTHONPATH': str(FOLDER.parent)},
+    capture_output=True,
+    text=True,
+  )
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_our_side_runs_without_torch(script):
+  done = run(script, '--tiny', '--no_peer', '--rounds=2', '--threads=1')
+  assert done.returncode == 0, done.stderr
+  result = json.loads(done.stdout.splitlines()[-1])
+  assert result['benchmark'] == script and 'ratio' not in result
+  seconds = next(v for k, v in result.items() if k.endswith('_seconds'))
+  assert 0 < seconds['min'] <= seconds['median'] <= seconds['max']
+  if script != 'decode':
+    return
+  assert result['distinct_ids'] > 3  # else greedy says nothing
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_help_is_the_docstring(script):
+  done = run(script, '--help')
+  assert done.returncode == 0
+  assert f'python benchmarks/{script}.py' in done.stdout
+  assert '--side' not in done.stdout
+
+
+@pytest.mark.skipif(
+  pathlib.Path('/dev/nvidia0').exists(), reason='there is a GPU'
+)
+def test_without_a_gpu_one_sentence_says_so():
+  done = run('gpu_train_step')
+  assert done.returncode == 1 and not done.stdout
+  assert done.stderr.count('\n') == 1 and 'found no NVIDIA GPU' in done.stderr
+
+
+def test_ratios_are_of_pairs_and_leave_out_what_only_warms_up():
+  def answers(*seconds):
+    return [{'seconds': s, 'cpu_seconds': s} for s in seconds]
+
+  given = {'ours': answers(9, 1, 2, 4), 'peer': answers(1, 2, 8, 4)}
+  found = side_by_side.compared(given, warm=1)
+  assert found['ratio']['min'] == 1 and found['ratio']['max'] == 4
+  assert found['ratio']['median'] == 2
+  assert found['ours_seconds']['median'] == 2
+  assert 'ratio' not in side_by_side.compared({'ours': given['ours']})
+
+
+def test_sides_take_turns():
+  order = []
+
+  class Echo:
+    def __init__(self, side):
+      self._side = side
+
+    def ask(self, what, number):
+      order.append((self._side, number))
+      return {'seconds': 1.0, 'cpu_seconds': 1.0}
+
+  workers = {side: Echo(side) for side in side_by_side.SIDES}
+  side_by_side.interleaved(workers, 'step', rounds=1, warm=1)
+  assert order == [('ours', 0), ('peer', 0), ('ours', 1), ('peer', 1)]
+
+
+@pytest.mark.parametrize(
+  'module, right, wrong',
+  [
+    (train_step, (2.0, 2.00005), (2.0, 2.001)),
+    (decode, ([[1, 2]], [[1, 2]]), ([[1, 2]], [[1, 3]])),
+  ],
+)
+def test_sides_that_differ_are_refused(module, right, wrong):
+  def answers(pair):
+    return {s: [{'value': v}] for s, v in zip(side_by_side.SIDES, pair)}
+
+  module.agreement(answers(right))
+  with pytest.raises(SystemExit, match='do not compute the same'):
+    module.agreement(answers(wrong))
+
+
+def test_sizes_are_what_they_are_called():
+  for size in ('25M', '100M'):
+    model, vocabulary = small_llama.ours(size)
+    config = model.config.transformer
+    assert config.parameters == pytest.approx(1e6 * int(size[:-1]), rel=0.02)
+    assert vocabulary.table_size == config.vocab_size
+
+
+def test_ragged_rows_hold_several_documents_that_start_at_nought():
+  batch = train_step.rows(3, '25M', True, (4, 512))
+  segments, positions = batch['segment_ids'], batch['positions']
+  assert (segments.max(axis=1) > 1).all() and segments.min() == 1
+  starts = np.diff(segments, axis=1, prepend=0) > 0
+  assert (positions[starts] == 0).all()
+  again = train_step.rows(3 + train_step.BATCHES, '25M', True, (4, 512))
+  np.testing.assert_array_equal(again['tokens'], batch['tokens'])
+
+
+def test_both_sides_of_packing_see_the_same_documents():
+  plan = packed_rows.Plan('25M', 2048, 2, 2, packed_rows.MEAN)
+  documents = plan.documents()
+  lengths = [len(ids) for ids in documents]
+  assert np.mean(lengths) == pytest.approx(packed_rows.MEAN, rel=0.01)
+  rows = plan.packed()
+  assert sum((r.segment_ids > 0).sum() for r in rows) == sum(lengths)
+  assert len(rows) == plan.steps * plan.rows
+  packed = sorted(
+    tuple(row.tokens[row.segment_ids == n])
+    for row in rows
+    for n in range(1, row.segment_ids.max() + 1)
+  )
+  assert packed == sorted(map(tuple, documents))
+  for convention in ('longest', 'row'):
+    batches = list(plan.padded(convention))
+    for batch in batches:
+      widest = max(map(len, batch)) if convention == 'longest' else 2048
+      assert len(batch) * widest <= plan.tokens
+    flat = [ids for batch in batches for ids in batch]
+    assert [len(ids) for ids in flat] == lengths  # in the order they come
+
+
+def test_a_short_last_step_of_packed_rows_is_filled_with_padding():
+  plan = packed_rows.Plan('tiny', 128, 3, 1, 16)
+  feed = packed_rows.Feed(plan)
+  last = feed.batch(feed.steps - 1)
+  assert last['tokens'].shape == (3, 128)
+  assert not last['loss_weights'][last['segment_ids'] == 0].any()
