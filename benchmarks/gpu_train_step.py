@@ -97,12 +97,11 @@ class Ours:
       llama = dataclasses.replace(config, position='rope')
       small_llama.write(llama, variables, folder)
       self._state = variables, self._trainer.optimizer_state(variables)
-    kind = jax.devices()[0].device_kind
-    self.about = {'kind': kind, 'flops': self._flops(config, rows)}
-
-  def _flops(self, config, rows):
-    length = SHAPES[self._size][0]
-    return rows * length * config.flops_per_token(length)
+    length = SHAPES[size][0]
+    self.about = {
+      'kind': jax.devices()[0].device_kind,
+      'flops': rows * length * config.flops_per_token(length),
+    }
 
   def step(self, number: int) -> float:
     """One step; its loss."""
@@ -251,10 +250,8 @@ def main() -> None:
 def _compare(arguments: argparse.Namespace, size: str) -> None:
   found = {}
   with tempfile.TemporaryDirectory() as folder:
-    platforms = 'cpu' if arguments.tiny else 'cuda'
-    start = side_by_side.starter(
-      arguments, pathlib.Path(folder), {'JAX_PLATFORMS': platforms}
-    )
+    platform = {'JAX_PLATFORMS': 'cpu' if arguments.tiny else 'cuda'}
+    start = side_by_side.starter(arguments, pathlib.Path(folder), platform)
     for side in side_by_side.sides(arguments):
       worker = start(side)
       if side == 'ours':
