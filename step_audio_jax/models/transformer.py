@@ -218,7 +218,7 @@ def _contract(x, kernel, axes: int):
   lead, rest = x.shape[: x.ndim - axes], kernel.shape[axes:]
   if partition.one_device():
     # Plain matrices: with several axes of tokens XLA transposes both sides of
-    # the kernel's gradient first (a fifth of a step's time on CPUs). On a mesh
+    # the kernel's gradient first (a fifth of a feed-forward on CPUs). On a mesh
     # the token axes stay apart, for each may be split.
     x = x.reshape(math.prod(lead), -1)
     kernel = kernel.reshape(x.shape[1], -1)
