@@ -41,7 +41,7 @@ def test_the_golden_has_every_row_as_the_script_makes_it(script, table):
 
 
 def test_every_row_keeps_the_limits(script, table):
-  assert script.missed(table) == []
+  assert script.missed(table, timed=False) == []
   for row in table.values():
     gib = row['hbm_gib_per_chip']
     assert gib['total'] <= gib['capacity']
