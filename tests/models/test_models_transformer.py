@@ -124,7 +124,9 @@ def test_cached_decoding_equals_the_full_pass():
   assert int(cache['index']) == 9
 
 
-@pytest.mark.parametrize('remat', ['full', ('query', 'attention_out', 'mlp_up')])
+@pytest.mark.parametrize(
+  'remat', ['full', ('query', 'attention_out', 'mlp_up')]
+)
 def test_remat_and_unrolling_change_nothing(remat):
   model, variables = model_of(TINY)
   other, _ = model_of(dataclasses.replace(TINY, remat=remat, scan_unroll=3))
