@@ -1,5 +1,7 @@
 """The one exception that means "the input is wrong, not the program"."""
 
+from typing import Iterable
+
 
 class UserError(ValueError):
   """Bad input, told in one sentence.
@@ -8,3 +10,20 @@ class UserError(ValueError):
   expected. The command-line doors print it without a traceback and exit with
   status 2.
   """
+
+
+def at_least_one(where: str, config: object, names: Iterable[str]) -> None:
+  """Refuses a configuration with a size below one.
+
+  Args:
+    where: What is configured, as messages name it.
+    config: Holds the sizes as attributes.
+    names: The attributes.
+
+  Raises:
+    UserError: One of them is below one.
+  """
+  for name in names:
+    size = getattr(config, name)
+    if size < 1:
+      raise UserError(f'{where}: {name} is {size}, expected at least 1.')

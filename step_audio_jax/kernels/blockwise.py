@@ -169,7 +169,7 @@ def backward(
     dout_BGRTD.astype(jnp.float32)
     * layout.group_queries(out, G, block_q).astype(jnp.float32)
   ).sum(axis=-1)
-  lse_BGRT = layout.pad_to(lse.reshape(B, G, H // G, T), 3, block_q)
+  lse_BGRT = layout.group_rows(lse, G, block_q)
   k_BGSD = layout.group_keys(k_BSGD, block_kv)
   v_BGSD = layout.group_keys(v_BSGD, block_kv)
 

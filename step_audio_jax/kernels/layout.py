@@ -138,6 +138,24 @@ def ungroup_keys(x_BGSD: jax.Array, length: int) -> jax.Array:
   return x_BGSD[:, :, :length].transpose(0, 2, 1, 3)
 
 
+def group_rows(x_BHT: jax.Array, groups: int, block: int) -> jax.Array:
+  """(B, H, T) → (B, G, R, T padded)."""
+  B, H, T = x_BHT.shape
+  return pad_to(x_BHT.reshape(B, groups, H // groups, T), 3, block)
+
+
+def ungroup_rows(x_BGRT: jax.Array, length: int) -> jax.Array:
+  """The inverse of `group_rows`, without the padding."""
+  B, G, R, _ = x_BGRT.shape
+  return x_BGRT[..., :length].reshape(B, G * R, length)
+
+
+def delta(out_BTHD: jax.Array, dout_BTHD: jax.Array) -> jax.Array:
+  """What every backward pass subtracts: out . dout, float32 (B, H, T)."""
+  products = out_BTHD.astype(jnp.float32) * dout_BTHD.astype(jnp.float32)
+  return products.sum(axis=-1).transpose(0, 2, 1)
+
+
 def block_size(wanted: int, length: int, multiple: int) -> int:
   """`wanted`, or the whole of a shorter row, in multiples of `multiple`."""
   return min(wanted, length + -length % multiple)

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 
 from step_audio_jax.kernels import layout
 from step_audio_jax.kernels import mosaic_kernels
+from step_audio_jax.kernels import tiles
 
 _BLOCK = 512
 _LANES = 128
@@ -55,8 +56,7 @@ class _Call:
     if slopes_H is None:
       slopes_H = jnp.ones(self.H, jnp.float32)
     self.slopes_H = (
-      jnp.maximum(slopes_H, mosaic_kernels.SMALLEST_SLOPE)
-      * mosaic_kernels.LOG2_E
+      jnp.maximum(slopes_H, mosaic_kernels.SMALLEST_SLOPE) * tiles.LOG2_E
     )
     q_ids_B2T = jnp.stack([ids.q_segments_BT, ids.q_positions_BT], axis=1)
     kv_ids_BS2 = jnp.stack([ids.kv_segments_BS, ids.kv_positions_BS], axis=2)
@@ -67,11 +67,6 @@ class _Call:
       layout.group_keys(k_BSGD, self.block_kv),
       layout.group_keys(v_BSGD, self.block_kv),
     )
-
-  def rows(self, x_BHT):
-    """(B, H, T) → (B, G, R, T padded)."""
-    x_BGRT = x_BHT.reshape(self.B, self.G, self.R, self.T)
-    return layout.pad_to(x_BGRT, 3, self.block_q)
 
   def _cost(self, matmuls, operands, out_shape):
     """For XLA's scheduler, which cannot look inside: one causal segment."""
@@ -189,8 +184,10 @@ def forward(
     interpret=interpret,
     name='attention_forward',
   )
-  lse_BHT = lse_BGRT[..., : call.T].reshape(call.B, call.H, call.T)
-  return layout.ungroup_queries(out_BGRTD, call.T), lse_BHT
+  return (
+    layout.ungroup_queries(out_BGRTD, call.T),
+    layout.ungroup_rows(lse_BGRT, call.T),
+  )
 
 
 def backward(
@@ -209,11 +206,10 @@ def backward(
 ):
   """Gradients (dq, dk, dv) in the dtypes of q, k and v."""
   call = _Call(q, k, v, ids, slopes_H, block_q, block_kv)
-  delta_BTH = (out.astype(jnp.float32) * dout.astype(jnp.float32)).sum(axis=-1)
   extra = (
     layout.group_queries(dout, call.G, call.block_q),
-    call.rows(lse),
-    call.rows(delta_BTH.transpose(0, 2, 1)),
+    layout.group_rows(lse, call.G, call.block_q),
+    layout.group_rows(layout.delta(out, dout), call.G, call.block_q),
   )
   (dq_BGRTD,) = call(
     mosaic_kernels.dq,

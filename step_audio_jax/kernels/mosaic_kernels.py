@@ -9,29 +9,17 @@ References arrive in this order: first and last useful block and the slopes
 Axes: R heads a group, D head width, t queries and s keys of a block.
 """
 
-import math
-
 import jax
 from jax.experimental import pallas as pl
 import jax.numpy as jnp
+
+from step_audio_jax.kernels import tiles
 
 # The running maximum starts at _LOWEST, below every real score. The cost of a
 # hidden pair is far beyond it even times the smallest slope: its weight is 0.
 _HIDDEN = 1e30
 _LOWEST = -1e20
 SMALLEST_SLOPE = 1e-9
-LOG2_E = math.log2(math.e)
-
-
-def _dot(a, b, a_axis, b_axis):
-  exact = a.dtype == jnp.float32
-  return jax.lax.dot_general(
-    a,
-    b,
-    (((a_axis,), (b_axis,)), ((), ())),
-    precision=jax.lax.Precision.HIGHEST if exact else None,
-    preferred_element_type=jnp.float32,
-  )
 
 
 def _cost(q_ids_ref, kv_ids_ref, biased):
@@ -46,8 +34,8 @@ def _cost(q_ids_ref, kv_ids_ref, biased):
 
 def _scores(q_tD, k_sD, cost_st, slope):
   """Biased and masked scores in base 2, (s, t)."""
-  scale = q_tD.shape[-1] ** -0.5 * LOG2_E
-  return _dot(k_sD, q_tD, 1, 1) * scale - slope * cost_st
+  scale = q_tD.shape[-1] ** -0.5 * tiles.LOG2_E
+  return tiles.dot(k_sD, q_tD, 1, 1) * scale - slope * cost_st
 
 
 def _each_head(body, heads):
@@ -107,7 +95,7 @@ def forward(
       l_ref[row, :] = l_ref[row, :] * shrink_1t + weights_st.sum(
         axis=0, keepdims=True
       )
-      acc_ref[r] = acc_ref[r] * shrink_1t + _dot(
+      acc_ref[r] = acc_ref[r] * shrink_1t + tiles.dot(
         v_ref[...], weights_st.astype(v_ref.dtype), 0, 0
       )
 
@@ -117,7 +105,7 @@ def forward(
   def _():
     seen_Rt = l_ref[...] > 0
     sum_Rt = jnp.where(seen_Rt, l_ref[...], 1.0)
-    lse_Rt = m_ref[...] / LOG2_E + jnp.log(sum_Rt)
+    lse_Rt = m_ref[...] / tiles.LOG2_E + jnp.log(sum_Rt)
     lse_ref[...] = jnp.where(seen_Rt, lse_Rt, 0.0)
     l_ref[...] = sum_Rt
 
@@ -129,13 +117,15 @@ def forward(
 
 
 def _weights_and_gradients(
-  q_tD, k_sD, v_sD, dout_tD, lse_1t, delta_1t, cost_st, slope
+  q_ref, k_ref, v_ref, dout_ref, lse_ref, delta_ref, r, cost_st, slope
 ):
-  """Weights p and score gradients ds / scale of one head, both (s, t)."""
-  scores_st = _scores(q_tD, k_sD, cost_st, slope)
-  weights_st = jnp.exp2(scores_st - lse_1t * LOG2_E)
-  dscores_st = weights_st * (_dot(v_sD, dout_tD, 1, 1) - delta_1t)
-  return weights_st, dscores_st.astype(q_tD.dtype)
+  """Weights p and score gradients ds / scale of head r, both (s, t)."""
+  row = pl.ds(r, 1)
+  scores_st = _scores(q_ref[r], k_ref[...], cost_st, slope)
+  weights_st = jnp.exp2(scores_st - lse_ref[row, :] * tiles.LOG2_E)
+  dweights_st = tiles.dot(v_ref[...], dout_ref[r], 1, 1)
+  dscores_st = weights_st * (dweights_st - delta_ref[row, :])
+  return weights_st, dscores_st.astype(q_ref.dtype)
 
 
 def dq(
@@ -168,18 +158,11 @@ def dq(
     cost_st = _cost(q_ids_ref, kv_ids_ref, biased)
 
     def head(r):
-      row = pl.ds(r, 1)
       _, dscores_st = _weights_and_gradients(
-        q_ref[r],
-        k_ref[...],
-        v_ref[...],
-        dout_ref[r],
-        lse_ref[row, :],
-        delta_ref[row, :],
-        cost_st,
-        slopes_ref[first_head + r],
+        *(q_ref, k_ref, v_ref, dout_ref, lse_ref, delta_ref),
+        *(r, cost_st, slopes_ref[first_head + r]),
       )
-      acc_ref[r] += _dot(k_ref[...], dscores_st, 0, 0)
+      acc_ref[r] += tiles.dot(k_ref[...], dscores_st, 0, 0)
 
     _each_head(head, heads)
 
@@ -224,21 +207,14 @@ def dkv(
     cost_st = _cost(q_ids_ref, kv_ids_ref, biased)
 
     def head(r):
-      row = pl.ds(r, 1)
       weights_st, dscores_st = _weights_and_gradients(
-        q_ref[r],
-        k_ref[...],
-        v_ref[...],
-        dout_ref[r],
-        lse_ref[row, :],
-        delta_ref[row, :],
-        cost_st,
-        slopes_ref[first_head + r],
+        *(q_ref, k_ref, v_ref, dout_ref, lse_ref, delta_ref),
+        *(r, cost_st, slopes_ref[first_head + r]),
       )
-      dv_acc_ref[...] += _dot(
+      dv_acc_ref[...] += tiles.dot(
         weights_st.astype(dout_ref.dtype), dout_ref[r], 1, 0
       )
-      dk_acc_ref[...] += _dot(dscores_st, q_ref[r], 1, 0)
+      dk_acc_ref[...] += tiles.dot(dscores_st, q_ref[r], 1, 0)
 
     _each_head(head, heads)
 

@@ -20,6 +20,7 @@ from jax.experimental.pallas import triton as pallas_triton
 import jax.numpy as jnp
 
 from step_audio_jax.kernels import layout
+from step_audio_jax.kernels import tiles
 from step_audio_jax.kernels import triton_kernels
 
 _BLOCK_Q = 128
@@ -44,7 +45,7 @@ class _Call:
     self.biased = slopes_H is not None
     if slopes_H is None:
       slopes_H = jnp.zeros(self.H, jnp.float32)
-    self.slopes_H = slopes_H * triton_kernels.LOG2_E
+    self.slopes_H = slopes_H * tiles.LOG2_E
     self.operands = (
       self.queries(q_BTHD),
       self.keys(k_BSGD),
@@ -60,11 +61,6 @@ class _Call:
     """(B, S, G, D) → (B, G, S padded, D padded)."""
     x = layout.group_keys(x_BSGD, self.block_kv)
     return layout.pad_to(x, 3, self.width)
-
-  def rows(self, x_BHT):
-    """(B, H, T) → (B, G, R, T padded)."""
-    x_BGRT = x_BHT.reshape(self.B, self.G, self.R, self.T)
-    return layout.pad_to(x_BGRT, 3, self.block_q)
 
   def __call__(self, kernel, extra, outputs, queries_outside, **kwargs):
     """Runs `kernel` with one program a block of queries, or of keys.
@@ -169,8 +165,10 @@ def forward(
     interpret=interpret,
     name='attention_forward',
   )
-  lse_BHT = lse_BGRT[..., : call.T].reshape(call.B, call.H, call.T)
-  return layout.ungroup_queries(out, call.T)[..., : call.D], lse_BHT
+  return (
+    layout.ungroup_queries(out, call.T)[..., : call.D],
+    layout.ungroup_rows(lse_BGRT, call.T),
+  )
 
 
 def backward(
@@ -189,11 +187,10 @@ def backward(
 ):
   """Gradients (dq, dk, dv) in the dtypes of q, k and v."""
   call = _Call(q, k, v, ids, slopes_H, block_q, block_kv)
-  delta_BTH = (out.astype(jnp.float32) * dout.astype(jnp.float32)).sum(axis=-1)
   extra = (
     call.queries(dout),
-    call.rows(lse),
-    call.rows(delta_BTH.transpose(0, 2, 1)),
+    layout.group_rows(lse, call.G, call.block_q),
+    layout.group_rows(layout.delta(out, dout), call.G, call.block_q),
   )
   (dq,) = call(
     triton_kernels.dq,

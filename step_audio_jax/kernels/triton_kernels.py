@@ -8,34 +8,22 @@ block, and the other side's is the whole row. Scores are in base 2.
 Axes: R heads a group, D head width, t queries and s keys of a block.
 """
 
-import math
-
 import jax
 from jax.experimental import pallas as pl
 import jax.numpy as jnp
 
-LOG2_E = math.log2(math.e)
+from step_audio_jax.kernels import tiles
+
 # As in `blockwise`: a masked score is far below where the maximum starts.
 _LOWEST = -1e20
 _MASKED = -1e30
-
-
-def _dot(a, b, a_axis, b_axis):
-  exact = a.dtype == jnp.float32
-  return jax.lax.dot_general(
-    a,
-    b,
-    (((a_axis,), (b_axis,)), ((), ())),
-    precision=jax.lax.Precision.HIGHEST if exact else None,
-    preferred_element_type=jnp.float32,
-  )
 
 
 def _scores(q_tD, k_sD, q_ids, kv_ids, slope, scale):
   """Biased and masked scores in base 2, (t, s)."""
   q_segments_t, q_positions_t = q_ids
   kv_segments_s, kv_positions_s = kv_ids
-  scores_ts = _dot(q_tD, k_sD, 1, 1) * (scale * LOG2_E)
+  scores_ts = tiles.dot(q_tD, k_sD, 1, 1) * (scale * tiles.LOG2_E)
   distance_ts = q_positions_t[:, None] - kv_positions_s[None, :]
   if slope is not None:
     root_ts = jnp.sqrt(jnp.maximum(distance_ts, 0).astype(jnp.float32))
@@ -79,7 +67,7 @@ def forward(
     weights_ts = jnp.exp2(scores_ts - new_t[:, None])
     shrink_t = jnp.exp2(m_t - new_t)
     l_t = l_t * shrink_t + weights_ts.sum(axis=1)
-    acc_tD = acc_tD * shrink_t[:, None] + _dot(
+    acc_tD = acc_tD * shrink_t[:, None] + tiles.dot(
       weights_ts.astype(v_ref.dtype), v_ref[span, :], 1, 0
     )
     return new_t, l_t, acc_tD
@@ -98,7 +86,7 @@ def forward(
   seen_t = l_t > 0
   sum_t = jnp.where(seen_t, l_t, 1.0)
   out_ref[...] = (acc_tD / sum_t[:, None]).astype(out_ref.dtype)
-  lse_ref[...] = jnp.where(seen_t, m_t / LOG2_E + jnp.log(sum_t), 0.0)
+  lse_ref[...] = jnp.where(seen_t, m_t / tiles.LOG2_E + jnp.log(sum_t), 0.0)
 
 
 def _weights_and_gradients(
@@ -106,8 +94,8 @@ def _weights_and_gradients(
 ):
   """Weights p and score gradients ds / scale of one head, both (t, s)."""
   scores_ts = _scores(q_tD, k_sD, q_ids, kv_ids, slope, scale)
-  weights_ts = jnp.exp2(scores_ts - (lse_t * LOG2_E)[:, None])
-  dscores_ts = weights_ts * (_dot(dout_tD, v_sD, 1, 1) - delta_t[:, None])
+  weights_ts = jnp.exp2(scores_ts - (lse_t * tiles.LOG2_E)[:, None])
+  dscores_ts = weights_ts * (tiles.dot(dout_tD, v_sD, 1, 1) - delta_t[:, None])
   return weights_ts.astype(q_tD.dtype), dscores_ts.astype(q_tD.dtype)
 
 
@@ -146,7 +134,7 @@ def dq(
       *(q_tD, k_sD, v_ref[span, :], dout_tD, lse_t, delta_t),
       *(q_ids, kv_ids, slope, scale),
     )
-    return dq_tD + _dot(dscores_ts, k_sD, 1, 0)
+    return dq_tD + tiles.dot(dscores_ts, k_sD, 1, 0)
 
   dq_tD = jax.lax.fori_loop(
     first_ref[i], last_ref[i] + 1, visit, jnp.zeros(q_ref.shape, jnp.float32)
@@ -194,8 +182,8 @@ def dkv(
         *(q_tD, k_sD, v_sD, dout_tD, lse_ref[r, span], delta_ref[r, span]),
         *(q_ids, kv_ids, slope, scale),
       )
-      dv_sD += _dot(weights_ts, dout_tD, 0, 0)
-      dk_sD += _dot(dscores_ts, q_tD, 0, 0)
+      dv_sD += tiles.dot(weights_ts, dout_tD, 0, 0)
+      dk_sD += tiles.dot(dscores_ts, q_tD, 0, 0)
       return dk_sD, dv_sD
 
     return jax.lax.fori_loop(first, last + 1, visit, carry)

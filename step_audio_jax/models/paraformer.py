@@ -64,11 +64,11 @@ class ParaformerConfig:
   scan_unroll: int = 1
 
   def __post_init__(self):
-    for name in ('heads', 'kernel', 'chunk', 'overlap', 'look_back'):
-      if getattr(self, name) < 1:
-        raise errors.UserError(
-          f'paraformer: {name} is {getattr(self, name)}, expected at least 1.'
-        )
+    errors.at_least_one(
+      'paraformer',
+      self,
+      ('heads', 'kernel', 'chunk', 'overlap', 'look_back'),
+    )
     if self.width % self.heads:
       raise errors.UserError(
         f'paraformer: width is {self.width} and heads {self.heads}; heads '

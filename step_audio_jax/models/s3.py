@@ -50,14 +50,14 @@ class S3Config:
   scan_unroll: int = 1
 
   def __post_init__(self):
-    for name in (
-      *('bands', 'width', 'heads', 'layers', 'head_layers', 'codes'),
-      'positions',
-    ):
-      if getattr(self, name) < 1:
-        raise errors.UserError(
-          f's3: {name} is {getattr(self, name)}, expected at least 1.'
-        )
+    errors.at_least_one(
+      's3',
+      self,
+      (
+        *('bands', 'width', 'heads', 'layers', 'head_layers', 'codes'),
+        'positions',
+      ),
+    )
     if self.width % self.heads:
       raise errors.UserError(
         f's3: width is {self.width} and heads {self.heads}; heads must divide '

@@ -78,13 +78,11 @@ class TransformerConfig:
   scan_unroll: int = 1
 
   def __post_init__(self):
-    for name in (
-      *('vocab_size', 'width', 'layers', 'heads', 'kv_heads', 'mlp_width'),
-    ):
-      if getattr(self, name) < 1:
-        raise errors.UserError(
-          f'transformer: {name} is {getattr(self, name)}, expected at least 1.'
-        )
+    errors.at_least_one(
+      'transformer',
+      self,
+      ('vocab_size', 'width', 'layers', 'heads', 'kv_heads', 'mlp_width'),
+    )
     if self.heads % self.kv_heads:
       raise errors.UserError(
         f'transformer: heads is {self.heads} and kv_heads {self.kv_heads}; '

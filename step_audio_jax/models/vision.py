@@ -71,11 +71,9 @@ class VisionConfig:
   def __post_init__(self):
     for name in ('pixel_mean', 'pixel_std'):  # lists, if read from JSON
       object.__setattr__(self, name, tuple(getattr(self, name)))
-    for name in ('patch_size', 'width', 'layers', 'heads', 'mlp_width'):
-      if getattr(self, name) < 1:
-        raise errors.UserError(
-          f'vision: {name} is {getattr(self, name)}, expected at least 1.'
-        )
+    errors.at_least_one(
+      'vision', self, ('patch_size', 'width', 'layers', 'heads', 'mlp_width')
+    )
     if self.width % self.heads:
       raise errors.UserError(
         f'vision: width is {self.width} and heads {self.heads}; heads must '

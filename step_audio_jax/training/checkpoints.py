@@ -248,6 +248,29 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
   return steps
 
 
+def step_folder(
+  run_dir: str | pathlib.Path, step: int | None, ema: bool = False
+) -> tuple[pathlib.Path, int]:
+  """(folder of a step, its number); the newest if `step` is None.
+
+  Raises:
+    UserError: There is no such step, or no mean where `ema` asks for one.
+  """
+  steps = all_steps(run_dir)
+  step = steps[-1] if step is None else step
+  if step not in steps:
+    raise errors.UserError(
+      f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
+    )
+  folder = pathlib.Path(run_dir).absolute() / _FOLDER / str(step)
+  if ema and not (folder / 'ema').is_dir():
+    raise errors.UserError(
+      f'{folder}: has no mean of the parameters, expected the run of a '
+      'LoopConfig with ema_decay.'
+    )
+  return folder, step
+
+
 def load_variables(
   run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
 ) -> tuple[dict[str, Any], int]:
@@ -264,20 +287,9 @@ def load_variables(
   Raises:
     UserError: There is no such step, or it cannot be read, or it has no mean.
   """
-  steps = all_steps(run_dir)
-  step = steps[-1] if step is None else step
-  if step not in steps:
-    raise errors.UserError(
-      f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
-    )
-  folder = pathlib.Path(run_dir).absolute() / _FOLDER / str(step)
+  folder, step = step_folder(run_dir, step, ema)
   if not ema:
     return _load(folder / 'variables'), step
-  if not (folder / 'ema').is_dir():
-    raise errors.UserError(
-      f'{folder}: has no mean of the parameters, expected the run of a '
-      'LoopConfig with ema_decay.'
-    )
   variables = _load(folder / 'variables', without='params')
   return {**variables, 'params': _load(folder / 'ema')}, step
 

@@ -54,22 +54,10 @@ def open_variables(
   Raises:
     UserError: There is no such step, or it cannot be read, or it has no mean.
   """
-  steps = checkpoints.all_steps(run_dir)
-  step = steps[-1] if step is None else step
-  if step not in steps:
-    raise errors.UserError(
-      f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
-    )
-  folder = variables_folder(run_dir, step)
-  variables = _open(folder)
+  folder, step = checkpoints.step_folder(run_dir, step, ema)
+  variables = _open(folder / 'variables')
   if ema:
-    mean = folder.with_name('ema')
-    if not mean.is_dir():
-      raise errors.UserError(
-        f'{mean.parent}: has no mean of the parameters, expected the run of a '
-        'LoopConfig with ema_decay.'
-      )
-    variables['params'] = _open(mean)
+    variables['params'] = _open(folder / 'ema')
   return variables, step
 
 
@@ -181,8 +169,7 @@ def _chunks(leaf) -> Iterator[tuple[slice, ...]]:
 
 def variables_folder(run_dir: str | pathlib.Path, step: int) -> pathlib.Path:
   """Where the parameters of a step lie."""
-  root = pathlib.Path(run_dir).absolute()
-  return root / 'checkpoints' / str(step) / 'variables'
+  return checkpoints.step_folder(run_dir, step)[0] / 'variables'
 
 
 def _kvstore(folder, path):

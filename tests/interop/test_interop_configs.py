@@ -116,11 +116,11 @@ def test_defaults_of_scalings():
 
 
 def test_optional_fields():
-  config = config_of('llama')
+  config = config_of('llama', hidden_size=16)
   for name in ('head_dim', 'num_key_value_heads'):
     del config[name]
   ours = configs.read(config)
-  assert (ours.kv_heads, ours.head_dim) == (4, 3)
+  assert (ours.kv_heads, ours.head_dim) == (4, 4)
   del config['tie_word_embeddings'], config['rope_theta']
   assert configs.read(config) == ours
   qwen = config_of('qwen2', sliding_window=4096, use_sliding_window=False)

@@ -35,12 +35,11 @@ small = [
   'vocabulary.Vocabulary.linguistic_size = 64',
   'vocabulary.Vocabulary.semantic_size = 128',
   'objectives.NextToken.vocabulary = @vocabulary.Vocabulary()',
-  'BATCH_SIZE = 4', 'LENGTH = 256',
+  'BATCH_SIZE = 4', 'LENGTH = 256', 'MICROBATCHES = 1',
 ]
 sizes = {
   '130b': ['transformer.TransformerConfig.heads = 8',
-           'transformer.TransformerConfig.kv_heads = 2', 'TENSOR = 2',
-           'MICROBATCHES = 1'],
+           'transformer.TransformerConfig.kv_heads = 2', 'TENSOR = 2'],
   '3b': ['transformer.TransformerConfig.heads = 4',
          'transformer.TransformerConfig.kv_heads = 1'],
 }
