@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from step_audio_jax.audio import framing
+
 SAMPLE_RATE = 16000
 FFT = 400
 HOP = 160
@@ -46,13 +48,19 @@ def mel_matrix(
   return weights.astype(np.float32)
 
 
-def frame_count(samples):
+def frame_count(samples, hop: int = HOP):
   """Frames of `samples`; ints, numpy or JAX integers."""
-  return samples // HOP
+  return samples // hop
 
 
 def log_mel(
-  wave_BS: jax.Array, lengths_B: jax.Array
+  wave_BS: jax.Array,
+  lengths_B: jax.Array,
+  *,
+  bands: int = BANDS,
+  fft: int = FFT,
+  hop: int = HOP,
+  sample_rate: int = SAMPLE_RATE,
 ) -> tuple[jax.Array, jax.Array]:
   """Log-mel spectrograms of padded waveforms.
 
@@ -60,30 +68,31 @@ def log_mel(
     wave_BS: Float32 16 kHz samples in [-1, 1]; what is behind a row's length
       does not matter.
     lengths_B: Samples of each row, int32, more than 200 for a meaningful row.
+    bands: Mel bands M.
+    fft: Samples of a frame.
+    hop: Samples between frames.
+    sample_rate: Hz.
 
   Returns:
-    Features float32 (B, T, 128), zero behind a row's end, and frame counts.
+    Features float32 (B, T, M), zero behind a row's end, and frame counts.
   """
-  rows, total = wave_BS.shape
-  count = frame_count(total)
-  half = FFT // 2
+  total = wave_BS.shape[1]
+  count = frame_count(total, hop)
+  half = fft // 2
   # Reflect at each row's own end: position p ≥ n reads 2 (n − 1) − p.
-  place = jnp.arange(-half, count * HOP + half)[None, :]
+  place = jnp.arange(-half, count * hop + half)[None, :]
   last = jnp.maximum(lengths_B - 1, 0)[:, None]
   place = jnp.abs(place)
   place = jnp.where(place > last, 2 * last - place, place)
   padded = jnp.take_along_axis(wave_BS, jnp.clip(place, 0, total - 1), axis=1)
-  padded = jnp.pad(padded, ((0, 0), (0, HOP)))[:, : (count + 2) * HOP]
-  hops = padded.reshape(rows, count + 2, HOP)
-  x_BTN = jnp.concatenate(
-    [hops[:, :-2], hops[:, 1:-1], hops[:, 2:, : FFT - 2 * HOP]], axis=-1
-  )
-  window = np.hanning(FFT + 1)[:-1].astype(np.float32)
+  x_BTN = framing.sliding(padded[:, :, None], fft, hop, count)
+  window = np.hanning(fft + 1)[:-1].astype(np.float32)
   spectrum = jnp.fft.rfft(x_BTN * window[None, None], axis=-1)
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-  mel_BTM = jnp.matmul(power, mel_matrix(), precision='highest')
+  filters = mel_matrix(bands, fft, sample_rate)
+  mel_BTM = jnp.matmul(power, filters, precision='highest')
   log_BTM = jnp.log10(jnp.maximum(mel_BTM, 1e-10))
-  counts_B = frame_count(lengths_B)
+  counts_B = frame_count(lengths_B, hop)
   valid = jnp.arange(count)[None, :, None] < counts_B[:, None, None]
   peak = jnp.where(valid, log_BTM, -jnp.inf).max(axis=(1, 2), keepdims=True)
   out_BTM = (jnp.maximum(log_BTM, peak - 8.0) + 4.0) / 4.0

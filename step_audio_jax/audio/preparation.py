@@ -5,15 +5,36 @@ what is within 20 dB of the loudest 32 ms frame, 50 ms before it and about 220
 ms after it. Shape letters: B rows, S samples.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 SAMPLE_RATE = 16000
-_FRAME = 512
-_HOP = 128
-_BLOCK = 240
-_KEEP_LEFT = 800  # 0.05 s
-_KEEP_BOTH = 4320  # 0.05 s before and 0.22 s after
+
+
+@dataclasses.dataclass(frozen=True)
+class Trimming:
+  """Numbers of `trim_silence`; the defaults are Step-Audio's.
+
+  Attributes:
+    top_db: Frames this much below the loudest are silence.
+    frame: Samples of a frame, at least `hop`.
+    hop: Samples between frames.
+    block: What is kept is rounded up to a multiple of it.
+    keep_left: Samples kept before the loud part.
+    keep_right: Samples kept behind it.
+  """
+
+  top_db: float = 20.0
+  frame: int = 512
+  hop: int = 128
+  block: int = 240
+  keep_left: int = 800
+  keep_right: int = 3520
+
+
+_RELEASED = Trimming()
 
 
 def _valid(wave_BS, lengths_B):
@@ -31,7 +52,7 @@ def normalise_energy(wave_BS: jax.Array, lengths_B: jax.Array) -> jax.Array:
 
 
 def active_bounds(
-  wave_BS: jax.Array, lengths_B: jax.Array, *, top_db: float = 20.0
+  wave_BS: jax.Array, lengths_B: jax.Array, trimming: Trimming = _RELEASED
 ) -> tuple[jax.Array, jax.Array]:
   """First and one-past-last sample of the loud part of each row, int32 (B,).
 
@@ -39,24 +60,30 @@ def active_bounds(
   hop_length=128)`.
   """
   wave_BS = jnp.where(_valid(wave_BS, lengths_B), wave_BS, 0.0)
-  count = 1 + wave_BS.shape[1] // _HOP
-  parts = _FRAME // _HOP
-  square = jnp.square(jnp.pad(wave_BS, ((0, 0), (_FRAME // 2, _FRAME))))
-  square = square[:, : (count + parts - 1) * _HOP]
-  hops = square.reshape(len(wave_BS), -1, _HOP).sum(axis=-1)
-  power_BF = sum(hops[:, i : i + count] for i in range(parts)) / _FRAME
-  frame = jnp.arange(count)[None, :]
-  real = frame <= (lengths_B // _HOP)[:, None]
+  frame, hop = trimming.frame, trimming.hop
+  count = 1 + wave_BS.shape[1] // hop
+  parts, rest = divmod(frame, hop)
+  square = jnp.square(jnp.pad(wave_BS, ((0, 0), (frame // 2, frame + hop))))
+  square = square[:, : (count + parts) * hop]
+  square = square.reshape(len(wave_BS), count + parts, hop)
+  hops = square.sum(axis=-1)
+  power_BF = sum(hops[:, i : i + count] for i in range(parts))
+  power_BF += square[:, parts:, :rest].sum(axis=-1)
+  power_BF /= frame
+  place = jnp.arange(count)[None, :]
+  real = place <= (lengths_B // hop)[:, None]
   power_BF = jnp.where(real, jnp.maximum(power_BF, 1e-10), 0.0)
-  floor = power_BF.max(axis=1, keepdims=True) * 10.0 ** (-top_db / 10.0)
+  floor = power_BF.max(axis=1, keepdims=True) * 10.0 ** (
+    -trimming.top_db / 10.0
+  )
   loud = real & (power_BF > floor)
   first = jnp.argmax(loud, axis=1)
   last = count - 1 - jnp.argmax(loud[:, ::-1], axis=1)
-  return first * _HOP, jnp.minimum((last + 1) * _HOP, lengths_B)
+  return first * hop, jnp.minimum((last + 1) * hop, lengths_B)
 
 
 def trim_silence(
-  wave_BS: jax.Array, lengths_B: jax.Array
+  wave_BS: jax.Array, lengths_B: jax.Array, trimming: Trimming = _RELEASED
 ) -> tuple[jax.Array, jax.Array]:
   """Cuts silence off both ends; may lengthen a row by zeros.
 
@@ -64,12 +91,13 @@ def trim_silence(
     Samples (B, S'), zero behind a row's end, and the new lengths; S' is the
     largest length possible for S.
   """
-  start_B, end_B = active_bounds(wave_BS, lengths_B)
-  blocks_B = -(-(end_B - start_B) // _BLOCK)
-  out_B = blocks_B * _BLOCK + _KEEP_BOTH
-  size = -(-wave_BS.shape[1] // _BLOCK) * _BLOCK + _KEEP_BOTH
+  start_B, end_B = active_bounds(wave_BS, lengths_B, trimming)
+  block = trimming.block
+  keep = trimming.keep_left + trimming.keep_right
+  out_B = -(-(end_B - start_B) // block) * block + keep
+  size = -(-wave_BS.shape[1] // block) * block + keep
   place = jnp.arange(size)[None, :]
-  source = place + start_B[:, None] - _KEEP_LEFT
+  source = place + start_B[:, None] - trimming.keep_left
   known = (source >= 0) & (source < lengths_B[:, None])
   known &= place < out_B[:, None]
   source = jnp.clip(source, 0, wave_BS.shape[1] - 1)

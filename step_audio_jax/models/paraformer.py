@@ -297,6 +297,11 @@ class SanmEncoder(nn.Module):
     Returns:
       (B, T, D) of the new frames and the cache for the next chunk.
     """
+    out_BWD, cache = self.step_window(features_BTF, cache)
+    return out_BWD[:, self.config.overlap :], cache
+
+  def step_window(self, features_BTF: jax.Array, cache: Cache):
+    """As `step`, with the outputs of the whole window (B, overlap + T, D)."""
     c = self.config
     rows, count, _ = features_BTF.shape
     x_BTF = self._embed(features_BTF, cache['position'])
@@ -307,7 +312,7 @@ class SanmEncoder(nn.Module):
     keys_BS = jnp.concatenate([past_BS, valid_BW], axis=1)
     layers = {name: cache[name] for name in ('key', 'value')}
     out, layers = self._run(x_BTF, valid_BW[:, None], keys_BS[:, None], layers)
-    return out[:, 0, c.overlap :], {
+    return out[:, 0], {
       **layers,
       'frames': x_BTF[:, -c.overlap :],
       'position': cache['position'] + count,

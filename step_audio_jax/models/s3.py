@@ -34,6 +34,7 @@ class S3Config:
     layers: Blocks before the quantiser.
     positions: Rows of the positional table: the longest input in 40 ms frames.
     codes: Codebook rows.
+    first_stride: Stride of the first convolution: 2, or 1 for 50 Hz.
     activation: 'gelu' (exact, as released) or 'relu' (half the time on a CPU).
     head_layers: Blocks behind the quantiser, for training only.
     scan_unroll: Blocks unrolled per step of the scan over layers.
@@ -45,6 +46,7 @@ class S3Config:
   layers: int = 6
   positions: int = 1500
   codes: int = 4096
+  first_stride: int = 2
   activation: str = 'gelu'
   head_layers: int = 2
   scan_unroll: int = 1
@@ -63,6 +65,10 @@ class S3Config:
         f's3: width is {self.width} and heads {self.heads}; heads must divide '
         'width.'
       )
+    if self.first_stride not in (1, 2):
+      raise errors.UserError(
+        f's3: first_stride is {self.first_stride}, expected 1 or 2.'
+      )
     if self.activation not in ('gelu', 'relu'):
       raise errors.UserError(
         f"s3: activation is {self.activation!r}, expected 'gelu' or 'relu'."
@@ -75,9 +81,9 @@ class S3Config:
     return jax.nn.gelu(x, approximate=False)
 
 
-def code_count(mel_frames):
-  """Codes of a log-mel of `mel_frames`: two strides of two, rounded up."""
-  return ((mel_frames + 1) // 2 + 1) // 2
+def code_count(mel_frames, first_stride: int = 2):
+  """Codes of a log-mel of `mel_frames`: both strides, each rounded up."""
+  return (-(-mel_frames // first_stride) + 1) // 2
 
 
 def _dense(features, axes, name, use_bias=True):
@@ -116,10 +122,11 @@ def _mask(x_BTD, lengths_B):
   return jnp.where(valid[:, :, None], x_BTD, 0.0)
 
 
-class HalvingConv(nn.Module):
-  """Conv1d, kernel 3, stride 2, padding 1, as one matmul of three slices."""
+class StridedConv(nn.Module):
+  """Conv1d, kernel 3, padding 1, as one matmul of three slices."""
 
   features: int
+  stride: int = 2
 
   @nn.compact
   def __call__(self, x_BTD):
@@ -135,14 +142,16 @@ class HalvingConv(nn.Module):
       nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
       (self.features,),
     )
-    count = -(-x_BTD.shape[1] // 2)
-    x = jnp.pad(x_BTD, ((0, 0), (1, 2 * count + 1 - x_BTD.shape[1]), (0, 0)))
-    pairs = x.reshape(x.shape[0], count + 1, -1)
+    rows, total, width = x_BTD.shape
+    step = self.stride
+    count, parts = -(-total // step), -(-3 // step)
+    right = (count + parts - 1) * step - 1 - total
+    x = jnp.pad(x_BTD, ((0, 0), (1, right), (0, 0)))
+    groups = x.reshape(rows, count + parts - 1, step * width)
     taps = jnp.concatenate(
-      [pairs[:, :-1], pairs[:, 1:, : x_BTD.shape[-1]]], axis=-1
-    )
-    out = taps @ kernel.reshape(-1, self.features)
-    return out + bias[None, None]
+      [groups[:, i : i + count] for i in range(parts)], axis=-1
+    )[..., : 3 * width]
+    return taps @ kernel.reshape(-1, self.features) + bias[None, None]
 
 
 class Block(nn.Module):
@@ -201,10 +210,10 @@ class S3Encoder(nn.Module):
     """
     c = self.config
     x = _mask(mel_BTM, lengths_B)
-    x = c.activate(HalvingConv(c.width, name='conv1')(x))
-    x = _mask(x, -(-lengths_B // 2))
-    x = c.activate(HalvingConv(c.width, name='conv2')(x))
-    counts_B = code_count(lengths_B)
+    x = c.activate(StridedConv(c.width, c.first_stride, name='conv1')(x))
+    x = _mask(x, -(-lengths_B // c.first_stride))
+    x = c.activate(StridedConv(c.width, name='conv2')(x))
+    counts_B = code_count(lengths_B, c.first_stride)
     if x.shape[1] > c.positions:
       raise ValueError(
         f's3: {x.shape[1]} frames, but only {c.positions} positions.'

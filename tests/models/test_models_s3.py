@@ -70,16 +70,17 @@ def test_hidden_and_codes_match_golden_in_a_ragged_batch(
     )
 
 
-def test_halving_conv_equals_a_convolution():
+@pytest.mark.parametrize('stride', [1, 2])
+def test_strided_conv_equals_a_convolution(stride):
   x = jax.random.normal(jax.random.key(0), (2, 9, 5))
-  model = s3.HalvingConv(7)
+  model = s3.StridedConv(7, stride)
   for count in (1, 2, 8, 9):
     variables = nn.unbox(model.init(jax.random.key(1), x[:, :count]))
     got = model.apply(variables, x[:, :count])
     expected = jax.lax.conv_general_dilated(
       x[:, :count],
       variables['params']['kernel'],
-      (2,),
+      (stride,),
       [(1, 1)],
       dimension_numbers=('NWC', 'WIO', 'NWC'),
     )
