@@ -8,8 +8,13 @@ reservoir of recent vectors; the last of them clusters it: k-means++ (Arthur
 and Vassilvitskii, 2007), then Lloyd's iterations. A row whose share falls
 below `dead` of the mean share is put onto a random vector of the batch.
 
-The state is a dict of arrays: `table` (K, D), `counts` (K,), `reservoir`
-(R, D). Axes: N vectors, K codes, R reservoir rows, D width.
+With a frozen network in front this is mini-batch k-means. Its sums run over
+the global batch: where the vectors are sharded over devices or hosts, the
+compiler adds the parts up, and every device keeps the same state.
+
+The state is a dict of arrays: `table` (K, D), `counts` (K,), `age` (K,) steps
+since a code was last chosen, `reservoir` (R, D). Axes: N vectors, K codes,
+R reservoir rows, D width, J candidates.
 """
 
 import dataclasses
@@ -22,6 +27,9 @@ from step_audio_jax import errors
 
 State = dict[str, jax.Array]
 _CHUNK = 8192  # vectors compared with the whole codebook at a time
+# A large codebook draws its start in blocks: one matmul in place of as many
+# passes over all vectors.
+_LARGE, _BLOCK = 1024, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,7 @@ class CodebookConfig:
     iterations: Lloyd iterations at the start.
     decay: γ of the moving mean.
     dead: Share of the mean count below which a code is moved.
+    window: Steps in which a code that is in use must be chosen; see `usage`.
   """
 
   size: int
@@ -45,6 +54,7 @@ class CodebookConfig:
   iterations: int = 8
   decay: float = 0.99
   dead: float = 0.02
+  window: int = 100
 
   def __post_init__(self):
     if self.reservoir < self.size:
@@ -56,6 +66,10 @@ class CodebookConfig:
       raise errors.UserError(
         f'codebook: fill_steps is {self.fill_steps}, expected 1..{self.start} '
         '(start).'
+      )
+    if self.window < 1:
+      raise errors.UserError(
+        f'codebook: window is {self.window}, expected at least 1.'
       )
     if self.reservoir % self.fill_steps:
       raise errors.UserError(
@@ -86,28 +100,64 @@ def assign(x_ND: jax.Array, table_KD: jax.Array):
 
 
 def plus_plus(key: jax.Array, x_ND: jax.Array, size: int) -> jax.Array:
-  """k-means++ start: each next row is drawn by squared distance, (K, D)."""
+  """k-means++ start: each next row is drawn by squared distance, (K, D).
+
+  In a block the candidates are drawn by the distances d before it, and one is
+  kept with probability d' / d, where d' is its distance from the rows that
+  stand by then. Those that are kept are distributed as if drawn one by one.
+  """
   first, key = jax.random.split(key)
   count = x_ND.shape[0]
+  block = _BLOCK if size >= _LARGE else 1
   square_N = jnp.sum(jnp.square(x_ND), axis=-1)
 
-  def distance(row_D):
-    cross = x_ND @ row_D
-    return jnp.maximum(square_N - 2.0 * cross + row_D @ row_D, 0.0)
+  def distance(rows_JD):
+    square_J = jnp.sum(jnp.square(rows_JD), axis=-1)
+    away = square_N[:, None] - 2.0 * x_ND @ rows_JD.T + square_J[None, :]
+    return jnp.maximum(away, 0.0)
 
-  def add(k, carry):
-    table, nearest_N = carry
-    draw = jax.random.uniform(jax.random.fold_in(key, k))
+  def add(carry):
+    table, filled, nearest_N = carry
+    place_key = jax.random.fold_in(key, filled)
+    keep_key = jax.random.fold_in(key, size + filled)
     total_N = jnp.cumsum(nearest_N)
-    place = jnp.searchsorted(total_N, draw * total_N[-1])
-    row = x_ND[jnp.minimum(place, count - 1)]
-    table = jax.lax.dynamic_update_index_in_dim(table, row, k, 0)
-    return table, jnp.minimum(nearest_N, distance(row))
+    draw_J = jax.random.uniform(place_key, (block,)) * total_N[-1]
+    place_J = jnp.minimum(jnp.searchsorted(total_N, draw_J), count - 1)
+    away_NJ = distance(x_ND[place_J])
+    kept_J = _kept(
+      jax.random.uniform(keep_key, (block,)),
+      nearest_N[place_J],
+      away_NJ[place_J],
+      size - filled,
+    )
+    slot_J = jnp.where(kept_J, filled + jnp.cumsum(kept_J) - 1, size)
+    table = table.at[slot_J].set(x_ND[place_J], mode='drop')
+    away_NJ = jnp.where(kept_J[None, :], away_NJ, jnp.inf)
+    nearest_N = jnp.minimum(nearest_N, away_NJ.min(axis=1))
+    return table, filled + kept_J.sum(), nearest_N
 
-  row = x_ND[jax.random.randint(first, (), 0, count)]
-  table = jnp.zeros((size, x_ND.shape[1])).at[0].set(row)
-  table, _ = jax.lax.fori_loop(1, size, add, (table, distance(row)))
+  row_1D = x_ND[jax.random.randint(first, (1,), 0, count)]
+  table = jnp.zeros((size, x_ND.shape[1]), x_ND.dtype).at[:1].set(row_1D)
+  table, _, _ = jax.lax.while_loop(
+    lambda carry: carry[1] < size,
+    add,
+    (table, jnp.int32(1), distance(row_1D)[:, 0]),
+  )
   return table
+
+
+def _kept(chance_J, before_J, away_JJ, room):
+  """Which candidates stay, one after the other; at most `room` of them."""
+
+  def one(j, kept_J):
+    near = jnp.where(kept_J, away_JJ[j], jnp.inf).min()
+    now = jnp.minimum(before_J[j], near)
+    stays = (chance_J[j] * before_J[j] <= now) & (kept_J.sum() < room)
+    return kept_J.at[j].set(stays)
+
+  return jax.lax.fori_loop(
+    0, len(chance_J), one, jnp.zeros(chance_J.shape, bool)
+  )
 
 
 def totals(x_ND, codes_N, weights_N, size):
@@ -138,6 +188,7 @@ def init(config: CodebookConfig, width: int) -> State:
   return {
     'table': jnp.zeros((config.size, width)),
     'counts': jnp.zeros((config.size,)),
+    'age': jnp.full((config.size,), config.window, jnp.int32),
     'reservoir': jnp.zeros((config.reservoir, width)),
   }
 
@@ -193,7 +244,13 @@ def _fill(config, state, x_ND, valid_N, step, key):
   # The counts of one step, as the moving mean keeps them.
   scale = valid_N.sum() / config.reservoir
   counts = jnp.where(last, counts * scale, counts)
-  return {'table': table, 'counts': counts, 'reservoir': reservoir}
+  chosen = last & (counts > 0)
+  return {
+    'table': table,
+    'counts': counts,
+    'age': jnp.where(chosen, 0, state['age']),
+    'reservoir': reservoir,
+  }
 
 
 def _move(config, state, x_ND, codes_N, valid_N, key):
@@ -204,10 +261,18 @@ def _move(config, state, x_ND, codes_N, valid_N, key):
   table = (old + (1 - gamma) * total) / jnp.maximum(counts, 1e-8)[:, None]
   mean = counts.mean()
   dead = counts < config.dead * mean
-  fresh = _sample(key, x_ND, valid_N, config.size)
+
+  def revived():
+    fresh = _sample(key, x_ND, valid_N, config.size)
+    return jnp.where(dead[:, None], fresh, table)
+
   return {
-    'table': jnp.where(dead[:, None], fresh, table),
+    'table': jax.lax.cond(dead.any(), revived, lambda: table),
     'counts': jnp.where(dead, 0.5 * mean, counts),
+    # As far as the window reaches; a skipped step cannot overflow it.
+    'age': jnp.where(
+      count > 0, 0, jnp.minimum(state['age'] + 1, config.window)
+    ),
     'reservoir': state['reservoir'],
   }
 
@@ -216,3 +281,18 @@ def perplexity(counts_K: jax.Array) -> jax.Array:
   """exp of the entropy of the code distribution: codes in effective use."""
   p = counts_K / jnp.maximum(counts_K.sum(), 1e-8)
   return jnp.exp(-jnp.sum(p * jnp.log(jnp.maximum(p, 1e-12))))
+
+
+def usage(config: CodebookConfig, state: State) -> jax.Array:
+  """Share of the codes that were chosen in the last `window` steps."""
+  return (state['age'] < config.window).mean(dtype=jnp.float32)
+
+
+def metrics(
+  config: CodebookConfig, state: State, started: jax.Array
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+  """`codes/usage` and `codes/perplexity`, as sums over `started` (0 or 1)."""
+  return {
+    'codes/usage': (usage(config, state) * started, started),
+    'codes/perplexity': (perplexity(state['counts']) * started, started),
+  }

@@ -153,11 +153,8 @@ class LinguisticKMeans:
     one = jnp.ones(())
     metrics = {
       'loss': (total, frames),
-      'codes/perplexity': (
-        codebook_lib.perplexity(new['counts']) * started,
-        started,
-      ),
       'codes/started': (started, one),
+      **codebook_lib.metrics(self.codebook, new, started),
     }
     return total, frames, metrics, {'codebook': new}
 
@@ -236,7 +233,7 @@ class SemanticCTC:
     metrics = {
       'loss': (total, weight),
       'codes/distance': (distance * on, frames * on),
-      'codes/perplexity': (codebook_lib.perplexity(new['counts']) * on, on),
+      **codebook_lib.metrics(self.codebook, new, on),
     }
     return total + commitment * weight, weight, metrics, {'codebook': new}
 
