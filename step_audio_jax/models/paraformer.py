@@ -14,7 +14,8 @@ their parameters:
   keys and values of the 4 chunks before. This is what streaming computes.
   Cached keys come from the chunk windows of the same layer, so all chunks of a
   layer run at once;
-* one chunk at a time with caches, for live audio.
+* the same from caches on: one chunk at a time for live audio, or many at once
+  for long recordings.
 
 Step-Audio's linguistic codes are taken from the windowed form.
 
@@ -137,10 +138,11 @@ class Sanm(nn.Module):
     q_BCWD, k_BCWD, v_BCWD = jnp.split(qkv_BCWD, 3, axis=-1)
     memory_BCWD = self._fsmn(v_BCWD, where['valid_BCW'])
     k_BCSD, v_BCSD = k_BCWD, v_BCWD
-    if cache is not None:
-      k_BCSD, v_BCSD, cache = self._with_cache(k_BCWD, v_BCWD, cache)
-    elif where['key_valid_BCS'].shape[2] > k_BCWD.shape[2]:
-      k_BCSD, v_BCSD = self._look_back(k_BCWD), self._look_back(v_BCWD)
+    if where['key_valid_BCS'].shape[2] > k_BCWD.shape[2]:
+      before = cache or {'key': None, 'value': None}
+      k_BCSD, key = self._look_back(k_BCWD, before['key'])
+      v_BCSD, value = self._look_back(v_BCWD, before['value'])
+      cache = cache and {'key': key, 'value': value}
 
     def split(x):
       return x.reshape(*x.shape[:-1], heads, width)
@@ -180,27 +182,26 @@ class Sanm(nn.Module):
         memory += shifted * kernel_JD[tap][None, None, None]
     return jnp.where(valid, memory, 0.0)
 
-  def _look_back(self, x_BCWD):
-    """Window frames behind those that earlier windows put into the cache."""
-    c = self.config
-    kept = x_BCWD[:, :, : c.chunk]
-    count = kept.shape[1]
-    past = [
-      jnp.pad(kept, ((0, 0), (back, 0), (0, 0), (0, 0)))[:, :count]
-      for back in range(c.look_back, 0, -1)
-    ]
-    return jnp.concatenate([*past, x_BCWD], axis=2)
+  def _look_back(self, x_BCWD, cached_BND):
+    """Window frames behind those that earlier windows put into the cache.
 
-  def _with_cache(self, k_BCWD, v_BCWD, cache):
-    """Prepends cached keys and values (B, S', D); C is 1."""
-    size = self.config.chunk * self.config.look_back
-    new, whole = {}, {}
-    for name, x_BCWD in (('key', k_BCWD), ('value', v_BCWD)):
-      x = x_BCWD[:, 0]
-      fresh = x[:, : x.shape[1] - self.config.overlap]
-      new[name] = jnp.concatenate([cache[name], fresh], axis=1)[:, -size:]
-      whole[name] = jnp.concatenate([cache[name], x], axis=1)[:, None]
-    return whole['key'], whole['value'], new
+    Returns:
+      (B, C, S, D), and the cache (B, N, D) behind the last window.
+    """
+    c = self.config
+    rows, count, window, width = x_BCWD.shape
+    size = c.chunk * c.look_back
+    if cached_BND is None:
+      cached_BND = jnp.zeros((rows, size, width), x_BCWD.dtype)
+    kept = x_BCWD[:, :, : window - c.overlap].reshape(rows, -1, width)
+    line_BND = jnp.concatenate([cached_BND, kept], axis=1)
+    past = [
+      line_BND[:, i * c.chunk : (i + count) * c.chunk].reshape(
+        rows, count, c.chunk, width
+      )
+      for i in range(c.look_back)
+    ]
+    return jnp.concatenate([*past, x_BCWD], axis=2), line_BND[:, -size:]
 
 
 class Block(nn.Module):
@@ -244,7 +245,7 @@ class SanmEncoder(nn.Module):
     self.first_block = Block(c, first=True)
     self.blocks = nn.scan(
       Block,
-      variable_axes={'params': 0},
+      variable_axes={'params': 0, 'intermediates': 0},
       split_rngs={'params': True},
       in_axes=(nn.broadcast, 0),
       out_axes=0,
@@ -276,20 +277,30 @@ class SanmEncoder(nn.Module):
     """
     c = self.config
     rows, total, _ = features_BTF.shape
-    chunks = -(-total // c.chunk)
     x_BTF = self._embed(features_BTF, jnp.ones_like(lengths_B))
-    right = chunks * c.chunk - total
-    x_BTF = jnp.pad(x_BTF, ((0, 0), (c.overlap, right), (0, 0)))
+    right = -total % c.chunk
     # The frames before the first are zeros that are attended to.
-    valid = _before(lengths_B + c.overlap, x_BTF.shape[1])
-    valid_BCW = _windows(valid[:, :, None], c, chunks)[..., 0]
-    past_C = np.repeat(np.arange(-c.look_back, 0), c.chunk)
-    past_CS = np.arange(chunks)[:, None] + past_C[None, :] >= 0
-    past_BCS = jnp.broadcast_to(past_CS[None], (rows, *past_CS.shape))
-    key_valid_BCS = jnp.concatenate([past_BCS, valid_BCW], axis=2)
-    out, _ = self._run(x_BTF, valid_BCW, key_valid_BCS)
-    out = out[:, :, c.overlap :].reshape(rows, chunks * c.chunk, c.width)
-    return out[:, :total]
+    x_BTF = jnp.pad(x_BTF, ((0, 0), (c.overlap, right), (0, 0)))
+    filled_B = jnp.zeros((rows,), jnp.int32)
+    out, _ = self._run_windows(x_BTF, lengths_B, filled_B)
+    out = out[:, :, c.overlap :]
+    return out.reshape(rows, total + right, c.width)[:, :total]
+
+  def resume(self, features_BTF: jax.Array, lengths_B: jax.Array, cache: Cache):
+    """Runs the windows that follow those behind `cache`, all at once.
+
+    Args:
+      features_BTF: T new frames, whole chunks.
+      lengths_B: Frames of each row; a row with fewer than T ends with them.
+      cache: Of `init_cache` or of an earlier call.
+
+    Returns:
+      (B, T, D), the same numbers as from `step`, and the next cache; that of
+      a row that has ended is of no use.
+    """
+    out_BCWD, cache = self._resume(features_BTF, lengths_B, cache)
+    out_BCWD = out_BCWD[:, :, self.config.overlap :]
+    return out_BCWD.reshape(*features_BTF.shape[:2], -1), cache
 
   def step(self, features_BTF: jax.Array, cache: Cache):
     """Runs one chunk of 1 … `chunk` new frames.
@@ -302,22 +313,36 @@ class SanmEncoder(nn.Module):
 
   def step_window(self, features_BTF: jax.Array, cache: Cache):
     """As `step`, with the outputs of the whole window (B, overlap + T, D)."""
-    c = self.config
     rows, count, _ = features_BTF.shape
+    lengths_B = jnp.full((rows,), count, jnp.int32)
+    out_BCWD, cache = self._resume(features_BTF, lengths_B, cache)
+    return out_BCWD[:, 0], cache
+
+  def _resume(self, features_BTF, lengths_B, cache):
+    c, count = self.config, features_BTF.shape[1]
     x_BTF = self._embed(features_BTF, cache['position'])
     x_BTF = jnp.concatenate([cache['frames'], x_BTF], axis=1)
-    size = c.chunk * c.look_back
-    past_BS = jnp.arange(size)[None, :] >= size - cache['filled'][:, None]
-    valid_BW = jnp.ones((rows, x_BTF.shape[1]), bool)
-    keys_BS = jnp.concatenate([past_BS, valid_BW], axis=1)
     layers = {name: cache[name] for name in ('key', 'value')}
-    out, layers = self._run(x_BTF, valid_BW[:, None], keys_BS[:, None], layers)
-    return out[:, 0], {
+    out, layers = self._run_windows(x_BTF, lengths_B, cache['filled'], layers)
+    size = c.chunk * c.look_back
+    return out, {
       **layers,
       'frames': x_BTF[:, -c.overlap :],
       'position': cache['position'] + count,
       'filled': jnp.minimum(cache['filled'] + count, size),
     }
+
+  def _run_windows(self, x_BTF, lengths_B, filled_B, layers=None):
+    """Frames behind `overlap` earlier ones → windows (B, C, W, D), caches."""
+    c = self.config
+    chunks = -(-(x_BTF.shape[1] - c.overlap) // c.chunk)
+    valid = _before(lengths_B + c.overlap, x_BTF.shape[1])
+    valid_BCW = _windows(valid[:, :, None], c, chunks)[..., 0]
+    size = c.chunk * c.look_back
+    place_CS = np.arange(chunks)[:, None] * c.chunk + np.arange(size)[None, :]
+    past_BCS = place_CS[None] >= size - filled_B[:, None, None]
+    key_valid_BCS = jnp.concatenate([past_BCS, valid_BCW], axis=2)
+    return self._run(x_BTF, valid_BCW, key_valid_BCS, layers)
 
   def _embed(self, features_BTF, start_B):
     """Scales by √width (the model's, not the input's), adds positions."""
