@@ -185,7 +185,7 @@ class Block(nn.Module):
 def _blocks(config, length, name):
   return nn.scan(
     Block,
-    variable_axes={'params': 0},
+    variable_axes={'params': 0, 'intermediates': 0},
     split_rngs={'params': True},
     in_axes=nn.broadcast,
     length=length,
