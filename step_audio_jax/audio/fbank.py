@@ -215,6 +215,62 @@ def stacked_features(
   return jnp.where(valid, x_BTD, 0.0), counts_B
 
 
+def history(config: FrontEnd = RELEASED) -> int:
+  """Samples before a chunk that its stacked frames look back on.
+
+  Raises:
+    UserError: Chunks do not end where stacked frames do, so that a chunk
+      would need more of the past than of its own.
+  """
+  left = (config.stack - 1) // 2
+  whole = config.chunk_samples // (config.hop * config.stride)
+  if emitted_count(config.chunk_samples, config) != whole:
+    raise errors.UserError(
+      f'front end: chunks of {config.chunk_samples} samples end inside a '
+      f'stacked frame; expected {whole} whole ones.'
+    )
+  return left * config.hop
+
+
+def continued_features(
+  wave_BS: jax.Array,
+  heard_B: jax.Array,
+  first_B: jax.Array,
+  config: FrontEnd = RELEASED,
+) -> tuple[jax.Array, jax.Array]:
+  """The stacked features that come with the next chunks of a stream.
+
+  The original carries unfinished frames from chunk to chunk. Here each chunk
+  is computed from its samples and the `history` before them: the same numbers
+  from one fixed shape, first and last chunks included.
+
+  Args:
+    wave_BS: `history` samples, then whole chunks.
+    heard_B: New samples of each row; fewer than all end the row's stream.
+    first_B: Whether the row begins here; its history does not matter then.
+    config: Numbers.
+
+  Returns:
+    Features before CMVN float32 (B, T, D), zero behind a row's end, and the
+    count of each row.
+  """
+  past = history(config)
+  left = past // config.hop
+  frames_BFM, frames_B = fbank(wave_BS, past + heard_B, config)
+  place = jnp.arange(frames_BFM.shape[1])[None, :]
+  place = jnp.minimum(place, jnp.maximum(frames_B - 1, 0)[:, None])
+  place = jnp.where(first_B[:, None], jnp.maximum(place, left), place)
+  x_BFM = jnp.take_along_axis(frames_BFM, place[:, :, None], axis=1)
+  total = (wave_BS.shape[1] - past) // (config.hop * config.stride)
+  x_BTD = framing.sliding(x_BFM, config.stack, config.stride, total)
+  # One chunk stands for all that came before: the tail rule sees no further.
+  before_B = jnp.where(first_B, 0, config.chunk_samples)
+  counts_B = stacked_count(before_B + heard_B, config)
+  counts_B -= stacked_count(before_B, config)
+  valid = jnp.arange(total)[None, :, None] < counts_B[:, None, None]
+  return jnp.where(valid, x_BTD, 0.0), counts_B
+
+
 def normalise(x_BTD: jax.Array, shift_D, scale_D) -> jax.Array:
   """CMVN as `am.mvn` stores it: negated means and inverse deviations."""
   return (x_BTD + shift_D[None, None]) * scale_D[None, None]

@@ -9,6 +9,9 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
 
 SAMPLE_RATE = 16000
 
@@ -49,6 +52,32 @@ def normalise_energy(wave_BS: jax.Array, lengths_B: jax.Array) -> jax.Array:
   wave_BS = jnp.where(_valid(wave_BS, lengths_B), wave_BS, 0.0)
   peak_B1 = jnp.abs(wave_BS).max(axis=1, keepdims=True)
   return wave_BS / jnp.maximum(peak_B1, 0.01) * 0.999
+
+
+def gains(peaks) -> np.ndarray:
+  """What `scale` takes, float32 (2, B): divisors and factors.
+
+  Args:
+    peaks: For each row its largest |sample|, or None: leave it as it is.
+
+  Raises:
+    UserError: A peak is negative or not finite.
+  """
+  out = np.ones((2, len(peaks)), np.float32)
+  for row, peak in enumerate(peaks):
+    if peak is not None:
+      if not (np.isfinite(peak) and peak >= 0):
+        raise errors.UserError(
+          f'peak: found {peak}, expected the largest |sample|, a number from '
+          '0 on.'
+        )
+      out[:, row] = max(np.float32(peak), np.float32(0.01)), 0.999
+  return out
+
+
+def scale(wave_BS: jax.Array, gains_2B: jax.Array) -> jax.Array:
+  """`normalise_energy` for a part of a signal whose peak is known."""
+  return wave_BS / gains_2B[0][:, None] * gains_2B[1][:, None]
 
 
 def active_bounds(

@@ -1,8 +1,9 @@
 """The linguistic tokenizer: streaming Paraformer frames → nearest centroid.
 
 16.67 Hz. Offline encoding computes exactly what feeding 240 ms chunks would
-(see `models.paraformer`), as Step-Audio does. A folder holds `config.json`,
-`encoder.safetensors` (encoder and CMVN) and `centroids.npy`.
+(see `models.paraformer`), as Step-Audio does; `tokenizers.streaming` feeds
+them. A folder holds `config.json`, `encoder.safetensors` (encoder and CMVN)
+and `centroids.npy`. Axes: B rows, S samples, T frames, D width.
 """
 
 import dataclasses
@@ -17,10 +18,14 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.audio import fbank
+from step_audio_jax.audio import preparation
 from step_audio_jax.models import paraformer
 from step_audio_jax.tokenizers import codebook
 from step_audio_jax.tokenizers import features
 from step_audio_jax.tokenizers import storage
+
+State = dict[str, Any]
 
 
 class LinguisticTokenizer:
@@ -63,6 +68,7 @@ class LinguisticTokenizer:
       'centroids': jnp.asarray(centroids),
     }
     self._encode = jax.jit(self._traced)
+    self._advance = jax.jit(self._traced_advance)
 
   def encode_padded(
     self, wave_BS: np.ndarray, samples_B: np.ndarray
@@ -75,19 +81,78 @@ class LinguisticTokenizer:
     _, counts_B, hidden_BTD = self._encode(self._arrays, wave_BS, samples_B)
     return hidden_BTD, counts_B
 
+  def begin(self, rows: int) -> State:
+    """The state of `rows` streams; which begin, `advance` is told."""
+    shapes = jax.eval_shape(lambda: self._initial(rows))
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
+  def advance(
+    self,
+    state: State,
+    wave_BS: np.ndarray,
+    heard_B: np.ndarray,
+    fresh_B: np.ndarray,
+    gains_2B: np.ndarray,
+  ) -> tuple[jax.Array, jax.Array, jax.Array, State]:
+    """Goes on with streams by whole chunks of 240 ms; one shape, one program.
+
+    Args:
+      state: Of `begin` or of the call before.
+      wave_BS: Float32 16 kHz samples, S a multiple of 3840.
+      heard_B: Samples of each row. Fewer than S end its stream, and 0 leaves
+        the row as it is.
+      fresh_B: Whether a stream begins in the row.
+      gains_2B: Of `audio.preparation.gains`.
+
+    Returns:
+      Codes int32 (B, T), their counts (B,), encoder frames (B, T, D) and the
+      next state.
+    """
+    return self._advance(
+      self._arrays, state, wave_BS, heard_B, fresh_B, gains_2B
+    )
+
+  def _initial(self, rows):
+    return {
+      'encoder': paraformer.init_cache(self.config, rows),
+      'wave': jnp.zeros((rows, fbank.history())),
+    }
+
   def _traced(self, arrays, wave_BS, samples_B):
     # Codes are decided by small distances: no reduced-precision matmuls.
     with jax.default_matmul_precision('highest'):
       x_BTF, counts_B = features.linguistic(wave_BS, samples_B)
-      x_BTF = (x_BTF + arrays['shift'][None, None]) * arrays['scale'][
-        None, None
-      ]
+      x_BTF = fbank.normalise(x_BTF, arrays['shift'], arrays['scale'])
       hidden_BTD = paraformer.SanmEncoder(self.config).apply(
         {'params': arrays['params']}, x_BTF, counts_B, method='windowed'
       )
-      flat = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
-      codes, _ = codebook.assign(flat, arrays['centroids'])
-    return codes.reshape(hidden_BTD.shape[:2]), counts_B, hidden_BTD
+      codes_BT = self._assign(arrays, hidden_BTD)
+    return codes_BT, counts_B, hidden_BTD
+
+  def _traced_advance(self, arrays, old, wave_BS, heard_B, fresh_B, gains_2B):
+    with jax.default_matmul_precision('highest'):
+      begun = self._initial(len(wave_BS))
+      old = _select(fresh_B, begun, old)
+      wave_BS = preparation.scale(wave_BS, gains_2B)
+      wave_BS = jnp.concatenate([old['wave'], wave_BS], axis=1)
+      first_B = old['encoder']['position'] == 1
+      x_BTF, counts_B = fbank.continued_features(wave_BS, heard_B, first_B)
+      x_BTF = fbank.normalise(x_BTF, arrays['shift'], arrays['scale'])
+      hidden_BTD, cache = paraformer.SanmEncoder(self.config).apply(
+        {'params': arrays['params']},
+        x_BTF,
+        counts_B,
+        old['encoder'],
+        method='resume',
+      )
+      new = {'encoder': cache, 'wave': wave_BS[:, -begun['wave'].shape[1] :]}
+      codes_BT = self._assign(arrays, hidden_BTD)
+    return codes_BT, counts_B, hidden_BTD, _select(heard_B > 0, new, old)
+
+  def _assign(self, arrays, hidden_BTD):
+    flat = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
+    codes, _ = codebook.assign(flat, arrays['centroids'])
+    return codes.reshape(hidden_BTD.shape[:2])
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the folder."""
@@ -119,6 +184,17 @@ class LinguisticTokenizer:
         f'{path}: cannot be read as an array: {error}.'
       ) from error
     return cls(config, tree['params'], tree['cmvn'], centroids)
+
+
+def _select(chosen_B, one: State, other: State) -> State:
+  """Row by row one state or the other; keys and values have layers first."""
+
+  def pick(path, a, b):
+    axis = 1 if path[-1].key in ('key', 'value') else 0
+    shape = (1,) * axis + (-1,) + (1,) * (a.ndim - axis - 1)
+    return jnp.where(chosen_B.reshape(shape), a, b)
+
+  return jax.tree_util.tree_map_with_path(pick, one, other)
 
 
 def config_from(path: pathlib.Path, kind):
