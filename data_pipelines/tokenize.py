@@ -1,91 +1,43 @@
 """`tokenize`: the audio of a corpus → dual speech codes.
 
-The work is cut into shards of utterances, and a shard is a pure function of
-its utterances and the tokenizer (`tokenize_shard`). The local executor runs
-the shards one after the other, and Beam maps the same function on any runner.
-A finished shard is recognised by its digest and not made again.
+The work is cut into shards of utterances (`code_shards`). The local executor
+runs the shards one after the other, and Beam maps the same function on any
+runner. A finished shard is recognised by its digest and not made again; of an
+unfinished one the batches in its journal are kept.
 
     OUTPUT/codes-00000-of-00004.array_record   {linguistic, semantic} uint16
+    OUTPUT/codes-00000-of-00004.json           its receipt
+    OUTPUT/codes-00003-of-00004.journal        finished batches of a shard
     OUTPUT/quarantine.jsonl                    what was left out, and why
-    OUTPUT/stats.json                          counts; written last
+    OUTPUT/stats.json                          counts and speed; written last
 """
 
-import dataclasses
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import pathlib
-from typing import Any, Callable, Mapping, Protocol, Sequence
+import threading
+import time
+from typing import Any, Callable, Mapping, Sequence
 
 from absl import flags
-import numpy as np
 
+from data_pipelines import code_shards
 from data_pipelines import records
+from data_pipelines.code_shards import Shard
+from data_pipelines.code_shards import Tokenizer
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax import progress
-from step_audio_jax import vocabulary
-from step_audio_jax.audio import io as audio_io
 
 VERSION = 1  # part of every digest; raise it when the output changes
 LONGEST_SECONDS = 60.0
-
-
-class Tokenizer(Protocol):
-  """What `step_audio_jax.tokenizers.dual.DualTokenizer` offers."""
-
-  def encode_batch(
-    self, waves: Sequence[np.ndarray]
-  ) -> Sequence[tuple[np.ndarray, np.ndarray]]:
-    """float32 (S,) at 16 kHz each → (linguistic (n,), semantic (m,)) each."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-  """The work of one shard.
-
-  Attributes:
-    corpus: Corpus folder.
-    output: Folder of the codes.
-    number: Which shard; `count` of them in all.
-    count: Number of shards.
-    utterances: The utterances of this shard.
-    tokenizer: Folder of the tokenizer.
-    digest: Of everything that decides what the shard holds.
-    batch_size: Utterances per call of the tokenizer.
-    longest: Longer audio is put in quarantine, seconds.
-  """
-
-  corpus: str
-  output: str
-  number: int
-  count: int
-  utterances: tuple[manifest.Utterance, ...]
-  tokenizer: str
-  digest: str
-  batch_size: int
-  longest: float
-
-  @property
-  def path(self) -> pathlib.Path:
-    name = records.shard_name(manifest.CODES_STEM, self.number, self.count)
-    return pathlib.Path(self.output) / name
-
-  @property
-  def receipt(self) -> pathlib.Path:
-    """Says what the shard was made from; written after it."""
-    return self.path.with_suffix('.json')
-
-  def is_done(self) -> bool:
-    """Whether the shard on disk is the one that would be made."""
-    return (
-      self.path.exists()
-      and self.receipt.exists()
-      and files.read_json(self.receipt).get('digest') == self.digest
-    )
+BATCH_SECONDS = 1920.0
+_POLL_SECONDS = 2.0
 
 
 def tokenizer_digest(folder: str | os.PathLike) -> str:
@@ -109,6 +61,7 @@ def plan(
   *,
   shard_size: int = 500,
   batch_size: int = 64,
+  batch_seconds: float = BATCH_SECONDS,
   longest: float = LONGEST_SECONDS,
 ) -> list[Shard]:
   """Cuts a corpus into shards.
@@ -127,7 +80,9 @@ def plan(
     part = tuple(utterances[number * shard_size : (number + 1) * shard_size])
     told = [VERSION, seal, longest, count]
     for utterance in part:
-      told.append([utterance.to_json(), _file_state(corpus, utterance)])
+      told.append(
+        [utterance.to_json(), code_shards.file_state(corpus, utterance)]
+      )
     shards.append(
       Shard(
         corpus=str(corpus),
@@ -138,124 +93,11 @@ def plan(
         tokenizer=str(tokenizer),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         batch_size=batch_size,
+        batch_seconds=batch_seconds,
         longest=longest,
       )
     )
   return shards
-
-
-def _file_state(corpus, utterance) -> list[int] | None:
-  try:
-    state = utterance.audio_path(corpus).stat()
-  except (OSError, errors.UserError):
-    return None
-  return [state.st_size, state.st_mtime_ns]
-
-
-def tokenize_shard(
-  shard: Shard,
-  tokenizer: Tokenizer,
-  on_progress: Callable[[int], Any] = lambda count: None,
-) -> dict[str, Any]:
-  """Makes one shard and its receipt; returns the receipt."""
-  waves, quarantine = {}, []
-  for utterance in shard.utterances:
-    try:
-      waves[utterance.id] = _read(shard, utterance)
-    except errors.UserError as error:
-      quarantine.append(_reason(utterance, error))
-      on_progress(1)
-  by_id = {u.id: u for u in shard.utterances}
-  names = sorted(waves, key=lambda name: (len(waves[name]), name))
-  codes = {}
-  for start in range(0, len(names), shard.batch_size):
-    batch = names[start : start + shard.batch_size]
-    pairs = _encode(tokenizer, [waves[name] for name in batch])
-    for name, pair in zip(batch, pairs):
-      try:
-        codes[name] = _checked(pair)
-      except errors.UserError as error:
-        quarantine.append(_reason(by_id[name], error))
-    on_progress(len(batch))
-  kept = [u for u in shard.utterances if u.id in codes]
-  records.write_shard(
-    shard.path,
-    (
-      records.pack(
-        {'linguistic': codes[u.id][0], 'semantic': codes[u.id][1]},
-        {'id': u.id},
-      )
-      for u in kept
-    ),
-  )
-  receipt = {
-    'digest': shard.digest,
-    'read': len(shard.utterances),
-    'kept': len(kept),
-    'quarantined': sorted(quarantine, key=lambda item: item['id']),
-    'seconds': round(sum(u.duration for u in kept), 3),
-    'linguistic': sum(len(codes[u.id][0]) for u in kept),
-    'semantic': sum(len(codes[u.id][1]) for u in kept),
-  }
-  files.write_json(shard.receipt, receipt)
-  return receipt
-
-
-def _read(shard: Shard, utterance: manifest.Utterance) -> np.ndarray:
-  path = utterance.audio_path(shard.corpus)
-  if utterance.duration > shard.longest:
-    raise errors.UserError(
-      f'{path}: {utterance.duration:.2f} s of audio, expected at most '
-      f'{shard.longest:g} s.'
-    )
-  wave, rate = audio_io.read_audio(
-    path,
-    offset=utterance.offset,
-    duration=utterance.duration,
-  )
-  if len(wave) < (utterance.duration - 0.1) * rate:
-    raise errors.UserError(
-      f'{path}: {len(wave) / rate:.2f} s of audio from {utterance.offset:g} s '
-      f'on, expected {utterance.duration:.2f} s as the manifest says.'
-    )
-  if len(wave) < vocabulary.GROUP_SECONDS * rate:
-    raise errors.UserError(
-      f'{path}: {len(wave) / rate:.3f} s of audio, expected at least '
-      f'{vocabulary.GROUP_SECONDS} s.'
-    )
-  return wave
-
-
-def _encode(tokenizer, waves):
-  """Encodes a batch; if that fails, each wave alone, to find the culprit."""
-  try:
-    return list(tokenizer.encode_batch(waves))
-  except errors.UserError:
-    pairs = []
-    for wave in waves:
-      try:
-        pairs += list(tokenizer.encode_batch([wave]))
-      except errors.UserError as error:
-        pairs.append(error)
-    return pairs
-
-
-def _checked(pair) -> tuple[np.ndarray, np.ndarray]:
-  if isinstance(pair, errors.UserError):
-    raise pair
-  table = vocabulary.Vocabulary()
-  ids = table.interleave(*pair)  # checks that codes are inside their books
-  if not len(ids):
-    raise errors.UserError('the audio is shorter than one group of codes.')
-  return tuple(np.asarray(codes, np.uint16) for codes in pair)
-
-
-def _reason(utterance: manifest.Utterance, error: Exception) -> dict[str, Any]:
-  return {
-    'id': utterance.id,
-    'file': utterance.audio,
-    'reason': str(error),
-  }
 
 
 def tokenize(
@@ -280,7 +122,9 @@ def tokenize(
     **settings: As `plan`.
 
   Returns:
-    What `stats.json` says: read = kept + quarantined, codes, seconds.
+    What `stats.json` says: read = kept + quarantined, codes, seconds of
+    audio, and the seconds that workers spent on them; their quotient is
+    `real_time_factor` (0.01 is a hundred times real time).
 
   Raises:
     UserError: No corpus, no tokenizer, or nothing at all could be kept.
@@ -297,12 +141,13 @@ def tokenize(
     else:
       from data_pipelines import beam
 
-      beam.map_shards(
-        functools.partial(_tokenize_in_worker, load=load),
-        left,
-        runner=runner,
-        options=beam_options,
-      )
+      with _watched(shards, left):
+        beam.map_shards(
+          functools.partial(_tokenize_in_worker, load=load),
+          left,
+          runner=runner,
+          options=beam_options,
+        )
   return _finish(output, shards, tokenizer, len(left))
 
 
@@ -312,26 +157,91 @@ def _load_dual(folder: str) -> Tokenizer:
   return dual.DualTokenizer.load(folder)
 
 
+class _Meter:
+  """A bar over seconds of audio: times real time, and the time left."""
+
+  def __init__(self, shards, left):
+    self._total = sum(len(shard.utterances) for shard in shards)
+    self._done = self._total - sum(len(shard.utterances) for shard in left)
+    self._lost, self._new, self._begin = 0, 0.0, time.monotonic()
+    seconds = sum(shard.seconds for shard in shards)
+    self._seconds = seconds - sum(shard.seconds for shard in left)
+    self._bar = progress.bar(
+      label='tokenize',
+      total=round(seconds),
+      initial=round(self._seconds),
+      unit=' s of audio',
+    )
+
+  def __enter__(self):
+    self._bar.__enter__()
+    return self
+
+  def __exit__(self, *error):
+    self._bar.__exit__(*error)
+
+  def add(self, more: code_shards.Progress, new: bool = True) -> None:
+    """Counts progress; only what is `new` counts for the speed."""
+    self._done += more.utterances
+    self._lost += more.lost
+    self._seconds += more.seconds
+    self._new += more.seconds if new else 0.0
+    speed = self._new / max(time.monotonic() - self._begin, 1e-3)
+    self._bar.set_postfix_str(
+      f'{speed:.1f} x real time, {self._done} of {self._total} utterances, '
+      f'{self._lost} in quarantine',
+      refresh=False,
+    )
+    self._bar.update(round(self._seconds) - self._bar.n)
+
+
 def _run_here(shards, left, load) -> None:
   tokenizer = load(left[0].tokenizer)
-  total = sum(len(shard.utterances) for shard in shards)
-  done = total - sum(len(shard.utterances) for shard in left)
-  with progress.bar(
-    label='tokenize', total=total, initial=done, unit='utt'
-  ) as bar:
+  with _Meter(shards, left) as meter:
     for shard in left:
-      tokenize_shard(shard, tokenizer, bar.update)
+      code_shards.tokenize_shard(shard, tokenizer, meter.add)
+
+
+@contextlib.contextmanager
+def _watched(shards, left):
+  """Shows what workers elsewhere do, by what they leave in the output."""
+  stop = threading.Event()
+
+  def watch(meter):
+    seen = {shard.number: code_shards.progress_of(shard) for shard in left}
+    for progress_before in seen.values():
+      meter.add(progress_before, new=False)
+    while not stop.wait(_POLL_SECONDS):
+      for shard in left:
+        before, now = seen[shard.number], code_shards.progress_of(shard)
+        if now.utterances > before.utterances:
+          meter.add(code_shards.Progress(*(b - a for a, b in zip(before, now))))
+          seen[shard.number] = now
+
+  with _Meter(shards, left) as meter:
+    thread = threading.Thread(target=watch, args=(meter,), daemon=True)
+    thread.start()
+    try:
+      yield
+    finally:
+      stop.set()
+      thread.join()
+
+
+_LOADING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_tokenizer(load, folder):
+def _load_once(load, folder):
   return load(folder)
 
 
 def _tokenize_in_worker(shard: Shard, load) -> int:
   """What a Beam worker does with a shard; it loads the tokenizer once."""
   if not shard.is_done():
-    tokenize_shard(shard, _kept_tokenizer(load, shard.tokenizer))
+    with _LOADING:  # a worker may have several threads
+      tokenizer = _load_once(load, shard.tokenizer)
+    code_shards.tokenize_shard(shard, tokenizer)
   return shard.number
 
 
@@ -343,15 +253,26 @@ def _finish(output, shards, tokenizer, made) -> dict[str, Any]:
     if path.name not in expected:  # of an earlier cut into shards
       path.unlink()
       path.with_suffix('.json').unlink(missing_ok=True)
+  stem = manifest.CODES_STEM
+  for pattern in (f'{stem}-*.journal', f'.{stem}-*.tmp'):  # of killed workers
+    for path in output.glob(pattern):
+      path.unlink()
   files.write_jsonl(output / 'quarantine.jsonl', quarantine)
   stats = {
-    key: sum(receipt[key] for receipt in receipts)
-    for key in ('read', 'kept', 'seconds', 'linguistic', 'semantic')
+    key: sum(receipt.get(key, 0) for receipt in receipts)
+    for key in (
+      *('read', 'kept', 'seconds', 'linguistic', 'semantic'),
+      'worker_seconds',
+    )
   }
   stats |= {
     'quarantined': len(quarantine),
     'shards': len(shards),
     'seconds': round(stats['seconds'], 3),
+    'worker_seconds': round(stats['worker_seconds'], 3),
+    'real_time_factor': round(
+      stats['worker_seconds'] / max(stats['seconds'], 1e-3), 6
+    ),
     'corpus': shards[0].corpus,
     'tokenizer': str(tokenizer),
     'tokenizer_sha256': tokenizer_digest(tokenizer),
@@ -383,6 +304,13 @@ def _define(fv: flags.FlagValues) -> None:
     'batch_size', 64, 'Utterances per batch.', lower_bound=1, flag_values=fv
   )
   flags.DEFINE_float(
+    'batch_seconds',
+    BATCH_SECONDS,
+    'Audio per batch, seconds.',
+    lower_bound=1.0,
+    flag_values=fv,
+  )
+  flags.DEFINE_float(
     'longest', LONGEST_SECONDS, 'Longest audio, seconds.', flag_values=fv
   )
   flags.DEFINE_string(
@@ -398,7 +326,10 @@ def _define(fv: flags.FlagValues) -> None:
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   settings = dict(
-    shard_size=fv.shard_size, batch_size=fv.batch_size, longest=fv.longest
+    shard_size=fv.shard_size,
+    batch_size=fv.batch_size,
+    batch_seconds=fv.batch_seconds,
+    longest=fv.longest,
   )
   if fv.dry_run:
     shards = plan(fv.corpus, fv.output, fv.tokenizer, **settings)
@@ -416,7 +347,8 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   )
   print(
     f'{fv.output}: {stats["read"]} utterances read, {stats["kept"]} kept, '
-    f'{stats["quarantined"]} in quarantine'
+    f'{stats["quarantined"]} in quarantine; a worker runs at '
+    f'{1 / max(stats["real_time_factor"], 1e-6):.1f} x real time'
   )
   return stats
 
@@ -427,7 +359,8 @@ DOOR = cli.Door(
     python -m data_pipelines tokenize --corpus=data/quickstart/speech \\
       --tokenizer=runs/quickstart/tokenizer --output=data/quickstart/codes
 
-Audio that cannot be used is listed in OUTPUT/quarantine.jsonl.
+Audio that cannot be used is listed in OUTPUT/quarantine.jsonl. After a kill,
+the same command continues: finished batches are not encoded again.
 """,
   main=_main,
   define=_define,
