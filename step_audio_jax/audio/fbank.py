@@ -132,9 +132,10 @@ def stacked_count(samples, config: FrontEnd = RELEASED):
   """
   heard = samples // config.chunk_samples * config.chunk_samples
   done = emitted_count(heard, config)
-  total = frame_count(samples, config)
+  total, before = frame_count(samples, config), frame_count(heard, config)
   carried = (config.stack - 1) // 2 + total - done * config.stride
-  kept = (total > frame_count(heard, config)) & (carried >= config.stack)
+  # A rest without a new frame only flushes what is carried.
+  kept = (samples > heard) & ((carried >= config.stack) | (total == before))
   return -(-total // config.stride) * kept + done * (1 - kept)
 
 
