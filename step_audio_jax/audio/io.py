@@ -1,9 +1,10 @@
 """Waveforms in and out: any rate, any channel count → 16 kHz mono float32."""
 
+import contextlib
 import io
 import os
-import pathlib
 import struct
+from typing import Iterator
 
 import numpy as np
 import soundfile
@@ -44,39 +45,58 @@ def read_audio(
   Raises:
     UserError: No such file, not audio, cut short, empty, or not finite.
   """
+  blocks = read_blocks(
+    source,
+    offset=offset,
+    duration=duration,
+    sample_rate=sample_rate,
+    name=name,
+  )
+  return np.concatenate(list(blocks)), sample_rate
+
+
+def read_blocks(
+  source: str | os.PathLike | bytes,
+  *,
+  offset: float = 0.0,
+  duration: float | None = None,
+  sample_rate: int = SAMPLE_RATE,
+  name: str | None = None,
+  block_seconds: float = 30.0,
+) -> Iterator[np.ndarray]:
+  """`read_audio` in parts, for recordings too long to hold.
+
+  Args:
+    source: As all but the last: see `read_audio`.
+    offset: Seconds.
+    duration: Seconds.
+    sample_rate: Hz.
+    name: For messages.
+    block_seconds: Length of a part before its rate is converted, about.
+
+  Yields:
+    Samples float32 (S,); joined they are what `read_audio` returns.
+
+  Raises:
+    UserError: As `read_audio`, when the fault is reached.
+  """
   name = name or ('<bytes>' if isinstance(source, bytes) else str(source))
-  raw = source if isinstance(source, bytes) else _read_bytes(source, name)
-  if not raw:
-    raise errors.UserError(f'{name}: the file is empty, expected audio.')
-  _check_wav_size(raw, name)
-  try:
-    with soundfile.SoundFile(io.BytesIO(raw)) as handle:
-      rate, total = handle.samplerate, handle.frames
-      start = round(offset * rate)
-      if not 0 <= start <= total:
-        raise errors.UserError(
-          f'{name}: offset {offset} s lies outside the recording of '
-          f'{total / rate:.3f} s.'
-        )
-      handle.seek(start)
-      count = -1 if duration is None else round(duration * rate)
-      samples_SC = handle.read(count, dtype='float32', always_2d=True)
-  except soundfile.LibsndfileError as error:
-    raise errors.UserError(
-      f'{name}: not readable as audio ({error.error_string.strip()}), '
-      'expected wav, flac, ogg, mp3 or another format of libsndfile.'
-    ) from error
-  samples_S = samples_SC.mean(axis=1)
-  if not samples_S.size:
-    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
-  if not np.isfinite(samples_S).all():
-    place = int(np.argmin(np.isfinite(samples_S)))
-    raise errors.UserError(
-      f'{name}: sample {place} is {samples_S[place]}, expected finite numbers.'
-    )
-  if rate != sample_rate:
-    samples_S = soxr.resample(samples_S, rate, sample_rate, quality='HQ')
-  return np.ascontiguousarray(samples_S, np.float32), sample_rate
+  with _opened(source, name) as raw:
+    _check_wav_size(raw, name)
+    parts = _read_mono(raw, name, offset, duration, block_seconds)
+    count = 0
+    for samples_S in _convert(parts, sample_rate):
+      count += len(samples_S)
+      yield samples_S
+    if not count:
+      raise errors.UserError(
+        f'{name}: 0 samples at {sample_rate} Hz, expected some.'
+      )
+
+
+def find_peak(source: str | os.PathLike | bytes, **part) -> float:
+  """The largest |sample| of what `read_blocks` yields, block by block."""
+  return max(float(np.abs(x).max()) for x in read_blocks(source, **part))
 
 
 def write_audio(
@@ -90,30 +110,118 @@ def write_audio(
     soundfile.write(handle, samples_S, sample_rate, 'PCM_16', format='WAV')
 
 
-def _read_bytes(path, name):
+@contextlib.contextmanager
+def _opened(source, name):
+  if isinstance(source, bytes):
+    raw = io.BytesIO(source)
+  else:
+    try:
+      raw = open(source, 'rb')
+    except FileNotFoundError as error:
+      raise errors.UserError(f'{name}: no such file.') from error
+    except OSError as error:
+      raise errors.UserError(
+        f'{name}: not readable as a file ({error.strerror}).'
+      ) from error
+  with raw:
+    if not raw.seek(0, os.SEEK_END):
+      raise errors.UserError(f'{name}: the file is empty, expected audio.')
+    raw.seek(0)
+    yield raw
+
+
+def _read_mono(raw, name, offset, duration, block_seconds):
+  """Yields (samples (S,), rate, whether they are the last)."""
   try:
-    return pathlib.Path(path).read_bytes()
-  except FileNotFoundError as error:
-    raise errors.UserError(f'{name}: no such file.') from error
-  except OSError as error:
+    handle = soundfile.SoundFile(raw)
+  except soundfile.LibsndfileError as error:
     raise errors.UserError(
-      f'{name}: not readable as a file ({error.strerror}).'
+      f'{name}: not readable as audio ({error.error_string.strip()}), '
+      'expected wav, flac, ogg, mp3 or another format of libsndfile.'
     ) from error
+  with handle:
+    rate, total = handle.samplerate, handle.frames
+    start = round(offset * rate)
+    if not 0 <= start <= total:
+      raise errors.UserError(
+        f'{name}: offset {offset} s lies outside the recording of '
+        f'{total / rate:.3f} s.'
+      )
+    want = total - start
+    if duration is not None:
+      want = min(want, round(duration * rate))
+    size = max(1, round(block_seconds * rate))
+    done = 0
+    try:
+      handle.seek(start)
+      while True:
+        block_SC = handle.read(
+          min(size, want - done), dtype='float32', always_2d=True
+        )
+        block_S = block_SC.mean(axis=1)
+        _check_finite(block_S, name, done)
+        done += len(block_S)
+        last = done >= want or not len(block_S)
+        if last:
+          _check_whole(handle, name, done, want)
+        yield block_S, rate, last
+        if last:
+          return
+    except soundfile.LibsndfileError as error:
+      raise errors.UserError(
+        f'{name}: cut short or damaged after {done / rate:.3f} of '
+        f'{want / rate:.3f} s ({error.error_string.strip(" .")}).'
+      ) from error
+
+
+def _convert(parts, sample_rate):
+  """Mono parts at any rate → parts at `sample_rate`, none of them empty."""
+  resampler = None
+  for samples_S, rate, last in parts:
+    if rate != sample_rate:
+      resampler = resampler or soxr.ResampleStream(
+        rate, sample_rate, 1, dtype='float32', quality='HQ'
+      )
+      samples_S = resampler.resample_chunk(samples_S, last=last)
+    if len(samples_S):
+      yield np.ascontiguousarray(samples_S, np.float32)
+
+
+def _check_finite(samples_S, name, done):
+  if not np.isfinite(samples_S).all():
+    place = int(np.argmin(np.isfinite(samples_S)))
+    raise errors.UserError(
+      f'{name}: sample {done + place} is {samples_S[place]}, expected finite '
+      'numbers.'
+    )
+
+
+def _check_whole(handle, name, done, want):
+  if not done:
+    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
+  # Other compressed formats do not store their length.
+  if done < want and handle.format == 'FLAC':
+    raise errors.UserError(
+      f'{name}: cut short: the header announces {want} samples, found {done}.'
+    )
 
 
 def _check_wav_size(raw, name):
   """A WAV whose data chunk runs past the end of the file was cut short."""
-  if raw[:4] != b'RIFF' or raw[8:12] != b'WAVE':
-    return
+  end = raw.seek(0, os.SEEK_END)
+  raw.seek(0)
+  head = raw.read(12)
   place = 12
-  while place + 8 <= len(raw):
-    chunk, size = struct.unpack('<4sI', raw[place : place + 8])
-    found = len(raw) - place - 8
+  while head[:4] == b'RIFF' and head[8:] == b'WAVE' and place + 8 <= end:
+    raw.seek(place)
+    chunk, size = struct.unpack('<4sI', raw.read(8))
+    found = end - place - 8
     if chunk == b'data':
       if found < size < _UNKNOWN_SIZE:
         raise errors.UserError(
           f'{name}: cut short: the header announces {size} bytes of samples, '
           f'found {found}.'
         )
-      return
+      break
     place += 8 + size + size % 2
+  raw.seek(0)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
@@ -29,10 +30,11 @@ def test_any_rate_and_channel_count(tmp_path, rate, channels):
   np.testing.assert_allclose(samples[inner], tone(16000)[inner, 0], atol=2e-3)
 
 
-@pytest.mark.parametrize('suffix', ['wav', 'flac', 'ogg'])
-def test_formats(tmp_path, suffix):
+@pytest.mark.parametrize('suffix', ['wav', 'flac', 'ogg', 'mp3'])
+@pytest.mark.parametrize('rate, channels', [(16000, 1), (44100, 2)])
+def test_formats(tmp_path, suffix, rate, channels):
   path = tmp_path / f'x.{suffix}'
-  soundfile.write(path, tone(16000), 16000)
+  soundfile.write(path, tone(rate, channels=channels), rate)
   samples, _ = audio_io.read_audio(path)
   assert np.abs(samples[1000:7000] - tone(16000)[1000:7000, 0]).max() < 0.05
 
@@ -68,6 +70,9 @@ def bad_files(folder):
   soundfile.write(buffer, broken, 16000, 'FLOAT', format='WAV')
   none = io.BytesIO()
   soundfile.write(none, wave[:0], 16000, format='WAV')
+  flac, one = io.BytesIO(), io.BytesIO()
+  soundfile.write(flac, tone(16000, 3.0), 16000, format='FLAC')
+  soundfile.write(one, wave[:1], 192000, format='WAV')
   return {
     'text.wav': (b'this is a transcript, not a recording', 'not readable as'),
     'empty.wav': (b'', 'the file is empty'),
@@ -76,6 +81,9 @@ def bad_files(folder):
     'noise.wav': (b'RIFF' + bytes(range(200)), 'not readable as'),
     'nan.wav': (buffer.getvalue(), 'sample 7 is nan'),
     'none.wav': (none.getvalue(), '0 samples'),
+    'cut.flac': (flac.getvalue()[: len(flac.getvalue()) // 2], 'cut short'),
+    'head.flac': (flac.getvalue()[:60], 'not readable as'),
+    'one.wav': (one.getvalue(), '0 samples at 16000 Hz'),
   }
 
 
@@ -104,3 +112,28 @@ def test_header_without_a_known_length(tmp_path):
   raw[place : place + 4] = b'\xff\xff\xff\xff'
   samples, _ = audio_io.read_audio(bytes(raw))
   assert len(samples) == 8000
+
+
+@pytest.mark.parametrize('rate, channels', [(16000, 1), (44100, 2), (8000, 1)])
+def test_blocks_joined_are_the_whole(tmp_path, rate, channels):
+  """Also across resampling; `find_peak` is the peak of the whole."""
+  wave = np.random.default_rng(0).uniform(-0.5, 0.5, (2 * rate + 77, channels))
+  soundfile.write(tmp_path / 'x.wav', wave, rate, 'FLOAT')
+  whole, _ = audio_io.read_audio(tmp_path / 'x.wav', offset=0.1)
+  blocks = list(
+    audio_io.read_blocks(tmp_path / 'x.wav', offset=0.1, block_seconds=0.3)
+  )
+  assert len(blocks) == 7 and all(len(b) for b in blocks)
+  np.testing.assert_array_equal(np.concatenate(blocks), whole)
+  expected = soxr.resample(
+    wave[round(0.1 * rate) :].astype(np.float32).mean(axis=1), rate, 16000, 'HQ'
+  )
+  np.testing.assert_allclose(whole, expected, atol=1e-6)
+  peak = audio_io.find_peak(tmp_path / 'x.wav', offset=0.1, block_seconds=0.3)
+  assert peak == np.abs(whole).max()
+
+
+def test_ten_milliseconds_and_silence_are_audio(tmp_path):
+  audio_io.write_audio(tmp_path / 'x.wav', np.zeros(160))
+  samples, _ = audio_io.read_audio(tmp_path / 'x.wav')
+  assert samples.shape == (160,) and not samples.any()
