@@ -224,11 +224,11 @@ def history(config: FrontEnd = RELEASED) -> int:
       would need more of the past than of its own.
   """
   left = (config.stack - 1) // 2
-  whole = config.chunk_samples // (config.hop * config.stride)
-  if emitted_count(config.chunk_samples, config) != whole:
+  whole, rest = divmod(config.chunk_samples, config.hop * config.stride)
+  if rest or emitted_count(config.chunk_samples, config) != whole:
     raise errors.UserError(
       f'front end: chunks of {config.chunk_samples} samples end inside a '
-      f'stacked frame; expected {whole} whole ones.'
+      'stacked frame; expected whole ones.'
     )
   return left * config.hop
 

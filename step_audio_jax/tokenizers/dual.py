@@ -9,20 +9,25 @@ files:
 """
 
 import hashlib
+import itertools
 import os
 import pathlib
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.audio import io
 from step_audio_jax.tokenizers import linguistic as linguistic_lib
 from step_audio_jax.tokenizers import semantic as semantic_lib
 from step_audio_jax.tokenizers import storage
+from step_audio_jax.tokenizers import streaming
+from step_audio_jax.tokenizers import streaming_semantic
 
 SEAL = 'dual.json'
+_CHUNKS_AT_ONCE = 128  # 30.72 s
 _FILES = (
   'linguistic/config.json',
   'linguistic/encoder.safetensors',
@@ -61,25 +66,31 @@ class DualTokenizer:
         )
     self.linguistic, self.semantic = linguistic, semantic
 
-  def encode(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  def encode(
+    self, wave: np.ndarray, mode: str = 'pieces'
+  ) -> tuple[np.ndarray, np.ndarray]:
     """One waveform → its codes; see `encode_batch`."""
-    return self.encode_batch([wave])[0]
+    return self.encode_batch([wave], mode)[0]
 
   def encode_batch(
-    self, waves: Sequence[np.ndarray]
+    self, waves: Sequence[np.ndarray], mode: str = 'pieces'
   ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Codes of waveforms.
 
     Args:
       waves: Float samples (S,) at 16 kHz each, of any lengths.
+      mode: How semantic codes of more than 30 s are made: see
+        `tokenizers.semantic`.
 
     Returns:
       (linguistic, semantic) uint16 for each waveform, in order. Both are
       empty for less than 55 ms and 30 ms.
 
     Raises:
-      UserError: A waveform is empty, not mono, or not finite.
+      UserError: A waveform is empty, not mono, or not finite; or there is no
+        such mode.
     """
+    self.semantic.overlap(mode)
     waves = [
       storage.checked_wave(wave, f'waveform {i}')
       for i, wave in enumerate(waves)
@@ -87,7 +98,7 @@ class DualTokenizer:
     out: list = [None] * len(waves)
     for part, wave_BS, samples_B in storage.batches(waves):
       one = self.linguistic.encode_padded(wave_BS, samples_B)
-      two = self.semantic.encode_padded(wave_BS, samples_B)
+      two = self.semantic.encode_padded(wave_BS, samples_B, mode)
       codes, counts = map(np.asarray, one)
       pieces, lengths = map(np.asarray, two)
       for row, index in enumerate(part):
@@ -97,6 +108,75 @@ class DualTokenizer:
           np.concatenate(whole).astype(np.uint16),
         )
     return out
+
+  def encode_stream(
+    self,
+    blocks: Iterable[np.ndarray],
+    *,
+    peak: float | None = None,
+    mode: str = 'pieces',
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of a signal of any length that comes in parts.
+
+    Memory does not depend on the length: 30 s at a time go through programs
+    of one shape, the linguistic encoder with its caches.
+
+    Args:
+      blocks: Float samples (S,) at 16 kHz, parts of any size.
+      peak: The largest |sample| of the whole signal; with it the codes are
+        those of `encode`. None takes the samples as they are.
+      mode: See `encode_batch`.
+
+    Returns:
+      (linguistic, semantic) uint16.
+
+    Raises:
+      UserError: A part is not mono or not finite, or there is no such mode.
+    """
+    parts = (
+      streaming.LinguisticStream(
+        self.linguistic, peaks=[peak], chunks=_CHUNKS_AT_ONCE
+      ),
+      streaming_semantic.SemanticPieces(self.semantic, mode=mode, peak=peak),
+    )
+    found: tuple[list, list] = ([], [])
+    end = np.zeros(0, np.float32)
+    for block, final in itertools.chain(
+      ((block, False) for block in blocks), [(end, True)]
+    ):
+      for part, codes in zip(parts, found):
+        codes.append(part.push(block, final).astype(np.uint16))
+    return np.concatenate(found[0]), np.concatenate(found[1])
+
+  def encode_file(
+    self,
+    path: str | os.PathLike,
+    *,
+    offset: float = 0.0,
+    duration: float | None = None,
+    mode: str = 'pieces',
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of a recording, or a part of one, of any length.
+
+    The file is read twice, block by block: once for its peak.
+
+    Args:
+      path: Any format, rate and channel count (see `audio.io`).
+      offset: Start of the part, seconds.
+      duration: Length of the part, seconds; None reads to the end.
+      mode: See `encode_batch`.
+
+    Returns:
+      (linguistic, semantic) uint16, those of `encode` for the same samples.
+
+    Raises:
+      UserError: The file cannot be read, or there is no such mode.
+    """
+    self.semantic.overlap(mode)
+    part = {'offset': offset, 'duration': duration}
+    peak = io.find_peak(path, **part)
+    blocks = io.read_blocks(path, **part)
+    return self.encode_stream(blocks, peak=peak, mode=mode)
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the folder; the seal comes last."""

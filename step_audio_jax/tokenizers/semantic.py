@@ -1,8 +1,15 @@
 """The semantic tokenizer: log-mel → S3 encoder → nearest codebook row.
 
-25 Hz. Audio is cut into pieces of 30 s (or what the positional table holds)
-without overlap, and a piece below 480 samples is dropped, as Step-Audio does.
-A folder holds `config.json` and `model.safetensors` (encoder and codebook).
+25 Hz. The encoder sees a whole window at once, so long audio has to be cut:
+
+* `pieces`, as Step-Audio does: 30 s (or what the positional table holds)
+  without overlap; a last piece below 480 samples is dropped;
+* `overlap`: windows of the same length that share 4 s with the next; codes
+  come from the window in whose middle they lie.
+
+Up to 30 s both are the same. A folder holds `config.json` and
+`model.safetensors` (encoder and codebook). Axes: B rows, S samples, P windows,
+T frames.
 """
 
 import dataclasses
@@ -15,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
@@ -22,9 +30,11 @@ from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import linguistic
 from step_audio_jax.tokenizers import storage
 
+MODES = ('pieces', 'overlap')
 PIECE_SAMPLES = 480_000
 SHORTEST_PIECE = 480
-_SAMPLES_PER_CODE = 640
+SAMPLES_PER_CODE = 640
+_OVERLAP = 2 / 15  # of a window; 4 s of 30 s
 
 
 class SemanticTokenizer:
@@ -33,6 +43,7 @@ class SemanticTokenizer:
   Attributes:
     config: Of the model.
     size: Number of codes.
+    window: Samples of the longest window, 480,000 as released.
   """
 
   def __init__(
@@ -53,39 +64,100 @@ class SemanticTokenizer:
       'params': jax.tree.map(jnp.asarray, dict(params)),
       'codebook': jnp.asarray(codebook, jnp.float32),
     }
-    self._piece = min(PIECE_SAMPLES, config.positions * _SAMPLES_PER_CODE)
-    self._encode = jax.jit(self._traced)
+    codes_per_piece = min(PIECE_SAMPLES // SAMPLES_PER_CODE, config.positions)
+    self.window = codes_per_piece * SAMPLES_PER_CODE
+    self._half = max(1, round(codes_per_piece * _OVERLAP / 2))
+    self._encode = jax.jit(self._traced, static_argnames='mode')
+
+  def overlap(self, mode: str) -> int:
+    """Samples that a window shares with the next.
+
+    Raises:
+      UserError: There is no such mode.
+    """
+    if mode not in MODES:
+      raise errors.UserError(
+        f'mode: found {mode!r}, expected one of {", ".join(MODES)}.'
+      )
+    return 2 * self._half * SAMPLES_PER_CODE if mode == 'overlap' else 0
+
+  def count(self, samples: int) -> int:
+    """Codes of a signal of `samples` in mode `pieces`."""
+    whole, rest = divmod(samples, self.window)
+    if rest < SHORTEST_PIECE:
+      rest = 0
+    codes = s3.code_count(log_mel.frame_count(rest))
+    return whole * (self.window // SAMPLES_PER_CODE) + codes
 
   def encode_padded(
-    self, wave_BS: np.ndarray, samples_B: np.ndarray
+    self, wave_BS: np.ndarray, samples_B: np.ndarray, mode: str = 'pieces'
   ) -> tuple[jax.Array, jax.Array]:
-    """Padded waveforms → codes of their pieces.
+    """Padded waveforms → codes, window by window.
 
     Returns:
-      Codes int32 (B, P, T) and counts (B, P) for P pieces.
-    """
-    return self._encode(self._arrays, wave_BS, samples_B)
+      Codes int32 (B, P, T) and counts (B, P) for P windows; of each window
+      only what the mode takes from it.
 
-  def _traced(self, arrays, wave_BS, samples_B):
+    Raises:
+      UserError: There is no such mode.
+    """
+    self.overlap(mode)
+    return self._encode(self._arrays, wave_BS, samples_B, None, mode=mode)
+
+  def encode_windows(
+    self, wave_BS: np.ndarray, samples_B: np.ndarray, gains_2B: np.ndarray
+  ) -> tuple[jax.Array, jax.Array]:
+    """Windows of signals whose gains are known → all their codes.
+
+    Args:
+      wave_BS: At most `window` samples each.
+      samples_B: Samples of each row.
+      gains_2B: Of `audio.preparation.gains`.
+
+    Returns:
+      Codes int32 (B, T) and their counts (B,).
+    """
+    codes_BPT, counts_BP = self._encode(
+      self._arrays, wave_BS, samples_B, gains_2B, mode='pieces'
+    )
+    return codes_BPT[:, 0], counts_BP[:, 0]
+
+  def _traced(self, arrays, wave_BS, samples_B, gains_2B, mode):
     with jax.default_matmul_precision('highest'):
       rows, total = wave_BS.shape
-      wave_BS = preparation.normalise_energy(wave_BS, samples_B)
-      pieces, size = -(-total // self._piece), min(total, self._piece)
-      wave_BS = jnp.pad(wave_BS, ((0, 0), (0, pieces * size - total)))
-      start_P = jnp.arange(pieces) * size
-      lengths_BP = jnp.clip(samples_B[:, None] - start_P[None, :], 0, size)
-      lengths_BP = jnp.where(lengths_BP < SHORTEST_PIECE, 0, lengths_BP)
+      if gains_2B is None:
+        wave_BS = preparation.normalise_energy(wave_BS, samples_B)
+      else:
+        wave_BS = preparation.scale(wave_BS, gains_2B)
+      shared, size = self.overlap(mode), min(total, self.window)
+      step = self.window - shared
+      windows = max(1, -(-(total - shared) // step))
+      right = max(0, (windows - 1) * step + size - total)
+      wave_BS = jnp.pad(wave_BS, ((0, 0), (0, right)))
+      parts = [wave_BS[:, p * step : p * step + size] for p in range(windows)]
+      left_BP = samples_B[:, None] - np.arange(windows)[None, :] * step
+      # What fits into the window before needs no window of its own.
+      needed_BP = (left_BP > shared) | (np.arange(windows) == 0)[None, :]
+      needed_BP &= left_BP >= SHORTEST_PIECE
+      lengths_BP = jnp.where(needed_BP, jnp.clip(left_BP, 0, size), 0)
       mel_BTM, frames_B = log_mel.log_mel(
-        wave_BS.reshape(rows * pieces, size), lengths_BP.reshape(-1)
+        jnp.stack(parts, axis=1).reshape(rows * windows, size),
+        lengths_BP.reshape(-1),
       )
       hidden_BTD, counts_B = s3.S3Encoder(self.config).apply(
         {'params': arrays['params']}, mel_BTM, frames_B
       )
       codes_BT = s3.nearest(s3.unit(hidden_BTD), arrays['codebook'])
-    return (
-      codes_BT.reshape(rows, pieces, -1),
-      counts_B.reshape(rows, pieces),
-    )
+    codes_BPT = codes_BT.reshape(rows, windows, -1)
+    counts_BP = counts_B.reshape(rows, windows)
+    if not shared or windows == 1:
+      return codes_BPT, counts_BP
+    middle_BPT = jnp.roll(codes_BPT, -self._half, axis=2)
+    first_1P1 = (np.arange(windows) == 0)[None, :, None]
+    codes_BPT = jnp.where(first_1P1, codes_BPT, middle_BPT)
+    later_1P = np.minimum(np.arange(windows), 1)[None, :]
+    cut_BP = self._half * (later_1P + (left_BP > self.window))
+    return codes_BPT, jnp.where(lengths_BP > 0, counts_BP - cut_BP, 0)
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the folder."""

@@ -4,12 +4,9 @@ A stream takes 16 kHz samples in pieces of any size and returns the codes that
 they complete. Everything compiled has one shape, whatever the sizes of the
 pieces, so nothing is compiled after `warm_up`.
 
-* `LinguisticStream`: Step-Audio's own streaming: chunks of 240 ms with caches.
-  Codes are those of offline encoding.
-* `SemanticStream`: fixed blocks between a left context and a look-ahead. The
-  encoder sees both sides of a frame, so these codes only resemble those of
-  30 s pieces; docs/tokenizer.md says how much.
-* `SemanticPieces`: the offline forms, one 30 s window at a time.
+`LinguisticStream` is Step-Audio's own streaming: chunks of 240 ms with caches;
+the codes are those of offline encoding. Semantic codes: `streaming_semantic`;
+both together: `streaming_dual`.
 
 Energy normalisation needs the loudest sample of the whole signal. Where the
 caller knows it (`peak`), codes are those of offline encoding; where not, the
@@ -29,7 +26,7 @@ from step_audio_jax.tokenizers import linguistic as linguistic_lib
 from step_audio_jax.tokenizers import storage
 
 
-class _Streams:
+class Streams:
   """Rows of buffered samples from which jobs of one shape are cut.
 
   A subclass says what a job is (`_take`) and runs one per row (`_run`).
@@ -105,7 +102,7 @@ class _Streams:
     raise NotImplementedError
 
 
-class LinguisticStream(_Streams):
+class LinguisticStream(Streams):
   """Streams of linguistic codes; exactly those of offline encoding."""
 
   def __init__(

@@ -3,11 +3,9 @@
 import json
 import pathlib
 
-from flax import linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_dual
 
 from step_audio_jax import cli
 from step_audio_jax import errors
@@ -115,50 +113,16 @@ def test_semantic_codes_match_golden(no_normalisation):
   np.testing.assert_array_equal(codes[1, 0, :13], z['out/codes_single3'][0])
 
 
-def small(seed=0):
-  """A random dual tokenizer whose positional table holds 0.8 s."""
-  one = paraformer.ParaformerConfig(width=16, heads=2, mlp_width=16, layers=2)
-  two = s3.S3Config(width=16, heads=2, layers=1, positions=20, codes=9)
-  keys = jax.random.split(jax.random.key(seed), 4)
-  params = nn.unbox(
-    jax.jit(paraformer.SanmEncoder(one).init)(
-      keys[0], jnp.zeros((1, 4, 560)), jnp.array([4])
-    )
-  )['params']
-  params_two = nn.unbox(
-    jax.jit(s3.S3Encoder(two).init)(
-      keys[1], jnp.zeros((1, 8, 128)), jnp.array([8])
-    )
-  )['params']
-  cmvn = {'shift': np.full(560, -10.0), 'scale': np.full(560, 0.3)}
-  return dual.DualTokenizer(
-    linguistic.LinguisticTokenizer(
-      one, params, cmvn, jax.random.normal(keys[2], (7, 16))
-    ),
-    semantic.SemanticTokenizer(
-      two, params_two, s3.unit(jax.random.normal(keys[3], (9, 16)))
-    ),
-  )
-
-
 @pytest.fixture(scope='module')
 def tokenizer():
-  return small()
-
-
-def speechlike(samples, seed=0):
-  rng = np.random.default_rng(seed)
-  steps = rng.normal(size=samples)
-  return np.tanh(0.2 * np.cumsum(steps - 0.05 * steps.mean())).astype(
-    np.float32
-  ) * np.float32(0.5)
+  return tiny_dual.small()
 
 
 LENGTHS = (16000, 8000, 30719, 30720, 700, 100, 13500)
 
 
 def test_encode_batch_is_in_order_and_ragged(tokenizer):
-  waves = [speechlike(n, n) for n in LENGTHS]
+  waves = [tiny_dual.speechlike(n, n) for n in LENGTHS]
   pairs = tokenizer.encode_batch(waves)
   for wave, (one, two) in zip(waves, pairs):
     alone = tokenizer.encode(wave)
@@ -172,7 +136,7 @@ def test_encode_batch_is_in_order_and_ragged(tokenizer):
 
 def test_long_audio_is_cut_into_pieces(tokenizer):
   """Here the table holds 12,800 samples; each piece stands alone."""
-  wave = speechlike(2 * 12800 + 300, 1)
+  wave = tiny_dual.speechlike(2 * 12800 + 300, 1)
   _, codes = tokenizer.encode(wave)
   assert len(codes) == 40  # the rest of 300 samples is dropped
   scaled = wave / np.abs(wave).max()
@@ -185,7 +149,7 @@ def test_long_audio_is_cut_into_pieces(tokenizer):
 
 
 def test_loudness_does_not_change_codes(tokenizer):
-  wave = speechlike(16000, 3)
+  wave = tiny_dual.speechlike(16000, 3)
   loud, quiet = tokenizer.encode_batch([wave, wave * np.float32(0.25)])
   np.testing.assert_array_equal(loud[0], quiet[0])
   np.testing.assert_array_equal(loud[1], quiet[1])
@@ -227,7 +191,7 @@ def folder(tokenizer, tmp_path_factory):
 
 def test_folder_round_trip(tokenizer, folder):
   again = dual.DualTokenizer.load(folder)
-  wave = speechlike(20000, 4)
+  wave = tiny_dual.speechlike(20000, 4)
   for a, b in zip(tokenizer.encode(wave), again.encode(wave)):
     np.testing.assert_array_equal(a, b)
   files = {str(p.relative_to(folder)) for p in folder.rglob('*.*')}
@@ -282,7 +246,7 @@ def test_more_codes_than_places_are_refused(tokenizer):
 
 
 def test_door_prints_the_codes(tokenizer, folder, tmp_path, capsys):
-  wave = speechlike(16000, 5)
+  wave = tiny_dual.speechlike(16000, 5)
   io.write_audio(tmp_path / 'a.wav', wave)
   argv = [f'--tokenizer={folder}', str(tmp_path / 'a.wav'), '--json']
   assert cli.run('tokenize', door.DOOR, argv) == 0
@@ -310,7 +274,7 @@ def test_door_prints_the_codes(tokenizer, folder, tmp_path, capsys):
 def test_door_tells_bad_input(argv, pattern, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'text.wav').write_text('hello')
-  io.write_audio(tmp_path / 'good.wav', speechlike(1600))
+  io.write_audio(tmp_path / 'good.wav', tiny_dual.speechlike(1600))
   assert cli.run('tokenize', door.DOOR, argv) == 2
   message = capsys.readouterr().err
   assert pattern in message and message.count('\n') == 1

@@ -1,11 +1,17 @@
 """Live linguistic codes: golden sessions, any cuts, any rows, flat cost."""
 
+import itertools
 import json
+import logging
 import pathlib
+import time
 
+import hypothesis
+from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
+import tiny_dual
 
 from step_audio_jax import errors
 from step_audio_jax.audio import fbank
@@ -91,3 +97,173 @@ def test_tails_match_golden(golden, stream):
       np.testing.assert_allclose(
         frames, golden[f'out/tail{samples}_enc'], atol=5e-3
       )
+
+
+PUSHES = (0, 1, 159, 160, 400, 960, 3839, 3840, 3841, 7680, 9000)
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(
+  samples=st.integers(1, 33000),
+  sizes=st.lists(st.sampled_from(PUSHES), min_size=1, max_size=12),
+)
+def test_any_cuts_give_the_offline_codes(samples, sizes):
+  """With the peak known; tails, multiples of 3840 and empty pushes included."""
+  tokenizer = tiny_dual.small().linguistic
+  wave = tiny_dual.speechlike(40000, 7)[:samples]
+  padded = np.zeros((1, 46080), np.float32)
+  padded[0, :samples] = wave
+  codes, counts = tokenizer.encode_padded(padded, np.array([samples], np.int32))
+  expected = np.asarray(codes)[0, : int(counts[0])]
+  stream = streaming.LinguisticStream(tokenizer, peaks=[np.abs(wave).max()])
+  got, begin = [], 0
+  for size in itertools.cycle([*sizes, 5000]):
+    end = min(samples, begin + size)
+    got.append(stream.push(wave[begin:end], final=end == samples))
+    begin = end
+    if end == samples:
+      break
+  np.testing.assert_array_equal(np.concatenate(got), expected)
+  # Codes come as soon as their chunk is heard.
+  assert sum(map(len, got[:-1])) <= samples // SIZE * 4
+
+
+def test_rows_do_not_know_each_other():
+  """Rows at different places, ending and beginning anew at different times."""
+  tokenizer = tiny_dual.small().linguistic
+  waves = [tiny_dual.speechlike(n, n) for n in (20000, 9000, 11520, 700)]
+  alone = streaming.LinguisticStream(tokenizer)
+  expected = [alone.push(wave, final=True) for wave in waves]
+  rows = streaming.LinguisticStream(tokenizer, rows=3)
+  got = {0: [], 1: [], 2: []}
+  signals = {0: [0], 1: [1, 3], 2: [3, 2]}
+  places = dict.fromkeys(got, 0)
+  rng = np.random.default_rng(0)
+  while any(signals.values()):
+    samples, final = {}, set()
+    for row, left in signals.items():
+      if not left or rng.random() < 0.3:
+        continue
+      begin, wave = places[row], waves[left[0]]
+      places[row] = begin + int(rng.integers(1, 6000))
+      samples[row] = wave[begin : places[row]]
+      if places[row] >= len(wave):
+        final.add(row)
+        places[row] = 0
+        left.pop(0)
+    for row, codes in rows.push_rows(samples, final).items():
+      got[row].append(codes)
+  for row, order in {0: [0], 1: [1, 3], 2: [3, 2]}.items():
+    np.testing.assert_array_equal(
+      np.concatenate(got[row]), np.concatenate([expected[i] for i in order])
+    )
+
+
+def test_many_chunks_at_once_give_the_same_codes():
+  """Blocks of 5 chunks with caches between them, against the whole at once."""
+  tokenizer = tiny_dual.small().linguistic
+  for samples in (100, 19200, 46080, 46080 - 3840 + 900, 38400):
+    wave = tiny_dual.speechlike(samples, 5)
+    padded = np.zeros((1, 46080), np.float32)
+    padded[0, :samples] = wave
+    codes, counts = tokenizer.encode_padded(
+      padded, np.array([samples], np.int32)
+    )
+    peak = np.abs(wave).max()
+    stream = streaming.LinguisticStream(tokenizer, peaks=[peak], chunks=5)
+    got = stream.push(wave, final=True)
+    np.testing.assert_array_equal(got, np.asarray(codes)[0, : int(counts[0])])
+
+
+class Compilations(logging.Handler):
+  """Counts what JAX says it compiles while it is entered."""
+
+  def __init__(self):
+    super().__init__(logging.DEBUG)
+    self.messages = []
+
+  def emit(self, record):
+    if 'Compiling' in record.getMessage():
+      self.messages.append(record.getMessage())
+
+  def __enter__(self):
+    self._logs = jax.log_compiles(True)
+    self._logs.__enter__()
+    logging.getLogger('jax').addHandler(self)
+    return self
+
+  def __exit__(self, *error):
+    logging.getLogger('jax').removeHandler(self)
+    self._logs.__exit__(*error)
+
+
+def test_ten_minutes_cost_what_they_cost_at_first():
+  """Nothing is compiled after warm-up, no state grows, no code is missing."""
+  tokenizer = tiny_dual.small().linguistic
+  with Compilations() as before:
+    jax.jit(lambda x: x + 41)(np.float32(1.0))
+  assert before.messages  # the count does count
+  stream = streaming.LinguisticStream(tokenizer)
+  stream.warm_up()
+  rng = np.random.default_rng(0)
+  wave = rng.normal(size=600 * 16000 + 1000).astype(np.float32) * 0.1
+  chunks = [wave[b : b + SIZE] for b in range(0, len(wave), SIZE)]
+  sizes, count, seconds = set(), 0, []
+  with Compilations() as during:
+    for number, chunk in enumerate(chunks):
+      begin = time.perf_counter()
+      count += len(stream.push(chunk, final=number == len(chunks) - 1))
+      seconds.append(time.perf_counter() - begin)
+      sizes.add(sum(x.nbytes for x in jax.tree.leaves(stream._state)))
+  assert not during.messages
+  assert len(sizes) == 1
+  assert count == fbank.stacked_count(len(wave))
+  # The fastest of many: what other programs take is not in it.
+  assert min(seconds[-500:]) < 2 * min(seconds[:500])
+
+
+@pytest.mark.parametrize(
+  'samples, pattern',
+  [
+    (np.array([0.1, np.nan]), 'row 0: samples are not finite'),
+    (np.zeros((2, 9), np.float32), 'row 0: .*expected mono'),
+    (np.zeros(9, np.int16), 'expected mono floating-point'),
+  ],
+)
+def test_bad_samples_change_nothing(samples, pattern):
+  tokenizer = tiny_dual.small().linguistic
+  wave = tiny_dual.speechlike(9000, 2)
+  stream = streaming.LinguisticStream(tokenizer)
+  first = stream.push(wave[:5000])
+  with pytest.raises(errors.UserError, match=pattern):
+    stream.push(samples)
+  rest = stream.push(wave[5000:], final=True)
+  again = stream.push(wave, final=True)
+  np.testing.assert_array_equal(np.concatenate([first, rest]), again)
+
+
+def test_nothing_gives_nothing():
+  stream = streaming.LinguisticStream(tiny_dual.small().linguistic)
+  for samples in ([], np.zeros(0, np.float32), np.zeros(160, np.float32)):
+    codes = stream.push(samples, final=True)
+    assert codes.shape == (0,) and codes.dtype == np.int32
+  silence = stream.push(np.zeros(8000, np.float32), final=True)
+  assert len(silence) == 8
+
+
+def test_rows_and_peaks_are_checked():
+  tokenizer = tiny_dual.small().linguistic
+  with pytest.raises(errors.UserError, match='rows: found 0'):
+    streaming.LinguisticStream(tokenizer, rows=0)
+  with pytest.raises(errors.UserError, match='peaks: found 1.*of 2 rows'):
+    streaming.LinguisticStream(tokenizer, rows=2, peaks=[0.5])
+  for peak in (-1.0, float('nan')):
+    with pytest.raises(errors.UserError, match='peak: found'):
+      streaming.LinguisticStream(tokenizer, peaks=[peak])
+  with pytest.raises(ValueError, match='use push_rows'):
+    streaming.LinguisticStream(tokenizer, rows=2).push(np.zeros(4, np.float32))
+
+
+def test_chunks_that_end_inside_a_stacked_frame_are_refused():
+  with pytest.raises(errors.UserError, match='inside a stacked frame'):
+    fbank.history(fbank.FrontEnd(chunk_samples=4000, stack=5, stride=4))
