@@ -32,6 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.models import chunk_masked as chunk_masked_lib
+from step_audio_jax.models import cif as cif_lib
 
 Cache = dict[str, jax.Array]
 
@@ -138,7 +140,10 @@ class Sanm(nn.Module):
     q_BCWD, k_BCWD, v_BCWD = jnp.split(qkv_BCWD, 3, axis=-1)
     memory_BCWD = self._fsmn(v_BCWD, where['valid_BCW'])
     k_BCSD, v_BCSD = k_BCWD, v_BCWD
-    if where['key_valid_BCS'].shape[2] > k_BCWD.shape[2]:
+    spec = where.get('spec')
+    if spec is not None:
+      k_BCSD, v_BCSD = spec.look(k_BCWD), spec.look(v_BCWD)
+    elif where['key_valid_BCS'].shape[2] > k_BCWD.shape[2]:
       before = cache or {'key': None, 'value': None}
       k_BCSD, key = self._look_back(k_BCWD, before['key'])
       v_BCSD, value = self._look_back(v_BCWD, before['value'])
@@ -150,6 +155,8 @@ class Sanm(nn.Module):
     q_BCWHK = split(q_BCWD) * width**-0.5
     scores = jnp.einsum('BCWHK,BCSHK->BCHWS', q_BCWHK, split(k_BCSD))
     mask = where['key_valid_BCS'][:, :, None, None, :]
+    if spec is not None:
+      mask = mask & spec.visible()[None, None, None]
     scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     probabilities = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0)
     out = jnp.einsum('BCHWS,BCSHK->BCWHK', probabilities, split(v_BCSD))
@@ -215,8 +222,9 @@ class Block(nn.Module):
     """Runs the block.
 
     Args:
-      x: (B, C, W, D), or in the first block the frames (B, T', input_size).
-      where: `valid_BCW` and `key_valid_BCS`.
+      x: (B, C, W, D), or in the first block the frames (B, T', input_size),
+        or windows of them.
+      where: `valid_BCW`, `key_valid_BCS`, and `spec` for training chunks.
       cache: `key` and `value` (B, look_back · chunk, D) or None.
 
     Returns:
@@ -225,9 +233,10 @@ class Block(nn.Module):
     c = self.config
     h = layer_norm('attention_norm')(x)
     qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
-    if self.first:
+    if x.ndim == 3:
       # A frame of several windows is projected once.
-      qkv = _windows(qkv, c, where['valid_BCW'].shape[1])
+      chunks = where['valid_BCW'].shape[1]
+      qkv = _windows(qkv, c.chunk, c.overlap + c.chunk, chunks)
     out, cache = Sanm(c, name='attention')(qkv, where, cache)
     x = out if self.first else x + out
     h = layer_norm('mlp_norm')(x)
@@ -286,6 +295,31 @@ class SanmEncoder(nn.Module):
     out = out[:, :, c.overlap :]
     return out.reshape(rows, total + right, c.width)[:, :total]
 
+  def chunk_masked(
+    self,
+    features_BTF: jax.Array,
+    lengths_B: jax.Array,
+    spec: chunk_masked_lib.ChunkSpec,
+  ) -> jax.Array:
+    """Runs overlapping training chunks; see `models.chunk_masked`.
+
+    Returns:
+      (B, T, D), zeros behind a row's length.
+    """
+    out_BCWD = self.training_chunks(features_BTF, lengths_B, spec)
+    return spec.joined(out_BCWD, lengths_B, features_BTF.shape[1])
+
+  def training_chunks(self, features_BTF, lengths_B, spec):
+    """As `chunk_masked`, with all that the chunks hold, (B, C, W, D)."""
+    total = features_BTF.shape[1]
+    x_BTF = self._embed(features_BTF, jnp.ones_like(lengths_B))
+    x_BTF = spec.padded(x_BTF, lengths_B)
+    x_BCWF = _windows(x_BTF, spec.stride, spec.size, spec.chunks(total))
+    valid_BCW = spec.valid(lengths_B, total)
+    keys_BCS = spec.keys_valid(valid_BCW)
+    out_BCWD, _ = self._run(x_BCWF, valid_BCW, keys_BCS, spec=spec)
+    return out_BCWD
+
   def resume(self, features_BTF: jax.Array, lengths_B: jax.Array, cache: Cache):
     """Runs the windows that follow those behind `cache`, all at once.
 
@@ -337,7 +371,8 @@ class SanmEncoder(nn.Module):
     c = self.config
     chunks = -(-(x_BTF.shape[1] - c.overlap) // c.chunk)
     valid = _before(lengths_B + c.overlap, x_BTF.shape[1])
-    valid_BCW = _windows(valid[:, :, None], c, chunks)[..., 0]
+    window = c.overlap + c.chunk
+    valid_BCW = _windows(valid[:, :, None], c.chunk, window, chunks)[..., 0]
     size = c.chunk * c.look_back
     place_CS = np.arange(chunks)[:, None] * c.chunk + np.arange(size)[None, :]
     past_BCS = place_CS[None] >= size - filled_B[:, None, None]
@@ -350,8 +385,12 @@ class SanmEncoder(nn.Module):
     scaled = features_BTF * np.float32(self.config.width**0.5)
     return scaled + positions(start_B, count, width)
 
-  def _run(self, x_BTF, valid_BCW, key_valid_BCS, cache=None):
-    where = {'valid_BCW': valid_BCW, 'key_valid_BCS': key_valid_BCS}
+  def _run(self, x_BTF, valid_BCW, key_valid_BCS, cache=None, spec=None):
+    where = {
+      'valid_BCW': valid_BCW,
+      'key_valid_BCS': key_valid_BCS,
+      'spec': spec,
+    }
     first = jax.tree.map(lambda x: x[0], cache)
     rest = jax.tree.map(lambda x: x[1:], cache)
     x, first = self.first_block(x_BTF, where, first)
@@ -362,15 +401,13 @@ class SanmEncoder(nn.Module):
     return self.final_norm(x), cache
 
 
-def _windows(x_BTD, config, chunks):
-  """Cuts frames into `chunks` windows (B, C, W, D); one window is all.
+def _windows(x_BTD, size, window, chunks):
+  """Cuts `chunks` windows, one every `size` frames; one window is all.
 
   Joined from slices: the gradient of a gather is a slow scatter on a CPU.
   """
   if chunks == 1:
     return x_BTD[:, None]
-  size = config.chunk
-  window = config.overlap + size
   parts = -(-window // size)
   rows, total, width = x_BTD.shape
   right = (chunks + parts - 1) * size - total
@@ -398,29 +435,59 @@ def init_cache(config: ParaformerConfig, rows: int) -> Cache:
 
 
 class ParaformerCTC(nn.Module):
-  """The encoder with a CTC head: how the linguistic tokenizer is trained.
+  """The encoder with its heads: how the linguistic tokenizer is trained.
 
   Paraformer's own training (CIF predictor and decoder) supervises the same
-  encoder; CTC is the project's choice for its tokenizer.
+  encoder. Here CTC and, where asked for, a CIF head do, in any mixture.
 
   Attributes:
     config: Of the encoder.
     labels: Size of the label set, the blank (id 0) included.
     windowed: Train on the streaming windows, the form that yields codes.
+    cif: Whether there is a CIF head.
   """
 
   config: ParaformerConfig
   labels: int
   windowed: bool = True
+  cif: bool = False
 
   def setup(self):
     self.encoder = SanmEncoder(self.config)
     self.head = _dense(self.labels, ('embed', 'vocab'), None)
+    if self.cif:
+      self.cif_head = cif_lib.CifHead(self.config.width, self.labels)
 
   def __call__(
-    self, features_BTF: jax.Array, lengths_B: jax.Array
+    self,
+    features_BTF: jax.Array,
+    lengths_B: jax.Array,
+    spec: chunk_masked_lib.ChunkSpec | None = None,
   ) -> tuple[Any, Any]:
-    """Returns hidden states (B, T, D) and CTC logits (B, T, labels)."""
-    run = self.encoder.windowed if self.windowed else self.encoder
-    hidden_BTD = run(features_BTF, lengths_B)
+    """Returns hidden states (B, T, D) and CTC logits (B, T, labels).
+
+    Args:
+      features_BTF: Stacked features after CMVN.
+      lengths_B: Frames of each row.
+      spec: Train on overlapping chunks instead.
+    """
+    if spec is not None:
+      hidden_BTD = self.encoder.chunk_masked(features_BTF, lengths_B, spec)
+    elif self.windowed:
+      hidden_BTD = self.encoder.windowed(features_BTF, lengths_B)
+    else:
+      hidden_BTD = self.encoder(features_BTF, lengths_B)
     return hidden_BTD, self.head(hidden_BTD)
+
+  def both(
+    self,
+    features_BTF: jax.Array,
+    lengths_B: jax.Array,
+    counts_B: jax.Array,
+    tokens: int,
+    spec: chunk_masked_lib.ChunkSpec | None = None,
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """CTC logits, and logits and weights of the CIF head; see there."""
+    hidden_BTD, logits_BTL = self(features_BTF, lengths_B, spec)
+    token_BNL, alpha_BT = self.cif_head(hidden_BTD, lengths_B, counts_B, tokens)
+    return logits_BTL, token_BNL, alpha_BT
