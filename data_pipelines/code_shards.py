@@ -1,6 +1,8 @@
 """One shard of a tokenised corpus: what a worker makes of its utterances.
 
-Batches of similar length are read ahead of the encoder. A batch that is
+Batches of similar length are read ahead of the encoder; a recording longer than
+`LONG_SECONDS` is encoded from its file, block by block, in constant memory. A
+batch that is
 finished goes into the shard's journal, so that whoever continues after a kill
 encodes only what is missing; the journal goes when the shard stands. A shard
 is a pure function of its utterances and the tokenizer, whichever worker makes
@@ -27,6 +29,7 @@ from step_audio_jax import vocabulary
 from step_audio_jax.audio import io as audio_io
 
 Pair = tuple[np.ndarray, np.ndarray]
+LONG_SECONDS = 60.0
 _READERS = 4  # threads that decode the next batch
 
 
@@ -35,6 +38,11 @@ class Tokenizer(Protocol):
 
   def encode_batch(self, waves: Sequence[np.ndarray]) -> Sequence[Pair]:
     """float32 (S,) at 16 kHz each → (linguistic (n,), semantic (m,)) each."""
+
+  def encode_file(
+    self, path: pathlib.Path, *, offset: float, duration: float
+  ) -> Pair:
+    """The same of a part of a recording of any length, seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +261,7 @@ def _encoded(shard, tokenizer, batches) -> Iterator[Batch]:
   """Encodes batches, reading one ahead."""
   begin = time.monotonic()
   for utterances, waves in _read_ahead(shard, batches):
-    codes, quarantine = _outcome(tokenizer, utterances, waves)
+    codes, quarantine = _outcome(shard, tokenizer, utterances, waves)
     now = time.monotonic()
     seconds = sum(one.duration for one in utterances)
     yield Batch(codes, quarantine, seconds, now - begin)
@@ -282,23 +290,26 @@ def _arrived(waiting):
 
 
 def _attempt(shard, utterance):
-  """The wave, or why there is none."""
+  """The wave, None if it is too long to be read at once, or the error."""
   try:
     return _read(shard, utterance)
   except errors.UserError as error:
     return error
 
 
-def _outcome(tokenizer, utterances, waves):
+def _outcome(shard, tokenizer, utterances, waves):
   """Codes and quarantine of a batch whose waves may be errors."""
-  good = [wave for wave in waves if not isinstance(wave, Exception)]
+  good = [wave for wave in waves if isinstance(wave, np.ndarray)]
   pairs = iter(_encode(tokenizer, good) if good else ())
   codes, quarantine = {}, []
   for utterance, wave in zip(utterances, waves):
     try:
       if isinstance(wave, Exception):
         raise wave
-      codes[utterance.id] = _checked(next(pairs))
+      pair = (
+        _from_file(shard, tokenizer, utterance) if wave is None else next(pairs)
+      )
+      codes[utterance.id] = _checked(pair)
     except errors.UserError as error:
       quarantine.append(
         {
@@ -310,23 +321,41 @@ def _outcome(tokenizer, utterances, waves):
   return codes, quarantine
 
 
-def _read(shard: Shard, utterance: manifest.Utterance) -> np.ndarray:
+def _from_file(shard, tokenizer, utterance) -> Pair:
+  path = utterance.audio_path(shard.corpus)
+  pair = tokenizer.encode_file(
+    path, offset=utterance.offset, duration=utterance.duration
+  )
+  # The samples were never seen; the codes tell how many there were.
+  seconds = len(pair[1]) / vocabulary.SEMANTIC_HZ
+  if seconds < utterance.duration - 0.2:
+    raise _too_short(path, utterance, seconds)
+  return pair
+
+
+def _too_short(path, utterance, seconds) -> errors.UserError:
+  return errors.UserError(
+    f'{path}: {seconds:.2f} s of audio from {utterance.offset:g} s on, '
+    f'expected {utterance.duration:.2f} s as the manifest says.'
+  )
+
+
+def _read(shard: Shard, utterance: manifest.Utterance) -> np.ndarray | None:
   path = utterance.audio_path(shard.corpus)
   if utterance.duration > shard.longest:
     raise errors.UserError(
       f'{path}: {utterance.duration:.2f} s of audio, expected at most '
       f'{shard.longest:g} s.'
     )
+  if utterance.duration > LONG_SECONDS:
+    return None
   wave, rate = audio_io.read_audio(
     path,
     offset=utterance.offset,
     duration=utterance.duration,
   )
   if len(wave) < (utterance.duration - 0.1) * rate:
-    raise errors.UserError(
-      f'{path}: {len(wave) / rate:.2f} s of audio from {utterance.offset:g} s '
-      f'on, expected {utterance.duration:.2f} s as the manifest says.'
-    )
+    raise _too_short(path, utterance, len(wave) / rate)
   if len(wave) < vocabulary.GROUP_SECONDS * rate:
     raise errors.UserError(
       f'{path}: {len(wave) / rate:.3f} s of audio, expected at least '

@@ -35,7 +35,7 @@ from step_audio_jax import manifest
 from step_audio_jax import progress
 
 VERSION = 1  # part of every digest; raise it when the output changes
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 86400.0
 BATCH_SECONDS = 1920.0
 _POLL_SECONDS = 2.0
 

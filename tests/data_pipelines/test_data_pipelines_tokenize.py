@@ -177,6 +177,31 @@ def test_lengths_are_checked(corpus, tokenizer):
   assert 'expected 0.80 s as the manifest says' in reasons['u0']
 
 
+def test_long_recordings_are_encoded_from_their_files(
+  corpus, tokenizer, monkeypatch
+):
+  want = manifest.read_codes(run(corpus, tokenizer)[0])
+  # The last three are longer than this.
+  monkeypatch.setattr(code_shards, 'LONG_SECONDS', 0.75)
+  change(corpus, 5, duration=9.0)
+  opened = []
+  real = stand_in.StandIn.encode_file
+
+  def encode_file(self, path, **part):
+    opened.append(path.name)
+    return real(self, path, **part)
+
+  monkeypatch.setattr(stand_in.StandIn, 'encode_file', encode_file)
+  output, stats = run(corpus, tokenizer, longest=10.0)
+  assert sorted(opened) == ['4.wav', '5.wav', '6.wav']
+  assert (stats['kept'], stats['quarantined']) == (6, 1)
+  (line,) = files.read_jsonl(output / 'quarantine.jsonl')
+  assert line['id'] == 'u5' and 'expected 9.00 s' in line['reason']
+  for name, pair in manifest.read_codes(output).items():
+    for found, codes in zip(pair, want[name]):
+      np.testing.assert_array_equal(found, codes)
+
+
 def test_codes_outside_their_book_are_quarantined(corpus, tmp_path):
   wild = stand_in.save(tmp_path / 'wild', linguistic=10**9)
   with pytest.raises(errors.UserError, match='none of 7 .*expected 0..1023'):
