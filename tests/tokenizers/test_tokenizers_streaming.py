@@ -104,14 +104,14 @@ PUSHES = (0, 1, 159, 160, 400, 960, 3839, 3840, 3841, 7680, 9000)
 
 @hypothesis.settings(max_examples=15)
 @hypothesis.given(
-  samples=st.integers(1, 33000),
+  samples=st.integers(1, 30720),
   sizes=st.lists(st.sampled_from(PUSHES), min_size=1, max_size=12),
 )
 def test_any_cuts_give_the_offline_codes(samples, sizes):
   """With the peak known; tails, multiples of 3840 and empty pushes included."""
   tokenizer = tiny_dual.small().linguistic
   wave = tiny_dual.speechlike(40000, 7)[:samples]
-  padded = np.zeros((1, 46080), np.float32)
+  padded = np.zeros((1, 30720), np.float32)
   padded[0, :samples] = wave
   codes, counts = tokenizer.encode_padded(padded, np.array([samples], np.int32))
   expected = np.asarray(codes)[0, : int(counts[0])]
@@ -134,9 +134,10 @@ def test_rows_do_not_know_each_other():
   waves = [tiny_dual.speechlike(n, n) for n in (20000, 9000, 11520, 700)]
   alone = streaming.LinguisticStream(tokenizer)
   expected = [alone.push(wave, final=True) for wave in waves]
-  rows = streaming.LinguisticStream(tokenizer, rows=3)
-  got = {0: [], 1: [], 2: []}
-  signals = {0: [0], 1: [1, 3], 2: [3, 2]}
+  rows = streaming.LinguisticStream(tokenizer, rows=2)
+  got = {0: [], 1: []}
+  orders = {0: [0, 3], 1: [1, 3, 2]}
+  signals = {row: list(order) for row, order in orders.items()}
   places = dict.fromkeys(got, 0)
   rng = np.random.default_rng(0)
   while any(signals.values()):
@@ -153,24 +154,24 @@ def test_rows_do_not_know_each_other():
         left.pop(0)
     for row, codes in rows.push_rows(samples, final).items():
       got[row].append(codes)
-  for row, order in {0: [0], 1: [1, 3], 2: [3, 2]}.items():
+  for row, order in orders.items():
     np.testing.assert_array_equal(
       np.concatenate(got[row]), np.concatenate([expected[i] for i in order])
     )
 
 
 def test_many_chunks_at_once_give_the_same_codes():
-  """Blocks of 5 chunks with caches between them, against the whole at once."""
+  """Blocks of 3 chunks with caches between them, against the whole at once."""
   tokenizer = tiny_dual.small().linguistic
-  for samples in (100, 19200, 46080, 46080 - 3840 + 900, 38400):
+  for samples in (100, 11520, 30720, 30720 - 3840 + 900, 26880):
     wave = tiny_dual.speechlike(samples, 5)
-    padded = np.zeros((1, 46080), np.float32)
+    padded = np.zeros((1, 30720), np.float32)
     padded[0, :samples] = wave
     codes, counts = tokenizer.encode_padded(
       padded, np.array([samples], np.int32)
     )
     peak = np.abs(wave).max()
-    stream = streaming.LinguisticStream(tokenizer, peaks=[peak], chunks=5)
+    stream = streaming.LinguisticStream(tokenizer, peaks=[peak], chunks=3)
     got = stream.push(wave, final=True)
     np.testing.assert_array_equal(got, np.asarray(codes)[0, : int(counts[0])])
 

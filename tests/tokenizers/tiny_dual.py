@@ -14,29 +14,35 @@ from step_audio_jax.tokenizers import linguistic
 from step_audio_jax.tokenizers import semantic
 
 
+def _random(rng, model, features):
+  """Random parameters without compiling the model's own initialisation."""
+  boxed = jax.eval_shape(
+    model.init, jax.random.key(0), features, jnp.array([features.shape[1]])
+  )
+
+  def draw(path, leaf):
+    if path[-1].key == 'scale':
+      return 1 + 0.1 * rng.normal(size=leaf.shape)
+    inner = leaf.shape[-2] if leaf.ndim > 1 else 100
+    return rng.normal(size=leaf.shape) / np.sqrt(inner)
+
+  tree = jax.tree_util.tree_map_with_path(draw, nn.unbox(boxed)['params'])
+  return jax.tree.map(np.float32, tree)
+
+
 @functools.cache
 def small(seed=0):
   """A random dual tokenizer whose positional table holds 0.8 s."""
   one = paraformer.ParaformerConfig(width=16, heads=2, mlp_width=16, layers=2)
   two = s3.S3Config(width=16, heads=2, layers=1, positions=20, codes=9)
-  keys = jax.random.split(jax.random.key(seed), 4)
-  params = nn.unbox(
-    jax.jit(paraformer.SanmEncoder(one).init)(
-      keys[0], jnp.zeros((1, 4, 560)), jnp.array([4])
-    )
-  )['params']
-  params_two = nn.unbox(
-    jax.jit(s3.S3Encoder(two).init)(
-      keys[1], jnp.zeros((1, 8, 128)), jnp.array([8])
-    )
-  )['params']
+  rng = np.random.default_rng(seed)
+  params = _random(rng, paraformer.SanmEncoder(one), jnp.zeros((1, 4, 560)))
+  params_two = _random(rng, s3.S3Encoder(two), jnp.zeros((1, 8, 128)))
   cmvn = {'shift': np.full(560, -10.0), 'scale': np.full(560, 0.3)}
   return dual.DualTokenizer(
-    linguistic.LinguisticTokenizer(
-      one, params, cmvn, jax.random.normal(keys[2], (7, 16))
-    ),
+    linguistic.LinguisticTokenizer(one, params, cmvn, rng.normal(size=(7, 16))),
     semantic.SemanticTokenizer(
-      two, params_two, s3.unit(jax.random.normal(keys[3], (9, 16)))
+      two, params_two, s3.unit(rng.normal(size=(9, 16)))
     ),
   )
 
