@@ -1,7 +1,7 @@
 """What the tokenizers minimise; three objectives for the training loop.
 
 * `LinguisticCTC`: a Paraformer encoder spells transcripts from its streaming
-  windows;
+  windows, by CTC, by integrate-and-fire (`models.cif`), or by both;
 * `LinguisticKMeans`: the frozen encoder's frames are clustered;
 * `SemanticCTC`: an S3 encoder spells through its quantiser.
 
@@ -12,6 +12,7 @@ exist (Step-Audio took trained models); the choices here are the project's.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ import jax.numpy as jnp
 import optax
 
 from step_audio_jax import errors
+from step_audio_jax.models import chunk_masked
+from step_audio_jax.models import cif as cif_lib
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import codebook as codebook_lib
@@ -51,16 +54,25 @@ def _valid(counts_B, weights_B, total):
 
 @dataclasses.dataclass(frozen=True)
 class LinguisticCTC:
-  """CTC on a Paraformer encoder.
+  """CTC and CIF on a Paraformer encoder.
 
-  CMVN comes from the data: the first `cmvn_steps` steps count, then it stands.
+    loss = ctc · CTC + cif · (cross-entropy of the fired tokens + |Σα − labels|)
+
+  summed over utterances, divided by their labels. CMVN comes from the data:
+  the first `cmvn_steps` steps count, then it stands.
 
   Attributes:
     config: Of the encoder.
-    labels: What the head spells.
+    labels: What the heads spell.
     noise: Standard deviation of the noise on normalised features.
     cmvn_steps: Steps that CMVN counts.
-    windowed: Train on streaming windows, the form that yields codes.
+    windowed: Train on streaming windows, the form that yields codes; else on
+      whole utterances.
+    ctc: Weight of CTC.
+    cif: Weight of integrate-and-fire; 0 leaves its head out.
+    chunks: Train on overlapping chunks instead, as the original was
+      (`chunk_masked.RELEASED`): `ChunkSpec`s or their numbers, of which every
+      step takes one at random.
   """
 
   config: paraformer.ParaformerConfig
@@ -68,16 +80,43 @@ class LinguisticCTC:
   noise: float = 0.1
   cmvn_steps: int = 50
   windowed: bool = True
+  ctc: float = 1.0
+  cif: float = 0.0
+  chunks: tuple[chunk_masked.ChunkSpec, ...] = ()
+
+  def __post_init__(self):
+    specs = (
+      one
+      if isinstance(one, chunk_masked.ChunkSpec)
+      else chunk_masked.ChunkSpec(*one)
+      for one in self.chunks
+    )
+    object.__setattr__(self, 'chunks', tuple(specs))
+    for name in ('ctc', 'cif'):
+      if getattr(self, name) < 0:
+        raise errors.UserError(
+          f'linguistic: {name} is {getattr(self, name)}, expected a weight of '
+          'at least 0.'
+        )
+    if not self.ctc + self.cif:
+      raise errors.UserError(
+        'linguistic: ctc and cif are both 0, expected one that is not.'
+      )
 
   @property
   def model(self) -> paraformer.ParaformerCTC:
     return paraformer.ParaformerCTC(
-      self.config, self.labels.size, self.windowed
+      self.config, self.labels.size, self.windowed, self.cif > 0
     )
 
   def init(self, rng, batch):
     x_BTD, counts_B = features.linguistic(batch['wave'], batch['samples'])
-    variables = self.model.init(rng, x_BTD, counts_B)
+    if self.cif:
+      variables = self.model.init(
+        rng, x_BTD, counts_B, counts_B, 1, method='both'
+      )
+    else:
+      variables = self.model.init(rng, x_BTD, counts_B)
     return {**variables, 'cmvn': features.empty_moments(x_BTD.shape[-1])}
 
   def inputs(self, variables, batch, count: bool):
@@ -97,11 +136,48 @@ class LinguisticCTC:
   def loss(self, variables, batch, rng):
     x_BTD, counts_B, moments = self.inputs(variables, batch, count=True)
     x_BTD = _noisy(rng, x_BTD, self.noise)
-    _, logits = self.model.apply(
-      {'params': variables['params']}, x_BTD, counts_B
+    outs = self._run(variables['params'], x_BTD, counts_B, batch, rng)
+    total, weight = ctc_loss(outs[0], counts_B, batch)
+    if not self.cif:
+      total *= self.ctc
+      return total, weight, {'loss': (total, weight)}, {'cmvn': moments}
+    present_B = batch['weights'] > 0
+    entropy, away = (
+      jnp.where(present_B, loss_B, 0.0).sum()
+      for loss_B in cif_lib.losses(
+        *outs[1:], batch['labels'], batch['label_counts']
+      )
     )
-    total, weight = ctc_loss(logits, counts_B, batch)
-    return total, weight, {'loss': (total, weight)}, {'cmvn': moments}
+    metrics = {
+      'loss/ctc': (total, weight),
+      'loss/cif': (entropy, weight),
+      'loss/quantity': (away, present_B.sum().astype(jnp.float32)),
+    }
+    total = self.ctc * total + self.cif * (entropy + away)
+    metrics['loss'] = total, weight
+    return total, weight, metrics, {'cmvn': moments}
+
+  def _run(self, params, x_BTD, counts_B, batch, rng):
+    """CTC logits, and with CIF its logits and weights."""
+
+    def run(spec):
+      if not self.cif:
+        return self.model.apply({'params': params}, x_BTD, counts_B, spec)[1:]
+      return self.model.apply(
+        {'params': params},
+        x_BTD,
+        counts_B,
+        batch['label_counts'],
+        batch['labels'].shape[1],
+        spec,
+        method='both',
+      )
+
+    if not self.chunks:
+      return run(None)
+    ways = [functools.partial(run, spec) for spec in self.chunks]
+    choice = jax.random.randint(jax.random.fold_in(rng, 1), (), 0, len(ways))
+    return jax.lax.switch(choice, ways)
 
   def describe(self) -> dict[str, Any]:
     return {

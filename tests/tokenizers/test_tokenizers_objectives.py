@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from step_audio_jax import errors
+from step_audio_jax.models import chunk_masked
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import codebook
@@ -139,6 +140,64 @@ def test_linguistic_learns_to_spell_tones(trained):
   ]
   heard = spell(objective, variables, batch)
   assert sum(a == b for a, b in zip(truth, heard)) >= 3
+
+
+def test_integrate_and_fire_learns_on_overlapping_chunks():
+  objective = linguistic(ctc=0.3, cif=1.0, chunks=((6, 4, 0, 2),))
+  variables, history = train(objective, start(objective), 70)
+  for name in ('loss/ctc', 'loss/cif', 'loss/quantity'):
+    assert history[-1][name] < 0.5 * history[0][name], name
+  # The loss is the weighted sum; the quantity counts utterances, not labels.
+  last = history[-1]
+  batch = make_batch(69)
+  away = last['loss/quantity'] * 4 / batch['label_counts'].sum()
+  want = 0.3 * last['loss/ctc'] + last['loss/cif'] + away
+  np.testing.assert_allclose(last['loss'], want, rtol=1e-4)
+  # Its own head spells, and fires as often as there are tones.
+  batch = make_batch(1000)
+  x, counts, _ = objective.inputs(variables, batch, count=False)
+
+  def spelt(model, x, counts):
+    hidden, _ = model(x, counts, objective.chunks[0])
+    return model.cif_head.spell(hidden, counts, 4)
+
+  run = jax.jit(functools.partial(objective.model.apply, method=spelt))
+  ids, fired = run({'params': variables['params']}, x, counts)
+  right = [
+    n == m and (row[:n] == want[:n]).all()
+    for row, n, want, m in zip(
+      ids, fired, batch['labels'], batch['label_counts']
+    )
+  ]
+  assert sum(right) >= 3
+
+
+def test_every_step_takes_one_of_the_chunk_sizes():
+  specs = (chunk_masked.ChunkSpec(6, 4, 0, 2), (5, 3, 1, 1))
+  both = linguistic(noise=0.0, chunks=specs)
+  alone = [linguistic(noise=0.0, chunks=(one,)) for one in specs]
+  variables, batch = start(both), make_batch(3)
+
+  @jax.jit
+  def losses(key):
+    return [one.loss(variables, batch, key)[0] for one in (both, *alone)]
+
+  taken = set()
+  for seed in range(8):
+    found, *wanted = losses(jax.random.key(seed))
+    taken.add(min((abs(found - one), k) for k, one in enumerate(wanted))[1])
+    assert min(abs(found - one) for one in wanted) < 1e-3
+    assert abs(wanted[0] - wanted[1]) > 1e-2
+  assert taken == {0, 1}
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [({'cif': -1.0}, 'cif is -1.0'), ({'ctc': 0.0}, 'ctc and cif are both 0')],
+)
+def test_bad_weights_say_what_is_wrong(change, said):
+  with pytest.raises(errors.UserError, match=said):
+    linguistic(**change)
 
 
 def test_cmvn_counts_the_first_steps_and_then_stands(trained):
