@@ -1,19 +1,48 @@
 """The `tokenize` door: recordings in, dual codes out; and the export."""
 
+import itertools
+import os
+import sys
 from typing import Any
 
 from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import progress
 from step_audio_jax import vocabulary
+
+VARIABLE = 'STEP_AUDIO_TOKENIZER'
+DEFAULT = 'runs/quickstart/tokenizer'
+_SHORT = 60.0  # seconds; recordings up to it are encoded in batches
 
 
 def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_multi_string(
     'arguments', [], 'Recordings; also as plain words.', flag_values=fv
   )
-  flags.DEFINE_string('tokenizer', None, 'Tokenizer folder.', flag_values=fv)
+  flags.DEFINE_string(
+    'tokenizer',
+    None,
+    f'Tokenizer folder; by default ${VARIABLE}, or {DEFAULT} if it is there.',
+    flag_values=fv,
+  )
+  flags.DEFINE_enum(
+    'mode',
+    'pieces',
+    ['pieces', 'overlap'],
+    'Semantic codes beyond 30 s: pieces of 30 s as Step-Audio makes them, or '
+    'windows that overlap by 4 s. Linguistic codes are the same.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'stream',
+    False,
+    'Feed the recording as a live one, 240 ms at a time, and print groups of '
+    '120 ms as they complete. Linguistic codes are the same; semantic ones '
+    'come from blocks with 0.48 s of look-ahead (docs/tokenizer.md).',
+    flag_values=fv,
+  )
   flags.DEFINE_string(
     'export',
     None,
@@ -34,39 +63,125 @@ def _define(fv: flags.FlagValues) -> None:
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.export:
     return _export(fv)
-  if not fv.tokenizer or not fv.arguments:
+  if not fv.arguments:
     raise errors.UserError(
-      'tokenize: expected --tokenizer=FOLDER and recordings, or '
-      '--export=FOLDER with --linguistic=RUN and --semantic=RUN.'
+      'tokenize: expected recordings, or --export=FOLDER with '
+      '--linguistic=RUN and --semantic=RUN.'
     )
+  if fv.stream and fv.mode != 'pieces':
+    raise errors.UserError(
+      f'tokenize: --mode={fv.mode} does not go with --stream, which has '
+      'blocks of its own.'
+    )
+  folder = fv.tokenizer or _default_folder()
   from step_audio_jax.audio import io
   from step_audio_jax.tokenizers import dual
 
-  waves = [io.read_audio(path)[0] for path in fv.arguments]
-  tokenizer = dual.DualTokenizer.load(fv.tokenizer)
+  heads = [io.read_audio(path, duration=_SHORT + 1)[0] for path in fv.arguments]
+  for path, wave in zip(fv.arguments, heads):
+    if len(wave) < vocabulary.GROUP_SECONDS * io.SAMPLE_RATE:
+      raise errors.UserError(
+        f'{path}: {len(wave) / io.SAMPLE_RATE:.3f} s of audio, expected at '
+        f'least {vocabulary.GROUP_SECONDS} s, one group of codes.'
+      )
+  tokenizer = dual.DualTokenizer.load(folder)
   if fv.dry_run:
-    print(f'would tokenize {len(waves)} recordings')
+    print(f'would tokenize {len(heads)} recordings')
     return {'files': list(fv.arguments)}
+  long = {p for p, w in zip(fv.arguments, heads) if len(w) > _SHORT * 16000}
+  short = [w for p, w in zip(fv.arguments, heads) if p not in long]
+  codes = iter([] if fv.stream else tokenizer.encode_batch(short, fv.mode))
   results = []
-  for path, wave, pair in zip(
-    fv.arguments, waves, tokenizer.encode_batch(waves)
-  ):
-    table = vocabulary.STEP_AUDIO
-    text = table.to_audio_string(table.interleave(*pair))
-    linguistic, semantic = (codes.tolist() for codes in pair)
+  for path in fv.arguments:
+    if fv.stream:
+      pair, samples, peak = _live(tokenizer, path, quiet=fv.json)
+    elif path in long:
+      pair, samples, peak = _long(tokenizer, path, fv.mode)
+    else:
+      wave = short.pop(0)
+      pair, samples, peak = next(codes), len(wave), abs(wave).max()
+    if not peak:
+      print(f'{path}: silence, no sample differs from 0.', file=sys.stderr)
     results.append(
-      {
-        'file': path,
-        'seconds': round(len(wave) / io.SAMPLE_RATE, 3),
-        'linguistic': linguistic,
-        'semantic': semantic,
-        'audio_string': text,
-      }
+      _told(path, pair, samples, 'stream' if fv.stream else fv.mode)
     )
     if not fv.json:
-      print(f'{path}\n  linguistic {linguistic}\n  semantic {semantic}')
-      print(f'  {text}')
-  return {'files': results}
+      print(f'{path}\n  linguistic {results[-1]["linguistic"]}')
+      print(f'  semantic {results[-1]["semantic"]}')
+      print(f'  {results[-1]["audio_string"]}')
+  return {'tokenizer': str(folder), 'files': results}
+
+
+def _default_folder() -> str:
+  folder = os.environ.get(VARIABLE)
+  if folder:
+    return folder
+  if not os.path.isdir(DEFAULT):
+    raise errors.UserError(
+      f'tokenize: no tokenizer: expected --tokenizer=FOLDER or ${VARIABLE}; '
+      f'`make quickstart` trains one into {DEFAULT}.'
+    )
+  return DEFAULT
+
+
+def _told(path, pair, samples, mode) -> dict[str, Any]:
+  table = vocabulary.STEP_AUDIO
+  linguistic, semantic = (codes.tolist() for codes in pair)
+  return {
+    'file': path,
+    'seconds': round(samples / 16000, 3),
+    'mode': mode,
+    'linguistic': linguistic,
+    'semantic': semantic,
+    'audio_string': table.to_audio_string(table.interleave(*pair)),
+  }
+
+
+def _counted(blocks, total: list[int]):
+  for block in blocks:
+    total.append(len(block))
+    yield block
+
+
+def _long(tokenizer, path, mode):
+  """Codes, samples and peak of a recording that is not held in memory."""
+  from step_audio_jax.audio import io
+
+  peak, total = io.find_peak(path), []
+  blocks = progress.bar(
+    _counted(io.read_blocks(path), total), label=path, unit='block'
+  )
+  pair = tokenizer.encode_stream(blocks, peak=peak, mode=mode)
+  return pair, sum(total), peak
+
+
+def _live(tokenizer, path, quiet):
+  """As `_long`, 240 ms at a time; groups are printed when they complete."""
+  import numpy as np
+
+  from step_audio_jax.audio import io
+  from step_audio_jax.tokenizers import alignment
+  from step_audio_jax.tokenizers import streaming_dual
+
+  peak, total, found = io.find_peak(path), [], []
+  stream = streaming_dual.DualStream(tokenizer, peaks=[peak])
+  stream.warm_up()
+  table = vocabulary.STEP_AUDIO
+  parts = _counted(io.read_blocks(path, block_seconds=0.24), total)
+  for samples, final in itertools.chain(
+    ((part, False) for part in parts), [(np.zeros(0, np.float32), True)]
+  ):
+    pair = stream.push(samples, final)
+    found.append(pair)
+    if len(pair[0]) and not quiet:
+      ids = sum(len(p[0]) + len(p[1]) for p in found)
+      print(
+        f'heard {sum(total) / 16000:.2f} s, codes up to '
+        f'{alignment.seconds(ids):.2f} s: '
+        f'{table.to_audio_string(table.interleave(*pair))}'
+      )
+  joined = tuple(np.concatenate(parts) for parts in zip(*found))
+  return joined, sum(total), peak
 
 
 def _export(fv: flags.FlagValues) -> dict[str, Any]:
@@ -97,13 +212,16 @@ def _export(fv: flags.FlagValues) -> dict[str, Any]:
 DOOR = cli.Door(
   summary="""Turns recordings into dual speech codes, or exports a tokenizer.
 
-    python -m step_audio_jax tokenize --tokenizer=runs/quickstart/tokenizer \\
-      a.wav b.flac
+    python -m step_audio_jax tokenize a.wav b.flac --json
+    python -m step_audio_jax tokenize --stream --tokenizer=models/tokenizer \\
+      a.wav
     python -m step_audio_jax tokenize --export=runs/quickstart/tokenizer \\
       --linguistic=runs/quickstart/centroids --semantic=runs/quickstart/semantic
 
-Any sample rate and channel count. `audio_string` is the form in which codes
-stand in prompts. Corpora are tokenised by `python -m data_pipelines tokenize`.
+Any format, sample rate, channel count and length: more than a minute is read
+block by block. `audio_string` is the form in which codes stand in prompts;
+docs/tokenizer.md tells the modes. Corpora are tokenised by
+`python -m data_pipelines tokenize`.
 """,
   main=_main,
   define=_define,

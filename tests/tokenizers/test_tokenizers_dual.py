@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import soundfile
 import tiny_dual
 
 from step_audio_jax import cli
@@ -19,6 +20,7 @@ from step_audio_jax.tokenizers import dual
 from step_audio_jax.tokenizers import linguistic
 from step_audio_jax.tokenizers import semantic
 from step_audio_jax.tokenizers import storage
+from step_audio_jax.tokenizers import streaming_dual
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 
@@ -264,7 +266,14 @@ def test_door_prints_the_codes(tokenizer, folder, tmp_path, capsys):
 @pytest.mark.parametrize(
   'argv, pattern',
   [
-    ([], 'expected --tokenizer=FOLDER and recordings'),
+    ([], 'expected recordings, or --export=FOLDER'),
+    (['good.wav'], 'no tokenizer: expected --tokenizer=FOLDER or $STEP'),
+    (['--stream', '--mode=overlap', 'good.wav'], 'does not go with --stream'),
+    (['--tokenizer=no', 'short.wav'], 'short.wav: 0.010 s of audio, expected'),
+    (['--tokenizer=no', 'none.wav'], 'none.wav: 0 samples of audio'),
+    (['--tokenizer=no', 'nan.wav'], 'nan.wav: sample 3 is nan'),
+    (['--tokenizer=no', 'cut.flac'], 'cut.flac: cut short or damaged'),
+    (['--mode=windows', 'good.wav'], 'pieces|overlap'),
     (['--export=x'], '--linguistic=RUN is missing'),
     (['--export=x', '--linguistic=no', '--semantic=no'], 'no/config.json'),
     (['--tokenizer=no', 'text.wav'], 'not readable as audio'),
@@ -274,8 +283,74 @@ def test_door_prints_the_codes(tokenizer, folder, tmp_path, capsys):
 def test_door_tells_bad_input(argv, pattern, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'text.wav').write_text('hello')
-  io.write_audio(tmp_path / 'good.wav', tiny_dual.speechlike(1600))
+  monkeypatch.delenv(door.VARIABLE, raising=False)
+  wave = tiny_dual.speechlike(48000)
+  io.write_audio(tmp_path / 'good.wav', wave[:1920])
+  io.write_audio(tmp_path / 'short.wav', wave[:160])
+  io.write_audio(tmp_path / 'none.wav', wave[:0])
+  soundfile.write(tmp_path / 'cut.flac', wave, 16000)
+  whole = (tmp_path / 'cut.flac').read_bytes()
+  (tmp_path / 'cut.flac').write_bytes(whole[: len(whole) // 2])
+  wave[3] = np.nan
+  soundfile.write(tmp_path / 'nan.wav', wave[:1920], 16000, 'FLOAT')
   assert cli.run('tokenize', door.DOOR, argv) == 2
   message = capsys.readouterr().err
   assert pattern in message and message.count('\n') == 1
   assert not (tmp_path / 'x').exists()
+
+
+def test_door_takes_every_rate_and_every_mode(
+  tokenizer, folder, tmp_path, monkeypatch, capsys
+):
+  """8 kHz and six channels of 96 kHz; silence is told and has codes."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv(door.VARIABLE, str(folder))
+  wave = tiny_dual.speechlike(96000, 6)
+  soundfile.write('low.wav', wave[:8000], 8000)
+  soundfile.write('six.wav', np.repeat(wave[:, None], 6, axis=1), 96000)
+  soundfile.write('silence.wav', 0 * wave[:16000], 16000)
+  argv = ['low.wav', 'six.wav', 'silence.wav', '--mode=overlap', '--json']
+  assert cli.run('tokenize', door.DOOR, argv) == 0
+  out, told = capsys.readouterr()
+  assert told == 'silence.wav: silence, no sample differs from 0.\n'
+  results = json.loads(out)['files']
+  reads = [io.read_audio(result['file'])[0] for result in results]
+  pairs = tokenizer.encode_batch(reads, 'overlap')
+  for result, (one, two) in zip(results, pairs, strict=True):
+    assert result['linguistic'] == one.tolist() and len(one) == 16
+    assert result['semantic'] == two.tolist() and len(two) == 25
+    assert result['mode'] == 'overlap' and result['seconds'] == 1.0
+
+
+def test_door_reads_long_recordings_by_blocks(
+  tokenizer, folder, tmp_path, capsys
+):
+  io.write_audio(tmp_path / 'long.wav', tiny_dual.speechlike(16000 * 61, 6))
+  argv = [f'--tokenizer={folder}', str(tmp_path / 'long.wav'), '--json']
+  assert cli.run('tokenize', door.DOOR, argv) == 0
+  result = json.loads(capsys.readouterr().out)['files'][0]
+  one, two = tokenizer.encode_file(tmp_path / 'long.wav')
+  assert result['linguistic'] == one.tolist() and len(one) == 1016
+  assert result['semantic'] == two.tolist()
+
+
+def test_door_streams(folder, tmp_path, monkeypatch, capsys):
+  """The tiny table holds no block of the usual size: a smaller one."""
+  monkeypatch.setattr(
+    streaming_dual.DualStream.__init__,
+    '__kwdefaults__',
+    {'rows': 1, 'peaks': None, 'left': 9, 'block': 3, 'right': 4},
+  )
+  tokenizer = tiny_dual.small()
+  io.write_audio(tmp_path / 'a.wav', tiny_dual.speechlike(16000, 6))
+  argv = [f'--tokenizer={folder}', '--stream', str(tmp_path / 'a.wav')]
+  assert cli.run('tokenize', door.DOOR, argv) == 0
+  lines = capsys.readouterr().out.splitlines()
+  live = [line for line in lines if line.startswith('heard')]
+  assert len(live) > 2
+  assert live[0].startswith('heard 0.48 s, codes up to 0.24 s: <audio_')
+  text = ''.join(line.split(': ')[1] for line in live)
+  assert lines[-1].strip() == text
+  read, _ = io.read_audio(tmp_path / 'a.wav')
+  one, _ = tokenizer.encode(read)
+  assert lines[-3] == f'  linguistic {one[:16].tolist()}'
