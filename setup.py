@@ -29,6 +29,7 @@ CORE = [
   'orbax-checkpoint>=0.12.8',
   'pillow',
   'psutil',
+  'pyyaml>=6.0',
   'safetensors>=0.8',
   # 0.2.3 needs protobuf 7, which Beam 2.77 does not allow.
   'sentencepiece>=0.2.2,<0.2.3',

@@ -1,4 +1,4 @@
-"""The `convert` door: Hugging Face folders ↔ run directories.
+"""The `convert` door: Hugging Face folders ↔ run directories; tokenizers.
 
 Both ways go array by array and block by block, so a model of any size needs
 the memory of its largest tensor at most. What is written lies in a temporary
@@ -16,6 +16,7 @@ from step_audio_jax.interop import exporting
 from step_audio_jax.interop import folders
 from step_audio_jax.interop import importing
 from step_audio_jax.interop import outputs
+from step_audio_jax.interop import tokenizer
 
 
 def _main(fv) -> Mapping[str, Any]:
@@ -24,16 +25,23 @@ def _main(fv) -> Mapping[str, Any]:
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
   if not source.is_dir():
     raise errors.UserError(f'--from={source}: no such folder.')
+  speech = tokenizer.is_folder(source)
   inward = folders.is_folder(source)
-  misplaced = ('step', 'like', 'adapter', 'ema') if inward else ('speech',)
+  outward = ('step', 'like', 'adapter', 'ema')
+  kind, misplaced = 'run directory', ('speech',)
+  if speech:
+    kind, misplaced = 'speech tokenizer', ('speech', 'dtype', *outward)
+  elif inward:
+    kind, misplaced = 'Hugging Face folder', outward
   for name in misplaced:
-    if fv[name].value not in (None, False):
+    if fv[name].value not in (None, False, ''):
       raise errors.UserError(
-        f'--{name}: means nothing when --from is a '
-        f'{"Hugging Face folder" if inward else "run directory"}.'
+        f'--{name}: means nothing when --from is a {kind}.'
       )
   common = {'dtype': fv.dtype, 'dry_run': fv.dry_run}
-  if inward:
+  if speech:
+    facts = tokenizer.import_folder(source, target, dry_run=fv.dry_run)
+  elif inward:
     facts = importing.import_folder(source, target, speech=fv.speech, **common)
   else:
     facts = exporting.export_run(
@@ -57,7 +65,8 @@ def _define(fv) -> None:
   flags.DEFINE_string(
     'from',
     None,
-    'A Hugging Face folder (config.json, *.safetensors), or a run directory.',
+    'A Hugging Face folder (config.json, *.safetensors), a run directory, or '
+    'Step-Audio-Tokenizer as released.',
     flag_values=fv,
     required=True,
   )
@@ -112,9 +121,12 @@ DOOR = cli.Door(
   summary=(
     'Turns a Hugging Face language model into a run directory to start from, '
     'and a run\ninto a Hugging Face folder: Llama, Qwen2, Qwen3 and '
-    'Step1ForCausalLM.\n\nexample: python -m step_audio_jax convert '
+    'Step1ForCausalLM. Turns the released Step-Audio-Tokenizer into a\n'
+    'tokenizer folder.\n\nexample: python -m step_audio_jax convert '
     '--from=Llama-3.2-1B --to=runs/llama\n'
     '         python -m step_audio_jax convert --from=runs/llama --to=exported'
+    '\n         python -m step_audio_jax convert --from=Step-Audio-Tokenizer '
+    '--to=tokenizer'
   ),
   main=_main,
   define=_define,

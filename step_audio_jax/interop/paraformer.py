@@ -5,6 +5,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax.interop import state as state_lib
+from step_audio_jax.models import paraformer
 
 _PREFIX = 'encoder.'
 _DENSE = {
@@ -67,3 +68,29 @@ def _stack(trees):
   if isinstance(trees[0], dict):
     return {name: _stack([t[name] for t in trees]) for name in trees[0]}
   return np.stack(trees)
+
+
+def shapes(
+  config: paraformer.ParaformerConfig,
+) -> dict[str, tuple[int, ...]]:
+  """Every array of a state dict that this encoder has, with its shape."""
+  width, found = config.width, {}
+  for layer in range(config.layers):
+    into = width if layer else config.input_size
+    block = f'encoders.{layer - 1}' if layer else 'encoders0.0'
+    sizes = {
+      'self_attn.linear_q_k_v': (3 * width, into),
+      'self_attn.linear_out': (width, width),
+      'feed_forward.w_1': (config.mlp_width, width),
+      'feed_forward.w_2': (width, config.mlp_width),
+      'norm1': (into,),
+      'norm2': (width,),
+    }
+    for name, shape in sizes.items():
+      found[f'{_PREFIX}{block}.{name}.weight'] = shape
+      found[f'{_PREFIX}{block}.{name}.bias'] = shape[:1]
+    fsmn = f'{_PREFIX}{block}.self_attn.fsmn_block.weight'
+    found[fsmn] = (width, 1, config.kernel)
+  for kind in ('weight', 'bias'):
+    found[f'{_PREFIX}after_norm.{kind}'] = (width,)
+  return found

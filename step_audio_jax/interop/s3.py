@@ -5,6 +5,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax.interop import state as state_lib
+from step_audio_jax.models import s3
 
 _DENSE = {
   'query': 'attn.query',
@@ -58,3 +59,30 @@ def encoder_params(
     }
   params['blocks'] = blocks
   return params, state['quantizer._codebook.embed']
+
+
+def shapes(config: s3.S3Config) -> dict[str, tuple[int, ...]]:
+  """Every array of a state dict that this tokenizer has, with its shape."""
+  width = config.width
+  found = {
+    'encoder.positional_embedding': (config.positions, width),
+    'quantizer._codebook.embed': (config.codes, width),
+  }
+  for name, into in (('conv1', config.bands), ('conv2', width)):
+    found[f'encoder.{name}.weight'] = (width, into, 3)
+    found[f'encoder.{name}.bias'] = (width,)
+  for layer in range(config.layers):
+    block = f'encoder.blocks.{layer}'
+    for ours, theirs in _DENSE.items():
+      out, into = width, width
+      if ours == 'up':
+        out = 4 * width
+      elif ours == 'down':
+        into = 4 * width
+      found[f'{block}.{theirs}.weight'] = (out, into)
+      if ours != 'key':
+        found[f'{block}.{theirs}.bias'] = (out,)
+    for theirs in _NORMS.values():
+      found[f'{block}.{theirs}.weight'] = (width,)
+      found[f'{block}.{theirs}.bias'] = (width,)
+  return found

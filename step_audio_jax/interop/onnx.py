@@ -1,0 +1,180 @@
+"""Weights of an ONNX file: its nodes and constants, nothing else.
+
+ONNX is protobuf: fields of (number, wire type, value), nested. The few that
+hold weights are read here from the mapped file without a copy; `onnx` itself
+would hold protobuf at a version that TensorFlow does not share.
+"""
+
+import dataclasses
+import mmap
+import os
+import struct
+from typing import Iterator
+
+import ml_dtypes
+import numpy as np
+
+from step_audio_jax import errors
+
+_DTYPES = {
+  1: np.float32,
+  6: np.int32,
+  7: np.int64,
+  9: np.bool_,
+  10: np.float16,
+  11: np.float64,
+  16: ml_dtypes.bfloat16,
+}
+# Typed fields of a tensor that is not raw: field → its numbers' code.
+_TYPED = {4: '<f4', 10: '<f8'}
+_EXTERNAL = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+  """One operation of the graph.
+
+  Attributes:
+    name: As exported.
+    kind: Operator.
+    inputs: Names of its inputs.
+    strides: The attribute of that name; empty without one.
+  """
+
+  name: str
+  kind: str
+  inputs: tuple[str, ...]
+  strides: tuple[int, ...] = ()
+
+
+def _varint(data, place):
+  value = shift = 0
+  while True:
+    byte = data[place]
+    place += 1
+    value |= (byte & 127) << shift
+    if byte < 128:
+      return value, place
+    shift += 7
+    if shift > 63:
+      raise ValueError('a number of more than 64 bits')
+
+
+def _fields(data) -> Iterator[tuple[int, int | memoryview]]:
+  """(field, value) of a message: an int, or a view of its bytes."""
+  place = 0
+  while place < len(data):
+    key, place = _varint(data, place)
+    wire = key & 7
+    if wire == 0:
+      value, place = _varint(data, place)
+    else:
+      if wire == 2:
+        size, place = _varint(data, place)
+      elif wire in (1, 5):
+        size = 8 if wire == 1 else 4
+      else:
+        raise ValueError(f'a field of wire type {wire}')
+      value = data[place : place + size]
+      if len(value) < size:
+        raise ValueError(f'{size} bytes announced, found {len(value)}')
+      place += size
+    yield key >> 3, value
+
+
+def _integers(value) -> Iterator[int]:
+  """One varint, or packed ones."""
+  if isinstance(value, int):
+    yield value
+    return
+  place = 0
+  while place < len(value):
+    number, place = _varint(value, place)
+    yield number
+
+
+def _text(value) -> str:
+  return bytes(value).decode()
+
+
+def _tensor(data) -> tuple[str, np.ndarray | None]:
+  """Name and numbers of a TensorProto; None for a type that holds no weight."""
+  shape, name, kind, raw, typed, external = [], '', 0, None, [], False
+  for field, value in _fields(data):
+    if field == 1:
+      shape += _integers(value)
+    elif field == 2:
+      kind = value
+    elif field == 8:
+      name = _text(value)
+    elif field == 9:
+      raw = value
+    elif field in _TYPED:
+      typed.append(np.frombuffer(value, _TYPED[field]))
+    elif field == 14:
+      external = value == _EXTERNAL
+  if external:
+    raise ValueError(f'{name} lies in another file; expected all in one')
+  if kind not in _DTYPES:
+    return name, None
+  if raw is not None:
+    flat = np.frombuffer(raw, _DTYPES[kind])
+  elif typed:
+    flat = np.concatenate(typed).astype(_DTYPES[kind])
+  else:
+    return name, None
+  return name, flat.reshape(shape)
+
+
+def _node(data):
+  """A Node, its outputs and, of a Constant, its value."""
+  inputs, outputs, name, kind, strides, constant = [], [], '', '', (), None
+  for field, value in _fields(data):
+    if field == 1:
+      inputs.append(_text(value))
+    elif field == 2:
+      outputs.append(_text(value))
+    elif field == 3:
+      name = _text(value)
+    elif field == 4:
+      kind = _text(value)
+    elif field == 5:
+      parts = list(_fields(value))
+      key = next((_text(v) for f, v in parts if f == 1), '')
+      if key == 'strides':
+        strides = tuple(n for f, v in parts if f == 8 for n in _integers(v))
+      elif key == 'value':
+        constant = next((_tensor(v)[1] for f, v in parts if f == 5), None)
+  return Node(name, kind, tuple(inputs), strides), outputs, constant
+
+
+def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
+  """Nodes in the graph's order, and its constants by name.
+
+  Raises:
+    UserError: No such file, cut or malformed, or the weights lie elsewhere.
+  """
+  try:
+    with open(path, 'rb') as handle:
+      data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+    graph = next((v for f, v in _fields(data) if f == 7), None)
+    if not isinstance(graph, memoryview):
+      raise ValueError('no graph in it')
+    nodes, constants = [], {}
+    for field, value in _fields(graph):
+      if field == 1:
+        node, outputs, constant = _node(value)
+        nodes.append(node)
+        if constant is not None:
+          constants[outputs[0]] = constant
+      elif field == 5:
+        name, array = _tensor(value)
+        if array is not None:
+          constants[name] = array
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{path}: no such file.') from error
+  except (IndexError, OSError, TypeError, ValueError, struct.error) as error:
+    raise errors.UserError(
+      f'{path}: not a whole ONNX file: {error}.'
+    ) from error
+  return nodes, constants
