@@ -27,7 +27,8 @@ from absl import flags
 from data_pipelines import code_shards
 from data_pipelines import records
 from data_pipelines.code_shards import Shard
-from data_pipelines.code_shards import Tokenizer
+from data_pipelines.encoding import Progress
+from data_pipelines.encoding import Tokenizer
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -180,7 +181,7 @@ class _Meter:
   def __exit__(self, *error):
     self._bar.__exit__(*error)
 
-  def add(self, more: code_shards.Progress, new: bool = True) -> None:
+  def add(self, more: Progress, new: bool = True) -> None:
     """Counts progress; only what is `new` counts for the speed."""
     self._done += more.utterances
     self._lost += more.lost
@@ -215,7 +216,7 @@ def _watched(shards, left):
       for shard in left:
         before, now = seen[shard.number], code_shards.progress_of(shard)
         if now.utterances > before.utterances:
-          meter.add(code_shards.Progress(*(b - a for a, b in zip(before, now))))
+          meter.add(Progress(*(b - a for a, b in zip(before, now))))
           seen[shard.number] = now
 
   with _Meter(shards, left) as meter:

@@ -10,6 +10,7 @@ import stand_in
 
 from data_pipelines import __main__ as doors
 from data_pipelines import code_shards
+from data_pipelines import encoding
 from data_pipelines import records
 from data_pipelines import tokenize
 from step_audio_jax import cli
@@ -182,7 +183,7 @@ def test_long_recordings_are_encoded_from_their_files(
 ):
   want = manifest.read_codes(run(corpus, tokenizer)[0])
   # The last three are longer than this.
-  monkeypatch.setattr(code_shards, 'LONG_SECONDS', 0.75)
+  monkeypatch.setattr(encoding, 'LONG_SECONDS', 0.75)
   change(corpus, 5, duration=9.0)
   opened = []
   real = stand_in.StandIn.encode_file
