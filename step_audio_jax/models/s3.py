@@ -201,10 +201,14 @@ class S3Encoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self, mel_BTM: jax.Array, lengths_B: jax.Array
+    self,
+    mel_BTM: jax.Array,
+    lengths_B: jax.Array,
+    first_B: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Returns hidden (B, T', D) and `code_count` of each row.
 
+    `first_B` are the positions of the rows' first codes, by default 0.
     What is behind a row's length does not matter. T' must not exceed
     `positions`.
     """
@@ -223,7 +227,11 @@ class S3Encoder(nn.Module):
       nn.with_logical_partitioning(_sinusoids, (None, 'embed')),
       (c.positions, c.width),
     )
-    x += table[None, : x.shape[1]]
+    if first_B is None:
+      x += table[None, : x.shape[1]]
+    else:
+      place_BT = first_B[:, None] + jnp.arange(x.shape[1])[None, :]
+      x += jnp.take(table, place_BT, axis=0, mode='clip')
     valid_BT = jnp.arange(x.shape[1])[None, :] < counts_B[:, None]
     x, _ = _blocks(c, c.layers, 'blocks')(x, valid_BT)
     return x, counts_B

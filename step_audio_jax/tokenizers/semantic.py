@@ -102,10 +102,14 @@ class SemanticTokenizer:
       UserError: There is no such mode.
     """
     self.overlap(mode)
-    return self._encode(self._arrays, wave_BS, samples_B, None, mode=mode)
+    return self._encode(self._arrays, wave_BS, samples_B, mode=mode)
 
   def encode_windows(
-    self, wave_BS: np.ndarray, samples_B: np.ndarray, gains_2B: np.ndarray
+    self,
+    wave_BS: np.ndarray,
+    samples_B: np.ndarray,
+    gains_2B: np.ndarray,
+    first_B: np.ndarray | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Windows of signals whose gains are known → all their codes.
 
@@ -113,16 +117,20 @@ class SemanticTokenizer:
       wave_BS: At most `window` samples each.
       samples_B: Samples of each row.
       gains_2B: Of `audio.preparation.gains`.
+      first_B: Positions of the rows' first codes in their window, by default
+        0.
 
     Returns:
       Codes int32 (B, T) and their counts (B,).
     """
     codes_BPT, counts_BP = self._encode(
-      self._arrays, wave_BS, samples_B, gains_2B, mode='pieces'
+      self._arrays, wave_BS, samples_B, gains_2B, first_B, mode='pieces'
     )
     return codes_BPT[:, 0], counts_BP[:, 0]
 
-  def _traced(self, arrays, wave_BS, samples_B, gains_2B, mode):
+  def _traced(
+    self, arrays, wave_BS, samples_B, gains_2B=None, first_B=None, *, mode
+  ):
     with jax.default_matmul_precision('highest'):
       rows, total = wave_BS.shape
       if gains_2B is None:
@@ -145,7 +153,7 @@ class SemanticTokenizer:
         lengths_BP.reshape(-1),
       )
       hidden_BTD, counts_B = s3.S3Encoder(self.config).apply(
-        {'params': arrays['params']}, mel_BTM, frames_B
+        {'params': arrays['params']}, mel_BTM, frames_B, first_B
       )
       codes_BT = s3.nearest(s3.unit(hidden_BTD), arrays['codebook'])
     codes_BPT = codes_BT.reshape(rows, windows, -1)

@@ -15,7 +15,7 @@ from step_audio_jax.tokenizers import semantic as semantic_lib
 from step_audio_jax.tokenizers import streaming
 
 # Of a stream, in codes of 40 ms.
-LEFT = 225
+LEFT = 150
 BLOCK = 12
 RIGHT = 12
 
@@ -24,8 +24,9 @@ class SemanticStream(streaming.Streams):
   """Streams of semantic codes by fixed blocks.
 
   The codes of a block come from a window of `left` codes before it, the block
-  and `right` codes behind it, which it has to wait for. There are as many as
-  in 30 s pieces.
+  and `right` codes behind it, which it has to wait for. To come close to the
+  offline codes, no window looks across the end of a 30 s piece, and positions
+  are counted from its begin. There are as many codes as in pieces.
   """
 
   def __init__(
@@ -70,39 +71,41 @@ class SemanticStream(streaming.Streams):
     self._encode(
       np.zeros((self.rows, self._size), np.float32),
       np.zeros(self.rows, np.int32),
+      np.zeros(self.rows, np.int32),
     )
 
   def _take(self, row, final):
     buffer, unit = self._buffers[row], semantic_lib.SAMPLES_PER_CODE
-    done = self._done[row]
-    begin = max(0, done - self._left)
+    done, piece = self._done[row], self._tokenizer.window // unit
+    last = (done // piece + 1) * piece
+    begin = max(last - piece, done - self._left)
     self._buffers[row] = buffer = buffer[(begin - self._begun[row]) * unit :]
     self._begun[row] = begin
-    end = done + self._block
-    if len(buffer) >= (end + self._right - begin) * unit:
-      size = (end + self._right - begin) * unit
-    elif final:
+    end = min(done + self._block, last)
+    size = (min(end + self._right, last) - begin) * unit
+    if len(buffer) < size:
+      if not final:
+        return None
       size = len(buffer)
       end = self._tokenizer.count(begin * unit + size)
       if end <= done:
         return None
-    else:
-      return None
     self._done[row] = end
-    return buffer[:size], done - begin, end - begin
+    return buffer[:size], done - begin, end - begin, begin - (last - piece)
 
   def _run(self, jobs):
     wave_BS = np.zeros((self.rows, self._size), np.float32)
     samples_B = np.zeros(self.rows, np.int32)
-    for row, (part, _, _) in jobs.items():
+    first_B = np.zeros(self.rows, np.int32)
+    for row, (part, _, _, first) in jobs.items():
       wave_BS[row, : len(part)] = part
-      samples_B[row] = len(part)
-    codes_BT = self._encode(wave_BS, samples_B)
+      samples_B[row], first_B[row] = len(part), first
+    codes_BT = self._encode(wave_BS, samples_B, first_B)
     return {row: codes_BT[row, job[1] : job[2]] for row, job in jobs.items()}
 
-  def _encode(self, wave_BS, samples_B):
+  def _encode(self, wave_BS, samples_B, first_B):
     codes_BT, _ = self._tokenizer.encode_windows(
-      wave_BS, samples_B, self._gains_2B
+      wave_BS, samples_B, self._gains_2B, first_B
     )
     return np.asarray(codes_BT)
 
@@ -142,7 +145,7 @@ class SemanticPieces(SemanticStream):
     self._later = True
     step = self._size - self._shared
     self._buffers[row] = buffer[step:] if more else buffer[:0]
-    return buffer[: self._size], begin, end
+    return buffer[: self._size], begin, end, 0
 
   def _restart(self, row):
     self._later = False

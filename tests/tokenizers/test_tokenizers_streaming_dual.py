@@ -110,22 +110,27 @@ def test_an_unknown_mode_is_told(tokenizer, tmp_path):
 
 
 def blocks(tokenizer, wave, left, block, right):
-  """Semantic codes by blocks, each window cut out of the whole signal."""
+  """Semantic codes by blocks, each window cut out of its own piece."""
   gains, unit = np.ones((2, 1), np.float32), 640
-  total = tokenizer.count(len(wave))
-  size, done, out = (left + block + right) * unit, 0, []
-  while done < total:
-    begin = max(0, done - left)
-    whole = (done + block + right) * unit <= len(wave)
-    end = done + block if whole else total
-    part = wave[begin * unit :][: (done + block + right - begin) * unit]
-    padded = np.zeros((1, size), np.float32)
-    padded[0, : len(part)] = part
-    codes, _ = tokenizer.encode_windows(
-      padded, np.array([len(part)], np.int32), gains
-    )
-    out.append(np.asarray(codes)[0, done - begin : end - begin])
-    done = end
+  size, out = (left + block + right) * unit, []
+  for start in range(0, len(wave), PIECE):
+    piece = wave[start : start + PIECE]
+    total, done = tokenizer.count(len(piece)), 0
+    while done < total:
+      begin, end = max(0, done - left), min(done + block, 20)
+      if min(end + right, 20) * unit > len(piece):
+        end = total
+      part = piece[begin * unit : (min(done + block, 20) + right) * unit]
+      padded = np.zeros((1, size), np.float32)
+      padded[0, : len(part)] = part
+      codes, _ = tokenizer.encode_windows(
+        padded,
+        np.array([len(part)], np.int32),
+        gains,
+        np.array([begin], np.int32),
+      )
+      out.append(np.asarray(codes)[0, done - begin : end - begin])
+      done = end
   return np.concatenate([np.zeros(0, np.int32), *out])
 
 
@@ -143,8 +148,9 @@ def test_live_semantic_codes_are_those_of_their_blocks(tokenizer):
       got.append(stream.push(wave[begin:end], final=end == samples))
       # Not before block and look-ahead are heard, and not later.
       if end < samples:
-        due = max(0, (end // 640 - 4) // 3 * 3)
-        assert sum(map(len, got)) == due
+        piece, inside = divmod(end // 640, 20)
+        due = max(0, inside - 4) // 3 * 3
+        assert sum(map(len, got)) == piece * 20 + due
       begin = end
     expected = blocks(tokenizer.semantic, wave, 9, 3, 4)
     np.testing.assert_array_equal(np.concatenate(got), expected)
@@ -187,6 +193,20 @@ def test_a_live_stream_begins_anew_after_its_end(tokenizer):
   for a, b in zip(first, map(np.concatenate, zip(*again))):
     np.testing.assert_array_equal(a, b)
   assert [len(x) for x in stream.push([], final=True)] == [0, 0]
+
+
+def test_a_whole_window_of_context_gives_the_codes_of_pieces(tokenizer):
+  """The last block of each piece sees all of it, in its place."""
+  wave = tiny_dual.speechlike(2 * PIECE, 8)
+  stream = streaming_semantic.SemanticStream(
+    tokenizer.semantic, peaks=[np.abs(wave).max()], left=16, block=4, right=0
+  )
+  live = stream.push(wave, final=True)
+  _, pieces = tokenizer.encode(wave)
+  for begin in (16, 36):
+    np.testing.assert_array_equal(
+      live[begin : begin + 4], pieces[begin : begin + 4]
+    )
 
 
 @pytest.mark.parametrize(
