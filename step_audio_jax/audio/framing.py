@@ -1,7 +1,21 @@
-"""Overlapping frames. Shape letters: B rows, N places, D width."""
+"""Overlapping frames. Shape letters: B rows, S samples, N places, D width."""
 
 import jax
 import jax.numpy as jnp
+
+
+def reflected(
+  wave_BS: jax.Array, lengths_B: jax.Array, left: int, right: int
+) -> jax.Array:
+  """Samples −left … right − 1 of rows mirrored at their own ends, (B, ·).
+
+  Position −p reads p, and p ≥ n reads 2 (n − 1) − p for a row of n samples.
+  """
+  place = jnp.abs(jnp.arange(-left, right))[None, :]
+  last = jnp.maximum(lengths_B - 1, 0)[:, None]
+  place = jnp.where(place > last, 2 * last - place, place)
+  place = jnp.clip(place, 0, wave_BS.shape[1] - 1)
+  return jnp.take_along_axis(wave_BS, place, axis=1)
 
 
 def sliding(x_BND: jax.Array, size: int, step: int, count: int) -> jax.Array:

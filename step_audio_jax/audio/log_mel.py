@@ -25,7 +25,11 @@ BANDS = 128
 
 @functools.cache
 def mel_matrix(
-  bands: int = BANDS, fft: int = FFT, sample_rate: int = SAMPLE_RATE
+  bands: int = BANDS,
+  fft: int = FFT,
+  sample_rate: int = SAMPLE_RATE,
+  low_hz: float = 0.0,
+  high_hz: float | None = None,
 ) -> np.ndarray:
   """Slaney's area-normalised triangular filters, (fft / 2 + 1, bands).
 
@@ -34,9 +38,12 @@ def mel_matrix(
   """
   step = 200.0 / 3  # Hz per mel below the break at 1000 Hz
   log_step = np.log(6.4) / 27.0
+
+  def mel(hz):
+    return 15 + np.log(hz / 1000.0) / log_step if hz >= 1000 else hz / step
+
   top = sample_rate / 2
-  top_mel = 15 + np.log(top / 1000.0) / log_step if top >= 1000 else top / step
-  mels = np.linspace(0.0, top_mel, bands + 2)
+  mels = np.linspace(mel(low_hz), mel(high_hz or top), bands + 2)
   edges = np.where(
     mels < 15, mels * step, 1000.0 * np.exp(log_step * (mels - 15))
   )
@@ -76,15 +83,9 @@ def log_mel(
   Returns:
     Features float32 (B, T, M), zero behind a row's end, and frame counts.
   """
-  total = wave_BS.shape[1]
-  count = frame_count(total, hop)
+  count = frame_count(wave_BS.shape[1], hop)
   half = fft // 2
-  # Reflect at each row's own end: position p ≥ n reads 2 (n − 1) − p.
-  place = jnp.arange(-half, count * hop + half)[None, :]
-  last = jnp.maximum(lengths_B - 1, 0)[:, None]
-  place = jnp.abs(place)
-  place = jnp.where(place > last, 2 * last - place, place)
-  padded = jnp.take_along_axis(wave_BS, jnp.clip(place, 0, total - 1), axis=1)
+  padded = framing.reflected(wave_BS, lengths_B, half, count * hop + half)
   x_BTN = framing.sliding(padded[:, :, None], fft, hop, count)
   window = np.hanning(fft + 1)[:-1].astype(np.float32)
   spectrum = jnp.fft.rfft(x_BTN * window[None, None], axis=-1)
