@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import vocoder_mel
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'vocoder_A.npz'
