@@ -323,8 +323,9 @@ def test_door_takes_every_rate_and_every_mode(
 
 
 def test_door_reads_long_recordings_by_blocks(
-  tokenizer, folder, tmp_path, capsys
+  tokenizer, folder, tmp_path, monkeypatch, capsys
 ):
+  monkeypatch.setattr(dual, '_CHUNKS_AT_ONCE', 3)
   io.write_audio(tmp_path / 'long.wav', tiny_dual.speechlike(16000 * 61, 6))
   argv = [f'--tokenizer={folder}', str(tmp_path / 'long.wav'), '--json']
   assert cli.run('tokenize', door.DOOR, argv) == 0

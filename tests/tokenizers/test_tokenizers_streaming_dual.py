@@ -8,6 +8,7 @@ import tiny_dual
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import io
+from step_audio_jax.tokenizers import dual
 from step_audio_jax.tokenizers import streaming_dual
 from step_audio_jax.tokenizers import streaming_semantic
 
@@ -19,6 +20,12 @@ def tokenizer():
   return tiny_dual.small()
 
 
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch):
+  """Caches are carried between blocks within a second of audio."""
+  monkeypatch.setattr(dual, '_CHUNKS_AT_ONCE', 3)
+
+
 def reference_overlap(tokenizer, wave):
   """Windows one by one, as the module's text says: two codes are shared."""
   gain = np.float32(0.999) / np.abs(wave).max()
@@ -28,7 +35,10 @@ def reference_overlap(tokenizer, wave):
     padded = np.zeros((1, PIECE), np.float32)
     padded[0, : len(part)] = part
     got, counts = tokenizer.encode_windows(
-      padded, np.array([len(part)], np.int32), np.ones((2, 1), np.float32)
+      padded,
+      np.array([len(part)], np.int32),
+      np.ones((2, 1), np.float32),
+      np.zeros(1, np.int32),
     )
     got = np.asarray(got)[0, : int(counts[0])]
     last = begin + PIECE >= len(wave)
