@@ -78,6 +78,11 @@ class Semantic:
     state = {name: torch.from_numpy(value) for name, value in state.items()}
     self._model.load_state_dict(state)
 
+  def set_codebook(self, table):
+    """Another codebook (codes, D)."""
+    table = self._torch.from_numpy(table)
+    self._model.quantizer._codebook.embed.copy_(table)
+
   def __call__(self, wave_BS):
     """Hidden frames (B, T, D) and codes (B, T) of rows of one length."""
     torch = self._torch
