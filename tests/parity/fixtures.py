@@ -14,6 +14,7 @@ import numpy as np
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import fbank
 from step_audio_jax.audio import preparation
+from step_audio_jax.audio import vocoder_mel
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 
@@ -87,6 +88,21 @@ def speaker_front_end(config) -> fbank.FrontEnd:
     hop=int(c.get('frame_shift', 10) * rate / 1000),
     window=c['window_type'],
     scale=1.0 if c['waveform_scale'] == '[-1,1]' else 32768.0,
+  )
+
+
+def vocoder_front_end(config) -> vocoder_mel.VocoderMel:
+  """Of a vocoder fixture."""
+  c = config['mel']
+  assert not c['center']
+  return vocoder_mel.VocoderMel(
+    sample_rate=c['sampling_rate'],
+    bands=c['num_mels'],
+    fft=c['n_fft'],
+    window=c['win_size'],
+    hop=c['hop_size'],
+    low_hz=c['fmin'],
+    high_hz=c['fmax'],
   )
 
 

@@ -19,6 +19,7 @@ import pytest
 from step_audio_jax.audio import fbank
 from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
+from step_audio_jax.audio import vocoder_mel
 from step_audio_jax.interop import paraformer as paraformer_interop
 from step_audio_jax.interop import s3 as s3_interop
 from step_audio_jax.models import paraformer
@@ -380,6 +381,21 @@ def test_speaker_front_end(path, parity):
   parity(f'{z.name} fbank, 99.9 % of it', got[0], z['out/fbank'], 5e-4, 0.999)
   feat = got[0] - got[0].mean(axis=0, keepdims=True)
   parity(f'{z.name} feat', feat, z['out/feat'], 2e-3)
+
+
+@each('vocoder')
+def test_vocoder_front_end(path, parity):
+  z = fixtures.fixture(path)
+  front = fixtures.vocoder_front_end(z.config)
+  want = z['out/mel_basis']
+  parity(f'{z.name} mel_basis', front.filters.T, want, 1e-6)
+  waves, lengths = garbage([z['in/wav22'], z['in/wav22'][:9000]])
+  mel, counts = jax.jit(
+    functools.partial(vocoder_mel.vocoder_mel, config=front)
+  )(waves, lengths)
+  got, want = mel[0, : counts[0]].T, z['out/mel22']
+  parity(f'{z.name} mel22', got, want, 1e-3)
+  parity(f'{z.name} mel22, 99.9 % of it', got, want, 1e-4, 0.999)
 
 
 @pytest.mark.parametrize(
