@@ -130,13 +130,24 @@ def _opened(source, name):
     yield raw
 
 
+class _Sequential(soundfile.SoundFile):
+  """Reads block after block without the seek that soundfile puts between.
+
+  An mp3 frame borrows bits from the frames before it: behind a seek its
+  samples come out wrong.
+  """
+
+  def seekable(self):
+    return False
+
+
 def _read_mono(raw, name, offset, duration, block_seconds):
   """Yields (samples (S,), rate, whether they are the last)."""
   try:
-    handle = soundfile.SoundFile(raw)
+    handle = _Sequential(raw)
   except soundfile.LibsndfileError as error:
     raise errors.UserError(
-      f'{name}: not readable as audio ({error.error_string.strip()}), '
+      f'{name}: not readable as audio ({error.error_string.strip(" .")}), '
       'expected wav, flac, ogg, mp3 or another format of libsndfile.'
     ) from error
   with handle:
@@ -153,7 +164,8 @@ def _read_mono(raw, name, offset, duration, block_seconds):
     size = max(1, round(block_seconds * rate))
     done = 0
     try:
-      handle.seek(start)
+      if start:
+        handle.seek(start)
       while True:
         block_SC = handle.read(
           min(size, want - done), dtype='float32', always_2d=True

@@ -133,6 +133,18 @@ def test_blocks_joined_are_the_whole(tmp_path, rate, channels):
   assert peak == np.abs(whole).max()
 
 
+@pytest.mark.parametrize('suffix', ['flac', 'ogg', 'mp3'])
+def test_blocks_of_compressed_files_have_no_seams(tmp_path, suffix):
+  rng = np.random.default_rng(0)
+  loudness = np.repeat(rng.uniform(0, 0.3, 60), 800)
+  path = tmp_path / f'x.{suffix}'
+  soundfile.write(path, rng.normal(size=48000) * loudness, 16000)
+  expected = soundfile.read(path, dtype='float32')[0]
+  blocks = list(audio_io.read_blocks(path, block_seconds=0.31))
+  assert len(blocks) == 10
+  np.testing.assert_allclose(np.concatenate(blocks), expected, atol=1e-6)
+
+
 def test_ten_milliseconds_and_silence_are_audio(tmp_path):
   audio_io.write_audio(tmp_path / 'x.wav', np.zeros(160))
   samples, _ = audio_io.read_audio(tmp_path / 'x.wav')
