@@ -165,7 +165,10 @@ def _read_mono(raw, name, offset, duration, block_seconds):
     done = 0
     try:
       if start:
-        handle.seek(start)
+        # Behind a seek the first frames of a lossy file come out wrong.
+        ahead = min(start, rate // 2 if handle.format in ('MP3', 'OGG') else 0)
+        handle.seek(start - ahead)
+        handle.read(ahead)
       while True:
         block_SC = handle.read(
           min(size, want - done), dtype='float32', always_2d=True
