@@ -26,7 +26,11 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
     [sys.executable, f'{script}.py', *flags],
     cwd=FOLDER,
     # One device, as a user has; the suite forces several.
-    env={**os.environ, 'XLA_FLAGS': '', 'PYTHONPATH': str(FOLDER.parent)},
+    env={
+      **os.environ,
+      'XLA_FLAGS': '--xla_backend_optimization_level=0',
+      'PYTHONPATH': str(FOLDER.parent),
+    },
     capture_output=True,
     text=True,
   )

@@ -220,9 +220,9 @@ def test_perplexity_lies_between_one_and_the_codes_in_use(counts):
 @pytest.mark.parametrize(
   ('argv', 'told'),
   [
-    ([], 'expected --tokenizer=FOLDER and recordings'),
-    (['a.wav'], 'expected --tokenizer=FOLDER and recordings'),
-    (['--tokenizer=t'], 'expected --tokenizer=FOLDER and recordings'),
+    ([], 'expected recordings, or --export=FOLDER'),
+    (['a.wav'], 'expected --tokenizer=FOLDER or $STEP_AUDIO_TOKENIZER'),
+    (['--tokenizer=t'], 'expected recordings, or --export=FOLDER'),
     (['--export=t'], '--linguistic=RUN is missing'),
     (['--export=t', '--linguistic=r'], '--semantic=RUN is missing'),
     (['--tokenizer=t', 'absent.wav'], 'absent.wav'),
@@ -232,6 +232,7 @@ def test_the_door_says_what_is_missing(
   tmp_path, monkeypatch, capsys, argv, told
 ):
   monkeypatch.chdir(tmp_path)
+  monkeypatch.delenv(door.VARIABLE, raising=False)
   assert cli.run('tokenize', door.DOOR, argv) == 2
   err = capsys.readouterr().err
   assert err.startswith('error: ') and told in err and err.count('\n') == 1

@@ -30,7 +30,8 @@ def train(gin_file, run_dir, processes):
     address = f'127.0.0.1:{probe.getsockname()[1]}'
   devices = DEVICES // processes
   environment = ENVIRONMENT | {
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'
+    'XLA_FLAGS': '--xla_backend_optimization_level=0 '
+    f'--xla_force_host_platform_device_count={devices}'
   }
   if processes > 1:
     environment |= {
@@ -131,7 +132,8 @@ def test_kills_leave_no_trace(regression, calm, tmp_path, processes, kills):
     cwd=ROOT,
     env=ENVIRONMENT
     | {
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+      'XLA_FLAGS': '--xla_backend_optimization_level=0 '
+      f'--xla_force_host_platform_device_count={devices}',
     },
     stdout=subprocess.PIPE,
     text=True,
