@@ -33,6 +33,7 @@ from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
+from step_audio_jax import memory
 from step_audio_jax import progress
 
 VERSION = 1  # part of every digest; raise it when the output changes
@@ -155,6 +156,7 @@ def tokenize(
 def _load_dual(folder: str) -> Tokenizer:
   from step_audio_jax.tokenizers import dual
 
+  memory.keep_freed()  # batches of one shape ask for the same memory again
   return dual.DualTokenizer.load(folder)
 
 

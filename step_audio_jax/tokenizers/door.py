@@ -9,6 +9,7 @@ from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import memory
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
 
@@ -84,6 +85,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
         f'{path}: {len(wave) / io.SAMPLE_RATE:.3f} s of audio, expected at '
         f'least {vocabulary.GROUP_SECONDS} s, one group of codes.'
       )
+  memory.keep_freed()  # batches of one shape ask for the same memory again
   tokenizer = dual.DualTokenizer.load(folder)
   if fv.dry_run:
     print(f'would tokenize {len(heads)} recordings')
