@@ -102,8 +102,13 @@ def batches(waves: Sequence[np.ndarray]):
 
 
 def _width(samples: int) -> int:
-  """The smallest of 2, 3, 4, 6, 8, 12 … × 0.96 s that holds `samples`."""
-  unit = 4 * fbank.CHUNK_SAMPLES
+  """The smallest width that holds `samples`.
+
+  2, 3, 4, 6 … 24 x 0.96 s, then 1, 1.5, 2, 3, 4 … x 30 s: a width just above 30
+  s would cost the semantic encoder a whole window of padding.
+  """
+  short, long = 4 * fbank.CHUNK_SAMPLES, 125 * fbank.CHUNK_SAMPLES
+  unit = short if samples <= 24 * short else long // 2
   scale = 1
   while True:
     for factor in _WIDTHS:

@@ -245,3 +245,15 @@ def test_a_dry_export_writes_nothing(tmp_path, monkeypatch, capsys):
   assert cli.run('tokenize', door.DOOR, argv) == 0
   assert capsys.readouterr().out == 'would export a and b to t\n'
   assert not list(tmp_path.iterdir())
+
+
+def test_widths_hold_their_waves_and_waste_no_window():
+  seconds = [0.1, 1.92, 1.93, 23.1, 29.99, 30.0, 30.01, 45.1, 60.0, 3600.0]
+  lengths = [round(16000 * s) for s in seconds]
+  widths = []
+  for length in lengths:
+    ((_, wave_BS, _),) = storage.batches([np.zeros(length, np.float32)])
+    widths.append(wave_BS.shape[1])
+    # No more windows of 30 s than half as many again as the sound needs.
+    assert length <= widths[-1] <= max(1.5 * length + 1, 30720)
+  assert widths[3:6] == [480_000] * 3 and widths[8] == 960_000
