@@ -76,11 +76,8 @@ RELEASED = FrontEnd()
 SAMPLE_RATE, BANDS = RELEASED.sample_rate, RELEASED.bands
 FRAME, HOP = RELEASED.frame, RELEASED.hop
 STACK, STRIDE = RELEASED.stack, RELEASED.stride
-FEATURES = RELEASED.features
 CHUNK_SAMPLES = RELEASED.chunk_samples  # 240 ms: four stacked frames
 CHUNK_FRAMES = 4
-# A final rest below this yields fewer than 7 frames, the front end's minimum.
-SHORTEST_REST = 880
 
 
 @functools.cache

@@ -11,9 +11,7 @@ import tiny_dual
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax.audio import io
-from step_audio_jax.interop import paraformer as import_paraformer
 from step_audio_jax.interop import s3 as import_s3
-from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import door
 from step_audio_jax.tokenizers import dual
@@ -23,10 +21,6 @@ from step_audio_jax.tokenizers import storage
 from step_audio_jax.tokenizers import streaming_dual
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
-
-
-def weights(z):
-  return {k[2:]: z[k] for k in z.files if k.startswith('w/')}
 
 
 @pytest.fixture(scope='module')
@@ -41,21 +35,7 @@ def original(golden):
   The recording has no energy normalisation; a wave scaled to its peak undoes
   it.
   """
-  c = json.loads(str(golden['config']))['encoder']
-  config = paraformer.ParaformerConfig(
-    input_size=c['input_size'],
-    width=c['output_size'],
-    heads=c['attention_heads'],
-    mlp_width=c['linear_units'],
-    layers=c['num_blocks'],
-  )
-  shift, scale = golden['in/cmvn']
-  return linguistic.LinguisticTokenizer(
-    config,
-    import_paraformer.encoder_params(weights(golden)),
-    {'shift': shift, 'scale': scale},
-    golden['in/kmeans'],
-  )
+  return tiny_dual.recorded_linguistic(golden)
 
 
 @pytest.fixture
@@ -102,7 +82,7 @@ def test_semantic_codes_match_golden(no_normalisation):
     codes=c['n_codebook_size'],
   )
   tokenizer = semantic.SemanticTokenizer(
-    config, *import_s3.encoder_params(weights(z))
+    config, *import_s3.encoder_params(tiny_dual.weights(z))
   )
   waves = [z['in/wav'], z['in/wav3']]
   batch = np.zeros((2, 44000), np.float32)

@@ -1,7 +1,6 @@
 """Live linguistic codes: golden sessions, any cuts, any rows, flat cost."""
 
 import itertools
-import json
 import logging
 import pathlib
 import time
@@ -15,9 +14,6 @@ import tiny_dual
 
 from step_audio_jax import errors
 from step_audio_jax.audio import fbank
-from step_audio_jax.interop import paraformer as import_paraformer
-from step_audio_jax.models import paraformer
-from step_audio_jax.tokenizers import linguistic
 from step_audio_jax.tokenizers import streaming
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
@@ -31,22 +27,7 @@ def golden():
 
 @pytest.fixture(scope='module')
 def original(golden):
-  c = json.loads(str(golden['config']))['encoder']
-  config = paraformer.ParaformerConfig(
-    input_size=c['input_size'],
-    width=c['output_size'],
-    heads=c['attention_heads'],
-    mlp_width=c['linear_units'],
-    layers=c['num_blocks'],
-  )
-  shift, scale = golden['in/cmvn']
-  state = {k[2:]: golden[k] for k in golden.files if k.startswith('w/')}
-  return linguistic.LinguisticTokenizer(
-    config,
-    import_paraformer.encoder_params(state),
-    {'shift': shift, 'scale': scale},
-    golden['in/kmeans'],
-  )
+  return tiny_dual.recorded_linguistic(golden)
 
 
 @pytest.fixture(scope='module')

@@ -1,12 +1,14 @@
 """A small random dual tokenizer and noise that sounds a little like speech."""
 
 import functools
+import json
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from step_audio_jax.interop import paraformer as import_paraformer
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import dual
@@ -57,3 +59,27 @@ def speechlike(samples, seed=0):
   noise = np.convolve(rng.normal(size=samples), [1.0, 1.5, 1.0, 0.3], 'same')
   loudness = 0.06 * (1.1 + np.sin(np.arange(samples) / 900.0 + seed))
   return (noise[:samples] * loudness).astype(np.float32)
+
+
+def weights(z):
+  """The weights of a recording under their original names."""
+  return {k[2:]: z[k] for k in z.files if k.startswith('w/')}
+
+
+def recorded_linguistic(golden):
+  """The linguistic tokenizer of a recording."""
+  c = json.loads(str(golden['config']))['encoder']
+  config = paraformer.ParaformerConfig(
+    input_size=c['input_size'],
+    width=c['output_size'],
+    heads=c['attention_heads'],
+    mlp_width=c['linear_units'],
+    layers=c['num_blocks'],
+  )
+  shift, scale = golden['in/cmvn']
+  return linguistic.LinguisticTokenizer(
+    config,
+    import_paraformer.encoder_params(weights(golden)),
+    {'shift': shift, 'scale': scale},
+    golden['in/kmeans'],
+  )
