@@ -58,7 +58,6 @@ $(PARITY)/installed: requirements/build.txt requirements/lock.txt \
 	  || $(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install -r requirements/build.txt
 	$(PARITY)/bin/python -m pip install --no-deps --no-build-isolation \
-	  --extra-index-url https://download.pytorch.org/whl/cpu \
 	  -r requirements/lock.txt -r requirements/parity.txt
 	$(PARITY)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@

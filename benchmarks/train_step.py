@@ -8,8 +8,9 @@ One step is forward, backward, clipping of the global gradient norm and AdamW,
 all float32. Ours is the Trainer's own step; the peer is `LlamaForCausalLM`
 (SDPA attention) with torch's fused AdamW. Both start from the same weights and
 see the same rows; the first losses must agree to 1e-4. Each side has its own
-process on the same cores; steps alternate, and the ratio is the median over
-pairs of peer seconds / our seconds. Rows are full and causal; with --packed
+process on the same cores; they take turns of several steps each, as training
+is continuous (the first step after an idle second is up to a fifth slower), and
+the ratio is the median over pairs of peer seconds / our seconds. Rows are full and causal; with --packed
 they hold ragged documents, which both sides keep apart by position. Needs
 requirements/parity.txt; prints one JSON line.
 """
@@ -18,7 +19,7 @@ import argparse
 import json
 import pathlib
 import tempfile
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import side_by_side
@@ -90,6 +91,15 @@ def trainer(model: Any, vocabulary: Any, feed: Any) -> Any:
     config=loop.LoopConfig(steps=1_000_000, spikes=None),
     mesh=mesh_lib.MeshConfig().build(jax.devices()[:1]),
   )
+
+
+def turns(step: Callable[[int], float], steps: int) -> Callable[..., Any]:
+  """A handler: turn `number`, `steps` steps one after the other → losses."""
+
+  def turn(number: int) -> list[float]:
+    return [step(number * steps + offset) for offset in range(steps)]
+
+  return side_by_side.timed(turn)
 
 
 def one_step(found: Any, state: Any, number: int) -> tuple[Any, float]:
@@ -174,7 +184,8 @@ def agreement(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     SystemExit: The first losses differ by more than 1e-4.
   """
   losses = {
-    side: [a['value'] for a in given] for side, given in answers.items()
+    side: [loss for a in given for loss in a['value']]
+    for side, given in answers.items()
   }
   found = {f'{side}_first_loss': values[0] for side, values in losses.items()}
   if 'peer' in losses:
@@ -194,6 +205,9 @@ def main() -> None:
   parser.add_argument('--size', choices=('25M', '100M'), default='25M')
   parser.add_argument('--batch', type=int, help='rows of a step')
   parser.add_argument('--length', type=int, help='tokens of a row')
+  parser.add_argument(
+    '--turn', type=int, default=4, help='steps a turn of one side'
+  )
   parser.add_argument('--packed', action='store_true', help='ragged documents')
   arguments = parser.parse_args()
   size = 'tiny' if arguments.tiny else arguments.size
@@ -208,7 +222,7 @@ def main() -> None:
       if arguments.side == 'ours'
       else Peer(feed, arguments.folder, arguments.threads)
     )
-    side_by_side.serve({'step': side_by_side.timed(side.step)})
+    side_by_side.serve({'step': turns(side.step, arguments.turn)})
     return
   _compare(arguments, size, shape)
 
@@ -216,7 +230,9 @@ def main() -> None:
 def _compare(arguments: argparse.Namespace, size: str, shape) -> None:
   with tempfile.TemporaryDirectory() as folder:
     workers = side_by_side.workers(arguments, pathlib.Path(folder))
-    answers = side_by_side.interleaved(workers, 'step', arguments.rounds)
+    answers = side_by_side.interleaved(
+      workers, 'step', arguments.rounds, warm=1
+    )
     for worker in workers.values():
       worker.close()
   model, _ = small_llama.ours(size)
@@ -231,7 +247,8 @@ def _compare(arguments: argparse.Namespace, size: str, shape) -> None:
     'packed': arguments.packed,
     'model_gflops_per_step': round(flops / 1e9, 1),
     **agreement(answers),
-    **side_by_side.compared(answers),
+    'steps_per_turn': arguments.turn,
+    **side_by_side.compared(answers, warm=1),
     'must': 1.0,
     'machine': side_by_side.machine(arguments.threads),
     'versions': side_by_side.versions(),
