@@ -38,8 +38,10 @@ class Ours:
     import jax
     import jax.numpy as jnp
 
+    from step_audio_jax import memory
     from step_audio_jax.generation import grammar
 
+    memory.keep_freed()  # as the doors do
     self._size, self._batch = size, batch
     self._model, vocabulary = small_llama.ours(size)
     variables = jax.jit(self._model.init)(

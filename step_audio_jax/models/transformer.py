@@ -291,28 +291,15 @@ class Attention(nn.Module):
     )
     if cache is not None:
       B, T, G, D = k_BTGD.shape
-
-      def written(name, new_BTGD):
-        old = cache[name]
-        new = new_BTGD.swapaxes(1, 2).reshape(*old.shape[:-2], T, D)
-        return jax.lax.dynamic_update_slice_in_dim(
-          old, new.astype(old.dtype), where['index'], axis=old.ndim - 2
-        )
-
-      # The barrier keeps XLA from fusing the write into its readers, which
-      # would copy the whole cache for each of them.
-      cache = jax.lax.optimization_barrier(
-        {'key': written('key', k_BTGD), 'value': written('value', v_BTGD)}
-      )
-      if cache['key'].ndim == 3 and T <= attention_lib.DECODING:
+      cache = decoding.written(cache, k_BTGD, v_BTGD, where['index'])
+      if cache['value'].ndim == 3 and T <= attention_lib.DECODING:
         out_BTHD = decoding.attention(
           q_BTHD, cache['key'], cache['value'], **keywords
         )
         return out_BTHD, cache
-      k_BTGD, v_BTGD = (
-        cache[name].reshape(B, G, -1, D).swapaxes(1, 2)
-        for name in ('key', 'value')
-      )
+      k_BTGD = decoding.flat_keys(cache['key']).reshape(B, G, -1, D)
+      k_BTGD = k_BTGD.swapaxes(1, 2)
+      v_BTGD = cache['value'].reshape(B, G, -1, D).swapaxes(1, 2)
     out_BTHD = partition.attention(
       q_BTHD,
       k_BTGD,
@@ -433,9 +420,16 @@ class Transformer(nn.Module):
       'kv_segment_ids': segment_ids_BT,
     }
     if c.position == 'rope':
-      where['sin'], where['cos'] = rope.tables(
-        positions_BT, c.head_dim, c.rope_theta, c.rope_scaling
-      )
+      if cache is None or not cache['rotary']:
+        tables = _rotary(c, positions_BT)
+      else:
+        # A token's place is below the cache's length. Sines that are computed
+        # here would be fused into their readers and computed again by each.
+        tables = (
+          jnp.take(table_1SF[0], positions_BT, axis=0, mode='fill')
+          for table_1SF in cache['rotary']
+        )
+      where['sin'], where['cos'] = tables
     if cache is not None:
       where['index'] = cache['index']
       for name, new in (
@@ -456,6 +450,7 @@ class Transformer(nn.Module):
         'layers': layer_caches,
         'positions': where['kv_positions'],
         'segment_ids': where['kv_segment_ids'],
+        'rotary': cache['rotary'],
         'index': cache['index'] + x_BTE.shape[1],
       }
     return x_BTE, cache
@@ -498,7 +493,7 @@ def blocks_apart(stacked: Any, layers: int) -> tuple[Any, ...]:
 
 
 def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
-  """An empty key/value cache for `length` tokens.
+  """An empty key/value cache for at least `length` tokens.
 
   Segment 0 marks a place that holds nothing, so no token with a segment id of
   one or more ever attends to it.
@@ -508,15 +503,28 @@ def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
   rows = (batch, config.kv_heads)
   if partition.one_device():
     rows = (batch * config.kv_heads,)
-  shape = (*rows, length, config.head_dim)
+  length, shapes = decoding.shapes(rows, length, config.head_dim)
   dtype = jnp.dtype(config.dtype)
+  # Unless the angles depend on how far all rows have come.
+  scaling = config.rope_scaling
+  fixed = config.position == 'rope' and (
+    not scaling or scaling.kind != 'dynamic'
+  )
   return {
     # One array a layer: each is then written in place.
     'layers': tuple(
-      {'key': jnp.zeros(shape, dtype), 'value': jnp.zeros(shape, dtype)}
+      {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()}
       for _ in range(config.layers)
     ),
     'positions': jnp.zeros((batch, length), jnp.int32),
     'segment_ids': jnp.zeros((batch, length), jnp.int32),
+    'rotary': _rotary(config, jnp.arange(length)[None]) if fixed else (),
     'index': jnp.zeros((), jnp.int32),
   }
+
+
+def _rotary(config: TransformerConfig, positions_BT: jax.Array):
+  """(sines, cosines) of RoPE at every position."""
+  return rope.tables(
+    positions_BT, config.head_dim, config.rope_theta, config.rope_scaling
+  )

@@ -29,9 +29,11 @@ def case(T, G, seed=0):
   return q, k, v, ids
 
 
-def lying(x_BSGD):
-  """As the cache has it: (B x G, S, D)."""
-  return x_BSGD.swapaxes(1, 2).reshape(-1, S, D)
+def lying(k_BSGD, v_BSGD, block=7):
+  """As the cache has them: (B x G, J, D, s) and (B x G, S, D)."""
+  k_NSD, v_NSD = (x.swapaxes(1, 2).reshape(-1, S, D) for x in (k_BSGD, v_BSGD))
+  k_NJsD = k_NSD.reshape(len(k_NSD), S // block, block, D)
+  return k_NJsD.swapaxes(2, 3), v_NSD
 
 
 @pytest.mark.parametrize('T', [1, 4])
@@ -41,17 +43,15 @@ def test_equals_the_dense_oracle(T, G, slopes):
   q, k, v, ids = case(T, G)
   slopes_H = reference.alibi_slopes(H) if slopes else None
   expected = reference.attention(q, k, v, slopes_H=slopes_H, **ids)
-  found = jax.jit(decoding.attention)(
-    q, lying(k), lying(v), slopes_H=slopes_H, **ids
-  )
+  found = jax.jit(decoding.attention)(q, *lying(k, v), slopes_H=slopes_H, **ids)
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_places_that_hold_nothing_do_not_matter():
   q, k, v, ids = case(1, 2)
   empty = (ids['kv_segment_ids_BS'] == 0)[:, :, None, None]
-  cache = [lying(x) for x in (k, v)]
-  other = [lying(np.where(empty, 1e3, x)) for x in (k, v)]
+  cache = lying(k, v)
+  other = lying(*(np.where(empty, 1e3, x) for x in (k, v)))
   np.testing.assert_array_equal(
     decoding.attention(q, *cache, **ids), decoding.attention(q, *other, **ids)
   )
@@ -60,9 +60,30 @@ def test_places_that_hold_nothing_do_not_matter():
 def test_out_is_in_the_dtype_of_the_values():
   q, k, v, ids = case(2, 2)
   half = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
-  found = decoding.attention(half[0], lying(half[1]), lying(half[2]), **ids)
+  found = decoding.attention(half[0], *lying(*half[1:]), **ids)
   assert found.dtype == jnp.bfloat16
   expected = reference.attention(q, k, v, **ids)
   np.testing.assert_allclose(
     found.astype(jnp.float32), expected, atol=0.05, rtol=0.05
+  )
+
+
+@pytest.mark.parametrize('rows', [(6,), (3, 2)])
+def test_writing_token_by_token_is_writing_at_once(rows):
+  """From places inside a block and across its end, in both layouts."""
+  k, v = np.random.default_rng(1).normal(size=(2, 3, 90, 2, D))
+  length, shapes = decoding.shapes(rows, 90, D)
+  assert length == 128  # whole blocks
+  empty = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+  write = jax.jit(decoding.written)
+  once = write(empty, k, v, 0)
+  parts = write(empty, k[:, :61], v[:, :61], 0)
+  for place in range(61, 90):
+    one = slice(place, place + 1)
+    parts = write(parts, k[:, one], v[:, one], place)
+  for name in shapes:
+    np.testing.assert_array_equal(parts[name], once[name])
+  flat = decoding.flat_keys(once['key']).reshape(3, 2, length, D)
+  np.testing.assert_array_equal(
+    flat[:, :, :90].swapaxes(1, 2), k.astype(np.float32)
   )
