@@ -10,9 +10,9 @@ all float32. Ours is the Trainer's own step; the peer is `LlamaForCausalLM`
 see the same rows; the first losses must agree to 1e-4. Each side has its own
 process on the same cores; they take turns of several steps each, as training
 is continuous (the first step after an idle second is up to a fifth slower), and
-the ratio is the median over pairs of peer seconds / our seconds. Rows are full and causal; with --packed
-they hold ragged documents, which both sides keep apart by position. Needs
-requirements/parity.txt; prints one JSON line.
+the ratio is the median over pairs of peer seconds / our seconds. Rows are full
+and causal; with --packed they hold ragged documents, which both sides keep
+apart by position. Needs requirements/parity.txt; prints one JSON line.
 """
 
 import argparse
@@ -184,7 +184,7 @@ def agreement(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     SystemExit: The first losses differ by more than 1e-4.
   """
   losses = {
-    side: [loss for a in given for loss in a['value']]
+    side: np.ravel([a['value'] for a in given]).tolist()
     for side, given in answers.items()
   }
   found = {f'{side}_first_loss': values[0] for side, values in losses.items()}

@@ -149,17 +149,19 @@ class Sanm(nn.Module):
       v_BCSD, value = self._look_back(v_BCWD, before['value'])
       cache = cache and {'key': key, 'value': value}
 
+    # Heads before time, so that both products take their operands as they lie.
     def split(x):
-      return x.reshape(*x.shape[:-1], heads, width)
+      return x.reshape(*x.shape[:-1], heads, width).swapaxes(2, 3)
 
-    q_BCWHK = split(q_BCWD) * width**-0.5
-    scores = jnp.einsum('BCWHK,BCSHK->BCHWS', q_BCWHK, split(k_BCSD))
+    q_BCHWK = split(q_BCWD) * width**-0.5
+    scores = jnp.einsum('BCHWK,BCHSK->BCHWS', q_BCHWK, split(k_BCSD))
     mask = where['key_valid_BCS'][:, :, None, None, :]
     if spec is not None:
       mask = mask & spec.visible()[None, None, None]
     scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     probabilities = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0)
-    out = jnp.einsum('BCHWS,BCSHK->BCWHK', probabilities, split(v_BCSD))
+    out = jnp.einsum('BCHWS,BCHSK->BCHWK', probabilities, split(v_BCSD))
+    out = out.swapaxes(2, 3)
     out_BCWD = out.reshape(q_BCWD.shape)
     out_BCWD = _dense(c.width, ('heads', 'embed'), 'out')(out_BCWD)
     return out_BCWD + memory_BCWD, cache

@@ -164,18 +164,19 @@ class Block(nn.Module):
     c = self.config
     heads, width = c.heads, c.width // c.heads
 
+    # Heads before time: otherwise XLA turns the weights T x T, not the values.
     def split(x):
-      return x.reshape(*x.shape[:2], heads, width)
+      return x.reshape(*x.shape[:2], heads, width).swapaxes(1, 2)
 
     h = _norm('attention_norm')(x_BTD)
-    q_BTHK = split(_dense(c.width, ('embed', 'heads'), 'query')(h))
-    k_BTHK = split(_dense(c.width, ('embed', 'heads'), 'key', False)(h))
-    v_BTHK = split(_dense(c.width, ('embed', 'heads'), 'value')(h))
+    q_BHTK = split(_dense(c.width, ('embed', 'heads'), 'query')(h))
+    k_BHTK = split(_dense(c.width, ('embed', 'heads'), 'key', False)(h))
+    v_BHTK = split(_dense(c.width, ('embed', 'heads'), 'value')(h))
     scale = width**-0.25
-    scores = jnp.einsum('BTHK,BSHK->BHTS', q_BTHK * scale, k_BTHK * scale)
+    scores = jnp.einsum('BHTK,BHSK->BHTS', q_BHTK * scale, k_BHTK * scale)
     scores += jnp.where(valid_BT, 0.0, -1e10)[:, None, None, :]
-    out = jnp.einsum('BHTS,BSHK->BTHK', jax.nn.softmax(scores), v_BTHK)
-    out = out.reshape(x_BTD.shape)
+    out = jnp.einsum('BHTS,BHSK->BHTK', jax.nn.softmax(scores), v_BHTK)
+    out = out.swapaxes(1, 2).reshape(x_BTD.shape)
     x_BTD += _dense(c.width, ('heads', 'embed'), 'out')(out)
     h = _norm('mlp_norm')(x_BTD)
     h = c.activate(_dense(4 * c.width, ('embed', 'mlp'), 'up')(h))
