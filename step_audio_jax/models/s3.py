@@ -211,7 +211,7 @@ class S3Encoder(nn.Module):
 
     `first_B` are the positions of the rows' first codes, by default 0.
     What is behind a row's length does not matter. T' must not exceed
-    `positions`.
+    `positions`. Parameters of the blocks may be those of `blocks.apart`.
     """
     c = self.config
     x = _mask(mel_BTM, lengths_B)
@@ -234,7 +234,12 @@ class S3Encoder(nn.Module):
       place_BT = first_B[:, None] + jnp.arange(x.shape[1])[None, :]
       x += jnp.take(table, place_BT, axis=0, mode='clip')
     valid_BT = jnp.arange(x.shape[1])[None, :] < counts_B[:, None]
-    x, _ = _blocks(c, c.layers, 'blocks')(x, valid_BT)
+    params = self.variables.get('params', {}).get('blocks')
+    if isinstance(params, tuple):
+      for one in params:
+        x, _ = Block(c, parent=None).apply({'params': one}, x, valid_BT)
+    else:
+      x, _ = _blocks(c, c.layers, 'blocks')(x, valid_BT)
     return x, counts_B
 
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import transformer
 from step_audio_jax.models import vision
 
@@ -139,7 +140,7 @@ class SpeechTextModel(nn.Module):
     """
     params = variables['params']
     transformer_params = params['transformer']
-    blocks = transformer.blocks_apart(
+    blocks = blocks_lib.apart(
       transformer_params['blocks'], self.config.transformer.layers
     )
     return {

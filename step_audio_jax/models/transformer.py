@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from step_audio_jax import errors
 from step_audio_jax.kernels import attention as attention_lib
 from step_audio_jax.kernels import decoding
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import rope
 from step_audio_jax.parallel import partition
 
@@ -459,7 +460,7 @@ class Transformer(nn.Module):
     """The blocks without a scan, which would copy all caches every time."""
     blocks = self.variables['params']['blocks']
     if not isinstance(blocks, tuple):
-      blocks = blocks_apart(blocks, self.config.layers)
+      blocks = blocks_lib.apart(blocks, self.config.layers)
     out = []
     for params, cache in zip(blocks, caches, strict=True):
       x_BTE, cache = Block(self.config, parent=None).apply(
@@ -482,14 +483,6 @@ class Transformer(nn.Module):
       preferred_element_type=jnp.float32,
     )
     return partition.constrain(logits_BTV, ('batch', 'length', 'vocab'))
-
-
-def blocks_apart(stacked: Any, layers: int) -> tuple[Any, ...]:
-  """Parameters of the scanned blocks → those of each block."""
-  stacked = nn.unbox(stacked)
-  return tuple(
-    jax.tree.map(lambda p, n=n: p[n], stacked) for n in range(layers)
-  )
 
 
 def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:

@@ -26,6 +26,7 @@ from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import linguistic
 from step_audio_jax.tokenizers import storage
@@ -60,8 +61,10 @@ class SemanticTokenizer:
       codebook: (codes, width).
     """
     self.config, self.size = config, len(codebook)
+    params = jax.tree.map(jnp.asarray, dict(params))
+    params['blocks'] = blocks_lib.apart(params['blocks'], config.layers)
     self._arrays = {
-      'params': jax.tree.map(jnp.asarray, dict(params)),
+      'params': params,
       'codebook': jnp.asarray(codebook, jnp.float32),
     }
     codes_per_piece = min(PIECE_SAMPLES // SAMPLES_PER_CODE, config.positions)
@@ -170,7 +173,11 @@ class SemanticTokenizer:
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the folder."""
     folder = pathlib.Path(folder)
-    storage.write_tree(folder / 'model.safetensors', self._arrays)
+    params = self._arrays['params']
+    params = {**params, 'blocks': blocks_lib.stacked(params['blocks'])}
+    storage.write_tree(
+      folder / 'model.safetensors', {**self._arrays, 'params': params}
+    )
     files.write_json(folder / 'config.json', dataclasses.asdict(self.config))
 
   @classmethod
