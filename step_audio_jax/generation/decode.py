@@ -27,6 +27,8 @@ from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import sampling
+from step_audio_jax.kernels import decoding
+from step_audio_jax.parallel import partition
 
 BUCKET = 32
 
@@ -189,9 +191,9 @@ def decode(
   )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _for_decoding(model, variables):
-  return model.for_decoding(variables)
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _for_decoding(model, variables, tiles):
+  return model.for_decoding(variables, tiles)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,8 +268,12 @@ def generate_outputs(
     for i in range(0, len(order), shapes.batch_size)
   ]
   outputs: list = [None] * len(prompts)
+  laid = variables
   if hasattr(model, 'for_decoding'):
-    variables = _for_decoding(model, variables)
+    tiles = decoding.few(shapes.batch_size) and partition.one_device()
+    laid = _for_decoding(model, variables, tiles)
+    # Prompts are many rows: no tiles for them.
+    variables = variables if tiles else laid
   with (
     progress.bar(total=len(prompts), label=label, unit='prompt')
     if label
@@ -296,7 +302,7 @@ def generate_outputs(
       )
       *found, _ = decode(
         model,
-        variables,
+        laid,
         cache,
         last_B,
         T - starts_B,

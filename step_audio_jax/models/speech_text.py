@@ -12,7 +12,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.models import blocks as blocks_lib
+from step_audio_jax.models import decoding_layout
 from step_audio_jax.models import transformer
 from step_audio_jax.models import vision
 
@@ -132,24 +132,16 @@ class SpeechTextModel(nn.Module):
       patches_BME.astype(x_BTE.dtype), mode='drop'
     )
 
-  def for_decoding(self, variables):
-    """Variables with each block's parameters apart.
-
-    A decoding loop then reads them where they lie, instead of cutting every
-    layer out of the stack again for every token.
-    """
-    params = variables['params']
-    transformer_params = params['transformer']
-    blocks = blocks_lib.apart(
-      transformer_params['blocks'], self.config.transformer.layers
+  def for_decoding(self, variables, tiles: bool = False):
+    """Variables as a decoding loop reads them, see `decoding_layout`."""
+    params, c = variables['params'], self.config.transformer
+    laid = decoding_layout.of(
+      nn.unbox(params['transformer']),
+      c.layers,
+      tied_head=c.tied_head,
+      tiles=tiles,
     )
-    return {
-      **variables,
-      'params': {
-        **params,
-        'transformer': {**transformer_params, 'blocks': blocks},
-      },
-    }
+    return {**variables, 'params': {**params, 'transformer': laid}}
 
   def init_cache(self, batch: int, length: int) -> transformer.Cache:
     """An empty cache for `length` tokens a row."""

@@ -183,22 +183,33 @@ class Projection(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    inputs = x.shape[x.ndim - self.contract :]
-    init = nn.initializers.variance_scaling(
-      self.scale,
-      'fan_in',
-      'normal',
-      in_axis=tuple(range(self.contract)),
-      out_axis=tuple(range(self.contract, self.contract + len(self.features))),
-    )
-    kernel = self.param(
-      'kernel',
-      nn.with_logical_partitioning(init, self.axes),
-      inputs + self.features,
-    )
-    out = _contract(
-      x.astype(self.dtype), kernel.astype(self.dtype), self.contract
-    )
+    lead = x.shape[: x.ndim - self.contract]
+    inputs = x.shape[len(lead) :]
+    if self.has_variable('params', 'tiles'):  # of `decoding_layout`
+      out = decoding.product(
+        x.reshape(*lead, -1).astype(self.dtype),
+        self.get_variable('params', 'tiles').astype(self.dtype),
+        math.prod(self.features),
+      )
+      out = out.astype(self.dtype).reshape(*lead, *self.features)
+    else:
+      init = nn.initializers.variance_scaling(
+        self.scale,
+        'fan_in',
+        'normal',
+        in_axis=tuple(range(self.contract)),
+        out_axis=tuple(
+          range(self.contract, self.contract + len(self.features))
+        ),
+      )
+      kernel = self.param(
+        'kernel',
+        nn.with_logical_partitioning(init, self.axes),
+        inputs + self.features,
+      )
+      out = _contract(
+        x.astype(self.dtype), kernel.astype(self.dtype), self.contract
+      )
     if self.use_bias:
       bias = self.param(
         'bias',
@@ -207,7 +218,7 @@ class Projection(nn.Module):
         ),
         self.features,
       )
-      shape = (1,) * (out.ndim - len(self.features)) + self.features
+      shape = (1,) * len(lead) + self.features
       out += bias.astype(self.dtype).reshape(shape)
     return out
 
@@ -253,9 +264,14 @@ class Attention(nn.Module):
         name=name,
       )(x_BTE)
 
-    q_BTHD = project('q', c.heads, 'heads')
-    k_BTGD = project('k', c.kv_heads, 'kv_heads')
-    v_BTGD = project('v', c.kv_heads, 'kv_heads')
+    if self.has_variable('params', 'qkv'):  # of `decoding_layout`
+      H, G = c.heads, c.kv_heads
+      merged = project('qkv', H + 2 * G, 'heads')
+      q_BTHD, k_BTGD, v_BTGD = jnp.split(merged, (H, H + G), axis=2)
+    else:
+      q_BTHD = project('q', c.heads, 'heads')
+      k_BTGD = project('k', c.kv_heads, 'kv_heads')
+      v_BTGD = project('v', c.kv_heads, 'kv_heads')
     if c.qk_norm:
       q_BTHD = RMSNorm(c.norm_eps, 'head_dim', name='q_norm')(q_BTHD)
       k_BTGD = RMSNorm(c.norm_eps, 'head_dim', name='k_norm')(k_BTGD)
@@ -321,8 +337,17 @@ class Mlp(nn.Module):
     c = self.config
     dtype = jnp.dtype(c.dtype)
     axes = ('embed', 'mlp')
-    gate_BTF = Projection((c.mlp_width,), axes, dtype, name='gate')(x_BTE)
-    up_BTF = Projection((c.mlp_width,), axes, dtype, name='up')(x_BTE)
+
+    def project(name, width):
+      return Projection((width,), axes, dtype, name=name)(x_BTE)
+
+    if self.has_variable('params', 'gate_up'):  # of `decoding_layout`
+      gate_BTF, up_BTF = jnp.split(
+        project('gate_up', 2 * c.mlp_width), 2, axis=-1
+      )
+    else:
+      gate_BTF = project('gate', c.mlp_width)
+      up_BTF = project('up', c.mlp_width)
     gate_BTF = _named('mlp_gate', gate_BTF, 'mlp')
     up_BTF = _named('mlp_up', up_BTF, 'mlp')
     return Projection(
@@ -476,6 +501,9 @@ class Transformer(nn.Module):
 
   def logits(self, x_BTE: jax.Array) -> jax.Array:
     """BTE of `__call__` → logits BTV, float32."""
+    if self.has_variable('params', 'head_tiles'):  # of `decoding_layout`
+      tiles = self.get_variable('params', 'head_tiles').astype(x_BTE.dtype)
+      return decoding.product(x_BTE, tiles, self.config.vocab_size)
     logits_BTV = jnp.einsum(
       'BTE,VE->BTV',
       x_BTE,
