@@ -154,7 +154,8 @@ class Sanm(nn.Module):
       return x.reshape(*x.shape[:-1], heads, width).swapaxes(2, 3)
 
     q_BCHWK = split(q_BCWD) * width**-0.5
-    scores = jnp.einsum('BCHWK,BCHSK->BCHWS', q_BCHWK, split(k_BCSD))
+    k_BCHKS = jax.lax.optimization_barrier(split(k_BCSD).swapaxes(3, 4))
+    scores = jnp.einsum('BCHWK,BCHKS->BCHWS', q_BCHWK, k_BCHKS)
     mask = where['key_valid_BCS'][:, :, None, None, :]
     if spec is not None:
       mask = mask & spec.visible()[None, None, None]
