@@ -1,23 +1,24 @@
 """`inspect`: shows what is in rows, codes and corpora, and verifies them."""
 
 import collections
-import itertools
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from absl import flags
 import numpy as np
 
-from data_pipelines import definitions
+from data_pipelines import inspect_page
+from data_pipelines import inspect_rows
+from data_pipelines import inspect_schedule
 from data_pipelines import rows as rows_lib
 from data_pipelines import synthesize
+from data_pipelines import verify
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax import vocabulary
-
-_NAMES = {place: piece for piece, place in vocabulary.CONTROL.items()}
+from step_audio_jax.training import exposure
 
 
 def kind_of(path: pathlib.Path) -> str:
@@ -37,66 +38,7 @@ def kind_of(path: pathlib.Path) -> str:
   )
 
 
-def show_tokens(tokens: np.ndarray, table: vocabulary.Vocabulary) -> str:
-  """Ids as people read them: pieces, text, and speech as a count of groups."""
-  out, run, kind = [], [], None
-
-  def close():
-    if kind == 'text':
-      out.append(repr(table.decode(run)) if table.text else f'{len(run)} text')
-    elif kind == 'speech':
-      groups = len(run) / vocabulary.GROUP
-      seconds = groups * vocabulary.GROUP_SECONDS
-      first = ' '.join(map(str, run[: vocabulary.GROUP]))
-      out.append(f'[{seconds:.2f} s of speech: {first} …]')
-    elif kind is not None:
-      out.append(kind if len(run) == 1 else f'{kind}x{len(run)}')
-
-  for token in map(int, tokens):
-    new = _NAMES.get(token) or ('text' if token < table.text_size else 'speech')
-    if new != kind:
-      close()
-      run, kind = [], new
-    run.append(token)
-  close()
-  return ' '.join(out)
-
-
-def show_rows(path: pathlib.Path, number: int, text_model: str | None):
-  """Prints one row; returns it as JSON-able documents."""
-  folder = rows_lib.open_folder(path)
-  stats = folder.stats
-  if not 0 <= number < stats['rows']:
-    raise errors.UserError(
-      f'--row: found {number}, expected 0..{stats["rows"] - 1} in {path}.'
-    )
-  text_model = text_model or stats.get('text_model')
-  if text_model and pathlib.Path(text_model).is_file():
-    table = definitions.load_vocabulary(text_model)
-  else:
-    table = vocabulary.Vocabulary(**stats['vocabulary'])
-  print(
-    f'{path}: task {stats["task"]}, split {stats["split"]}, {stats["rows"]} '
-    f'rows of {stats["length"]}, padding {100 * stats["padding"]:.2f} %, '
-    f'{stats["dropped"]} left out'
-  )
-  row, names = next(itertools.islice(folder, number, None))
-  shown = []
-  for segment, name in enumerate(names, start=1):
-    here = row['segment_ids'] == segment
-    tokens, weights = row['tokens'][here], row['loss_weights'][here]
-    text = show_tokens(tokens, table)
-    shown.append(
-      {
-        'id': name,
-        'tokens': int(here.sum()),
-        'loss_tokens': int((weights > 0).sum()),
-        'text': text,
-      }
-    )
-    print(f'  {name} ({here.sum()} tokens, {(weights > 0).sum()} learnt)')
-    print(f'    {text}')
-  return {'row': number, 'documents': shown}
+show_tokens = inspect_rows.show_tokens
 
 
 def show_codes(path: pathlib.Path) -> dict[str, Any]:
@@ -130,37 +72,70 @@ def show_corpus(path: pathlib.Path) -> dict[str, Any]:
   return result
 
 
-def faults_of(path: pathlib.Path, kind: str) -> list[str]:
-  """What is wrong with a folder; nothing if all is well."""
+def faults_of(
+  path: pathlib.Path, kind: str, checked: collections.Counter
+) -> Iterator[str]:
+  """Yields what is wrong with a folder; nothing if all is well.
+
+  Args:
+    path: The folder.
+    kind: As `kind_of` says.
+    checked: Counts what each check looked at.
+  """
   if kind == 'rows':
-    return list(rows_lib.faults(rows_lib.open_folder(path)))
-  if kind == 'codes':
-    codes, faults = manifest.read_codes(path), []
+    yield from verify.faults(rows_lib.open_folder(path), checked=checked)
+  elif kind == 'codes':
+    codes = manifest.read_codes(path)
     for name, pair in codes.items():
+      checked['codes'] += 1
       try:
         vocabulary.Vocabulary().interleave(*pair)
       except errors.UserError as error:
-        faults.append(f'{path}: {name}: {error}')
+        yield f'{path}: {name}: {error}'
+    checked['counts'] += len(codes)
     kept = files.read_json(path / 'stats.json')['kept']
     if len(codes) != kept:
-      faults.append(
-        f'{path}/stats.json: kept is {kept}, found {len(codes)} utterances.'
-      )
-    return faults
-  return [
-    f'{path}: {utterance.id}: {field} {name!r} is not there.'
-    for utterance in manifest.read(path)
-    for field, name in (
-      ('audio', utterance.audio),
-      ('image', utterance.image),
-    )
-    if name is not None and not (path / name).is_file()
-  ]
+      yield f'{path}/stats.json: kept is {kept}, found {len(codes)} utterances.'
+  else:
+    for utterance in manifest.read(path):
+      checked['lines'] += 1
+      for field in ('audio', 'image'):
+        name = getattr(utterance, field)
+        if name is not None:
+          checked['files'] += 1
+          if not (path / name).is_file():
+            yield f'{path}: {utterance.id}: {field} {name!r} is not there.'
+
+
+_UNITS = {'checksums': 'shards', 'codes': 'utterances', 'files': 'files'}
+
+
+def verified(path: pathlib.Path, kind: str) -> dict[str, Any]:
+  """Checks a folder and prints a line for each kind of check.
+
+  Raises:
+    UserError: Something is wrong: the first of it, and how much more.
+  """
+  checked, first, count = collections.Counter(), '', 0
+  for fault in faults_of(path, kind, checked):
+    first, count = first or fault, count + 1
+  unit = 'rows' if kind == 'rows' else 'lines'
+  for name in verify.CHECKS if kind == 'rows' else checked:
+    print(f'{name:<14}{checked[name]:>10,} {_UNITS.get(name, unit)}')
+  if first:
+    more = f' ({count - 1} more faults)' if count > 1 else ''
+    raise errors.UserError(first + more)
+  print(f'{path}: all is well')
+  return {'kind': kind, 'faults': 0, 'checked': dict(checked)}
 
 
 def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_string(
-    'path', None, 'Folder of rows or codes, or a corpus.', flag_values=fv
+    'path',
+    None,
+    'Folder of rows or codes, or a corpus; with --schedule a run, or the '
+    'folder of all rows.',
+    flag_values=fv,
   )
   flags.mark_flag_as_required('path', flag_values=fv)
   flags.DEFINE_integer('row', 0, 'Which row is shown.', flag_values=fv)
@@ -173,35 +148,115 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'verify', False, 'Check everything; exit 2 at a fault.', flag_values=fv
   )
+  flags.DEFINE_string(
+    'html', None, 'Write a page of rows into this file.', flag_values=fv
+  )
+  flags.DEFINE_integer(
+    'rows', 4, 'How many rows the page shows, from --row on.', flag_values=fv
+  )
+  flags.DEFINE_string(
+    'corpus',
+    None,
+    'Where recordings are for the page; by default the corpus that the rows '
+    'were built from.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'schedule',
+    False,
+    'Show requested and realised shares and epochs of each source.',
+    flag_values=fv,
+  )
+  for name, value, help_text in (
+    ('stage', None, 'Of which stage; a run says it itself.'),
+    (
+      'ratios',
+      None,
+      'JSON: {"task": share} in place of the stage\'s, or [[step, {"task": '
+      'share}], ...].',
+    ),
+    ('prefix', '', "Before each task's name, as TASK_PREFIX of a run."),
+    ('split', 'train', 'Which split of the rows.'),
+    ('window', None, 'START:STOP in rows; by default all of them.'),
+  ):
+    flags.DEFINE_string(name, value, help_text, flag_values=fv)
+  flags.DEFINE_integer(
+    'batch_size', 1, 'Rows of a step, where --ratios has steps.', flag_values=fv
+  )
+  flags.DEFINE_float(
+    'budget',
+    None,
+    "Tokens that epochs are counted for; by default the run's or the stage's.",
+    flag_values=fv,
+  )
+  flags.DEFINE_float(
+    'most_epochs',
+    exposure.MOST_EPOCHS,
+    'Warn of a source that is seen more often.',
+    flag_values=fv,
+  )
+
+
+def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
+  if (path / 'config.json').is_file():
+    plan = inspect_schedule.of_run(path)
+  else:
+    plan = inspect_schedule.of_rows(
+      path,
+      stage=fv.stage,
+      ratios=fv.ratios,
+      prefix=fv.prefix,
+      split=fv.split,
+      batch_size=fv.batch_size,
+    )
+  shown = inspect_schedule.show(
+    plan, window=fv.window, budget=fv.budget, most_epochs=fv.most_epochs
+  )
+  return {'kind': 'schedule', **shown}
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   path = pathlib.Path(fv.path)
   if path.name == manifest.NAME:  # the file stands for its folder
     path = path.parent
-  kind = kind_of(path)
+  kind = 'schedule' if fv.schedule else kind_of(path)
+  if fv.html and kind != 'rows':
+    raise errors.UserError(f'--html: {path} holds {kind}, expected rows.')
   if fv.dry_run:
     print(f'would read {path} ({kind})')
     return {'dry_run': True, 'kind': kind}
+  if kind == 'schedule':
+    return _schedule(fv, path)
   if fv.verify:
-    faults = faults_of(path, kind)
-    if faults:
-      more = f' (and {len(faults) - 1} more)' if len(faults) > 1 else ''
-      raise errors.UserError(faults[0] + more)
-    print(f'{path}: all is well')
-    return {'kind': kind, 'faults': 0}
+    return verified(path, kind)
+  if fv.html:
+    counts = inspect_page.write(
+      path,
+      fv.html,
+      first=fv.row,
+      count=fv.rows,
+      text_model=fv.text_model,
+      corpus=fv.corpus,
+    )
+    told = ', '.join(f'{count} {name}' for name, count in counts.items())
+    print(f'{fv.html}: {told}')
+    return {'kind': kind, 'html': fv.html, **counts}
   if kind == 'rows':
-    return {'kind': kind, **show_rows(path, fv.row, fv.text_model)}
+    return {'kind': kind, **inspect_rows.show(path, fv.row, fv.text_model)}
   shown = show_codes(path) if kind == 'codes' else show_corpus(path)
   return {'kind': kind, **shown}
 
 
 DOOR = cli.Door(
-  summary="""Shows a row decoded, or figures of codes or of a corpus.
+  summary="""Shows rows, codes or a corpus, verifies them, counts shares.
 
     python -m data_pipelines inspect \\
       --path=data/quickstart/rows/quickstart_asr/train --row=3
+    python -m data_pipelines inspect --html=rows.html --path=...
     python -m data_pipelines inspect --verify --path=...
+    python -m data_pipelines inspect --schedule --path=runs/quickstart/sft
+    python -m data_pipelines inspect --schedule --stage=stage1 \\
+      --prefix=quickstart_ --path=data/quickstart/rows --budget=1e9
 """,
   main=_main,
   define=_define,

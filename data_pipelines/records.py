@@ -8,7 +8,7 @@ trainer can fetch any record by its number.
 import hashlib
 import os
 import pathlib
-from typing import Iterable, Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -68,6 +68,20 @@ def read_shard(path: str | os.PathLike) -> list[bytes]:
     UserError: The shard is missing, cut short or changed.
   """
   return manifest.read_records(path)
+
+
+def count(path: str | os.PathLike) -> int:
+  """How many records a shard holds; raises as `read_shard`."""
+  return manifest.count_records(path)
+
+
+def stream_shard(path: str | os.PathLike, start: int = 0) -> Iterator[bytes]:
+  """The records of one shard from `start` on, a few of them in memory.
+
+  Raises:
+    UserError: As `read_shard`.
+  """
+  return manifest.stream_records(path, start)
 
 
 def sha256(path: str | os.PathLike) -> str:

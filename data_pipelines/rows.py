@@ -9,11 +9,12 @@ A folder is written under another name and renamed when it is complete.
 
 import collections
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import shutil
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -43,14 +44,26 @@ class Summary:
     default_factory=collections.Counter
   )
 
+  broken: int = 0
+
   def add(self, row: packing.Row) -> None:
-    real = row.tokens[row.segment_ids > 0]
+    self.count(vars(row), row.ids)
+
+  def skip(self) -> None:
+    """Counts a row that cannot be read."""
     self.rows += 1
-    self.pieces += len(row.ids)
+    self.broken += 1
+
+  def count(self, row: Mapping[str, np.ndarray], ids: Sequence[str]) -> None:
+    """Counts a row as it is stored."""
+    real = row['tokens'][row['segment_ids'] > 0]
+    images = len(row.get('image_slots', ()))
+    self.rows += 1
+    self.pieces += len(ids)
     self.pad_tokens += self.length - len(real)
-    self.loss_tokens += int((row.loss_weights > 0).sum())
-    self.images += len(row.image_slots)
-    self.images_per_row = max(self.images_per_row, len(row.image_slots))
+    self.loss_tokens += int((row['loss_weights'] > 0).sum())
+    self.images += images
+    self.images_per_row = max(self.images_per_row, images)
     self.kinds['text'] += int(self.table.is_text(real).sum())
     self.kinds['linguistic'] += int(self.table.is_linguistic(real).sum())
     self.kinds['semantic'] += int(self.table.is_semantic(real).sum())
@@ -103,6 +116,7 @@ def write(
   about: Mapping[str, Any],
   quarantine: Iterable[Mapping[str, Any]],
   shard_rows: int = 4096,
+  image_shape: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
   """Writes a folder of rows in place of an older one.
 
@@ -114,6 +128,8 @@ def write(
     about: More for `stats.json`; read after the rows.
     quarantine: Documents that were left out; read after the rows.
     shard_rows: Rows per shard.
+    image_shape: Of every image, () if there are none. Where it is not told,
+      the rows of a shard are held in memory until an image says it.
 
   Returns:
     What `stats.json` says.
@@ -126,14 +142,14 @@ def write(
   temporary.mkdir()
   try:
     summary = Summary(table, length)
-    parts, shape = [], None
+    parts, shape = [], image_shape
     for part in _in_parts(rows, shard_rows):
-      seen = (r.images.shape[1:] for r in part if r.images is not None)
-      shape = next(seen, shape)
-      for row in part:
-        summary.add(row)
+      if image_shape is None:
+        part = list(part)
+        seen = (r.images.shape[1:] for r in part if r.images is not None)
+        shape = next(seen, shape)
       path = temporary / f'part-{len(parts):05d}'
-      records.write_shard(path, (to_record(r, shape) for r in part))
+      records.write_shard(path, _recorded(part, shape, summary))
       parts.append(path)
     digests = {}
     for number, path in enumerate(parts):
@@ -152,15 +168,17 @@ def write(
   return stats
 
 
-def _in_parts(rows: Iterable[packing.Row], size: int) -> Iterator[list]:
-  part = []
-  for row in rows:
-    part.append(row)
-    if len(part) == size:
-      yield part
-      part = []
-  if part:
-    yield part
+def _in_parts(rows: Iterable[packing.Row], size: int) -> Iterator[Iterator]:
+  """Stretches of `size` rows; each is read before the next is asked for."""
+  rows = iter(rows)
+  for first in rows:
+    yield itertools.chain([first], itertools.islice(rows, size - 1))
+
+
+def _recorded(part, shape, summary: Summary) -> Iterator[bytes]:
+  for row in part:
+    summary.add(row)
+    yield to_record(row, shape)
 
 
 def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
@@ -192,15 +210,45 @@ class Folder:
 
   def __iter__(self) -> Iterator[tuple[dict[str, np.ndarray], list[str]]]:
     """Rows as (arrays, document ids)."""
-    for name in sorted(self.stats['sha256']):
-      for number, record in enumerate(records.read_shard(self.path / name)):
-        try:
-          tensors, metadata = manifest.unpack(record)
-        except (ValueError, KeyError) as error:
-          raise errors.UserError(
-            f'{self.path / name}: record {number} is not a row: {error}.'
-          ) from error
-        yield tensors, json.loads(metadata.get('documents', '[]'))
+    yield from self.start_at(0)
+
+  def start_at(
+    self, number: int
+  ) -> Iterator[tuple[dict[str, np.ndarray], list[str]]]:
+    """Rows from `number` on; none of those before is read."""
+    for shard in self.shards():
+      count = records.count(self.path / shard) if number else 0
+      if count and number >= count:
+        number -= count
+        continue
+      yield from self.read(shard, number)
+      number = 0
+
+  def shards(self) -> list[str]:
+    """Names of the files, in order; those that are there if none are told."""
+    told = self.stats.get('sha256')
+    if told is None:
+      told = [path.name for path in records.shards_of(self.path, STEM)]
+    return sorted(told)
+
+  def read(
+    self, shard: str, start: int = 0
+  ) -> Iterator[tuple[dict[str, np.ndarray], list[str]]]:
+    """Rows of one shard as (arrays, document ids), a few in memory.
+
+    Raises:
+      UserError: The shard is missing, cut short or changed, or a record of it
+        is not a row.
+    """
+    path = self.path / shard
+    for number, record in enumerate(records.stream_shard(path, start), start):
+      try:
+        tensors, metadata = manifest.unpack(record)
+      except (ValueError, KeyError) as error:
+        raise errors.UserError(
+          f'{path}: record {number} is not a row: {error}.'
+        ) from error
+      yield tensors, json.loads(metadata.get('documents', '[]'))
 
 
 def open_folder(path: str | os.PathLike) -> Folder:
@@ -211,78 +259,3 @@ def open_folder(path: str | os.PathLike) -> Folder:
   """
   path = pathlib.Path(path)
   return Folder(path, files.read_json(path / 'stats.json'))
-
-
-def faults(folder: Folder, table_size: int = 0) -> Iterator[str]:
-  """Says what is wrong with a folder of rows, one sentence each.
-
-  Args:
-    folder: As `open_folder` gives it.
-    table_size: Ids must be below; 0 takes the one of `stats.json`.
-  """
-  stats = folder.stats
-  length = stats['length']
-  table = vocabulary.Vocabulary(**stats['vocabulary'])
-  table_size = table_size or table.table_size
-  for name, digest in stats['sha256'].items():
-    path = folder.path / name
-    if not path.exists():
-      yield f'{path}: no such file.'
-      return
-    if records.sha256(path) != digest:
-      yield f'{path}: its sha256 is not the one of stats.json.'
-      return
-  counts = collections.Counter()
-  for number, (row, _) in enumerate(folder):
-    where = f'{folder.path}: row {number}'
-    tokens, segments = row['tokens'], row['segment_ids']
-    counts['rows'] += 1
-    counts['pad_tokens'] += int((segments == 0).sum())
-    counts['loss_tokens'] += int((row['loss_weights'] > 0).sum())
-    wrong = [
-      f'{where}: {value.size} {key}, expected {length}.'
-      for key, value in sorted(row.items())
-      if not key.startswith('image') and value.shape != (length,)
-    ]
-    if wrong:
-      yield wrong[0]
-      continue
-    bad = (tokens < 0) | (tokens >= table_size)
-    if bad.any():
-      yield (
-        f'{where}: id {tokens[bad][0]} at {int(np.argmax(bad))}, expected '
-        f'0..{table_size - 1}.'
-      )
-    real = segments > 0
-    steps = np.diff(segments[: int(real.sum())])
-    if (
-      real[int(real.sum()) :].any()
-      or segments[0] != 1
-      or not np.isin(steps, (0, 1)).all()
-    ):
-      yield f'{where}: segment_ids are not 1, 2, … with 0 behind.'
-    if tokens[~real].any() or row['loss_weights'][~real].any():
-      yield f'{where}: padding holds tokens or loss weights.'
-    patch = vocabulary.CONTROL['<im_patch>']
-    slots = row.get('image_slots', np.zeros(0, int))
-    inside = (slots >= 0) & (slots < length)
-    if not inside.all() or (tokens[slots] != patch).any():
-      yield f'{where}: an image slot is not at an <im_patch>.'
-    broken = _broken_speech(tokens, table)
-    if broken and not bad.any():
-      yield f'{where}: {broken}'
-  for key, count in sorted(counts.items()):
-    if count != stats[key]:
-      yield f'{folder.path}/stats.json: {key} is {stats[key]}, found {count}.'
-
-
-def _broken_speech(tokens: np.ndarray, table) -> str | None:
-  """What is wrong with the first stretch of speech that is not in groups."""
-  speech = table.is_linguistic(tokens) | table.is_semantic(tokens)
-  edges = np.flatnonzero(np.diff(speech, prepend=False, append=False))
-  for start, stop in zip(edges[::2], edges[1::2]):
-    try:
-      table.deinterleave(tokens[start:stop])
-    except errors.UserError as error:
-      return f'from {start} on: {error}'
-  return None

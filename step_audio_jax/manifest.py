@@ -17,6 +17,7 @@ The tokenised form of a corpus lies beside it as ArrayRecord shards of
 safetensors records (`read_codes`).
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -275,12 +276,38 @@ def read_records(path: str | os.PathLike) -> list[bytes]:
   Raises:
     UserError: The shard is missing, cut short or changed.
   """
+  return list(stream_records(path))
+
+
+def count_records(path: str | os.PathLike) -> int:
+  """How many records a shard holds; raises as `read_records`."""
+  with _reader(path) as reader:
+    return reader.num_records()
+
+
+def stream_records(
+  path: str | os.PathLike, start: int = 0, chunk: int = 64
+) -> Iterator[bytes]:
+  """Yields the records of a shard from `start` on, `chunk` in memory.
+
+  Raises:
+    UserError: As `read_records`.
+  """
+  with _reader(path) as reader:
+    count = reader.num_records()
+    for first in range(start, count, chunk):
+      yield from reader.read(first, min(first + chunk, count))
+
+
+@contextlib.contextmanager
+def _reader(path: str | os.PathLike) -> Iterator[Any]:
+  """An open shard; what its reader raises becomes one sentence."""
   from array_record.python import array_record_module
 
   try:
     reader = array_record_module.ArrayRecordReader(str(path))
     try:
-      return reader.read_all() if reader.num_records() else []
+      yield reader
     finally:
       reader.close()
   except (RuntimeError, ValueError, IndexError) as error:

@@ -14,9 +14,10 @@ SeqIO mixtures and the training schedule are both made from `STAGES`.
 
 from fractions import Fraction
 import types
-from typing import Mapping
+from typing import Mapping, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.training import schedule
 
 
 def _ratios(
@@ -54,14 +55,23 @@ TOKEN_BUDGETS: Mapping[str, float | None] = types.MappingProxyType(
 )
 
 
+Override = Mapping[str, float]
+
+
 def ratios(
-  stage: str, override: Mapping[str, float] | None = None
-) -> dict[str, Fraction]:
+  stage: str,
+  override: Override | Sequence[tuple[int, Override]] | None = None,
+) -> dict[str, Fraction] | tuple[tuple[int, dict[str, Fraction]], ...]:
   """Shares of a stage; for gin files.
 
   Args:
     stage: A key of `STAGES`.
-    override: Source → share, replacing the table's; for experiments only.
+    override: Source → share, replacing the table's; for experiments only. Or
+      (step, source → share) for each phase of a curriculum: from that step
+      on, the table with these shares in it.
+
+  Returns:
+    Source → share, or (step, source → share) for each phase.
 
   Raises:
     UserError: There is no such stage.
@@ -71,7 +81,18 @@ def ratios(
       f'stage {stage!r} is not in the table; expected one of '
       f'{", ".join(STAGES)}.'
     )
+  if schedule.is_curriculum(override):
+    return tuple((step, _replaced(stage, part)) for step, part in override)
+  return _replaced(stage, override or {})
+
+
+def _replaced(stage: str, override: Override) -> dict[str, Fraction]:
+  if not isinstance(override, Mapping):
+    raise errors.UserError(
+      f'ratios: found {override!r}, expected {{source: share}}, or (step, '
+      '{source: share}) for each phase.'
+    )
   shares = dict(STAGES[stage])
-  for name, value in (override or {}).items():
+  for name, value in override.items():
     shares[name] = Fraction(value).limit_denominator(10_000)
   return shares

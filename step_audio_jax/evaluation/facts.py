@@ -50,8 +50,9 @@ def shares(run: str | pathlib.Path) -> list[dict[str, Any]]:
   Returns:
     One dict a source: source, requested and realised (0..1), rows, tokens,
     error_rows (largest |count - share * prefix| over prefixes of
-    `FIRST_PREFIX` rows or more; over the whole where there are fewer). Empty
-    for a run that was not fed from a schedule, or is not done.
+    `FIRST_PREFIX` rows or more; over the whole where there are fewer). Where
+    the mixture changes, `requested` is the mean and prefixes begin with each
+    phase. Empty for a run that was not fed from a schedule, or is not done.
 
   Raises:
     UserError: The record of the rows contradicts itself.
@@ -69,22 +70,31 @@ def shares(run: str | pathlib.Path) -> list[dict[str, Any]]:
       f'{consumed.max(initial=0)}, expected {record["rows"]} rows of '
       f'{len(record["names"])} sources.'
     )
-  first = max(1, min(FIRST_PREFIX, len(consumed)))
+  phases = record.get('phases') or [{'row': 0, 'shares': record['shares']}]
+  starts = [min(phase['row'], len(consumed)) for phase in phases]
+  spans = list(zip(starts, [*starts[1:], len(consumed)]))
   table = []
-  for n, (name, share) in enumerate(
-    zip(record['names'], record['shares'], strict=True)
-  ):
+  for n, name in enumerate(record['names']):
     mine = consumed == n
+    requested, worst = Fraction(0), 0.0
+    for phase, (start, stop) in zip(phases, spans):
+      share = Fraction(phase['shares'][n])
+      requested += share * (stop - start)
+      first = max(1, min(FIRST_PREFIX, stop - start))
+      others = np.where(mine[start:stop], 0, 1)
+      worst = max(worst, schedule.prefix_error(others, (share,), first))
     table.append(
       {
         'source': name,
-        'requested': float(Fraction(share)),
+        'requested': float(
+          requested / len(mine)
+          if len(mine)
+          else Fraction(phases[0]['shares'][n])
+        ),
         'realised': float(mine.mean()) if len(mine) else 0.0,
         'rows': int(mine.sum()),
         'tokens': int(mine.sum()) * record['row_length'],
-        'error_rows': schedule.prefix_error(
-          np.where(mine, 0, 1), (Fraction(share),), first
-        ),
+        'error_rows': worst,
       }
     )
   return table

@@ -22,6 +22,27 @@ class Series:
   y: Sequence[float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+  """A coloured part of a strip.
+
+  Attributes:
+    start: Where it begins, in the unit of the strip.
+    stop: Where it ends.
+    colour: Which one, from 0.
+    tip: Told on hover.
+    top: Part of the strip's height that it takes, from 0 (above) …
+    bottom: … to 1.
+  """
+
+  start: float
+  stop: float
+  colour: int
+  tip: str
+  top: float = 0.0
+  bottom: float = 1.0
+
+
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
   """At most `most` + 1 round numbers that span low..high from inside.
 
@@ -194,6 +215,50 @@ def bar_chart(
       parts.append(_text(x + thick / 2, y - 4, f'{some[g]:.1f}', extra='value'))
   legend = [(n, name) for n, (name, _) in enumerate(series)]
   return _figure(title, y_label, width, height, parts, legend)
+
+
+def strips(
+  tracks: Sequence[tuple[str, Sequence[Stretch]]],
+  length: float,
+  *,
+  title: str,
+  width: int = 2 * _WIDTH,
+  thick: int = 22,
+) -> str:
+  """Strips of coloured stretches, one below the other, over 0..length.
+
+  Args:
+    tracks: (name, stretches) of each strip.
+    length: Where the axis ends.
+    title: Accessible name of the chart.
+    width: Units of the view box.
+    thick: Height of a strip.
+  """
+  left, gap = 1.6 * _LEFT, 6
+  height = _TOP + len(tracks) * (thick + gap) + _BOTTOM
+  scale = (width - left - _RIGHT) / max(length, 1)
+  parts = []
+  for number, (name, stretches) in enumerate(tracks):
+    y = _TOP + number * (thick + gap)
+    parts.append(_text(left - 6, y + 0.7 * thick, name, 'end'))
+    parts.append(
+      f'<rect x="{left:.1f}" y="{y}" width="{length * scale:.1f}" '
+      f'height="{thick}" style="fill:var(--grid)"/>'
+    )
+    for one in stretches:
+      tip = html.escape(f'{one.tip}: {one.start:g}..{one.stop:g}')
+      parts.append(
+        f'<rect x="{left + one.start * scale:.2f}" '
+        f'y="{y + one.top * thick:.1f}" '
+        f'width="{(one.stop - one.start) * scale:.2f}" '
+        f'height="{(one.bottom - one.top) * thick:.1f}" '
+        f'style="fill:var(--c{one.colour % COLOURS + 1})">'
+        f'<title>{tip}</title></rect>'
+      )
+  for value in ticks(0, length, 8):
+    x = left + value * scale
+    parts.append(_text(x, height - _BOTTOM + 14, label(value)))
+  return _figure(title, '', width, height, parts, [])
 
 
 def _pieces(series: Series, log_y: bool) -> list[list[tuple[float, float]]]:

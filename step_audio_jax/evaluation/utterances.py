@@ -57,16 +57,16 @@ def cards(
     root = manifest_lib.path_of(corpus).parent
   parts = []
   for item in scores['hypotheses'][:count]:
-    player = ''
+    sound = ''
     if item['id'] in by_id:
-      player = _audio(by_id[item['id']], root)
+      sound = player(by_id[item['id']], root)
     reading = 'heard' if task == 'asr' else 'read back'
     note = f'{100 * item["cer"]:.0f} %'
     if 'seconds' in item:
       note += f', {item["seconds"]:.1f} s of tokens'
     text = marked(item['reference'], item['hypothesis'], item['language'])
     parts.append(
-      f'<div class="utterance">{player}<dl><dt>text</dt>'
+      f'<div class="utterance">{sound}<dl><dt>text</dt>'
       f'<dd>{html.escape(item["reference"])}</dd><dt>{reading}</dt>'
       f'<dd>{text or "<i>nothing</i>"} <small>{note}</small></dd></dl></div>'
     )
@@ -77,7 +77,7 @@ def cards(
   )
 
 
-def _audio(utterance, root) -> str:
+def player(utterance: manifest_lib.Utterance, root: str | pathlib.Path) -> str:
   """An audio element that holds its sound; a note if it cannot be read."""
   try:
     samples, rate = audio_io.read_audio(

@@ -9,11 +9,10 @@ pipeline is the number of rows consumed, for any number of hosts.
 Axes: B rows of a batch, L row length, N images a row.
 """
 
-from fractions import Fraction
 import functools
 import hashlib
 import pathlib
-from typing import Any, Mapping
+from typing import Any
 
 from array_record.python import array_record_data_source
 import numpy as np
@@ -21,6 +20,7 @@ from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.training import exposure
 from step_audio_jax.training import schedule as schedule_lib
 
 _ROUNDS = 4
@@ -118,7 +118,7 @@ class RowFeed:
     self,
     *,
     rows: str,
-    ratios: Mapping[str, Fraction | float],
+    ratios: schedule_lib.Mixture,
     batch_size: int,
     split: str = 'train',
     prefix: str = '',
@@ -128,7 +128,8 @@ class RowFeed:
 
     Args:
       rows: Folder of row folders, `<rows>/<prefix><task>/<split>`.
-      ratios: Task → share of the rows.
+      ratios: Task → share of the rows; or (step, task → share) for each
+        phase of a curriculum.
       batch_size: Rows of a global batch.
       split: Which split.
       prefix: Put before each task's name, for example `librispeech_`.
@@ -141,7 +142,7 @@ class RowFeed:
       raise errors.UserError(
         f'feed: batch_size is {batch_size}, expected at least 1.'
       )
-    self.schedule = schedule_lib.Schedule(ratios)
+    self.schedule = schedule_lib.create(ratios, batch_size)
     root = pathlib.Path(rows)
     if not root.is_dir():
       raise errors.UserError(f'{rows}: no such folder of rows.')
@@ -234,12 +235,27 @@ class RowFeed:
     counts = {f'rows/{name}': n for name, n in rows.items()}
     return counts | {f'tokens/{n}': r * self.length for n, r in rows.items()}
 
+  def exposure(self, start: int, stop: int) -> list[dict[str, Any]]:
+    """What rows start..stop show of each source; see `exposure.table`."""
+    sizes = {source.name: len(source) for source in self.sources}
+    return exposure.table(self.schedule, sizes, self.length, start, stop)
+
   def describe(self) -> dict[str, Any]:
-    """Sources, shares, epochs; for the run's `config.json`."""
-    return {
+    """Sources, shares, epochs; for the run's `config.json`.
+
+    `share` is that of the first phase; a curriculum has `phases` too.
+    """
+    phases = self.schedule.phases
+    told = {}
+    if len(phases) > 1:
+      told['phases'] = [
+        {'row': phase.start, 'shares': list(map(str, phase.shares))}
+        for phase in phases
+      ]
+    return told | {
       'sources': [
         {'name': s.name, 'share': str(share), 'rows': len(s)}
-        for s, share in zip(self.sources, self.schedule.shares)
+        for s, share in zip(self.sources, phases[0].shares)
       ],
       'row_length': self.length,
       'batch_size': self.batch_size,

@@ -21,6 +21,7 @@ from step_audio_jax import gin_files
 from step_audio_jax import memory
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints
+from step_audio_jax.training import exposure
 from step_audio_jax.training import loop
 from step_audio_jax.training import lora
 from step_audio_jax.training import optimizers
@@ -39,6 +40,7 @@ def train(
   mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig(),
   init_from: Sequence[str] = (),
   readers: Sequence[Callable[..., Any]] = (),
+  most_epochs: float = exposure.MOST_EPOCHS,
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """Trains one model, from the newest checkpoint of `run_dir` if it has one.
@@ -55,6 +57,7 @@ def train(
       it.
     readers: Called with (folder, description of the objective); each gives
       variables, lazy or not, or None where the folder is none of its kind.
+    most_epochs: A source whose rows the run sees more often is warned of.
     dry_run: Build everything, train and write nothing.
 
   Returns:
@@ -85,6 +88,12 @@ def train(
     'feed': feed.describe(),
     'init_from': [str(path) for path in init_from],
   }
+  if hasattr(feed, 'exposure'):
+    seen = feed.exposure(0, config.steps * feed.batch_size)
+    facts['epochs'] = {n['source']: round(n['epochs'], 4) for n in seen}
+    if jax.process_index() == 0:
+      for sentence in exposure.warnings(seen, most_epochs):
+        print(f'warning: {sentence}', file=sys.stderr, flush=True)
   if dry_run:
     return facts
 
@@ -162,7 +171,11 @@ def _account(folder: pathlib.Path, feed: Any, steps: int) -> None:
     folder / 'sources.json',
     {
       'names': list(schedule.names),
-      'shares': [str(share) for share in schedule.shares],
+      'shares': [str(share) for share in schedule.phases[0].shares],
+      'phases': [
+        {'row': phase.start, 'shares': list(map(str, phase.shares))}
+        for phase in schedule.phases
+      ],
       'rows': rows,
       'row_length': feed.length,
     },

@@ -5,17 +5,41 @@ fractions, so the sequence of sources is periodic; one period is laid out by
 Tijdeman's chairman assignment (Discrete Math. 32, 1980), which keeps the count
 of every source within 1 - 1/(2n - 2) rows of its share at *every* prefix, the
 best possible for n sources.
+
+A curriculum is a list of such mixtures, each from a given row on. Its phases
+count anew, so that the bound holds inside each of them; what was drawn of a
+source before goes on counting, so that no stored row comes back early.
 """
 
+import bisect
+import dataclasses
 from fractions import Fraction
 import functools
-from typing import Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from step_audio_jax import errors
 
 _MAX_PERIOD = 100_000
+
+Weight = Fraction | int | float
+Ratios = Mapping[str, Weight]
+# One mixture, or (step, mixture) for each phase of a curriculum.
+Mixture = Ratios | Sequence[tuple[int, Ratios]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A stretch of rows with one mixture.
+
+  Attributes:
+    start: First row.
+    shares: Of every source of the whole schedule, in the order of their ids.
+  """
+
+  start: int
+  shares: tuple[Fraction, ...]
 
 
 class Schedule:
@@ -25,9 +49,10 @@ class Schedule:
     names: Source names, in the order of their ids.
     shares: Share of every source; they sum to one.
     period: Rows after which the order repeats.
+    phases: The one that there is.
   """
 
-  def __init__(self, ratios: Mapping[str, Fraction | int | float]):
+  def __init__(self, ratios: Ratios):
     """Builds the order.
 
     Args:
@@ -38,7 +63,9 @@ class Schedule:
     """
     weights = {}
     for name, value in ratios.items():
-      weight = Fraction(value).limit_denominator(10_000)
+      weight = Fraction(value)
+      if not isinstance(value, Fraction):
+        weight = weight.limit_denominator(10_000)
       if weight < 0:
         raise errors.UserError(
           f'ratios: {name} has weight {value}, expected zero or more.'
@@ -52,6 +79,7 @@ class Schedule:
     total = sum(weights.values())
     self.names = tuple(weights)
     self.shares = tuple(weight / total for weight in weights.values())
+    self.phases = (Phase(0, self.shares),)
     self.period = functools.reduce(
       np.lcm, [share.denominator for share in self.shares], 1
     ).item()
@@ -86,6 +114,128 @@ class Schedule:
       name: int(cycles * self._counts[i] + tail[i])
       for i, name in enumerate(self.names)
     }
+
+  def expected(self, rows: int) -> dict[str, Fraction]:
+    """Requested share of the first `rows` rows, in rows."""
+    return {n: share * rows for n, share in zip(self.names, self.shares)}
+
+
+class Curriculum:
+  """Mixtures one after the other, with the interface of `Schedule`.
+
+  Attributes:
+    names: Sources of all phases, in the order in which they first occur.
+    phases: First row and shares of each phase; 0 for a source that rests.
+  """
+
+  def __init__(self, mixtures: Sequence[tuple[int, Ratios]]):
+    """Builds the phases.
+
+    Args:
+      mixtures: (first row, source → weight), the first from row 0 on.
+
+    Raises:
+      UserError: The rows do not rise from 0, or a mixture is wrong.
+    """
+    self._starts = [start for start, _ in mixtures]
+    rising = all(a < b for a, b in zip(self._starts, self._starts[1:]))
+    if self._starts[:1] != [0] or not rising:
+      raise errors.UserError(
+        f'ratios: found phases from {self._starts}, expected rising numbers, '
+        'the first 0.'
+      )
+    self._parts = [Schedule(ratios) for _, ratios in mixtures]
+    self.names = tuple(dict.fromkeys(n for p in self._parts for n in p.names))
+    self._ids = [
+      np.array([self.names.index(name) for name in part.names])
+      for part in self._parts
+    ]
+    # What was drawn of each source before a phase.
+    self._before = [dict.fromkeys(self.names, 0)]
+    for part, start, stop in zip(self._parts, self._starts, self._starts[1:]):
+      drawn = part.counts(stop - start)
+      self._before.append(_sum(self._before[-1], drawn))
+    self.phases = tuple(
+      Phase(
+        start,
+        tuple(
+          dict(zip(p.names, p.shares)).get(n, Fraction(0)) for n in self.names
+        ),
+      )
+      for start, p in zip(self._starts, self._parts)
+    )
+
+  def source(self, k: int) -> tuple[int, int]:
+    """Row k → (source id, how many rows of that source came before)."""
+    phase = bisect.bisect_right(self._starts, k) - 1
+    place, rank = self._parts[phase].source(k - self._starts[phase])
+    source = int(self._ids[phase][place])
+    return source, self._before[phase][self.names[source]] + rank
+
+  def sources(self, start: int, stop: int) -> np.ndarray:
+    """Source ids of rows start..stop, int64 (stop - start,)."""
+    found = [np.zeros(0, np.int64)]
+    for part, ids, first, last in zip(
+      self._parts, self._ids, self._starts, [*self._starts[1:], stop]
+    ):
+      low, high = max(start, first), min(stop, last)
+      if low < high:
+        found.append(ids[part.sources(low - first, high - first)])
+    return np.concatenate(found)
+
+  def counts(self, rows: int) -> dict[str, int]:
+    """How many of the first `rows` rows come from each source."""
+    phase = max(0, bisect.bisect_left(self._starts, rows) - 1)
+    drawn = self._parts[phase].counts(rows - self._starts[phase])
+    return _sum(self._before[phase], drawn)
+
+  def expected(self, rows: int) -> dict[str, Fraction]:
+    """Requested share of the first `rows` rows, in rows."""
+    total = dict.fromkeys(self.names, Fraction(0))
+    for part, first, last in zip(
+      self._parts, self._starts, [*self._starts[1:], rows]
+    ):
+      total = _sum(total, part.expected(max(0, min(rows, last) - first)))
+    return total
+
+
+def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value + other.get(name, 0) for name, value in one.items()}
+
+
+def create(mixture: Mixture, batch_size: int = 1) -> Schedule | Curriculum:
+  """The schedule of a mixture, or of one that changes at given steps.
+
+  Args:
+    mixture: Source → weight, or (step, source → weight) for each phase.
+    batch_size: Rows of a step.
+
+  Raises:
+    UserError: It is neither, or a weight or a step is wrong.
+  """
+  if isinstance(mixture, Mapping):
+    return Schedule(mixture)
+  if not is_curriculum(mixture):
+    raise errors.UserError(
+      f'ratios: found {mixture!r}, expected {{source: weight}}, or (step, '
+      '{source: weight}) for each phase.'
+    )
+  return Curriculum([(step * batch_size, ratios) for step, ratios in mixture])
+
+
+def is_curriculum(mixture: Any) -> bool:
+  """Whether this is a non-empty list of (step, mapping)."""
+  return (
+    isinstance(mixture, (list, tuple))
+    and bool(mixture)
+    and all(
+      isinstance(phase, (list, tuple))
+      and len(phase) == 2
+      and type(phase[0]) is int
+      and isinstance(phase[1], Mapping)
+      for phase in mixture
+    )
+  )
 
 
 def prefix_error(

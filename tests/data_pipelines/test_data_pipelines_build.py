@@ -15,6 +15,7 @@ from data_pipelines import definitions
 from data_pipelines import packing
 from data_pipelines import records
 from data_pipelines import rows
+from data_pipelines import verify
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -64,7 +65,7 @@ def test_every_task_and_split_has_rows(built):
   )}  # fmt: skip
   for name, stats in result.items():
     folder = rows.open_folder(output / name)
-    assert list(rows.faults(folder)) == []
+    assert list(verify.faults(folder)) == []
     assert folder.stats['rows'] == stats['rows'] > 0
     assert folder.stats['tokens'] == stats['rows'] * LENGTH
     assert folder.stats['dropped'] == 0
@@ -449,8 +450,14 @@ def spoil(folder, change):
   [
     (lambda r: r['tokens'].__setitem__(5, 99999), 'id 99999 at 5'),
     (lambda r: r['tokens'].__setitem__(5, -1), 'id -1 at 5'),
-    (lambda r: r['segment_ids'].__setitem__(3, 7), 'segment_ids are not'),
-    (lambda r: r['segment_ids'].__setitem__(0, 0), 'segment_ids are not'),
+    (
+      lambda r: r['segment_ids'].__setitem__(3, 7),
+      'segment_ids: 7 at 3',
+    ),
+    (
+      lambda r: r['segment_ids'].__setitem__(0, 0),
+      'segment_ids: 0 at 0',
+    ),
     (lambda r: r['segment_ids'].__setitem__(-1, 0), 'padding holds'),
     (lambda r: r['image_slots'].__setitem__(0, 0), 'not at an <im_patch>'),
     (lambda r: r.update(tokens=r['tokens'][:-1]), 'expected 192'),
@@ -461,9 +468,9 @@ def test_verification_finds_faults(built, tmp_path, change, said):
   folder = shutil.copytree(
     built[0] / 'small_image_text' / 'train', tmp_path / 'train'
   )
-  assert list(rows.faults(rows.open_folder(folder))) == []
+  assert list(verify.faults(rows.open_folder(folder))) == []
   spoil(folder, change)
-  found = list(rows.faults(rows.open_folder(folder)))
+  found = list(verify.faults(rows.open_folder(folder)))
   assert any(said in fault for fault in found), found
 
 
@@ -473,10 +480,10 @@ def test_verification_finds_changed_files(built, tmp_path):
   raw = bytearray(path.read_bytes())
   raw[len(raw) // 2] ^= 1
   path.write_bytes(raw)
-  (fault,) = rows.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(rows.open_folder(folder))
   assert 'sha256' in fault
   os.unlink(path)
-  (fault,) = rows.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(rows.open_folder(folder))
   assert 'no such file' in fault
 
 

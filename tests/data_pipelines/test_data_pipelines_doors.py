@@ -60,7 +60,11 @@ def verified(call, path):
 
 def test_a_corpus_is_named_by_its_folder_or_its_manifest(own, call):
   for path in (own / 'speech', own / 'speech' / 'manifest.jsonl'):
-    assert verified(call, path) == (0, {'kind': 'corpus', 'faults': 0})
+    checked = {'lines': 7, 'files': 7}
+    assert verified(call, path) == (
+      0,
+      {'kind': 'corpus', 'faults': 0, 'checked': checked},
+    )
     assert call('inspect', f'--path={path}')[1]['utterances'] == 7
 
 
@@ -69,7 +73,7 @@ def test_all_missing_files_are_counted(own, call):
     (own / 'speech' / 'wav' / f'{name}.wav').unlink()
   status, said = verified(call, own / 'speech')
   assert status == 2
-  assert f"{own}/speech: u0: audio 'wav/0.wav' is not there. (and 2 mo" in said
+  assert f"{own}/speech: u0: audio 'wav/0.wav' is not there. (2 more" in said
   (own / 'images' / 'img' / '2.png').unlink()
   status, said = verified(call, own / 'images')
   assert status == 2 and "i2: image 'img/2.png' is not there" in said
@@ -102,7 +106,8 @@ def test_a_bad_line_of_a_manifest_is_placed(own, call, line, said):
   ],
 )
 def test_codes_outside_their_books_are_found(own, call, pair, said):
-  assert verified(call, own / 'codes') == (0, {'kind': 'codes', 'faults': 0})
+  status, told = verified(call, own / 'codes')
+  assert status == 0 and told['checked'] == {'codes': 7, 'counts': 7}
   codes = manifest.read_codes(own / 'codes')
   tiny.write_codes(own / 'codes', {**codes, 'u3': pair})
   status, told = verified(call, own / 'codes')

@@ -17,6 +17,7 @@ from data_pipelines import inspect
 from data_pipelines import packing
 from data_pipelines import records
 from data_pipelines import rows
+from data_pipelines import verify
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -154,7 +155,7 @@ def test_stats_count_what_is_there(tmp_path_factory, plan, shard_rows):
   packed = list(packing.pack(made, LENGTH))
   stats = write(folder, packed, shard_rows=shard_rows)
   read = list(rows.open_folder(folder))
-  assert list(rows.faults(rows.open_folder(folder))) == []
+  assert list(verify.faults(rows.open_folder(folder))) == []
   assert stats == rows.open_folder(folder).stats
   assert [tuple(names) for _, names in read] == [row.ids for row in packed]
   counts = collections.Counter()
@@ -250,7 +251,7 @@ def test_no_rows_are_a_folder_without_shards(tmp_path):
   stats = write(tmp_path / 'rows', [])
   assert (stats['rows'], stats['padding'], stats['sha256']) == (0, 0.0, {})
   assert list(rows.open_folder(tmp_path / 'rows')) == []
-  assert list(rows.faults(rows.open_folder(tmp_path / 'rows'))) == []
+  assert list(verify.faults(rows.open_folder(tmp_path / 'rows'))) == []
 
 
 def test_a_new_folder_replaces_all_of_the_old_one(tmp_path):
@@ -316,7 +317,10 @@ def text_inside(row):
     (lambda r: r['image_slots'].__setitem__(0, 9999), 'not at an <im_patch>'),
     (lambda r: r['image_slots'].__setitem__(0, -1), 'not at an <im_patch>'),
     (lambda r: r['tokens'].__setitem__(0, 124), 'id 124 at 0, expected 0..123'),
-    (lambda r: r['segment_ids'].fill(0), 'segment_ids are not 1, 2'),
+    (
+      lambda r: r['segment_ids'].fill(0),
+      'segment_ids: 0 at 0 behind',
+    ),
     (lambda r: r['loss_weights'].__setitem__(-1, 1), 'padding holds'),
     (lambda r: r.update(loss_weights=r['loss_weights'][1:]), 'expected 48'),
     (lambda r: r.update(segment_ids=r['segment_ids'][1:]), 'expected 48'),
@@ -325,7 +329,7 @@ def text_inside(row):
 def test_every_kind_of_fault_is_found_and_placed(good, tmp_path, change, said):
   folder = shutil.copytree(good, tmp_path / 'rows')
   spoil(folder, 4, change)
-  found = list(rows.faults(rows.open_folder(folder)))
+  found = list(verify.faults(rows.open_folder(folder)))
   assert said in found[0] and 'row 4: ' in found[0], found
   with pytest.raises(errors.UserError):
     inspect_verify(folder)
@@ -351,7 +355,7 @@ def test_one_changed_id_of_speech_is_always_found(good, tmp_path_factory, data):
   other = st.integers(*others)
   wrong = data.draw(st.one_of(other, st.integers(68, 99), st.just(124)))
   spoil(folder, number, lambda r: r['tokens'].__setitem__(place, wrong))
-  found = list(rows.faults(rows.open_folder(folder)))
+  found = list(verify.faults(rows.open_folder(folder)))
   assert found and all(f'row {number}: ' in fault for fault in found)
   shutil.rmtree(folder.parent)
 
@@ -361,10 +365,10 @@ def test_wrong_counts_are_found(good, tmp_path, key):
   folder = shutil.copytree(good, tmp_path / 'rows')
   stats = files.read_json(folder / 'stats.json')
   files.write_json(folder / 'stats.json', {**stats, key: stats[key] + 1})
-  (fault,) = rows.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(rows.open_folder(folder))
   assert f'{key} is {stats[key] + 1}, found {stats[key]}' in fault
   # A smaller table, as of another model, makes its ids faults.
-  found = list(rows.faults(rows.open_folder(folder), table_size=110))
+  found = list(verify.faults(rows.open_folder(folder), table_size=110))
   assert any('expected 0..109' in fault for fault in found)
 
 
@@ -374,7 +378,7 @@ def test_a_shard_that_was_cut_short_is_one_sentence(good, tmp_path, keep):
   path = records.shards_of(folder, 'rows')[1]
   raw = path.read_bytes()
   path.write_bytes(raw[: int(len(raw) * keep)])
-  (fault,) = rows.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(rows.open_folder(folder))
   assert fault == f'{path}: its sha256 is not the one of stats.json.'
   with pytest.raises(errors.UserError) as caught:
     list(rows.open_folder(folder))

@@ -59,6 +59,32 @@ def test_short_prefixes_do_not_count_but_a_short_run_does(tmp_path):
   assert short[0]['error_rows'] == pytest.approx(2.0)
 
 
+def test_phases_are_counted_each_from_its_beginning(tmp_path):
+  mixtures = [(0, {'a': 1, 'b': 1}), (150, {'a': 1, 'b': 3})]
+  order = schedule.create(mixtures)
+  sources = order.sources(0, 500).tolist()
+  first = dict(zip(order.names, order.phases[0].shares))
+  run = record(tmp_path, sources, first)
+  told = json.loads((run / 'sources.json').read_text())
+  told['phases'] = [
+    {'row': phase.start, 'shares': list(map(str, phase.shares))}
+    for phase in order.phases
+  ]
+  (run / 'sources.json').write_text(json.dumps(told))
+  a, b = facts.shares(run)
+  assert a['requested'] == pytest.approx((150 / 2 + 350 / 4) / 500)
+  assert a['requested'] + b['requested'] == pytest.approx(1)
+  assert max(a['error_rows'], b['error_rows']) < 1
+  # The second mixture everywhere is many rows off in the first phase.
+  record(
+    tmp_path / 'wrong',
+    schedule.Schedule({'a': 1, 'b': 3}).sources(0, 500),
+    first,
+  )
+  (tmp_path / 'wrong' / 'sources.json').write_text(json.dumps(told))
+  assert facts.shares(tmp_path / 'wrong')[0]['error_rows'] > 30
+
+
 @pytest.mark.parametrize('stage', list(stages.STAGES))
 def test_the_real_schedule_stays_within_a_row(tmp_path, stage):
   order = schedule.Schedule(stages.STAGES[stage])

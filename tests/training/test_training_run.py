@@ -58,6 +58,7 @@ def test_a_run_directory_holds_what_the_readme_says(finished):
   assert sources.shape == (32,) and (sources == 0).all()
   facts = json.loads((finished / 'sources.json').read_text())
   assert facts['names'] == ['a'] and facts['shares'] == ['1']
+  assert facts['phases'] == [{'row': 0, 'shares': ['1']}]
 
 
 def test_the_model_is_rebuilt_from_the_run(finished):
@@ -86,6 +87,17 @@ def test_a_second_process_is_kept_out(gin_file, tmp_path, capsys):
   with files.only_one(tmp_path / 'held'):
     assert train(gin_file, tmp_path / 'held') == 2
   assert 'another process is writing here' in capsys.readouterr().err
+
+
+def test_epochs_are_told_and_many_are_warned_of(gin_file, tmp_path, capsys):
+  few = ['--dry_run', '--json', '--gin.run.train.most_epochs=3']
+  assert train(gin_file, tmp_path / 'none', *few) == 0
+  out = capsys.readouterr()
+  told = json.loads(out.out.splitlines()[-1])
+  assert told['epochs'] == {'a': round(32 / 9, 4)}
+  assert 'warning: a: 32 rows are drawn from 9, which is 3.6 epochs' in out.err
+  assert train(gin_file, tmp_path / 'none', '--dry_run') == 0
+  assert 'warning' not in capsys.readouterr().err
 
 
 def test_dry_run_writes_nothing(gin_file, tmp_path, capsys):

@@ -92,3 +92,66 @@ def test_unknown_stage_names_the_known_ones():
   with pytest.raises(errors.UserError, match='stage1, stage2, stage3'):
     stages.ratios('stage4')
   assert stages.ratios('sft', {'sft_tts': 2})['sft_tts'] == 2
+
+
+MIXTURES = (
+  (0, {'a': 1, 'b': 1}),
+  (7, {'a': 1, 'b': 2, 'c': Fraction(1, 3)}),
+  (40, {'c': 3, 'd': 1}),
+)
+
+
+def test_phases_of_a_curriculum_hold_each_to_one_row():
+  order = schedule.create(MIXTURES, batch_size=3)
+  assert order.names == ('a', 'b', 'c', 'd')
+  assert [phase.start for phase in order.phases] == [0, 21, 120]
+  rows = order.sources(0, 200)
+  for phase, stop in zip(order.phases, (21, 120, 200)):
+    error = schedule.prefix_error(rows[phase.start : stop], phase.shares)
+    assert error < 1.0
+    assert sum(phase.shares) == 1
+  # Any window is that part of the whole, and row k alone says its source.
+  for start, stop in ((0, 5), (19, 24), (100, 200), (130, 131), (50, 50)):
+    np.testing.assert_array_equal(order.sources(start, stop), rows[start:stop])
+  seen = dict.fromkeys(range(4), 0)
+  for k, source in enumerate(rows.tolist()):
+    assert order.source(k) == (source, seen[source])
+    seen[source] += 1
+    counts = order.counts(k + 1)
+    assert [counts[name] for name in order.names] == list(seen.values())
+
+
+def test_expected_rows_add_up_over_phases():
+  order = schedule.create(MIXTURES)
+  expected = order.expected(50)
+  assert sum(expected.values()) == 50
+  assert expected['d'] == Fraction(10, 4)
+  drawn = order.counts(50)
+  # Each phase is off by less than a row.
+  assert all(abs(drawn[n] - expected[n]) < 3 for n in order.names)
+
+
+@pytest.mark.parametrize(
+  'mixture, words',
+  [
+    ([], 'expected {source: weight}, or'),
+    ([(0, {'a': 1}), 3], 'expected {source: weight}, or'),
+    ([(1, {'a': 1})], 'phases from [1]'),
+    ([(0, {'a': 1}), (0, {'a': 2})], 'rising numbers'),
+    ([(0, {'a': 1}), (4, {'a': -2})], 'a has weight -2'),
+  ],
+)
+def test_bad_curricula(mixture, words):
+  with pytest.raises(errors.UserError) as found:
+    schedule.create(mixture)
+  assert words in str(found.value)
+
+
+def test_a_stage_may_change_at_a_step():
+  phases = stages.ratios('stage1', [(0, {}), (100, {'text': 0.5})])
+  assert phases[0] == (0, dict(stages.STAGES['stage1']))
+  assert phases[1][1]['text'] == Fraction(1, 2)
+  assert phases[1][1]['continuation'] == Fraction(1, 2)
+  assert stages.TOKEN_BUDGETS['stage1'] == 1.2e12
+  with pytest.raises(errors.UserError, match='ratios: found'):
+    stages.ratios('stage1', [3])

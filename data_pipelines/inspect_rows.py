@@ -1,0 +1,170 @@
+"""Rows as people read them: decoded text, speech in seconds, what is learnt."""
+
+import dataclasses
+import itertools
+import pathlib
+from typing import Any, Iterator
+
+import numpy as np
+
+from data_pipelines import definitions
+from data_pipelines import rows as rows_lib
+from step_audio_jax import errors
+from step_audio_jax import vocabulary
+
+KINDS = ('text', 'linguistic', 'semantic', 'image', 'special')
+_TEXT, _LINGUISTIC, _SEMANTIC, _IMAGE, _SPECIAL = range(len(KINDS))
+_NAMES = {place: piece for piece, place in vocabulary.CONTROL.items()}
+_PATCH = vocabulary.CONTROL['<im_patch>']
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """One document of a row, or a piece of one.
+
+  Attributes:
+    id: Of the document.
+    start: Its first place in the row.
+    tokens: (n,).
+    weights: (n,), loss weights.
+    images: uint8 (k, H, W, 3).
+  """
+
+  id: str
+  start: int
+  tokens: np.ndarray
+  weights: np.ndarray
+  images: np.ndarray
+
+  def summary(self, table: vocabulary.Vocabulary) -> dict[str, Any]:
+    """For JSON: id, tokens, loss_tokens, text."""
+    return {
+      'id': self.id,
+      'tokens': len(self.tokens),
+      'loss_tokens': int((self.weights > 0).sum()),
+      'text': show_tokens(self.tokens, table),
+    }
+
+
+def segments(row: dict[str, np.ndarray], names: list[str]) -> list[Segment]:
+  """The documents of a row as it is stored."""
+  found = []
+  slots = row.get('image_slots', np.zeros(0, np.int32))
+  for number, name in enumerate(names, start=1):
+    places = np.flatnonzero(row['segment_ids'] == number)
+    inside = np.isin(slots, places)
+    found.append(
+      Segment(
+        id=name,
+        start=int(places[0]) if len(places) else 0,
+        tokens=row['tokens'][places],
+        weights=row['loss_weights'][places],
+        images=row['images'][inside]
+        if inside.any()
+        else np.zeros((0, 1, 1, 3), np.uint8),
+      )
+    )
+  return found
+
+
+def kinds_of(tokens: np.ndarray, table: vocabulary.Vocabulary) -> np.ndarray:
+  """Place in `KINDS` of every id, int (n,)."""
+  kinds = np.full(len(tokens), _TEXT)
+  kinds[table.is_linguistic(tokens)] = _LINGUISTIC
+  kinds[table.is_semantic(tokens)] = _SEMANTIC
+  kinds[np.isin(tokens, list(_NAMES))] = _SPECIAL
+  kinds[tokens == _PATCH] = _IMAGE
+  return kinds
+
+
+def runs(*columns: np.ndarray) -> Iterator[tuple[int, int]]:
+  """(start, stop) of the stretches in which no column changes."""
+  changes = [np.diff(column) != 0 for column in columns]
+  edges = np.flatnonzero(np.logical_or.reduce(changes)) + 1
+  size = len(columns[0])
+  if size:
+    yield from itertools.pairwise([0, *edges.tolist(), size])
+
+
+def piece_name(token: int) -> str:
+  """A control piece as it is written."""
+  return _NAMES[token]
+
+
+def show_tokens(tokens: np.ndarray, table: vocabulary.Vocabulary) -> str:
+  """Ids as people read them: pieces, text, and speech as a count of groups."""
+  out, run, kind = [], [], None
+
+  def close():
+    if kind == 'text':
+      out.append(repr(table.decode(run)) if table.text else f'{len(run)} text')
+    elif kind == 'speech':
+      groups = len(run) / vocabulary.GROUP
+      seconds = groups * vocabulary.GROUP_SECONDS
+      first = ' '.join(map(str, run[: vocabulary.GROUP]))
+      out.append(f'[{seconds:.2f} s of speech: {first} …]')
+    elif kind is not None:
+      out.append(kind if len(run) == 1 else f'{kind}x{len(run)}')
+
+  for token in map(int, tokens):
+    new = _NAMES.get(token) or ('text' if token < table.text_size else 'speech')
+    if new != kind:
+      close()
+      run, kind = [], new
+    run.append(token)
+  close()
+  return ' '.join(out)
+
+
+def table_of(
+  stats: dict[str, Any], text_model: str | None
+) -> vocabulary.Vocabulary:
+  """The id space of a folder of rows; without text if its model is gone."""
+  text_model = text_model or stats.get('text_model')
+  if text_model and pathlib.Path(text_model).is_file():
+    return definitions.load_vocabulary(text_model)
+  return vocabulary.Vocabulary(**stats['vocabulary'])
+
+
+def read(
+  folder: rows_lib.Folder, first: int, count: int = 1
+) -> Iterator[list[Segment]]:
+  """The segments of `count` rows from `first` on, or of those that are there.
+
+  Raises:
+    UserError: There is no row `first`.
+  """
+  rows = folder.stats['rows']
+  if not 0 <= first < rows:
+    raise errors.UserError(
+      f'--row: found {first}, expected 0..{rows - 1} in {folder.path}.'
+    )
+  for row, names in itertools.islice(folder.start_at(first), count):
+    yield segments(row, names)
+
+
+def headline(folder: rows_lib.Folder) -> str:
+  """One line about a folder of rows."""
+  stats = folder.stats
+  return (
+    f'{folder.path}: task {stats["task"]}, split {stats["split"]}, '
+    f'{stats["rows"]} rows of {stats["length"]}, padding '
+    f'{100 * stats["padding"]:.2f} %, {stats["dropped"]} left out'
+  )
+
+
+def show(
+  path: pathlib.Path, number: int, text_model: str | None
+) -> dict[str, Any]:
+  """Prints one row; returns it as JSON-able documents."""
+  folder = rows_lib.open_folder(path)
+  table = table_of(folder.stats, text_model)
+  (found,) = read(folder, number)
+  print(headline(folder))
+  documents = [segment.summary(table) for segment in found]
+  for one in documents:
+    print(
+      f'  {one["id"]} ({one["tokens"]} tokens, {one["loss_tokens"]} learnt)'
+    )
+    print(f'    {one["text"]}')
+  return {'row': number, 'documents': documents}

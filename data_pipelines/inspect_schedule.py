@@ -1,0 +1,236 @@
+"""What a run, or a stage over built rows, is fed of each source.
+
+Shares over any window of rows against those that were asked for, and the
+passes over each source that a budget of tokens makes.
+"""
+
+import dataclasses
+from fractions import Fraction
+import json
+import math
+import pathlib
+from typing import Any, Mapping
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax import stages
+from step_audio_jax.training import exposure
+from step_audio_jax.training import schedule as schedule_lib
+
+_SOME_ROWS = 10_000  # the window where nothing else says one
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What is drawn from.
+
+  Attributes:
+    schedule: The order of sources.
+    sizes: Source → stored rows.
+    row_length: Tokens of a row.
+    budget: Tokens of the whole, or None.
+    consumed: Source of every row that a run recorded, or None.
+  """
+
+  schedule: schedule_lib.Schedule | schedule_lib.Curriculum
+  sizes: Mapping[str, int]
+  row_length: int
+  budget: float | None
+  consumed: np.ndarray | None = None
+
+
+def of_run(run: pathlib.Path) -> Plan:
+  """The plan of a run directory; what it recorded, where it is done.
+
+  Raises:
+    UserError: Its `config.json` says nothing of sources.
+  """
+  config = files.read_json(run / 'config.json')
+  feed = config.get('feed') or {}
+  sources = feed.get('sources')
+  if not sources:
+    raise errors.UserError(
+      f'{run}/config.json: feed.sources is missing; expected a run that was '
+      'fed from rows.'
+    )
+  names = [one['name'] for one in sources]
+  phases = feed.get('phases') or [
+    {'row': 0, 'shares': [one['share'] for one in sources]}
+  ]
+  mixtures = [
+    (phase['row'], dict(zip(names, map(Fraction, phase['shares']))))
+    for phase in phases
+  ]
+  order = schedule_lib.create(mixtures if len(mixtures) > 1 else mixtures[0][1])
+  consumed = None
+  if (run / 'sources.npy').is_file():
+    consumed = np.load(run / 'sources.npy', allow_pickle=False)
+  return Plan(
+    schedule=order,
+    sizes={one['name']: one['rows'] for one in sources},
+    row_length=feed['row_length'],
+    budget=config['steps'] * feed['batch_size'] * feed['row_length'],
+    consumed=consumed,
+  )
+
+
+def of_rows(
+  rows: pathlib.Path,
+  *,
+  stage: str | None,
+  ratios: str | None = None,
+  prefix: str = '',
+  split: str = 'train',
+  batch_size: int = 1,
+) -> Plan:
+  """The plan of a stage over a folder of row folders.
+
+  Args:
+    rows: Holds `<prefix><task>/<split>`.
+    stage: A key of `stages.STAGES`; None takes the ratios alone.
+    ratios: JSON: {task: share}, or [[step, {task: share}], …].
+    prefix: Before each task's name.
+    split: Which split.
+    batch_size: Rows of a step, where ratios change at steps.
+
+  Raises:
+    UserError: There is no such stage, a task has no rows, or row lengths
+      differ.
+  """
+  mixture = _parsed(ratios)
+  if stage is not None:
+    mixture = stages.ratios(stage, mixture)
+  elif not mixture:
+    raise errors.UserError(
+      '--stage: missing; expected a stage, or shares by --ratios.'
+    )
+  order = schedule_lib.create(mixture, batch_size)
+  sizes, lengths = {}, {}
+  for name in order.names:
+    folder = rows / f'{prefix}{name}' / split
+    stats = files.read_json(folder / 'stats.json')
+    if not stats.get('rows'):
+      raise errors.UserError(
+        f'{folder}/stats.json: rows is {stats.get("rows")}, expected some; '
+        f'the ratio names the task {name!r}.'
+      )
+    sizes[name], lengths[name] = stats['rows'], stats['length']
+  if len(set(lengths.values())) > 1:
+    raise errors.UserError(
+      f'{rows}: row lengths differ between tasks ({lengths}); build them with '
+      'one length.'
+    )
+  length = next(iter(lengths.values()))
+  return Plan(order, sizes, length, stages.TOKEN_BUDGETS.get(stage))
+
+
+def _parsed(ratios: str | None) -> Any:
+  if not ratios:
+    return {}
+  try:
+    value = json.loads(ratios)
+  except json.JSONDecodeError as error:
+    raise errors.UserError(
+      f'--ratios: found {ratios!r}, expected JSON: {error}.'
+    ) from error
+  if not isinstance(value, dict) and not schedule_lib.is_curriculum(value):
+    raise errors.UserError(
+      f'--ratios: found {ratios!r}, expected {{"task": share}}, or [[step, '
+      '{"task": share}], …].'
+    )
+  return value
+
+
+def window_of(text: str | None, default: int) -> tuple[int, int]:
+  """`START:STOP` → rows; either side may be left out.
+
+  Raises:
+    UserError: It is not that, or is empty.
+  """
+  start, sign, stop = (text or ':').partition(':')
+  try:
+    found = int(start or 0), int(stop or default)
+    if not sign or not 0 <= found[0] < found[1]:
+      raise ValueError
+  except ValueError as error:
+    raise errors.UserError(
+      f'--window: found {text!r}, expected START:STOP in rows, 0 <= START < '
+      'STOP.'
+    ) from error
+  return found
+
+
+def show(
+  plan: Plan,
+  *,
+  window: str | None = None,
+  budget: float | None = None,
+  most_epochs: float = exposure.MOST_EPOCHS,
+) -> dict[str, Any]:
+  """Prints the table; returns it.
+
+  Args:
+    plan: What is drawn from.
+    window: `START:STOP`; all rows of the budget by default.
+    budget: Tokens; by default the plan's.
+    most_epochs: More passes over a source are warned of.
+
+  Raises:
+    UserError: The window is malformed, or longer than what a run recorded.
+  """
+  budget = plan.budget if budget is None else budget
+  if budget is not None and not 0 < budget < math.inf:
+    raise errors.UserError(f'--budget: found {budget}, expected tokens > 0.')
+  whole = None if budget is None else math.ceil(budget / plan.row_length)
+  done = None if plan.consumed is None else len(plan.consumed)
+  start, stop = window_of(window, done or whole or _SOME_ROWS)
+  if done is not None and stop > done:
+    raise errors.UserError(
+      f'--window: found {window!r}, expected at most {done} rows, which is '
+      'what the run recorded.'
+    )
+  table = exposure.table(
+    plan.schedule, plan.sizes, plan.row_length, start, stop, plan.consumed
+  )
+  result = {
+    'window': [start, stop],
+    'realised_from': 'schedule' if done is None else 'run',
+    'budget_tokens': budget,
+    'sources': table,
+    'warnings': [],
+  }
+  if whole is not None:
+    drawn = exposure.table(plan.schedule, plan.sizes, plan.row_length, 0, whole)
+    for line, all_of_it in zip(table, drawn):
+      line['budget_epochs'] = all_of_it['epochs']
+    result['warnings'] = exposure.warnings(drawn, most_epochs)
+  _print(result, plan)
+  return result
+
+
+def _print(result: dict[str, Any], plan: Plan) -> None:
+  start, stop = result['window']
+  print(
+    f'rows {start:,}..{stop:,} of {plan.row_length:,} tokens, as the '
+    f'{result["realised_from"]} has them'
+  )
+  print(
+    f'{"source":<16}{"requested":>10}{"realised":>10}{"error, rows":>13}'
+    f'{"rows":>16}{"stored":>12}{"epochs":>10}'
+  )
+  for line in result['sources']:
+    epochs = line.get('budget_epochs')
+    print(
+      f'{line["source"]:<16}{100 * line["requested"]:>8.3f} %'
+      f'{100 * line["realised"]:>8.3f} %{line["error_rows"]:>13.3f}'
+      f'{line["rows"]:>16,}{line["stored_rows"]:>12,}'
+      f'{"?" if epochs is None else format(epochs, ".2f"):>10}'
+    )
+  if result['budget_tokens'] is None:
+    print('epochs: the length of this stage is not published; say --budget')
+  else:
+    print(f'epochs: of {result["budget_tokens"]:,.0f} tokens')
+  for sentence in result['warnings']:
+    print(f'warning: {sentence}')

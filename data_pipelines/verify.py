@@ -1,0 +1,98 @@
+"""Verifies a folder of rows: its files, every row, its counts.
+
+`row_checks` says what must hold in a row.
+"""
+
+import collections
+from typing import Iterator
+
+from data_pipelines import records
+from data_pipelines import row_checks
+from data_pipelines import rows as rows_lib
+from step_audio_jax import progress
+from step_audio_jax import vocabulary
+
+# In the order in which they are reported.
+CHECKS = ('checksums', *row_checks.CHECKS, 'counts')
+
+
+def faults(
+  folder: rows_lib.Folder,
+  table_size: int = 0,
+  checked: collections.Counter | None = None,
+) -> Iterator[str]:
+  """Says what is wrong with a folder of rows, one sentence each.
+
+  Args:
+    folder: As `open_folder` gives it.
+    table_size: Ids must be below; 0 takes the one of `stats.json`.
+    checked: Counts, for each check, the rows that it looked at (`checksums`:
+      the shards).
+  """
+  stats = folder.stats
+  checked = collections.Counter() if checked is None else checked
+  table = vocabulary.Vocabulary(**stats['vocabulary'])
+  broken = list(_changed_shards(folder, checked))
+  if broken:  # what such a shard holds says nothing
+    yield from broken
+    return
+  found = rows_lib.Summary(table, stats['length'])
+  shards = progress.bar(folder.shards(), label='verify', unit='shard')
+  for shard in shards:
+    for row, names in folder.read(shard):
+      where = f'{folder.path / shard}: row {found.rows}'
+      checked.update(row_checks.CHECKS)
+      whole = True
+      for field, what in row_checks.faults(
+        row, names, table, stats['length'], table_size or table.table_size
+      ):
+        whole = False
+        yield f'{where}: {field}: {what}.'
+      if whole:
+        found.count(row, names)
+      else:
+        found.skip()
+  yield from _wrong_counts(folder, found, checked)
+
+
+def _changed_shards(folder: rows_lib.Folder, checked) -> Iterator[str]:
+  """Shards that are not those of `stats.json`."""
+  digests = folder.stats.get('sha256')
+  if digests is None:  # rows of older builds have none
+    return
+  for name in folder.shards():
+    path = folder.path / name
+    if not path.exists():
+      yield f'{path}: no such file.'
+    elif records.sha256(path) != digests[name]:
+      yield f'{path}: its sha256 is not the one of stats.json.'
+    else:
+      checked['checksums'] += 1
+  # The feed reads all that is there.
+  for path in sorted(folder.path.glob(f'*{records.SUFFIX}')):
+    if path.name not in digests:
+      yield f'{path}: stats.json does not name this file.'
+
+
+def _wrong_counts(
+  folder: rows_lib.Folder, found: rows_lib.Summary, checked
+) -> Iterator[str]:
+  """Counts of `stats.json` that are not those of the rows."""
+  stats, path = folder.stats, folder.path / 'stats.json'
+  told = found.to_json()
+  if found.broken:  # what those rows hold cannot be counted
+    told = {'rows': told['rows']}
+  for key, count in told.items():
+    if key == 'vocabulary' or key not in stats:
+      continue
+    if isinstance(count, dict):
+      pairs = {
+        f'{key}.{kind}': (stats[key].get(kind, 0), count.get(kind, 0))
+        for kind in sorted({*stats[key], *count})
+      }
+    else:
+      pairs = {key: (stats[key], count)}
+    for name, (expected, seen) in pairs.items():
+      if expected != seen:
+        yield f'{path}: {name} is {expected}, found {seen}.'
+  checked['counts'] += found.rows

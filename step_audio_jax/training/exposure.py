@@ -1,0 +1,73 @@
+"""How much a schedule shows of each source: shares, tokens, epochs.
+
+Rows have one length, so a share of rows is a share of tokens. Everything is
+counted by the schedule itself, in constant time whatever the budget.
+"""
+
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from step_audio_jax.training import schedule as schedule_lib
+
+MOST_EPOCHS = 4.0  # more passes over the same rows deserve a word
+
+
+def table(
+  schedule: schedule_lib.Schedule | schedule_lib.Curriculum,
+  sizes: Mapping[str, int],
+  row_length: int,
+  start: int,
+  stop: int,
+  consumed: np.ndarray | None = None,
+) -> list[dict[str, Any]]:
+  """What rows start..stop of the stream show of each source.
+
+  Args:
+    schedule: The order of sources.
+    sizes: Source → stored rows.
+    row_length: Tokens of a row.
+    start: First row of the window.
+    stop: One past its last row.
+    consumed: Source id of every row from 0 on, (rows,) with rows >= stop, as
+      a run recorded them; by default those of the schedule.
+
+  Returns:
+    One dict a source: source; requested and realised, shares of the window;
+    rows and tokens in it; error_rows = rows - requested rows; stored_rows;
+    epochs, the passes over them in the window.
+  """
+  window = stop - start
+  if consumed is None:
+    late, early = schedule.counts(stop), schedule.counts(start)
+    rows = {name: late[name] - early[name] for name in schedule.names}
+  else:
+    found = np.bincount(consumed[start:stop], minlength=len(schedule.names))
+    rows = dict(zip(schedule.names, found.tolist()))
+  late, early = schedule.expected(stop), schedule.expected(start)
+  return [
+    {
+      'source': name,
+      'requested': float((late[name] - early[name]) / max(window, 1)),
+      'realised': rows[name] / max(window, 1),
+      'rows': rows[name],
+      'tokens': rows[name] * row_length,
+      'error_rows': float(rows[name] - late[name] + early[name]),
+      'stored_rows': sizes[name],
+      'epochs': rows[name] / sizes[name],
+    }
+    for name in schedule.names
+  ]
+
+
+def warnings(
+  found: Sequence[Mapping[str, Any]], most: float = MOST_EPOCHS
+) -> list[str]:
+  """One sentence for each source that repeats more than `most` times."""
+  return [
+    f'{line["source"]}: {line["rows"]:,} rows are drawn from '
+    f'{line["stored_rows"]:,}, which is {line["epochs"]:.1f} epochs, more '
+    f'than {most:g}; build more rows for it or lower its share.'
+    for line in found
+    if line['epochs'] > most
+  ]
