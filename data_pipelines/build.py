@@ -14,11 +14,13 @@ import json
 import os
 import pathlib
 import sys
+import time
 from typing import Any, Iterator, Mapping, Sequence
 
 from absl import flags
 
 from data_pipelines import definitions as definitions_lib
+from data_pipelines import interleaving_report
 from data_pipelines import packing
 from data_pipelines import rows as rows_lib
 from step_audio_jax import cli
@@ -187,10 +189,12 @@ def make(job: Job, settings: Settings) -> dict[str, Any]:
   definition = corpora.DEFINITIONS.get(job.task)
   table = _table(job.task)
   left_out, counts = [], {'documents': 0}
+  report, begin = interleaving_report.Report(), time.monotonic()
 
   def counted():
     for document in documents_of(job, settings, left_out):
       counts['documents'] += 1
+      report.add(document)
       yield document
 
   about = {
@@ -213,6 +217,9 @@ def make(job: Job, settings: Settings) -> dict[str, Any]:
         f'first, {first["id"]}: {first["reason"]}'
       )
     about.update(counts)
+    told = report.to_json(time.monotonic() - begin)
+    if told:
+      about['interleaving'] = told
 
   return rows_lib.write(
     job.folder,

@@ -112,6 +112,7 @@ _DOCUMENT = {
   'language': _STRING,
   'header': tf.TensorSpec([], tf.int32),
   'cut': tf.TensorSpec([], tf.int32),
+  'spans': tf.TensorSpec([None, 2], tf.int32),
 }
 _CHUNK = 256
 
@@ -304,6 +305,7 @@ def from_document(document, image_size: int) -> dict:
     'images': images,
     'header': document.header,
     'cut': document.cut,
+    'spans': document.spans,
   }
 
 
@@ -325,11 +327,18 @@ def to_document(example, name: str = '') -> documents_lib.Document:
     images=images if images is not None and len(images) else None,
     header=int(example.get('header', 0)),
     cut=int(example.get('cut', 0)),
+    spans=np.asarray(example.get('spans', ()), np.int32).reshape(-1, 2),
   )
 
 
 def register_speech_corpus(
-  name: str, source: str, *, codes: str, text_model: str, **settings
+  name: str,
+  source: str,
+  *,
+  codes: str,
+  text_model: str,
+  interleaving: str | None = None,
+  **settings,
 ) -> list[seqio.Task]:
   """Registers continuation, interleaved, asr, tts, sft_asr and sft_tts.
 
@@ -338,8 +347,13 @@ def register_speech_corpus(
     source: Corpus folder.
     codes: What `tokenize` made of it.
     text_model: Text vocabulary.
-    **settings: `seed`, `prompt_loss`; see `definitions.Definition`.
+    interleaving: `segments`, `words` or `poisson`, see
+      `interleaving_builders`; None means words where any line has word
+      times, and segments where none has.
+    **settings: `seed`, `prompt_loss`, `poisson`; see
+      `definitions.Definition`.
   """
+  settings |= {'interleaving': interleaving}
   found = definitions.speech(name, source, codes, text_model, **settings)
   return [register(definition) for definition in found]
 
@@ -347,7 +361,7 @@ def register_speech_corpus(
 def register_text_corpus(
   name: str, source: str, *, text_model: str, **settings
 ) -> list[seqio.Task]:
-  """Registers `<name>_text`."""
+  """Registers `<name>_text`, and with a `voice` `<name>_interleaved`."""
   found = definitions.text(name, source, text_model, **settings)
   return [register(definition) for definition in found]
 

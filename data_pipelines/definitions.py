@@ -11,12 +11,15 @@ import json
 import os
 import pathlib
 import re
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Iterable, Iterator
 
 import numpy as np
 
 from data_pipelines import documents as documents_lib
 from data_pipelines import drawing
+from data_pipelines import interleaving_builders
+from data_pipelines import interleaving_examples
+from data_pipelines import interleaving_voice
 from data_pipelines import records
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -24,11 +27,11 @@ from step_audio_jax import manifest
 from step_audio_jax import vocabulary
 
 VERSION = 1  # part of every digest; raise it when documents change
-SEGMENTS = 4  # utterances of an interleaved document without word times
+INTERLEAVING_VERSION = 2  # the same, of interleaved documents alone
 
-Example = Mapping[str, Any]
+Example = interleaving_examples.Example
 Document = documents_lib.Document
-OnBad = Callable[[str, str | None, str], None]
+OnBad = interleaving_examples.OnBad
 
 # Task → (kind of document, settings).
 SPEECH_TASKS = {
@@ -57,6 +60,10 @@ class Definition:
     image_size: Side of the images, pixels.
     patches: Places that an image takes.
     seed: Of the choices that interleaving makes.
+    interleaving: Which of `interleaving_builders.BUILDERS`; None means words
+      where any line has word times, and segments where none has.
+    poisson: How the builder of that name draws.
+    voice: Speaks a text corpus where that is interleaved.
   """
 
   name: str
@@ -68,6 +75,9 @@ class Definition:
   image_size: int = drawing.SIZE
   patches: int = 16
   seed: int = 0
+  interleaving: str | None = None
+  poisson: interleaving_builders.Poisson = interleaving_builders.Poisson()
+  voice: interleaving_voice.VoiceConfig | None = None
 
   def __post_init__(self):
     if not re.fullmatch(r'[\w.]+', self.name):  # also the name of a folder
@@ -75,6 +85,7 @@ class Definition:
         f'name: found {self.name!r}, expected letters, digits, "_" and "." '
         'only.'
       )
+    interleaving_examples.check(self.interleaving, self.voice)
 
   def splits(self) -> list[str]:
     """Splits of the corpus that this task can use, in the file's order."""
@@ -83,6 +94,8 @@ class Definition:
 
   @property
   def corpus_kind(self) -> str:
+    if self.voice:
+      return 'text'
     return self.kind if self.kind in ('text', 'image_text') else 'speech'
 
   def vocabulary(self) -> vocabulary.Vocabulary:
@@ -91,7 +104,13 @@ class Definition:
 
   def digest(self, split: str) -> str:
     """Of everything that decides the documents of a split."""
-    told = dataclasses.asdict(self) | {
+    told = dataclasses.asdict(self)
+    settings = {k: told.pop(k) for k in ('interleaving', 'poisson', 'voice')}
+    if self.kind == 'interleaved':
+      told['interleaving'] = [INTERLEAVING_VERSION, settings]
+    if self.voice:
+      told['voice'] = self.voice.digest()
+    told |= {
       'version': VERSION,
       'split': split,
       'corpus': records.sha256(manifest.path_of(self.corpus)),
@@ -141,10 +160,16 @@ class Definition:
     """Examples → documents; `on_bad(id, file, reason)` for what cannot be."""
     table = self.vocabulary()
     if self.kind == 'interleaved':
-      examples = list(examples)
-      if not any(len(json.loads(e['words'])) for e in examples):
-        yield from self._segments(table, examples, on_bad)
-        return
+      maker = interleaving_examples.Maker(
+        table,
+        self._seed_of,
+        self._pair,
+        self.interleaving,
+        self.poisson,
+        self.voice,
+      )
+      yield from maker.documents(examples, on_bad)
+      return
     for example in examples:
       try:
         yield self._document(table, example)
@@ -170,17 +195,8 @@ class Definition:
       return documents_lib.asr(
         table, name, words, *pair, prompt_loss=self.prompt_loss
       )
-    if self.kind == 'tts':
-      return documents_lib.tts(
-        table, name, words, *pair, prompt_loss=self.prompt_loss
-      )
-    return documents_lib.interleaved(
-      table,
-      name,
-      json.loads(example['words']),
-      words,
-      *pair,
-      rng=self._rng(name),
+    return documents_lib.tts(
+      table, name, words, *pair, prompt_loss=self.prompt_loss
     )
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
@@ -192,35 +208,9 @@ class Definition:
       )
     return pair
 
-  def _rng(self, name: str) -> np.random.Generator:
+  def _seed_of(self, name: str) -> int:
     raw = hashlib.blake2b(f'{self.seed}/{name}'.encode(), digest_size=8)
-    return np.random.default_rng(int.from_bytes(raw.digest(), 'little'))
-
-  def _segments(self, table, examples, on_bad) -> Iterator[Document]:
-    """Interleaves neighbours of one speaker, `SEGMENTS` at a time."""
-    waiting, speaker = [], None
-    for example in examples:
-      try:
-        item = (example['id'], example['text'], *self._pair(example))
-        table.interleave(*item[2:])
-        if not item[1]:
-          raise errors.UserError('text: missing, interleaving needs it.')
-      except errors.UserError as error:
-        on_bad(example['id'], example['file'] or None, str(error))
-        continue
-      if waiting and (
-        example['speaker'] != speaker or len(waiting) == SEGMENTS
-      ):
-        yield self._close(table, waiting)
-        waiting = []
-      waiting.append(item)
-      speaker = example['speaker']
-    if waiting:
-      yield self._close(table, waiting)
-
-  def _close(self, table, waiting) -> Document:
-    rng = self._rng(waiting[0][0])
-    return documents_lib.interleaved_segments(table, waiting, rng)
+    return int.from_bytes(raw.digest(), 'little')
 
 
 def speech(
@@ -238,16 +228,31 @@ def speech(
 
 
 def text(
-  name: str, corpus: str, text_model: str, **settings
+  name: str,
+  corpus: str,
+  text_model: str,
+  *,
+  voice: interleaving_voice.VoiceConfig | str | None = None,
+  **settings,
 ) -> list[Definition]:
-  """The task of a plain-text corpus called `name`."""
-  return _all(
-    TEXT_TASKS,
-    name,
-    corpus=str(corpus),
-    text_model=str(text_model),
-    **settings,
-  )
+  """The tasks of a plain-text corpus called `name`.
+
+  Args:
+    name: Of the corpus.
+    corpus: Its folder.
+    text_model: Text vocabulary.
+    voice: The run of a language model that speaks; with it there is an
+      interleaved task too, part of whose words this model says.
+    **settings: `seed`, `poisson`; see `Definition`.
+  """
+  settings |= {'corpus': str(corpus), 'text_model': str(text_model)}
+  found = _all(TEXT_TASKS, name, **settings)
+  if voice is not None:
+    if not isinstance(voice, interleaving_voice.VoiceConfig):
+      voice = interleaving_voice.VoiceConfig(str(voice))
+    settings |= {'interleaving': 'poisson', 'voice': voice}
+    found += _all({'interleaved': ('interleaved', {})}, name, **settings)
+  return found
 
 
 def image_text(

@@ -6,6 +6,7 @@ predicting that id). With A the dual speech ids of an utterance:
     text          <s> text <|EOT|>
     continuation  <s> <audio_start> A <|EOT|>
     interleaved   <s> <audio_start> A… <text_start> text … <|EOT|>
+                  (made by `interleaving`)
     asr           <s> <|ASR|> <audio_start> A <text_start> text <|EOT|>
     tts           <s> <|TTS|> <text_start> text <audio_start> A <|EOT|>
     image_text    <s> <im_start> <im_patch>… <im_end> <text_start> caption
@@ -25,7 +26,10 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
 _ID = vocabulary.CONTROL
-LONGEST_SPAN = 3  # words of an interleaved span
+_AUDIO, _TEXT = _ID['<audio_start>'], _ID['<text_start>']
+# `Document.cut` of text and speech in turns: text is cut between ids and speech
+# between groups, and the second piece begins with `<s>` and the marker again.
+SPANS = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Document:
     image_slots: int32 (k,), place of each image's first patch.
     images: uint8 (k, H, W, 3), or None.
     header: Leading ids that every piece repeats when the document is cut.
-    cut: Body ids come in multiples of this when it is cut; 0 forbids it.
+    cut: Body ids come in multiples of this when it is cut; 0 forbids it, and
+      `SPANS` keeps the spans of text and speech whole.
+    spans: int32 (n, 2), (spoken, words) of each span of an interleaved one.
   """
 
   id: str
@@ -51,6 +57,9 @@ class Document:
   images: np.ndarray | None = None
   header: int = 0
   cut: int = 0
+  spans: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros((0, 2), np.int32)
+  )
 
   def __len__(self) -> int:
     return len(self.tokens)
@@ -61,11 +70,35 @@ class Document:
     Both pieces begin with the header, whose ids weigh nothing the second
     time, so that every id of the document is learnt once.
     """
+    if self.cut == SPANS:
+      return self._split_spans(room)
     body = (min(room, len(self) - 1) - self.header) // max(self.cut, 1)
     place = self.header + body * self.cut
     if not self.cut or body < 1 or place >= len(self):
       return None
-    head = self.tokens[: self.header]
+    return self._pieces(place, self.tokens[: self.header])
+
+  def _split_spans(self, room: int) -> tuple['Document', 'Document'] | None:
+    """As `split`, where markers part text from speech."""
+    place = min(room, len(self) - 2)  # no piece is <|EOT|> alone
+    markers = np.flatnonzero(np.isin(self.tokens, (_AUDIO, _TEXT)))
+    markers = markers[markers < place]
+    if not len(markers):
+      return None
+    begin = int(markers[-1]) + 1
+    if self.tokens[begin - 1] == _AUDIO:
+      place -= (place - begin) % vocabulary.GROUP
+    if place == begin:  # the marker goes with what it announces
+      place = begin - 1
+    if place < 2:
+      return None
+    marked = self.tokens[place] in (_AUDIO, _TEXT)
+    head = self.tokens[[0] if marked else [0, begin - 1]]
+    first, second = self._pieces(place, head)
+    second.loss_weights[1] = 0  # nothing says which kind comes first
+    return first, second
+
+  def _pieces(self, place: int, head: np.ndarray):
     first = dataclasses.replace(
       self,
       tokens=self.tokens[:place],
@@ -81,14 +114,15 @@ class Document:
     return first, second
 
 
-class _Writer:
-  """Collects ids and weights."""
+class Writer:
+  """Collects the ids and weights of a document."""
 
   def __init__(self):
     self.parts = []
     self.weights = []
 
-  def add(self, ids: Sequence[int] | int | str, weight: float) -> '_Writer':
+  def add(self, ids: Sequence[int] | int | str, weight: float) -> 'Writer':
+    """Adds ids, or a control piece by its name, of one weight."""
     if isinstance(ids, str):
       ids = _ID[ids]
     ids = np.atleast_1d(np.asarray(ids, np.int32))
@@ -100,6 +134,7 @@ class _Writer:
     return sum(map(len, self.parts))
 
   def document(self, name: str, **fields) -> Document:
+    """What was collected, as a document called `name`."""
     return Document(
       id=name,
       tokens=np.concatenate(self.parts),
@@ -110,7 +145,7 @@ class _Writer:
 
 def text(table: vocabulary.Vocabulary, name: str, words: str) -> Document:
   """`<s> text <|EOT|>`."""
-  out = _Writer().add('<s>', 0).add(_text(table, words), 1).add('<|EOT|>', 1)
+  out = Writer().add('<s>', 0).add(text_ids(table, words), 1).add('<|EOT|>', 1)
   return out.document(name, header=1, cut=1)
 
 
@@ -121,8 +156,8 @@ def continuation(
   semantic: np.ndarray,
 ) -> Document:
   """`<s> <audio_start> A <|EOT|>`."""
-  out = _Writer().add('<s>', 0).add('<audio_start>', 0)
-  out.add(_audio(table, linguistic, semantic), 1).add('<|EOT|>', 1)
+  out = Writer().add('<s>', 0).add('<audio_start>', 0)
+  out.add(speech_ids(table, linguistic, semantic), 1).add('<|EOT|>', 1)
   return out.document(name, header=2, cut=vocabulary.GROUP)
 
 
@@ -136,10 +171,10 @@ def asr(
   prompt_loss: float = 1.0,
 ) -> Document:
   """`<s> <|ASR|> <audio_start> A <text_start> text <|EOT|>`."""
-  out = _Writer().add('<s>', 0).add('<|ASR|>', 0).add('<audio_start>', 0)
-  out.add(_audio(table, linguistic, semantic), prompt_loss)
+  out = Writer().add('<s>', 0).add('<|ASR|>', 0).add('<audio_start>', 0)
+  out.add(speech_ids(table, linguistic, semantic), prompt_loss)
   out.add('<text_start>', prompt_loss)
-  return out.add(_text(table, words), 1).add('<|EOT|>', 1).document(name)
+  return out.add(text_ids(table, words), 1).add('<|EOT|>', 1).document(name)
 
 
 def tts(
@@ -152,9 +187,9 @@ def tts(
   prompt_loss: float = 1.0,
 ) -> Document:
   """`<s> <|TTS|> <text_start> text <audio_start> A <|EOT|>`."""
-  out = _Writer().add('<s>', 0).add('<|TTS|>', 0).add('<text_start>', 0)
-  out.add(_text(table, words), prompt_loss).add('<audio_start>', prompt_loss)
-  out.add(_audio(table, linguistic, semantic), 1)
+  out = Writer().add('<s>', 0).add('<|TTS|>', 0).add('<text_start>', 0)
+  out.add(text_ids(table, words), prompt_loss).add('<audio_start>', prompt_loss)
+  out.add(speech_ids(table, linguistic, semantic), 1)
   return out.add('<|EOT|>', 1).document(name)
 
 
@@ -175,157 +210,35 @@ def image_text(
     image: uint8 (H, W, 3).
     patches: Places that the image takes.
   """
-  out = _Writer().add('<s>', 0).add('<im_start>', 0)
+  out = Writer().add('<s>', 0).add('<im_start>', 0)
   slot = len(out)
   out.add([_ID['<im_patch>']] * patches, 0).add('<im_end>', 0)
-  out.add('<text_start>', 0).add(_text(table, caption), 1).add('<|EOT|>', 1)
+  out.add('<text_start>', 0).add(text_ids(table, caption), 1).add('<|EOT|>', 1)
   return out.document(
     name, images=image[None], image_slots=np.array([slot], np.int32)
   )
 
 
-def interleaved(
-  table: vocabulary.Vocabulary,
-  name: str,
-  words: Sequence[tuple[str, float, float]],
-  transcript: str,
-  linguistic: np.ndarray,
-  semantic: np.ndarray,
-  rng: np.random.Generator,
-) -> Document:
-  """Spans of 1..3 words, alternately spoken and written.
-
-  A switch falls on the border of a 120 ms group next to the word's start, so
-  that the 2:3 pattern of the codes survives; every word appears once.
-
-  Args:
-    table: Turns text and codes into ids.
-    name: Id of the document.
-    words: (word, start, end), seconds.
-    transcript: The text; each word is found in it, in order.
-    linguistic: Codes.
-    semantic: Codes.
-    rng: Decides what is spoken and where it changes.
+def text_ids(table: vocabulary.Vocabulary, words: str) -> list[int]:
+  """Ids of plain text; control pieces written in it are only characters.
 
   Raises:
-    UserError: A word does not occur in the transcript, or there are none.
+    UserError: There are none.
   """
-  ids = _audio(table, linguistic, semantic).reshape(-1, vocabulary.GROUP)
-  borders = group_borders([start for _, start, _ in words], len(ids))
-  places = _places(transcript, [word for word, _, _ in words])
-  out = _Writer().add('<s>', 0)
-  for k, (spoken, first, last) in enumerate(draw_spans(borders, rng)):
-    weight = float(k > 0)
-    if spoken:
-      out.add('<audio_start>', weight)
-      out.add(ids[borders[first] : borders[last]].reshape(-1), 1)
-    else:
-      out.add('<text_start>', weight)
-      stretch = transcript[places[first][0] : places[last - 1][1]]
-      out.add(_text(table, stretch), 1)
-  return out.add('<|EOT|>', 1).document(name)
-
-
-def interleaved_segments(
-  table: vocabulary.Vocabulary,
-  segments: Sequence[tuple[str, str, np.ndarray, np.ndarray]],
-  rng: np.random.Generator,
-) -> Document:
-  """Whole utterances, alternately spoken and written.
-
-  For corpora without word times (as in Kimi-Audio, arXiv 2504.18425).
-
-  Args:
-    table: Turns text and codes into ids.
-    segments: Neighbouring utterances: (id, text, linguistic, semantic).
-    rng: Decides which kind is first.
-  """
-  spoken = bool(rng.integers(2))
-  out = _Writer().add('<s>', 0)
-  for k, (_, words, linguistic, semantic) in enumerate(segments):
-    weight = float(k > 0)
-    if spoken:
-      out.add('<audio_start>', weight)
-      out.add(_audio(table, linguistic, semantic), 1)
-    else:
-      out.add('<text_start>', weight).add(_text(table, words), 1)
-    spoken = not spoken
-  name = '+'.join(segment[0] for segment in segments)
-  return out.add('<|EOT|>', 1).document(name)
-
-
-def group_borders(starts: Sequence[float], groups: int) -> np.ndarray:
-  """Word starts → first group of each word; one more for the end.
-
-  The first word begins at group 0 and the last one ends with the audio, so
-  that the words share out all groups.
-
-  Args:
-    starts: Seconds, rising (W,).
-    groups: Number of 120 ms groups.
-
-  Returns:
-    int64 (W + 1,), not falling, from 0 to `groups`.
-  """
-  borders = np.round(np.asarray(starts) / vocabulary.GROUP_SECONDS)
-  borders = np.append(borders, groups).astype(np.int64)
-  borders[0] = 0
-  return np.minimum(np.maximum.accumulate(borders), groups)
-
-
-def draw_spans(
-  borders: np.ndarray, rng: np.random.Generator
-) -> list[tuple[bool, int, int]]:
-  """Cuts the words into alternating spans.
-
-  Returns:
-    (spoken, first word, behind the last word) in order. No spoken span is
-    empty: a word shorter than a group takes its neighbour along.
-  """
-  count = len(borders) - 1
-  spans, first, spoken = [], 0, bool(rng.integers(2))
-  while first < count:
-    last = min(first + int(rng.integers(1, LONGEST_SPAN + 1)), count)
-    if spoken:
-      while last < count and borders[last] == borders[first]:
-        last += 1
-      if borders[last] == borders[first]:  # nothing left to be heard
-        if spans:
-          spans[-1] = (False, spans[-1][1], count)
-        else:
-          spans.append((False, first, count))
-        break
-    spans.append((spoken, first, last))
-    first, spoken = last, not spoken
-  return spans
-
-
-def _places(transcript: str, words: Sequence[str]) -> list[tuple[int, int]]:
-  """(start, end) of each word in the transcript, in order."""
-  if not words:
-    raise errors.UserError('words: there are none, expected word times.')
-  places, at = [], 0
-  for word in words:
-    found = transcript.find(word, at)
-    if found < 0:
-      raise errors.UserError(
-        f'words: {word!r} does not occur in order in the text '
-        f'{transcript[:40]!r}.'
-      )
-    at = found + len(word)
-    places.append((found, at))
-  return places
-
-
-def _text(table: vocabulary.Vocabulary, words: str) -> list[int]:
-  """Ids of plain text; control pieces written in it are only characters."""
   ids = table.text.encode(words)
   if not ids:
     raise errors.UserError(f'text: {words!r} has no ids, expected some text.')
   return ids
 
 
-def _audio(table, linguistic, semantic) -> np.ndarray:
+def speech_ids(
+  table: vocabulary.Vocabulary, linguistic: np.ndarray, semantic: np.ndarray
+) -> np.ndarray:
+  """Codes → interleaved ids, int32 (5 * groups,).
+
+  Raises:
+    UserError: They are less than a group, or outside their codebooks.
+  """
   ids = table.interleave(linguistic, semantic)
   if not len(ids):
     raise errors.UserError(

@@ -30,6 +30,7 @@ import numpy as np
 from data_pipelines import drawing
 from data_pipelines import espeak
 from data_pipelines import grammar
+from data_pipelines import tally
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -465,21 +466,10 @@ def _check_stamp(root: pathlib.Path, config: Config) -> None:
 
 def statistics(utterances: Sequence[manifest.Utterance]) -> dict[str, Any]:
   """Figures of a corpus: counts, seconds, characters, words."""
-  value = {'utterances': len(utterances)}
-  for key in ('split', 'language'):
-    names = [getattr(u, key) for u in utterances]
-    value[f'{key}s'] = {name: names.count(name) for name in sorted(set(names))}
-  texts = {u.text for u in utterances if u.text}
-  value['texts'] = len(texts)
-  value['characters'] = len(set(''.join(texts)) - {' '})
-  seconds = [u.duration for u in utterances if u.duration]
-  if seconds:
-    value['mean_seconds'] = round(float(np.mean(seconds)), 3)
-    value['max_seconds'] = round(max(seconds), 3)
-    value['hours'] = round(sum(seconds) / 3600, 4)
-    value['speakers'] = sorted({u.speaker for u in utterances if u.speaker})
-    value['words'] = len({w[0] for u in utterances for w in u.words or ()})
-  return value
+  figures = tally.Tally()
+  for utterance in utterances:
+    figures.add(utterance)
+  return figures.result()
 
 
 def _define(fv: flags.FlagValues) -> None:

@@ -17,6 +17,7 @@ from data_pipelines import corpora
 from data_pipelines import definitions
 from data_pipelines import documents
 from data_pipelines import rows
+from data_pipelines import verify
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -345,7 +346,7 @@ def test_handmade_tasks_are_checked_before_they_are_packed(tmp_path):
     'hand-7': 'loss_weights: 1 of them, expected 2, one for each token.',
   }
   # 70655 is a semantic id without its group: packed, and told by `inspect`.
-  (fault,) = rows.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(rows.open_folder(folder))
   assert 'expected a multiple of 5' in fault
 
 
@@ -387,7 +388,7 @@ def test_counts_of_a_build_add_up(own, tmp_path, capsys):
       total = sum(u.split == split for u in lines)
       assert stats['documents'] + stats['dropped'] == total
       assert {line['id'] for line in quarantine} == {'u0', 'u1'}
-    assert list(rows.faults(folder)) == []
+    assert list(verify.faults(folder)) == []
     packed = {name for _, names in folder for name in names}
     assert len(packed) == stats['documents']
     assert not packed & {line['id'] for line in quarantine}

@@ -13,6 +13,7 @@ import tiny
 
 from data_pipelines import definitions
 from data_pipelines import drawing
+from data_pipelines import interleaving_builders
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -180,8 +181,8 @@ def test_segments_are_runs_of_one_speaker(root, lines):
   for _, run in itertools.groupby(good, lambda e: e['speaker']):
     names = [e['id'] for e in run]
     want += [
-      '+'.join(names[k : k + definitions.SEGMENTS])
-      for k in range(0, len(names), definitions.SEGMENTS)
+      '+'.join(names[k : k + interleaving_builders.Segments().most])
+      for k in range(0, len(names), interleaving_builders.Segments().most)
     ]
   assert list(found) == want
   assert [told[0] for told in left_out] == [
