@@ -278,14 +278,23 @@ def build(
   return result
 
 
-def defined_tasks(fv: flags.FlagValues) -> dict[str, Any]:
-  """The tasks that the flags describe and those of `--module`.
+def configured(
+  modules: Sequence[str] = (), settings: Settings = Settings()
+) -> tuple[Sequence[str], Settings]:
+  """What a gin file says: modules that register corpora, and settings."""
+  return modules, settings
+
+
+def defined_tasks(
+  fv: flags.FlagValues, modules: Sequence[str] = ()
+) -> dict[str, Any]:
+  """The tasks that the flags describe, and those of modules.
 
   Raises:
     UserError: A flag is missing beside another, or a module does not import.
   """
   found = []
-  if fv.speech or fv.text or fv.images:
+  if fv.speech or fv.text or fv.images or fv.chat:
     if not fv.text_model:
       raise errors.UserError('--text_model: missing, a corpus needs it.')
   if fv.speech:
@@ -307,13 +316,18 @@ def defined_tasks(fv: flags.FlagValues) -> dict[str, Any]:
       image_size=fv.image_size,
       patches=(fv.image_size // fv.patch_size) ** 2,
     )
+  if fv.chat:
+    found += definitions_lib.chat(
+      fv.name, fv.chat, fv.text_model, codes=fv.codes
+    )
   tasks = {definition.name: definition for definition in found}
-  if fv.module:
-    tasks |= import_modules(fv.module)
+  modules = [*modules, *fv.module]
+  if modules:
+    tasks |= import_modules(modules)
   if not tasks:
     raise errors.UserError(
-      'nothing to build: name a corpus with --speech, --text or --images, or '
-      'a module that registers some with --module.'
+      'nothing to build: name a corpus with --speech, --text, --images or '
+      '--chat, or a module that registers some with --module or MODULES.'
     )
   return tasks
 
@@ -360,6 +374,7 @@ def _define(fv: flags.FlagValues) -> None:
     ('codes', None, 'What `tokenize` made of the speech.'),
     ('text', None, 'Its plain text: a corpus folder.'),
     ('images', None, 'Its images with captions: a corpus folder.'),
+    ('chat', None, 'Its chats: a corpus folder.'),
     ('text_model', None, 'Text vocabulary (.model or tokenizer.json).'),
   ):
     flags.DEFINE_string(name, value, help_text, flag_values=fv)
@@ -383,8 +398,14 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
-  settings = Settings(fv.length, fv.window, fv.shard_rows)
-  tasks = defined_tasks(fv)
+  modules, settings = cli.configure(fv, configured)()
+  given = {
+    name: fv[name].value
+    for name in ('length', 'window', 'shard_rows')
+    if fv[name].present
+  }
+  settings = dataclasses.replace(settings, **given)
+  tasks = defined_tasks(fv, modules)
   tasks = {name: tasks[name] for name in select(fv.tasks, list(tasks))}
   if fv.dry_run:
     jobs = plan(tasks, fv.splits, fv.output, settings)
@@ -409,11 +430,15 @@ DOOR = cli.Door(
       --text=data/quickstart/text --images=data/quickstart/images \\
       --text_model=data/quickstart/text.model --output=data/quickstart/rows
 
-A corpus can also be registered in Python (data_pipelines/corpora.py) and
-named with --module. Left-out documents are in OUTPUT/TASK/SPLIT/
+A corpus can also be registered in Python (data_pipelines/corpora.py), and its
+module named with --module, or in gin:
+
+    python -m data_pipelines build --gin_file=gin/pretrain/rows.gin \\
+      --gin.MODULES="['my_corpora']" --output=data/rows
+
+Left-out documents are in OUTPUT/TASK/SPLIT/
 quarantine.jsonl.
 """,
   main=_main,
   define=_define,
-  uses_gin=False,
 )

@@ -7,8 +7,9 @@
 
 registers the tasks `mine_continuation`, `mine_interleaved`, `mine_asr`,
 `mine_tts`, `mine_sft_asr` and `mine_sft_tts`; text and image corpora give
-`mine_text` and `mine_image_text`. `register_stages('mine')` adds a mixture for
-each training stage, with the shares of `step_audio_jax.stages`.
+`mine_text` and `mine_image_text`, chats `mine_chat`. `register_stages('mine')`
+adds a mixture for each training stage, with the shares of
+`step_audio_jax.stages`.
 
 SeqIO is the definition layer: `build` packs a task into rows, and training
 mixes rows. Importing this module imports SeqIO and TensorFlow (about 10 s).
@@ -371,6 +372,19 @@ def register_image_text_corpus(
 ) -> list[seqio.Task]:
   """Registers `<name>_image_text`; settings: `image_size`, `patches`."""
   found = definitions.image_text(name, source, text_model, **settings)
+  return [register(definition) for definition in found]
+
+
+def register_chat_corpus(
+  name: str,
+  source: str,
+  *,
+  text_model: str,
+  codes: str | None = None,
+  **settings,
+) -> list[seqio.Task]:
+  """Registers `<name>_chat`; `codes` are those of its spoken turns."""
+  found = definitions.chat(name, source, text_model, codes=codes, **settings)
   return [register(definition) for definition in found]
 
 

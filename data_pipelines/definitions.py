@@ -44,6 +44,7 @@ SPEECH_TASKS = {
 }
 TEXT_TASKS = {'text': ('text', {})}
 IMAGE_TEXT_TASKS = {'image_text': ('image_text', {})}
+CHAT_TASKS = {'chat': ('chat', {'prompt_loss': 0.0})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Definition:
     corpus: Corpus folder.
     text_model: Text vocabulary, a SentencePiece model or `tokenizer.json`.
     codes: Folder of the tokenised corpus; for speech.
-    prompt_loss: Weight of the given side of asr and tts.
+    prompt_loss: Weight of the given side of asr, tts and chat.
     image_size: Side of the images, pixels.
     patches: Places that an image takes.
     seed: Of the choices that interleaving makes.
@@ -96,7 +97,8 @@ class Definition:
   def corpus_kind(self) -> str:
     if self.voice:
       return 'text'
-    return self.kind if self.kind in ('text', 'image_text') else 'speech'
+    other = ('text', 'image_text', 'chat')
+    return self.kind if self.kind in other else 'speech'
 
   def vocabulary(self) -> vocabulary.Vocabulary:
     """The id space: the text model with the speech block behind it."""
@@ -136,8 +138,8 @@ class Definition:
     """The raw examples of a split: what the SeqIO source yields.
 
     Yields:
-      id, text, language, speaker, file: str; words: JSON; linguistic and
-      semantic: uint16, empty where the utterance has no codes.
+      id, text, language, speaker, file: str; words and turns: JSON;
+      linguistic and semantic: uint16, empty where the utterance has no codes.
     """
     codes = _codes(self.codes) if self.codes is not None else {}
     empty = np.zeros(0, np.uint16)
@@ -150,6 +152,7 @@ class Definition:
         'speaker': utterance.speaker or '',
         'file': utterance.audio or utterance.image or '',
         'words': json.dumps(utterance.words or [], ensure_ascii=False),
+        'turns': json.dumps(utterance.turns or [], ensure_ascii=False),
         'linguistic': linguistic,
         'semantic': semantic,
       }
@@ -188,6 +191,11 @@ class Definition:
       return documents_lib.image_text(
         table, name, words, image, patches=self.patches
       )
+    if self.kind == 'chat':
+      turns = [self._turn(turn) for turn in json.loads(example['turns'])]
+      return documents_lib.chat(
+        table, name, turns, prompt_loss=self.prompt_loss
+      )
     pair = self._pair(example)
     if self.kind == 'continuation':
       return documents_lib.continuation(table, name, *pair)
@@ -198,6 +206,18 @@ class Definition:
     return documents_lib.tts(
       table, name, words, *pair, prompt_loss=self.prompt_loss
     )
+
+  def _turn(self, turn):
+    """(role, text or codes)."""
+    if 'text' in turn:
+      return turn['role'], turn['text']
+    codes = _codes(self.codes) if self.codes is not None else {}
+    if turn['speech'] not in codes:
+      raise errors.UserError(
+        f'turns: no codes of {turn["speech"]!r} in {self.codes}, expected '
+        'those of the corpus.'
+      )
+    return turn['role'], codes[turn['speech']]
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
     pair = example['linguistic'], example['semantic']
@@ -263,6 +283,25 @@ def image_text(
     IMAGE_TEXT_TASKS,
     name,
     corpus=str(corpus),
+    text_model=str(text_model),
+    **settings,
+  )
+
+
+def chat(
+  name: str,
+  corpus: str,
+  text_model: str,
+  *,
+  codes: str | None = None,
+  **settings,
+) -> list[Definition]:
+  """The task of a corpus of chats called `name`; spoken turns need codes."""
+  return _all(
+    CHAT_TASKS,
+    name,
+    corpus=str(corpus),
+    codes=None if codes is None else str(codes),
     text_model=str(text_model),
     **settings,
   )

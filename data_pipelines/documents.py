@@ -11,6 +11,8 @@ predicting that id). With A the dual speech ids of an utterance:
     tts           <s> <|TTS|> <text_start> text <audio_start> A <|EOT|>
     image_text    <s> <im_start> <im_patch>… <im_end> <text_start> caption
                   <|EOT|>
+    chat          <s> <|BOT|> role⏎ content <|EOT|> <|BOT|> …, where a content
+                  is text or A; what the assistant says is learnt
 
 There is no loss on `<s>`, on task markers, on the first modality marker, and
 on images. The given side of asr and tts (its markers included) weighs
@@ -217,6 +219,49 @@ def image_text(
   return out.document(
     name, images=image[None], image_slots=np.array([slot], np.int32)
   )
+
+
+ROLES = {'system': 'system', 'user': 'human', 'assistant': 'assistant'}
+
+
+def chat(
+  table: vocabulary.Vocabulary,
+  name: str,
+  turns: Sequence[tuple[str, str | tuple[np.ndarray, np.ndarray]]],
+  *,
+  prompt_loss: float = 0.0,
+) -> Document:
+  """`<s>`, then `<|BOT|> role⏎ content <|EOT|>` for each turn.
+
+  The layout of Step-Audio-Chat's template.
+
+  Args:
+    table: Turns text and codes into ids.
+    name: Id of the document.
+    turns: (role, content): a key of `ROLES`, and a text or (linguistic,
+      semantic) codes.
+    prompt_loss: Weight of what others than the assistant say.
+
+  Raises:
+    UserError: The assistant says nothing, or a content has no ids.
+  """
+  out = Writer().add('<s>', 0)
+  if all(role != 'assistant' for role, _ in turns):
+    raise errors.UserError('turns: none of the assistant, expected one.')
+  for role, content in turns:
+    weight = 1.0 if role == 'assistant' else prompt_loss
+    head = f'{ROLES[role]}\n'
+    header = text_ids(table, head)
+    if isinstance(content, str):
+      # Encoded with its header, as a template would be: no word begins anew.
+      body = text_ids(table, head + content)
+      split = len(header) if body[: len(header)] == header else 0
+      body = body[split:] if split else text_ids(table, content)
+    else:
+      body = speech_ids(table, *content)
+    out.add('<|BOT|>', 0).add(header, 0)
+    out.add(body, weight).add('<|EOT|>', weight)
+  return out.document(name)
 
 
 def text_ids(table: vocabulary.Vocabulary, words: str) -> list[int]:

@@ -32,7 +32,8 @@ from step_audio_jax import errors
 from step_audio_jax import files
 
 NAME = 'manifest.jsonl'
-KINDS = ('speech', 'text', 'image_text')
+KINDS = ('speech', 'text', 'image_text', 'chat')
+ROLES = ('system', 'user', 'assistant')
 CODES_STEM = 'codes'
 
 
@@ -42,7 +43,7 @@ class Utterance:
 
   Attributes:
     id: Unique within the corpus.
-    kind: `speech`, `text` or `image_text`.
+    kind: `speech`, `text`, `image_text` or `chat`.
     split: `train`, `dev`, `test` or any other name.
     text: Transcript, caption or plain text; None where there is none.
     language: Short code such as `en` or `zh`.
@@ -53,6 +54,8 @@ class Utterance:
     speaker: Who speaks, if known.
     words: (word, start, end) with seconds from the utterance's start.
     image: Path of the image relative to the corpus folder, or None.
+    turns: Of a chat, {'role', 'text'} or {'role', 'speech'} each: what was
+      written, or the id of the utterance of this corpus that was spoken.
   """
 
   id: str
@@ -67,6 +70,7 @@ class Utterance:
   speaker: str | None = None
   words: tuple[tuple[str, float, float], ...] | None = None
   image: str | None = None
+  turns: tuple[Mapping[str, str], ...] | None = None
 
   def __post_init__(self):
     for field, types in _TYPES.items():
@@ -94,11 +98,12 @@ class Utterance:
         f'duration, sample_rate: found {self.duration}, {self.sample_rate}, '
         'expected both to be positive where there is audio.'
       )
-    if self.kind != 'speech' and self.text is None:
+    if self.kind in ('text', 'image_text') and self.text is None:
       raise errors.UserError(f'text: missing, expected it in {self.kind}.')
     if self.kind == 'image_text' and self.image is None:
       raise errors.UserError('image: missing, expected a path in image_text.')
     object.__setattr__(self, 'words', _checked_words(self.words))
+    object.__setattr__(self, 'turns', _checked_turns(self.kind, self.turns))
 
   def audio_path(self, root: str | os.PathLike) -> pathlib.Path:
     """The audio file of this utterance in the corpus folder `root`.
@@ -161,6 +166,7 @@ _TYPES = {
   'speaker': (str, type(None)),
   'words': (list, tuple, type(None)),
   'image': (str, type(None)),
+  'turns': (list, tuple, type(None)),
 }
 _SPOKEN = {
   str: 'a string',
@@ -171,6 +177,33 @@ _SPOKEN = {
   type(None): 'null',
 }
 _FIELDS = set(_TYPES)
+
+
+def _checked_turns(kind: str, turns: Any):
+  if kind != 'chat':
+    if turns:
+      raise errors.UserError(f'turns: found some in {kind}, expected a chat.')
+    return None
+  if not turns:
+    raise errors.UserError('turns: missing, expected them in a chat.')
+  checked = []
+  for number, turn in enumerate(turns):
+    told = isinstance(turn, Mapping) and turn.get('role') in ROLES
+    content = {k: v for k, v in turn.items() if k != 'role'} if told else {}
+    ((field, value),) = (
+      content.items() if len(content) == 1 else ((None, None),)
+    )
+    if (
+      field not in ('text', 'speech')
+      or not isinstance(value, str)
+      or not value.strip()
+    ):
+      raise errors.UserError(
+        f'turns: found {turn!r} at {number}, expected a role '
+        f'({", ".join(ROLES)}) with a text or the id of a speech.'
+      )
+    checked.append({'role': turn['role'], field: value})
+  return tuple(checked)
 
 
 def path_of(corpus: str | os.PathLike) -> pathlib.Path:

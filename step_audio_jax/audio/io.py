@@ -18,6 +18,7 @@ SAMPLE_RATE = 16000
 # Sizes that writers put into a WAV header when they do not know the length
 # (ffmpeg and sox into a pipe); such a header says nothing.
 _UNKNOWN_SIZE = 0x7FFFF000
+_UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
 
 
 def read_audio(
@@ -99,6 +100,33 @@ def find_peak(source: str | os.PathLike | bytes, **part) -> float:
   return max(float(np.abs(x).max()) for x in read_blocks(source, **part))
 
 
+def probe(
+  source: str | os.PathLike | bytes, *, name: str | None = None
+) -> tuple[float, int]:
+  """Length and rate of a recording, from its header.
+
+  Args:
+    source: A path, or the bytes of a whole file.
+    name: What messages call the source; by default its path.
+
+  Returns:
+    Seconds and Hz. Only where a header does not tell the length are the
+    samples counted. Damage behind the header is found by who reads them.
+
+  Raises:
+    UserError: No such file, not audio, empty, or a WAV that is cut short.
+  """
+  name = name or ('<bytes>' if isinstance(source, bytes) else str(source))
+  with _opened(source, name) as raw:
+    _check_wav_size(raw, name)
+    with _sound_file(raw, name) as handle:
+      rate, frames = handle.samplerate, handle.frames
+  if not 0 < frames < _UNKNOWN_FRAMES:
+    blocks = read_blocks(source, sample_rate=rate, name=name)
+    frames = sum(map(len, blocks))
+  return frames / rate, rate
+
+
 def write_audio(
   path: str | os.PathLike,
   samples_S: np.ndarray,
@@ -141,16 +169,19 @@ class _Sequential(soundfile.SoundFile):
     return False
 
 
-def _read_mono(raw, name, offset, duration, block_seconds):
-  """Yields (samples (S,), rate, whether they are the last)."""
+def _sound_file(raw, name):
   try:
-    handle = _Sequential(raw)
+    return _Sequential(raw)
   except soundfile.LibsndfileError as error:
     raise errors.UserError(
       f'{name}: not readable as audio ({error.error_string.strip(" .")}), '
       'expected wav, flac, ogg, mp3 or another format of libsndfile.'
     ) from error
-  with handle:
+
+
+def _read_mono(raw, name, offset, duration, block_seconds):
+  """Yields (samples (S,), rate, whether they are the last)."""
+  with _sound_file(raw, name) as handle:
     rate, total = handle.samplerate, handle.frames
     start = round(offset * rate)
     if not 0 <= start <= total:

@@ -1,0 +1,216 @@
+"""Which items of a reader become lines of a manifest.
+
+Every format passes through here, so that a corpus obeys the same rules
+wherever it came from: an id, a text that is one, times inside the recording,
+a recording whose header can be read.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import math
+import os
+import pathlib
+from typing import Any
+
+from data_pipelines.readers import base
+from step_audio_jax import errors
+from step_audio_jax import manifest
+from step_audio_jax.audio import io as audio_io
+
+TRANSCRIPT_BYTES = 10**6
+DOCUMENT_BYTES = 16 * 10**6  # of plain text
+FORGIVEN_SECONDS = 0.01  # times are rounded by who writes them
+_WORDS_FORGIVEN_SECONDS = 0.1  # alignments have frames of 10 to 80 ms
+_IMAGES = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """What is filled in where a corpus says nothing, and what is believed.
+
+  Attributes:
+    language: Of items that name none.
+    dev: Share of items without a split that go to dev; `test` likewise.
+    test: As `dev`.
+    trust_durations: Do not open a recording whose duration is stated.
+    sample_rate: Of recordings that are not opened and state none, Hz.
+    untranscribed: Keep speech without a transcript.
+  """
+
+  language: str = 'en'
+  dev: float = 0.05
+  test: float = 0.05
+  trust_durations: bool = False
+  sample_rate: int = audio_io.SAMPLE_RATE
+  untranscribed: bool = False
+
+  def __post_init__(self):
+    if not (0 <= self.dev and 0 <= self.test and self.dev + self.test < 1):
+      raise errors.UserError(
+        f'--dev, --test: found {self.dev}, {self.test}, expected shares below '
+        '1 together.'
+      )
+    if self.sample_rate < 1:
+      raise errors.UserError(
+        f'--sample_rate: found {self.sample_rate}, expected Hz.'
+      )
+
+
+def split_of(name: str, dev: float, test: float) -> str:
+  """The split of an id: a hash decides, the same on every machine."""
+  raw = name.encode('utf-8', 'surrogatepass')
+  digest = hashlib.blake2b(raw, digest_size=8).digest()
+  place = int.from_bytes(digest, 'little') / 2**64
+  return 'dev' if place < dev else 'test' if place < dev + test else 'train'
+
+
+def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
+  """Item → line of a manifest.
+
+  Raises:
+    UserError: It cannot be used; the sentence is the reason.
+  """
+  fields = item.fields
+  name = fields.get('id')
+  if not isinstance(name, str):
+    raise errors.UserError(f'id: found {name!r}, expected a string.')
+  kind = fields.get('kind') or 'speech'
+  text = _text(item, kind, rules)
+  offset = _seconds('offset', fields.get('offset')) or 0.0
+  duration = _seconds('duration', fields.get('duration'))
+  rate = 0
+  no_audio = item.audio is None and 'audio' not in item.may_lack
+  if kind == 'speech' and no_audio:
+    raise errors.UserError('audio: missing, expected a recording.')
+  if item.audio is not None:
+    if rules.trust_durations and duration is not None:
+      rate = fields.get('sample_rate') or rules.sample_rate
+    else:
+      duration, rate = _extent(item, offset, duration)
+  if item.image is not None:
+    _check_image(item.image, item.image_name)
+  utterance = manifest.Utterance(
+    id=name,
+    kind=kind,
+    split=fields.get('split') or split_of(name, rules.dev, rules.test),
+    text=text,
+    language=fields.get('language') or rules.language,
+    audio=None if item.audio is None else f'audio/{item.audio_name}',
+    offset=round(offset, 6),
+    duration=round(duration or 0.0, 6),
+    sample_rate=rate,
+    speaker=fields.get('speaker'),
+    words=fields.get('words'),
+    image=None if item.image is None else f'images/{item.image_name}',
+    turns=fields.get('turns'),
+  )
+  if utterance.words:
+    end = utterance.words[-1][2]
+    if end > utterance.duration + _WORDS_FORGIVEN_SECONDS:
+      raise errors.UserError(
+        f'words: the last one ends at {end:g} s, expected at most '
+        f'{utterance.duration:g} s.'
+      )
+  _check_encodable(utterance)
+  return utterance
+
+
+def _text(item, kind, rules):
+  text = item.fields.get('text')
+  if kind == 'chat':
+    return None
+  if not isinstance(text, str) or not text.strip():
+    silent = text is None or isinstance(text, str)
+    may_lack = rules.untranscribed or 'text' in item.may_lack
+    if kind == 'speech' and may_lack and silent:
+      return None
+    what = f'what is said in {item.audio_name}' if kind == 'speech' else 'some'
+    raise errors.UserError(f'text: missing, expected {what}.')
+  limit = DOCUMENT_BYTES if kind == 'text' else TRANSCRIPT_BYTES
+  # No character takes more than four bytes: short texts need no counting.
+  if 4 * len(text) > limit:
+    size = len(text.encode('utf-8', 'surrogatepass'))
+    if size > limit:
+      raise errors.UserError(
+        f'text: {size} bytes, expected at most {limit} of a '
+        f'{"document" if kind == "text" else "transcript"}.'
+      )
+  return text.strip() if kind == 'text' else ' '.join(text.split())
+
+
+def _seconds(field: str, value: Any) -> float | None:
+  if value is None:
+    return None
+  try:
+    seconds = float(value)
+  except (TypeError, ValueError, OverflowError) as error:
+    raise errors.UserError(
+      f'{field}: found {value!r}, expected seconds.'
+    ) from error
+  if not (math.isfinite(seconds) and seconds >= 0):
+    raise errors.UserError(f'{field}: found {seconds}, expected seconds >= 0.')
+  return seconds
+
+
+def _extent(item, offset, stated):
+  """(duration, rate) of an item, checked against its recording."""
+  if isinstance(item.audio, bytes):
+    length, rate = audio_io.probe(item.audio, name=item.where)
+  else:
+    length, rate = _probe(os.fspath(item.audio))
+  if offset >= length:
+    raise errors.UserError(
+      f'{item.audio_name}: offset {offset} s lies outside the recording of '
+      f'{length:.3f} s.'
+    )
+  if stated is None:
+    return length - offset, rate
+  if stated > length - offset + FORGIVEN_SECONDS:
+    raise errors.UserError(
+      f'duration: {stated:g} s from {offset:g} s on, but {item.audio_name} has '
+      f'only {length - offset:.3f} s there.'
+    )
+  return stated, rate
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(path: str, changed: tuple[int, int]) -> tuple[float, int]:
+  del changed  # a part of the key: the file may be another one by now
+  return audio_io.probe(path)
+
+
+def _probe(path: str) -> tuple[float, int]:
+  """`audio_io.probe`, once for the parts of a recording."""
+  try:
+    status = os.stat(path)
+  except OSError:
+    return audio_io.probe(path)  # says what is wrong
+  return _remembered(path, (status.st_mtime_ns, status.st_size))
+
+
+def _check_image(image: pathlib.Path | bytes, name: str) -> None:
+  import PIL.Image
+
+  try:
+    source = io.BytesIO(image) if isinstance(image, bytes) else image
+    with PIL.Image.open(source, formats=_IMAGES):
+      pass
+  # A damaged header makes Pillow raise nearly anything.
+  except Exception as error:
+    raise errors.UserError(f'{name}: not readable as an image.') from error
+
+
+def _check_encodable(utterance: manifest.Utterance) -> None:
+  """JSON may hold halves of surrogate pairs, which no file can."""
+  u = utterance
+  whole = (u.id, u.text, u.split, u.language, u.speaker, u.audio, u.image)
+  words = (word[0] for word in u.words or ())
+  turns = (text for turn in u.turns or () for text in turn.values())
+  try:
+    ''.join(filter(None, (*whole, *words, *turns))).encode()
+  except UnicodeEncodeError as error:
+    raise errors.UserError(
+      f'found {error.object[error.start]!r}, half of a character.'
+    ) from error

@@ -1,0 +1,148 @@
+"""One ingestion: what a reader yields → manifest, quarantine, counts.
+
+Memory holds 64 bits of each id, text and name of a file; about 300 MB for a
+million recordings.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import pathlib
+from typing import IO, Any, Callable, Iterable, Iterator
+
+from data_pipelines import admission
+from data_pipelines import tally
+from data_pipelines.readers import base
+from step_audio_jax import errors
+from step_audio_jax import manifest
+
+# The corpus folder is at fault, not the item.
+_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_SHOWN = 500  # characters of a reason; of a name less
+
+
+class OutputError(errors.UserError):
+  """The corpus folder cannot be written to."""
+
+
+class Intake:
+  """Items in; lines of the manifest and of the quarantine out.
+
+  Attributes:
+    read: Items so far; always `kept + quarantined` between two of them.
+    kept: Lines of the manifest.
+    quarantined: Lines of the quarantine.
+    first: Reason of the first refusal.
+    tally: Figures of what was kept.
+  """
+
+  def __init__(
+    self,
+    put: Callable[[pathlib.Path | bytes, str], None],
+    rules: admission.Rules,
+  ):
+    """Nothing read yet.
+
+    Args:
+      put: (file or its bytes, name in the corpus) → the corpus holds it.
+      rules: What is kept.
+    """
+    self._put, self._rules = put, rules
+    self._seen: set[int] = set()
+    self._placed: dict[int, int] = {}  # name → recording, as digests
+    self.tally = tally.Tally()
+    self.read = self.kept = self.quarantined = 0
+    self.first = 'it is empty.'
+
+  def lines(
+    self, found: Iterable[base.Item | base.Rejected], quarantine: IO[str]
+  ) -> Iterator[dict[str, Any]]:
+    """Yields the lines that are kept; writes those that are not."""
+    for item in found:
+      self.read += 1
+      if isinstance(item, base.Rejected):
+        refused = item
+      else:
+        try:
+          utterance = self._accept(item)
+        except OutputError:
+          raise
+        except errors.UserError as error:
+          refused = base.Rejected(
+            item.where,
+            str(error),
+            id=item.fields.get('id'),
+            line=item.line,
+            file=item.audio_name or item.image_name,
+          )
+        else:
+          self.kept += 1
+          self.tally.add(utterance)
+          yield utterance.to_json()
+          continue
+      if not self.quarantined:
+        self.first = _shown(refused.reason)
+      self.quarantined += 1
+      quarantine.write(json.dumps(_entry(refused), ensure_ascii=False) + '\n')
+
+  def _accept(self, item: base.Item) -> manifest.Utterance:
+    utterance = admission.admit(item, self._rules)
+    name = tally.digest(utterance.id)
+    if name in self._seen:
+      raise errors.UserError(
+        f'id: {utterance.id!r} occurs twice; give each line an `id`.'
+      )
+    for target, content in (
+      (utterance.audio, item.audio),
+      (utterance.image, item.image),
+    ):
+      if target is not None:
+        self._place(target, content)
+    self._seen.add(name)
+    return utterance
+
+  def _place(self, target: str, content: pathlib.Path | bytes) -> None:
+    """Places a file once; two files do not share a name."""
+    key = tally.digest(target)
+    if isinstance(content, bytes):
+      raw = hashlib.blake2b(content, digest_size=8).digest()
+      value = int.from_bytes(raw, 'little')
+    else:
+      value = tally.digest(os.fspath(content))
+    if key in self._placed:
+      if self._placed[key] != value:
+        raise errors.UserError(
+          f'{target}: another file of the corpus has this name.'
+        )
+      return
+    try:
+      self._put(content, target)
+    except OSError as error:
+      if error.errno in _FATAL:
+        raise OutputError(f'{target}: {error.strerror}.') from error
+      missing = isinstance(content, pathlib.Path) and not content.exists()
+      reason = 'no such file' if missing else error.strerror
+      raise errors.UserError(f'{target}: {reason}.') from error
+    self._placed[key] = value
+
+
+def _entry(refused: base.Rejected) -> dict[str, Any]:
+  """A line of the quarantine."""
+  return {
+    'id': _shown(refused.id, 200),
+    'line': refused.line,
+    'file': _shown(refused.file, 200),
+    'where': _shown(refused.where),
+    'reason': _shown(refused.reason),
+  }
+
+
+def _shown(value: Any, limit: int = _SHOWN) -> str | None:
+  """One line that any file can hold."""
+  if value is None:
+    return None
+  text = ' '.join(str(value).splitlines())
+  if len(text) > limit:
+    text = f'{text[: limit - 1]}…'
+  return text.encode('utf-8', 'backslashreplace').decode()

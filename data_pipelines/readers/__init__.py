@@ -1,0 +1,140 @@
+"""Readers of corpus formats, by the name that `ingest --format` takes.
+
+A line of `READERS` adds a format; its module is loaded when it is used.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+from typing import Iterator
+
+from data_pipelines.readers import base
+from step_audio_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """A format: where its reader is, and how it is told from others.
+
+  Attributes:
+    reader: `module` or `module:function` below this package; the function is
+      `read` where none is named.
+    summary: What SOURCE is, in a line.
+    marks: Patterns (globs) of files that a source of this format has; all of
+      them must be met for `--format=auto`. Empty: never chosen by itself.
+  """
+
+  reader: str
+  summary: str
+  marks: tuple[str, ...] = ()
+
+  def load(self) -> base.Reader:
+    """The reader."""
+    module, _, function = self.reader.partition(':')
+    return getattr(
+      importlib.import_module(f'{__name__}.{module}'), function or 'read'
+    )
+
+  def read(
+    self, source: pathlib.Path, options: base.Options
+  ) -> Iterator[base.Item | base.Rejected]:
+    """Reads a corpus; see `base`."""
+    return self.load()(source, options)
+
+  def fits(self, source: pathlib.Path) -> bool:
+    """Whether `source` has what marks this format."""
+    if source.is_dir():
+      return bool(self.marks) and all(
+        next(source.glob(mark), None) is not None for mark in self.marks
+      )
+    return len(self.marks) == 1 and source.match(self.marks[0])
+
+
+READERS: dict[str, Format] = {
+  'folder': Format(
+    'folder', 'recordings and metadata.csv or .jsonl', ('metadata.*',)
+  ),
+  'librispeech': Format(
+    'librispeech',
+    'train-clean-100/SPEAKER/CHAPTER/*.trans.txt and flac',
+    ('[td][ere][asv]*/*/*/*.trans.txt',),
+  ),
+  'aishell1': Format(
+    'aishell:read_1',
+    'wav/train/S0002/*.wav and transcript/aishell_transcript_v0.8.txt',
+    ('transcript/aishell_transcript*.txt',),
+  ),
+  'aishell2': Format(
+    'aishell:read_2', 'wav.scp and trans.txt', ('wav.scp', 'trans.txt')
+  ),
+  'wenetspeech': Format(
+    'wenetspeech:read_wenetspeech',
+    'WenetSpeech.json and its audio/',
+    ('WenetSpeech.json',),
+  ),
+  'gigaspeech': Format(
+    'wenetspeech:read_gigaspeech',
+    'GigaSpeech.json and its audio/',
+    ('GigaSpeech.json',),
+  ),
+  'kaldi': Format(
+    'kaldi',
+    'wav.scp, text and maybe utt2spk, segments',
+    ('wav.scp', 'text'),
+  ),
+  'wenet': Format(
+    'wenet:read_raw', 'data.list: {"key", "wav", "txt"} a line', ('data.list',)
+  ),
+  'wenet_shards': Format(
+    'wenet:read_shards', 'list of tars with key.wav and key.txt'
+  ),
+  'nemo': Format(
+    'nemo:read_manifest',
+    'manifest: {"audio_filepath", "duration", "text"} a line',
+  ),
+  'nemo_tarred': Format(
+    'nemo:read_tarred', 'a manifest and its audio_*.tar', ('audio_*.tar',)
+  ),
+  'lhotse': Format(
+    'lhotse', '*cuts*.jsonl[.gz], or recordings and supervisions'
+  ),
+  'lhotse_shar': Format(
+    'lhotse:read_shar',
+    'cuts.000000.jsonl.gz and recording.000000.tar',
+    ('cuts.*.jsonl.gz', 'recording.*.tar'),
+  ),
+  'webdataset': Format(
+    'webdataset', 'tars with key.flac or key.jpg, and key.txt or key.json'
+  ),
+  'parquet': Format('parquet', 'Hugging Face: audio or image, and text'),
+  'tfds': Format(
+    'tfds', 'a data set that TFDS has prepared', ('dataset_info.json',)
+  ),
+  'seed_tts': Format(
+    'seed_tts', 'meta.lst: utt|prompt_text|prompt_wav|text', ('meta.lst',)
+  ),
+  'image_jsonl': Format('images', '{"image", "caption"} a line, and the files'),
+  'text_jsonl': Format('texts:read_jsonl', '{"text"} a line'),
+  'text_txt': Format('texts:read_txt', 'a document a line, or a paragraph'),
+  'text_parquet': Format('parquet:read_text', 'a column text'),
+  'chat_jsonl': Format('chat', '{"messages": [{"role", "content"}]} a line'),
+}
+
+
+def choose(name: str, source: pathlib.Path) -> Format:
+  """The format of a name; `auto` looks at what is there.
+
+  Raises:
+    UserError: There is no such source, or not one format that fits it.
+  """
+  if not source.exists():
+    raise errors.UserError(f'{source}: no such file or folder.')
+  if name != 'auto':
+    return READERS[name]
+  found = [key for key, value in READERS.items() if value.fits(source)]
+  if len(found) != 1:
+    raise errors.UserError(
+      f'{source}: it looks like {" and ".join(found) or "no format"}; name '
+      f'one by --format: {", ".join(READERS)}.'
+    )
+  return READERS[found[0]]

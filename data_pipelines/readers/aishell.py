@@ -1,0 +1,86 @@
+"""`aishell1` and `aishell2`.
+
+    wav/{train,dev,test}/S0002/BAC009S0002W0122.wav       AISHELL-1
+    transcript/aishell_transcript_v0.8.txt    BAC009S0002W0122 而 对 楼市 …
+
+    wav/C0001/IC0001W0001.wav                             AISHELL-2
+    wav.scp      IC0001W0001<tab>wav/C0001/IC0001W0001.wav
+    trans.txt    IC0001W0001<tab>厨房用品
+
+AISHELL-1 puts spaces between words, which are taken out. It has recordings
+without a transcript; they go to the quarantine. SOURCE is `data_aishell`; of
+AISHELL-2, `iOS/data`, or a `dev` or `test` folder, which name their split.
+"""
+
+import pathlib
+from typing import Iterator
+
+from data_pipelines.readers import base
+from data_pipelines.readers import kaldi
+from data_pipelines.readers import tables
+from step_audio_jax import errors
+
+_TRANSCRIPT = 'aishell_transcript_v0.8.txt'
+
+
+def read_1(
+  source: pathlib.Path, options: base.Options
+) -> Iterator[base.Item | base.Rejected]:
+  """Reads AISHELL-1.
+
+  Raises:
+    UserError: There is no transcript or no folder of recordings.
+  """
+  base.only(options.extra, ())
+  root = options.root(source)
+  wav = source / 'wav'
+  if not wav.is_dir():
+    raise errors.UserError(f'{wav}: no such folder, expected train, dev, test.')
+  with tables.Lookup(source / 'transcript' / _TRANSCRIPT) as texts:
+    yield from texts.load()
+    for path in _recordings(wav):
+      yield base.guarded(
+        str(path), _item_1, root, texts, path, id=path.stem, file=path.name
+      )
+    yield from texts.left(f'a transcript without a recording in {wav}.')
+
+
+def _item_1(root, texts, path):
+  text = texts.get(path.stem)
+  audio, audio_name = base.locate(root, path.absolute())
+  said = {
+    'id': path.stem,
+    'text': text and ''.join(text.split()),
+    'language': 'zh',
+    'speaker': path.parent.name,
+    'split': tables.split_named(path.parent.parent.name),
+  }
+  return base.Item(str(path), said, audio, audio_name)
+
+
+def _recordings(wav: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Recordings of one speaker after the other."""
+  for split in sorted(wav.iterdir()):
+    if split.is_dir():
+      for speaker in sorted(split.iterdir()):
+        if speaker.is_dir():
+          yield from sorted(speaker.glob('*.wav'))
+
+
+def read_2(
+  source: pathlib.Path, options: base.Options
+) -> Iterator[base.Item | base.Rejected]:
+  """Reads AISHELL-2.
+
+  Raises:
+    UserError: `wav.scp` or `trans.txt` cannot be opened.
+  """
+  base.only(options.extra, ())
+  yield from kaldi.read_tables(
+    source,
+    options,
+    'trans.txt',
+    speaker_of=lambda path: pathlib.PurePosixPath(path).parent.name or None,
+    language='zh',
+    split=tables.split_named(source.name) or 'train',
+  )

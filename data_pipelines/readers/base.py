@@ -1,0 +1,302 @@
+"""What every reader of a corpus format gives and uses.
+
+A reader is a function `read(source, options)` that yields, one after the
+other, an `Item` for what can become a line of a manifest and a `Rejected` for
+what the reader itself cannot use. It holds one item at a time, never a
+corpus. `ingest` checks the items (ids, times, texts, recordings), places
+their files and counts: whatever is yielded is either kept or in quarantine.
+
+A reader raises `UserError` only where the source as a whole is not what it
+should be (a table is missing); one bad line costs one line.
+"""
+
+import dataclasses
+import functools
+import gzip
+import json
+import os
+import pathlib
+import stat
+from typing import Any, Callable, Iterator, Mapping, TypeVar
+import zlib
+
+from step_audio_jax import errors
+
+T = TypeVar('T')
+
+# A longer line is no line of a table; it is skipped without being held.
+LINE_BYTES = 64 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+  """What a reader found; `ingest` checks it.
+
+  Attributes:
+    where: `file:line` or `tar!member`, for messages.
+    fields: Fields of `manifest.Utterance`: id, kind, text, language, speaker,
+      split, offset, duration, sample_rate, words. What the corpus does not
+      say is left out or None; `audio` and `image` do not belong here.
+    audio: The recording: a path that `inside` gave, or its bytes.
+    audio_name: Its name below the corpus' `audio/`. Items with one name are
+      parts of one recording.
+    image: As `audio`.
+    image_name: Its name below the corpus' `images/`.
+    line: Number of the line, where there are lines.
+    may_lack: Which of `text` and `audio` speech need not have here.
+  """
+
+  where: str
+  fields: Mapping[str, Any]
+  audio: pathlib.Path | bytes | None = None
+  audio_name: str | None = None
+  image: pathlib.Path | bytes | None = None
+  image_name: str | None = None
+  line: int | None = None
+  may_lack: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+  """What a reader cannot use; it goes to the quarantine.
+
+  Attributes:
+    where: As in `Item`.
+    reason: One sentence.
+    id: Of the utterance, if it is known.
+    line: As in `Item`.
+    file: The recording as the corpus names it, if it does.
+  """
+
+  where: str
+  reason: str
+  id: str | None = None
+  line: int | None = None
+  file: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a user may tell a reader.
+
+  Attributes:
+    audio_root: Where recordings lie; None is the folder of the source.
+      Relative paths start there and no path leads out of it.
+    subset: Only this part of a corpus that has parts.
+    allow_pipes: Run the commands of a Kaldi `wav.scp`.
+    extra: Options of single readers, from `--reader_option=NAME=VALUE`.
+  """
+
+  audio_root: pathlib.Path | None = None
+  subset: str | None = None
+  allow_pipes: bool = False
+  extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def root(self, source: pathlib.Path) -> pathlib.Path:
+    """The folder that recordings lie in."""
+    if self.audio_root is not None:
+      return pathlib.Path(self.audio_root)
+    source = pathlib.Path(source)
+    return source if source.is_dir() else source.parent
+
+
+Reader = Callable[[pathlib.Path, Options], Iterator[Item | Rejected]]
+
+
+def guarded(
+  where: str,
+  make: Callable[..., T],
+  *args: Any,
+  id: Any = None,
+  line: int | None = None,
+  file: Any = None,
+) -> T | Rejected:
+  """`make(*args)`, or the `Rejected` that its `UserError` becomes."""
+  try:
+    return make(*args)
+  except errors.UserError as error:
+    return Rejected(where, str(error), id=id, line=line, file=file)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _real(folder: str) -> str:
+  return os.path.realpath(folder)
+
+
+def inside(
+  root: str | os.PathLike, name: str | os.PathLike, field: str = 'audio'
+) -> pathlib.Path:
+  """The file that `name` means, which lies in `root` whatever links say.
+
+  Args:
+    root: A folder.
+    name: Relative to `root`; an absolute path must lie in it.
+    field: What messages call the path.
+
+  Returns:
+    The path without links. The file need not exist.
+
+  Raises:
+    UserError: `name` leads out of `root`, or is no regular file.
+  """
+  text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
+  if not text or '\0' in text or '..' in text.split('/'):
+    raise errors.UserError(
+      f'{field}: found {name!r}, expected a path inside the corpus folder '
+      f"{root}, without '..'."
+    )
+  try:
+    # Folders are resolved once: a corpus has many files and few folders.
+    folder, last = os.path.split(os.path.join(os.fspath(root), text))
+    whole = os.path.join(_real(folder), last)
+    try:
+      mode = os.lstat(whole).st_mode
+      if stat.S_ISLNK(mode):
+        whole = os.path.realpath(whole)
+        mode = os.lstat(whole).st_mode
+    except OSError:
+      mode = stat.S_IFREG  # who opens it will say that it is not there
+    good = os.path.join(whole, '').startswith(
+      os.path.join(_real(os.fspath(root)), '')
+    )
+  except (OSError, ValueError) as error:
+    raise errors.UserError(f'{field}: {name!r} is no path: {error}.') from error
+  if not good:
+    raise errors.UserError(
+      f'{field}: {text!r} leads out of {root}; --audio_root names another '
+      'folder.'
+    )
+  if not stat.S_ISREG(mode):
+    raise errors.UserError(
+      f'{field}: {text!r} is not a regular file, expected one.'
+    )
+  return pathlib.Path(whole)
+
+
+def locate(
+  root: str | os.PathLike, name: Any, field: str = 'audio'
+) -> tuple[pathlib.Path, str]:
+  """A file of a corpus → (its path, its name below `audio/` or `images/`).
+
+  Raises:
+    UserError: As `inside`.
+  """
+  path = inside(root, name, field)
+  given = pathlib.PurePosixPath(os.fspath(name))
+  if not given.is_absolute():
+    return path, str(given)
+  folder = pathlib.Path(root).absolute()
+  if given.is_relative_to(folder):
+    return path, str(given.relative_to(folder))
+  return path, os.path.relpath(path, _real(os.fspath(root)))
+
+
+def text_lines(
+  path: str | os.PathLike,
+) -> Iterator[tuple[int, str] | Rejected]:
+  """The lines of a UTF-8 file, which may be gzipped (`.gz`).
+
+  Args:
+    path: May begin with a byte order mark and have CR LF at its line ends.
+
+  Yields:
+    (number from 1, text without the line's end); lines of white space are
+    left out. A line in another encoding, or longer than `LINE_BYTES`, is a
+    `Rejected`.
+
+  Raises:
+    UserError: The file cannot be opened.
+  """
+  path = pathlib.Path(path)
+  try:
+    handle = open(path, 'rb')
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{path}: no such file.') from error
+  except OSError as error:
+    raise errors.UserError(
+      f'{path}: not readable as a file ({error.strerror}).'
+    ) from error
+  with handle:
+    stream = gzip.open(handle) if path.suffix == '.gz' else handle
+    number = 0
+    while True:
+      number += 1
+      try:
+        raw = stream.readline(LINE_BYTES)
+        size = len(raw)
+        while raw and len(raw) == LINE_BYTES and raw[-1:] != b'\n':
+          rest = stream.readline(LINE_BYTES)
+          size += len(rest)
+          if not rest or rest.endswith(b'\n'):
+            break
+      except (OSError, EOFError, zlib.error) as error:
+        yield Rejected(
+          f'{path}:{number}', f'cut short or damaged: {error}.', line=number
+        )
+        return
+      if not raw:
+        return
+      if size > LINE_BYTES:
+        yield Rejected(
+          f'{path}:{number}',
+          f'a line of {size} bytes, expected at most {LINE_BYTES}.',
+          line=number,
+        )
+        continue
+      if number == 1:
+        raw = raw.removeprefix(b'\xef\xbb\xbf')
+      try:
+        text = raw.decode('utf-8').rstrip('\r\n')
+      except UnicodeDecodeError as error:
+        yield Rejected(f'{path}:{number}', f'not UTF-8: {error}.', line=number)
+        continue
+      if text and not text.isspace():
+        yield number, text
+
+
+def json_lines(
+  path: str | os.PathLike,
+) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
+  """The objects of a JSON-lines file; what is none is a `Rejected`.
+
+  Raises:
+    UserError: The file cannot be opened.
+  """
+  for line in text_lines(path):
+    if isinstance(line, Rejected):
+      yield line
+      continue
+    number, text = line
+    value = guarded(f'{path}:{number}', parse_object, text, line=number)
+    yield value if isinstance(value, Rejected) else (number, value)
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+  """Parses one JSON object.
+
+  Raises:
+    UserError: It is not JSON, or not an object.
+  """
+  try:
+    value = json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise errors.UserError(f'not a JSON line: {error}.') from error
+  if not isinstance(value, dict):
+    raise errors.UserError(
+      f'found {type(value).__name__}, expected a JSON object.'
+    )
+  return value
+
+
+def only(extra: Mapping[str, str], names: tuple[str, ...]) -> None:
+  """Refuses options that a reader does not know.
+
+  Raises:
+    UserError: There is one.
+  """
+  for name in extra:
+    if name not in names:
+      raise errors.UserError(
+        f'--reader_option: unknown option {name!r}, expected '
+        f'{", ".join(names) or "none for this format"}.'
+      )

@@ -1,0 +1,256 @@
+"""What corpora call their fields, and which files of a folder hold them.
+
+JSON lines, parquet and WebDataset leave the names of columns to their
+authors. `NAMES` holds those that are in use; an option of the reader
+(`--reader_option=text=normalized_text`) names any other.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+from typing import Any, Collection, Iterator, Mapping
+
+from data_pipelines.readers import base
+from step_audio_jax import errors
+
+# Field → columns that may hold it, the first that is there counts.
+NAMES = {
+  'id': (
+    'id', 'utt', 'key', '__key__', 'utt_id', 'uttid', 'utterance_id',
+    'segment_id', 'uuid',
+  ),
+  'text': (
+    'text', 'sentence', 'normalized_text', 'transcript', 'transcription',
+    'raw_text', 'content', 'caption',
+  ),
+  'caption': ('caption', 'text', 'sentence', 'title', 'description'),
+  'speaker': ('speaker', 'speaker_id', 'spk', 'spk_id', 'client_id'),
+  'language': ('language', 'lang', 'locale'),
+  'split': ('split',),
+  'audio': ('audio', 'audio_data', 'speech', 'wav'),
+  'image': (
+    'image', 'image_path', 'file_name', 'filename', 'img', 'jpg', 'png',
+    'path', 'file',
+  ),
+}  # fmt: skip
+
+LANGUAGES = {
+  'arabic': 'ar', 'cantonese': 'yue', 'chinese': 'zh', 'dutch': 'nl',
+  'english': 'en', 'french': 'fr', 'german': 'de', 'hindi': 'hi',
+  'italian': 'it', 'japanese': 'ja', 'korean': 'ko', 'mandarin': 'zh',
+  'polish': 'pl', 'portuguese': 'pt', 'russian': 'ru', 'spanish': 'es',
+}  # fmt: skip
+
+SPLITS = {
+  'training': 'train',
+  'eval': 'dev',
+  'val': 'dev',
+  'valid': 'dev',
+  'validation': 'dev',
+  'testing': 'test',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+  """Which columns hold which fields.
+
+  Attributes:
+    names: Field → columns, as in `NAMES`.
+    chosen: Fields whose column the user named.
+  """
+
+  names: Mapping[str, tuple[str, ...]]
+  chosen: frozenset[str] = frozenset()
+
+  @classmethod
+  def of(
+    cls,
+    options: base.Options,
+    fields: Collection[str],
+    more: Collection[str] = (),
+  ) -> 'Columns':
+    """The columns of `fields`, and what the user says instead.
+
+    Args:
+      options: Each field is an option of the reader.
+      fields: Keys of `NAMES`.
+      more: Further options of the reader.
+
+    Raises:
+      UserError: An option is unknown.
+    """
+    base.only(options.extra, (*fields, *more))
+    named = {f: (options.extra[f],) for f in fields if f in options.extra}
+    return cls({f: NAMES[f] for f in fields} | named, frozenset(named))
+
+  def find(self, field: str, among: Collection[str]) -> str | None:
+    """The column of a field, or None.
+
+    Raises:
+      UserError: The column that the user named is not there.
+    """
+    found = next((n for n in self.names[field] if n in among), None)
+    if found is None and field in self.chosen:
+      raise errors.UserError(
+        f'--reader_option={field}: no column {self.names[field][0]!r}; there '
+        f'are {", ".join(sorted(map(str, among)))}.'
+      )
+    return found
+
+  def value(self, field: str, row: Mapping[str, Any]) -> Any:
+    """What a row says of a field, or None."""
+    values = (row.get(name) for name in self.names.get(field, ()))
+    return next((value for value in values if value is not None), None)
+
+  def fields(
+    self, row: Mapping[str, Any], *, kind: str = 'speech', text: str = 'text'
+  ) -> dict[str, Any]:
+    """A row → the fields of an `Item`; what the row does not say is None.
+
+    Args:
+      row: One line of the corpus.
+      kind: As in the manifest.
+      text: The field that holds the text.
+
+    Raises:
+      UserError: A value has the wrong type.
+    """
+    return {
+      'kind': kind,
+      'id': name(self.value('id', row), 'id'),
+      'text': string(self.value(text, row), text),
+      'speaker': name(self.value('speaker', row), 'speaker'),
+      'language': language(self.value('language', row)),
+      'split': split(string(self.value('split', row), 'split')),
+    }
+
+
+def string(value: Any, field: str) -> str | None:
+  """A string or None.
+
+  Raises:
+    UserError: It is neither.
+  """
+  if value is not None and not isinstance(value, str):
+    raise errors.UserError(
+      f'{field}: found {_short(value)}, expected a string.'
+    )
+  return value
+
+
+def name(value: Any, field: str) -> str | None:
+  """A name, which some corpora write as a whole number; None stays None.
+
+  Raises:
+    UserError: It is neither.
+  """
+  if isinstance(value, int) and not isinstance(value, bool):
+    return str(value)
+  return string(value, field) or None
+
+
+def number(value: Any, field: str) -> float:
+  """A number.
+
+  Raises:
+    UserError: It is none.
+  """
+  if isinstance(value, bool) or not isinstance(value, (int, float)):
+    raise errors.UserError(
+      f'{field}: found {_short(value)}, expected a number.'
+    )
+  return float(value)
+
+
+def language(value: Any) -> str | None:
+  """`English`, `EN`, `en-US` → `en`; what is unknown stays as it is.
+
+  Raises:
+    UserError: It is no string.
+  """
+  value = string(value, 'language')
+  if not value or not value.strip():
+    return None
+  value = value.strip().lower()
+  return LANGUAGES.get(value) or re.split('[-_]', value)[0] or value
+
+
+def split(value: str | None) -> str | None:
+  """The name of a split as this project writes it: `validation` → `dev`."""
+  return SPLITS.get(value, value) or None
+
+
+def split_of_file(path: str) -> str | None:
+  """The split that a file's name tells, as Hugging Face names files.
+
+  `data/train-00000-of-00010.parquet`, `default/validation/0000.parquet` and
+  `test.parquet` tell one.
+  """
+  pure = pathlib.PurePosixPath(path)
+  stem = pure.name.partition('.parquet')[0]
+  sharded = re.fullmatch(r'(.+?)-\d+-of-\d+', stem)
+  if sharded:
+    return split(sharded[1])
+  for part in (stem, *reversed(pure.parts[:-1])):
+    if part in ('train', 'dev', 'test', *SPLITS):
+      return split(part)
+  return None
+
+
+def files_of(
+  source: pathlib.Path, options: base.Options, endings: tuple[str, ...]
+) -> Iterator[tuple[pathlib.Path, str] | base.Rejected]:
+  """The files of a source, in the order of their names.
+
+  Args:
+    source: A file, or a folder that is searched with the folders in it.
+    options: A link may lead out of `source` into `options.audio_root`.
+    endings: What names end with, such as `.jsonl`.
+
+  Yields:
+    (path, name below the source without the ending).
+
+  Raises:
+    UserError: There are none.
+  """
+  if source.is_file():
+    yield source, _without(source.name, endings)
+    return
+  found = []
+  for folder, inner, names in os.walk(source):
+    inner[:] = [one for one in inner if not one.startswith('.')]
+    found += [
+      os.path.relpath(os.path.join(folder, one), source)
+      for one in names
+      if one.endswith(endings) and not one.startswith('.')
+    ]
+  if not found:
+    raise errors.UserError(
+      f'{source}: no file that ends with {" or ".join(endings)}.'
+    )
+  for one in sorted(found):
+    try:
+      try:
+        path = base.inside(source, one, 'source')
+      except errors.UserError:
+        if options.audio_root is None:
+          raise
+        path = base.inside(options.audio_root, source / one, 'source')
+    except errors.UserError as error:
+      yield base.Rejected(str(source / one), str(error))
+      continue
+    yield path, _without(one, endings)
+
+
+def _without(text: str, endings: tuple[str, ...]) -> str:
+  longest = max(
+    (len(ending) for ending in endings if text.endswith(ending)), default=0
+  )
+  return text[: len(text) - longest]
+
+
+def _short(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else f'{text[:57]}...'

@@ -1,0 +1,195 @@
+"""`kaldi`: a data directory of a Kaldi recipe.
+
+    wav.scp    RECORDING path, or RECORDING command |
+    text       UTTERANCE transcript
+    segments   UTTERANCE RECORDING begin end   (optional; end -1: to its end)
+    utt2spk    UTTERANCE SPEAKER               (optional)
+
+Without `segments` each recording is an utterance. Paths start at the folder
+itself or at `--audio_root`. A command in `wav.scp` is a program that the
+corpus would have us run: it is refused, unless `--allow_pipes` allows single
+commands (no pipelines, no redirections), which run without a shell and in
+the folder of the recordings. `data/train`, `data/dev_clean` name their split.
+"""
+
+import contextlib
+import pathlib
+import shlex
+import subprocess
+import threading
+from typing import Callable, Iterator
+
+from data_pipelines.readers import base
+from data_pipelines.readers import media
+from data_pipelines.readers import tables
+from data_pipelines.readers import tars
+from step_audio_jax import errors
+
+_SHELL = '|&;<>`$\n'
+_COMMAND_SECONDS = 300.0
+
+
+def read(
+  source: pathlib.Path, options: base.Options
+) -> Iterator[base.Item | base.Rejected]:
+  """Reads a data directory.
+
+  Raises:
+    UserError: `wav.scp` or `text` cannot be opened.
+  """
+  base.only(options.extra, ())
+  yield from read_tables(
+    source, options, 'text', split=tables.split_named(source.name)
+  )
+
+
+def read_tables(
+  source: pathlib.Path,
+  options: base.Options,
+  text: str,
+  *,
+  speaker_of: Callable[[str], str] | None = None,
+  **common: str | None,
+) -> Iterator[base.Item | base.Rejected]:
+  """Joins the tables of a folder.
+
+  Args:
+    source: The folder.
+    options: Of the reader.
+    text: Name of the table of transcripts.
+    speaker_of: The speaker by the value of `wav.scp`, without `utt2spk`.
+    **common: Fields of every item.
+
+  Yields:
+    An item for each utterance with audio; a `Rejected` for each transcript
+    without.
+
+  Raises:
+    UserError: A table cannot be opened.
+  """
+  recordings = _Recordings(options.root(source), options.allow_pipes)
+  with contextlib.ExitStack() as stack:
+
+    def lookup(name):
+      return stack.enter_context(tables.Lookup(source / name))
+
+    texts, speakers, places = lookup(text), None, None
+    yield from texts.load()
+    if (source / 'utt2spk').exists():
+      speakers = lookup('utt2spk')
+      yield from speakers.load()
+    driver = source / 'wav.scp'
+    if (source / 'segments').exists():
+      places = lookup('wav.scp')
+      yield from places.load()
+      driver = source / 'segments'
+
+    def item(where, number, name, value):
+      said = dict(common, id=name, text=texts.get(name))
+      if speakers is not None:
+        said['speaker'] = speakers.get(name)
+      recording = name
+      if places is not None:
+        recording, said['offset'], said['duration'] = _segment(value)
+        value = places.get(recording)
+        if value is None:
+          raise errors.UserError(
+            f'recording: {recording!r} has no line in wav.scp.'
+          )
+      elif speaker_of is not None and speakers is None:
+        said['speaker'] = speaker_of(value)
+      audio, audio_name = recordings.open(recording, value)
+      return base.Item(where, said, audio, audio_name, line=number)
+
+    for pair in tables.pairs(driver):
+      if isinstance(pair, base.Rejected):
+        yield pair
+        continue
+      number, name, value = pair
+      where = f'{driver}:{number}'
+      yield base.guarded(
+        where,
+        item,
+        where,
+        number,
+        name,
+        value,
+        id=name,
+        line=number,
+        file=value,
+      )
+    yield from texts.left(f'a transcript without a line in {driver.name}.')
+
+
+def _segment(value: str) -> tuple[str, float, float | None]:
+  words = value.split()
+  if len(words) != 3:
+    raise errors.UserError(
+      f'segments: found {value!r}, expected RECORDING begin end.'
+    )
+  offset, duration = tables.span(*words[1:])
+  to_the_end = words[2].partition('.')[0] == '-1'
+  return words[0], offset, None if to_the_end else duration
+
+
+class _Recordings:
+  """Values of `wav.scp` → recordings; what a command said is kept once."""
+
+  def __init__(self, root: pathlib.Path, allow_pipes: bool):
+    self._root, self._allow = root, allow_pipes
+    self._last = None, b''
+
+  def open(self, name: str, value: str) -> tuple[pathlib.Path | bytes, str]:
+    """(audio, audio_name) of an item.
+
+    Raises:
+      UserError: A command that is refused or fails; a path that leads out.
+    """
+    if not value:
+      raise errors.UserError('wav.scp: found no path.')
+    if not value.endswith('|') and not value.startswith('|'):
+      return base.locate(self._root, value)
+    if not self._allow:
+      raise errors.UserError(
+        f'wav.scp: found the command {value!r}; --allow_pipes runs it.'
+      )
+    if self._last[0] != value:
+      self._last = value, _run(value.strip('| '), self._root)
+    data = self._last[1]
+    return data, name + media.audio_suffix(data)
+
+
+def _run(command: str, folder: pathlib.Path) -> bytes:
+  """What a single command prints."""
+  shell = next((sign for sign in command if sign in _SHELL), None)
+  if shell is not None:
+    raise errors.UserError(
+      f'wav.scp: found {shell!r} in {command!r}, expected a single command.'
+    )
+  try:
+    words = shlex.split(command)
+    process = subprocess.Popen(
+      words,
+      cwd=folder,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+    )
+  except (OSError, ValueError, IndexError) as error:
+    raise errors.UserError(f'wav.scp: {command!r}: {error}.') from error
+  timer = threading.Timer(_COMMAND_SECONDS, process.kill)
+  timer.start()
+  data = b''
+  try:
+    data = process.stdout.read(tars.MEMBER_BYTES + 1)
+  finally:
+    process.stdout.close()
+    if len(data) > tars.MEMBER_BYTES:
+      process.kill()
+    status = process.wait()
+    timer.cancel()
+  if status or len(data) > tars.MEMBER_BYTES:
+    raise errors.UserError(
+      f'wav.scp: {command!r} gave {len(data)} bytes and exit status {status}.'
+    )
+  return data

@@ -1,0 +1,93 @@
+"""Recordings and images as bytes: what they are, and samples as a WAV file."""
+
+import io
+
+import numpy as np
+
+from step_audio_jax import errors
+
+AUDIO = ('.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff')
+IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp')
+
+_AUDIO_MAGIC = (
+  (b'RIFF', '.wav'),
+  (b'RF64', '.wav'),
+  (b'fLaC', '.flac'),
+  (b'OggS', '.ogg'),
+  (b'ID3', '.mp3'),
+  (b'FORM', '.aiff'),
+)
+_IMAGE_MAGIC = (
+  (b'\x89PNG', '.png'),
+  (b'\xff\xd8\xff', '.jpg'),
+  (b'GIF8', '.gif'),
+  (b'BM', '.bmp'),
+)
+
+
+def audio_suffix(data: bytes) -> str:
+  """Ending of a file's name by its first bytes.
+
+  Raises:
+    UserError: They belong to no format that libsndfile reads.
+  """
+  for magic, suffix in _AUDIO_MAGIC:
+    if data.startswith(magic):
+      return suffix
+  if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
+    return '.mp3'
+  raise errors.UserError(f'audio: {_told(data)}, expected {_all(AUDIO)}.')
+
+
+def image_suffix(data: bytes) -> str:
+  """As `audio_suffix`, of an image.
+
+  Raises:
+    UserError: They belong to no known format.
+  """
+  for magic, suffix in _IMAGE_MAGIC:
+    if data.startswith(magic):
+      return suffix
+  if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+    return '.webp'
+  raise errors.UserError(f'image: {_told(data)}, expected {_all(IMAGES)}.')
+
+
+def wav(samples: np.ndarray, sample_rate: int) -> bytes:
+  """Samples → the bytes of a 16-bit WAV file.
+
+  Args:
+    samples: (S,) or (S, channels): floats in [-1, 1], or whole numbers of 16
+      bits in any integer type.
+    sample_rate: Hz.
+
+  Raises:
+    UserError: There are none, or they are beyond that.
+  """
+  import soundfile
+
+  samples = np.asarray(samples)
+  if samples.ndim not in (1, 2) or not samples.size:
+    raise errors.UserError(
+      f'audio: found samples of shape {samples.shape}, expected (samples,).'
+    )
+  whole = np.issubdtype(samples.dtype, np.integer)
+  largest = 2**15 if whole else 1
+  # `not <=` so that NaN is refused as well.
+  if not float(np.abs(samples.astype(np.float64)).max()) <= largest:
+    raise errors.UserError(
+      f'audio: found samples beyond {largest}, expected {samples.dtype} '
+      f'samples between -{largest} and {largest}.'
+    )
+  samples = samples.astype(np.int16 if whole else np.float32)
+  out = io.BytesIO()
+  soundfile.write(out, samples, int(sample_rate), 'PCM_16', format='WAV')
+  return out.getvalue()
+
+
+def _told(data: bytes) -> str:
+  return f'found bytes that begin with {data[:8]!r}' if data else 'it is empty'
+
+
+def _all(suffixes: tuple[str, ...]) -> str:
+  return ', '.join(suffix[1:] for suffix in suffixes)
