@@ -14,6 +14,7 @@ DOORS = {
     'data_pipelines.vocabulary',
     'train a SentencePiece text vocabulary',
   ),
+  'align': ('data_pipelines.align', 'word times by CTC forced alignment'),
   'tokenize': ('data_pipelines.tokenize', 'audio -> dual speech codes'),
   'build': ('data_pipelines.build', 'SeqIO tasks -> packed rows'),
   'inspect': ('data_pipelines.inspect', 'show and verify rows and corpora'),

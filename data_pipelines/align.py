@@ -1,0 +1,292 @@
+"""`align`: word times for a corpus that has none.
+
+The CTC head of a trained linguistic encoder says which frames (60 ms) spell
+which letter of the transcript; a word begins with its first letter and ends
+with its last. What interleaving needs are the borders between words, good to a
+group of 120 ms.
+
+    python -m data_pipelines align --corpus=data/mine --run=runs/…/linguistic
+
+The manifest gets `words`; utterances that have them already are left alone.
+What cannot be aligned stays without, and `CORPUS/unaligned.jsonl` says why.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from typing import Any, Iterator, Mapping, Sequence
+
+from absl import flags
+import jax
+import numpy as np
+
+from data_pipelines import interleaving_source
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax import manifest
+from step_audio_jax import progress
+from step_audio_jax.audio import io as audio_io
+from step_audio_jax.models import paraformer
+from step_audio_jax.tokenizers import forced_alignment
+from step_audio_jax.tokenizers import labels as labels_lib
+from step_audio_jax.tokenizers import objectives
+from step_audio_jax.training import checkpoints
+
+FRAME_SECONDS = 0.06
+_RATE = audio_io.SAMPLE_RATE
+_SECOND = 2 * _RATE  # waveforms are filled up to whole multiples of this
+LEFT = 'unaligned.jsonl'
+
+Words = tuple[tuple[str, float, float], ...]
+
+
+class Aligner:
+  """A trained linguistic encoder with its CTC head.
+
+  Attributes:
+    labels: What the head spells.
+  """
+
+  def __init__(self, objective: objectives.LinguisticCTC, variables):
+    """Keeps `variables` ('params' and 'cmvn') of the objective."""
+    self.labels = objective.labels
+    self._variables = {k: variables[k] for k in ('params', 'cmvn')}
+    self._objective = objective
+
+  @functools.cached_property
+  def _log_probs(self):
+    objective = self._objective
+
+    @jax.jit
+    def run(variables, wave_BS, samples_B):
+      batch = {'wave': wave_BS, 'samples': samples_B}
+      x_BTD, counts_B, _ = objective.inputs(variables, batch, count=False)
+      params = {'params': variables['params']}
+      _, logits_BTL = objective.model.apply(params, x_BTD, counts_B)
+      return jax.nn.log_softmax(logits_BTL), counts_B
+
+    return run
+
+  def words(
+    self, waves: Sequence[np.ndarray], texts: Sequence[str], rows: int
+  ) -> list[Words | str]:
+    """Times of the words of each text, or why there are none.
+
+    Args:
+      waves: 16 kHz samples.
+      texts: What is said in each.
+      rows: Compiled batch size; at least as many as there are waves.
+    """
+    found: list[Any] = [None] * len(waves)
+    plans = {}
+    for row, text in enumerate(texts):
+      try:
+        plans[row] = self._plan(text)
+      except errors.UserError as error:
+        found[row] = str(error)
+    longest = max(map(len, waves))
+    wave_BS = np.zeros((rows, -(-longest // _SECOND) * _SECOND), np.float32)
+    samples_B = np.zeros(rows, np.int32)
+    for row, wave in enumerate(waves):
+      wave_BS[row, : len(wave)], samples_B[row] = wave, len(wave)
+    log_probs_BTL, counts_B = map(
+      np.asarray, self._log_probs(self._variables, wave_BS, samples_B)
+    )
+    for row, (words, letters, ids) in plans.items():
+      try:
+        (path,) = forced_alignment.align(
+          log_probs_BTL[row : row + 1], counts_B[row : row + 1], [ids]
+        )
+      except errors.UserError as error:
+        found[row] = str(error)
+        continue
+      times = forced_alignment.word_times(path.spans_N2, letters, FRAME_SECONDS)
+      end = len(waves[row]) / _RATE
+      found[row] = tuple(
+        (word, min(a, end), min(b, end)) for word, (a, b) in zip(words, times)
+      )
+    return found
+
+  def _plan(self, text: str):
+    """(words, letters of each, ids of all)."""
+    places = interleaving_source.word_places(text)
+    words = [text[start:stop] for start, stop in places]
+    ids = self.labels.encode(text)
+    letters = [len(labels_lib.spelling(word)) for word in words]
+    if not ids:
+      raise errors.UserError('text: nothing of it is spelt.')
+    return words, letters, ids
+
+
+def load(run: str | os.PathLike) -> Aligner:
+  """The aligner of a training run.
+
+  Args:
+    run: Run directory of the linguistic encoder, or of its centroids.
+
+  Raises:
+    UserError: It is none, or has no checkpoint.
+  """
+  config = checkpoints.run_config(run)
+  if config.get('tokenizer') != 'linguistic' or 'labels' not in config:
+    raise errors.UserError(
+      f'{pathlib.Path(run) / "config.json"}: found a run of '
+      f'{config.get("tokenizer", "another model")}, expected one of the '
+      'linguistic tokenizer.'
+    )
+  variables, _ = checkpoints.load_variables(run)
+  objective = objectives.LinguisticCTC(
+    paraformer.ParaformerConfig(**config['model']),
+    labels_lib.Labels(tuple(config['labels'])),
+  )
+  return Aligner(objective, variables)
+
+
+def align(
+  corpus: str | os.PathLike,
+  aligner: Aligner,
+  *,
+  batch_size: int = 8,
+  max_seconds: float = 60.0,
+  overwrite: bool = False,
+) -> dict[str, int]:
+  """Adds word times to a corpus.
+
+  Args:
+    corpus: Its folder.
+    aligner: Finds them.
+    batch_size: Utterances at a time, of like length.
+    max_seconds: Longer utterances are left without.
+    overwrite: Also where there are word times already.
+
+  Returns:
+    read, aligned, had_words, left.
+  """
+  utterances = manifest.read(corpus)
+  wanted = [u for u in utterances if _wanted(u, overwrite)]
+  words, left = {}, {}
+  for utterance in wanted:
+    if utterance.duration > max_seconds:
+      left[utterance.id] = (
+        f'duration: {utterance.duration} s, expected at most {max_seconds} s.'
+      )
+  waiting = sorted(
+    (u for u in wanted if u.id not in left), key=lambda u: u.duration
+  )
+  with progress.bar(total=len(waiting), label='align', unit='utt') as bar:
+    for part in _parts(waiting, batch_size):
+      heard = []
+      for utterance in part:
+        try:
+          heard.append((utterance, _samples(utterance, corpus)))
+        except errors.UserError as error:
+          left[utterance.id] = str(error)
+      if heard:
+        texts = [utterance.text for utterance, _ in heard]
+        waves = [wave for _, wave in heard]
+        for (utterance, _), found in zip(
+          heard, aligner.words(waves, texts, batch_size)
+        ):
+          if isinstance(found, str):
+            left[utterance.id] = found
+          else:
+            words[utterance.id] = found
+      bar.update(len(part))
+  manifest.write(
+    corpus,
+    [
+      dataclasses.replace(u, words=words[u.id]) if u.id in words else u
+      for u in utterances
+    ],
+  )
+  files.write_jsonl(
+    pathlib.Path(corpus) / LEFT,
+    [{'id': name, 'reason': reason} for name, reason in left.items()],
+  )
+  had = sum(bool(u.words) for u in utterances if u.kind == 'speech')
+  return {
+    'read': sum(u.kind == 'speech' for u in utterances),
+    'aligned': len(words),
+    'had_words': had - (len(wanted) - sum(not u.words for u in wanted)),
+    'left': len(left),
+  }
+
+
+def _wanted(utterance: manifest.Utterance, overwrite: bool) -> bool:
+  said = utterance.audio is not None and bool(utterance.text)
+  return (
+    utterance.kind == 'speech' and said and (overwrite or not utterance.words)
+  )
+
+
+def _parts(items: Sequence, size: int) -> Iterator[Sequence]:
+  for start in range(0, len(items), size):
+    yield items[start : start + size]
+
+
+def _samples(utterance: manifest.Utterance, corpus) -> np.ndarray:
+  return audio_io.read_audio(
+    utterance.audio_path(corpus),
+    sample_rate=_RATE,
+    offset=utterance.offset,
+    duration=utterance.duration,
+  )[0]
+
+
+def _define(fv: flags.FlagValues) -> None:
+  flags.DEFINE_string(
+    'corpus', None, 'Corpus folder; its manifest gets the words.',
+    flag_values=fv,
+  )  # fmt: skip
+  flags.DEFINE_string(
+    'run', None, 'Run directory of a linguistic encoder.', flag_values=fv
+  )
+  flags.mark_flags_as_required(['corpus', 'run'], flag_values=fv)
+  flags.DEFINE_integer('batch_size', 8, 'Utterances at a time.', flag_values=fv)
+  flags.DEFINE_float(
+    'max_seconds', 60.0, 'Longer utterances are left.', flag_values=fv
+  )
+  flags.DEFINE_bool(
+    'overwrite', False, 'Replace word times that are there.', flag_values=fv
+  )
+
+
+def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
+  if fv.batch_size < 1:
+    raise errors.UserError(
+      f'--batch_size: found {fv.batch_size}, expected at least 1.'
+    )
+  corpus = manifest.path_of(fv.corpus).parent
+  if fv.dry_run:
+    found = manifest.read(corpus)
+    count = sum(_wanted(u, fv.overwrite) for u in found)
+    print(f'would align {count} utterances of {corpus}')
+    return {'dry_run': True, 'utterances': count}
+  result = align(
+    corpus,
+    load(fv.run),
+    batch_size=fv.batch_size,
+    max_seconds=fv.max_seconds,
+    overwrite=fv.overwrite,
+  )
+  print(
+    f'{corpus}: {result["aligned"]} aligned, {result["had_words"]} had word '
+    f'times, {result["left"]} left ({corpus / LEFT})'
+  )
+  return result
+
+
+DOOR = cli.Door(
+  summary="""Finds word times with a trained linguistic encoder.
+
+    python -m data_pipelines align --corpus=data/mine \\
+      --run=runs/quickstart/tokenizer_runs/centroids
+
+Interleaving by words needs them.
+""",
+  main=_main,
+  define=_define,
+  uses_gin=False,
+)
