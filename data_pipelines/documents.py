@@ -255,8 +255,9 @@ def chat(
     if isinstance(content, str):
       # Encoded with its header, as a template would be: no word begins anew.
       body = text_ids(table, head + content)
-      split = len(header) if body[: len(header)] == header else 0
-      body = body[split:] if split else text_ids(table, content)
+      whole = body[: len(header)] == header
+      body = body[len(header) :] if whole else []
+      body = body or text_ids(table, content)
     else:
       body = speech_ids(table, *content)
     out.add('<|BOT|>', 0).add(header, 0)

@@ -284,3 +284,68 @@ def test_what_a_digest_needs_is_named_when_it_is_missing(own):
   (own / 'text.model').unlink()
   with pytest.raises(errors.UserError, match='text.model: no such file, exp'):
     task.digest('train')
+
+
+def chats(root, lines):
+  manifest.write(
+    root / 'speech',
+    [
+      *manifest.read(root / 'speech'),
+      *(manifest.Utterance(id=k, kind='chat', turns=t) for k, t in lines),
+    ],
+  )
+
+
+def test_chats_speak_with_the_codes_of_their_corpus(own):
+  chats(
+    own,
+    [
+      (
+        'c0',
+        [
+          {'role': 'user', 'speech': 'u1'},
+          {'role': 'assistant', 'text': 'the cat'},
+        ],
+      ),
+      ('c1', [{'role': 'assistant', 'speech': 'gone'}]),
+    ],
+  )
+  (task,) = definitions.chat(
+    'tiny', own / 'speech', own / 'text.model', codes=own / 'codes'
+  )
+  assert task.name == 'tiny_chat' and task.splits() == ['train']
+  found, bad = documents_of(task)
+  document = found.pop('c0')
+  assert not found
+  table = task.vocabulary()
+  pair = manifest.read_codes(own / 'codes')['u1']
+  spoken = table.interleave(*pair)
+  tokens = document.tokens.tolist()
+  start = tokens.index(int(spoken[0]))
+  assert tokens[start : start + len(spoken)] == spoken.tolist()
+  learnt = document.tokens[document.loss_weights > 0]
+  assert table.decode(learnt).strip() == 'the cat' and learnt[-1] == 3
+  assert [name for name, _, _ in bad] == ['c1']
+  assert "no codes of 'gone'" in bad[0][2]
+  # Chats are none of the other tasks' business.
+  assert {u.kind for u in tasks_of(own)['asr']._utterances('train')} == {
+    'speech'
+  }
+
+
+@pytest.mark.parametrize(
+  'turns',
+  [
+    [],
+    [{'role': 'robot', 'text': 'x'}],
+    [{'role': 'user'}],
+    [{'role': 'user', 'text': 'x', 'speech': 'u1'}],
+    [{'role': 'user', 'text': ' '}],
+    ['hello'],
+  ],
+)
+def test_turns_are_checked(turns):
+  with pytest.raises(errors.UserError, match='turns: '):
+    manifest.Utterance(id='c', kind='chat', turns=turns)
+  with pytest.raises(errors.UserError, match='expected a chat'):
+    manifest.Utterance(id='c', turns=[{'role': 'user', 'text': 'x'}])

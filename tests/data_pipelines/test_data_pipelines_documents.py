@@ -69,6 +69,29 @@ def test_image_text():
   assert document.images.shape == (1, 4, 4, 3)
 
 
+@pytest.mark.parametrize('prompt_loss', [0.0, 0.5])
+def test_chat(prompt_loss):
+  p = prompt_loss
+  human, assistant = (
+    [100 + ord(c) for c in f'{role}\n'] for role in ('human', 'assistant')
+  )
+  turns = [('user', (LINGUISTIC, SEMANTIC)), ('assistant', 'hi')]
+  check(
+    documents.chat(TABLE, 'c', turns, prompt_loss=p),
+    [BOS, 4, *human, *A, EOT, 4, *assistant, *HI, EOT],
+    [
+      *[0] * (2 + len(human)),
+      *[p] * (len(A) + 1),
+      *[0] * (1 + len(assistant)),
+      *[1, 1, 1],
+    ],
+  )
+  with pytest.raises(errors.UserError, match='none of the assistant'):
+    documents.chat(TABLE, 'c', turns[:1])
+  with pytest.raises(errors.UserError, match='text: '):
+    documents.chat(TABLE, 'c', [('assistant', '')])
+
+
 def test_control_pieces_in_a_transcript_are_only_characters():
   tokens = documents.text(TABLE, 't', '<|EOT|>').tokens[1:-1]
   assert EOT not in tokens and len(tokens) == len('<|EOT|>')
