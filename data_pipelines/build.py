@@ -229,7 +229,19 @@ def make(job: Job, settings: Settings) -> dict[str, Any]:
     about=about,
     quarantine=left_out,
     shard_rows=settings.shard_rows,
+    image_shape=_image_shape(definition),
   )
+
+
+def _image_shape(
+  definition: definitions_lib.Definition | None,
+) -> tuple[int, ...] | None:
+  """Of every image, () for none; None for a task written by hand."""
+  if definition is None:
+    return None
+  if definition.kind != 'image_text':
+    return ()
+  return definition.image_size, definition.image_size, 3
 
 
 def _table(task: str):

@@ -267,14 +267,20 @@ def _examples(definition: Definition, split: str) -> Iterator[dict]:
   dataset of utterances: such nested iteration holds a TensorFlow thread while
   it waits for another, and a mixture of several tasks then stands still.
   """
-  told = {}
+  told, report = {}, _report(definition.name)
+  single = definition.kind != 'interleaved'  # else a document is of several
 
   def examples():
     for example in definition.examples(split):
-      told[example['id']] = example['text'], example['language']
+      if single:
+        told[example['id']] = example['text'], example['language']
       yield example
 
-  for document in definition.documents(examples(), _report(definition.name)):
+  def on_bad(name, *about):
+    told.pop(name, None)
+    report(name, *about)
+
+  for document in definition.documents(examples(), on_bad):
     text, language = told.pop(document.id, ('', ''))
     yield {
       **from_document(document, definition.image_size),

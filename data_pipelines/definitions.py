@@ -15,6 +15,7 @@ from typing import Iterable, Iterator
 
 import numpy as np
 
+from data_pipelines import code_stream
 from data_pipelines import documents as documents_lib
 from data_pipelines import drawing
 from data_pipelines import interleaving_builders
@@ -90,7 +91,7 @@ class Definition:
 
   def splits(self) -> list[str]:
     """Splits of the corpus that this task can use, in the file's order."""
-    found = manifest.read(self.corpus, kind=self.corpus_kind)
+    found = manifest.stream(self.corpus, kind=self.corpus_kind)
     return list(dict.fromkeys(u.split for u in found))
 
   @property
@@ -131,8 +132,10 @@ class Definition:
     raw = json.dumps(told, sort_keys=True).encode()
     return hashlib.sha256(raw).hexdigest()
 
-  def _utterances(self, split: str) -> list[manifest.Utterance]:
-    return manifest.read(self.corpus, splits=[split], kind=self.corpus_kind)
+  def _utterances(self, split: str) -> Iterator[manifest.Utterance]:
+    for utterance in manifest.stream(self.corpus, kind=self.corpus_kind):
+      if utterance.split == split:
+        yield utterance
 
   def examples(self, split: str) -> Iterator[Example]:
     """The raw examples of a split: what the SeqIO source yields.
@@ -141,10 +144,16 @@ class Definition:
       id, text, language, speaker, file: str; words and turns: JSON;
       linguistic and semantic: uint16, empty where the utterance has no codes.
     """
-    codes = _codes(self.codes) if self.codes is not None else {}
+    codes = None
+    if self.codes is not None and self.kind != 'chat':
+      codes = code_stream.CodeStream(self.codes)
     empty = np.zeros(0, np.uint16)
-    for utterance in self._utterances(split):
-      linguistic, semantic = codes.get(utterance.id, (empty, empty))
+    for utterance in manifest.stream(self.corpus, kind=self.corpus_kind):
+      # Also those of other splits, so that their codes are passed.
+      pair = codes.get(utterance.id) if codes and utterance.audio else None
+      if utterance.split != split:
+        continue
+      linguistic, semantic = pair or (empty, empty)
       yield {
         'id': utterance.id,
         'text': utterance.text or '',

@@ -84,6 +84,7 @@ class _Pool:
   def __init__(self, length: int):
     self.length = length
     self._waiting: list[Document] = []
+    self._sizes: list[int] = []  # of each: they are looked at row after row
 
   def __len__(self) -> int:
     return len(self._waiting)
@@ -96,27 +97,33 @@ class _Pool:
           f'{document.id}: {len(document)} ids, expected at most '
           f'{self.length}, the row length.'
         )
-      self._waiting.append(pieces[0])
+      self._append(pieces[0])
       document = pieces[1]
+    self._append(document)
+
+  def _append(self, document: Document) -> None:
     self._waiting.append(document)
+    self._sizes.append(len(document))
+
+  def _pop(self, place: int) -> Document:
+    del self._sizes[place]
+    return self._waiting.pop(place)
 
   def take_row(self) -> list[Document]:
     """Removes the documents of the next row."""
-    sizes = list(map(len, self._waiting))
-    place = sizes.index(max(sizes)) if max(sizes) > self.length / HARD else 0
-    first = self._waiting.pop(place)
+    longest = max(self._sizes)
+    hard = longest > self.length / HARD
+    first = self._pop(self._sizes.index(longest) if hard else 0)
     places, left = self._best_subset(self.length - len(first))
-    chosen = [first] + [self._waiting[place] for place in places]
-    for place in reversed(places):
-      del self._waiting[place]
+    chosen = [self._pop(place) for place in reversed(places)]
+    chosen = [first, *reversed(chosen)]
     return self._cut_to_fit(chosen, left) if left else chosen
 
   def _best_subset(self, room: int) -> tuple[list[int], int]:
     """Places of the documents that fill `room` best, and what stays free."""
     mask = (1 << (room + 1)) - 1
     sums, history, used = 1, [], []
-    for place, document in enumerate(self._waiting):
-      size = len(document)
+    for place, size in enumerate(self._sizes):
       reached = (sums << size) & mask
       if reached | sums == sums:
         continue
@@ -131,7 +138,7 @@ class _Pool:
     for place, before in zip(reversed(used), reversed(history)):
       if not before >> total & 1:
         places.append(place)
-        total -= len(self._waiting[place])
+        total -= self._sizes[place]
     return places[::-1], left
 
   def _cut_to_fit(self, chosen, left):
@@ -159,6 +166,7 @@ class _Pool:
       for other in self._waiting
       if other is not document or out is not None
     ]
+    self._sizes = list(map(len, self._waiting))
     return [other for other in chosen if other is not out] + [first]
 
 

@@ -232,10 +232,42 @@ def read(
     UserError: The file is missing, a line is wrong, an id occurs twice, or a
       split of `splits` does not occur at all.
   """
-  path = path_of(corpus)
   if isinstance(splits, str):
     splits = (splits,)
-  utterances, seen = [], set()
+  utterances, seen, found = [], set(), set()
+  for number, utterance in enumerate(stream(corpus), start=1):
+    if utterance.id in seen:
+      raise errors.UserError(
+        f'{path_of(corpus)}: item {number}: id {utterance.id!r} occurs twice.'
+      )
+    seen.add(utterance.id)
+    found.add(utterance.split)
+    if (splits is None or utterance.split in splits) and kind in (
+      None,
+      utterance.kind,
+    ):
+      utterances.append(utterance)
+  absent = sorted(set(splits or ()) - found)
+  if absent:
+    known = ', '.join(sorted(found)) or 'none'
+    raise errors.UserError(
+      f'{path_of(corpus)}: no split {absent[0]!r}; it has {known}.'
+    )
+  return utterances
+
+
+def stream(
+  corpus: str | os.PathLike, *, kind: str | None = None
+) -> Iterator[Utterance]:
+  """The lines of a manifest one by one, in constant memory.
+
+  Each line is checked by itself; whether an id occurs twice is `read`'s to
+  find.
+
+  Raises:
+    UserError: The file is missing or a line is wrong.
+  """
+  path = path_of(corpus)
   for number, value in enumerate(files.read_jsonl(path), start=1):
     try:
       utterance = Utterance.from_json(value)
@@ -244,21 +276,8 @@ def read(
       raise errors.UserError(f'{path}: item {number} ({name}): {error}') from (
         error
       )
-    if utterance.id in seen:
-      raise errors.UserError(
-        f'{path}: item {number}: id {utterance.id!r} occurs twice.'
-      )
-    seen.add(utterance.id)
-    utterances.append(utterance)
-  absent = sorted(set(splits or ()) - {u.split for u in utterances})
-  if absent:
-    known = ', '.join(sorted({u.split for u in utterances})) or 'none'
-    raise errors.UserError(f'{path}: no split {absent[0]!r}; it has {known}.')
-  return [
-    u
-    for u in utterances
-    if (splits is None or u.split in splits) and kind in (None, u.kind)
-  ]
+    if kind in (None, utterance.kind):
+      yield utterance
 
 
 def write(corpus: str | os.PathLike, utterances: Iterable[Utterance]) -> int:
@@ -289,18 +308,26 @@ def read_codes(
   Raises:
     UserError: There are no shards, some are missing, or a record is broken.
   """
-  codes = {}
+  return dict(stream_codes(folder))
+
+
+def stream_codes(
+  folder: str | os.PathLike,
+) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+  """(id, (linguistic, semantic)) in the order of the shards.
+
+  Raises:
+    UserError: As `read_codes`.
+  """
   for path in code_shards(folder):
-    for number, record in enumerate(read_records(path)):
+    for number, record in enumerate(stream_records(path)):
       try:
         tensors, metadata = unpack(record)
-        pair = tensors['linguistic'], tensors['semantic']
-        codes[metadata['id']] = pair
+        yield metadata['id'], (tensors['linguistic'], tensors['semantic'])
       except (KeyError, ValueError) as error:
         raise errors.UserError(
           f'{path}: record {number} is not a tokenised utterance: {error}.'
         ) from error
-  return codes
 
 
 def read_records(path: str | os.PathLike) -> list[bytes]:
