@@ -94,7 +94,8 @@ def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
   utterance = manifest.Utterance(
     id=name,
     kind=kind,
-    split=fields.get('split') or split_of(name, rules.dev, rules.test),
+    split=fields.get('split')
+    or split_of(fields.get('part_of') or name, rules.dev, rules.test),
     text=text,
     language=fields.get('language') or rules.language,
     audio=None if item.audio is None else f'audio/{item.audio_name}',
@@ -197,13 +198,18 @@ def _check_image(image: pathlib.Path | bytes, name: str) -> None:
     source = io.BytesIO(image) if isinstance(image, bytes) else image
     with PIL.Image.open(source, formats=_IMAGES):
       pass
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{name}: no such file.') from error
   # A damaged header makes Pillow raise nearly anything.
   except Exception as error:
     raise errors.UserError(f'{name}: not readable as an image.') from error
 
 
 def _check_encodable(utterance: manifest.Utterance) -> None:
-  """JSON may hold halves of surrogate pairs, which no file can."""
+  """JSON may hold halves of surrogate pairs, which no file can.
+
+  Some of them stand for bytes that a reader could not decode.
+  """
   u = utterance
   whole = (u.id, u.text, u.split, u.language, u.speaker, u.audio, u.image)
   words = (word[0] for word in u.words or ())
@@ -211,6 +217,8 @@ def _check_encodable(utterance: manifest.Utterance) -> None:
   try:
     ''.join(filter(None, (*whole, *words, *turns))).encode()
   except UnicodeEncodeError as error:
+    found = error.object[error.start]
+    byte = '\udc80' <= found <= '\udcff'
     raise errors.UserError(
-      f'found {error.object[error.start]!r}, half of a character.'
+      f'found {found!a}, {"not UTF-8" if byte else "half of a character"}.'
     ) from error

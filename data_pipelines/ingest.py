@@ -5,23 +5,25 @@
     OUTPUT/manifest.jsonl    the corpus
     OUTPUT/audio/…           links to the recordings, or copies; images/…
     OUTPUT/quarantine.jsonl  what was left out, and why
+    OUTPUT/stats.json        read = kept + quarantined; figures of the corpus
 
 Items stream from the reader to the files: memory holds 8-byte digests of
 ids, names and texts. Items that name no split are shared out by a hash of
 their id, so that the same line is always in the same split.
 """
 
+import contextlib
 import json
 import os
 import pathlib
-import shutil
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from absl import flags
 
 from data_pipelines import admission
 from data_pipelines import intake
 from data_pipelines import readers
+from data_pipelines import staging
 from data_pipelines.readers import base
 from data_pipelines.readers import folder
 from step_audio_jax import cli
@@ -54,48 +56,82 @@ def ingest(
     copy: Copy the recordings; otherwise the corpus holds links to them.
 
   Returns:
-    Counts (read = kept + quarantined) and figures of the corpus.
+    What `stats.json` says: counts (read = kept + quarantined) and figures.
 
   Raises:
     UserError: The source is not of that format, nothing of it can be used,
-      or the output cannot be written; a folder made for it is gone again.
+      or the output cannot be written. The output is as it was before.
   """
   source, output = pathlib.Path(source), pathlib.Path(output)
+  found = _opened(source, format, options)
+  with _one_sentence(output), staging.making(output, source) as part:
 
-  def put(content: pathlib.Path | bytes, target: str) -> None:
-    place(content, output / target, copy)
+    def put(content: pathlib.Path | bytes, target: str) -> None:
+      staging.place(content, part / target, copy)
 
-  run = intake.Intake(put, rules or admission.Rules())
-  reader = readers.choose(format, source)
-  found = reader.read(source, options or base.Options())
-  is_new = not output.exists()
-  try:
+    run = intake.Intake(put, rules or admission.Rules())
     with (
-      files.atomic(output / manifest.NAME, 'w') as kept,
-      files.atomic(output / 'quarantine.jsonl', 'w') as quarantine,
+      files.atomic(part / manifest.NAME, 'w') as kept,
+      files.atomic(part / staging.QUARANTINE, 'w') as quarantine,
     ):
-      shown = progress.bar(found, label='ingest', unit='item')
-      for line in run.lines(shown, quarantine):
+      for line in run.lines(found, quarantine):
         kept.write(json.dumps(line, ensure_ascii=False) + '\n')
-      if not run.kept:
-        raise errors.UserError(
-          f'{source}: none of {run.read} lines can be used; the first: '
-          f'{run.first}'
-        )
-  except errors.UserError:
-    if is_new:
-      shutil.rmtree(output, ignore_errors=True)
-    raise
+    if not run.kept:
+      raise errors.UserError(
+        f'{source}: none of {run.read} lines can be used; the first: '
+        f'{run.first}'
+      )
+    result = run.result()
+    files.write_json(part / staging.STATS, result)
+    return result
+
+
+def look(
+  source: str | os.PathLike,
+  *,
+  format: str = 'folder',
+  options: base.Options | None = None,
+  rules: admission.Rules | None = None,
+) -> intake.Intake:
+  """What `ingest` would keep; nothing is written.
+
+  Raises:
+    UserError: The source is not of that format.
+  """
+  source = pathlib.Path(source)
+  run = intake.Intake(_check_is_there, rules or admission.Rules())
+  found = _opened(source, format, options)
+  with (
+    _one_sentence(source),
+    open(os.devnull, 'w', encoding='utf-8') as nowhere,
+  ):
+    for _ in run.lines(found, nowhere):
+      pass
+  return run
+
+
+@contextlib.contextmanager
+def _one_sentence(where: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
   except OSError as error:
     raise errors.UserError(
-      f'{error.filename or output}: {error.strerror}.'
+      f'{error.filename or where}: {error.strerror}.'
     ) from error
-  return {
-    'read': run.read,
-    'kept': run.kept,
-    'quarantined': run.quarantined,
-    **run.tally.result(),
-  }
+
+
+def _opened(source, format, options):
+  """The items of a source, with a progress bar."""
+  with _one_sentence(source):
+    reader = readers.choose(format, source)
+  found = reader.read(source, options or base.Options())
+  return progress.bar(found, label='ingest', unit='item')
+
+
+def _check_is_there(content: pathlib.Path | bytes, target: str) -> None:
+  del target
+  if isinstance(content, pathlib.Path):
+    os.stat(content)
 
 
 def ingest_folder(
@@ -112,34 +148,12 @@ def ingest_folder(
   return ingest(source, output, rules=rules, copy=copy)
 
 
-def place(
-  content: pathlib.Path | bytes, target: pathlib.Path, copy: bool
-) -> None:
-  """Puts a recording into the corpus: a hard link where that is possible."""
-  target.parent.mkdir(parents=True, exist_ok=True)
-  temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-  temporary.unlink(missing_ok=True)
-  try:
-    if isinstance(content, bytes):
-      temporary.write_bytes(content)
-    else:
-      try:
-        if copy:
-          raise OSError
-        os.link(content, temporary)
-      except OSError:  # another file system
-        shutil.copyfile(content, temporary)
-    os.replace(temporary, target)
-  finally:  # two links to one file: the renaming leaves both
-    temporary.unlink(missing_ok=True)
-
-
 def _define(fv: flags.FlagValues) -> None:
   default, options = admission.Rules(), base.Options()
   flags.DEFINE_enum(
     'format',
-    'folder',
-    [*readers.READERS, 'auto'],
+    'auto',
+    ['auto', *readers.READERS],
     'What SOURCE is; auto looks at its files.',
     flag_values=fv,
   )
@@ -221,24 +235,10 @@ def _options(fv: flags.FlagValues) -> base.Options:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
-  source = pathlib.Path(fv.source)
-  if fv.dry_run:
-    reader = readers.choose(fv.format, source)
-    count = refused = 0
-    for item in reader.read(source, _options(fv)):
-      count += 1
-      refused += isinstance(item, base.Rejected)
-    print(
-      f'would read {count} lines of {source} into {fv.output}; {refused} '
-      'cannot be used, the others are not checked yet'
-    )
-    return {'dry_run': True, 'lines': count}
-  result = ingest(
-    source,
-    fv.output,
-    format=fv.format,
-    options=_options(fv),
-    rules=admission.Rules(
+  told = {
+    'format': fv.format,
+    'options': _options(fv),
+    'rules': admission.Rules(
       language=fv.language,
       dev=fv.dev,
       test=fv.test,
@@ -246,8 +246,16 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       sample_rate=fv.sample_rate,
       untranscribed=fv.untranscribed,
     ),
-    copy=fv.copy,
-  )
+  }
+  if fv.dry_run:
+    run = look(fv.source, **told)
+    print(
+      f'would read {run.read} lines of {fv.source} and keep {run.kept} in '
+      f'{fv.output}; {run.quarantined} cannot be used'
+      + (f', the first: {run.first}' if run.quarantined else '')
+    )
+    return {'dry_run': True, **run.counts()}
+  result = ingest(fv.source, fv.output, copy=fv.copy, **told)
   print(
     f'{fv.output}: {result["read"]} lines read, {result["kept"]} kept, '
     f'{result["quarantined"]} in quarantine; {result["splits"]}'

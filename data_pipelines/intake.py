@@ -33,7 +33,7 @@ class Intake:
     read: Items so far; always `kept + quarantined` between two of them.
     kept: Lines of the manifest.
     quarantined: Lines of the quarantine.
-    first: Reason of the first refusal.
+    first: Place and reason of the first refusal.
     tally: Figures of what was kept.
   """
 
@@ -54,6 +54,18 @@ class Intake:
     self.tally = tally.Tally()
     self.read = self.kept = self.quarantined = 0
     self.first = 'it is empty.'
+
+  def counts(self) -> dict[str, int]:
+    """What was read, kept and left out."""
+    return {
+      'read': self.read,
+      'kept': self.kept,
+      'quarantined': self.quarantined,
+    }
+
+  def result(self) -> dict[str, Any]:
+    """The counts, and figures of what was kept."""
+    return {**self.counts(), **self.tally.result()}
 
   def lines(
     self, found: Iterable[base.Item | base.Rejected], quarantine: IO[str]
@@ -82,7 +94,7 @@ class Intake:
           yield utterance.to_json()
           continue
       if not self.quarantined:
-        self.first = _shown(refused.reason)
+        self.first = f'{_shown(refused.where)}: {_shown(refused.reason)}'
       self.quarantined += 1
       quarantine.write(json.dumps(_entry(refused), ensure_ascii=False) + '\n')
 
@@ -93,6 +105,10 @@ class Intake:
       raise errors.UserError(
         f'id: {utterance.id!r} occurs twice; give each line an `id`.'
       )
+    for turn in utterance.turns or ():
+      spoken = turn.get('speech')
+      if spoken is not None and tally.digest(spoken) not in self._seen:
+        raise errors.UserError(f'turns: {spoken!r} was left out.')
     for target, content in (
       (utterance.audio, item.audio),
       (utterance.image, item.image),

@@ -20,13 +20,19 @@ class Format:
     reader: `module` or `module:function` below this package; the function is
       `read` where none is named.
     summary: What SOURCE is, in a line.
-    marks: Patterns (globs) of files that a source of this format has; all of
-      them must be met for `--format=auto`. Empty: never chosen by itself.
+    marks: Patterns (globs) of files that a source of this format has, for
+      `--format=auto`: all of them must be met.
+    line: Fields; the first JSON line of a source without marks has one of
+      them.
+    hint: A pattern; where neither marks nor a line tell a format, a source of
+      this one has such a file.
   """
 
   reader: str
   summary: str
   marks: tuple[str, ...] = ()
+  line: tuple[str, ...] = ()
+  hint: str | None = None
 
   def load(self) -> base.Reader:
     """The reader."""
@@ -44,10 +50,15 @@ class Format:
   def fits(self, source: pathlib.Path) -> bool:
     """Whether `source` has what marks this format."""
     if source.is_dir():
-      return bool(self.marks) and all(
-        next(source.glob(mark), None) is not None for mark in self.marks
-      )
-    return len(self.marks) == 1 and source.match(self.marks[0])
+      return bool(self.marks) and all(_has(source, m) for m in self.marks)
+    return len(self.marks) == 1 and _has(source, self.marks[0])
+
+
+def _has(source: pathlib.Path, pattern: str) -> bool:
+  """Whether a folder has such a file, or a file such a name."""
+  if source.is_dir():
+    return next(source.glob(pattern), None) is not None
+  return source.match(pattern)
 
 
 READERS: dict[str, Format] = {
@@ -58,6 +69,7 @@ READERS: dict[str, Format] = {
     'librispeech',
     'train-clean-100/SPEAKER/CHAPTER/*.trans.txt and flac',
     ('[td][ere][asv]*/*/*/*.trans.txt',),
+    hint='LibriSpeech/*/*/*/*.trans.txt',
   ),
   'aishell1': Format(
     'aishell:read_1',
@@ -83,20 +95,28 @@ READERS: dict[str, Format] = {
     ('wav.scp', 'text'),
   ),
   'wenet': Format(
-    'wenet:read_raw', 'data.list: {"key", "wav", "txt"} a line', ('data.list',)
+    'wenet:read_raw',
+    'data.list: {"key", "wav", "txt"} a line',
+    ('data.list',),
+    line=('wav',),
   ),
   'wenet_shards': Format(
-    'wenet:read_shards', 'list of tars with key.wav and key.txt'
+    'wenet:read_shards',
+    'list of tars with key.wav and key.txt',
+    ('shards.list',),
   ),
   'nemo': Format(
     'nemo:read_manifest',
     'manifest: {"audio_filepath", "duration", "text"} a line',
+    line=('audio_filepath',),
   ),
   'nemo_tarred': Format(
     'nemo:read_tarred', 'a manifest and its audio_*.tar', ('audio_*.tar',)
   ),
   'lhotse': Format(
-    'lhotse', '*cuts*.jsonl[.gz], or recordings and supervisions'
+    'lhotse',
+    '*cuts*.jsonl[.gz], or recordings and supervisions',
+    line=('supervisions', 'sources'),
   ),
   'lhotse_shar': Format(
     'lhotse:read_shar',
@@ -104,20 +124,34 @@ READERS: dict[str, Format] = {
     ('cuts.*.jsonl.gz', 'recording.*.tar'),
   ),
   'webdataset': Format(
-    'webdataset', 'tars with key.flac or key.jpg, and key.txt or key.json'
+    'webdataset',
+    'tars with key.flac or key.jpg, and key.txt or key.json',
+    hint='*.tar',
   ),
-  'parquet': Format('parquet', 'Hugging Face: audio or image, and text'),
+  'parquet': Format(
+    'parquet', 'Hugging Face: audio or image, and text', hint='*.parquet'
+  ),
   'tfds': Format(
     'tfds', 'a data set that TFDS has prepared', ('dataset_info.json',)
   ),
   'seed_tts': Format(
     'seed_tts', 'meta.lst: utt|prompt_text|prompt_wav|text', ('meta.lst',)
   ),
-  'image_jsonl': Format('images', '{"image", "caption"} a line, and the files'),
-  'text_jsonl': Format('texts:read_jsonl', '{"text"} a line'),
-  'text_txt': Format('texts:read_txt', 'a document a line, or a paragraph'),
-  'text_parquet': Format('parquet:read_text', 'a column text'),
-  'chat_jsonl': Format('chat', '{"messages": [{"role", "content"}]} a line'),
+  'image_jsonl': Format(
+    'images', '{"image", "caption"} a line, and the files', line=('image',)
+  ),
+  'text_jsonl': Format('texts:read_jsonl', '{"text"} a line', line=('text',)),
+  'text_txt': Format(
+    'texts:read_txt', 'a document a line, or a paragraph', hint='*.txt'
+  ),
+  'text_parquet': Format(
+    'parquet:read_text', 'a column text', hint='*.parquet'
+  ),
+  'chat_jsonl': Format(
+    'chat',
+    '{"messages": [{"role", "content"}]} a line',
+    line=('messages', 'conversations'),
+  ),
 }
 
 
@@ -131,10 +165,34 @@ def choose(name: str, source: pathlib.Path) -> Format:
     raise errors.UserError(f'{source}: no such file or folder.')
   if name != 'auto':
     return READERS[name]
-  found = [key for key, value in READERS.items() if value.fits(source)]
+  found = (
+    [key for key, one in READERS.items() if one.fits(source)]
+    or _told_by_line(source)
+    or [
+      key
+      for key, one in READERS.items()
+      if one.hint is not None and _has(source, one.hint)
+    ]
+  )
   if len(found) != 1:
     raise errors.UserError(
       f'{source}: it looks like {" and ".join(found) or "no format"}; name '
       f'one by --format: {", ".join(READERS)}.'
     )
   return READERS[found[0]]
+
+
+def _told_by_line(source: pathlib.Path) -> list[str]:
+  """The format, if there is one, that the first JSON line belongs to."""
+  ends = ('.jsonl', '.jsonl.gz', '.json', '.list')
+  if source.is_dir():
+    paths = sorted(p for p in source.iterdir() if p.name.endswith(ends))
+  else:
+    paths = [source] if source.name.endswith(ends) else []
+  for path in paths:
+    line = next(base.json_lines(path), None) if path.is_file() else None
+    if isinstance(line, tuple):
+      for key, one in READERS.items():
+        if set(one.line) & set(line[1]):
+          return [key]
+  return []

@@ -36,7 +36,8 @@ def read_1(
   wav = source / 'wav'
   if not wav.is_dir():
     raise errors.UserError(f'{wav}: no such folder, expected train, dev, test.')
-  with tables.Lookup(source / 'transcript' / _TRANSCRIPT) as texts:
+  table = base.file_of(source, options, f'transcript/{_TRANSCRIPT}')
+  with tables.Lookup(table) as texts:
     yield from texts.load()
     for path in _recordings(wav):
       yield base.guarded(

@@ -35,8 +35,9 @@ class Item:
   Attributes:
     where: `file:line` or `tar!member`, for messages.
     fields: Fields of `manifest.Utterance`: id, kind, text, language, speaker,
-      split, offset, duration, sample_rate, words. What the corpus does not
-      say is left out or None; `audio` and `image` do not belong here.
+      split, offset, duration, sample_rate, words, turns. What the corpus
+      does not say is left out or None; `audio` and `image` do not belong
+      here. `part_of` is the id of what it shares the split with.
     audio: The recording: a path that `inside` gave, or its bytes.
     audio_name: Its name below the corpus' `audio/`. Items with one name are
       parts of one recording.
@@ -189,6 +190,27 @@ def locate(
   if given.is_relative_to(folder):
     return path, str(given.relative_to(folder))
   return path, os.path.relpath(path, _real(os.fspath(root)))
+
+
+def file_of(
+  source: pathlib.Path, options: Options, name: str | os.PathLike
+) -> pathlib.Path:
+  """A table or an archive of a source that is a folder.
+
+  Args:
+    source: The folder.
+    options: A link may lead out of `source` into `options.audio_root`.
+    name: Relative to `source`. The file need not exist.
+
+  Raises:
+    UserError: As `inside`.
+  """
+  try:
+    return inside(source, name, 'source')
+  except errors.UserError:
+    if options.audio_root is None:
+      raise
+    return inside(options.audio_root, (source / name).absolute(), 'source')
 
 
 def text_lines(

@@ -12,6 +12,7 @@ import re
 from typing import Any, Collection, Iterator, Mapping
 
 from data_pipelines.readers import base
+from data_pipelines.readers import tables
 from step_audio_jax import errors
 
 # Field → columns that may hold it, the first that is there counts.
@@ -41,15 +42,6 @@ LANGUAGES = {
   'italian': 'it', 'japanese': 'ja', 'korean': 'ko', 'mandarin': 'zh',
   'polish': 'pl', 'portuguese': 'pt', 'russian': 'ru', 'spanish': 'es',
 }  # fmt: skip
-
-SPLITS = {
-  'training': 'train',
-  'eval': 'dev',
-  'val': 'dev',
-  'valid': 'dev',
-  'validation': 'dev',
-  'testing': 'test',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +144,16 @@ def name(value: Any, field: str) -> str | None:
 
 
 def number(value: Any, field: str) -> float:
-  """A number.
+  """A finite number.
 
   Raises:
     UserError: It is none.
   """
-  if isinstance(value, bool) or not isinstance(value, (int, float)):
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, (int, float))
+    or not abs(value) < 1e15  # NaN fails as well
+  ):
     raise errors.UserError(
       f'{field}: found {_short(value)}, expected a number.'
     )
@@ -179,7 +175,7 @@ def language(value: Any) -> str | None:
 
 def split(value: str | None) -> str | None:
   """The name of a split as this project writes it: `validation` → `dev`."""
-  return SPLITS.get(value, value) or None
+  return tables.SPLITS.get(value, value) or None
 
 
 def split_of_file(path: str) -> str | None:
@@ -194,8 +190,8 @@ def split_of_file(path: str) -> str | None:
   if sharded:
     return split(sharded[1])
   for part in (stem, *reversed(pure.parts[:-1])):
-    if part in ('train', 'dev', 'test', *SPLITS):
-      return split(part)
+    if part in tables.SPLITS:
+      return tables.SPLITS[part]
   return None
 
 
@@ -231,17 +227,9 @@ def files_of(
       f'{source}: no file that ends with {" or ".join(endings)}.'
     )
   for one in sorted(found):
-    try:
-      try:
-        path = base.inside(source, one, 'source')
-      except errors.UserError:
-        if options.audio_root is None:
-          raise
-        path = base.inside(options.audio_root, source / one, 'source')
-    except errors.UserError as error:
-      yield base.Rejected(str(source / one), str(error))
-      continue
-    yield path, _without(one, endings)
+    path = base.guarded(str(source / one), base.file_of, source, options, one)
+    name = _without(one, endings)
+    yield path if isinstance(path, base.Rejected) else (path, name)
 
 
 def _without(text: str, endings: tuple[str, ...]) -> str:

@@ -35,7 +35,7 @@ def read(
   """Reads a data directory.
 
   Raises:
-    UserError: `wav.scp` or `text` cannot be opened.
+    UserError: `wav.scp` or `text` cannot be opened, or leads out.
   """
   base.only(options.extra, ())
   yield from read_tables(
@@ -68,21 +68,25 @@ def read_tables(
     UserError: A table cannot be opened.
   """
   recordings = _Recordings(options.root(source), options.allow_pipes)
+
+  def table(name):
+    return base.file_of(source, options, name)
+
   with contextlib.ExitStack() as stack:
 
     def lookup(name):
-      return stack.enter_context(tables.Lookup(source / name))
+      return stack.enter_context(tables.Lookup(table(name)))
 
     texts, speakers, places = lookup(text), None, None
     yield from texts.load()
     if (source / 'utt2spk').exists():
       speakers = lookup('utt2spk')
       yield from speakers.load()
-    driver = source / 'wav.scp'
+    driver = table('wav.scp')
     if (source / 'segments').exists():
       places = lookup('wav.scp')
       yield from places.load()
-      driver = source / 'segments'
+      driver = table('segments')
 
     def item(where, number, name, value):
       said = dict(common, id=name, text=texts.get(name))

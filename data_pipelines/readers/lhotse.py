@@ -5,8 +5,8 @@
     lhotse_shar  cuts.000000.jsonl.gz beside recording.000000.tar
 
 A supervision becomes an utterance, its `word` alignment the word times. Cuts
-of a recording are parts of its file; only where a cut takes one channel out
-of several are its samples copied. Relative paths start at `--audio_root`,
+of a recording are parts of its file; only where one channel out of several is
+spoken of are its samples copied. Relative paths start at `--audio_root`,
 which is the folder of SOURCE unless it is named.
 
 Recordings from commands and addresses, with transforms that were not yet
@@ -14,43 +14,23 @@ applied, mixed and padded cuts are left out. A cut without supervisions is an
 utterance without a transcript.
 """
 
-import dataclasses
+import functools
+import io
 import json
 import pathlib
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Iterator
 
 import numpy as np
 
 from data_pipelines.readers import base
 from data_pipelines.readers import columns
+from data_pipelines.readers import lhotse_cuts
 from data_pipelines.readers import media
 from data_pipelines.readers import tables
 from data_pipelines.readers import tars
 from step_audio_jax import errors
 
 ENDINGS = ('.jsonl', '.jsonl.gz')
-
-# A recording, its name, and the seconds of it at which it begins.
-Audio = tuple[pathlib.Path | bytes, str, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """A part of a recording with what is said in it.
-
-  Attributes:
-    start: Seconds into the recording.
-    supervisions: As Lhotse writes them; times from the part's start.
-    channel: The one channel that is wanted; None takes all.
-    id: Of the cut.
-    duration: Seconds; None lasts to the end.
-  """
-
-  start: float
-  supervisions: tuple[Mapping[str, Any], ...]
-  channel: int | None
-  id: str | None
-  duration: float | None
 
 
 def read(
@@ -59,28 +39,29 @@ def read(
   """Reads cuts, or pairs of recordings and supervisions.
 
   Raises:
-    UserError: There are none, or recordings without their supervisions.
+    UserError: There are none.
   """
   base.only(options.extra, ())
   root = options.root(source)
-  found, tables = 0, {}
+  found, paths = 0, {}
   for one in columns.files_of(source, options, ENDINGS):
     if isinstance(one, base.Rejected):
       yield one
       continue
     path, stem = one
-    tables[stem] = path
+    paths[stem] = path
     if source.is_file() or 'cuts' in pathlib.PurePosixPath(stem).name:
       found += 1
       yield from _cuts(path, stem, root)
-  for stem, path in tables.items():
+  for stem, path in paths.items():
     folder, _, name = stem.rpartition('/')
     if 'cuts' in name or 'supervisions' not in name or source.is_file():
       continue
     twin = name.replace('supervisions', 'recordings')
-    twin = tables.get(f'{folder}/{twin}' if folder else twin)
+    twin = paths.get(f'{folder}/{twin}' if folder else twin)
     if twin is None:
-      raise errors.UserError(f'{path}: no recordings of this name beside it.')
+      yield base.Rejected(str(path), 'no recordings of this name beside it.')
+      continue
     found += 1
     yield from _pair(twin, path, stem, root)
   if not found:
@@ -96,49 +77,51 @@ def _cuts(path, stem, root):
       continue
     number, cut = line
 
-    def find(part, cut=cut, number=number):
-      window = part.channel, part.start, part.duration
-      return file_of(
-        cut.get('recording'), root, window, f'{stem}/{number:08d}.wav'
-      )
+    def find(part, channel, cut=cut, number=number):
+      window = channel, part.start, part.duration
+      name = f'{stem}/{number:08d}-{channel}.wav'
+      return file_of(cut.get('recording'), root, window, name)
 
-    yield from cut_items(cut, f'{path}:{number}', number, find)
+    yield from lhotse_cuts.cut_items(cut, f'{path}:{number}', number, find)
 
 
 def _pair(recordings, supervisions, stem, root):
-  """A RecordingSet and a SupervisionSet; only the first is held."""
-  known = {}
-  for line in base.json_lines(recordings):
-    if isinstance(line, base.Rejected):
-      yield line
-      continue
-    _, value = line
-    known[value.get('id')] = value
+  """A RecordingSet and a SupervisionSet; the first waits on disk."""
+  with tables.Lookup(recordings) as known:
+    for line in base.json_lines(recordings):
+      if not isinstance(line, base.Rejected):
+        number, value = line
+        line = known.add(number, str(value.get('id')), json.dumps(value))
+      if line is not None:
+        yield line
+    for line in base.json_lines(supervisions):
+      if isinstance(line, base.Rejected):
+        yield line
+        continue
+      number, value = line
+      where, name = f'{supervisions}:{number}', f'{stem}/{number:08d}.wav'
+      yield base.guarded(
+        where, _supervised, known, root, value, where, number, name,
+        id=value.get('id'), line=number,
+      )  # fmt: skip
 
-  def item(value, where, number):
-    name = value.get('recording_id')
-    if not isinstance(name, str) or name not in known:
-      raise errors.UserError(
-        f'recording_id: no recording {name!r} in {recordings}.'
-      )
-    channel = value.get('channel', 0)
-    window = (
-      channel if isinstance(channel, int) else None,
-      columns.number(value.get('start'), 'start'),
-      columns.number(value.get('duration'), 'duration'),
-    )
-    audio = file_of(known[name], root, window, f'{stem}/{number:08d}.wav')
-    return item_of(0.0, value, where, number, audio)
 
-  for line in base.json_lines(supervisions):
-    if isinstance(line, base.Rejected):
-      yield line
-      continue
-    number, value = line
-    where = f'{supervisions}:{number}'
-    yield base.guarded(
-      where, item, value, where, number, id=value.get('id'), line=number
+def _supervised(known, root, value, where, number, name) -> base.Item:
+  """A supervision with its recording."""
+  found = known.get(str(value.get('recording_id')))
+  if found is None:
+    raise errors.UserError(
+      f'recording_id: no recording {value.get("recording_id")!r} in '
+      f'{known.path}.'
     )
+  channel = value.get('channel', 0)
+  window = (
+    channel if type(channel) is int else None,
+    columns.number(value.get('start'), 'start'),
+    columns.number(value.get('duration'), 'duration'),
+  )
+  audio = file_of(json.loads(found), root, window, name)
+  return lhotse_cuts.item_of(0.0, value, where, number, audio)
 
 
 def read_shar(
@@ -191,12 +174,20 @@ def _shard(path, stem):
         if ending == 'nodata':
           yield base.Rejected(where, 'audio: the cut has none.', id=key)
           continue
-        # What is stored begins with the cut.
-        audio = data, f'{folder}/{name}/{member_name}'.lstrip('/'), None
-        yield from cut_items(
-          json.loads(text), where, number, lambda part, audio=audio: audio
+        stored = data, f'{folder}/{name}/{member_name}'.lstrip('/')
+        yield from lhotse_cuts.cut_items(
+          json.loads(text), where, number, functools.partial(_stored, *stored)
         )
     yield from cuts.left('audio: the tar has no recording of this cut.')
+
+
+def _stored(data, name, part, channel):
+  """`Find` in a SHAR: what is stored begins with the cut, in its channels."""
+  if channel is None or len(part.channels) == 1:
+    return data, name, None
+  samples, rate = _channel(data, part.channels, channel, 0.0, None)
+  name = f'{name.rpartition(".")[0]}-{channel}.wav'
+  return media.wav(samples, rate), name, None
 
 
 def _recordings(tar):
@@ -207,133 +198,12 @@ def _recordings(tar):
   yield from tars.members(tar, lambda name: name.lower().endswith(endings))
 
 
-def cut_items(
-  cut: Mapping[str, Any],
-  where: str,
-  line: int,
-  find: Callable[[Part], tuple[pathlib.Path | bytes, str, float | None]],
-) -> Iterator[base.Item | base.Rejected]:
-  """The utterances of one cut.
-
-  Args:
-    cut: As Lhotse writes it.
-    where: For messages.
-    line: Of the cut.
-    find: Part → (recording, its name, where it begins in what the cut is
-      of, seconds); None means with the cut.
-  """
-  try:
-    part = part_of(cut)
-    content, name, begin = find(part)
-  except errors.UserError as error:
-    yield base.Rejected(where, str(error), id=cut.get('id'), line=line)
-    return
-  audio = content, name, part.start if begin is None else begin
-  if not part.supervisions:
-    offset = round(part.start - audio[2], 6)
-    fields = {'id': part.id, 'offset': offset, 'duration': part.duration}
-    yield base.Item(where, fields, content, name, line=line)
-  for supervision in part.supervisions:
-    yield base.guarded(
-      where,
-      item_of,
-      part.start,
-      supervision,
-      where,
-      line,
-      audio,
-      id=supervision.get('id'),
-      line=line,
-    )
-
-
-def part_of(cut: Mapping[str, Any]) -> Part:
-  """Checks a cut.
-
-  Raises:
-    UserError: It is mixed, padded or has a wrong field.
-  """
-  kind = cut.get('type', 'MonoCut')
-  if kind not in ('MonoCut', 'MultiCut', 'Cut'):
-    raise errors.UserError(
-      f'type: found {kind!r}, expected MonoCut or MultiCut; save mixed cuts '
-      'with their audio (SHAR) first.'
-    )
-  supervisions = cut.get('supervisions') or []
-  if not isinstance(supervisions, list) or not all(
-    isinstance(one, dict) for one in supervisions
-  ):
-    raise errors.UserError('supervisions: expected a list of objects.')
-  channel = cut.get('channel', 0)
-  return Part(
-    start=columns.number(cut.get('start', 0.0), 'start'),
-    supervisions=tuple(supervisions),
-    channel=channel if isinstance(channel, int) else None,
-    id=columns.name(cut.get('id'), 'id'),
-    duration=columns.number(cut.get('duration'), 'duration'),
-  )
-
-
-def item_of(
-  start: float,
-  supervision: Mapping[str, Any],
-  where: str,
-  line: int,
-  audio: Audio,
-) -> base.Item:
-  """A supervision as an utterance.
-
-  Args:
-    start: Of the cut in its recording; the supervision's times are from there.
-    supervision: As Lhotse writes it.
-    where: For messages.
-    line: Of the manifest.
-    audio: Where it is heard.
-
-  Raises:
-    UserError: A field is wrong.
-  """
-  content, name, begin = audio
-  first = columns.number(supervision.get('start'), 'start')
-  fields = {
-    'id': columns.name(supervision.get('id'), 'id'),
-    'text': columns.string(supervision.get('text'), 'text'),
-    'speaker': columns.name(supervision.get('speaker'), 'speaker'),
-    'language': columns.language(supervision.get('language')),
-    'offset': round(start + first - begin, 6),
-    'duration': columns.number(supervision.get('duration'), 'duration'),
-    'words': _words(supervision, first),
-  }
-  return base.Item(where, fields, content, name, line=line)
-
-
-def _words(supervision, first) -> list | None:
-  """Alignment items are [symbol, start, duration, score]."""
-  alignment = supervision.get('alignment') or {}
-  items = alignment.get('word') if isinstance(alignment, dict) else None
-  if not items:
-    return None
-  words = []
-  for item in items if isinstance(items, list) else ():
-    if isinstance(item, dict):
-      item = [item.get(key) for key in ('symbol', 'start', 'duration')]
-    if not isinstance(item, list) or len(item) < 3:
-      raise errors.UserError(
-        f'alignment.word: found {item!r}, expected [symbol, start, duration].'
-      )
-    word = columns.string(item[0], 'alignment.word') or ''
-    begin = columns.number(item[1], 'alignment.word') - first
-    end = begin + columns.number(item[2], 'alignment.word')
-    words.append([word, round(max(begin, 0.0), 4), round(max(end, 0.0), 4)])
-  return words
-
-
 def file_of(
   recording: Any,
   root: pathlib.Path,
   window: tuple[int | None, float, float | None],
   name: str,
-) -> Audio:
+) -> lhotse_cuts.Audio:
   """The file of a recording, or one channel of a part of it.
 
   Args:
@@ -355,12 +225,14 @@ def file_of(
     )
   channel, start, duration = window
   sources = recording.get('sources')
-  sources = sources if isinstance(sources, list) else []
+  if not isinstance(sources, list) or not all(map(_is_source, sources)):
+    raise errors.UserError(
+      'recording.sources: expected a list of {type, channels, source}.'
+    )
   held = [
     source
     for source in sources
-    if isinstance(source, dict)
-    and (len(sources) == 1 or channel in (source.get('channels') or ()))
+    if len(sources) == 1 or channel in (source.get('channels') or ())
   ]
   if len(held) != 1:
     raise errors.UserError(
@@ -377,19 +249,29 @@ def file_of(
   channels = source.get('channels') or [0]
   if channel is None or len(channels) < 2:
     return path, below, 0.0
-  if channel not in channels:
-    raise errors.UserError(
-      f'channel: found {channel}, expected one of {channels}.'
-    )
-  samples, rate = _channel(path, channels.index(channel), start, duration)
+  samples, rate = _channel(path, channels, channel, start, duration)
   return media.wav(samples, rate), name, start
 
 
-def _channel(path, place, start, duration):
+def _is_source(value: Any) -> bool:
+  return isinstance(value, dict) and isinstance(
+    value.get('channels'), (list, type(None))
+  )
+
+
+def _channel(recording, channels, channel, start, duration):
+  """(samples, rate) of a part of one of the `channels` of a recording."""
   import soundfile
 
+  if channel not in channels:
+    raise errors.UserError(
+      f'channel: found {channel!r:.50}, expected one of {list(channels)}.'
+    )
+  place = list(channels).index(channel)
+  held = isinstance(recording, bytes)
+  path = 'the recording in the tar' if held else recording
   try:
-    with soundfile.SoundFile(path) as handle:
+    with soundfile.SoundFile(io.BytesIO(recording) if held else path) as handle:
       rate = handle.samplerate
       if place >= handle.channels:
         raise errors.UserError(

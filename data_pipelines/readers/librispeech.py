@@ -1,4 +1,4 @@
-"""`librispeech`: the tree of LibriSpeech, MLS-like mirrors of it included.
+"""`librispeech`: the tree of LibriSpeech, and of corpora laid out like it.
 
     SOURCE/train-clean-100/SPEAKER/CHAPTER/SPEAKER-CHAPTER-0000.flac
                                           /SPEAKER-CHAPTER.trans.txt
@@ -63,11 +63,12 @@ def _parts(source, subset):
 
 
 def _chapter(root, chapter, split):
-  left = {
+  paths = {
     path.stem: path
     for path in sorted(chapter.iterdir())
     if path.suffix in _AUDIO
   }
+  left = dict(paths)
   for table in sorted(chapter.glob('*.trans.txt')):
     safe = base.guarded(str(table), base.inside, root, table.absolute(), 'file')
     if isinstance(safe, base.Rejected):
@@ -79,6 +80,7 @@ def _chapter(root, chapter, split):
         continue
       number, name, _ = pair
       where = f'{table}:{number}'
+      left.pop(name, None)
       yield base.guarded(
         where,
         _item,
@@ -86,7 +88,7 @@ def _chapter(root, chapter, split):
         chapter,
         where,
         pair,
-        left.pop(name, None),
+        paths.get(name),
         split,
         id=name,
         line=number,

@@ -62,7 +62,8 @@ def wav(samples: np.ndarray, sample_rate: int) -> bytes:
     sample_rate: Hz.
 
   Raises:
-    UserError: There are none, or they are beyond that.
+    UserError: There are none, they are beyond that, or no file has such a
+      rate or so many channels.
   """
   import soundfile
 
@@ -70,6 +71,14 @@ def wav(samples: np.ndarray, sample_rate: int) -> bytes:
   if samples.ndim not in (1, 2) or not samples.size:
     raise errors.UserError(
       f'audio: found samples of shape {samples.shape}, expected (samples,).'
+    )
+  if samples.dtype.kind not in 'iuf':
+    raise errors.UserError(
+      f'audio: found samples of type {samples.dtype}, expected numbers.'
+    )
+  if not 0 < sample_rate < 2**31:  # NaN fails as well
+    raise errors.UserError(
+      f'audio: found a sample rate of {sample_rate}, expected Hz.'
     )
   whole = np.issubdtype(samples.dtype, np.integer)
   largest = 2**15 if whole else 1
@@ -81,7 +90,13 @@ def wav(samples: np.ndarray, sample_rate: int) -> bytes:
     )
   samples = samples.astype(np.int16 if whole else np.float32)
   out = io.BytesIO()
-  soundfile.write(out, samples, int(sample_rate), 'PCM_16', format='WAV')
+  try:
+    soundfile.write(out, samples, int(sample_rate), 'PCM_16', format='WAV')
+  except soundfile.LibsndfileError as error:
+    raise errors.UserError(
+      f'audio: samples of shape {samples.shape} at {sample_rate} Hz make no '
+      f'WAV file: {error.error_string}'
+    ) from error
   return out.getvalue()
 
 

@@ -5,9 +5,11 @@
     audio_0.tar …    recordings; the line's "shard_id" names its tar
 
 SOURCE is the manifest; of the tarred form it is the folder, with
-`tarred_audio_manifest.json` or `sharded_manifests/manifest_*.json`. A line
-has no id of its own: the path of its recording without ending is it, with
-the offset in milliseconds behind it where there is an offset.
+`tarred_audio_manifest.json` or `sharded_manifests/manifest_*.json`, or a
+folder of such folders (buckets). A line has no id of its own: the path of its
+recording without ending is it, with the offset in milliseconds behind it where
+there is an offset. NeMo calls the second part of a tarred recording `x.wav`
+`x-sub1.wav`, and so on.
 """
 
 import json
@@ -22,6 +24,7 @@ from step_audio_jax import errors
 
 _TARRED = 'tarred_audio_manifest.json'
 _SHARD = re.compile(r'audio_(\d+)\.tar$')
+_SUB = re.compile(r'-sub\d+$')
 
 
 def read_manifest(
@@ -75,42 +78,60 @@ def read_tarred(
     UserError: There is no manifest, or no tar.
   """
   base.only(options.extra, ())
-  shards = sorted(
-    (int(_SHARD.search(path.name)[1]), path)
-    for path in source.glob('audio_*.tar')
-    if _SHARD.search(path.name)
-  )
-  if not shards:
-    raise errors.UserError(f'{source}: found no audio_0.tar, audio_1.tar, ….')
   split = tables.split_named(source.absolute().name)
-  with tables.Lookup(source, many=True) as lines:
-    yield from _load(source, lines)
-    for number, path in shards:
-      safe = base.guarded(
-        str(path),
-        base.inside,
-        options.root(source),
-        path.absolute(),
+  for bucket, shards in _buckets(source):
+    below = bucket.relative_to(source)
+    with tables.Lookup(bucket, many=True) as lines:
+      yield from _load(bucket, options, lines)
+      for number, path in shards:
+        safe = base.guarded(
+          str(path), base.file_of, source, options, below / path.name
+        )
+        if isinstance(safe, base.Rejected):
+          yield safe
+          continue
+        place = str(below / tars.stem(path))
+        for member in tars.members(safe):
+          if isinstance(member, base.Rejected):
+            yield member
+          else:
+            yield from _items(path, place, number, lines, *member, split)
+      yield from lines.left('audio: no shard has the recording of this line.')
+
+
+def _buckets(
+  source: pathlib.Path,
+) -> list[tuple[pathlib.Path, list[tuple[int, pathlib.Path]]]]:
+  """The folders with shards: (folder, [(number of the shard, tar)])."""
+  if not source.is_dir():
+    raise errors.UserError(f'{source}: a file, expected a folder of shards.')
+  inner = sorted(path for path in source.iterdir() if path.is_dir())
+  for folders in ([source], inner):
+    found = [
+      (
+        folder,
+        sorted(
+          (int(match[1]), path)
+          for path in folder.glob('audio_*.tar')
+          if (match := _SHARD.search(path.name))
+        ),
       )
-      if isinstance(safe, base.Rejected):
-        yield safe
-        continue
-      for member in tars.members(safe):
-        if isinstance(member, base.Rejected):
-          yield member
-        else:
-          yield from _items(path, number, lines, *member, split)
-    yield from lines.left('audio: no shard has the recording of this line.')
+      for folder in folders
+    ]
+    found = [one for one in found if one[1]]
+    if found:
+      return found
+  raise errors.UserError(f'{source}: found no audio_0.tar, audio_1.tar, ….')
 
 
-def _load(source, lines):
+def _load(folder, options, lines):
   """Keeps the lines of the manifests by shard and recording."""
-  paths = [source / _TARRED]
-  if not paths[0].is_file():
-    folder = source / 'sharded_manifests'
-    paths = sorted(folder.glob('manifest_*.json')) or paths
+  names = [_TARRED]
+  if not (folder / _TARRED).is_file():
+    found = sorted(folder.glob('sharded_manifests/manifest_*.json'))
+    names = [path.relative_to(folder) for path in found] or names
   total = 0
-  for path in paths:
+  for path in (base.file_of(folder, options, name) for name in names):
     for line in base.json_lines(path):
       total += 1
       if isinstance(line, base.Rejected):
@@ -125,7 +146,10 @@ def _load(source, lines):
           line=number,
         )
         continue
-      key = f'{row.get("shard_id", "")}/{_stem(file)}'
+      shard, stem = row.get('shard_id'), _stem(file)
+      if row.get('offset') is not None:
+        stem = _SUB.sub('', stem)
+      key = f'{"" if shard is None else shard}/{stem}'
       # `total` and not `number`: lines of several manifests have one.
       refused = lines.add(total, key, json.dumps([path.name, number, row]))
       if refused is not None:
@@ -137,9 +161,9 @@ def _stem(file: str) -> str:
   return pathlib.PurePosixPath(file).stem
 
 
-def _items(path, shard, lines, name, data, split):
+def _items(path, place, shard, lines, name, data, split):
   where = f'{path}!{name}'
-  audio_name = f'{tars.stem(path)}/{name}'
+  audio_name = f'{place}/{name}'
   stem = _stem(name)
   found = lines.take(f'{shard}/{stem}') or lines.take(f'/{stem}')
   if not found:

@@ -5,13 +5,13 @@
     text_parquet  column `text`
 
 A struct without bytes names a file below SOURCE or `--audio_root`; one with
-`array` and `sampling_rate` holds samples. `--reader_option=COLUMN=NAME`
-chooses a column by its name; see `columns` for those that are found. The
-split comes from a column, or from a file's name such as
-`data/train-00000-of-00010.parquet`.
+`array` and `sampling_rate` holds samples, (S,) or (channels, S).
+`--reader_option=COLUMN=NAME` chooses a column by its name; see `columns` for
+those that are found. The split comes from a column, or from a file's name
+such as `data/train-00000-of-00010.parquet`.
 
 Only pyarrow is needed. Rows are read in small batches, and only the columns
-that are used.
+that are used; of a row group never more than a buffer is held.
 """
 
 import pathlib
@@ -29,6 +29,7 @@ FIELDS = ('id', 'text', 'speaker', 'language', 'split', 'audio', 'image')
 TEXT_FIELDS = ('id', 'text', 'language', 'split')
 # Rows held at a time: recordings of half a minute are about a megabyte each.
 _MEDIA_BATCH, _TEXT_BATCH = 16, 256
+_BUFFER = 2**20  # bytes of a column that are read at a time
 
 
 def read(
@@ -87,74 +88,102 @@ def _rows(source, options, columns, batch):
       continue
     path, stem = found
     split = columns_lib.split_of_file(stem)
-    number = 0
-    for values in _file_rows(path, columns, batch):
+    for number, values in _file_rows(path, columns, batch):
       if isinstance(values, base.Rejected):
         yield values
         continue
-      number += 1
       if split is not None and columns.value('split', values) is None:
         values[columns.names['split'][0]] = split
       yield f'{path}:{number}', f'{stem}-{number}', number, values
 
 
 def _file_rows(path, columns, batch):
-  """Yields the used columns of one file; a damaged one ends in `Rejected`.
+  """Yields (number, used columns) of one file, or (number, `Rejected`).
 
-  Raises:
-    UserError: It has none of the columns.
+  Damage costs the rest of its row group.
   """
   import pyarrow as pa
   from pyarrow import parquet
 
-  done = 0
-  try:
-    with parquet.ParquetFile(path) as file:
-      used = _used(path, columns, file.schema_arrow)
-      for rows in file.iter_batches(batch, columns=used, use_threads=False):
-        for values in rows.to_pylist():
-          done += 1
-          yield values
-  except errors.UserError:
-    raise
   # Damaged pages make pyarrow raise nearly anything.
-  except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-    yield base.Rejected(
-      str(path),
-      f'not a whole parquet file, behind row {done}: '
-      f'{str(error).splitlines()[0] if str(error) else type(error).__name__}.',
-    )
+  damage = (pa.ArrowException, OSError, ValueError, TypeError)
+  try:
+    file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+  except damage as error:
+    reason = f'not a whole parquet file: {_told(error)}.'
+    yield 0, base.Rejected(str(path), reason)
+    return
+  with file:
+    used = base.guarded(str(path), _used, columns, file.schema_arrow.names)
+    if isinstance(used, base.Rejected):
+      yield 0, used
+      return
+    first = 0
+    for group in range(file.num_row_groups):
+      number = first
+      try:
+        for rows in file.iter_batches(batch, [group], used, use_threads=False):
+          for values in _values(path, number, rows):
+            number += 1
+            yield number, values
+      except damage as error:
+        reason = f'row group {group} is damaged behind row {number}: '
+        yield number, base.Rejected(str(path), f'{reason}{_told(error)}.')
+      first += file.metadata.row_group(group).num_rows
 
 
-def _used(path, columns, schema) -> list[str]:
-  """The columns to read; text is needed, and a recording or an image.
+def _told(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _values(where, done, rows) -> list[dict[str, Any] | base.Rejected]:
+  """The rows of a batch; one that is not UTF-8 costs itself."""
+  try:
+    return rows.to_pylist()
+  except UnicodeDecodeError:
+    numbers = range(rows.num_rows)
+    return [_alone(where, done + k + 1, rows.slice(k, 1)) for k in numbers]
+
+
+def _alone(where, number, row):
+  try:
+    return row.to_pylist()[0]
+  except UnicodeDecodeError as error:
+    reason = f'not UTF-8: {error}.'
+    return base.Rejected(f'{where}:{number}', reason, line=number)
+
+
+def _used(columns, names) -> list[str]:
+  """The columns to read; text is needed, or a recording, or an image.
 
   Raises:
     UserError: They are not there.
   """
-  try:
-    used = {f: columns.find(f, schema.names) for f in columns.names}
-  except errors.UserError as error:
-    raise errors.UserError(f'{path}: {error}') from error
-  if 'audio' in used and used['audio'] is None and used['image'] is None:
+  used = {f: columns.find(f, names) for f in columns.names}
+  media_names = [
+    name for f in ('audio', 'image') if f in used for name in columns.names[f]
+  ]
+  if media_names and not (used['audio'] or used['image']):
     raise errors.UserError(
-      f'{path}: found the columns {", ".join(schema.names)}; expected one of '
-      f'{", ".join(columns.names["audio"] + columns.names["image"])} '
-      '(text_parquet reads texts).'
+      f'found the columns {", ".join(names)}; expected one of '
+      f'{", ".join(media_names)} (text_parquet reads texts).'
     )
-  if used['text'] is None and 'audio' not in used:
+  if not (media_names or used['text']):
     raise errors.UserError(
-      f'{path}: found the columns {", ".join(schema.names)}; expected one of '
+      f'found the columns {", ".join(names)}; expected one of '
       f'{", ".join(columns.names["text"])}.'
     )
   return list(dict.fromkeys(name for name in used.values() if name))
 
 
 def _item(columns, root, where, place, number, values) -> base.Item:
-  kind = 'audio' if columns.value('audio', values) is not None else 'image'
+  # A file with recordings may have a column `path` beside them.
+  wants_image = 'image' in columns.chosen and 'audio' not in columns.chosen
+  spoken = columns.find('audio', values) is not None and not wants_image
+  kind = 'audio' if spoken else 'image'
   content = columns.value(kind, values)
   if content is None:
-    raise errors.UserError('audio, image: null, expected one of them.')
+    raise errors.UserError(f'{kind}: null, expected one.')
   fields = columns.fields(
     values, kind='speech' if kind == 'audio' else 'image_text'
   )
@@ -192,4 +221,6 @@ def _samples(value: Mapping[str, Any]) -> bytes:
     samples = np.asarray(value['array'])
   except ValueError as error:  # ragged
     raise errors.UserError(f'audio: not samples: {error}.') from error
+  if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
+    samples = samples.T  # `datasets` decodes to (channels, S)
   return media.wav(samples, rate)

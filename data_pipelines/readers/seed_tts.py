@@ -30,7 +30,7 @@ def read(
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a list: a file, or the folder of `meta.lst`."""
   base.only(options.extra, ())
-  path = source / NAME if source.is_dir() else source
+  path = base.file_of(source, options, NAME) if source.is_dir() else source
   root, folder = options.root(path), path.resolve().parent.name
   language = folder if folder in LANGUAGES else None
   prompts = {}  # recording → its transcript
@@ -79,13 +79,19 @@ class _Row(NamedTuple):
   prompt: str
   text: str
 
+  @property
+  def prompt_name(self) -> str:
+    """The prompt's path without its ending; '' for what is no file."""
+    path = pathlib.PurePosixPath(self.prompt)
+    return str(path.with_suffix('')) if path.name else ''
+
   def item(self, name, split, text, audio) -> base.Item:
     fields = {
       'id': name,
       'split': split,
       'text': text,
       'language': self.language,
-      'speaker': str(pathlib.PurePosixPath(self.prompt).with_suffix('')),
+      'speaker': self.prompt_name,
     }
     path, below = base.locate(self.root, audio) if audio else (None, None)
     return base.Item(
@@ -94,7 +100,7 @@ class _Row(NamedTuple):
 
   def prompt_item(self, prompts: dict[str, str]) -> base.Item:
     """The prompt; `prompts` remembers what each recording says."""
-    if not self.prompt or not self.utt:
+    if not self.prompt_name or not self.utt:
       raise errors.UserError(
         f'utt, prompt_wav: found {self.utt!r}, {self.prompt!r}, expected two '
         'names.'
@@ -104,8 +110,8 @@ class _Row(NamedTuple):
       raise errors.UserError(
         f'prompt_text: {self.prompt} says {before!r} in an earlier line.'
       )
-    name = pathlib.PurePosixPath(self.prompt).with_suffix('')
-    return self.item(f'{PROMPT}-{name}', PROMPT, self.said, self.prompt)
+    name = f'{PROMPT}-{self.prompt_name}'
+    return self.item(name, PROMPT, self.said, self.prompt)
 
 
 def _is_file(root, name) -> bool:

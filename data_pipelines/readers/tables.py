@@ -14,22 +14,26 @@ from data_pipelines.readers import base
 from step_audio_jax import errors
 
 _CACHE_KB = 32 * 1024
-_SPLITS = {
+# What Hugging Face takes for a split, too.
+SPLITS = {
   'train': 'train',
+  'training': 'train',
   'dev': 'dev',
   'val': 'dev',
   'valid': 'dev',
   'validation': 'dev',
   'test': 'test',
+  'testing': 'test',
   'eval': 'test',
+  'evaluation': 'test',
 }
 
 
 def split_named(name: str) -> str | None:
   """The split that a folder or file is named after: `dev_clean` → `dev`."""
   for part in re.split('[^a-z]+', name.lower()):
-    if part in _SPLITS:
-      return _SPLITS[part]
+    if part in SPLITS:
+      return SPLITS[part]
   return None
 
 
@@ -83,7 +87,7 @@ class Lookup:
     self._data = sqlite3.connect('')  # private, on disk, gone when closed
     self._data.executescript(
       f'PRAGMA journal_mode = OFF; PRAGMA cache_size = -{_CACHE_KB};'
-      'CREATE TABLE lines (key TEXT, nth INTEGER, line INTEGER, value TEXT, '
+      'CREATE TABLE lines (key BLOB, nth INTEGER, line INTEGER, value TEXT, '
       'used INTEGER, PRIMARY KEY (key, nth)) WITHOUT ROWID;'
     )
 
@@ -97,7 +101,7 @@ class Lookup:
     """Adds a line; a key that is there already is a `Rejected`."""
     done = self._data.execute(
       'INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, 0)',
-      (key, line if self._many else 0, line, value),
+      (_blob(key), line if self._many else 0, line, value),
     )
     if done.rowcount:
       return None
@@ -116,10 +120,13 @@ class Lookup:
   def take(self, key: str) -> list[tuple[int, str]]:
     """(line, value) of a key in the file's order, and remembers the call."""
     found = self._data.execute(
-      'SELECT line, value FROM lines WHERE key = ? ORDER BY line', (key,)
+      'SELECT line, value FROM lines WHERE key = ? ORDER BY line',
+      (_blob(key),),
     ).fetchall()
     if found:
-      self._data.execute('UPDATE lines SET used = 1 WHERE key = ?', (key,))
+      self._data.execute(
+        'UPDATE lines SET used = 1 WHERE key = ?', (_blob(key),)
+      )
     return found
 
   def get(self, key: str) -> str | None:
@@ -132,4 +139,10 @@ class Lookup:
     for key, line in self._data.execute(
       'SELECT key, line FROM lines WHERE NOT used ORDER BY line'
     ):
-      yield base.Rejected(f'{self.path}:{line}', reason, id=key, line=line)
+      name = key.decode('utf-8', 'surrogatepass')
+      yield base.Rejected(f'{self.path}:{line}', reason, id=name, line=line)
+
+
+def _blob(key: str) -> bytes:
+  """JSON may hold halves of surrogate pairs, which SQLite's text does not."""
+  return key.encode('utf-8', 'surrogatepass')

@@ -16,6 +16,7 @@ from typing import Callable, Iterator
 from data_pipelines.readers import base
 from step_audio_jax import errors
 
+ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 MEMBER_BYTES = 512 * 2**20
 _BLOCK = tarfile.BLOCKSIZE
 _OPENERS = {
@@ -130,6 +131,4 @@ def stem(path: str | os.PathLike) -> str:
 
 def is_tar(path: pathlib.Path) -> bool:
   """Whether a file is named as a tar."""
-  return path.is_file() and path.name.endswith(
-    ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
-  )
+  return path.is_file() and path.name.endswith(ENDINGS)

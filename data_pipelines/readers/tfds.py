@@ -9,10 +9,12 @@ Speech comes from a feature `speech` or `audio`, its transcript from `text`
 and its speaker from `speaker_id`, as in `librispeech`; images with captions
 from `image` and `text`. Options name other features (`--reader_option=
 text=utterance`), and `sample_rate` the rate of audio that states none.
-`--subset` reads one split.
+`--subset` reads one split. Files are read one by one, so that a damaged one
+costs what is behind the damage in it.
 
 The data set's own code does not run. `features.json` names the classes that
-decode it, and TFDS would import any module named there: only its own may be.
+decode it, and TFDS would import any module named there: only its own features
+may be. `dataset_info.json` names files, which may not lead out of the folder.
 """
 
 import pathlib
@@ -24,12 +26,14 @@ import numpy as np
 from data_pipelines.readers import base
 from data_pipelines.readers import columns as columns_lib
 from data_pipelines.readers import media
+from data_pipelines.readers import tables
 from step_audio_jax import errors
 from step_audio_jax import files
 
 FIELDS = ('id', 'text', 'speaker', 'language', 'audio', 'image')
 INFO = 'dataset_info.json'
-_CLASSES = ('type', 'pythonClassName', 'python_class_name', 'proto_cls')
+_CLASSES = ('type', 'pythonClassName', 'python_class_name')
+_FEATURES = 'tensorflow_datasets.core.features.'
 
 
 def read(
@@ -41,18 +45,24 @@ def read(
     UserError: There is none, or it has neither audio nor images.
   """
   columns = columns_lib.Columns.of(options, FIELDS, ('name', 'sample_rate'))
+  source = source.absolute()
   folder = find(source, options.extra.get('name'))
+  for path in (*folder.glob('*.json'), *folder.glob('*.txt')):
+    base.file_of(source, options, path)
   check_classes(folder)
-  builder, failures = _open(folder)
+  builder = _open(folder)
   features = dict(builder.info.features.items())
   used = {field: columns.find(field, features) for field in columns.names}
-  media_field = 'audio' if used['audio'] else 'image'
-  if used[media_field] is None or used['text'] is None:
+  kind = 'audio' if used['audio'] else 'image'
+  if used[kind] is None or used['text'] is None:
     raise errors.UserError(
       f'{folder}: found the features {", ".join(features)}; expected '
       f'{" or ".join(columns.names["audio"])} (or image) and text.'
     )
-  rate = _rate(folder, features[used['audio']], options) if used['audio'] else 0
+  used = {name: features[name] for name in used.values() if name}
+  content = columns.find(kind, used)
+  as_file = kind == 'image' or _is_file(used[content])
+  rate = None if as_file else _rate(folder, used[content], options)
   splits = list(builder.info.splits)
   if options.subset is not None and options.subset not in splits:
     raise errors.UserError(
@@ -60,37 +70,46 @@ def read(
       f'{", ".join(splits)}.'
     )
   for split in [options.subset] if options.subset else splits:
-    names = [name for name in used.values() if name]
-    content = used[media_field]
-    image = content if media_field == 'image' else None
     number = 0
-    try:
-      for number, example in enumerate(
-        _examples(builder, split, names, image), 1
-      ):
-        where = f'{folder}:{split}:{number}'
-        yield base.guarded(
-          where, _item, columns, where, split, number, example, content, rate
-        )
-    except failures as error:
-      yield base.Rejected(
-        f'{folder}:{split}',
-        f'damaged behind example {number}: {str(error).splitlines()[0]}.',
+    for shard, path, stated in _shards(builder, split):
+      found = _examples(
+        builder, split, shard, list(used), content if as_file else None
       )
+      count = 0
+      try:
+        base.file_of(source, options, path)
+        for count, example in enumerate(found, 1):
+          where = f'{path}:{count}'
+          place = f'{split}/{number + count:08d}'
+          yield base.guarded(
+            where, _item, columns, where, place, example, used, kind, rate
+          )
+      except errors.UserError as error:
+        yield base.Rejected(
+          str(path), f'not read behind example {count} of {stated}: {error}'
+        )
+      number += stated
 
 
-def _item(columns, where, split, number, example, media_name, rate):
-  """An example; a rate makes it speech."""
-  row = {name: _told(value) for name, value in example.items()}
-  fields = columns.fields(row, kind='speech' if rate else 'image_text')
-  fields['id'] = fields['id'] or f'{split}-{number}'
-  fields['split'] = columns_lib.split(split)
-  place, content = f'{split}/{number:08d}', example[media_name]
-  if rate:
-    data = media.wav(content, rate)
-    return base.Item(where, fields, audio=data, audio_name=f'{place}.wav')
-  name = place + media.image_suffix(content)
-  return base.Item(where, fields, image=content, image_name=name)
+def _item(columns, where, place, example, used, kind, rate):
+  """An example; `rate` is that of samples, None of the bytes of a file."""
+  content = example.pop(columns.find(kind, used))
+  row = {name: _told(value, used[name]) for name, value in example.items()}
+  fields = columns.fields(
+    row, kind='speech' if kind == 'audio' else 'image_text'
+  )
+  split, _, number = place.rpartition('/')
+  fields['id'] = fields['id'] or f'{split}-{int(number)}'
+  fields['split'] = tables.split_named(split) or split
+  if rate is not None:
+    content, suffix = media.wav(content, rate), '.wav'
+  elif kind == 'audio':
+    suffix = media.audio_suffix(content)
+  else:
+    suffix = media.image_suffix(content)
+  return base.Item(
+    where, fields, **{kind: content, f'{kind}_name': place + suffix}
+  )
 
 
 def find(source: pathlib.Path, name: str | None) -> pathlib.Path:
@@ -139,15 +158,14 @@ def check_classes(folder: pathlib.Path) -> None:
       for key in _CLASSES:
         name = value.get(key)
         outside = isinstance(name, str) and '.' in name
-        if outside and not name.startswith('tensorflow_datasets.'):
+        if outside and not name.startswith(_FEATURES):
           raise errors.UserError(
-            f'{path}: {key} is {name!r}, expected a class of '
-            'tensorflow_datasets.'
+            f'{path}: {key} is {name!r}, expected a class of {_FEATURES[:-1]}.'
           )
 
 
 def _open(folder: pathlib.Path):
-  """(builder, what reading it may raise)."""
+  """What TFDS reads the folder with."""
   import tensorflow as tf
   import tensorflow_datasets as tfds
 
@@ -161,23 +179,66 @@ def _open(folder: pathlib.Path):
     raise errors.UserError(
       f'{folder}: not a prepared data set of TFDS: {error}.'
     ) from error
-  return builder, (tf.errors.OpError, AssertionError, ValueError)
+  return builder
 
 
-def _examples(builder, split, names, image) -> Iterator[dict[str, Any]]:
-  """Examples in the order of the files, with the features `names`."""
+def _shards(builder, split) -> Iterator[tuple[int, pathlib.Path, int]]:
+  """(number, path, stated examples) of the files of a split."""
+  info = builder.info.splits[split]
+  for shard, pair in enumerate(zip(info.filepaths, info.shard_lengths)):
+    path, stated = pair
+    if stated:  # TFDS cannot read an empty one
+      yield shard, pathlib.Path(path), stated
+
+
+def _examples(builder, split, shard, names, as_file):
+  """Examples of a file in its order; `as_file` names what stays bytes.
+
+  Raises:
+    UserError: The file is damaged from here on.
+  """
+  found = None
+  while True:
+    try:
+      if found is None:
+        found = _opened(builder, split, shard, names, as_file)
+      example = next(found)
+    except StopIteration:
+      return
+    # As in `_open`.
+    except Exception as error:
+      told = str(error).splitlines() or [type(error).__name__]
+      raise errors.UserError(f'{told[0]}.') from error
+    yield example
+
+
+def _opened(builder, split, shard, names, as_file) -> Iterator[dict[str, Any]]:
   import tensorflow_datasets as tfds
 
-  decoders = {image: tfds.decode.SkipDecoding()} if image else None
-  dataset = builder.as_dataset(
-    split=split,
-    shuffle_files=False,
-    read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
-    decoders=tfds.decode.PartialDecoding(
-      {name: True for name in names}, decoders
-    ),
+  part = tfds.core.ReadInstruction(split, shard, shard + 1, unit='shard')
+  skip = {as_file: tfds.decode.SkipDecoding()} if as_file else None
+  decoders = tfds.decode.PartialDecoding({n: True for n in names}, skip)
+  if builder.info.file_format in tfds.core.FileFormat.with_tf_data():
+    config = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1)
+    return builder.as_dataset(
+      split=part,
+      shuffle_files=False,
+      read_config=config,
+      decoders=decoders,
+    ).as_numpy_iterator()
+  # ArrayRecord: at random places, without tf.data and partial decoding.
+  raw = tfds.decode.DeserializeMethod.RAW_BYTES
+  records = builder.as_data_source(split=part, deserialize_method=raw)
+  features = decoders.extract_features(builder.info.features)
+  return (
+    features.deserialize_example_np(records[k], decoders=skip)
+    for k in range(len(records))
   )
-  return dataset.as_numpy_iterator()
+
+
+def _is_file(feature: Any) -> bool:
+  """Whether a feature keeps recordings as files, decoded by ffmpeg."""
+  return getattr(feature.to_json_content(), 'lazy_decode', False)
 
 
 def _rate(folder, feature, options) -> int:
@@ -191,13 +252,24 @@ def _rate(folder, feature, options) -> int:
   return int(rate)
 
 
-def _told(value: Any) -> Any:
+def _told(value: Any, feature: Any) -> Any:
   """A value of TensorFlow as Python writes it; arrays are left alone."""
   if isinstance(value, bytes):
     try:
       return value.decode('utf-8')
     except UnicodeDecodeError:
-      return value  # an image, or a text that is refused
+      return value  # a text that is refused
   if isinstance(value, np.generic):
-    return value.item()
+    value = value.item()
+  if isinstance(value, int) and hasattr(feature, 'int2str'):
+    return _label(feature, value) if value >= 0 else None  # -1: there is none
   return value
+
+
+def _label(feature: Any, value: int) -> str:
+  try:
+    return feature.int2str(value)
+  except (IndexError, ValueError) as error:
+    raise errors.UserError(
+      f'found the label {value}, expected one of {feature.num_classes}.'
+    ) from error

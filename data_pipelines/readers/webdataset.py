@@ -5,7 +5,8 @@
 The key of a member is its name up to the first dot behind the last slash. A
 sample with a recording becomes speech, one with an image an image with a
 caption. Its text is `key.txt`, or else a field of `key.json`, which also
-tells id, speaker and language. Other members are passed over.
+tells id, speaker and language. Other members are passed over; pickles
+(`.pyd`, `.pth`, …) never open, for they can run code.
 
 SOURCE is a tar, or a folder of them. As keys begin anew in each shard of many
 corpora, ids are `shard/key` unless the JSON has an `id`.
@@ -20,9 +21,10 @@ from data_pipelines.readers import media
 from data_pipelines.readers import tars
 from step_audio_jax import errors
 
-ENDINGS = ('.tar', '.tar.gz', '.tgz')
 FIELDS = ('id', 'text', 'speaker', 'language', 'split')
-_KNOWN = (*media.AUDIO, *media.IMAGES, '.txt', '.json')
+# Known so that a sample which has nothing else is counted.
+PICKLES = ('.pyd', '.pkl', '.pickle', '.pth', '.pt')
+_KNOWN = (*media.AUDIO, *media.IMAGES, '.txt', '.json', *PICKLES)
 
 
 def read(
@@ -30,7 +32,7 @@ def read(
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads the tars one after the other."""
   columns = columns_lib.Columns.of(options, FIELDS)
-  for found in columns_lib.files_of(source, options, ENDINGS):
+  for found in columns_lib.files_of(source, options, tars.ENDINGS):
     if isinstance(found, base.Rejected):
       yield found
       continue
@@ -58,12 +60,23 @@ def samples(
 ) -> Iterator[tuple[str, list[tuple[str, bytes]]] | base.Rejected]:
   """Yields (key, [(ending, bytes)]) of a tar; holds one sample.
 
+  A key that has an ending twice tells no sample from another: each of its
+  members behind the first of their ending is refused, and what they belong to.
+
   Args:
     path: The tar.
     split: Name → (key, ending); by default `split_name`.
   """
   split = split or split_name
-  key, parts = None, []
+  key, parts, mixed = None, {}, False
+
+  def sample():
+    if not mixed:
+      return key, list(parts.items())
+    return base.Rejected(
+      f'{path}!{key}', f'several samples have the key {key!r}.', id=key
+    )
+
   for member in tars.members(path, wanted):
     if isinstance(member, base.Rejected):
       yield member
@@ -71,12 +84,20 @@ def samples(
     name, data = member
     new, ending = split(name)
     if parts and new != key:
-      yield key, parts
-      parts = []
+      yield sample()
+      parts, mixed = {}, False
     key = new
-    parts.append((ending, data))
+    if ending in parts:
+      mixed = True
+      yield base.Rejected(
+        f'{path}!{name}',
+        f'one more {ending[1:]} with the key {key!r}, expected one.',
+        id=key,
+      )
+    else:
+      parts[ending] = data
   if parts:
-    yield key, parts
+    yield sample()
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -93,13 +114,15 @@ def wanted(name: str) -> bool:
 
 
 def _item(columns, where, place, parts) -> base.Item:
-  row, text = {}, None
+  row, text, pickled = {}, None, ''
   found: dict[str, tuple[str, bytes]] = {}
   for ending, data in parts:
     if ending == '.json':
       row = base.parse_object(data)
     elif ending == '.txt':
       text = decoded(data)
+    elif ending in PICKLES:
+      pickled = f' ({ending[1:]} is not opened: a pickle can run code)'
     else:
       kind = 'audio' if ending in media.AUDIO else 'image'
       if kind in found:
@@ -121,7 +144,8 @@ def _item(columns, where, place, parts) -> base.Item:
     return base.Item(where, fields, image=data, image_name=place + ending)
   raise errors.UserError(
     'audio, image: neither is there, expected one of '
-    f'{", ".join(s[1:] for s in media.AUDIO + media.IMAGES)} beside the text.'
+    f'{", ".join(s[1:] for s in media.AUDIO + media.IMAGES)} beside the text'
+    f'{pickled}.'
   )
 
 

@@ -25,7 +25,7 @@ def read_raw(
   """Reads a raw list; raises `UserError` where it cannot be opened."""
   base.only(options.extra, ())
   root = options.root(source)
-  path = source / 'data.list' if source.is_dir() else source
+  path = _list(source, options, 'data.list')
   split = tables.split_named(path.absolute().parent.name)
   for line in base.json_lines(path):
     if isinstance(line, base.Rejected):
@@ -70,7 +70,7 @@ def read_shards(
   split = tables.split_named(source.absolute().name) or tables.split_named(
     source.absolute().parent.name
   )
-  for shard in _shards(source, options.root(source)):
+  for shard in _shards(source, options):
     if isinstance(shard, base.Rejected):
       yield shard
       continue
@@ -98,23 +98,29 @@ def _split_name(name: str) -> tuple[str, str]:
   return key, f'.{ending.lower()}'
 
 
-def _shards(source, root):
+def _list(source, options, name):
+  return base.file_of(source, options, name) if source.is_dir() else source
+
+
+def _shards(source, options):
   """Yields (path, name without endings) of each shard, or a `Rejected`."""
   if source.is_dir() and not (source / 'shards.list').is_file():
-    found = sorted(source.glob('*.tar*'))
+    found = sorted(path for path in source.iterdir() if tars.is_tar(path))
     if not found:
       raise errors.UserError(f'{source}: found neither shards.list nor *.tar.')
     lines = ((str(path), None, path.absolute()) for path in found)
   elif tars.is_tar(source):
     lines = ((str(source), None, source.absolute()),)
   else:
-    lines = _listed(source / 'shards.list' if source.is_dir() else source)
+    lines = _listed(_list(source, options, 'shards.list'))
   for line in lines:
     if isinstance(line, base.Rejected):
       yield line
       continue
     where, number, name = line
-    found = base.guarded(where, _opened, root, name, line=number, file=name)
+    found = base.guarded(
+      where, _opened, options.root(source), name, line=number, file=name
+    )
     if isinstance(found, base.Rejected):
       yield found
       continue

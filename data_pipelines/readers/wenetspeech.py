@@ -47,7 +47,7 @@ def read_gigaspeech(
 def _read(source, options, name, text, language):
   base.only(options.extra, ())
   root = options.root(source)
-  path = source / name if source.is_dir() else source
+  path = base.file_of(source, options, name) if source.is_dir() else source
   for element in json_stream.elements(path, 'audios'):
     if isinstance(element, base.Rejected):
       yield element

@@ -146,7 +146,8 @@ def test_the_door(recordings, tmp_path, capsys):
     out = capsys.readouterr().out
     return status, json.loads(out.splitlines()[-1]) if out else None
 
-  assert call('--dry_run') == (0, {'dry_run': True, 'lines': 1})
+  told = {'dry_run': True, 'read': 1, 'kept': 1, 'quarantined': 0}
+  assert call('--dry_run') == (0, told)
   assert not (tmp_path / 'corpus').exists()
   status, result = call('--language=de')
   assert status == 0 and result['languages'] == {'de': 1}

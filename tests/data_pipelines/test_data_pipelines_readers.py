@@ -229,7 +229,7 @@ def test_the_door_names_formats_and_counts(tmp_path, capsys):
   source, expected = trees.kaldi(tmp_path / 'in')
   flags = [f'--source={source}', f'--output={tmp_path}/out', '--format=auto']
   status, out, _ = call(*flags, '--dry_run')
-  assert status == 0 and json.loads(out.splitlines()[-1])['lines'] == 2
+  assert status == 0 and json.loads(out.splitlines()[-1])['kept'] == 2
   assert not (tmp_path / 'out').exists()
   status, out, _ = call(*flags)
   told = json.loads(out.splitlines()[-1])

@@ -96,8 +96,8 @@ def test_any_text_survives_a_jsonl_table(tmp_path_factory, texts, bom, end):
     (b'file, text\na,b\n', 'found the columns file,  text'),
     (b'file,text\ny.wav\n', 'csv:2: found 1 cells, expected 2'),
     (b'file,text\n\ny.wav,a,b,c\n', 'csv:3: found 4 cells, expected 2'),
-    (b'file,text\ny.wav,"a\n', 'not a CSV file'),
-    ('file,text\ny.wav,ä\n'.encode('latin-1'), 'not a CSV file'),
+    (b'file,text\ny.wav,"a\n', 'csv:2: unexpected end of data.'),
+    ('file,text\ny.wav,ä\n'.encode('latin-1'), 'csv:2: not UTF-8: '),
     ('file,text\ny.wav,a\n'.encode('utf-16'), 'not a CSV file'),
     (b'file,text,file\ny.wav,a,b\n', 'the column file twice'),
   ],
@@ -111,14 +111,37 @@ def test_what_is_no_table_writes_nothing(source, tmp_path, raw, said):
   assert not (tmp_path / 'out').exists()
 
 
-def test_a_broken_line_of_json_is_placed(source, tmp_path):
-  table = source / 'metadata.jsonl'
-  table.write_text('{"file": "y.wav", "text": "a"}\n\n{"file": "y.w\n')
-  with pytest.raises(errors.UserError, match=r'metadata.jsonl:3: not a JSON'):
-    ingest.ingest_folder(source, tmp_path / 'out')
-  table.write_bytes(b'{"file": "\xff"}\n')
-  with pytest.raises(errors.UserError, match='not a JSON line'):
-    ingest.ingest_folder(source, tmp_path / 'out')
+def test_a_broken_line_costs_itself_alone(source, tmp_path):
+  lines = [
+    b'{"file": "y.wav", "text": "a"}', b'', b'{"file": "y.w', b'[]',
+    b'{"file": "\xff"}', b'{"file": "y.wav", "text": "b", "id": "z"}',
+  ]  # fmt: skip
+  (source / 'metadata.jsonl').write_bytes(b'\r\n'.join(lines))
+  result = ingest.ingest_folder(source, tmp_path / 'one')
+  assert (result['read'], result['kept'], result['quarantined']) == (5, 2, 3)
+  found = quarantined(tmp_path / 'one')
+  assert set(found) == {3, 4, 5}
+  assert 'not a JSON line' in found[3] and 'expected a JSON obj' in found[4]
+  assert 'not UTF-8' in found[5]
+  (source / 'metadata.jsonl').unlink()
+  lines = [
+    b'file,text', b'y.wav,one', b'y.wav,a,b', b'y.wav,caf\xe9', b'',
+    b'y.wav,"tw"o', b'a/x.wav,"two', b'lines"', b'b/x.wav,"open',
+  ]  # fmt: skip
+  (source / 'metadata.csv').write_bytes(b'\n'.join(lines))
+  result = ingest.ingest_folder(source, tmp_path / 'two')
+  assert (result['read'], result['kept'], result['quarantined']) == (6, 2, 4)
+  found = quarantined(tmp_path / 'two')
+  assert set(found) == {3, 4, 6, 9}
+  assert 'found 3 cells, expected 2' in found[3] and 'UTF-8' in found[4]
+  assert "',' expected after" in found[6] and 'unexpected end' in found[9]
+  assert [u.text for u in manifest.read(tmp_path / 'two')] == [
+    'one', 'two lines',
+  ]  # fmt: skip
+
+
+def test_two_tables_are_one_too_many(source, tmp_path):
+  (source / 'metadata.jsonl').write_text('{"file": "y.wav", "text": "a"}\n')
   (source / 'metadata.csv').write_text('file,text\ny.wav,a\n')
   with pytest.raises(errors.UserError, match='found 2 of metadata.csv, meta'):
     ingest.ingest_folder(source, tmp_path / 'out')
@@ -204,7 +227,8 @@ def test_counts_add_up_and_lines_are_those_of_the_editor(source, tmp_path):
   assert "id: 'x' occurs twice; give each line an `id`." == found[3]
   assert f'{source}/gone.wav: no such file' in found[6]
   assert set(tree(tmp_path / 'out')) == {
-    'manifest.jsonl', 'quarantine.jsonl', 'audio/a/x.wav', 'audio/b/x.wav'
+    'manifest.jsonl', 'quarantine.jsonl', 'stats.json', 'audio/a/x.wav',
+    'audio/b/x.wav',
   }  # fmt: skip
 
 
@@ -241,24 +265,6 @@ def test_a_second_run_gives_the_same_corpus(source, tmp_path):
   assert [(u.id, u.text) for u in manifest.read(tmp_path / 'out')] == [
     ('y', 'a b'), ('q', 'c')
   ]  # fmt: skip
-
-
-def test_killed_while_placing_leaves_no_manifest(source, tmp_path, monkeypatch):
-  (source / 'metadata.csv').write_text('file,text,id\ny.wav,a,\na/x.wav,b,\n')
-  real, calls = ingest.place, []
-
-  def stops(*args):
-    calls.append(args)
-    if len(calls) == 2:
-      raise KeyboardInterrupt
-    real(*args)
-
-  monkeypatch.setattr(ingest, 'place', stops)
-  with pytest.raises(KeyboardInterrupt):
-    ingest.ingest_folder(source, tmp_path / 'out')
-  assert not (tmp_path / 'out' / 'manifest.jsonl').exists()
-  monkeypatch.undo()
-  assert ingest.ingest_folder(source, tmp_path / 'out')['kept'] == 2
 
 
 def test_parts_of_one_recording(source, tmp_path):

@@ -1,0 +1,161 @@
+"""Chats as OpenAI, ShareGPT and others write them, written and spoken."""
+
+import base64
+import functools
+
+import ingesting
+import pytest
+import trees
+
+from data_pipelines import admission
+
+ingested = functools.partial(ingesting.ingested, format='chat_jsonl')
+
+
+WAV = trees.tone(0.25)
+HI = {'role': 'assistant', 'content': 'hi'}
+
+
+def read(tmp_path, *chats, **keywords):
+  trees.put(tmp_path / 'in' / 'ask.wav', WAV)
+  trees.put(tmp_path / 'in' / 'chats.jsonl', list(chats))
+  return ingested(tmp_path / 'in', tmp_path / 'out', **keywords)
+
+
+def inline(data, **more):
+  return {'type': 'input_audio', 'input_audio': {'data': data, **more}}
+
+
+def test_written_chats_of_both_kinds(tmp_path):
+  openai = [
+    {'role': 'system', 'content': 'be brief'},
+    {'role': 'user', 'content': [
+      {'type': 'text', 'text': 'one'}, {'type': 'text', 'text': 'two'}]},
+    HI,
+  ]  # fmt: skip
+  sharegpt = [
+    {'from': 'human', 'value': 'why'}, {'from': 'gpt', 'value': ' so '},
+  ]  # fmt: skip
+  kept, left = read(
+    tmp_path,
+    {'messages': openai, 'id': 3, 'language': 'German', 'split': 'val'},
+    {'conversations': sharegpt, 'system': 'explain'},
+  )
+  assert left == [] and {u.kind for u in kept.values()} == {'chat'}
+  assert (kept['3'].language, kept['3'].split) == ('de', 'dev')
+  assert [tuple(turn.values()) for turn in kept['3'].turns] == [
+    ('system', 'be brief'), ('user', 'one\ntwo'), ('assistant', 'hi'),
+  ]  # fmt: skip
+  assert [tuple(turn.values()) for turn in kept['chats-2'].turns] == [
+    ('system', 'explain'), ('user', 'why'), ('assistant', ' so '),
+  ]  # fmt: skip
+  assert all(u.text is None and u.audio is None for u in kept.values())
+
+
+@pytest.mark.parametrize(
+  'message',
+  [
+    {'content': [{'type': 'audio', 'audio': 'ask.wav'}]},
+    {'content': [inline(base64.b64encode(WAV).decode(), format='wav')]},
+    {'content': [
+      inline('data:audio/wav;base64,' + base64.b64encode(WAV).decode()),
+      {'type': 'text', 'text': ''}]},
+    {'audio': 'ask.wav'},
+    {'audio': 'ask.wav', 'text': 'what is said'},
+    {'audio': 'ask.wav', 'content': 'what is said'},
+    {'content': [{'type': 'audio', 'audio': 'ask.wav'}],
+     'text': 'what is said'},
+  ],
+)  # fmt: skip
+def test_a_spoken_turn_is_an_utterance(message, tmp_path):
+  chat = {'id': 'c', 'messages': [{'role': 'user', **message}, HI]}
+  kept, left = read(tmp_path, chat)
+  assert left == [] and list(kept) == ['c-turn-0', 'c']
+  assert kept['c'].turns == (
+    {'role': 'user', 'speech': 'c-turn-0'},
+    {'role': 'assistant', 'text': 'hi'},
+  )
+  spoken = kept['c-turn-0']
+  assert (spoken.kind, spoken.duration) == ('speech', 0.25)
+  assert spoken.audio_path(tmp_path / 'out').read_bytes() == WAV
+  written = 'what is said' in str(message)
+  assert spoken.text == ('what is said' if written else None)
+
+
+@pytest.mark.parametrize(
+  'message, reason',
+  [
+    ('hello', 'messages[1]: expected an object'),
+    ({'content': 'x'}, 'messages[1].role: found None'),
+    ({'role': 'tool', 'content': 'x'}, "role: found 'tool', expected system"),
+    ({'role': ['user'], 'content': 'x'}, 'role: found'),
+    ({'role': 'user'}, 'found neither text nor audio'),
+    ({'role': 'user', 'content': ' '}, 'found neither text nor audio'),
+    ({'role': 'user', 'content': []}, 'found neither text nor audio'),
+    ({'role': 'user', 'content': 5}, 'messages[1].content: found 5'),
+    ({'role': 'user', 'content': [5]}, 'found the type None'),
+    ({'role': 'user', 'content': [{'type': 'image_url'}]}, "type 'image_url'"),
+    ({'role': 'user', 'content': [{'type': 'text', 'text': 1}]}, 'found 1'),
+    ({'role': 'user', 'content': [inline('%%%')]}, 'not base64'),
+    ({'role': 'user', 'content': [inline('')]}, 'neither text nor audio'),
+    ({'role': 'user', 'content': [inline(3)]}, 'expected {"data": base64}'),
+    ({'role': 'user', 'content': [inline('TVqQAA==')]}, 'begin with b'),
+    ({'role': 'user', 'audio': '../ask.wav'}, "without '..'"),
+    ({'role': 'user', 'audio': '/etc/passwd'}, 'leads out of'),
+    ({'role': 'user', 'audio': 3}, 'messages[1].audio: found 3'),
+    ({'role': 'user', 'content': [
+      {'type': 'audio', 'audio': 'ask.wav'}, {'type': 'text', 'text': 'a'}]},
+      'found 1 recordings and 1 texts'),
+    ({'role': 'user', 'content': [
+      {'type': 'audio', 'audio': 'ask.wav'}] * 2}, 'found 2 recordings'),
+  ],
+)  # fmt: skip
+def test_a_bad_turn_costs_its_chat(message, reason, tmp_path):
+  good = {'id': 'good', 'messages': [{'role': 'user', 'content': 'a'}, HI]}
+  bad = {'id': 'bad', 'messages': [HI, message]}
+  kept, (left,) = read(tmp_path, good, bad)
+  assert list(kept) == ['good'] and reason in left['reason']
+  assert (left['id'], left['line']) == ('bad', 2)
+
+
+@pytest.mark.parametrize(
+  'chat, reason',
+  [
+    ({}, 'messages: missing'),
+    ({'messages': []}, 'messages: missing'),
+    ({'messages': {'role': 'user'}}, 'messages: missing'),
+    ({'messages': [HI], 'system': 3}, 'system: found 3'),
+    ({'messages': [HI], 'id': 'good'}, 'occurs twice'),
+  ],
+)
+def test_a_line_that_is_no_chat(chat, reason, tmp_path):
+  kept, (left,) = read(tmp_path, {'id': 'good', 'messages': [HI]}, chat)
+  assert list(kept) == ['good'] and reason in left['reason']
+
+
+def test_turns_share_the_split_of_their_chat(tmp_path):
+  """What is learnt from a chat must not be what speech is tested with."""
+  turns = [{'role': 'user', 'audio': 'ask.wav'}, HI]
+  chats = [{'id': f'c{k}', 'messages': turns} for k in range(60)]
+  rules = admission.Rules(dev=0.3, test=0.3)
+  kept, _ = read(tmp_path, *chats, rules=rules)
+  chats = [u for u in kept.values() if u.kind == 'chat']
+  assert len({u.split for u in chats}) == 3
+  for one in chats:
+    assert kept[f'{one.id}-turn-0'].split == one.split
+
+
+@pytest.mark.parametrize('audio', ['gone.wav', 'text.wav', 'cut.wav'])
+def test_a_chat_without_one_of_its_recordings_is_left_out(audio, tmp_path):
+  """Nothing may refer to an utterance that the corpus does not have."""
+  trees.put(tmp_path / 'in' / 'text.wav', 'these are words')
+  trees.put(tmp_path / 'in' / 'cut.wav', WAV[:-100])
+  turns = [{'role': 'user', 'audio': name} for name in ('ask.wav', audio)]
+  kept, left = read(
+    tmp_path,
+    {'id': 'good', 'messages': [turns[0], HI]},
+    {'id': 'bad', 'messages': [*turns, HI]},
+  )
+  assert list(kept) == ['good-turn-0', 'good', 'bad-turn-0']
+  assert [one['id'] for one in left] == ['bad-turn-1', 'bad']
+  assert left[1]['reason'] == "turns: 'bad-turn-1' was left out."
