@@ -4,24 +4,28 @@ Rows have one length, so a ratio of rows is a ratio of tokens; each task is
 packed from its own documents alone. A folder is made again only if something
 that decides its content has changed. What cannot become a document, or is
 longer than a row, goes into `quarantine.jsonl` with its reason.
+
+A large task is built in `parts` (`row_parts`), which Beam maps over workers;
+parts that stand when a build is killed are not made again.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
-import importlib
 import json
 import os
 import pathlib
 import sys
-import time
+import threading
 from typing import Any, Iterator, Mapping, Sequence
 
 from absl import flags
 
+from data_pipelines import corpus_examples
 from data_pipelines import definitions as definitions_lib
-from data_pipelines import interleaving_report
-from data_pipelines import packing
+from data_pipelines import modules as modules_lib
+from data_pipelines import row_parts
 from data_pipelines import rows as rows_lib
 from step_audio_jax import cli
 from step_audio_jax import errors
@@ -29,49 +33,11 @@ from step_audio_jax import progress
 
 VERSION = 1  # part of every digest; raise it when rows change
 SPLITS = ('train', 'dev', 'test')
+_POLL_SECONDS = 2.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """How rows are made.
-
-  Attributes:
-    length: Row length L, tokens.
-    window: Documents that the packer chooses from.
-    shard_rows: Rows per file.
-  """
-
-  length: int = 256
-  window: int = 4096
-  shard_rows: int = 4096
-
-  def __post_init__(self):
-    for name, least in (('length', 16), ('window', 2), ('shard_rows', 1)):
-      if getattr(self, name) < least:
-        raise errors.UserError(
-          f'--{name}: found {getattr(self, name)}, expected at least {least}.'
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """One folder of rows.
-
-  Attributes:
-    task: Name in the SeqIO registry.
-    split: Of the task.
-    folder: Where the rows go.
-    inputs: Digest of everything that decides the rows; empty where it is
-      not known, as for tasks that were written by hand.
-  """
-
-  task: str
-  split: str
-  folder: pathlib.Path
-  inputs: str
-
-  def is_done(self) -> bool:
-    return bool(self.inputs) and rows_lib.is_done(self.folder, self.inputs)
+Job = row_parts.Job
+Settings = row_parts.Settings
+Tasks = Mapping[str, definitions_lib.Definition | Sequence[str]]
 
 
 def select(names: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -92,7 +58,7 @@ def select(names: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def plan(
-  tasks: Mapping[str, definitions_lib.Definition | Sequence[str]],
+  tasks: Tasks,
   splits: Sequence[str],
   output: str | os.PathLike,
   settings: Settings,
@@ -118,7 +84,7 @@ def plan(
       if split in found:
         inputs = ''
         if defined:
-          told = [VERSION, dataclasses.asdict(settings), task.digest(split)]
+          told = [VERSION, settings.told(), task.digest(split)]
           raw = json.dumps(told, sort_keys=True).encode()
           inputs = hashlib.sha256(raw).hexdigest()
         folder = pathlib.Path(output) / name / split
@@ -132,152 +98,41 @@ def plan(
   return jobs
 
 
-def documents_of(job: Job, settings: Settings, left_out: list) -> Iterator:
-  """The documents of a SeqIO task that fit into a row.
-
-  What the task itself leaves out, and what is too long, joins `left_out`.
-  """
-  import seqio
-
-  from data_pipelines import corpora
-
-  task = seqio.TaskRegistry.get(job.task)
-  size = _table(job.task).table_size
-  dataset = task.get_dataset(
-    sequence_length=None, split=job.split, shuffle=False
-  )
-  with corpora.quarantine() as found:
-    for number, example in enumerate(corpora.examples_of(dataset)):
-      document = corpora.to_document(example, f'{job.task}-{number}')
-      reason = _fault(document, size, settings.length)
-      if reason:
-        left_out.append({'id': document.id, 'file': None, 'reason': reason})
-      else:
-        yield document
-  left_out.extend(found)
-
-
-def _fault(document, size, length) -> str | None:
-  """Why a document cannot be packed; None if it can."""
-  tokens = document.tokens
-  if not len(tokens):
-    return 'the document is empty.'
-  if len(document.loss_weights) != len(tokens):
-    return (
-      f'loss_weights: {len(document.loss_weights)} of them, expected '
-      f'{len(tokens)}, one for each token.'
-    )
-  if tokens.min() < 0 or tokens.max() >= size:
-    wrong = tokens.min() if tokens.min() < 0 else tokens.max()
-    return f'tokens: id {wrong} is out of range, expected 0..{size - 1}.'
-  if not packing.fits(document, length):
-    return (
-      f'{len(tokens)} tokens, expected at most {length}, the row length; '
-      'build with a larger --length.'
-    )
-  return None
-
-
-def make(job: Job, settings: Settings) -> dict[str, Any]:
-  """Builds one folder of rows.
-
-  Raises:
-    UserError: No document could be packed.
-  """
-  from data_pipelines import corpora
-
-  definition = corpora.DEFINITIONS.get(job.task)
-  table = _table(job.task)
-  left_out, counts = [], {'documents': 0}
-  report, begin = interleaving_report.Report(), time.monotonic()
-
-  def counted():
-    for document in documents_of(job, settings, left_out):
-      counts['documents'] += 1
-      report.add(document)
-      yield document
-
-  about = {
-    'task': job.task,
-    'split': job.split,
-    'inputs': job.inputs,
-    'text_model': definition.text_model if definition else None,
-    'corpus': definition.corpus if definition else None,
-  }
-
-  def rows():
-    empty = True
-    for row in packing.pack(counted(), settings.length, window=settings.window):
-      empty = False
-      yield row
-    if empty:
-      first = left_out[0] if left_out else {'id': 'nothing', 'reason': 'read.'}
-      raise errors.UserError(
-        f'{job.task}, split {job.split!r}: no document could be packed; the '
-        f'first, {first["id"]}: {first["reason"]}'
-      )
-    about.update(counts)
-    told = report.to_json(time.monotonic() - begin)
-    if told:
-      about['interleaving'] = told
-
-  return rows_lib.write(
-    job.folder,
-    rows(),
-    table=table,
-    length=settings.length,
-    about=about,
-    quarantine=left_out,
-    shard_rows=settings.shard_rows,
-    image_shape=_image_shape(definition),
-  )
-
-
-def _image_shape(
-  definition: definitions_lib.Definition | None,
-) -> tuple[int, ...] | None:
-  """Of every image, () for none; None for a task written by hand."""
-  if definition is None:
-    return None
-  if definition.kind != 'image_text':
-    return ()
-  return definition.image_size, definition.image_size, 3
-
-
-def _table(task: str):
-  from data_pipelines import corpora
-  from step_audio_jax import vocabulary
-
-  if task in corpora.DEFINITIONS:
-    return corpora.DEFINITIONS[task].vocabulary()
-  return vocabulary.Vocabulary()
-
-
 def build(
-  tasks: Mapping[str, definitions_lib.Definition | Sequence[str]],
+  tasks: Tasks,
   splits: Sequence[str],
   output: str | os.PathLike,
   settings: Settings,
+  *,
+  modules: Sequence[str] = (),
+  runner: str = 'local',
+  beam_options: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Builds every folder that is not there yet.
+
+  Args:
+    tasks: As `plan`.
+    splits: As `plan`.
+    output: Folder of all rows.
+    settings: How rows are made.
+    modules: Those that register the tasks, for Beam's workers.
+    runner: `local`, or a Beam runner such as `DirectRunner`.
+    beam_options: More options for Beam, as flags.
 
   Returns:
     `<task>/<split>` → the figures of its `stats.json`.
 
   Raises:
-    UserError: As `plan` and `make`.
+    UserError: As `plan`; no document of a task could be packed.
   """
   jobs = plan(tasks, splits, output, settings)
   left = [job for job in jobs if not job.is_done()]
   if left:
-    print('importing SeqIO and TensorFlow …', file=sys.stderr, flush=True)
-    from data_pipelines import corpora
-
-    for task in tasks.values():
-      if isinstance(task, definitions_lib.Definition):
-        corpora.register(task)
-    for job in progress.bar(left, label='build', unit='task'):
-      make(job, settings)
+    works = [works_of(job, tasks[job.task], settings, modules) for job in left]
+    if runner == 'local':
+      _run_here(left, works)
+    else:
+      _run_on_beam(left, works, runner, beam_options)
   result = {}
   for job in jobs:
     stats = rows_lib.open_folder(job.folder).stats
@@ -288,6 +143,79 @@ def build(
       )
     }  # fmt: skip
   return result
+
+
+def works_of(
+  job: Job,
+  task: definitions_lib.Definition | Sequence[str],
+  settings: Settings,
+  modules: Sequence[str] = (),
+) -> list[row_parts.Work]:
+  """The parts of a folder."""
+  definition = task if isinstance(task, definitions_lib.Definition) else None
+  return [
+    row_parts.Work(
+      job,
+      settings,
+      corpus_examples.Part(index, settings.parts),
+      definition,
+      tuple(modules),
+    )
+    for index in range(settings.parts)
+  ]
+
+
+def _run_here(jobs, works) -> None:
+  print('importing SeqIO and TensorFlow …', file=sys.stderr, flush=True)
+  from data_pipelines import corpora
+
+  for work, *_ in works:
+    if work.definition is not None:
+      corpora.register(work.definition)
+  with progress.bar(
+    total=sum(map(len, works)), label='build', unit='part'
+  ) as bar:
+    for job, parts in zip(jobs, works):
+      for work in parts:
+        if not work.is_done():
+          row_parts.make(work)
+        bar.update(1)
+      if len(parts) > 1:
+        row_parts.join(job, parts)
+
+
+def _run_on_beam(jobs, works, runner, options) -> None:
+  from data_pipelines import beam
+
+  parts = [work for parts in works for work in parts]
+  left = [work for work in parts if not work.is_done()]
+  with _watched(left):
+    beam.map_shards(
+      row_parts.make_in_worker, left, runner=runner, options=options
+    )
+  row_parts.check(left)
+  for job, parts in zip(jobs, works):
+    if len(parts) > 1:
+      row_parts.join(job, parts)
+
+
+@contextlib.contextmanager
+def _watched(works) -> Iterator[None]:
+  """Shows what workers elsewhere do, by what they leave behind."""
+  stop = threading.Event()
+
+  def watch(bar):
+    while not stop.wait(_POLL_SECONDS):
+      bar.update(sum(work.is_done() for work in works) - bar.n)
+
+  with progress.bar(total=len(works), label='build', unit='part') as bar:
+    thread = threading.Thread(target=watch, args=(bar,), daemon=True)
+    thread.start()
+    try:
+      yield
+    finally:
+      stop.set()
+      thread.join()
 
 
 def configured(
@@ -312,9 +240,17 @@ def defined_tasks(
   if fv.speech:
     if not fv.codes:
       raise errors.UserError('--codes: missing, --speech needs it.')
-    found += definitions_lib.speech(fv.name, fv.speech, fv.codes, fv.text_model)
+    found += definitions_lib.speech(
+      fv.name,
+      fv.speech,
+      fv.codes,
+      fv.text_model,
+      interleaving=fv.interleaving,
+    )
   if fv.text:
-    found += definitions_lib.text(fv.name, fv.text, fv.text_model)
+    found += definitions_lib.text(
+      fv.name, fv.text, fv.text_model, voice=fv.voice
+    )
   if fv.images:
     if not 0 < fv.patch_size <= fv.image_size or fv.image_size % fv.patch_size:
       raise errors.UserError(
@@ -333,39 +269,19 @@ def defined_tasks(
       fv.name, fv.chat, fv.text_model, codes=fv.codes
     )
   tasks = {definition.name: definition for definition in found}
-  modules = [*modules, *fv.module]
+  if len(tasks) < len(found):
+    raise errors.UserError(
+      f'--voice: {fv.name}_interleaved is a task of --speech already; build '
+      'the text by itself, with another --name.'
+    )
   if modules:
-    tasks |= import_modules(modules)
+    tasks |= modules_lib.tasks_of(modules)
   if not tasks:
     raise errors.UserError(
       'nothing to build: name a corpus with --speech, --text, --images or '
       '--chat, or a module that registers some with --module or MODULES.'
     )
   return tasks
-
-
-def import_modules(modules: Sequence[str]) -> dict[str, Any]:
-  """Imports modules that register corpora; returns the tasks they add."""
-  sys.path.insert(0, os.getcwd())
-  import seqio
-
-  from data_pipelines import corpora
-
-  before = set(seqio.TaskRegistry.names())
-  for module in modules:
-    try:
-      importlib.import_module(module)
-    except ImportError as error:
-      raise errors.UserError(
-        f'--module={module}: cannot be imported: {error}.'
-      ) from error
-  return {
-    name: corpora.DEFINITIONS.get(
-      name, tuple(seqio.TaskRegistry.get(name).splits)
-    )
-    for name in seqio.TaskRegistry.names()
-    if name not in before
-  }
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -388,6 +304,13 @@ def _define(fv: flags.FlagValues) -> None:
     ('images', None, 'Its images with captions: a corpus folder.'),
     ('chat', None, 'Its chats: a corpus folder.'),
     ('text_model', None, 'Text vocabulary (.model or tokenizer.json).'),
+    ('voice', None, 'A run with TTS; it speaks a part of the plain text.'),
+    (
+      'interleaving',
+      None,
+      'How speech is interleaved: segments, words or poisson; by default '
+      'words where there are word times, and else segments.',
+    ),
   ):
     flags.DEFINE_string(name, value, help_text, flag_values=fv)
   flags.DEFINE_list(
@@ -403,20 +326,31 @@ def _define(fv: flags.FlagValues) -> None:
     ('length', default.length, 'Row length, tokens.'),
     ('window', default.window, 'Documents to choose from when packing.'),
     ('shard_rows', default.shard_rows, 'Rows per file.'),
+    ('parts', default.parts, 'Parts of a task, which workers can share.'),
     ('image_size', 32, 'Side of the images, pixels.'),
     ('patch_size', 8, 'Side of a patch, pixels; as the model has it.'),
   ):
     flags.DEFINE_integer(name, value, help_text, flag_values=fv)
+  flags.DEFINE_string(
+    'runner',
+    'local',
+    '`local`, or a Beam runner: DirectRunner, FlinkRunner, SparkRunner, …',
+    flag_values=fv,
+  )
+  flags.DEFINE_multi_string(
+    'beam_option', [], 'An option for Beam, as a flag.', flag_values=fv
+  )
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   modules, settings = cli.configure(fv, configured)()
   given = {
     name: fv[name].value
-    for name in ('length', 'window', 'shard_rows')
+    for name in ('length', 'window', 'shard_rows', 'parts')
     if fv[name].present
   }
   settings = dataclasses.replace(settings, **given)
+  modules = [*modules, *fv.module]
   tasks = defined_tasks(fv, modules)
   tasks = {name: tasks[name] for name in select(fv.tasks, list(tasks))}
   if fv.dry_run:
@@ -425,7 +359,15 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     for job in left:
       print(f'would build {job.folder}')
     return {'dry_run': True, 'folders': len(jobs), 'left': len(left)}
-  result = build(tasks, fv.splits, fv.output, settings)
+  result = build(
+    tasks,
+    fv.splits,
+    fv.output,
+    settings,
+    modules=modules,
+    runner=fv.runner,
+    beam_options=fv.beam_option,
+  )
   for name, stats in result.items():
     print(
       f'{name}: {stats["rows"]} rows, {stats["documents"]} documents, '
@@ -448,8 +390,12 @@ module named with --module, or in gin:
     python -m data_pipelines build --gin_file=gin/pretrain/rows.gin \\
       --gin.MODULES="['my_corpora']" --output=data/rows
 
-Left-out documents are in OUTPUT/TASK/SPLIT/
-quarantine.jsonl.
+Many workers share a task that is built in parts:
+
+    python -m data_pipelines build --parts=64 --runner=FlinkRunner …
+
+Left-out documents are in OUTPUT/TASK/SPLIT/quarantine.jsonl. After a kill, the
+same command continues: finished folders and parts are not made again.
 """,
   main=_main,
   define=_define,

@@ -7,6 +7,7 @@ another order are found as well, but those read ahead of their turn are held.
 
 import os
 import pathlib
+from typing import Iterator
 
 import numpy as np
 
@@ -21,7 +22,9 @@ class CodeStream:
 
   def __init__(self, folder: str | os.PathLike):
     """Opens nothing yet but the list of what has no codes."""
-    self._stream = manifest.stream_codes(folder)
+    self._folder = folder
+    self._start, self._firsts = 0, None
+    self._stream = self._read()
     self._ahead: dict[str, Pair] = {}
     quarantine = pathlib.Path(folder) / 'quarantine.jsonl'
     self._without = set()
@@ -29,13 +32,34 @@ class CodeStream:
       lines = files.read_jsonl(quarantine)
       self._without = {line.get('id') for line in lines}
 
+  def shard_of(self, name: str) -> int:
+    """Number of the shard that begins with an utterance, or 0.
+
+    Raises:
+      UserError: As `manifest.read_codes`.
+    """
+    if self._firsts is None:
+      self._firsts = {
+        next(manifest.stream_shard(shard), (None,))[0]: number
+        for number, shard in enumerate(manifest.code_shards(self._folder))
+      }
+    return self._firsts.get(name, 0)
+
+  def start_at(self, shard: int) -> None:
+    """Reads from a shard on, and those before it only where nothing helps."""
+    self._start = shard
+
+  def lacks(self, name: str) -> bool:
+    """Whether it is known that an utterance could not be tokenised."""
+    return name in self._without
+
   def get(self, name: str) -> Pair | None:
     """The codes of an utterance, once; None if it has none.
 
     Raises:
       UserError: As `manifest.read_codes`.
     """
-    if name in self._without:
+    if self.lacks(name):
       return None
     if name in self._ahead:
       return self._ahead.pop(name)
@@ -44,3 +68,8 @@ class CodeStream:
         return pair
       self._ahead[found] = pair
     return None
+
+  def _read(self) -> Iterator[tuple[str, Pair]]:
+    shards = manifest.code_shards(self._folder)
+    for shard in shards[self._start :] + shards[: self._start]:
+      yield from manifest.stream_shard(shard)

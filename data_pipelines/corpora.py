@@ -24,8 +24,10 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from data_pipelines import corpus_examples
 from data_pipelines import definitions
 from data_pipelines import documents as documents_lib
+from data_pipelines import metrics
 from step_audio_jax import errors
 from step_audio_jax import stages
 
@@ -205,7 +207,9 @@ def _read(dataset: tf.data.Dataset) -> Iterator[dict[str, Any]]:
     for example in dataset.as_numpy_iterator():
       yield {name: _told(value) for name, value in example.items()}
     return
-  for batch in dataset.ragged_batch(_CHUNK):
+  options = tf.data.Options()
+  options.autotune.enabled = False  # on one core it stands in the way
+  for batch in dataset.ragged_batch(_CHUNK).with_options(options):
     columns = {}
     for name, value in batch.items():
       if isinstance(value, tf.RaggedTensor):
@@ -240,27 +244,55 @@ def register(definition: Definition) -> seqio.Task:
   except errors.UserError:  # the corpus may be made later
     splits = _DEFAULT_SPLITS
 
-  def source(split, shuffle_files=False, seed=None):
-    del shuffle_files, seed  # rows are shuffled, not examples
-    side = definition.image_size
-    images = tf.TensorSpec([None, side, side, 3], tf.uint8)
-    return dataset_of(
-      lambda: _examples(definition, split), {**_DOCUMENT, 'images': images}
-    )
-
   task = seqio.TaskRegistry.add(
     name,
-    source=seqio.FunctionDataSource(source, splits=splits),
+    source=CorpusSource(definition, splits),
     preprocessors=[],
     output_features=output_features(definition.text_model),
-    postprocess_fn=target_text,
-    metric_fns=[character_error_rate] if definition.kind == 'asr' else [],
+    postprocess_fn=metrics.target,
+    metric_fns=metrics.BY_KIND[definition.kind],
   )
   DEFINITIONS[name] = definition
   return task
 
 
-def _examples(definition: Definition, split: str) -> Iterator[dict]:
+class CorpusSource(seqio.DataSource):
+  """The documents of a definition; SeqIO may ask for any part of them."""
+
+  def __init__(self, definition: Definition, splits):
+    self._definition = definition
+    super().__init__(splits=splits)
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    return True
+
+  def list_shards(self, split: str) -> list[str]:
+    return [split]
+
+  def get_dataset(
+    self,
+    split: str = 'train',
+    shuffle: bool = True,
+    seed: int | None = None,
+    shard_info: seqio.ShardInfo | None = None,
+    **_,
+  ) -> tf.data.Dataset:
+    del shuffle, seed  # rows are shuffled, not examples
+    part = corpus_examples.Part()
+    if shard_info is not None:
+      part = corpus_examples.Part(shard_info.index, shard_info.num_shards)
+    side = self._definition.image_size
+    images = tf.TensorSpec([None, side, side, 3], tf.uint8)
+    return dataset_of(
+      lambda: _examples(self._definition, split, part),
+      {**_DOCUMENT, 'images': images},
+    )
+
+
+def _examples(
+  definition: Definition, split: str, part: corpus_examples.Part
+) -> Iterator[dict]:
   """The documents of a split as SeqIO examples.
 
   Documents are made here and not in a preprocessor that iterates over a
@@ -271,7 +303,7 @@ def _examples(definition: Definition, split: str) -> Iterator[dict]:
   single = definition.kind != 'interleaved'  # else a document is of several
 
   def examples():
-    for example in definition.examples(split):
+    for example in definition.examples(split, part):
       if single:
         told[example['id']] = example['text'], example['language']
       yield example
@@ -280,7 +312,7 @@ def _examples(definition: Definition, split: str) -> Iterator[dict]:
     told.pop(name, None)
     report(name, *about)
 
-  for document in definition.documents(examples(), on_bad):
+  for document in definition.documents(examples(), on_bad, split):
     text, language = told.pop(document.id, ('', ''))
     yield {
       **from_document(document, definition.image_size),
@@ -357,8 +389,9 @@ def register_speech_corpus(
     interleaving: `segments`, `words` or `poisson`, see
       `interleaving_builders`; None means words where any line has word
       times, and segments where none has.
-    **settings: `seed`, `prompt_loss`, `poisson`; see
-      `definitions.Definition`.
+    **settings: `seed`, `poisson`, see `definitions.Definition`; and
+      `prompt_loss`, the weight of the given side of asr and tts, of all tasks
+      or as {'asr': 0.5, 'tts': 0.0}.
   """
   settings |= {'interleaving': interleaving}
   found = definitions.speech(name, source, codes, text_model, **settings)
@@ -368,7 +401,15 @@ def register_speech_corpus(
 def register_text_corpus(
   name: str, source: str, *, text_model: str, **settings
 ) -> list[seqio.Task]:
-  """Registers `<name>_text`, and with a `voice` `<name>_interleaved`."""
+  """Registers `<name>_text`, and with a `voice` `<name>_interleaved`.
+
+  Args:
+    name: Of the corpus.
+    source: Corpus folder.
+    text_model: Text vocabulary.
+    **settings: `voice`, the run of a model that has learnt TTS, or an
+      `interleaving_voice.VoiceConfig`; `seed`, `poisson`.
+  """
   found = definitions.text(name, source, text_model, **settings)
   return [register(definition) for definition in found]
 
@@ -389,7 +430,15 @@ def register_chat_corpus(
   codes: str | None = None,
   **settings,
 ) -> list[seqio.Task]:
-  """Registers `<name>_chat`; `codes` are those of its spoken turns."""
+  """Registers `<name>_chat`: SFT rows that learn what the assistant says.
+
+  Args:
+    name: Of the corpus.
+    source: Corpus folder.
+    text_model: Text vocabulary.
+    codes: What `tokenize` made of its spoken turns.
+    **settings: `prompt_loss`, the weight of what the others say.
+  """
   found = definitions.chat(name, source, text_model, codes=codes, **settings)
   return [register(definition) for definition in found]
 
@@ -418,26 +467,3 @@ def register_stages(name: str) -> list[seqio.Mixture]:
     else:
       mixtures.append(seqio.MixtureRegistry.add(mixture, tasks))
   return mixtures
-
-
-def target_text(output, example=None, is_target=False):
-  """SeqIO postprocessing: the transcript as target, the text as prediction."""
-  if not is_target:
-    return output
-  return example['text'].decode(), example['language'].decode()
-
-
-def character_error_rate(targets, predictions) -> dict[str, float]:
-  """SeqIO metric: corpus-level CER, as `scoring` counts it.
-
-  Args:
-    targets: (text, language) of each example.
-    predictions: Texts.
-  """
-  from step_audio_jax.evaluation import scoring
-
-  triples = (
-    (text, prediction, language)
-    for (text, language), prediction in zip(targets, predictions)
-  )
-  return {'cer': scoring.corpus_errors(triples).rate}

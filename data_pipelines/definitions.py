@@ -8,14 +8,16 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from data_pipelines import code_stream
+from data_pipelines import corpus_examples
+from data_pipelines import corpus_survey
 from data_pipelines import documents as documents_lib
 from data_pipelines import drawing
 from data_pipelines import interleaving_builders
@@ -28,7 +30,7 @@ from step_audio_jax import manifest
 from step_audio_jax import vocabulary
 
 VERSION = 1  # part of every digest; raise it when documents change
-INTERLEAVING_VERSION = 2  # the same, of interleaved documents alone
+INTERLEAVING_VERSION = 3  # the same, of interleaved documents alone
 
 Example = interleaving_examples.Example
 Document = documents_lib.Document
@@ -87,12 +89,15 @@ class Definition:
         f'name: found {self.name!r}, expected letters, digits, "_" and "." '
         'only.'
       )
+    if not 0 <= self.prompt_loss < math.inf:
+      raise errors.UserError(
+        f'prompt_loss: found {self.prompt_loss}, expected a weight >= 0.'
+      )
     interleaving_examples.check(self.interleaving, self.voice)
 
   def splits(self) -> list[str]:
     """Splits of the corpus that this task can use, in the file's order."""
-    found = manifest.stream(self.corpus, kind=self.corpus_kind)
-    return list(dict.fromkeys(u.split for u in found))
+    return corpus_survey.of(self.corpus).splits(self.corpus_kind)
 
   @property
   def corpus_kind(self) -> str:
@@ -137,56 +142,46 @@ class Definition:
       if utterance.split == split:
         yield utterance
 
-  def examples(self, split: str) -> Iterator[Example]:
-    """The raw examples of a split: what the SeqIO source yields.
-
-    Yields:
-      id, text, language, speaker, file: str; words and turns: JSON;
-      linguistic and semantic: uint16, empty where the utterance has no codes.
-    """
-    codes = None
-    if self.codes is not None and self.kind != 'chat':
-      codes = code_stream.CodeStream(self.codes)
-    empty = np.zeros(0, np.uint16)
-    for utterance in manifest.stream(self.corpus, kind=self.corpus_kind):
-      # Also those of other splits, so that their codes are passed.
-      pair = codes.get(utterance.id) if codes and utterance.audio else None
-      if utterance.split != split:
-        continue
-      linguistic, semantic = pair or (empty, empty)
-      yield {
-        'id': utterance.id,
-        'text': utterance.text or '',
-        'language': utterance.language,
-        'speaker': utterance.speaker or '',
-        'file': utterance.audio or utterance.image or '',
-        'words': json.dumps(utterance.words or [], ensure_ascii=False),
-        'turns': json.dumps(utterance.turns or [], ensure_ascii=False),
-        'linguistic': linguistic,
-        'semantic': semantic,
-      }
+  def examples(
+    self, split: str, part: corpus_examples.Part = corpus_examples.Part()
+  ) -> Iterator[Example]:
+    """The raw examples of a split or a part of it; see `corpus_examples`."""
+    return corpus_examples.read(
+      self.corpus, self.corpus_kind, split, self.codes, part
+    )
 
   def documents(
-    self, examples: Iterable[Example], on_bad: OnBad
+    self,
+    examples: Iterable[Example],
+    on_bad: OnBad,
+    split: str | None = None,
   ) -> Iterator[Document]:
-    """Examples → documents; `on_bad(id, file, reason)` for what cannot be."""
+    """Examples → documents; `on_bad(id, file, reason)` for what cannot be.
+
+    Args:
+      examples: Of `examples`.
+      on_bad: Told of what is left out.
+      split: What the examples are a part of. It decides how they are
+        interleaved where no setting does; without it they do themselves.
+    """
     table = self.vocabulary()
     if self.kind == 'interleaved':
-      maker = interleaving_examples.Maker(
-        table,
-        self._seed_of,
-        self._pair,
-        self.interleaving,
-        self.poisson,
-        self.voice,
-      )
-      yield from maker.documents(examples, on_bad)
+      yield from self._maker(table, split).documents(examples, on_bad)
       return
     for example in examples:
       try:
         yield self._document(table, example)
       except (errors.UserError, ValueError) as error:
         on_bad(example['id'], example['file'] or None, str(error))
+
+  def _maker(self, table, split: str | None) -> interleaving_examples.Maker:
+    name = self.interleaving
+    if name is None and split is not None:
+      timed = corpus_survey.of(self.corpus).timed
+      name = 'words' if (self.corpus_kind, split) in timed else 'segments'
+    return interleaving_examples.Maker(
+      table, self._seed_of, self._pair, name, self.poisson, self.voice
+    )
 
   def _document(self, table, example: Example) -> Document:
     name, words = example['id'], example['text']
@@ -201,9 +196,8 @@ class Definition:
         table, name, words, image, patches=self.patches
       )
     if self.kind == 'chat':
-      turns = [self._turn(turn) for turn in json.loads(example['turns'])]
       return documents_lib.chat(
-        table, name, turns, prompt_loss=self.prompt_loss
+        table, name, list(self._turns(example)), prompt_loss=self.prompt_loss
       )
     pair = self._pair(example)
     if self.kind == 'continuation':
@@ -216,17 +210,21 @@ class Definition:
       table, name, words, *pair, prompt_loss=self.prompt_loss
     )
 
-  def _turn(self, turn):
-    """(role, text or codes)."""
-    if 'text' in turn:
-      return turn['role'], turn['text']
-    codes = _codes(self.codes) if self.codes is not None else {}
-    if turn['speech'] not in codes:
-      raise errors.UserError(
-        f'turns: no codes of {turn["speech"]!r} in {self.codes}, expected '
-        'those of the corpus.'
-      )
-    return turn['role'], codes[turn['speech']]
+  def _turns(self, example: Example):
+    """(role, text or codes) of each turn."""
+    linguistic, semantic = example['linguistic'], example['semantic']
+    for turn in example['turns']:
+      if 'text' in turn:
+        yield turn['role'], turn['text']
+        continue
+      if 'codes' not in turn:
+        raise errors.UserError(
+          f'turns: no codes of {turn["speech"]!r} in {self.codes}, expected '
+          'those of the corpus.'
+        )
+      first, second = turn['codes']
+      yield turn['role'], (linguistic[:first], semantic[:second])
+      linguistic, semantic = linguistic[first:], semantic[second:]
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
     pair = example['linguistic'], example['semantic']
@@ -316,11 +314,23 @@ def chat(
   )
 
 
-def _all(tasks, name, **settings) -> list[Definition]:
-  return [
-    Definition(name=f'{name}_{task}', kind=kind, **{**extra, **settings})
-    for task, (kind, extra) in tasks.items()
-  ]
+def _all(tasks, name, prompt_loss=None, **settings) -> list[Definition]:
+  """A definition of each task; `prompt_loss` is of all, or {task: weight}."""
+  weights = prompt_loss
+  if not isinstance(weights, Mapping):
+    weights = {} if weights is None else dict.fromkeys(tasks, weights)
+  unknown = sorted(set(weights) - set(tasks))
+  if unknown:
+    raise errors.UserError(
+      f'prompt_loss: no task {unknown[0]!r}, expected {", ".join(tasks)}.'
+    )
+  found = []
+  for task, (kind, extra) in tasks.items():
+    given = {**extra, **settings}
+    if task in weights:
+      given['prompt_loss'] = float(weights[task])
+    found.append(Definition(name=f'{name}_{task}', kind=kind, **given))
+  return found
 
 
 @functools.lru_cache(maxsize=8)
@@ -338,13 +348,3 @@ def _file(path: str | os.PathLike) -> pathlib.Path:
   if not path.is_file():
     raise errors.UserError(f'{path}: no such file, expected a text model.')
   return path
-
-
-def _codes(folder: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  stats = files.read_json(pathlib.Path(folder) / 'stats.json')
-  return _codes_of(folder, stats['digest'])
-
-
-@functools.lru_cache(maxsize=4)
-def _codes_of(folder: str, digest: str):
-  return manifest.read_codes(folder)

@@ -29,9 +29,11 @@ from step_audio_jax import vocabulary
 
 _ID = vocabulary.CONTROL
 _AUDIO, _TEXT = _ID['<audio_start>'], _ID['<text_start>']
+_PIECES = {name: np.array([i], np.int32) for name, i in _ID.items()}
 # `Document.cut` of text and speech in turns: text is cut between ids and speech
 # between groups, and the second piece begins with `<s>` and the marker again.
 SPANS = -1
+SPANS_IF_LONG = -2  # the same, of documents that are longer than a row alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Document:
     images: uint8 (k, H, W, 3), or None.
     header: Leading ids that every piece repeats when the document is cut.
     cut: Body ids come in multiples of this when it is cut; 0 forbids it, and
-      `SPANS` keeps the spans of text and speech whole.
+      `SPANS` and `SPANS_IF_LONG` cut text and speech in turns.
     spans: int32 (n, 2), (spoken, words) of each span of an interleaved one.
   """
 
@@ -66,13 +68,18 @@ class Document:
   def __len__(self) -> int:
     return len(self.tokens)
 
+  @property
+  def fills(self) -> bool:
+    """Whether it may be cut to fill a row."""
+    return self.cut not in (0, SPANS_IF_LONG)
+
   def split(self, room: int) -> tuple['Document', 'Document'] | None:
     """Cuts off a first piece of at most `room` ids; None if that cannot be.
 
     Both pieces begin with the header, whose ids weigh nothing the second
     time, so that every id of the document is learnt once.
     """
-    if self.cut == SPANS:
+    if self.cut in (SPANS, SPANS_IF_LONG):
       return self._split_spans(room)
     body = (min(room, len(self) - 1) - self.header) // max(self.cut, 1)
     place = self.header + body * self.cut
@@ -123,13 +130,14 @@ class Writer:
     self.parts = []
     self.weights = []
 
-  def add(self, ids: Sequence[int] | int | str, weight: float) -> 'Writer':
+  def add(self, ids: Sequence[int] | str, weight: float) -> 'Writer':
     """Adds ids, or a control piece by its name, of one weight."""
     if isinstance(ids, str):
-      ids = _ID[ids]
-    ids = np.atleast_1d(np.asarray(ids, np.int32))
+      ids = _PIECES[ids]
+    else:
+      ids = np.asarray(ids, np.int32)
     self.parts.append(ids)
-    self.weights.append(np.full(len(ids), weight, np.float32))
+    self.weights.append(weight)
     return self
 
   def __len__(self) -> int:
@@ -140,7 +148,9 @@ class Writer:
     return Document(
       id=name,
       tokens=np.concatenate(self.parts),
-      loss_weights=np.concatenate(self.weights),
+      loss_weights=np.repeat(
+        np.array(self.weights, np.float32), list(map(len, self.parts))
+      ),
       **fields,
     )
 

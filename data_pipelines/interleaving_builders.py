@@ -22,6 +22,7 @@ from step_audio_jax import errors
 
 Source = interleaving.Source
 Span = interleaving.Span
+_NEAR = 0.05  # how far a document's mean span may be from λ, a share of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Segments:
 
   most: int = 4
   whole = True
-  cut = 0
+  cut = documents_lib.SPANS_IF_LONG
 
   def is_full(self, gathered: Sequence[Source]) -> bool:
     return len(gathered) >= self.most
@@ -56,7 +57,7 @@ class Words:
 
   longest: int = 3
   whole = False
-  cut = 0
+  cut = documents_lib.SPANS_IF_LONG
 
   def is_full(self, gathered: Sequence[Source]) -> bool:
     return True
@@ -87,8 +88,9 @@ class Poisson:
   Of n words ηn are spoken, in k spans with E[k] = ηn / λ. Poisson lengths
   whose sum is known are multinomial with equal chances, so drawing that gives
   Poisson spans that end exactly at the share; drawing until the share is
-  reached would overshoot it by half a span. Spans are put uniformly into the
-  gaps of the written words, no two into one gap.
+  reached would overshoot it by half a span. The mean span of a document is
+  within 5 % of λ wherever a whole number of spans can be. Spans are put
+  uniformly into the gaps of the written words, no two into one gap.
 
   Attributes:
     span: λ, mean words of a spoken span.
@@ -144,7 +146,12 @@ class Poisson:
     """Words of each spoken span, all of them together `spoken`."""
     if not spoken:
       return []
-    count = math.floor(spoken / self.span + rng.random())  # in the mean exact
+    wanted = spoken / self.span
+    count = math.floor(wanted + rng.random())  # in the mean exact
+    least, most = (wanted / (1 + side * _NEAR) for side in (1, -1))
+    least, most = math.ceil(least - 1e-9), math.floor(most + 1e-9)
+    if least <= most:  # always, where nine or more are wanted
+      count = min(max(count, least), most)
     count = min(max(count, 1), spoken, written + 1)
     lengths = rng.multinomial(spoken, np.full(count, 1 / count))
     while not lengths.all():  # rare: a span of no word takes one of another

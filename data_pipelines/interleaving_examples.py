@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
-import json
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Callable, Iterable, Iterator
 
 import numpy as np
 
+from data_pipelines import corpus_examples
 from data_pipelines import documents as documents_lib
 from data_pipelines import interleaving
 from data_pipelines import interleaving_builders
@@ -15,7 +15,7 @@ from data_pipelines import interleaving_voice
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
-Example = Mapping[str, Any]
+Example = corpus_examples.Example
 OnBad = Callable[[str, str | None, str], None]
 
 
@@ -79,7 +79,7 @@ class Maker:
       name, examples = 'segments', iter(examples)
       for example in examples:
         read.append(example)
-        if json.loads(example['words']):
+        if example['words']:
           name = 'words'
           break
     if name == 'poisson':
@@ -107,5 +107,6 @@ class Maker:
     ids = documents_lib.speech_ids(self.table, *pair)
     if builder.whole:
       return interleaving_source.of_segment(name, text, ids, **about)
-    words = json.loads(example['words'])
-    return interleaving_source.of_words(name, text, words, ids, **about)
+    return interleaving_source.of_words(
+      name, text, example['words'], ids, **about
+    )

@@ -7,11 +7,12 @@ document has room for few spans, and its share is rounded down.
 """
 
 import collections
-from typing import Any
+from typing import Any, Mapping, Sequence
 
 from data_pipelines import documents as documents_lib
 
 LONG = 300  # words
+_COUNTS = ('documents', 'tokens', 'words', 'spoken_words', 'spoken_spans')
 
 
 class Report:
@@ -28,13 +29,9 @@ class Report:
     if not len(document.spans):
       return
     spoken, words = document.spans.T
-    told = {
-      'documents': 1,
-      'tokens': len(document),
-      'words': int(words.sum()),
-      'spoken_words': int(words[spoken > 0].sum()),
-      'spoken_spans': int(spoken.sum()),
-    }
+    spoken_words = int(words[spoken > 0].sum())
+    counts = 1, len(document), int(words.sum()), spoken_words, int(spoken.sum())
+    told = dict(zip(_COUNTS, counts))
     self._counts.update(told)
     if told['words'] >= LONG:
       self._long.update(told)
@@ -49,7 +46,7 @@ class Report:
 
     Returns:
       Counts, `eta`, `mean_span`, `largest_eta` of a document, `histogram` of
-      spoken spans {words: spans}, the same of `long_documents`, and
+      spoken spans {words: spans}, the same of `long_documents`, `seconds` and
       `tokens_per_second`.
     """
     if not self._counts:
@@ -62,8 +59,25 @@ class Report:
     if self._long:
       told['long_documents'] = _shares(self._long)
     if seconds:
+      told['seconds'] = round(seconds, 3)
       told['tokens_per_second'] = round(self._counts['tokens'] / seconds)
     return told
+
+
+def joined(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+  """Figures of parts (`Report.to_json`) → those of the whole.
+
+  The speed is that of one worker.
+  """
+  whole, seconds = Report(), 0.0
+  for part in filter(None, parts):
+    whole._counts.update({name: part[name] for name in _COUNTS})
+    long = part.get('long_documents', {})
+    whole._long.update({name: long[name] for name in _COUNTS if name in long})
+    whole._lengths.update({int(k): n for k, n in part['histogram'].items()})
+    whole._largest = max(whole._largest, part['largest_eta'])
+    seconds += part.get('seconds', 0.0)
+  return whole.to_json(seconds)
 
 
 def _shares(counts: collections.Counter) -> dict[str, Any]:

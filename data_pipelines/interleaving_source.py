@@ -125,7 +125,7 @@ def of_segment(name: str, text: str, ids: np.ndarray, **about) -> Source:
     ids=(name,),
     text=text,
     places=((0, len(text)),),
-    counts=(len(word_places(text)),),
+    counts=(word_count(text),),
     groups=groups,
     borders=np.array([0, len(groups)]),
     **about,
@@ -207,6 +207,11 @@ def word_places(text: str) -> tuple[Place, ...]:
   return _shared_out(text, found)
 
 
+def word_count(text: str) -> int:
+  """How many `word_places` there are."""
+  return sum(1 for _ in _WORD.finditer(text)) or int(bool(text.strip()))
+
+
 def _find(transcript: str, words: Sequence[str]) -> list[Place]:
   """(start, end) of each word in the transcript, in order."""
   places, at = [], 0
@@ -236,6 +241,8 @@ def _shared_out(text: str, places: Sequence[Place]) -> tuple[Place, ...]:
 
 def _gap(gap: str) -> Place:
   """How much of a gap goes with the word before, and where the next begins."""
+  if gap == ' ':  # nearly always
+    return 0, 1
   if not gap:
     return 0, 0
   head = len(gap.split(maxsplit=1)[0]) if not gap[0].isspace() else 0

@@ -148,10 +148,10 @@ class _Pool:
     makes room for a piece of itself or of another.
     """
     best, waste = None, left
-    candidates = [d for d in self._waiting if d.cut][:2]
+    candidates = [d for d in self._waiting if d.fills][:2]
     for out in [None, *chosen]:
       room = left + (len(out) if out else 0)
-      for document in [*candidates, *([out] if out else [])]:
+      for document in [*candidates, *([out] if out and out.fills else [])]:
         pieces = document.split(room)
         if pieces is None or min(map(len, pieces)) < SHORTEST_PIECE:
           continue

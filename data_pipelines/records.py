@@ -8,6 +8,7 @@ trainer can fetch any record by its number.
 import hashlib
 import os
 import pathlib
+import shutil
 from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -59,6 +60,14 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
     temporary.unlink(missing_ok=True)
     raise
   return count
+
+
+def link(path: str | os.PathLike, target: str | os.PathLike) -> None:
+  """Gives a whole shard a second name; a copy where that cannot be."""
+  try:
+    os.link(path, target)
+  except OSError:
+    shutil.copyfile(path, target)
 
 
 def read_shard(path: str | os.PathLike) -> list[bytes]:

@@ -8,6 +8,7 @@ A folder is written under another name and renamed when it is complete.
 """
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -134,13 +135,7 @@ def write(
   Returns:
     What `stats.json` says.
   """
-  folder = pathlib.Path(folder)
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  for stale in folder.parent.glob(f'.{folder.name}.*.tmp'):
-    shutil.rmtree(stale)  # left by a job that was killed
-  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
-  temporary.mkdir()
-  try:
+  with _replacing(pathlib.Path(folder)) as temporary:
     summary = Summary(table, length)
     parts, shape = [], image_shape
     for part in _in_parts(rows, shard_rows):
@@ -161,11 +156,76 @@ def write(
     stats = {**summary.to_json(), **about, 'dropped': len(left_out)}
     stats['sha256'] = digests
     files.write_json(temporary / 'stats.json', stats)
+  return stats
+
+
+def join(
+  folder: str | os.PathLike,
+  parts: Sequence['Folder'],
+  about: Mapping[str, Any],
+) -> dict[str, Any]:
+  """Makes one folder of several in place of an older one; they stay.
+
+  Their shards are linked, not read: their digests are known.
+
+  Args:
+    folder: `<rows>/<task>/<split>`.
+    parts: Rows of one length, in order.
+    about: What `stats.json` says instead of what the parts say.
+
+  Returns:
+    What `stats.json` says.
+  """
+  folder = pathlib.Path(folder)
+  with _replacing(folder) as temporary:
+    shards = [(part, name) for part in parts for name in part.shards()]
+    digests = {}
+    for number, (part, name) in enumerate(shards):
+      joined = records.shard_name(STEM, number, len(shards))
+      records.link(part.path / name, temporary / joined)
+      digests[joined] = part.stats['sha256'][name]
+    files.write_jsonl(
+      temporary / 'quarantine.jsonl',
+      itertools.chain.from_iterable(
+        files.read_jsonl(part.path / 'quarantine.jsonl') for part in parts
+      ),
+    )
+    stats = _sums([part.stats for part in parts])
+    stats |= {**about, 'sha256': digests}
+    files.write_json(temporary / 'stats.json', stats)
+  return stats
+
+
+def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """The figures of several folders as those of one."""
+  stats = dict(parts[0])
+  for name in (
+    'rows', 'tokens', 'pieces', 'pad_tokens', 'loss_tokens', 'images',
+    'documents', 'dropped',
+  ):  # fmt: skip
+    stats[name] = sum(part[name] for part in parts)
+  stats['padding'] = round(stats['pad_tokens'] / max(stats['tokens'], 1), 6)
+  stats['images_per_row'] = max(part['images_per_row'] for part in parts)
+  kinds = collections.Counter()
+  for part in parts:
+    kinds.update(part['tokens_by_kind'])
+  return stats | {'tokens_by_kind': dict(kinds)}
+
+
+@contextlib.contextmanager
+def _replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A new folder that takes the place of `folder`, or is removed."""
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  for stale in folder.parent.glob(f'.{folder.name}.*.tmp'):
+    shutil.rmtree(stale)  # left by a job that was killed
+  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
+  temporary.mkdir()
+  try:
+    yield temporary
     replace_folder(temporary, folder)
   except BaseException:
     shutil.rmtree(temporary, ignore_errors=True)
     raise
-  return stats
 
 
 def _in_parts(rows: Iterable[packing.Row], size: int) -> Iterator[Iterator]:

@@ -319,15 +319,23 @@ def stream_codes(
   Raises:
     UserError: As `read_codes`.
   """
-  for path in code_shards(folder):
-    for number, record in enumerate(stream_records(path)):
-      try:
-        tensors, metadata = unpack(record)
-        yield metadata['id'], (tensors['linguistic'], tensors['semantic'])
-      except (KeyError, ValueError) as error:
-        raise errors.UserError(
-          f'{path}: record {number} is not a tokenised utterance: {error}.'
-        ) from error
+  for shard in code_shards(folder):
+    yield from stream_shard(shard)
+
+
+def stream_shard(
+  shard: str | os.PathLike,
+) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+  """As `stream_codes`, of one of `code_shards`."""
+  for number, record in enumerate(stream_records(shard)):
+    try:
+      tensors, metadata = unpack(record)
+      told = metadata['id'], (tensors['linguistic'], tensors['semantic'])
+    except (KeyError, ValueError) as error:
+      raise errors.UserError(
+        f'{shard}: record {number} is not a tokenised utterance: {error}.'
+      ) from error
+    yield told
 
 
 def read_records(path: str | os.PathLike) -> list[bytes]:
@@ -413,8 +421,7 @@ def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def _check_relative(field: str, path: str | None) -> None:
   if path is None:
     return
-  parts = pathlib.PurePosixPath(path).parts
-  bad = '..' in parts or '\\' in path or '\0' in path
+  bad = '..' in path.split('/') or '\\' in path or '\0' in path
   if not path or path.startswith(('/', '~')) or bad:
     raise errors.UserError(
       f'{field}: found {path!r}, expected a path inside the corpus folder, '
@@ -427,20 +434,20 @@ def _checked_words(words: Any) -> tuple[tuple[str, float, float], ...] | None:
     return None
   checked, previous = [], 0.0
   for word in words:
-    good = (
-      isinstance(word, (list, tuple))
-      and len(word) == 3
-      and isinstance(word[0], str)
-      and all(type(t) in (int, float) and math.isfinite(t) for t in word[1:])
-      and previous - 1e-6 <= word[1] <= word[2]
-    )
-    if not good:
+    good = isinstance(word, (list, tuple)) and len(word) == 3
+    name, start, end = word if good else (None, None, None)
+    if not (
+      isinstance(name, str)
+      and type(start) in (int, float)
+      and type(end) in (int, float)
+      and previous - 1e-6 <= start <= end < math.inf  # and none is NaN
+    ):
       raise errors.UserError(
         f'words: found {word!r}, expected [word, start, end] with seconds in '
         'rising order.'
       )
-    previous = word[1]
-    checked.append((word[0], float(word[1]), float(word[2])))
+    previous = start
+    checked.append((name, float(start), float(end)))
   return tuple(checked)
 
 

@@ -251,14 +251,12 @@ class Vocabulary:
 
   def _checked(self, codes, size, name):
     codes = np.asarray(codes)
-    if codes.size and not np.issubdtype(codes.dtype, np.integer):
+    if codes.size and codes.dtype.kind not in 'iu':
       raise errors.UserError(
         f'{name} codes: found dtype {codes.dtype}, expected integers.'
       )
-    codes = codes.astype(np.int64)
-    bad = (codes < 0) | (codes >= size)
-    if bad.any():
-      place = int(np.argmax(bad))
+    if codes.size and (codes.min() < 0 or codes.max() >= size):
+      place = int(np.argmax((codes < 0) | (codes >= size)))
       raise errors.UserError(
         f'{name} codes: code {codes[place]} at position {place}, expected '
         f'0..{size - 1}.'

@@ -9,6 +9,7 @@ rows made here; `VALUES` fills their required macros.
 import json
 import pathlib
 import re
+import sys
 
 from array_record.python import array_record_module
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 import soundfile
 
+from data_pipelines import __main__ as data_doors
 from data_pipelines import vocabulary as text_vocabulary
 from step_audio_jax import __main__ as doors
 from step_audio_jax import cli
@@ -33,11 +35,14 @@ INCLUDED = {
 }
 ROOTS = [path for path in FILES if path not in INCLUDED]
 RUNS = [path for path in ROOTS if not path.startswith('gin/models/')]
-# What a file binds → its door and the flags that the door needs.
+LIBRARY = 'step_audio_jax'
+PROGRAMS = {LIBRARY: doors.DOORS, 'data_pipelines': data_doors.DOORS}
+# What a file binds → its program, door and the flags that the door needs.
 DOORS = {
-  'run.train.': ['train'],
-  'evaluate.evaluate.': ['evaluate', '--checkpoints={world}/scored'],
-  'report.report.': ['report'],
+  'run.train.': [LIBRARY, 'train'],
+  'evaluate.evaluate.': [LIBRARY, 'evaluate', '--checkpoints={world}/scored'],
+  'report.report.': [LIBRARY, 'report'],
+  'build.configured.': ['data_pipelines', 'build', '--output={world}/new'],
 }
 
 LENGTH = 256
@@ -52,6 +57,7 @@ VALUES = {
   'INIT_FROM': "('{world}/no_run',)",
   'LEARNING_RATE': '0.001',
   'MANIFEST': "'{world}/corpus'",
+  'MODULES': "['corpora_of_the_world']",
   'OUTPUT': "'{world}/report'",
   'ROWS': "'{world}/rows'",
   'RUN_DIR': "'{world}/run'",
@@ -113,6 +119,15 @@ def world(tmp_path_factory):
       )
     )
   manifest.write(folder / 'corpus', utterances)
+  texts = [
+    manifest.Utterance(id=str(k), kind='text', text=text)
+    for k, text in enumerate(SENTENCES)
+  ]
+  manifest.write(folder / 'texts', texts)
+  (folder / 'corpora_of_the_world.py').write_text(
+    'from data_pipelines import corpora\n'
+    "corpora.register_text_corpus('world', 'texts', text_model='text.model')\n"
+  )
   return folder
 
 
@@ -172,12 +187,13 @@ def test_a_misspelt_macro_fails(path, world):
 @pytest.mark.parametrize('path', RUNS)
 def test_dry_run(path, world, capsys, monkeypatch):
   monkeypatch.chdir(world)
+  monkeypatch.setattr(sys, 'dont_write_bytecode', True)
   before = sorted(world.rglob('*'))
   bindings = [f'--gin_bindings={line}' for line in required(path, world)]
   bound = gin_files.bound_text()
   (door,) = [words for name, words in DOORS.items() if f'\n{name}' in bound]
-  door = [word.format(world=world) for word in door]
+  program, *door = [word.format(world=world) for word in door]
   argv = [*door, f'--gin_file={path}', '--dry_run', *bindings]
-  status = cli.dispatch('step_audio_jax', doors.DOORS, ['-', *argv])
+  status = cli.dispatch(program, PROGRAMS[program], ['-', *argv])
   assert status == 0, capsys.readouterr().err
   assert sorted(world.rglob('*')) == before  # it wrote nothing

@@ -14,6 +14,7 @@ from data_pipelines import corpora
 from data_pipelines import definitions
 from data_pipelines import packing
 from data_pipelines import records
+from data_pipelines import row_parts
 from data_pipelines import rows
 from data_pipelines import verify
 from step_audio_jax import cli
@@ -262,9 +263,12 @@ def test_a_killed_build_leaves_the_old_rows(built, monkeypatch):
     raise KeyboardInterrupt
 
   job = build.Job('small_asr', 'dev', folder, 'other')
+  (work,) = build.works_of(
+    job, corpora.DEFINITIONS['small_asr'], build.Settings(LENGTH)
+  )
   monkeypatch.setattr(rows, 'replace_folder', stop)
   with pytest.raises(KeyboardInterrupt):
-    build.make(job, build.Settings(LENGTH))
+    row_parts.make(work)
   assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
   assert {p.name for p in folder.parent.iterdir()} == {'dev', 'train'}
 
@@ -341,12 +345,6 @@ def test_registering_twice(made):
     corpora.register_text_corpus('twice', made / 'speech', text_model=model)
 
 
-def test_character_error_rate():
-  targets = [('the cat', 'en'), ('小 猫', 'zh')]
-  found = corpora.character_error_rate(targets, ['the bat', '小猫'])
-  assert found['cer'] == pytest.approx(1 / 9)
-
-
 def call(capsys, *argv):
   argv = ['data_pipelines', 'build', *argv, '--json']
   status = cli.dispatch('data_pipelines', doors.DOORS, argv)
@@ -385,6 +383,10 @@ def test_the_door_finds_what_is_built(built, made, capsys):
     (['--text_model='], '--text_model: missing'),
     (['--text_model=/no.model'], '/no.model: no such file'),
     (['--module=no_such_module_'], 'cannot be imported'),
+    (['--interleaving=both'], "interleaving: found 'both', expected one of"),
+    (['--voice=/nowhere'], 'small_interleaved is a task of --speech already'),
+    (['--voice=/nowhere', '--speech='], '/nowhere'),
+    (['--parts=0'], '--parts: found 0, expected at least 1'),
     (['--speech=', '--text=', '--images='], 'nothing to build'),
   ],
 )

@@ -195,11 +195,10 @@ def test_targets_are_the_transcripts(root):
     example = {k: v.numpy() for k, v in example.items()}
     target = task.postprocess_fn(None, example=example, is_target=True)
     utterance = told.pop(example['id'].decode())
-    assert target == (utterance.text, 'en')
+    learnt = float(example['loss_weights'].sum())
+    assert target == (utterance.text, 'en', learnt) and learnt > 10
     assert task.postprocess_fn('heard', example=example) == 'heard'
   assert not told
-  assert [m.__name__ for m in task.metric_fns] == ['character_error_rate']
-  assert seqio.TaskRegistry.get('reg_tts').metric_fns == []
 
 
 def test_all_tasks_have_the_same_features(root):
@@ -348,6 +347,73 @@ def test_handmade_tasks_are_checked_before_they_are_packed(tmp_path):
   # 70655 is a semantic id without its group: packed, and told by `inspect`.
   (fault,) = verify.faults(rows.open_folder(folder))
   assert 'expected a multiple of 5' in fault
+
+
+@pytest.mark.parametrize('parts', [1, 3])
+def test_chats_become_rows_that_learn_the_assistant(own, tmp_path, parts):
+  said = manifest.read(own / 'speech')
+  turns = [
+    [('system', 'text', 'a dog'), ('user', 'speech', 'u0'),
+     ('assistant', 'text', 'the cat')],
+    [('user', 'text', 'a cat'), ('assistant', 'speech', 'u1'),
+     ('user', 'speech', 'u0'), ('assistant', 'text', 'big')],
+    [('user', 'text', 'who speaks')],
+    [('user', 'speech', 'unheard'), ('assistant', 'text', 'a')],
+  ]  # fmt: skip
+  chats = [
+    manifest.Utterance(
+      id=f'c{k}', kind='chat', turns=[{'role': r, f: v} for r, f, v in some]
+    )
+    for k, some in enumerate(turns)
+  ]
+  manifest.write(own / 'speech', [*said, *chats])
+  (task,) = corpora.register_chat_corpus(
+    'reg', str(own / 'speech'), text_model=str(own / 'text.model'),
+    codes=str(own / 'codes'),
+  )  # fmt: skip
+  assert task.name in seqio.TaskRegistry.names()
+  build.build(
+    {task.name: corpora.DEFINITIONS[task.name]}, ['train'], tmp_path,
+    build.Settings(256, parts=parts),
+  )  # fmt: skip
+  folder = rows.open_folder(tmp_path / 'reg_chat' / 'train')
+  assert list(verify.faults(folder)) == []
+  codes, table = manifest.read_codes(own / 'codes'), task.output_features[
+    'tokens'
+  ].vocabulary.table  # fmt: skip
+  names = {'system': 'system', 'user': 'human', 'assistant': 'assistant'}
+  found = {}
+  for row, ids in folder:
+    for number, name in enumerate(ids, start=1):
+      here = row['segment_ids'] == number
+      found[name] = row['tokens'][here], row['loss_weights'][here]
+  assert set(found) == {'c0', 'c1'}
+  for k in (0, 1):
+    tokens, weights = found[f'c{k}']
+    # Step-Audio-Chat's template: <s>, then <|BOT|>role, content, <|EOT|>.
+    at = 1
+    assert tokens[0] == 1 and weights[0] == 0
+    for role, field, value in turns[k]:
+      head = table.text.encode(f'{names[role]}\n')
+      assert tokens[at : at + 1 + len(head)].tolist() == [4, *head]
+      assert not weights[at : at + 1 + len(head)].any()
+      at += 1 + len(head)
+      if field == 'speech':
+        content = table.interleave(*codes[value]).tolist()
+      else:
+        content = table.text.encode(f'{names[role]}\n{value}')[len(head) :]
+      assert tokens[at : at + len(content) + 1].tolist() == [*content, 3]
+      learnt = float(role == 'assistant')
+      assert (weights[at : at + len(content) + 1] == learnt).all()
+      at += len(content) + 1
+    assert at == len(tokens)
+  told = {
+    line['id']: line['reason']
+    for line in files.read_jsonl(folder.path / 'quarantine.jsonl')
+  }
+  assert set(told) == {'c2', 'c3'}
+  assert 'none of the assistant' in told['c2']
+  assert "no codes of 'unheard'" in told['c3']
 
 
 def call(capsys, *argv):

@@ -1,5 +1,6 @@
 """Interleaved documents: every word once, whole groups, any builder."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -16,6 +17,7 @@ from data_pipelines import documents
 from data_pipelines import interleaving
 from data_pipelines import interleaving_builders as builders
 from data_pipelines import interleaving_source as source_lib
+from data_pipelines import packing
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
@@ -111,6 +113,7 @@ def test_units_share_out_all_characters_and_groups(texts):
   sources = []
   for k, text in enumerate(texts):
     places = source_lib.word_places(text)
+    assert source_lib.word_count(text) == len(places)
     if places:
       about = {'speaker': 's', 'file': None}
       sources.append(source_lib.of_text(f't{k}', text, **about))
@@ -256,7 +259,7 @@ def test_the_default_is_what_it_always_was(tmp_path):
       if task.kind == 'interleaved'
     )
     examples = [
-      {**e, 'words': e['words'] if speakers == 1 else '[]'}
+      {**e, 'words': e['words'] if speakers == 1 else ()}
       for e in task.examples('train')
     ]
     made = list(task.documents(examples, lambda *_: 1 / 0))
@@ -275,13 +278,14 @@ def test_documents_without_recording_need_a_voice():
     interleaving.document(TABLE, builders.Poisson(), [source], lambda _: 0)
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize('builder', [builders.Poisson(), builders.Words()])
+@hypothesis.settings(max_examples=40, deadline=None)
 @hypothesis.given(st.integers(10, 300), st.integers(16, 90), st.integers(0, 99))
-def test_a_cut_keeps_groups_whole_and_learns_every_id_once(words, room, seed):
+def test_a_cut_keeps_groups_whole_and_learns_every_id_once(
+  builder, words, room, seed
+):
   source = recording('x', [('w', 0.3 * k) for k in range(words)], words * 3)
-  document = interleaving.document(
-    TABLE, builders.Poisson(), [source], lambda _: seed
-  )
+  document = interleaving.document(TABLE, builder, [source], lambda _: seed)
   whole = document.tokens[1:].tolist()
   pieces = [document]
   while len(pieces[-1]) > room:
@@ -305,4 +309,37 @@ def test_a_cut_keeps_groups_whole_and_learns_every_id_once(words, room, seed):
     rest = whole[len(joined) :]
     joined = joined + (more if rest[: len(more)] == more else more[1:])
   assert joined == whole
-  assert vocabulary.GROUP == 5 and document.cut == documents.SPANS
+  assert vocabulary.GROUP == 5 and document.cut == builder.cut
+
+
+@pytest.mark.parametrize('builder', [builders.Words(), builders.Segments()])
+def test_only_what_is_longer_than_a_row_is_cut(builder):
+  """Rows of documents that fit are those of documents that cannot be cut."""
+  rng = np.random.default_rng(0)
+  made = []
+  for k, words in enumerate(rng.integers(1, 12, 40).tolist()):
+    source = recording(
+      f'u{k}', [('w', 0.3 * j) for j in range(words)], 3 * words
+    )
+    made.append(
+      interleaving.document(TABLE, builders.Words(), [source], lambda _: 1)
+    )
+  made = [dataclasses.replace(d, cut=builder.cut) for d in made]
+  longest = max(map(len, made))
+  whole = [dataclasses.replace(d, cut=0) for d in made]
+  ids = [row.ids for row in packing.pack(made, longest)]
+  assert ids == [row.ids for row in packing.pack(whole, longest)]
+  assert not any(d.fills for d in made) and documents.SPANS != builder.cut
+  # In rows of half the length they are cut, and none is left out.
+  assert all(packing.fits(d, longest // 2) for d in made)
+  short = list(packing.pack(made, longest // 2))
+  names = [name for row in short for name in row.ids]
+  assert set(names) == {d.id for d in made} and len(names) > len(made)
+
+  def learnt(some):  # a marker that begins a piece is not
+    return sum(
+      int(((x.loss_weights > 0) & ~np.isin(x.tokens, (AUDIO, TEXT))).sum())
+      for x in some
+    )
+
+  assert learnt(short) == learnt(made)

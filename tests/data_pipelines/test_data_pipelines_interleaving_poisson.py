@@ -4,7 +4,6 @@ import collections
 from concurrent import futures
 import dataclasses
 import itertools
-import json
 import math
 import random
 
@@ -16,13 +15,17 @@ import numpy as np
 import pytest
 import tiny
 
+from data_pipelines import build
 from data_pipelines import definitions
 from data_pipelines import documents
 from data_pipelines import interleaving
 from data_pipelines import interleaving_builders as builders
 from data_pipelines import interleaving_report
 from data_pipelines import interleaving_source as source_lib
+from data_pipelines import rows
+from data_pipelines import verify
 from step_audio_jax import errors
+from step_audio_jax import manifest
 
 WORDS = ('the', 'cat', 'sees', 'a', 'big', 'dog')
 
@@ -49,17 +52,53 @@ def share(document):
   return words[spoken > 0].sum() / words.sum()
 
 
-@pytest.mark.parametrize('words', [300, 317, 1000])
+def drawn(seed, longest=2500):
+  """A recording of at least 300 words, of a length drawn by the seed."""
+  count = int(np.random.default_rng(seed).integers(300, longest))
+  return recording(f'x{seed}', count, seed)
+
+
+@pytest.mark.parametrize('words', [300, 317, 333, 1000])
 def test_share_and_spans_of_long_documents(words):
+  """Each of them, and together, where all are of one length."""
   report, source = interleaving_report.Report(), recording('x', words)
-  for seed in range(150):
+  for seed in range(100):
     document = made(source, seed)
+    spoken, lengths = document.spans.T
     assert abs(share(document) - 0.3) <= 0.02
+    assert abs(lengths[spoken > 0].mean() - 10) <= 0.5 + 1e-9
     report.add(document)
   told = report.to_json()
   assert abs(told['eta'] - 0.3) <= 0.005
   assert abs(told['mean_span'] - 10) <= 0.5
-  assert told['long_documents']['documents'] == told['documents'] == 150
+  assert told['long_documents']['documents'] == told['documents'] == 100
+
+
+def test_share_and_spans_of_documents_of_any_length():
+  report = interleaving_report.Report()
+  for seed in range(250):
+    document = made(drawn(seed, 900), seed)
+    spoken, lengths = document.spans.T
+    assert abs(share(document) - 0.3) <= 0.02, seed
+    assert abs(lengths[spoken > 0].mean() - 10) <= 0.5 + 1e-9, seed
+    report.add(document)
+  told = report.to_json()['long_documents']
+  assert told['documents'] == 250
+  assert abs(told['eta'] - 0.3) <= 0.002
+  assert abs(told['mean_span'] - 10) <= 0.1  # no bias is left over
+
+
+def test_spans_are_as_many_as_their_mean_wants():
+  """Of all lengths from 300 words on: draws without ids, so many of them."""
+  builder, total, spans = builders.Poisson(), 0, 0
+  for words in range(300, 3000, 7):
+    source = source_lib.of_text('t', 'a ' * words, speaker='', file=None)
+    found = builder.draw(source, np.random.default_rng(words))
+    lengths = [s.last - s.first for s in found if s.spoken]
+    assert abs(sum(lengths) / words - 0.3) <= 0.02, words
+    assert abs(np.mean(lengths) - 10) <= 0.5 + 1e-9, words
+    total, spans = total + sum(lengths), spans + len(lengths)
+  assert total / spans == pytest.approx(10, abs=0.05)
 
 
 def test_spans_are_poisson():
@@ -186,14 +225,14 @@ def test_a_task_says_all_words_of_its_corpus(task):
   found = ids_of(task.documents(task.examples('train'), lambda *_: 1 / 0))
   words = sum(n for *_, spans in found.values() for _, n in spans)
   examples = list(task.examples('train'))
-  assert words == sum(len(json.loads(e['words'])) for e in examples)
+  assert words == sum(len(e['words']) for e in examples)
   spoken = sum(n for *_, spans in found.values() for s, n in spans if s)
   assert 0.2 < spoken / words <= 0.35
 
 
 def test_lines_without_times_are_left_out_of_their_document(task):
   examples = [dict(e) for e in task.examples('train')]
-  examples[1]['words'] = '[]'
+  examples[1]['words'] = ()
   left_out = []
   found = ids_of(task.documents(examples, lambda *told: left_out.append(told)))
   assert [(name, reason[:22]) for name, _, reason in left_out] == [
@@ -246,6 +285,65 @@ def test_the_report_counts_spans():
     'documents': 3, 'tokens': 150, 'words': 417, 'spoken_words': 202,
     'spoken_spans': 2, 'eta': round(202 / 417, 6), 'mean_span': 101.0,
     'largest_eta': 0.5, 'histogram': {'2': 1, '200': 1},
-    'tokens_per_second': 50,
+    'seconds': 3.0, 'tokens_per_second': 50,
   }  # fmt: skip
   assert (long['documents'], long['eta'], long['mean_span']) == (1, 0.5, 200.0)
+
+
+@pytest.mark.parametrize('parts', [1, 2, 5])
+def test_reports_of_parts_add_up(parts):
+  """The same figures, whether counted at once or in parts."""
+  sizes = np.random.default_rng(parts).integers(1, 700, 40).tolist()
+  documents_ = [made(recording(f'x{n}', n), n) for n in sizes]
+  whole = interleaving_report.Report()
+  reports = [interleaving_report.Report() for _ in range(parts)]
+  for k, document in enumerate(documents_):
+    whole.add(document)
+    reports[k % parts].add(document)
+  told = [report.to_json(2.0) for report in reports]
+  assert interleaving_report.joined([*told, None]) == whole.to_json(2.0 * parts)
+  assert interleaving_report.joined([None]) is None
+
+
+def test_a_build_says_what_was_achieved(tmp_path):
+  """From a corpus of short and long recordings to `stats.json`."""
+  root = tiny.make(tmp_path / 'corpus', 3)
+  lines, all_codes = [], {}
+  sizes = np.random.default_rng(7).integers(20, 700, 60).tolist()
+  for k, words in enumerate(sizes):
+    rng = np.random.default_rng([k, words])
+    said = [WORDS[i] for i in rng.integers(0, len(WORDS), words)]
+    ends = np.cumsum(rng.gamma(3.0, 0.12, words)).tolist()
+    times = list(zip(said, [0.0, *ends[:-1]], ends))
+    lines.append(
+      manifest.Utterance(
+        id=f'u{k}', text=' '.join(said), audio=f'{k}.wav', sample_rate=16000,
+        duration=ends[-1], speaker=f's{k // 6}', words=times,
+      )
+    )  # fmt: skip
+    all_codes[f'u{k}'] = codes(math.ceil(ends[-1] / 0.12))
+  manifest.write(root / 'speech', lines)
+  tiny.write_codes(root / 'codes', all_codes, shards=1)
+  tasks = {
+    t.name: t
+    for t in definitions.speech(
+      'said', root / 'speech', root / 'codes', root / 'text.model',
+      interleaving='poisson',
+    )
+    if t.kind == 'interleaved'
+  }  # fmt: skip
+  output = tmp_path / 'rows'
+  build.build(tasks, ['train'], output, build.Settings(1024, parts=3))
+  folder = rows.open_folder(output / 'said_interleaved' / 'train')
+  assert list(verify.faults(folder)) == []
+  told = folder.stats['interleaving']
+  assert told['words'] == sum(sizes)
+  assert told['largest_eta'] <= 0.35
+  assert told['tokens_per_second'] > 0
+  long = told['long_documents']
+  assert long['documents'] > 20
+  assert abs(long['eta'] - 0.3) <= 0.02
+  assert abs(long['mean_span'] - 10) <= 0.5
+  spans = {int(k): n for k, n in told['histogram'].items()}
+  assert sum(spans.values()) == told['spoken_spans']
+  assert sum(k * n for k, n in spans.items()) == told['spoken_words']

@@ -16,6 +16,7 @@ from data_pipelines import documents
 from data_pipelines import inspect
 from data_pipelines import packing
 from data_pipelines import records
+from data_pipelines import row_parts
 from data_pipelines import rows
 from data_pipelines import verify
 from step_audio_jax import errors
@@ -367,6 +368,11 @@ def test_wrong_counts_are_found(good, tmp_path, key):
   files.write_json(folder / 'stats.json', {**stats, key: stats[key] + 1})
   (fault,) = verify.faults(rows.open_folder(folder))
   assert f'{key} is {stats[key] + 1}, found {stats[key]}' in fault
+  files.write_jsonl(folder / 'quarantine.jsonl', [{'id': 'x'}])
+  assert any(
+    'dropped is 0, found 1 lines' in fault
+    for fault in verify.faults(rows.open_folder(folder))
+  )
   # A smaller table, as of another model, makes its ids faults.
   found = list(verify.faults(rows.open_folder(folder), table_size=110))
   assert any('expected 0..109' in fault for fault in found)
@@ -439,6 +445,7 @@ def test_tasks_are_selected_by_name():
     ({'length': 15}, '--length: found 15, expected at least 16'),
     ({'window': 1}, '--window: found 1, expected at least 2'),
     ({'shard_rows': 0}, '--shard_rows: found 0, expected at least 1'),
+    ({'parts': 0}, '--parts: found 0, expected at least 1'),
   ],
 )
 def test_settings_have_limits(settings, said):
@@ -459,7 +466,7 @@ def test_a_document_is_packed_or_has_a_reason(ids, missing, cut):
     header=int(cut),
     cut=int(cut),
   )
-  reason = build._fault(one, TABLE.table_size, LENGTH)
+  reason = row_parts.fault(one, TABLE.table_size, LENGTH)
   bad = [i for i in ids if not 0 <= i < 124]
   if not ids:
     assert reason == 'the document is empty.'

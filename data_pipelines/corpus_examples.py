@@ -1,0 +1,125 @@
+"""Lines of a corpus with their codes, one by one, whole or in parts.
+
+Part k of n is the lines from ⌊kN/n⌋ on, before ⌊(k+1)N/n⌋, of the N of a kind
+and split: neighbours stay together, and who makes the parts, and how many at a
+time, changes nothing.
+"""
+
+from typing import Any, Iterator, Mapping, NamedTuple
+
+import numpy as np
+
+from data_pipelines import code_stream
+from data_pipelines import corpus_survey
+from step_audio_jax import manifest
+
+Example = Mapping[str, Any]
+_EMPTY = np.zeros(0, np.uint16)
+
+
+class Part(NamedTuple):
+  """One of `count` parts; the only one is all."""
+
+  index: int = 0
+  count: int = 1
+
+
+def read(
+  corpus: str,
+  kind: str,
+  split: str,
+  codes: str | None = None,
+  part: Part = Part(),
+) -> Iterator[Example]:
+  """The raw examples of a split.
+
+  Args:
+    corpus: Its folder.
+    kind: Of the lines.
+    split: Of the lines.
+    codes: What `tokenize` made of it.
+    part: Which of the lines.
+
+  Yields:
+    id, text, language, speaker, file: str; words and turns: as `Utterance`
+    has them, none is empty; linguistic and semantic: uint16, empty where the
+    line has no codes. A spoken turn says `codes`, how many of both are its own.
+  """
+  first, last = 0, None
+  if part.count > 1:
+    total = corpus_survey.of(corpus).lines.get((kind, split), 0)
+    first = part.index * total // part.count
+    last = (part.index + 1) * total // part.count
+  voice = _Codes(codes) if codes is not None else None
+  number = 0
+  for utterance in manifest.stream(corpus):
+    wanted = utterance.kind == kind and utterance.split == split
+    number += wanted
+    if number <= first:
+      if voice:
+        voice.pass_by(utterance, wanted)
+      continue
+    if last is not None and number > last:
+      break
+    # Also those of other splits, so that their codes are passed.
+    pair = voice.of(utterance) if voice and kind == 'speech' else None
+    if wanted:
+      turns = utterance.turns or ()
+      if voice and turns:
+        turns, pair = voice.of_turns(turns)
+      yield _example(utterance, turns, *(pair or (_EMPTY, _EMPTY)))
+
+
+def _example(utterance, turns, linguistic, semantic) -> Example:
+  return {
+    'id': utterance.id,
+    'text': utterance.text or '',
+    'language': utterance.language,
+    'speaker': utterance.speaker or '',
+    'file': utterance.audio or utterance.image or '',
+    'words': utterance.words or (),
+    'turns': turns,
+    'linguistic': linguistic,
+    'semantic': semantic,
+  }
+
+
+class _Codes:
+  """The codes of lines and of the turns of chats."""
+
+  def __init__(self, folder: str):
+    self._folder = folder
+    self._stream = code_stream.CodeStream(folder)
+    self._shard, self._again = 0, None
+
+  def pass_by(self, utterance: manifest.Utterance, wanted: bool) -> None:
+    """Another part reads this; turns go with the chat behind them."""
+    if utterance.audio:
+      self._shard = max(self._shard, self._stream.shard_of(utterance.id))
+    if wanted:
+      self._stream.start_at(self._shard)
+
+  def of(self, utterance: manifest.Utterance) -> code_stream.Pair | None:
+    return self._stream.get(utterance.id) if utterance.audio else None
+
+  def of_turns(self, turns):
+    """Turns with the number of their codes, and all codes one by one."""
+    told, pairs = [], [(_EMPTY, _EMPTY)]
+    for turn in turns:
+      pair = self._said(turn['speech']) if 'speech' in turn else None
+      if pair:
+        turn = {**turn, 'codes': [len(pair[0]), len(pair[1])]}
+        pairs.append(pair)
+      told.append(turn)
+    return told, tuple(map(np.concatenate, zip(*pairs)))
+
+  def _said(self, name: str) -> code_stream.Pair | None:
+    """The codes of an utterance that other turns may have asked for too."""
+    if self._stream.lacks(name):
+      return None
+    pair = self._stream.get(name)
+    if pair is None:  # rare, so that nothing is kept for its sake
+      if self._again is None:
+        self._again = manifest.read_codes(self._folder)
+      pair = self._again.get(name)
+    return pair

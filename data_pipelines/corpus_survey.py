@@ -1,0 +1,68 @@
+"""What a manifest holds, found in one pass and 8 bytes a line.
+
+Tasks ask for it several times (which splits there are, how many lines a worker
+has to pass by, whether any line has word times), so it is kept until the file
+changes.
+"""
+
+import functools
+import os
+from typing import Mapping, NamedTuple
+
+from data_pipelines import id_marks
+from step_audio_jax import errors
+from step_audio_jax import manifest
+
+Group = tuple[str, str]  # (kind, split)
+
+
+class Survey(NamedTuple):
+  """Figures of a manifest.
+
+  Attributes:
+    lines: (kind, split) → lines, in the file's order.
+    timed: Those (kind, split) in which any line has word times.
+  """
+
+  lines: Mapping[Group, int]
+  timed: frozenset[Group]
+
+  def splits(self, kind: str) -> list[str]:
+    """Splits that have lines of a kind, in the file's order."""
+    return [split for found, split in self.lines if found == kind]
+
+
+def of(corpus: str | os.PathLike) -> Survey:
+  """Reads a manifest, or remembers it.
+
+  Raises:
+    UserError: It is missing, a line is wrong, or an id occurs twice.
+  """
+  path = manifest.path_of(corpus)
+  try:
+    state = path.stat()
+  except OSError:
+    return _read(str(path))  # says what is missing
+  return _kept(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(path: str, *state: int) -> Survey:
+  del state  # only tells one content from another
+  return _read(path)
+
+
+def _read(path: str) -> Survey:
+  lines: dict[Group, int] = {}
+  timed, ids = set(), id_marks.Marks()
+  for utterance in manifest.stream(path):
+    group = utterance.kind, utterance.split
+    lines[group] = lines.get(group, 0) + 1
+    ids.add(utterance.id)
+    if utterance.words:
+      timed.add(group)
+  twice = ids.repeated(utterance.id for utterance in manifest.stream(path))
+  if twice:
+    number, name = twice
+    raise errors.UserError(f'{path}: item {number}: id {name!r} occurs twice.')
+  return Survey(lines, frozenset(timed))

@@ -1,0 +1,49 @@
+"""Python modules of a user that register corpora, named by --module or gin."""
+
+import importlib
+import os
+import sys
+from typing import Any, Sequence
+
+from step_audio_jax import errors
+
+
+def import_all(modules: Sequence[str]) -> None:
+  """Imports modules; those of the working directory are found as well.
+
+  Raises:
+    UserError: One cannot be imported.
+  """
+  if modules and os.getcwd() not in sys.path:
+    sys.path.insert(0, os.getcwd())
+  for module in modules:
+    try:
+      importlib.import_module(module)
+    except ImportError as error:
+      raise errors.UserError(
+        f'--module={module}: cannot be imported: {error}.'
+      ) from error
+
+
+def tasks_of(modules: Sequence[str]) -> dict[str, Any]:
+  """Imports modules; the tasks that they add.
+
+  Returns:
+    Name → definition, or the splits of a task that was written by hand.
+
+  Raises:
+    UserError: As `import_all`.
+  """
+  import seqio
+
+  from data_pipelines import corpora
+
+  before = set(seqio.TaskRegistry.names())
+  import_all(modules)
+  return {
+    name: corpora.DEFINITIONS.get(
+      name, tuple(seqio.TaskRegistry.get(name).splits)
+    )
+    for name in seqio.TaskRegistry.names()
+    if name not in before
+  }
