@@ -11,18 +11,18 @@ from data_pipelines import inspect_page
 from data_pipelines import inspect_rows
 from data_pipelines import inspect_schedule
 from data_pipelines import rows as rows_lib
-from data_pipelines import synthesize
+from data_pipelines import tally
 from data_pipelines import verify
 from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import manifest
-from step_audio_jax import vocabulary
 from step_audio_jax.training import exposure
 
 
 def kind_of(path: pathlib.Path) -> str:
-  """`rows`, `codes` or `corpus`, by what a folder holds.
+  """`rows`, `codes`, `corpus` or `tree`, by what a folder holds.
+
+  A tree is a folder of row folders, as `build` writes it.
 
   Raises:
     UserError: It is none of them.
@@ -33,6 +33,8 @@ def kind_of(path: pathlib.Path) -> str:
     return 'codes'
   if manifest.path_of(path).is_file():
     return 'corpus'
+  if inspect_rows.folders_below(path):
+    return 'tree'
   raise errors.UserError(
     f'{path}: holds no rows, codes or manifest; expected one of them.'
   )
@@ -43,12 +45,14 @@ show_tokens = inspect_rows.show_tokens
 
 def show_codes(path: pathlib.Path) -> dict[str, Any]:
   """Prints figures of a tokenised corpus."""
-  codes = manifest.read_codes(path)
-  result = {'utterances': len(codes)}
-  for place, name in enumerate(('linguistic', 'semantic')):
-    counts = collections.Counter()
-    for pair in codes.values():
-      counts.update(pair[place].tolist())
+  names = ('linguistic', 'semantic')
+  found = {name: collections.Counter() for name in names}
+  result = {'utterances': 0}
+  for _, pair in manifest.stream_codes(path):
+    result['utterances'] += 1
+    for name, codes in zip(names, pair):
+      found[name].update(codes.tolist())
+  for name, counts in found.items():
     total = sum(counts.values())
     shares = np.array(list(counts.values())) / max(total, 1)
     result[name] = {
@@ -63,11 +67,15 @@ def show_codes(path: pathlib.Path) -> dict[str, Any]:
 
 def show_corpus(path: pathlib.Path) -> dict[str, Any]:
   """Prints figures of a corpus and its first lines."""
-  utterances = manifest.read(path)
-  result = synthesize.statistics(utterances)
+  figures, first = tally.Tally(), []
+  for utterance in manifest.stream(path):
+    figures.add(utterance)
+    if len(first) < 3:
+      first.append(utterance)
+  result = figures.result()
   for key, value in result.items():
     print(f'{key}: {value}')
-  for utterance in utterances[:3]:
+  for utterance in first:
     print(f'  {utterance.id}: {utterance.text}')
   return result
 
@@ -82,29 +90,14 @@ def faults_of(
     kind: As `kind_of` says.
     checked: Counts what each check looked at.
   """
-  if kind == 'rows':
-    yield from verify.faults(rows_lib.open_folder(path), checked=checked)
-  elif kind == 'codes':
-    codes = manifest.read_codes(path)
-    for name, pair in codes.items():
-      checked['codes'] += 1
-      try:
-        vocabulary.Vocabulary().interleave(*pair)
-      except errors.UserError as error:
-        yield f'{path}: {name}: {error}'
-    checked['counts'] += len(codes)
-    kept = files.read_json(path / 'stats.json')['kept']
-    if len(codes) != kept:
-      yield f'{path}/stats.json: kept is {kept}, found {len(codes)} utterances.'
+  if kind == 'codes':
+    yield from verify.code_faults(path, checked)
+  elif kind == 'corpus':
+    yield from verify.corpus_faults(path, checked)
   else:
-    for utterance in manifest.read(path):
-      checked['lines'] += 1
-      for field in ('audio', 'image'):
-        name = getattr(utterance, field)
-        if name is not None:
-          checked['files'] += 1
-          if not (path / name).is_file():
-            yield f'{path}: {utterance.id}: {field} {name!r} is not there.'
+    folders = [path] if kind == 'rows' else inspect_rows.folders_below(path)
+    for folder in folders:
+      yield from verify.faults(rows_lib.open_folder(folder), checked=checked)
 
 
 _UNITS = {'checksums': 'shards', 'codes': 'utterances', 'files': 'files'}
@@ -119,8 +112,9 @@ def verified(path: pathlib.Path, kind: str) -> dict[str, Any]:
   checked, first, count = collections.Counter(), '', 0
   for fault in faults_of(path, kind, checked):
     first, count = first or fault, count + 1
-  unit = 'rows' if kind == 'rows' else 'lines'
-  for name in verify.CHECKS if kind == 'rows' else checked:
+  rows = kind in ('rows', 'tree')
+  unit = 'rows' if rows else 'lines'
+  for name in verify.CHECKS if rows else checked:
     print(f'{name:<14}{checked[name]:>10,} {_UNITS.get(name, unit)}')
   if first:
     more = f' ({count - 1} more faults)' if count > 1 else ''
@@ -133,8 +127,8 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'path',
     None,
-    'Folder of rows or codes, or a corpus; with --schedule a run, or the '
-    'folder of all rows.',
+    'A corpus, or a folder of codes, of rows, or of all rows; with --schedule '
+    'a run, or the folder of all rows.',
     flag_values=fv,
   )
   flags.mark_flag_as_required('path', flag_values=fv)
@@ -177,9 +171,13 @@ def _define(fv: flags.FlagValues) -> None:
     ),
     ('prefix', '', "Before each task's name, as TASK_PREFIX of a run."),
     ('split', 'train', 'Which split of the rows.'),
-    ('window', None, 'START:STOP in rows; by default all of them.'),
   ):
     flags.DEFINE_string(name, value, help_text, flag_values=fv)
+  for name, value, help_text in (
+    ('start', 0, 'First row of the window that --schedule counts.'),
+    ('stop', None, 'One past its last row; by default the end.'),
+  ):
+    flags.DEFINE_integer(name, value, help_text, flag_values=fv)
   flags.DEFINE_integer(
     'batch_size', 1, 'Rows of a step, where --ratios has steps.', flag_values=fv
   )
@@ -210,7 +208,11 @@ def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
       batch_size=fv.batch_size,
     )
   shown = inspect_schedule.show(
-    plan, window=fv.window, budget=fv.budget, most_epochs=fv.most_epochs
+    plan,
+    start=fv.start,
+    stop=fv.stop,
+    budget=fv.budget,
+    most_epochs=fv.most_epochs,
   )
   return {'kind': 'schedule', **shown}
 
@@ -243,6 +245,8 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     return {'kind': kind, 'html': fv.html, **counts}
   if kind == 'rows':
     return {'kind': kind, **inspect_rows.show(path, fv.row, fv.text_model)}
+  if kind == 'tree':
+    return {'kind': kind, 'folders': inspect_rows.show_tree(path)}
   shown = show_codes(path) if kind == 'codes' else show_corpus(path)
   return {'kind': kind, **shown}
 
@@ -254,7 +258,8 @@ DOOR = cli.Door(
       --path=data/quickstart/rows/quickstart_asr/train --row=3
     python -m data_pipelines inspect --html=rows.html --path=...
     python -m data_pipelines inspect --verify --path=...
-    python -m data_pipelines inspect --schedule --path=runs/quickstart/sft
+    python -m data_pipelines inspect --schedule --path=runs/quickstart/sft \\
+      --start=1000 --stop=2000
     python -m data_pipelines inspect --schedule --stage=stage1 \\
       --prefix=quickstart_ --path=data/quickstart/rows --budget=1e9
 """,

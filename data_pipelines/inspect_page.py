@@ -17,16 +17,16 @@ import numpy as np
 
 from data_pipelines import drawing
 from data_pipelines import inspect_rows
+from data_pipelines import inspect_sound
 from data_pipelines import rows as rows_lib
 from step_audio_jax import errors
 from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
 from step_audio_jax.evaluation import page as page_lib
 from step_audio_jax.evaluation import svg
-from step_audio_jax.evaluation import utterances
 
 GROUPS_SHOWN = 4  # of each end of a stretch of speech
+PLAYERS = 8  # of a document
 _LEARNT = {True: 'learnt', False: 'given'}
 
 STYLE = """
@@ -47,49 +47,22 @@ STYLE = """
 )
 
 
-class Recordings:
-  """What was recorded for the documents of a task.
-
-  Attributes:
-    note: Why there is no sound at all, or ''.
-  """
-
-  def __init__(self, corpus: str | os.PathLike | None):
-    """Reads the manifest of `corpus`, if there is one."""
-    self.note, self._known = '', {}
-    if corpus is None:
-      self.note = 'These rows do not say which corpus they were made from.'
-    elif not manifest.path_of(corpus).is_file():
-      self.note = f'The corpus {corpus} is not here; name it with --corpus.'
-    else:
-      self._root = manifest.path_of(corpus).parent
-      self._known = {u.id: u for u in manifest.read(corpus)}
-
-  def of(self, document: str) -> list[manifest.Utterance]:
-    """The utterances that a document was made from; none if that is unknown.
-
-    A document of several has their ids, joined by '+'.
-    """
-    names = [document] if document in self._known else document.split('+')
-    found = [self._known.get(name) for name in names]
-    if any(one is None or one.audio is None for one in found):
-      return []
-    return found
-
-  def player(self, utterance: manifest.Utterance) -> str:
-    """An audio element that holds its sound, or a note why there is none."""
-    return utterances.player(utterance, self._root)
-
-
 def render(
   folder: rows_lib.Folder,
   table: vocabulary.Vocabulary,
-  recordings: Recordings,
+  corpus: str | os.PathLike | None,
   *,
   first: int = 0,
   count: int = 4,
 ) -> tuple[str, dict[str, Any]]:
   """Rows `first` … `first + count` as a page.
+
+  Args:
+    folder: The rows.
+    table: Their id space.
+    corpus: Where recordings are, or None.
+    first: The first row shown.
+    count: How many, at most.
 
   Returns:
     The page, and counts of what is on it: rows, documents, players, images.
@@ -99,15 +72,18 @@ def render(
   """
   length = folder.stats['length']
   counts = {'rows': 0, 'documents': 0, 'players': 0, 'images': 0}
+  rows = list(inspect_rows.read(folder, first, count))
+  names = {segment.id for found in rows for segment in found}
+  recordings = inspect_sound.Recordings(corpus, names)
   body = [f'<style>{STYLE}</style>', _head(folder, recordings)]
-  for found in inspect_rows.read(folder, first, count):
+  for found in rows:
     number = first + counts['rows']
     body.append(f'<h2 id="row-{number}">Row {number}</h2>')
     body.append(_strip(found, table, length, number))
     for place, segment in enumerate(found, start=1):
       sound = recordings.of(segment.id)
       body.append(_segment(place, segment, table, recordings, sound))
-      counts['players'] += len(sound)
+      counts['players'] += len(sound[:PLAYERS])
       counts['images'] += len(segment.images)
     counts['rows'] += 1
     counts['documents'] += len(found)
@@ -133,14 +109,14 @@ def write(
     raise errors.UserError(f'--rows: found {count}, expected at least 1.')
   folder = rows_lib.open_folder(path)
   table = inspect_rows.table_of(folder.stats, text_model)
-  recordings = Recordings(corpus or folder.stats.get('corpus'))
-  text, counts = render(folder, table, recordings, first=first, count=count)
+  corpus = corpus or folder.stats.get('corpus')
+  text, counts = render(folder, table, corpus, first=first, count=count)
   with files.atomic(output, 'w') as handle:
     handle.write(text)
   return counts
 
 
-def _head(folder: rows_lib.Folder, recordings: Recordings) -> str:
+def _head(folder: rows_lib.Folder, recordings: inspect_sound.Recordings) -> str:
   stats = folder.stats
   seen = stats.get('tokens_by_kind', {})
   tiles = [
@@ -210,7 +186,9 @@ def _segment(place, segment, table, recordings, sound) -> str:
   if sound and seconds:
     recorded = sum(one.duration for one in sound)
     facts.append(f'recorded {recorded:.2f} s')
-  players = ''.join(map(recordings.player, sound))
+  players = ''.join(map(recordings.player, sound[:PLAYERS]))
+  if len(sound) > PLAYERS:
+    players += f'<p class="quiet">… and {len(sound) - PLAYERS} more.</p>'
   if seconds and not sound and not recordings.note:
     players = (
       '<p class="quiet">No player: the corpus has no recording of this id.</p>'

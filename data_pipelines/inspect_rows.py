@@ -8,6 +8,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from data_pipelines import definitions
+from data_pipelines import records
 from data_pipelines import rows as rows_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
@@ -168,3 +169,25 @@ def show(
     )
     print(f'    {one["text"]}')
   return {'row': number, 'documents': documents}
+
+
+def folders_below(path: pathlib.Path) -> list[pathlib.Path]:
+  """The row folders `TASK/SPLIT` of a folder that `build` wrote."""
+  found = (p.parent for p in path.glob('*/*/stats.json'))
+  shards = f'{rows_lib.STEM}-*{records.SUFFIX}'
+  return sorted(p for p in found if any(p.glob(shards)))
+
+
+def show_tree(path: pathlib.Path) -> dict[str, Any]:
+  """Prints a line for each row folder; returns figures of `stats.json`."""
+  found = {}
+  for folder in map(rows_lib.open_folder, folders_below(path)):
+    print(headline(folder))
+    found[str(folder.path.relative_to(path))] = {
+      key: folder.stats.get(key)
+      for key in (
+        'rows', 'length', 'tokens', 'padding', 'loss_tokens',
+        'tokens_by_kind', 'documents', 'dropped',
+      )
+    }  # fmt: skip
+  return found

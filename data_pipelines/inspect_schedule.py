@@ -32,6 +32,7 @@ class Plan:
     row_length: Tokens of a row.
     budget: Tokens of the whole, or None.
     consumed: Source of every row that a run recorded, or None.
+    note: On the budget, or ''.
   """
 
   schedule: schedule_lib.Schedule | schedule_lib.Curriculum
@@ -39,6 +40,7 @@ class Plan:
   row_length: int
   budget: float | None
   consumed: np.ndarray | None = None
+  note: str = ''
 
 
 def of_run(run: pathlib.Path) -> Plan:
@@ -123,7 +125,10 @@ def of_rows(
       'one length.'
     )
   length = next(iter(lengths.values()))
-  return Plan(order, sizes, length, stages.TOKEN_BUDGETS.get(stage))
+  budget, note = stages.TOKEN_BUDGETS.get(stage), ''
+  if budget and stage not in stages.PUBLISHED_BUDGETS:
+    note = "; this project's own, not published"
+  return Plan(order, sizes, length, budget, note=note)
 
 
 def _parsed(ratios: str | None) -> Any:
@@ -143,29 +148,11 @@ def _parsed(ratios: str | None) -> Any:
   return value
 
 
-def window_of(text: str | None, default: int) -> tuple[int, int]:
-  """`START:STOP` → rows; either side may be left out.
-
-  Raises:
-    UserError: It is not that, or is empty.
-  """
-  start, sign, stop = (text or ':').partition(':')
-  try:
-    found = int(start or 0), int(stop or default)
-    if not sign or not 0 <= found[0] < found[1]:
-      raise ValueError
-  except ValueError as error:
-    raise errors.UserError(
-      f'--window: found {text!r}, expected START:STOP in rows, 0 <= START < '
-      'STOP.'
-    ) from error
-  return found
-
-
 def show(
   plan: Plan,
   *,
-  window: str | None = None,
+  start: int = 0,
+  stop: int | None = None,
   budget: float | None = None,
   most_epochs: float = exposure.MOST_EPOCHS,
 ) -> dict[str, Any]:
@@ -173,23 +160,30 @@ def show(
 
   Args:
     plan: What is drawn from.
-    window: `START:STOP`; all rows of the budget by default.
+    start: First row of the window.
+    stop: One past its last row; by default that of the run or the budget.
     budget: Tokens; by default the plan's.
     most_epochs: More passes over a source are warned of.
 
   Raises:
-    UserError: The window is malformed, or longer than what a run recorded.
+    UserError: The window is empty, or longer than what a run recorded.
   """
+  note = plan.note if budget is None else ''
   budget = plan.budget if budget is None else budget
   if budget is not None and not 0 < budget < math.inf:
     raise errors.UserError(f'--budget: found {budget}, expected tokens > 0.')
   whole = None if budget is None else math.ceil(budget / plan.row_length)
   done = None if plan.consumed is None else len(plan.consumed)
-  start, stop = window_of(window, done or whole or _SOME_ROWS)
+  stop = (done or whole or _SOME_ROWS) if stop is None else stop
+  if not 0 <= start < stop:
+    raise errors.UserError(
+      f'--start, --stop: found {start}, {stop}, expected rows with 0 <= start '
+      '< stop.'
+    )
   if done is not None and stop > done:
     raise errors.UserError(
-      f'--window: found {window!r}, expected at most {done} rows, which is '
-      'what the run recorded.'
+      f'--stop: found {stop}, expected at most {done}, the rows that the run '
+      'recorded.'
     )
   table = exposure.table(
     plan.schedule, plan.sizes, plan.row_length, start, stop, plan.consumed
@@ -206,11 +200,11 @@ def show(
     for line, all_of_it in zip(table, drawn):
       line['budget_epochs'] = all_of_it['epochs']
     result['warnings'] = exposure.warnings(drawn, most_epochs)
-  _print(result, plan)
+  _print(result, plan, note)
   return result
 
 
-def _print(result: dict[str, Any], plan: Plan) -> None:
+def _print(result: dict[str, Any], plan: Plan, note: str) -> None:
   start, stop = result['window']
   print(
     f'rows {start:,}..{stop:,} of {plan.row_length:,} tokens, as the '
@@ -229,8 +223,8 @@ def _print(result: dict[str, Any], plan: Plan) -> None:
       f'{"?" if epochs is None else format(epochs, ".2f"):>10}'
     )
   if result['budget_tokens'] is None:
-    print('epochs: the length of this stage is not published; say --budget')
+    print('epochs: nothing says how long this stage is; say --budget')
   else:
-    print(f'epochs: of {result["budget_tokens"]:,.0f} tokens')
+    print(f'epochs: of {result["budget_tokens"]:,.0f} tokens{note}')
   for sentence in result['warnings']:
     print(f'warning: {sentence}')

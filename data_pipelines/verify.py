@@ -1,14 +1,21 @@
-"""Verifies a folder of rows: its files, every row, its counts.
+"""Verifies what the jobs left: folders of rows, codes, corpora.
 
-`row_checks` says what must hold in a row.
+Everything is read as a stream: memory does not grow with what is verified,
+but for the 8 bytes an id that tell one that occurs twice. `row_checks` says
+what must hold in a row.
 """
 
 import collections
+import pathlib
 from typing import Iterator
 
+from data_pipelines import id_marks
 from data_pipelines import records
 from data_pipelines import row_checks
 from data_pipelines import rows as rows_lib
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax import manifest
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
 
@@ -95,4 +102,67 @@ def _wrong_counts(
     for name, (expected, seen) in pairs.items():
       if expected != seen:
         yield f'{path}: {name} is {expected}, found {seen}.'
+  dropped = sum(1 for _ in files.read_jsonl(folder.path / 'quarantine.jsonl'))
+  if dropped != stats.get('dropped', dropped):
+    yield (
+      f'{path}: dropped is {stats["dropped"]}, found {dropped} lines in '
+      'quarantine.jsonl.'
+    )
   checked['counts'] += found.rows
+
+
+def code_faults(
+  folder: pathlib.Path, checked: collections.Counter
+) -> Iterator[str]:
+  """Says what is wrong with a folder of codes, one sentence each.
+
+  Args:
+    folder: What `tokenize` made.
+    checked: Counts what was looked at.
+  """
+  table, ids = vocabulary.Vocabulary(), id_marks.Marks()
+  for name, pair in manifest.stream_codes(folder):
+    checked['codes'] += 1
+    ids.add(name)
+    try:
+      table.interleave(*pair)
+    except errors.UserError as error:
+      yield f'{folder}: {name}: {error}'
+  kept = files.read_json(folder / 'stats.json')['kept']
+  checked['counts'] += checked['codes']
+  if checked['codes'] != kept:
+    yield (
+      f'{folder}/stats.json: kept is {kept}, found {checked["codes"]} '
+      'utterances.'
+    )
+  twice = ids.repeated(name for name, _ in manifest.stream_codes(folder))
+  if twice:
+    number, name = twice
+    yield f'{folder}: item {number}: id {name!r} occurs twice.'
+
+
+def corpus_faults(
+  folder: pathlib.Path, checked: collections.Counter
+) -> Iterator[str]:
+  """Says what is wrong with a corpus, one sentence each; as `code_faults`."""
+  ids = id_marks.Marks()
+  for utterance in manifest.stream(folder):
+    checked['lines'] += 1
+    ids.add(utterance.id)
+    for field in ('audio', 'image'):
+      name = getattr(utterance, field)
+      if name is None:
+        continue
+      checked['files'] += 1
+      try:
+        there = getattr(utterance, f'{field}_path')(folder).is_file()
+      except errors.UserError as error:  # a link that leads out
+        yield str(error)
+        continue
+      if not there:
+        yield f'{folder}: {utterance.id}: {field} {name!r} is not there.'
+  twice = ids.repeated(utterance.id for utterance in manifest.stream(folder))
+  if twice:
+    number, name = twice
+    path = manifest.path_of(folder)
+    yield f'{path}: item {number}: id {name!r} occurs twice.'

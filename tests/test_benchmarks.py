@@ -1,5 +1,6 @@
 """The comparisons' own logic: toy sizes, our side, no torch."""
 
+import collections
 import json
 import os
 import pathlib
@@ -12,11 +13,15 @@ import pytest
 FOLDER = pathlib.Path(__file__).parent.parent / 'benchmarks'
 sys.path.insert(0, str(FOLDER))
 
+import data  # noqa: E402
 import decode  # noqa: E402
 import packed_rows  # noqa: E402
 import side_by_side  # noqa: E402
 import small_llama  # noqa: E402
 import train_step  # noqa: E402
+
+from data_pipelines import definitions  # noqa: E402
+from data_pipelines import verify  # noqa: E402
 
 SCRIPTS = ('train_step', 'packed_rows', 'decode', 'gpu_train_step')
 
@@ -108,6 +113,54 @@ def test_sides_that_differ_are_refused(module, right, wrong):
   module.agreement(answers(right))
   with pytest.raises(SystemExit, match='do not compute the same'):
     module.agreement(answers(wrong))
+
+
+def test_data_measures_its_parts_in_processes_of_their_own():
+  done = run('data', '--tiny', '--only=shares,feed,packed,hosts')
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result['benchmark'] == 'data'
+  for part in ('shares', 'packed', 'hosts'):
+    assert result[part]['met'] is True and 'must' in result[part]
+  assert result['feed']['state_bytes'] < 1000
+  assert result['hosts']['identical'] == {'1': True, '2': True}
+  packed = result['packed']['rope']
+  assert packed['rows'][0] < packed['rows'][1]
+  assert packed['largest_gradient'] > 1e3 * packed['gradients']
+  done = run('data', '--only=shares,build,nothing')
+  assert done.returncode == 1 and "found 'nothing'" in done.stderr
+  assert 'python benchmarks/data.py' in run('data', '--help').stdout
+
+
+@pytest.mark.parametrize('cut', [0, 5])
+def test_padding_is_that_of_the_same_documents(cut):
+  sizes = np.random.default_rng(1).integers(50, 900, 300)
+  made = list(data.documents(sizes, cut))
+  assert [len(one) for one in made] == sizes.tolist()
+  assert all((one.split(300) is not None) == bool(cut) for one in made[:9])
+  again = list(data.documents(sizes, cut))
+  np.testing.assert_array_equal(made[7].tokens, again[7].tokens)
+  result = data.padding(tiny=True)
+  assert result['met'] and result['sft']['seqio_padding'] is None
+  assert result['pretraining']['documents'] == 300
+
+
+def test_the_corpus_of_the_build_is_one_that_the_jobs_left(tmp_path):
+  data.make_corpus(tmp_path, 501)  # one more than a shard of codes
+  checked = collections.Counter()
+  assert list(verify.code_faults(tmp_path / 'codes', checked)) == []
+  assert checked['codes'] == 501
+  assert len(list((tmp_path / 'codes').glob('*.array_record'))) == 2
+  task = definitions.speech(
+    'bench', tmp_path / 'speech', tmp_path / 'codes', tmp_path / 'text.model'
+  )[0]
+  examples = list(task.examples('train'))
+  assert len(examples) == 501
+  assert all(
+    len(one['linguistic']) / 2 == len(one['semantic']) / 3 >= 8
+    for one in examples
+  )
 
 
 def test_sizes_are_what_they_are_called():

@@ -144,8 +144,13 @@ class Curriculum:
         f'ratios: found phases from {self._starts}, expected rising numbers, '
         'the first 0.'
       )
-    self._parts = [Schedule(ratios) for _, ratios in mixtures]
-    self.names = tuple(dict.fromkeys(n for p in self._parts for n in p.names))
+    parts = [Schedule(ratios) for _, ratios in mixtures]
+    self.names = tuple(dict.fromkeys(n for p in parts for n in p.names))
+    # Ties go to the first name, so that the phases alone tell the order.
+    self._parts = [
+      Schedule({n: shares[n] for n in self.names if n in shares})
+      for shares in (dict(zip(p.names, p.shares)) for p in parts)
+    ]
     self._ids = [
       np.array([self.names.index(name) for name in part.names])
       for part in self._parts

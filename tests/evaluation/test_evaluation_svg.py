@@ -144,6 +144,31 @@ def test_bars_are_to_scale_with_gaps_for_none():
   assert any(line.get('class') == 'limit' for line in root.iter('line'))
 
 
+def test_strips_are_to_scale_below_one_another():
+  whole = svg.Stretch(0, 40, 0, '<a> & b')
+  lower = svg.Stretch(10, 20, 7, 'half', 0.5, 1.0)
+  root = parse(
+    svg.strips([('ids', [whole, lower]), ('learnt', [])], 40, title='row')
+  )
+  first, all_of_it, half, second = root.iter('rect')
+
+  def box(rect):
+    return [float(rect.get(n)) for n in ('x', 'y', 'width', 'height')]
+
+  left, top, width, height = box(first)
+  assert box(all_of_it) == pytest.approx([left, top, width, height], abs=0.1)
+  assert box(half) == pytest.approx(
+    [left + width / 4, top + height / 2, width / 4, height / 2], abs=0.1
+  )
+  assert box(second)[1] >= top + height  # a strip without stretches is there
+  tips = [t.text for t in root.iter('title')]
+  assert '<a> & b: 0..40' in tips and 'half: 10..20' in tips
+  # Colours begin again behind the last one.
+  assert half.get('style') == f'fill:var(--c{7 % svg.COLOURS + 1})'
+  names = [t.text for t in root.iter('text')]
+  assert names[:2] == ['ids', 'learnt'] and {'0', '40'} <= set(names)
+
+
 @pytest.mark.parametrize(
   'chart',
   [

@@ -52,6 +52,48 @@ def test_hosts_share_one_global_batch(rows, hosts):
     )
 
 
+CURRICULUM = [(0, {'a': 1}), (2, {'a': 1, 'b': 3}), (5, {'b': 1})]
+
+
+@pytest.mark.parametrize('hosts', [1, 2, 4, 8])
+def test_a_curriculum_is_a_function_of_the_step_alone(rows, hosts):
+  whole = make(rows, ratios=CURRICULUM)
+  size = 8 // hosts
+  # Steps in any order, each by a feed that has seen no other.
+  for step in (4, 5, 1, 9, 2):
+    parts = [
+      make(rows, ratios=CURRICULUM).batch(step, host * size, (host + 1) * size)
+      for host in range(hosts)
+    ]
+    for name, array in whole.batch(step).items():
+      np.testing.assert_array_equal(
+        np.concatenate([part[name] for part in parts]), array
+      )
+
+
+def test_a_curriculum_changes_at_its_steps_and_repeats_no_row_early(rows):
+  stream = make(rows, ratios=CURRICULUM)
+  share_of_b = [stream.batch(step)['source'].mean() for step in range(7)]
+  assert share_of_b == [0, 0, 0.75, 0.75, 0.75, 1, 1]
+  places = [stream.locate(k) for k in range(56)]
+  for source, size in ((0, 11), (1, 5)):
+    drawn = [index for found, index in places if found == source]
+    for epoch in range(len(drawn) // size):
+      assert sorted(drawn[epoch * size : (epoch + 1) * size]) == list(
+        range(size)
+      )
+  told = stream.describe()
+  assert [phase['row'] for phase in told['phases']] == [0, 16, 40]
+  assert told['phases'][1]['shares'] == ['1/4', '3/4']
+  assert json.loads(json.dumps(told)) == told
+  counts = stream.counts(7)
+  assert counts['rows/a'] + counts['rows/b'] == 56
+  seen = stream.exposure(0, 56)
+  assert [line['rows'] for line in seen] == [
+    counts['rows/a'], counts['rows/b']
+  ]  # fmt: skip
+
+
 HOST = """
 import sys
 import numpy as np

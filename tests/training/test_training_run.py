@@ -100,6 +100,29 @@ def test_epochs_are_told_and_many_are_warned_of(gin_file, tmp_path, capsys):
   assert 'warning' not in capsys.readouterr().err
 
 
+def test_a_curriculum_of_gin_is_in_the_record_of_the_run(tmp_path, capsys):
+  for name, count in (('a', 9), ('b', 5)):
+    toy_rows.write_source(tmp_path / 'rows', name, count)
+  path = tmp_path / 'tiny.gin'
+  path.write_text(toy_rows.gin_text(tmp_path / 'rows'))
+  ratios = "--gin.RATIOS=[(0, {'a': 1}), (3, {'a': 1, 'b': 1})]"
+  assert train(path, tmp_path / 'run', ratios) == 0
+  sources = np.load(tmp_path / 'run' / 'sources.npy')
+  assert not sources[:24].any() and sources[24:].sum() == 4
+  record = json.loads((tmp_path / 'run' / 'sources.json').read_text())
+  assert record['phases'] == [
+    {'row': 0, 'shares': ['1', '0']},
+    {'row': 24, 'shares': ['1/2', '1/2']},
+  ]
+  config = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert config['feed']['phases'] == record['phases']
+  assert config['epochs'] == {'a': round(28 / 9, 4), 'b': 0.8}
+  # Another curriculum is another configuration.
+  other = "--gin.RATIOS=[(0, {'a': 1}), (2, {'a': 1, 'b': 1})]"
+  assert train(path, tmp_path / 'run', other) == 2
+  assert 'another configuration' in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(gin_file, tmp_path, capsys):
   assert train(gin_file, tmp_path / 'new', '--dry_run') == 0
   out = capsys.readouterr().out

@@ -94,6 +94,17 @@ def test_unknown_stage_names_the_known_ones():
   assert stages.ratios('sft', {'sft_tts': 2})['sft_tts'] == 2
 
 
+def test_budgets_are_published_or_said_to_be_ours():
+  budgets, published = stages.TOKEN_BUDGETS, stages.PUBLISHED_BUDGETS
+  assert {s: budgets[s] for s in published} == {
+    'stage1': 1.2e12,
+    'stage2': 0.8e12,
+  }
+  assert set(budgets) <= set(stages.STAGES)
+  # Together what the report says of the corpus.
+  assert sum(budgets.values()) == pytest.approx(3.3e12)
+
+
 MIXTURES = (
   (0, {'a': 1, 'b': 1}),
   (7, {'a': 1, 'b': 2, 'c': Fraction(1, 3)}),
@@ -119,6 +130,34 @@ def test_phases_of_a_curriculum_hold_each_to_one_row():
     seen[source] += 1
     counts = order.counts(k + 1)
     assert [counts[name] for name in order.names] == list(seen.values())
+
+
+@given(
+  st.lists(
+    st.dictionaries(st.sampled_from('abcd'), st.integers(1, 5), min_size=1),
+    min_size=1,
+    max_size=4,
+  ),
+  st.lists(st.integers(1, 30), min_size=4, max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_curriculum_is_made_again_from_its_phases(mixtures, steps):
+  starts = np.cumsum([0, *steps]).tolist()
+  order = schedule.create(list(zip(starts, mixtures)))
+  stop = starts[len(mixtures) - 1] + 40
+  # As a run directory records it: rows, and shares in the order of the names.
+  told = [
+    (phase.start, dict(zip(order.names, map(str, phase.shares))))
+    for phase in order.phases
+  ]
+  again = schedule.create(
+    [(row, {n: Fraction(s) for n, s in part.items()}) for row, part in told]
+  )
+  assert again.names == order.names and again.phases == order.phases
+  rows = order.sources(0, stop)
+  np.testing.assert_array_equal(again.sources(0, stop), rows)
+  seen = np.bincount(rows, minlength=len(order.names))
+  assert list(order.counts(stop).values()) == seen.tolist()
 
 
 def test_expected_rows_add_up_over_phases():
@@ -152,6 +191,5 @@ def test_a_stage_may_change_at_a_step():
   assert phases[0] == (0, dict(stages.STAGES['stage1']))
   assert phases[1][1]['text'] == Fraction(1, 2)
   assert phases[1][1]['continuation'] == Fraction(1, 2)
-  assert stages.TOKEN_BUDGETS['stage1'] == 1.2e12
   with pytest.raises(errors.UserError, match='ratios: found'):
     stages.ratios('stage1', [3])
