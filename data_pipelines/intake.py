@@ -137,7 +137,7 @@ class Intake:
     except OSError as error:
       if error.errno in _FATAL:
         raise OutputError(f'{target}: {error.strerror}.') from error
-      missing = isinstance(content, pathlib.Path) and not content.exists()
+      missing = error.errno == errno.ENOENT
       reason = 'no such file' if missing else error.strerror
       raise errors.UserError(f'{target}: {reason}.') from error
     self._placed[key] = value

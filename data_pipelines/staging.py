@@ -67,15 +67,15 @@ def place(
   Raises:
     OSError: It cannot be written, or is there already; nothing is written.
   """
-  target.parent.mkdir(parents=True, exist_ok=True)
   if not copy and not isinstance(content, bytes):
     try:
-      os.link(content, target)
+      _link(content, target)
       return
     except FileExistsError:
       raise
     except OSError:
       pass  # another file system
+  target.parent.mkdir(parents=True, exist_ok=True)
   raw = io.BytesIO(content) if isinstance(content, bytes) else None
   with raw or open(content, 'rb') as taken:
     # `x`: a link that is there already would lead to somebody's recording.
@@ -87,8 +87,17 @@ def place(
         raise
 
 
+def _link(content: pathlib.Path, target: pathlib.Path) -> None:
+  try:
+    os.link(content, target)
+  except FileNotFoundError:  # the first of its folder; or there is no content
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(content, target)
+
+
 def _keep_apart(output: pathlib.Path, source: pathlib.Path) -> None:
-  whole, read = output.resolve(), source.resolve()
+  whole, read = map(os.path.realpath, (output, source))
+  whole, read = pathlib.Path(whole), pathlib.Path(read)
   if read == whole or any(
     read.is_relative_to(whole / name) for name in (*_FOLDERS, _PART)
   ):

@@ -210,3 +210,30 @@ def test_a_short_last_step_of_packed_rows_is_filled_with_padding():
   last = feed.batch(feed.steps - 1)
   assert last['tokens'].shape == (3, 128)
   assert not last['loss_weights'][last['segment_ids'] == 0].any()
+
+
+@pytest.mark.parametrize(
+  'format, more',
+  [
+    ('nemo', ()),
+    ('kaldi', ()),
+    ('wenetspeech', ()),
+    ('nemo', ('--open', '--recordings=1200')),
+  ],
+)
+def test_every_made_utterance_is_counted(format, more):
+  done = run('ingest', '--lines=2008', f'--format={format}', *more)
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result['benchmark'] == 'ingest' and result['format'] == format
+  # Lines 7, 8 and 9 of a thousand are bad; the last thousand has one of them.
+  assert (result['read'], result['quarantined']) == (2008, 7)
+  assert result['counts_add_up'] is True and result['met'] is True
+  assert 0 < result['cpu_seconds'] and 0 < result['peak_gigabytes'] < 1
+  assert result['opened'] is bool(more)
+
+
+def test_an_ingestion_that_fails_is_no_figure():
+  done = run('ingest', '--lines=0')
+  assert done.returncode == 1 and 'none of 0 lines' in done.stderr

@@ -111,7 +111,10 @@ READERS: dict[str, Format] = {
     line=('audio_filepath',),
   ),
   'nemo_tarred': Format(
-    'nemo:read_tarred', 'a manifest and its audio_*.tar', ('audio_*.tar',)
+    'nemo:read_tarred',
+    'a manifest and its audio_*.tar',
+    ('audio_*.tar',),
+    hint='*/audio_*.tar',
   ),
   'lhotse': Format(
     'lhotse',

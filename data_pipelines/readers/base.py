@@ -16,6 +16,7 @@ import gzip
 import json
 import os
 import pathlib
+import posixpath
 import stat
 from typing import Any, Callable, Iterator, Mapping, TypeVar
 import zlib
@@ -183,10 +184,11 @@ def locate(
     UserError: As `inside`.
   """
   path = inside(root, name, field)
-  given = pathlib.PurePosixPath(os.fspath(name))
-  if not given.is_absolute():
-    return path, str(given)
+  text = os.fspath(name)
+  if not text.startswith('/'):
+    return path, posixpath.normpath(text)  # `./a//b` → `a/b`
   folder = pathlib.Path(root).absolute()
+  given = pathlib.PurePosixPath(text)
   if given.is_relative_to(folder):
     return path, str(given.relative_to(folder))
   return path, os.path.relpath(path, _real(os.fspath(root)))

@@ -72,9 +72,10 @@ class _Window:
     while True:
       try:
         value, end = self._decode(self._text, self._place)
-        # The digits of a number may go on behind the buffer.
-        if end < len(self._text) or not self._grow():
-          self._place = end
+        size = end - self._place
+        # A number may go on behind the buffer, whose end may be `1e-`.
+        if len(self._text) - end > 2 or not self._grow():
+          self._place += size
           return value
       except json.JSONDecodeError as error:
         cut = error.msg.startswith('Unterminated') or (

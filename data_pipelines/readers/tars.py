@@ -19,6 +19,7 @@ from step_audio_jax import errors
 ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 MEMBER_BYTES = 512 * 2**20
 _BLOCK = tarfile.BLOCKSIZE
+_ENDS = 16  # how often `tarfile` may ask behind the end
 _OPENERS = {
   b'\x1f\x8b': gzip.open,
   b'BZh': bz2.open,
@@ -27,16 +28,25 @@ _OPENERS = {
 
 
 class _Watched:
-  """A file that remembers whether the last block read was all zeros."""
+  """A file that remembers whether the last block read was all zeros.
+
+  To pass over a member that claims 2⁶⁰ bytes, `tarfile` would read on for
+  ever behind the end; that raises.
+  """
 
   def __init__(self, handle):
     self._handle = handle
     self._tail = b''
+    self._empty = 0
 
   def read(self, size: int) -> bytes:
     data = self._handle.read(size)
     if data:
       self._tail = (self._tail + data[-_BLOCK:])[-_BLOCK:]
+    else:
+      self._empty += 1
+      if self._empty > _ENDS:
+        raise tarfile.ReadError('a member is longer than the file')
     return data
 
   def ended(self) -> bool:

@@ -119,7 +119,7 @@ def probe(
   name = name or ('<bytes>' if isinstance(source, bytes) else str(source))
   with _opened(source, name) as raw:
     _check_wav_size(raw, name)
-    with _sound_file(raw, name) as handle:
+    with _sound_file(raw, name, by_number=True) as handle:
       rate, frames = handle.samplerate, handle.frames
   if not 0 < frames < _UNKNOWN_FRAMES:
     blocks = read_blocks(source, sample_rate=rate, name=name)
@@ -169,8 +169,17 @@ class _Sequential(soundfile.SoundFile):
     return False
 
 
-def _sound_file(raw, name):
+def _sound_file(raw, name, by_number=False):
+  """Opens a file; by its number libsndfile does without calls of Python.
+
+  To a million headers that is a minute; samples take their time either way.
+  """
   try:
+    if by_number and not isinstance(raw, io.BytesIO):
+      # libsndfile begins where the number stands, which is not where its
+      # buffer does.
+      os.lseek(raw.fileno(), 0, os.SEEK_SET)
+      return _Sequential(raw.fileno(), closefd=False)
     return _Sequential(raw)
   except soundfile.LibsndfileError as error:
     raise errors.UserError(

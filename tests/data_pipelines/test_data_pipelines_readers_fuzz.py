@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import pytest
 import trees
 
+from data_pipelines import admission
 from data_pipelines import ingest
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -163,22 +164,22 @@ def state(root):
 
 @pytest.mark.parametrize('name', [n for n in trees.TREES if n != 'tfds'])
 @settings(
-  max_examples=int(os.environ.get('A1N', 30)),
+  max_examples=20,
   deadline=None,
-  derandomize='A1N' not in os.environ,
+  derandomize=True,
 )
-@given(damage=DAMAGE)
-def test_damage_costs_items_and_never_more(name, damage):
-  survives(name, damage)
+@given(damage=DAMAGE, trust=st.booleans())
+def test_damage_costs_items_and_never_more(name, damage, trust):
+  survives(name, damage, trust)
 
 
-@settings(max_examples=10, deadline=None, derandomize='A1N' not in os.environ)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(damage=DAMAGE)
 def test_damage_of_a_prepared_data_set(damage):
-  survives('tfds', damage)
+  survives('tfds', damage, False)
 
 
-def survives(name, damage):
+def survives(name, damage, trust):
   template, below = whole(name)
   with tempfile.TemporaryDirectory() as scratch:
     scratch = pathlib.Path(scratch)
@@ -193,7 +194,10 @@ def survives(name, damage):
     before = state(scratch)
     output = scratch / 'out'
     try:
-      result = ingest.ingest(scratch / 'in' / below, output, format=name)
+      rules = admission.Rules(trust_durations=trust)
+      result = ingest.ingest(
+        scratch / 'in' / below, output, format=name, rules=rules
+      )
     except errors.UserError as error:
       assert str(error).strip() and not output.exists()
     else:

@@ -98,7 +98,7 @@ def test_a_broken_element_is_passed_over(broken, chunk, path):
   text = f'{{"audios": [{{"n": 1}}, {broken}, {{"n": 2}}]}}'
   kept, left = read(path, text.encode(), chunk)
   assert kept[0] == {'n': 1} and 1 <= len(left) <= 2
-  if '} {' not in broken:
+  if '} {' not in broken and '2}' not in broken:  # else brackets mislead
     assert kept == [{'n': 1}, {'n': 2}]
     assert 'not JSON' in left[0].reason
     assert left[0].where == f'{path}: audios[1]'
