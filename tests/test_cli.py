@@ -78,7 +78,8 @@ def gin_dir(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'base.gin').write_text(BASE)
   (tmp_path / 'run.gin').write_text("include 'base.gin'\nSTEPS = 3\n")
-  return tmp_path
+  yield tmp_path
+  gin_files.parse([], [])  # or the next run of this process tells of it
 
 
 def call(door, *argv):
