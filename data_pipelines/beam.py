@@ -1,8 +1,43 @@
 """Beam as an executor: a picklable function mapped over shards."""
 
-from typing import Any, Callable, Sequence
+import contextlib
+import threading
+from typing import Any, Callable, Iterator, Sequence
+
+from absl import flags
 
 from step_audio_jax import errors
+
+
+def define_flags(fv: flags.FlagValues) -> None:
+  """`--runner` and `--beam_option`, of every door whose work can be spread."""
+  flags.DEFINE_string(
+    'runner',
+    'local',
+    '`local`, or a Beam runner: DirectRunner, FlinkRunner, SparkRunner, …',
+    flag_values=fv,
+  )
+  flags.DEFINE_multi_string(
+    'beam_option', [], 'An option for Beam, as a flag.', flag_values=fv
+  )
+
+
+@contextlib.contextmanager
+def watching(look: Callable[[], Any], seconds: float) -> Iterator[None]:
+  """Calls `look` every `seconds` in a thread while the block runs."""
+  stop = threading.Event()
+
+  def watch():
+    while not stop.wait(seconds):
+      look()
+
+  thread = threading.Thread(target=watch, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    stop.set()
+    thread.join()
 
 
 def map_shards(

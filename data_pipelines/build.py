@@ -17,11 +17,11 @@ import json
 import os
 import pathlib
 import sys
-import threading
 from typing import Any, Iterator, Mapping, Sequence
 
 from absl import flags
 
+from data_pipelines import beam
 from data_pipelines import corpus_examples
 from data_pipelines import definitions as definitions_lib
 from data_pipelines import modules as modules_lib
@@ -185,8 +185,6 @@ def _run_here(jobs, works) -> None:
 
 
 def _run_on_beam(jobs, works, runner, options) -> None:
-  from data_pipelines import beam
-
   parts = [work for parts in works for work in parts]
   left = [work for work in parts if not work.is_done()]
   with _watched(left):
@@ -202,20 +200,13 @@ def _run_on_beam(jobs, works, runner, options) -> None:
 @contextlib.contextmanager
 def _watched(works) -> Iterator[None]:
   """Shows what workers elsewhere do, by what they leave behind."""
-  stop = threading.Event()
+  with progress.bar(total=len(works), label='build', unit='part') as bar:
 
-  def watch(bar):
-    while not stop.wait(_POLL_SECONDS):
+    def look():
       bar.update(sum(work.is_done() for work in works) - bar.n)
 
-  with progress.bar(total=len(works), label='build', unit='part') as bar:
-    thread = threading.Thread(target=watch, args=(bar,), daemon=True)
-    thread.start()
-    try:
+    with beam.watching(look, _POLL_SECONDS):
       yield
-    finally:
-      stop.set()
-      thread.join()
 
 
 def configured(
@@ -331,15 +322,7 @@ def _define(fv: flags.FlagValues) -> None:
     ('patch_size', 8, 'Side of a patch, pixels; as the model has it.'),
   ):
     flags.DEFINE_integer(name, value, help_text, flag_values=fv)
-  flags.DEFINE_string(
-    'runner',
-    'local',
-    '`local`, or a Beam runner: DirectRunner, FlinkRunner, SparkRunner, …',
-    flag_values=fv,
-  )
-  flags.DEFINE_multi_string(
-    'beam_option', [], 'An option for Beam, as a flag.', flag_values=fv
-  )
+  beam.define_flags(fv)
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 from absl import flags
 
+from data_pipelines import beam
 from data_pipelines import code_shards
 from data_pipelines import records
 from data_pipelines.code_shards import Shard
@@ -141,8 +142,6 @@ def tokenize(
     if runner == 'local':
       _run_here(shards, left, load)
     else:
-      from data_pipelines import beam
-
       with _watched(shards, left):
         beam.map_shards(
           functools.partial(_tokenize_in_worker, load=load),
@@ -208,27 +207,20 @@ def _run_here(shards, left, load) -> None:
 @contextlib.contextmanager
 def _watched(shards, left):
   """Shows what workers elsewhere do, by what they leave in the output."""
-  stop = threading.Event()
-
-  def watch(meter):
+  with _Meter(shards, left) as meter:
     seen = {shard.number: code_shards.progress_of(shard) for shard in left}
     for progress_before in seen.values():
       meter.add(progress_before, new=False)
-    while not stop.wait(_POLL_SECONDS):
+
+    def look():
       for shard in left:
         before, now = seen[shard.number], code_shards.progress_of(shard)
         if now.utterances > before.utterances:
           meter.add(Progress(*(b - a for a, b in zip(before, now))))
           seen[shard.number] = now
 
-  with _Meter(shards, left) as meter:
-    thread = threading.Thread(target=watch, args=(meter,), daemon=True)
-    thread.start()
-    try:
+    with beam.watching(look, _POLL_SECONDS):
       yield
-    finally:
-      stop.set()
-      thread.join()
 
 
 _LOADING = threading.Lock()
@@ -316,15 +308,7 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_float(
     'longest', LONGEST_SECONDS, 'Longest audio, seconds.', flag_values=fv
   )
-  flags.DEFINE_string(
-    'runner',
-    'local',
-    '`local`, or a Beam runner: DirectRunner, FlinkRunner, SparkRunner, …',
-    flag_values=fv,
-  )
-  flags.DEFINE_multi_string(
-    'beam_option', [], 'An option for Beam, as a flag.', flag_values=fv
-  )
+  beam.define_flags(fv)
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:

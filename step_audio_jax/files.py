@@ -32,6 +32,29 @@ def atomic(path: str | os.PathLike, mode: str = 'wb') -> Iterator[Any]:
     raise
 
 
+def opened(
+  path: str | os.PathLike, name: str | None = None, **keywords: Any
+) -> Any:
+  """`open(path, 'rb')`, or with other `keywords`; says what is wrong.
+
+  Args:
+    path: Of the file.
+    name: What messages call it; by default its path.
+    **keywords: Of `open`.
+
+  Raises:
+    UserError: There is no such file, or it cannot be read.
+  """
+  try:
+    return open(path, **{'mode': 'rb', **keywords})
+  except FileNotFoundError as error:
+    raise errors.UserError(f'{name or path}: no such file.') from error
+  except OSError as error:
+    raise errors.UserError(
+      f'{name or path}: not readable as a file ({error.strerror}).'
+    ) from error
+
+
 @contextlib.contextmanager
 def only_one(folder: str | os.PathLike) -> Iterator[None]:
   """Keeps a second process out of a folder; the lock dies with its process.

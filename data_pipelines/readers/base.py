@@ -22,6 +22,7 @@ from typing import Any, Callable, Iterator, Mapping, TypeVar
 import zlib
 
 from step_audio_jax import errors
+from step_audio_jax import files
 
 T = TypeVar('T')
 
@@ -232,15 +233,7 @@ def text_lines(
     UserError: The file cannot be opened.
   """
   path = pathlib.Path(path)
-  try:
-    handle = open(path, 'rb')
-  except FileNotFoundError as error:
-    raise errors.UserError(f'{path}: no such file.') from error
-  except OSError as error:
-    raise errors.UserError(
-      f'{path}: not readable as a file ({error.strerror}).'
-    ) from error
-  with handle:
+  with files.opened(path) as handle:
     stream = gzip.open(handle) if path.suffix == '.gz' else handle
     number = 0
     while True:

@@ -25,6 +25,7 @@ from data_pipelines.readers import columns as columns_lib
 from data_pipelines.readers import media
 from step_audio_jax import errors
 
+ENDINGS = ('.jsonl', '.jsonl.gz')
 FIELDS = ('id', 'language', 'split')
 _ROLES = {
   'system': 'system',
@@ -41,33 +42,28 @@ def read(
   """Reads chats, each behind what is spoken in it."""
   columns = columns_lib.Columns.of(options, FIELDS)
   root = options.root(source)
-  for found in columns_lib.files_of(source, options, ('.jsonl', '.jsonl.gz')):
+  for found in columns_lib.json_rows(source, options, ENDINGS):
     if isinstance(found, base.Rejected):
       yield found
       continue
-    path, stem = found
+    path, stem, number, row = found
     below = pathlib.PurePosixPath(stem).parent
-    for line in base.json_lines(path):
-      if isinstance(line, base.Rejected):
-        yield line
-        continue
-      number, row = line
-      items = base.guarded(
-        f'{path}:{number}',
-        _items,
-        columns,
-        (root, below),
-        f'{path}:{number}',
-        f'{stem}-{number}',
-        row,
-        number,
-        id=columns.value('id', row),
-        line=number,
-      )
-      if isinstance(items, base.Rejected):
-        yield items
-      else:
-        yield from items
+    items = base.guarded(
+      f'{path}:{number}',
+      _items,
+      columns,
+      (root, below),
+      f'{path}:{number}',
+      f'{stem}-{number}',
+      row,
+      number,
+      id=columns.value('id', row),
+      line=number,
+    )
+    if isinstance(items, base.Rejected):
+      yield items
+    else:
+      yield from items
 
 
 def _items(columns, place, where, name, row, number) -> list[base.Item]:

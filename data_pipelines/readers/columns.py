@@ -232,6 +232,29 @@ def files_of(
     yield path if isinstance(path, base.Rejected) else (path, name)
 
 
+def json_rows(
+  source: pathlib.Path, options: base.Options, endings: tuple[str, ...]
+) -> Iterator[tuple[pathlib.Path, str, int, dict[str, Any]] | base.Rejected]:
+  """The objects of the JSON-lines files of a source, as `files_of` finds them.
+
+  Yields:
+    (path, name below the source without the ending, line, object).
+
+  Raises:
+    UserError: There are no files.
+  """
+  for found in files_of(source, options, endings):
+    if isinstance(found, base.Rejected):
+      yield found
+      continue
+    path, stem = found
+    for line in base.json_lines(path):
+      if isinstance(line, base.Rejected):
+        yield line
+      else:
+        yield path, stem, *line
+
+
 def _without(text: str, endings: tuple[str, ...]) -> str:
   longest = max(
     (len(ending) for ending in endings if text.endswith(ending)), default=0

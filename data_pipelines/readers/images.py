@@ -14,6 +14,7 @@ from typing import Iterator
 from data_pipelines.readers import base
 from data_pipelines.readers import columns as columns_lib
 
+ENDINGS = ('.jsonl', '.jsonl.gz')
 FIELDS = ('id', 'image', 'caption', 'language', 'split')
 
 
@@ -22,30 +23,25 @@ def read(
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads an image-text corpus."""
   columns = columns_lib.Columns.of(options, FIELDS)
-  for found in columns_lib.files_of(source, options, ('.jsonl', '.jsonl.gz')):
+  for found in columns_lib.json_rows(source, options, ENDINGS):
     if isinstance(found, base.Rejected):
       yield found
       continue
-    path, stem = found
+    path, stem, number, row = found
     root, below = options.root(source), pathlib.PurePosixPath(stem).parent
-    for line in base.json_lines(path):
-      if isinstance(line, base.Rejected):
-        yield line
-        continue
-      number, row = line
-      yield base.guarded(
-        f'{path}:{number}',
-        _item,
-        columns,
-        (root, below),
-        f'{path}:{number}',
-        f'{stem}-{number}',
-        row,
-        number,
-        id=columns.value('id', row),
-        line=number,
-        file=columns.value('image', row),
-      )
+    yield base.guarded(
+      f'{path}:{number}',
+      _item,
+      columns,
+      (root, below),
+      f'{path}:{number}',
+      f'{stem}-{number}',
+      row,
+      number,
+      id=columns.value('id', row),
+      line=number,
+      file=columns.value('image', row),
+    )
 
 
 def _item(columns, place, where, name, row, number) -> base.Item:

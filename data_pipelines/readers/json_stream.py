@@ -14,6 +14,7 @@ from typing import Any, Iterator
 
 from data_pipelines.readers import base
 from step_audio_jax import errors
+from step_audio_jax import files
 
 CHUNK = 2**20  # characters
 ELEMENT = 64 * 2**20  # a longer element is not waited for
@@ -115,15 +116,8 @@ def elements(
   Raises:
     UserError: The file cannot be opened, or has no such array.
   """
-  try:
-    handle = open(path, encoding='utf-8-sig', errors='surrogateescape')
-  except FileNotFoundError as error:
-    raise errors.UserError(f'{path}: no such file.') from error
-  except OSError as error:
-    raise errors.UserError(
-      f'{path}: not readable as a file ({error.strerror}).'
-    ) from error
-  with handle:
+  text = {'mode': 'r', 'encoding': 'utf-8-sig', 'errors': 'surrogateescape'}
+  with files.opened(path, **text) as handle:
     window = _Window(handle)
     try:
       window.skip('{')

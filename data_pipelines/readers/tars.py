@@ -14,7 +14,7 @@ import tarfile
 from typing import Callable, Iterator
 
 from data_pipelines.readers import base
-from step_audio_jax import errors
+from step_audio_jax import files
 
 ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 MEMBER_BYTES = 512 * 2**20
@@ -74,15 +74,7 @@ def members(
     UserError: The file cannot be opened.
   """
   path = pathlib.Path(path)
-  try:
-    raw = open(path, 'rb')
-  except FileNotFoundError as error:
-    raise errors.UserError(f'{path}: no such file.') from error
-  except OSError as error:
-    raise errors.UserError(
-      f'{path}: not readable as a file ({error.strerror}).'
-    ) from error
-  with raw:
+  with files.opened(path) as raw:
     magic = raw.read(3)
     raw.seek(0)
     opener = next((o for m, o in _OPENERS.items() if magic.startswith(m)), None)

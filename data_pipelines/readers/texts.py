@@ -29,28 +29,23 @@ def read_jsonl(
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a text corpus of JSON lines."""
   columns = columns_lib.Columns.of(options, FIELDS)
-  for found in columns_lib.files_of(source, options, JSONL):
+  for found in columns_lib.json_rows(source, options, JSONL):
     if isinstance(found, base.Rejected):
       yield found
       continue
-    path, stem = found
-    for line in base.json_lines(path):
-      if isinstance(line, base.Rejected):
-        yield line
-        continue
-      number, row = line
-      where = f'{path}:{number}'
-      yield base.guarded(
-        where,
-        item_of,
-        columns,
-        where,
-        f'{stem}-{number}',
-        row,
-        number,
-        id=columns.value('id', row),
-        line=number,
-      )
+    path, stem, number, row = found
+    where = f'{path}:{number}'
+    yield base.guarded(
+      where,
+      item_of,
+      columns,
+      where,
+      f'{stem}-{number}',
+      row,
+      number,
+      id=columns.value('id', row),
+      line=number,
+    )
 
 
 def item_of(columns, where, name, row, number) -> base.Item:

@@ -143,14 +143,7 @@ def _opened(source, name):
   if isinstance(source, bytes):
     raw = io.BytesIO(source)
   else:
-    try:
-      raw = open(source, 'rb')
-    except FileNotFoundError as error:
-      raise errors.UserError(f'{name}: no such file.') from error
-    except OSError as error:
-      raise errors.UserError(
-        f'{name}: not readable as a file ({error.strerror}).'
-      ) from error
+    raw = files.opened(source, name)
   with raw:
     if not raw.seek(0, os.SEEK_END):
       raise errors.UserError(f'{name}: the file is empty, expected audio.')

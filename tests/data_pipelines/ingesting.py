@@ -9,10 +9,18 @@ from step_audio_jax import manifest
 
 
 def ingested(
-  source, output, format, *, root=None, subset=None, rules=None, **extra
+  source,
+  output,
+  format,
+  *,
+  root=None,
+  subset=None,
+  rules=None,
+  pipes=False,
+  **extra,
 ):
   """(id → utterance, quarantine) of an ingestion, whose counts hold."""
-  options = base.Options(audio_root=root, subset=subset, extra=extra)
+  options = base.Options(root, subset, pipes, extra)
   result = ingest.ingest(
     source, output, format=format, options=options, rules=rules
   )

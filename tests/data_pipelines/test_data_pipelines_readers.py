@@ -2,6 +2,7 @@
 
 import json
 
+import ingesting
 import numpy as np
 import pytest
 import soundfile
@@ -14,19 +15,8 @@ from data_pipelines import readers
 from data_pipelines.readers import base
 from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 
-
-def ingested(source, output, format, **keywords):
-  """(result, id → utterance, quarantine) of an ingestion, whose counts hold."""
-  result = ingest.ingest(source, output, format=format, **keywords)
-  kept = {u.id: u for u in manifest.read(output)}
-  left = list(files.read_jsonl(output / 'quarantine.jsonl'))
-  assert result['read'] == result['kept'] + result['quarantined']
-  assert (result['kept'], result['quarantined']) == (len(kept), len(left))
-  assert all(line['reason'] for line in left)
-  return result, kept, left
+ingested = ingesting.ingested
 
 
 def test_every_format_has_a_tree():
@@ -37,7 +27,7 @@ def test_every_format_has_a_tree():
 def test_its_layout_is_read(name, tmp_path):
   (tmp_path / 'in').mkdir()
   source, expected = trees.TREES[name](tmp_path / 'in')
-  _, kept, left = ingested(source, tmp_path / 'out', name)
+  kept, left = ingested(source, tmp_path / 'out', name)
   assert left == [] and list(kept) and set(kept) == set(expected)
   for key, fields in expected.items():
     for field, value in fields.items():
@@ -68,7 +58,7 @@ def test_a_format_is_told_by_its_files(name, tmp_path):
 def test_the_channel_of_a_cut_is_copied_and_no_other(tmp_path):
   (tmp_path / 'in').mkdir()
   source, _ = trees.lhotse(tmp_path / 'in')
-  _, kept, _ = ingested(source, tmp_path / 'out', 'lhotse')
+  kept, _ = ingested(source, tmp_path / 'out', 'lhotse')
   samples, rate = soundfile.read(kept['s3'].audio_path(tmp_path / 'out'))
   stereo, _ = soundfile.read(tmp_path / 'in' / 'audio' / 'stereo.wav')
   start = round(0.25 * rate)
@@ -91,7 +81,7 @@ def test_recordings_and_supervisions_make_pairs(tmp_path):
       {'id': 'c', 'recording_id': 'x', **line},
     ],
   )
-  _, kept, left = ingested(source, tmp_path / 'out', 'lhotse')
+  kept, left = ingested(source, tmp_path / 'out', 'lhotse')
   assert list(kept) == ['a'] and kept['a'].offset == 0.5
   assert [one['id'] for one in left] == ['b', 'c']
   assert "no recording 'gone'" in left[0]['reason']
@@ -106,8 +96,7 @@ def test_pipes_are_refused_unless_asked_for(tmp_path):
   with pytest.raises(errors.UserError, match='--allow_pipes runs it'):
     ingest.ingest(source, tmp_path / 'out', format='kaldi')
   assert not (tmp_path / 'out').exists()
-  options = base.Options(allow_pipes=True)
-  _, kept, left = ingested(source, tmp_path / 'out', 'kaldi', options=options)
+  kept, left = ingested(source, tmp_path / 'out', 'kaldi', pipes=True)
   assert list(kept) == ['u1'] and kept['u1'].duration == 0.5
   assert 'expected a single command' in left[0]['reason']
 
@@ -162,7 +151,7 @@ def test_a_bad_line_costs_itself_alone(line, reason, tmp_path):
   good = {'key': 'good', 'wav': '1.wav', 'txt': 'fine'}
   text = json.dumps(line)  # surrogates stay escaped
   trees.put(source / 'data.list', f'{json.dumps(good)}\n{text}\n')
-  _, kept, (left,) = ingested(source, tmp_path / 'out', 'wenet')
+  kept, (left,) = ingested(source, tmp_path / 'out', 'wenet')
   assert list(kept) == ['good'] and reason in left['reason'], left
   assert left['line'] == 2 and len(left['reason']) <= 500
   assert not list((tmp_path / 'out').rglob('*secret*'))
@@ -179,7 +168,7 @@ def test_marks_line_ends_and_encodings(mark, end, tmp_path):
   raw = [line.encode() for line in lines]
   raw[1] = lines[1].encode('latin-1')
   trees.put(source / 'data.list', mark + end.encode().join([*raw, b'']))
-  _, kept, (left,) = ingested(source, tmp_path / 'out', 'wenet')
+  kept, (left,) = ingested(source, tmp_path / 'out', 'wenet')
   assert [u.text for u in kept.values()] == ['café', 'café']
   assert 'not UTF-8' in left['reason'] and left['line'] == 2
 
@@ -198,7 +187,7 @@ def test_archives_lead_nowhere(tmp_path):
     ],
   )
   path.write_bytes(path.read_bytes()[:-12000])
-  _, kept, left = ingested(source, tmp_path / 'out', 'webdataset')
+  kept, left = ingested(source, tmp_path / 'out', 'webdataset')
   assert 'x/good' in kept
   reasons = ' '.join(one['reason'] for one in left)
   assert reasons.count('leads out of the archive') == 2
@@ -212,7 +201,7 @@ def test_two_files_do_not_share_a_name(tmp_path):
     trees.tar(
       source / shard, [('k.wav', trees.tone(0.25)), ('k.txt', 'same key')]
     )
-  _, kept, left = ingested(source, tmp_path / 'out', 'webdataset')
+  kept, left = ingested(source, tmp_path / 'out', 'webdataset')
   assert set(kept) == {'a/x/k', 'b/x/k'} and left == []
 
 
@@ -255,7 +244,7 @@ def test_stated_durations_are_believed_where_asked(tmp_path):
   )
   trees.put(source / 'a.wav', b'not opened')
   rules = admission.Rules(trust_durations=True, sample_rate=44100)
-  _, kept, _ = ingested(
+  kept, _ = ingested(
     source / 'manifest.json', tmp_path / 'out', 'nemo', rules=rules
   )
   assert (kept['a'].duration, kept['a'].sample_rate) == (2.5, 44100)
