@@ -25,15 +25,11 @@ from data_pipelines import intake
 from data_pipelines import readers
 from data_pipelines import staging
 from data_pipelines.readers import base
-from data_pipelines.readers import folder
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax import progress
-
-read_table = folder.read_table
-split_of = admission.split_of
 
 
 def ingest(
@@ -132,20 +128,6 @@ def _check_is_there(content: pathlib.Path | bytes, target: str) -> None:
   del target
   if isinstance(content, pathlib.Path):
     os.stat(content)
-
-
-def ingest_folder(
-  source: str | os.PathLike,
-  output: str | os.PathLike,
-  *,
-  language: str = 'en',
-  dev: float = 0.05,
-  test: float = 0.05,
-  copy: bool = False,
-) -> dict[str, Any]:
-  """`ingest` of a folder of recordings with a table."""
-  rules = admission.Rules(language=language, dev=dev, test=test)
-  return ingest(source, output, rules=rules, copy=copy)
 
 
 def _define(fv: flags.FlagValues) -> None:

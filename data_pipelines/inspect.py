@@ -40,9 +40,6 @@ def kind_of(path: pathlib.Path) -> str:
   )
 
 
-show_tokens = inspect_rows.show_tokens
-
-
 def show_codes(path: pathlib.Path) -> dict[str, Any]:
   """Prints figures of a tokenised corpus."""
   names = ('linguistic', 'semantic')

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from data_pipelines import admission
 from data_pipelines import ingest
 from data_pipelines.readers import base
 from step_audio_jax import files
@@ -30,6 +31,20 @@ def ingested(
   assert (result['kept'], result['quarantined']) == (len(kept), len(left))
   assert all(line['reason'] for line in left)
   return kept, left
+
+
+def ingest_folder(
+  source,
+  output,
+  *,
+  language='en',
+  dev=0.05,
+  test=0.05,
+  copy=False,
+):
+  """Ingests a folder of recordings with a table."""
+  rules = admission.Rules(language=language, dev=dev, test=test)
+  return ingest.ingest(source, output, rules=rules, copy=copy)
 
 
 ANY = st.recursive(

@@ -16,7 +16,7 @@ import tiny
 
 from data_pipelines import __main__ as doors
 from data_pipelines import beam
-from data_pipelines import inspect
+from data_pipelines import inspect_rows
 from data_pipelines import packing
 from data_pipelines import records
 from data_pipelines import rows
@@ -196,7 +196,7 @@ def test_what_is_shown_counts_every_id(tokens):
   table = vocabulary.Vocabulary(
     text_size=100, linguistic_size=8, semantic_size=16
   )
-  shown = inspect.show_tokens(np.array(tokens, np.int32), table)
+  shown = inspect_rows.show_tokens(np.array(tokens, np.int32), table)
   pieces = re.findall(r'(<[^> ]+>)(?:x(\d+))?', shown)
   assert sum(int(count or 1) for _, count in pieces) == sum(
     t < 68 for t in tokens

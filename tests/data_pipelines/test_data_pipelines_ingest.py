@@ -3,12 +3,13 @@
 import csv
 import json
 
+import ingesting
 import numpy as np
 import pytest
 import soundfile
 
 from data_pipelines import __main__ as doors
-from data_pipelines import ingest
+from data_pipelines import admission
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -41,7 +42,7 @@ def test_csv_becomes_a_corpus(recordings, tmp_path):
     ],
     ('file', 'text', 'split', 'speaker'),
   )
-  result = ingest.ingest_folder(recordings, tmp_path / 'corpus')
+  result = ingesting.ingest_folder(recordings, tmp_path / 'corpus')
   assert (result['read'], result['kept'], result['quarantined']) == (2, 2, 0)
   one, two = manifest.read(tmp_path / 'corpus')
   assert (one.id, one.text, one.split) == ('one', 'the cat, again', 'train')
@@ -62,19 +63,19 @@ def test_jsonl_with_offsets_and_words(recordings, tmp_path):
       {'id': 'y', 'file': 'two.flac', 'text': 'c', 'offset': 1.5},
     ],
   )  # fmt: skip
-  ingest.ingest_folder(recordings, tmp_path / 'corpus', copy=True)
+  ingesting.ingest_folder(recordings, tmp_path / 'corpus', copy=True)
   x, y = manifest.read(tmp_path / 'corpus')
   assert (x.offset, x.duration, len(x.words)) == (0.5, 1.0, 2)
   assert (y.offset, y.duration) == (1.5, 0.5)
 
 
 def test_splits_come_from_the_id_alone():
-  splits = [ingest.split_of(f'u{k}', 0.1, 0.2) for k in range(3000)]
-  assert splits == [ingest.split_of(f'u{k}', 0.1, 0.2) for k in range(3000)]
+  splits = [admission.split_of(f'u{k}', 0.1, 0.2) for k in range(3000)]
+  assert splits == [admission.split_of(f'u{k}', 0.1, 0.2) for k in range(3000)]
   for split, share in (('dev', 0.1), ('test', 0.2), ('train', 0.7)):
     assert abs(splits.count(split) / 3000 - share) < 0.03
   # A line that was in dev stays out of train when dev grows.
-  wider = [ingest.split_of(f'u{k}', 0.2, 0.2) for k in range(3000)]
+  wider = [admission.split_of(f'u{k}', 0.2, 0.2) for k in range(3000)]
   assert all(b == 'dev' for a, b in zip(splits, wider) if a == 'dev')
 
 
@@ -98,7 +99,7 @@ def test_bad_lines_are_quarantined(recordings, tmp_path):
       ['two.flac'],
     ],
   )
-  result = ingest.ingest_folder(recordings, tmp_path / 'corpus')
+  result = ingesting.ingest_folder(recordings, tmp_path / 'corpus')
   assert (result['read'], result['kept'], result['quarantined']) == (12, 1, 11)
   lines = list(files.read_jsonl(tmp_path / 'corpus' / 'quarantine.jsonl'))
   said = {line['line']: line['reason'] for line in lines}
@@ -121,18 +122,18 @@ def test_bad_lines_are_quarantined(recordings, tmp_path):
 def test_what_cannot_start_writes_nothing(recordings, tmp_path):
   output = tmp_path / 'corpus'
   with pytest.raises(errors.UserError, match='found 0 of metadata.csv'):
-    ingest.ingest_folder(recordings, output)
+    ingesting.ingest_folder(recordings, output)
   table(recordings, [('none.wav', 'a')])
   with pytest.raises(errors.UserError, match='none of 1 lines can be used'):
-    ingest.ingest_folder(recordings, output)
+    ingesting.ingest_folder(recordings, output)
   table(recordings, [('a/one.wav', 'a')], ('path', 'text'))
   with pytest.raises(errors.UserError, match='columns path, text; expected'):
-    ingest.ingest_folder(recordings, output)
+    ingesting.ingest_folder(recordings, output)
   (recordings / 'metadata.csv').write_text('file,text\na/one.wav,a, b\n')
   with pytest.raises(errors.UserError, match='csv:2: found 3 cells'):
-    ingest.ingest_folder(recordings, output)
+    ingesting.ingest_folder(recordings, output)
   with pytest.raises(errors.UserError, match='expected shares below 1'):
-    ingest.ingest_folder(recordings, output, dev=0.6, test=0.5)
+    ingesting.ingest_folder(recordings, output, dev=0.6, test=0.5)
   assert not output.exists()
 
 

@@ -13,7 +13,6 @@ from data_pipelines import __main__ as doors
 from data_pipelines import build
 from data_pipelines import definitions
 from data_pipelines import documents
-from data_pipelines import inspect
 from data_pipelines import inspect_page
 from data_pipelines import inspect_rows
 from data_pipelines import inspect_sound
@@ -381,7 +380,9 @@ def test_what_occurs_twice_or_leads_out_is_a_fault(tmp_path, call):
 
 def test_runs_are_shortened():
   table = vocabulary.Vocabulary()
-  shown = inspect.show_tokens([1, 13, 13, 13, 90, 91, 65536, 65537, 3], table)
+  shown = inspect_rows.show_tokens(
+    [1, 13, 13, 13, 90, 91, 65536, 65537, 3], table
+  )
   assert shown == (
     '<s> <im_patch>x3 2 text [0.05 s of speech: 65536 65537 …] <|EOT|>'
   )

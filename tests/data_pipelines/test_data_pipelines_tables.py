@@ -8,11 +8,13 @@ import os
 
 import hypothesis
 from hypothesis import strategies as st
+import ingesting
 import numpy as np
 import pytest
 import soundfile
 
-from data_pipelines import ingest
+from data_pipelines import admission
+from data_pipelines.readers import folder
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -60,7 +62,7 @@ def test_any_text_survives_a_csv_table(tmp_path_factory, cells, bom, end):
   writer.writerow(['file', 'text', 'speaker'])
   writer.writerows(cells)
   path.write_bytes(BOM * bom + out.getvalue().encode())
-  found = [fields for _, fields in ingest.read_table(path)]
+  found = [fields for _, fields in folder.read_table(path)]
   names = ('file', 'text', 'speaker')
   assert found == [
     {name: cell for name, cell in zip(names, row) if cell} for row in cells
@@ -81,7 +83,7 @@ def test_any_text_survives_a_jsonl_table(tmp_path_factory, texts, bom, end):
   ]
   path.write_bytes(BOM * bom + end.join([*lines, '']).encode())
   # Blank lines (None) are skipped, and the others keep their numbers.
-  assert list(ingest.read_table(path)) == [
+  assert list(folder.read_table(path)) == [
     (number, {'file': 'a', 'text': text})
     for number, text in enumerate(texts, start=1)
     if text is not None
@@ -105,7 +107,7 @@ def test_any_text_survives_a_jsonl_table(tmp_path_factory, texts, bom, end):
 def test_what_is_no_table_writes_nothing(source, tmp_path, raw, said):
   (source / 'metadata.csv').write_bytes(raw)
   with pytest.raises(errors.UserError) as caught:
-    ingest.ingest_folder(source, tmp_path / 'out')
+    ingesting.ingest_folder(source, tmp_path / 'out')
   assert said in str(caught.value)
   assert str(source / 'metadata.csv') in str(caught.value)
   assert not (tmp_path / 'out').exists()
@@ -117,7 +119,7 @@ def test_a_broken_line_costs_itself_alone(source, tmp_path):
     b'{"file": "\xff"}', b'{"file": "y.wav", "text": "b", "id": "z"}',
   ]  # fmt: skip
   (source / 'metadata.jsonl').write_bytes(b'\r\n'.join(lines))
-  result = ingest.ingest_folder(source, tmp_path / 'one')
+  result = ingesting.ingest_folder(source, tmp_path / 'one')
   assert (result['read'], result['kept'], result['quarantined']) == (5, 2, 3)
   found = quarantined(tmp_path / 'one')
   assert set(found) == {3, 4, 5}
@@ -129,7 +131,7 @@ def test_a_broken_line_costs_itself_alone(source, tmp_path):
     b'y.wav,"tw"o', b'a/x.wav,"two', b'lines"', b'b/x.wav,"open',
   ]  # fmt: skip
   (source / 'metadata.csv').write_bytes(b'\n'.join(lines))
-  result = ingest.ingest_folder(source, tmp_path / 'two')
+  result = ingesting.ingest_folder(source, tmp_path / 'two')
   assert (result['read'], result['kept'], result['quarantined']) == (6, 2, 4)
   found = quarantined(tmp_path / 'two')
   assert set(found) == {3, 4, 6, 9}
@@ -144,7 +146,7 @@ def test_two_tables_are_one_too_many(source, tmp_path):
   (source / 'metadata.jsonl').write_text('{"file": "y.wav", "text": "a"}\n')
   (source / 'metadata.csv').write_text('file,text\ny.wav,a\n')
   with pytest.raises(errors.UserError, match='found 2 of metadata.csv, meta'):
-    ingest.ingest_folder(source, tmp_path / 'out')
+    ingesting.ingest_folder(source, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
 
@@ -160,7 +162,7 @@ def test_nothing_outside_the_folder_is_taken(source, tmp_path):
   ]  # fmt: skip
   lines = [{'file': name, 'text': 'a'} for name in [*escapes, 'inside.wav']]
   files.write_jsonl(source / 'metadata.jsonl', lines)
-  result = ingest.ingest_folder(source, tmp_path / 'out')
+  result = ingesting.ingest_folder(source, tmp_path / 'out')
   assert (result['kept'], result['quarantined']) == (1, len(escapes))
   (utterance,) = manifest.read(tmp_path / 'out')
   assert utterance.id == 'inside' and utterance.duration == 3210 / 16000
@@ -199,7 +201,7 @@ def test_one_bad_field_costs_one_line(source, tmp_path, fields, said):
   good = {'file': 'a/x.wav', 'text': 'a'}
   bad = {'file': 'y.wav', 'text': 'b', **fields}
   files.write_jsonl(source / 'metadata.jsonl', [good, bad, good | {'id': 'z'}])
-  result = ingest.ingest_folder(source, tmp_path / 'out')
+  result = ingesting.ingest_folder(source, tmp_path / 'out')
   assert (result['read'], result['kept'], result['quarantined']) == (3, 2, 1)
   found = quarantined(tmp_path / 'out')
   assert set(found) == {2} and said in found[2]
@@ -220,7 +222,7 @@ def test_counts_add_up_and_lines_are_those_of_the_editor(source, tmp_path):
       ]
     )
   )
-  result = ingest.ingest_folder(source, tmp_path / 'out')
+  result = ingesting.ingest_folder(source, tmp_path / 'out')
   assert result['read'] == result['kept'] + result['quarantined'] == 4
   found = quarantined(tmp_path / 'out')
   assert set(found) == {3, 6}
@@ -237,7 +239,7 @@ def test_links_copies_and_other_file_systems(source, tmp_path, monkeypatch):
   raw = (source / 'y.wav').read_bytes()
 
   def placed(name, **settings):
-    ingest.ingest_folder(source, tmp_path / name, **settings)
+    ingesting.ingest_folder(source, tmp_path / name, **settings)
     path = tmp_path / name / 'audio' / 'y.wav'
     assert path.read_bytes() == raw
     assert [p.name for p in path.parent.iterdir()] == ['y.wav']
@@ -258,9 +260,9 @@ def test_a_second_run_gives_the_same_corpus(source, tmp_path):
   (source / 'metadata.csv').write_bytes(
     BOM + b'file,text,id\r\ny.wav, a  b ,\r\na/x.wav,c,q\r\n'
   )
-  first = ingest.ingest_folder(source, tmp_path / 'out')
+  first = ingesting.ingest_folder(source, tmp_path / 'out')
   before = tree(tmp_path / 'out')
-  assert ingest.ingest_folder(source, tmp_path / 'out') == first
+  assert ingesting.ingest_folder(source, tmp_path / 'out') == first
   assert tree(tmp_path / 'out') == before
   assert [(u.id, u.text) for u in manifest.read(tmp_path / 'out')] == [
     ('y', 'a b'), ('q', 'c')
@@ -274,7 +276,7 @@ def test_parts_of_one_recording(source, tmp_path):
     for k in range(4)
   ]  # fmt: skip
   files.write_jsonl(source / 'metadata.jsonl', lines)
-  ingest.ingest_folder(source, tmp_path / 'out')
+  ingesting.ingest_folder(source, tmp_path / 'out')
   found = manifest.read(tmp_path / 'out')
   assert [u.offset for u in found] == pytest.approx([0, 0.05, 0.1, 0.15])
   assert {u.duration for u in found} == {0.05}
@@ -283,7 +285,7 @@ def test_parts_of_one_recording(source, tmp_path):
   lines[3]['duration'] = 3210 / 16000 - 0.15 + 0.009
   lines[2]['duration'] = 3210 / 16000 - 0.1 + 0.02
   files.write_jsonl(source / 'metadata.jsonl', lines)
-  assert ingest.ingest_folder(source, tmp_path / 'out')['quarantined'] == 1
+  assert ingesting.ingest_folder(source, tmp_path / 'out')['quarantined'] == 1
 
 
 @hypothesis.given(
@@ -291,16 +293,16 @@ def test_parts_of_one_recording(source, tmp_path):
   st.floats(0, 0.1),
 )  # fmt: skip
 def test_a_split_depends_on_the_id_and_grows_at_its_end(name, dev, test, more):
-  split = ingest.split_of(name, dev, test)
-  assert split == ingest.split_of(name, dev, test)
+  split = admission.split_of(name, dev, test)
+  assert split == admission.split_of(name, dev, test)
   assert split in ('train', 'dev', 'test')
-  assert ingest.split_of(name, 1.0, 0) == 'dev'
-  assert ingest.split_of(name, 0, 1.0) == 'test'
-  assert ingest.split_of(name, 0, 0) == 'train'
+  assert admission.split_of(name, 1.0, 0) == 'dev'
+  assert admission.split_of(name, 0, 1.0) == 'test'
+  assert admission.split_of(name, 0, 0) == 'train'
   if split == 'dev':
-    assert ingest.split_of(name, dev + more, test) == 'dev'
+    assert admission.split_of(name, dev + more, test) == 'dev'
   if split != 'train':
-    assert ingest.split_of(name, dev, test + more) == split
+    assert admission.split_of(name, dev, test + more) == split
 
 
 @pytest.mark.parametrize(
@@ -309,5 +311,5 @@ def test_a_split_depends_on_the_id_and_grows_at_its_end(name, dev, test, more):
 def test_shares_that_leave_nothing_to_train(source, tmp_path, dev, test):
   (source / 'metadata.csv').write_text('file,text\ny.wav,a\n')
   with pytest.raises(errors.UserError, match='--dev, --test: found'):
-    ingest.ingest_folder(source, tmp_path / 'out', dev=dev, test=test)
+    ingesting.ingest_folder(source, tmp_path / 'out', dev=dev, test=test)
   assert not (tmp_path / 'out').exists()
