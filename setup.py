@@ -68,6 +68,8 @@ EXTRAS = {
     'hypothesis',
     # Compiles for TPUs that are not there.
     'libtpu==0.0.42.*; python_version < "3.12"',
+    # An independent recogniser, benchmarks/independent_cer.py.
+    'pocketsphinx>=5.1',
     'pre-commit',
     'pytest',
     'pytest-xdist',

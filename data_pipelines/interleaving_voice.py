@@ -106,11 +106,11 @@ class Voice:
       (linguistic, semantic) codes of each text, whole groups; none of either
       where the model did not come to an end.
     """
-    from step_audio_jax.evaluation import speech
     from step_audio_jax.generation import decode
     from step_audio_jax.generation import grammar
+    from step_audio_jax.generation import prompts as prompts_lib
 
-    prompts = [speech.tts_prompt(self._vocabulary, text) for text in texts]
+    prompts = [prompts_lib.tts(self._vocabulary, text) for text in texts]
     group = vocabulary_lib.GROUP * self._config.groups_per_word
     limits = [
       group * len(interleaving_source.word_places(text)) for text in texts

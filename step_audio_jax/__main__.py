@@ -29,6 +29,14 @@ DOORS = {
     'step_audio_jax.tokenizers.door',
     'Turn wav files into linguistic and semantic codes.',
   ),
+  'embed': (
+    'step_audio_jax.decoder.embed_door',
+    'Tell who speaks: a speaker embedding for each utterance of a corpus.',
+  ),
+  'speak': (
+    'step_audio_jax.decoder.door',
+    'Speak a text, or codes, into a wav: model, flow, vocoder.',
+  ),
 }
 
 if __name__ == '__main__':

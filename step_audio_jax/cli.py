@@ -179,6 +179,32 @@ def configure(fv: flags.FlagValues, function: Callable[..., Any]):
   return gin_files.configure(fv.gin_file, fv.gin_bindings, function)
 
 
+def folder(
+  flag: str, given: str | None, variable: str, default: str, door: str
+) -> str:
+  """A folder as it is named, else by the environment, else the quick start's.
+
+  Args:
+    flag: What names it on the command line.
+    given: Its value.
+    variable: Environment variable that names it.
+    default: Where `make quickstart` makes one.
+    door: Who asks, for the message.
+
+  Raises:
+    UserError: It is named nowhere and the default is not there.
+  """
+  found = given or os.environ.get(variable)
+  if found:
+    return found
+  if not os.path.isdir(default):
+    raise UserError(
+      f'{door}: no {flag}: expected --{flag}=FOLDER or ${variable}; '
+      f'`make quickstart` trains one into {default}.'
+    )
+  return default
+
+
 def gin_arguments(fv: flags.FlagValues) -> list[str]:
   """The gin flags as they were given, to hand them to another command."""
   arguments = [f'--gin_file={path}' for path in fv.gin_file]

@@ -18,12 +18,14 @@ from safetensors import numpy as safetensors_numpy
 import soundfile
 
 from data_pipelines import __main__ as data_doors
+from data_pipelines import records
 from data_pipelines import vocabulary as text_vocabulary
 from step_audio_jax import __main__ as doors
 from step_audio_jax import cli
 from step_audio_jax import gin_files
 from step_audio_jax import manifest
 from step_audio_jax import stages
+from step_audio_jax.decoder import embeddings
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(
@@ -54,6 +56,8 @@ VALUES = {
   'BATCH_SIZE': '8',
   'CODES': "'{world}/codes'",
   'CORPUS': "'{world}/corpus'",
+  'DECODER': "'{world}/decoder'",
+  'EMBEDDINGS': "'{world}/speakers.npz'",
   'INIT_FROM': "('{world}/no_run',)",
   'LEARNING_RATE': '0.001',
   'MANIFEST': "'{world}/corpus'",
@@ -65,6 +69,7 @@ VALUES = {
   'STAGE': "'stage1'",
   'STEPS': '2',
   'TEXT_MODEL': "'{world}/text.model'",
+  'TOKENIZER': "'{world}/tokenizer'",
 }
 
 
@@ -116,9 +121,22 @@ def world(tmp_path_factory):
         language='en',
         split='train',
         kind='speech',
+        speaker=f'voice{index % 2}',
       )
     )
   manifest.write(folder / 'corpus', utterances)
+  codes = {
+    'linguistic': np.arange(32, dtype=np.uint16),
+    'semantic': np.arange(48, dtype=np.uint16),
+  }
+  records.write_shard(
+    folder / 'codes' / records.shard_name(manifest.CODES_STEM, 0, 1),
+    [records.pack(codes, {'id': one.id}) for one in utterances],
+  )
+  embeddings.write(
+    folder / 'speakers.npz',
+    {one.id: np.ones(192, np.float32) for one in utterances},
+  )
   texts = [
     manifest.Utterance(id=str(k), kind='text', text=text)
     for k, text in enumerate(SENTENCES)

@@ -29,6 +29,7 @@ from step_audio_jax import files
 DEFAULT_FOLDER = 'runs/quickstart'
 ROW_LENGTH = 272
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+VOICE = 'dev-00000'  # whose voice the decoder speaks with
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 
 
@@ -106,6 +107,7 @@ def _after_tokenizers(
 ):
   """The second half of the recipe: codes, rows, stages, report."""
   speech = f'{data}/speech'
+  speakers = f'{root}/speakers.npz'
   steps = [
     [
       train(
@@ -114,7 +116,13 @@ def _after_tokenizers(
         RUN_DIR=f'{root}/centroids',
         MANIFEST=speech,
         INIT_FROM=[f'{root}/linguistic'],
-      )
+      ),
+      train(
+        'train speaker',
+        'gin/quickstart/speaker.gin',
+        RUN_DIR=f'{root}/speaker',
+        MANIFEST=speech,
+      ),
     ],
     [
       door(
@@ -124,7 +132,15 @@ def _after_tokenizers(
         f'--export={tokenizer}',
         f'--linguistic={root}/centroids',
         f'--semantic={root}/semantic',
-      )
+      ),
+      door(
+        'embed',
+        'step_audio_jax',
+        'embed',
+        f'--corpus={speech}',
+        f'--speaker={root}/speaker',
+        f'--output={speakers}',
+      ),
     ],
     [
       door(
@@ -164,17 +180,20 @@ def _after_tokenizers(
       **macros,
     )
 
+  steps += _decoder(root, speech, codes, speakers, tokenizer, door, train)
   # The backbone and the image encoder, which is frozen from then on.
   steps.append([language_model('text'), language_model('vision')])
   before = [f'{root}/text', f'{root}/vision']
   for stage in STAGES:
     steps.append([language_model(stage, INIT_FROM=before)])
-    splits = {}
-    if stage == STAGES[-1]:
+    last, splits = stage == STAGES[-1], {}
+    if last:
       # Settings were chosen on dev; only the finished model meets test.
       splits = {
         'ASR_SPLITS': ['dev', 'test', 'test_unseen_voice'],
         'TTS_SPLITS': ['dev', 'test'],
+        'DECODER': f'{root}/decoder',
+        'TOKENIZER': tokenizer,
       }
     steps.append(
       [
@@ -182,7 +201,7 @@ def _after_tokenizers(
           f'evaluate {stage}',
           'step_audio_jax',
           'evaluate',
-          '--gin_file=gin/quickstart/evaluate.gin',
+          f'--gin_file=gin/quickstart/evaluate{"_sound" if last else ""}.gin',
           *_macros(MANIFEST=speech, CODES=codes, ROWS=rows, **splits),
           f'--checkpoints={root}/{stage}',
           '--steps=last',
@@ -208,6 +227,41 @@ def _after_tokenizers(
     ]
   )
   return steps
+
+
+def _decoder(root, speech, codes, speakers, tokenizer, door, train):
+  """From codes back to sound: flow and vocoder, then both in one folder."""
+  return [
+    [
+      train(
+        'train flow',
+        'gin/quickstart/flow.gin',
+        RUN_DIR=f'{root}/flow',
+        MANIFEST=speech,
+        CODES=codes,
+        EMBEDDINGS=speakers,
+      ),
+      train(
+        'train vocoder',
+        'gin/quickstart/vocoder.gin',
+        RUN_DIR=f'{root}/vocoder',
+        MANIFEST=speech,
+      ),
+    ],
+    [
+      door(
+        'export decoder',
+        'step_audio_jax',
+        'speak',
+        f'--export={root}/decoder',
+        f'--flow={root}/flow',
+        f'--speaker={root}/speaker',
+        f'--vocoder={root}/vocoder',
+        f'--tokenizer={tokenizer}',
+        f'--voice={speech}/wav/{VOICE}.wav',
+      )
+    ],
+  ]
 
 
 class Memory:

@@ -5,12 +5,18 @@ import jax.numpy as jnp
 
 
 def reflected(
-  wave_BS: jax.Array, lengths_B: jax.Array, left: int, right: int
+  wave_BS: jax.Array, lengths_B: jax.Array | None, left: int, right: int
 ) -> jax.Array:
   """Samples −left … right − 1 of rows mirrored at their own ends, (B, ·).
 
-  Position −p reads p, and p ≥ n reads 2 (n − 1) − p for a row of n samples.
+  Position −p reads p, and p ≥ n reads 2 (n − 1) − p for a row of n samples;
+  without lengths n is the size of the array.
   """
+  if lengths_B is None:
+    # Slices, whose gradient is no scatter.
+    behind = max(0, right - wave_BS.shape[1])
+    pads = ((0, 0), (left, behind))
+    return jnp.pad(wave_BS, pads, mode='reflect')[:, : left + right]
   place = jnp.abs(jnp.arange(-left, right))[None, :]
   last = jnp.maximum(lengths_B - 1, 0)[:, None]
   place = jnp.where(place > last, 2 * last - place, place)

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import framing
 from step_audio_jax.audio import log_mel
+from step_audio_jax.audio import spectrum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,9 @@ _RELEASED = VocoderMel()
 
 
 def vocoder_mel(
-  wave_BS: jax.Array, lengths_B: jax.Array, config: VocoderMel = _RELEASED
+  wave_BS: jax.Array,
+  lengths_B: jax.Array | None,
+  config: VocoderMel = _RELEASED,
 ) -> tuple[jax.Array, jax.Array]:
   """Log-mel spectrograms of padded waveforms.
 
@@ -84,32 +86,31 @@ def vocoder_mel(
     wave_BS: Float32 samples in [-1, 1] at the configured rate; what is behind
       a row's length does not matter.
     lengths_B: Samples of each row, int32, more than `config.edge` for a
-      meaningful row.
+      meaningful row; None means that rows fill the array.
     config: Numbers.
 
   Returns:
     Features float32 (B, T, M), zero behind a row's end, and frame counts.
   """
-  fft, hop, edge = config.fft, config.hop, config.edge
-  count = frame_count(wave_BS.shape[1], config)
-  padded = framing.reflected(
-    wave_BS, lengths_B, edge, max(0, count - 1) * hop + fft - edge
+  spectrum_BTF = spectrum.magnitude(
+    wave_BS,
+    lengths_B,
+    fft=config.fft,
+    window=config.window,
+    hop=config.hop,
+    edge=config.edge,
   )
-  x_BTN = framing.sliding(padded[:, :, None], fft, hop, count)
-  left = (fft - config.window) // 2
-  window = np.zeros(fft, np.float32)
-  window[left : left + config.window] = np.hanning(config.window + 1)[:-1]
-  spectrum = jnp.fft.rfft(x_BTN * window[None, None], axis=-1)
-  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-  mel_BTM = jnp.matmul(
-    jnp.sqrt(power + 1e-9), config.filters, precision='highest'
-  )
+  mel_BTM = jnp.matmul(spectrum_BTF, config.filters, precision='highest')
+  log_BTM = jnp.log(jnp.maximum(mel_BTM, 1e-5))
+  if lengths_B is None:
+    return log_BTM, jnp.full(log_BTM.shape[:1], log_BTM.shape[1], jnp.int32)
   counts_B = frame_count(lengths_B, config)
-  valid = jnp.arange(count)[None, :, None] < counts_B[:, None, None]
-  return jnp.where(valid, jnp.log(jnp.maximum(mel_BTM, 1e-5)), 0.0), counts_B
+  valid = jnp.arange(log_BTM.shape[1])[None, :, None] < counts_B[:, None, None]
+  return jnp.where(valid, log_BTM, 0.0), counts_B
 
 
 def frame_count(samples, config: VocoderMel = _RELEASED):
   """Frames of `samples`; ints, numpy or JAX integers."""
-  count = (samples + 2 * config.edge - config.fft) // config.hop + 1
-  return count * (count > 0)
+  return spectrum.frame_count(
+    samples, fft=config.fft, hop=config.hop, edge=config.edge
+  )

@@ -1,4 +1,4 @@
-"""Scores the checkpoints of a run: perplexities, ASR, TTS, captions.
+"""Scores the checkpoints of a run: perplexities, ASR, TTS, sound, captions.
 
 Each step gives one file, `<run>/evaluation/<step>.json`, with figures and every
 hypothesis, so that texts can be scored again under another convention. A file
@@ -17,14 +17,11 @@ from step_audio_jax.evaluation import captions as captions_lib
 from step_audio_jax.evaluation import curves
 from step_audio_jax.evaluation import perplexity
 from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation import sound as sound_lib
 from step_audio_jax.evaluation import speech as speech_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.training import checkpoints as checkpoints_lib
 from step_audio_jax.training import feed
-
-# Layers up to this many are unrolled: a decoding step is then not spent on
-# copying the cache from scan to scan.
-_UNROLL = 8
 
 
 def evaluate(
@@ -37,6 +34,7 @@ def evaluate(
   tts_splits: Sequence[str] = ('dev',),
   max_utterances: int = 0,
   speech: speech_lib.SpeechConfig = speech_lib.SpeechConfig(),
+  sound: sound_lib.SoundConfig | None = None,
   rows: str | None = None,
   sources: Sequence[str] = (),
   row_split: str = 'dev',
@@ -57,6 +55,7 @@ def evaluate(
     tts_splits: Splits that are spoken.
     max_utterances: Of each split at most, in the manifest's order; 0 all.
     speech: How speech is decoded.
+    sound: What makes the spoken codes sound; None leaves them codes.
     rows: Folder of built rows; None skips perplexity and captions.
     sources: Row folders whose perplexity is measured; empty means every
       folder that has the split.
@@ -80,6 +79,7 @@ def evaluate(
     'tts_splits': list(tts_splits),
     'max_utterances': max_utterances,
     'speech': dataclasses.asdict(speech),
+    'sound': dataclasses.asdict(sound) if sound else None,
     'rows': rows,
     'sources': list(sources),
     'row_split': row_split,
@@ -116,7 +116,14 @@ def evaluate(
       'step': step,
       'convention': scoring.CONVENTION,
       'settings': settings,
-      **_speech(loaded, sets, code_table, asr_splits, tts_splits, speech),
+      **_speech(
+        loaded,
+        sets,
+        code_table,
+        (asr_splits, tts_splits),
+        (speech, sound),
+        sound_folder(run, step),
+      ),
       **_rows(loaded, rows, sources, row_split, max_rows),
       **_captions(loaded, rows, caption_source, row_split, captions),
     }
@@ -135,6 +142,11 @@ def evaluate(
 def result_path(run: str | pathlib.Path, step: int) -> pathlib.Path:
   """Where the scores of a step lie."""
   return pathlib.Path(run) / 'evaluation' / f'{step}.json'
+
+
+def sound_folder(run: str | pathlib.Path, step: int) -> pathlib.Path:
+  """Where the waveforms of a step lie."""
+  return pathlib.Path(run) / 'evaluation' / f'{step}_sound'
 
 
 def all_results(run: str | pathlib.Path) -> dict[int, dict[str, Any]]:
@@ -193,7 +205,7 @@ def utterance_sets(
 def flat(result: Mapping[str, Any]) -> dict[str, float]:
   """The figures of a result under short names, for curves and tables."""
   metrics = {}
-  for task in ('asr', 'tts'):
+  for task in ('asr', 'tts', 'sound'):
     for name, scores in result.get(task, {}).items():
       metrics[f'{task}_cer/{name}'] = scores['cer']
   for source, streams in result.get('perplexity', {}).items():
@@ -205,18 +217,25 @@ def flat(result: Mapping[str, Any]) -> dict[str, float]:
   return metrics
 
 
-def _speech(loaded, sets, codes, asr_splits, tts_splits, config):
+def _speech(loaded, sets, codes, splits, configs, folder):
   model, variables, vocabulary = loaded
+  (asr_splits, tts_splits), (config, sound) = splits, configs
   if not sets or not vocabulary.linguistic_size:
     return {}
   found = {}
-  speaker = speech_lib.Speaker(unrolled(model), variables, vocabulary, config)
+  speaker = speech_lib.Speaker(
+    restore.unrolled(model), variables, vocabulary, config
+  )
   if asr_splits:
     asr_sets = {name: sets[name] for name in asr_splits}
     found['asr'] = speech_lib.asr(speaker, vocabulary, asr_sets, codes)
   if tts_splits:
     tts_sets = {name: sets[name] for name in tts_splits}
     found['tts'] = speech_lib.tts(speaker, vocabulary, tts_sets)
+    if sound:
+      found['sound'] = sound_lib.score(
+        speaker, vocabulary, found['tts'], sound, folder
+      )
   return found
 
 
@@ -260,22 +279,6 @@ def _captions(loaded, rows, source, split, count):
     return {}
   return {
     'captions': captions_lib.evaluate(
-      unrolled(model), variables, vocabulary, folder=folder, count=count
+      restore.unrolled(model), variables, vocabulary, folder=folder, count=count
     )
   }
-
-
-def unrolled(model: Any) -> Any:
-  """The same model with a shallow stack of layers unrolled for decoding."""
-  config = getattr(model, 'config', None)
-  transformer = getattr(config, 'transformer', None)
-  if transformer is None or transformer.layers > _UNROLL:
-    return model
-  return model.clone(
-    config=dataclasses.replace(
-      config,
-      transformer=dataclasses.replace(
-        transformer, scan_unroll=transformer.layers
-      ),
-    )
-  )

@@ -6,6 +6,7 @@ from typing import Any, Mapping, Sequence
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import facts
 from step_audio_jax.evaluation import report_page
 
@@ -107,6 +108,8 @@ def report(
     'asr_cer_by_stage': [s['asr_cer'] for s in in_stages],
     'asr_cer_unseen_voice': _last(results, 'asr', unseen_split),
     'tts_cer': _last(results, 'tts', tts_split),
+    'sound_cer': _last(results, 'sound', tts_split),
+    **_sound(results, tts_split),
     'share_error_rows': max(gaps, default=None),
     'padding': (
       facts.padding(tables, rows, prefix=row_prefix, split=row_split)
@@ -133,6 +136,19 @@ def report(
     handle.write(text)
   files.write_json(folder / 'report.json', values)
   return {**values, 'page': str(folder / 'report.html')}
+
+
+def _sound(results, split: str) -> dict[str, str | None]:
+  """Who spoke in the last run that has sound, and where it lies."""
+  for result in reversed(results):
+    if split in result.get('sound', {}):
+      return {
+        'vocoder': result['sound'][split]['vocoder'],
+        'sound_folder': str(
+          evaluate_lib.sound_folder(result['run'], result['step'])
+        ),
+      }
+  return {'vocoder': None, 'sound_folder': None}
 
 
 def _last(results, task: str, split: str) -> float | None:

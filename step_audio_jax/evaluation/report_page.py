@@ -14,6 +14,7 @@ FIGURES = {
   'asr_cer': 'ASR character errors, seen voices',
   'asr_cer_unseen_voice': 'ASR character errors, unseen voice',
   'tts_cer': 'TTS tokens read by its own ASR',
+  'sound_cer': 'generated speech, tokenised and read again',
   'share_error_rows': 'largest error of a source share, rows',
   'padding': 'padding in packed rows',
   'wall_seconds': 'wall-clock time',
@@ -67,6 +68,7 @@ def render(
       last, 'asr', unseen, 'A voice never heard', manifest, players
     ),
     utterances.cards(last, 'tts', tts, 'Text to speech tokens', None, players),
+    _sound(last, values, tts, players),
     utterances.captions(results),
     '<h2>Sources</h2>',
     _share_table(values),
@@ -85,6 +87,32 @@ def _lead(values) -> str:
     'the set; text is compared in lower case with single spaces (none in '
     'Chinese). Nothing on this page was chosen by hand: utterances are the '
     'first of their set.</p>'
+  )
+
+
+def _sound(last, values, split, players) -> str:
+  """Generated speech to listen to, and who spoke."""
+  cards = utterances.cards(
+    last,
+    'sound',
+    split,
+    'Generated speech',
+    values.get('sound_folder'),
+    players,
+  )
+  if not cards:
+    return ''
+  speaker = {
+    'griffin-lim': (
+      'Griffin-Lim (librosa), which turns the mel of the flow into samples '
+      'without a trained vocoder'
+    ),
+    'hift': 'HiFT, the vocoder trained in this run',
+  }.get(values['vocoder'], values['vocoder'])
+  return (
+    f'{cards}<p class="quiet">Codes by the language model, mel by the flow; '
+    f'spoken by {html.escape(speaker)}. Read back: the sound was tokenised '
+    'again and transcribed by the model itself.</p>'
   )
 
 

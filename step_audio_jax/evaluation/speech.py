@@ -8,10 +8,8 @@ codes that exist), and then *its own* ASR reads these codes; the error rate of
 that reading against the transcript is the figure. It needs no vocoder, and it
 contains the errors of the ASR.
 
-Prompts are the documents that training rows are made of, cut before the answer:
-
-    asr  <s> <|ASR|> <audio_start> codes <text_start>
-    tts  <s> <|TTS|> <text_start> text <audio_start>
+Prompts are the documents that training rows are made of, cut before the answer
+(`generation.prompts`).
 """
 
 import dataclasses
@@ -25,13 +23,11 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation import scoring
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import prompts as prompts_lib
 from step_audio_jax.generation import sampling
 
 Codes = Mapping[str, tuple[np.ndarray, np.ndarray]]
 Vocabulary = vocabulary_lib.Vocabulary
-
-_BOS = vocabulary_lib.BOS
-_CONTROL = vocabulary_lib.CONTROL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +65,6 @@ class SpeechConfig:
         )
 
 
-def asr_prompt(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
-  """Interleaved speech ids → the prompt of a transcript."""
-  head = [_BOS, _CONTROL['<|ASR|>'], _CONTROL['<audio_start>']]
-  return [*head, *map(int, ids), _CONTROL['<text_start>']]
-
-
-def tts_prompt(vocabulary: Vocabulary, text: str) -> list[int]:
-  """Text → the prompt of its speech."""
-  head = [_BOS, _CONTROL['<|TTS|>'], _CONTROL['<text_start>']]
-  return [*head, *vocabulary.encode(text), _CONTROL['<audio_start>']]
-
-
 class Speaker:
   """One model that transcribes and speaks; compiled once for all sets.
 
@@ -108,7 +92,7 @@ class Speaker:
   def transcribe(self, speech: Sequence[Sequence[int]]) -> list[str]:
     """Interleaved speech ids of each utterance → its text."""
     c = self.config
-    prompts = [asr_prompt(self._vocabulary, ids) for ids in speech]
+    prompts = [prompts_lib.asr(self._vocabulary, ids) for ids in speech]
     longest = max([5 * c.max_speech_groups + 4, *map(len, prompts)])
     outputs = decode.generate(
       self._model,
@@ -125,7 +109,7 @@ class Speaker:
   def speak(self, texts: Sequence[str]) -> list[decode.Output]:
     """Text of each utterance → speech ids, whole groups."""
     c = self.config
-    prompts = [tts_prompt(self._vocabulary, text) for text in texts]
+    prompts = [prompts_lib.tts(self._vocabulary, text) for text in texts]
     outputs = decode.generate_outputs(
       self._model,
       self._variables,

@@ -42,17 +42,18 @@ def cards(
 
   Args:
     result: Scores of `evaluate.evaluate`.
-    task: 'asr' or 'tts'.
+    task: 'asr', 'tts' or 'sound'.
     split: Name of the set; a result without it gives an empty string.
     title: Headline.
-    corpus: Corpus folder with the sound, or None.
+    corpus: Folder with the sound: of 'sound' the one its wavs lie in, else a
+      corpus; or None.
     count: How many.
   """
   scores = result.get(task, {}).get(split)
   if not scores or not count:
     return ''
-  by_id = {}
-  if corpus is not None:
+  by_id, own = {}, task == 'sound' and corpus is not None
+  if corpus is not None and not own:
     by_id = {u.id: u for u in manifest_lib.read(corpus)}
     root = manifest_lib.path_of(corpus).parent
   parts = []
@@ -60,6 +61,8 @@ def cards(
     sound = ''
     if item['id'] in by_id:
       sound = player(by_id[item['id']], root)
+    elif own:
+      sound = recording(pathlib.Path(corpus) / item['wav'])
     reading = 'heard' if task == 'asr' else 'read back'
     note = f'{100 * item["cer"]:.0f} %'
     if 'seconds' in item:
@@ -79,12 +82,18 @@ def cards(
 
 def player(utterance: manifest_lib.Utterance, root: str | pathlib.Path) -> str:
   """An audio element that holds its sound; a note if it cannot be read."""
+  return recording(
+    utterance.audio_path(root),
+    offset=utterance.offset,
+    duration=utterance.duration,
+  )
+
+
+def recording(path: str | pathlib.Path, **part: float) -> str:
+  """As `player`, of a file or a part of it (`audio.io.read_audio`)."""
   try:
-    samples, rate = audio_io.read_audio(
-      utterance.audio_path(root),
-      offset=utterance.offset,
-      duration=utterance.duration,
-    )
+    _, rate = audio_io.probe(path)
+    samples, _ = audio_io.read_audio(path, sample_rate=rate, **part)
   except errors.UserError as error:
     return f'<p class="quiet">{html.escape(str(error))}</p>'
   return (

@@ -26,6 +26,7 @@ from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import repetition
 from step_audio_jax.generation import sampling
 from step_audio_jax.kernels import decoding
 from step_audio_jax.parallel import partition
@@ -151,7 +152,15 @@ def decode(
       sampling.FORBIDDEN,
     )
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, turn)
-    ids_B = sampler(logits_BV, keys)
+    if sampler.repetition.window:
+      ids_B = sampler.choose(
+        logits_BV,
+        keys,
+        _recent(carry['tokens_BN'], turn, sampler.repetition.reach),
+        grammar.class_V,
+      )
+    else:
+      ids_B = sampler(logits_BV, keys)
     logprobs_B = jnp.take_along_axis(
       jax.nn.log_softmax(logits_BV), ids_B[:, None], axis=1
     )[:, 0]
@@ -189,6 +198,13 @@ def decode(
     end[name]
     for name in ('tokens_BN', 'logprobs_BN', 'lengths_B', 'stopped_B', 'cache')
   )
+
+
+def _recent(tokens_BN, turn, reach):
+  """The `reach` ids before `turn`, the newest last; before the first: -1."""
+  places = turn - reach + jnp.arange(reach)
+  ids_BR = jnp.take(tokens_BN, jnp.maximum(places, 0), axis=1)
+  return jnp.where((places >= 0)[None], ids_BR, repetition.NOTHING)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

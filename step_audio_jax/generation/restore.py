@@ -13,6 +13,10 @@ from step_audio_jax.models import speech_text
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import lora
 
+# Layers up to this many are unrolled: a decoding step is then not spent on
+# copying the cache from scan to scan.
+_UNROLL = 8
+
 
 def model_from(description: Mapping[str, Any]) -> speech_text.SpeechTextModel:
   """The module that a run's `config.json` describes."""
@@ -66,3 +70,19 @@ def load_model(
       f'model: {error}.'
     ) from error
   return model, variables, vocabulary
+
+
+def unrolled(model: Any) -> Any:
+  """The same model with a shallow stack of layers unrolled for decoding."""
+  config = getattr(model, 'config', None)
+  transformer = getattr(config, 'transformer', None)
+  if transformer is None or transformer.layers > _UNROLL:
+    return model
+  return model.clone(
+    config=dataclasses.replace(
+      config,
+      transformer=dataclasses.replace(
+        transformer, scan_unroll=transformer.layers
+      ),
+    )
+  )

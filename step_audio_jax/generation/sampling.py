@@ -2,9 +2,10 @@
 
 Greedy is `temperature=0`. Otherwise logits are divided by the temperature,
 cut to the `top_k` largest, then to the smallest set whose probability reaches
-`top_p` (nucleus sampling, arXiv 1904.09751), and one id is drawn.
+`top_p` (nucleus sampling, arXiv 1904.09751), and one id is drawn. A rule about
+repeated ids may have a word in it (`generation.repetition`).
 
-Letters: B batch, V vocabulary.
+Letters: B batch, V vocabulary, R ids looked back at.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
+from step_audio_jax.generation import repetition as repetition_lib
 
 # Forbidden ids get this, not -inf: a row in which all is forbidden stays
 # finite.
@@ -28,11 +30,13 @@ class Sampler:
     top_k: Keep this many largest logits; 0 keeps all. Ties at the border
       are all kept.
     top_p: Keep the smallest set of ids with at least this probability.
+    repetition: What is done about repeated ids; off by default.
   """
 
   temperature: float = 0.0
   top_k: int = 0
   top_p: float = 1.0
+  repetition: repetition_lib.Repetition = repetition_lib.Repetition()
 
   def __post_init__(self):
     if not self.temperature >= 0:
@@ -54,6 +58,34 @@ class Sampler:
       return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
     logits_BV = self.cut(logits_BV)
     return jax.vmap(jax.random.categorical)(keys_B, logits_BV).astype(jnp.int32)
+
+  def choose(
+    self,
+    logits_BV: jax.Array,
+    keys_B: jax.Array,
+    recent_BR: jax.Array,
+    classes_V: jax.Array,
+  ) -> jax.Array:
+    """As calling it, under the rule about repeated ids.
+
+    Args:
+      logits_BV: Logits; what is not allowed has `FORBIDDEN`.
+      keys_B: One key a row.
+      recent_BR: The last `repetition.reach` ids of each row, the newest last,
+        `repetition.NOTHING` where there are fewer.
+      classes_V: Class of each id, its codebook.
+    """
+    rule = self.repetition
+    if rule.action == 'forbid':
+      return self(rule.forbidden(logits_BV, recent_BR, FORBIDDEN), keys_B)
+    ids_B = self(logits_BV, keys_B)
+    again = dataclasses.replace(
+      self, temperature=self.temperature or 1.0, top_k=0, top_p=1.0
+    )
+    fresh = jax.vmap(jax.random.fold_in, (0, None))(keys_B, 1)
+    return jnp.where(
+      rule.repeats(ids_B, recent_BR, classes_V), again(logits_BV, fresh), ids_B
+    )
 
   def cut(self, logits_BV: jax.Array) -> jax.Array:
     """Scaled logits with everything outside top-k and top-p forbidden."""

@@ -1,4 +1,4 @@
-"""The `convert` door: Hugging Face folders ↔ run directories; tokenizers.
+"""The `convert` door: Hugging Face folders ↔ run directories; speech parts.
 
 Both ways go array by array and block by block, so a model of any size needs
 the memory of its largest tensor at most. What is written lies in a temporary
@@ -12,6 +12,8 @@ from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax.interop import decoder
+from step_audio_jax.interop import decoder_export
 from step_audio_jax.interop import exporting
 from step_audio_jax.interop import folders
 from step_audio_jax.interop import importing
@@ -25,12 +27,13 @@ def _main(fv) -> Mapping[str, Any]:
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
   if not source.is_dir():
     raise errors.UserError(f'--from={source}: no such folder.')
-  speech = tokenizer.is_folder(source)
+  speech = _speech_part(source)
   inward = folders.is_folder(source)
   outward = ('step', 'like', 'adapter', 'ema')
   kind, misplaced = 'run directory', ('speech',)
   if speech:
-    kind, misplaced = 'speech tokenizer', ('speech', 'dtype', *outward)
+    kind, convert = speech
+    misplaced = 'speech', 'dtype', *outward
   elif inward:
     kind, misplaced = 'Hugging Face folder', outward
   for name in misplaced:
@@ -40,7 +43,7 @@ def _main(fv) -> Mapping[str, Any]:
       )
   common = {'dtype': fv.dtype, 'dry_run': fv.dry_run}
   if speech:
-    facts = tokenizer.import_folder(source, target, dry_run=fv.dry_run)
+    facts = convert(source, target, dry_run=fv.dry_run)
   elif inward:
     facts = importing.import_folder(source, target, speech=fv.speech, **common)
   else:
@@ -61,12 +64,25 @@ def _main(fv) -> Mapping[str, Any]:
   return {'from': str(source), 'to': str(target), **facts}
 
 
+def _speech_part(source: pathlib.Path):
+  """(kind, what converts it) of a tokenizer or a decoder, else None."""
+  # A released decoder brings the semantic tokenizer too: it is asked first.
+  if decoder.is_folder(source):
+    return 'released speech decoder', decoder.import_folder
+  if decoder_export.is_sealed(source):
+    return 'speech decoder', decoder_export.export_folder
+  if tokenizer.is_folder(source):
+    return 'speech tokenizer', tokenizer.import_folder
+  return None
+
+
 def _define(fv) -> None:
   flags.DEFINE_string(
     'from',
     None,
-    'A Hugging Face folder (config.json, *.safetensors), a run directory, or '
-    'Step-Audio-Tokenizer as released.',
+    'A Hugging Face folder (config.json, *.safetensors), a run directory, '
+    'Step-Audio-Tokenizer or CosyVoice-300M-25Hz as released, or a speech '
+    'decoder.',
     flag_values=fv,
     required=True,
   )
@@ -121,12 +137,15 @@ DOOR = cli.Door(
   summary=(
     'Turns a Hugging Face language model into a run directory to start from, '
     'and a run\ninto a Hugging Face folder: Llama, Qwen2, Qwen3 and '
-    'Step1ForCausalLM. Turns the released Step-Audio-Tokenizer into a\n'
-    'tokenizer folder.\n\nexample: python -m step_audio_jax convert '
+    'Step1ForCausalLM. Turns the released\nStep-Audio-Tokenizer into a '
+    'tokenizer folder, the CosyVoice-300M-25Hz folder of\nStep-Audio-TTS-3B '
+    'into a speech decoder, and a speech decoder into flow.pt and\nhift.pt '
+    'again.\n\nexample: python -m step_audio_jax convert '
     '--from=Llama-3.2-1B --to=runs/llama\n'
     '         python -m step_audio_jax convert --from=runs/llama --to=exported'
     '\n         python -m step_audio_jax convert --from=Step-Audio-Tokenizer '
-    '--to=tokenizer'
+    '--to=tokenizer\n         python -m step_audio_jax convert '
+    '--from=Step-Audio-TTS-3B/CosyVoice-300M-25Hz --to=decoder'
   ),
   main=_main,
   define=_define,

@@ -39,12 +39,14 @@ class Node:
     kind: Operator.
     inputs: Names of its inputs.
     strides: The attribute of that name; empty without one.
+    dilations: Likewise.
   """
 
   name: str
   kind: str
   inputs: tuple[str, ...]
   strides: tuple[int, ...] = ()
+  dilations: tuple[int, ...] = ()
 
 
 def _varint(data, place):
@@ -128,7 +130,8 @@ def _tensor(data) -> tuple[str, np.ndarray | None]:
 
 def _node(data):
   """A Node, its outputs and, of a Constant, its value."""
-  inputs, outputs, name, kind, strides, constant = [], [], '', '', (), None
+  inputs, outputs, name, kind, constant = [], [], '', '', None
+  numbers = {'strides': (), 'dilations': ()}
   for field, value in _fields(data):
     if field == 1:
       inputs.append(_text(value))
@@ -141,11 +144,13 @@ def _node(data):
     elif field == 5:
       parts = list(_fields(value))
       key = next((_text(v) for f, v in parts if f == 1), '')
-      if key == 'strides':
-        strides = tuple(n for f, v in parts if f == 8 for n in _integers(v))
+      if key in numbers:
+        numbers[key] = tuple(
+          n for f, v in parts if f == 8 for n in _integers(v)
+        )
       elif key == 'value':
         constant = next((_tensor(v)[1] for f, v in parts if f == 5), None)
-  return Node(name, kind, tuple(inputs), strides), outputs, constant
+  return Node(name, kind, tuple(inputs), **numbers), outputs, constant
 
 
 def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
@@ -160,17 +165,23 @@ def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
     graph = next((v for f, v in _fields(data) if f == 7), None)
     if not isinstance(graph, memoryview):
       raise ValueError('no graph in it')
-    nodes, constants = [], {}
+    nodes, constants, same = [], {}, {}
     for field, value in _fields(graph):
       if field == 1:
         node, outputs, constant = _node(value)
         nodes.append(node)
         if constant is not None:
           constants[outputs[0]] = constant
+        if node.kind == 'Identity':
+          same[outputs[0]] = node.inputs[0]
       elif field == 5:
         name, array = _tensor(value)
         if array is not None:
           constants[name] = array
+    # Of equal arrays exporters keep one, and let the others be called so.
+    for name, other in same.items():
+      if other in constants:
+        constants[name] = constants[other]
   except FileNotFoundError as error:
     raise errors.UserError(f'{path}: no such file.') from error
   except (IndexError, OSError, TypeError, ValueError, struct.error) as error:

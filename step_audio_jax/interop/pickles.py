@@ -202,6 +202,9 @@ class Checkpoint(Mapping[str, np.ndarray]):
       flat[tensor.offset :], tensor.shape, strides, writeable=False
     )
 
+  def __contains__(self, name: object) -> bool:
+    return name in self._tensors  # without reading it
+
   def __iter__(self):
     return iter(self._tensors)
 

@@ -7,8 +7,8 @@ import numpy as np
 from step_audio_jax import errors
 
 
-class State(dict[str, np.ndarray]):
-  """Float32 arrays by name.
+class State(Mapping[str, np.ndarray]):
+  """Float32 arrays by name, each read when it is asked for.
 
   Raises:
     UserError: A name is read that is not there.
@@ -16,15 +16,23 @@ class State(dict[str, np.ndarray]):
 
   def __init__(self, state: Mapping[str, np.ndarray], kind: str):
     """Holds `state`; `kind` says in errors whose weights were expected."""
-    super().__init__(
-      {name: np.asarray(value, np.float32) for name, value in state.items()}
-    )
-    self._kind = kind
+    self._state, self._kind = state, kind
 
-  def __missing__(self, name: str) -> np.ndarray:
-    raise errors.UserError(
-      f'state dict: found no {name!r}, expected the weights of {self._kind}.'
-    )
+  def __getitem__(self, name: str) -> np.ndarray:
+    if name not in self._state:
+      raise errors.UserError(
+        f'state dict: found no {name!r}, expected the weights of {self._kind}.'
+      )
+    return np.asarray(self._state[name], np.float32)
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._state
+
+  def __iter__(self):
+    return iter(self._state)
+
+  def __len__(self) -> int:
+    return len(self._state)
 
   def count(self, prefix: str) -> int:
     """How many different numbers stand behind `prefix`, at least 1.

@@ -8,7 +8,6 @@ shapes is the number of buckets.
 import collections
 import dataclasses
 import os
-import sys
 from typing import Any, Collection
 
 import numpy as np
@@ -19,7 +18,8 @@ from step_audio_jax.audio import fbank
 from step_audio_jax.audio import io
 from step_audio_jax.tokenizers import features
 from step_audio_jax.tokenizers import labels as labels_lib
-from step_audio_jax.training import feed as feed_lib
+from step_audio_jax.training import buckets as buckets_lib
+from step_audio_jax.training import recordings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,8 @@ class AudioFeed:
         raise errors.UserError(f'feed: {name} is {value}, expected >= 1.')
     self.batch_size = batch_size
     self.dropped = collections.Counter()
-    self.quarantine: dict[str, str] = {}
+    self._recordings = recordings.Recordings(corpus)
+    self.quarantine = self._recordings.quarantine
     self._corpus, self._labels, self._stream = corpus, labels, stream
     self._max_seconds, self._seed = max_seconds, seed
     items = []
@@ -95,10 +96,7 @@ class AudioFeed:
         f'{", ".join(splits)}; left out: {dict(self.dropped)}.'
       )
     items.sort(key=lambda item: (item.samples, item.utterance.id))
-    count = min(buckets, len(items))
-    edges = [i * len(items) // count for i in range(count + 1)]
-    self._buckets = [items[a:b] for a, b in zip(edges, edges[1:])]
-    self._batches = [max(1, len(b) // batch_size) for b in self._buckets]
+    self._order = buckets_lib.Buckets(items, buckets, batch_size, seed)
     self._label_width = max(len(item.labels) for item in items)
 
   def _item(self, utterance) -> tuple[_Item | None, str]:
@@ -120,7 +118,7 @@ class AudioFeed:
 
   def __len__(self) -> int:
     """Batches of an epoch."""
-    return sum(self._batches)
+    return len(self._order)
 
   def batch(
     self, step: int, start: int = 0, stop: int | None = None
@@ -132,7 +130,8 @@ class AudioFeed:
       label_counts int32 (B,), weights float32 (B,), 0 for unreadable files.
     """
     stop = self.batch_size if stop is None else stop
-    rows, longest = self._rows(step, start, stop)
+    rows, bucket = self._order.rows(step, start, stop)
+    longest = self._order.buckets[bucket][-1].samples
     # Whole chunks, with room for what rounding adds to a duration.
     chunk = fbank.CHUNK_SAMPLES
     width = -(-(longest + 2) // chunk) * chunk
@@ -144,7 +143,7 @@ class AudioFeed:
       'weights': np.zeros(len(rows), np.float32),
     }
     for row, item in enumerate(rows):
-      wave = self._wave(item.utterance)
+      wave = self._recordings.read(item.utterance)
       if wave is None:
         continue
       wave = wave[:width]
@@ -155,60 +154,14 @@ class AudioFeed:
       batch['weights'][row] = 1.0
     return batch
 
-  def _rows(self, step, start, stop) -> tuple[list[_Item], int]:
-    """Items of a part of a batch, and the longest of their bucket, samples."""
-    epoch, place = divmod(step, len(self))
-    key = self._seed * 1_000_003 + epoch
-    place = feed_lib.permuted(place, len(self), key)
-    bucket = 0
-    while place >= self._batches[bucket]:
-      place -= self._batches[bucket]
-      bucket += 1
-    items = self._buckets[bucket]
-    rows = [
-      items[
-        feed_lib.permuted(
-          (place * self.batch_size + row) % len(items),
-          len(items),
-          key * 1_000_003 + bucket + 1,
-        )
-      ]
-      for row in range(start, stop)
-    ]
-    return rows, items[-1].samples
-
   def row_ids(self, step: int) -> list[str]:
     """Which utterances a step's batch holds."""
-    rows, _ = self._rows(step, 0, self.batch_size)
+    rows, _ = self._order.rows(step, 0, self.batch_size)
     return [row.utterance.id for row in rows]
-
-  def _wave(self, utterance) -> np.ndarray | None:
-    try:
-      wave, _ = io.read_audio(
-        utterance.audio_path(self._corpus),
-        offset=utterance.offset,
-        duration=utterance.duration,
-      )
-      expected = utterance.duration * io.SAMPLE_RATE
-      if len(wave) < 0.98 * expected - 2:
-        raise errors.UserError(
-          f'{utterance.audio}: {len(wave) / io.SAMPLE_RATE:.2f} s of audio, '
-          f'expected {utterance.duration:.2f} s as the manifest says.'
-        )
-      return wave
-    except errors.UserError as error:
-      if utterance.id not in self.quarantine:
-        self.quarantine[utterance.id] = str(error)
-        print(
-          f'warning: {utterance.id} is left out: {error}',
-          file=sys.stderr,
-          flush=True,
-        )
-      return None
 
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""
-    kept = [item for bucket in self._buckets for item in bucket]
+    kept = [item for bucket in self._order.buckets for item in bucket]
     return {
       'corpus': str(self._corpus),
       'utterances': len(kept),
@@ -217,7 +170,7 @@ class AudioFeed:
       'batch_size': self.batch_size,
       'widths': [
         round(bucket[-1].samples / io.SAMPLE_RATE, 2)
-        for bucket in self._buckets
+        for bucket in self._order.buckets
       ],
       'seed': self._seed,
     }

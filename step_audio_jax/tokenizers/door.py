@@ -1,7 +1,6 @@
 """The `tokenize` door: recordings in, dual codes out; and the export."""
 
 import itertools
-import os
 import sys
 from typing import Any
 
@@ -74,7 +73,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       f'tokenize: --mode={fv.mode} does not go with --stream, which has '
       'blocks of its own.'
     )
-  folder = fv.tokenizer or _default_folder()
+  folder = cli.folder('tokenizer', fv.tokenizer, VARIABLE, DEFAULT, 'tokenize')
   from step_audio_jax.audio import io
   from step_audio_jax.tokenizers import dual
 
@@ -112,18 +111,6 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       print(f'  semantic {results[-1]["semantic"]}')
       print(f'  {results[-1]["audio_string"]}')
   return {'tokenizer': str(folder), 'files': results}
-
-
-def _default_folder() -> str:
-  folder = os.environ.get(VARIABLE)
-  if folder:
-    return folder
-  if not os.path.isdir(DEFAULT):
-    raise errors.UserError(
-      f'tokenize: no tokenizer: expected --tokenizer=FOLDER or ${VARIABLE}; '
-      f'`make quickstart` trains one into {DEFAULT}.'
-    )
-  return DEFAULT
 
 
 def _told(path, pair, samples, mode) -> dict[str, Any]:

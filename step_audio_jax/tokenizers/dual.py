@@ -222,6 +222,22 @@ class DualTokenizer:
     )
 
 
+def code_counts(folder: str | os.PathLike) -> tuple[int, int]:
+  """How many linguistic and semantic codes a folder's tokenizer has.
+
+  Raises:
+    UserError: It is no tokenizer.
+  """
+  value = files.read_json(pathlib.Path(folder) / SEAL)
+  try:
+    return int(value['linguistic_codes']), int(value['semantic_codes'])
+  except (KeyError, TypeError, ValueError) as error:
+    raise errors.UserError(
+      f'{pathlib.Path(folder) / SEAL}: found no linguistic_codes and '
+      'semantic_codes; export the tokenizer again.'
+    ) from error
+
+
 def _digest(path: pathlib.Path) -> str:
   with open(path, 'rb') as handle:
     return hashlib.file_digest(handle, 'sha256').hexdigest()

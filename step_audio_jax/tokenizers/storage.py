@@ -1,6 +1,7 @@
 """Parameter trees as safetensors files, and batches of ragged waveforms."""
 
 import os
+import pathlib
 from typing import Any, Mapping, Sequence
 
 from flax import traverse_util
@@ -9,8 +10,8 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.audio import fbank
+from step_audio_jax.interop import shards
 
 # Widths grow by halves and rows by fours, so that few shapes are compiled.
 _WIDTHS = (2, 3)
@@ -19,12 +20,13 @@ _MAX_SAMPLES = 64 * 8 * 16000  # of a padded batch
 
 
 def write_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
-  """Writes a tree of arrays as one safetensors file, atomically."""
+  """Writes a tree of arrays as one safetensors file, atomically.
+
+  Block by block: a large tree needs no second copy.
+  """
   flat = traverse_util.flatten_dict(tree, sep='/')
-  # Not ascontiguousarray, which makes a vector of a scalar.
-  arrays = {k: np.asarray(v, np.float32, order='C') for k, v in flat.items()}
-  with files.atomic(path) as handle:
-    handle.write(safetensors_numpy.save(arrays))
+  arrays = {name: np.asarray(v, np.float32) for name, v in flat.items()}
+  shards.write_file(pathlib.Path(path), arrays)
 
 
 def read_tree(
@@ -78,8 +80,12 @@ def checked_wave(wave, name: str) -> np.ndarray:
   return wave.astype(np.float32)
 
 
-def batches(waves: Sequence[np.ndarray]):
+def batches(waves: Sequence[np.ndarray], most_samples: int = _MAX_SAMPLES):
   """Padded batches of similar length.
+
+  Args:
+    waves: Samples (S,) each.
+    most_samples: Of a padded batch, unless one row has more.
 
   Yields:
     (indices into `waves`, wave float32 (B, S), samples int32 (B,)); rows
@@ -89,7 +95,7 @@ def batches(waves: Sequence[np.ndarray]):
   for index, wave in enumerate(waves):
     groups.setdefault(_width(len(wave)), []).append(index)
   for width, members in sorted(groups.items()):
-    most = max((r for r in _ROWS if r * width <= _MAX_SAMPLES), default=1)
+    most = max((r for r in _ROWS if r * width <= most_samples), default=1)
     for begin in range(0, len(members), most):
       part = members[begin : begin + most]
       rows = next(r for r in _ROWS if r >= len(part))

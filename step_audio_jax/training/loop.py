@@ -92,7 +92,7 @@ class Trainer:
   Attributes:
     objective: What is minimised.
     feed: Where batches come from.
-    optimizer: Numbers of the Optax chain.
+    optimizer: Numbers of the Optax chain, or chains.
     config: Length of the run.
     mesh: The devices.
     rules: Logical axis → mesh axis.
@@ -100,7 +100,7 @@ class Trainer:
 
   objective: Any
   feed: Any
-  optimizer: optimizers.OptimizerConfig
+  optimizer: optimizers.OptimizerConfig | optimizers.OptimizerGroups
   config: LoopConfig
   mesh: jax.sharding.Mesh
   rules: mesh_lib.Rules = mesh_lib.DEFAULT_RULES
@@ -131,10 +131,12 @@ class Trainer:
     )._replace(
       chain=optax.tree_utils.tree_map_params(
         self.chain,
-        lambda _, sharding: sharding,
+        # What belongs to another group of an optimizer stays an empty node.
+        lambda leaf, sharding: leaf if _masked(leaf) else sharding,
         shapes.chain,
         params,
         transform_non_params=lambda _: self._replicated,
+        is_leaf=_masked,
       ),
       ema=params if self.config.ema_decay else None,
     )
@@ -365,6 +367,10 @@ def run(
 def parts(variables: Any, optimizer: step_lib.State) -> tuple[Any, Any, Any]:
   """(variables, the rest of the state, ema), as checkpoints hold them."""
   return variables, optimizer._replace(ema=None), optimizer.ema
+
+
+def _masked(leaf: Any) -> bool:
+  return isinstance(leaf, optax.MaskedNode)
 
 
 def _abstract(shape, sharding):

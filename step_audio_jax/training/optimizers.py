@@ -1,8 +1,12 @@
-"""AdamW with a schedule and learning-rate multipliers by parameter name."""
+"""AdamW with a schedule and learning-rate multipliers by parameter name.
+
+`OptimizerGroups` gives parts of the parameters chains of their own, as two
+networks that play against each other need them.
+"""
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +111,7 @@ class OptimizerConfig:
     unused = {pattern for pattern, _ in self.multipliers}
 
     def factor(path, _):
-      name = 'params/' + '/'.join(key.key for key in path)
+      name = _name(path)
       for pattern, value in self.multipliers:
         if re.search(pattern, name):
           unused.discard(pattern)
@@ -120,3 +124,65 @@ class OptimizerConfig:
         f'optimizer: no parameter matches the multiplier {sorted(unused)[0]!r}.'
       )
     return factors
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerGroups:
+  """Several Optax chains, each for a part of the parameters.
+
+  A chain sees only its own part: gradients are clipped by the norm of the
+  group.
+
+  Attributes:
+    groups: Name → (pattern, numbers of the chain); a parameter belongs to the
+      first group whose pattern is found in its path
+      (`params/discriminators/period_2/conv_0/bias`).
+  """
+
+  groups: Mapping[str, tuple[str, OptimizerConfig]]
+
+  def __post_init__(self):
+    if not self.groups:
+      raise errors.UserError(
+        'optimizer: groups is empty, expected at least one.'
+      )
+
+  def build(self, params: Any, steps: int) -> optax.GradientTransformation:
+    """The chain for a tree of parameters (arrays or shapes).
+
+    Raises:
+      UserError: A parameter belongs to no group, a group has no parameter, or
+        a multiplier's pattern matches no parameter of its group.
+    """
+    labels = jax.tree_util.tree_map_with_path(self._group, params)
+    found = set(jax.tree.leaves(labels))
+    chains = {}
+    for name, (pattern, config) in self.groups.items():
+      if name not in found:
+        raise errors.UserError(
+          f'optimizer: no parameter is left for the group {name!r} '
+          f'({pattern!r}).'
+        )
+      # Parameters of other groups are empty nodes, as in what the chain gets.
+      own = jax.tree.map(
+        lambda p, label, name=name: p if label == name else optax.MaskedNode(),
+        params,
+        labels,
+      )
+      chains[name] = config.build(own, steps)
+    return optax.multi_transform(chains, labels)
+
+  def _group(self, path, _):
+    name = _name(path)
+    for group, (pattern, _) in self.groups.items():
+      if re.search(pattern, name):
+        return group
+    patterns = ', '.join(repr(pattern) for pattern, _ in self.groups.values())
+    raise errors.UserError(
+      f'optimizer: {name} belongs to no group, expected one of {patterns} to '
+      'be found in it.'
+    )
+
+
+def _name(path) -> str:
+  return 'params/' + '/'.join(key.key for key in path)

@@ -35,7 +35,7 @@ def train(
   run_dir: str,
   objective: Any,
   feed: Any,
-  optimizer: optimizers.OptimizerConfig,
+  optimizer: optimizers.OptimizerConfig | optimizers.OptimizerGroups,
   config: loop.LoopConfig,
   mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig(),
   init_from: Sequence[str] = (),
@@ -49,7 +49,7 @@ def train(
     run_dir: Made if it is not there.
     objective: What is minimised (`training.objectives.Objective`).
     feed: Where batches come from.
-    optimizer: Numbers of the Optax chain.
+    optimizer: Numbers of the Optax chain, or chains.
     config: Length of the run.
     mesh: Devices and rules.
     init_from: Run directories, or folders that a reader knows, whose

@@ -11,6 +11,7 @@ import pytest
 
 from step_audio_jax import cli
 from step_audio_jax import manifest
+from step_audio_jax.audio import io as audio_io
 from step_audio_jax.evaluation import report
 from step_audio_jax.evaluation import report_page
 from step_audio_jax.evaluation import utterances
@@ -224,6 +225,33 @@ def test_a_player_holds_the_part_of_the_recording(runs):
     pcm = np.frombuffer(handle.readframes(8000), '<i2') / 32767
   expected = np.sin(np.arange(4000, 12000) / 10) * 0.5
   np.testing.assert_allclose(pcm, expected, atol=2e-4)
+
+
+def test_generated_speech_is_played_and_its_speaker_named(runs):
+  path = runs / 'sft' / 'evaluation' / '20.json'
+  result = json.loads(path.read_text())
+  assert 'sound' not in result and make(runs)['vocoder'] is None
+  said = scores(0.25)
+  said['hypotheses'][0]['wav'] = 'test/u0.wav'
+  result |= {
+    'run': str(runs / 'sft'),
+    'step': 20,
+    'sound': {'test': {**said, 'vocoder': 'griffin-lim'}},
+  }
+  path.write_text(json.dumps(result))
+  tone = np.sin(np.arange(2205) / 9).astype(np.float32) / 2
+  audio_io.write_audio(
+    runs / 'sft' / 'evaluation' / '20_sound' / 'test' / 'u0.wav', tone, 22050
+  )
+  found = make(runs)
+  assert found['sound_cer'] == 0.25 and found['vocoder'] == 'griffin-lim'
+  reader, text = read(runs / 'out' / 'report.html')
+  assert 'Generated speech' in text and 'Griffin-Lim (librosa)' in text
+  sounds = [s for s in reader.sources if s.startswith('data:audio/wav')]
+  assert len(sounds) == 3
+  data = base64.b64decode(sounds[2].split(',', 1)[1])
+  with wave.open(io.BytesIO(data)) as handle:
+    assert handle.getframerate() == 22050 and handle.getnframes() == 2205
 
 
 def test_sound_that_cannot_be_read_is_said(runs):

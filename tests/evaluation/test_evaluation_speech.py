@@ -6,7 +6,6 @@ import pytest
 
 from step_audio_jax import errors
 from step_audio_jax import manifest
-from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation import speech
 
 VOCABULARY = parrot.VOCABULARY
@@ -26,25 +25,6 @@ def corpus(texts, **fields):
   return [
     manifest.Utterance(id=f'u{n}', text=text, **fields)
     for n, text in enumerate(texts)
-  ]
-
-
-def test_prompts_are_the_documents_of_the_rows():
-  ids = VOCABULARY.interleave([3, 4], [0, 1, 2])
-  assert speech.asr_prompt(VOCABULARY, ids) == [
-    vocabulary_lib.CONTROL['<s>'],
-    vocabulary_lib.CONTROL['<|ASR|>'],
-    vocabulary_lib.CONTROL['<audio_start>'],
-    *ids.tolist(),
-    vocabulary_lib.CONTROL['<text_start>'],
-  ]
-  assert speech.tts_prompt(VOCABULARY, 'ab') == [
-    vocabulary_lib.CONTROL['<s>'],
-    vocabulary_lib.CONTROL['<|TTS|>'],
-    vocabulary_lib.CONTROL['<text_start>'],
-    68,
-    69,
-    vocabulary_lib.CONTROL['<audio_start>'],
   ]
 
 

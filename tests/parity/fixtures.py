@@ -15,6 +15,11 @@ from step_audio_jax import vocabulary
 from step_audio_jax.audio import fbank
 from step_audio_jax.audio import preparation
 from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.interop import flow as flow_interop
+from step_audio_jax.interop import hift as hift_interop
+from step_audio_jax.models import campplus
+from step_audio_jax.models import flow
+from step_audio_jax.models import hift
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 
@@ -91,6 +96,13 @@ def speaker_front_end(config) -> fbank.FrontEnd:
   )
 
 
+def hift_config(config, state) -> hift.HiftConfig:
+  """Of a vocoder fixture."""
+  tree = {**config['hift'], 'f0_predictor': config['f0_predictor']}
+  shapes = {name: array.shape for name, array in state.items()}
+  return hift_interop.config_from(tree, shapes, 'fixture')
+
+
 def vocoder_front_end(config) -> vocoder_mel.VocoderMel:
   """Of a vocoder fixture."""
   c = config['mel']
@@ -104,6 +116,27 @@ def vocoder_front_end(config) -> vocoder_mel.VocoderMel:
     low_hz=c['fmin'],
     high_hz=c['fmax'],
   )
+
+
+def flow_config(config, padded: str = 'in') -> flow.FlowConfig:
+  """Of a flow fixture; the recorded networks let padding in."""
+  sizes = config['flow']
+  tree = {
+    **sizes,
+    'encoder': config['encoder'],
+    'length_regulator': config['length_regulator'],
+    'decoder': {**config['cfm'], 'estimator': config['estimator']},
+  }
+  table = sizes['vocab_size'], sizes['input_size']
+  return flow_interop.config_from(
+    tree, {'input_embedding.weight': table}, 'fixture', padded
+  )
+
+
+def frame_rate(config) -> float:
+  """Mel frames a second of a flow fixture."""
+  c = config['mel_feat_conf']
+  return c['sampling_rate'] / c['hop_size']
 
 
 def sanm(config, frames: int) -> paraformer.ParaformerConfig:
@@ -161,3 +194,22 @@ def packing(config) -> vocabulary.Vocabulary:
   """Of a preparation fixture."""
   first, second = config['vq02_offset'], config['vq06_offset']
   return vocabulary.Vocabulary(text_size=first, linguistic_size=second - first)
+
+
+def campplus_config(config) -> campplus.CampplusConfig:
+  """Of a speaker fixture."""
+  c = config['campplus']
+  assert c['config_str'] == 'batchnorm-relu'
+  assert c['output_level'] == 'segment'
+  return campplus.CampplusConfig(
+    bands=c['feat_dim'],
+    embedding=c['embedding_size'],
+    growth=c['growth_rate'],
+    bottleneck=c['bn_size'],
+    initial=c['init_channels'],
+    head_width=config['fcm']['m_channels'],
+    head_blocks=tuple(config['fcm']['num_blocks']),
+    layers=tuple(config['block_layers']),
+    kernels=tuple(config['block_kernels']),
+    dilations=tuple(config['block_dilations']),
+  )

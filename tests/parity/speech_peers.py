@@ -1,4 +1,4 @@
-"""s3tokenizer and FunASR's streaming encoder, around weights that we draw.
+"""s3tokenizer and FunASR's networks, around weights that we draw.
 
 The chunk loop is Step-Audio's: 240 ms at a time through `WavFrontendOnline` and
 `SANMEncoderChunkOpt.forward_chunk`, the new frames kept, nearest centroid by
@@ -157,3 +157,48 @@ class Linguistic:
         distance = torch.cdist(hidden[-1], self._centroids)
         codes.append(distance.argmin(dim=1))
     return torch.cat(hidden).numpy(), torch.cat(codes).numpy()
+
+
+class Speaker:
+  """FunASR's CAM++ with the given state dict."""
+
+  def __init__(self, state, config):
+    import torch
+
+    # FunASR imports it for files of features, which nothing here reads.
+    sys.modules.setdefault('kaldiio', types.ModuleType('kaldiio'))
+    from funasr.models.campplus import model
+
+    self._torch = torch
+    self._model = model.CAMPPlus(
+      feat_dim=config.bands,
+      embedding_size=config.embedding,
+      growth_rate=config.growth,
+      bn_size=config.bottleneck,
+      init_channels=config.initial,
+      memory_efficient=False,
+    ).eval()
+    found = self._model.load_state_dict(
+      {name: torch.from_numpy(value) for name, value in state.items()},
+      strict=False,
+    )
+    counters = all(n.endswith('num_batches_tracked') for n in found[0])
+    assert counters and not found[1]
+
+  def __call__(self, x_BTM):
+    """Vectors (B, D) of features of one length."""
+    with self._torch.inference_mode():
+      return self._model(self._torch.from_numpy(x_BTM)).numpy()
+
+  def export(self, path, x_BTM):
+    """Writes an ONNX file, norms folded as the exporter does it."""
+    self._torch.onnx.export(
+      self._model,
+      self._torch.from_numpy(x_BTM),
+      path,
+      dynamo=False,
+      do_constant_folding=True,
+      input_names=['feats'],
+      output_names=['embs'],
+      dynamic_axes={'feats': {0: 'B', 1: 'T'}},
+    )

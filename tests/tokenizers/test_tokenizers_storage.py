@@ -122,6 +122,13 @@ def test_long_waves_come_in_small_batches():
     assert wave.size <= 64 * 8 * 16000
 
 
+def test_a_batch_can_be_kept_smaller():
+  waves = [np.zeros(16000, np.float32)] * 5
+  sizes = [w.shape for _, w, _ in storage.batches(waves, 5 * 30720)]
+  assert sizes == [(4, 30720), (1, 30720)]
+  assert [w.shape for _, w, _ in storage.batches(waves, 1)] == [(1, 30720)] * 5
+
+
 def test_no_waves_are_no_batches():
   assert not list(storage.batches([]))
 

@@ -1,11 +1,18 @@
 """The Optax chain against AdamW written out."""
 
+import json
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import toy_regression
 
 from step_audio_jax import errors
+from step_audio_jax.parallel import mesh as mesh_lib
+from step_audio_jax.training import checkpoints
+from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
 
 PARAMS = {
@@ -68,3 +75,116 @@ def test_mistakes_are_named():
     optimizers.OptimizerConfig(1.0, schedule='linear')
   with pytest.raises(errors.UserError, match='expected a positive number'):
     optimizers.OptimizerConfig(0.0)
+
+
+ONE = optimizers.OptimizerConfig(
+  0.1, clip=0.5, weight_decay=0.5, multipliers=(('scale', 3.0),)
+)
+TWO = optimizers.OptimizerConfig(
+  0.02, schedule='cosine', beta1=0.8, beta2=0.99, clip=2.0, warmup_steps=1
+)
+
+
+def test_each_group_is_a_chain_of_its_own():
+  groups = optimizers.OptimizerGroups(
+    {'blocks': ('^params/blocks', ONE), 'rest': ('', TWO)}
+  )
+  apart = {
+    'blocks': (ONE, {'blocks': PARAMS['blocks']}),
+    'rest': (TWO, {k: PARAMS[k] for k in ('embedding', 'vision')}),
+  }
+
+  def walk(config, params):
+    chain = config.build(params, 4)
+    state = chain.init(params)
+    rng = np.random.default_rng(7)
+    for _ in range(3):
+      # Different sizes: the norm of one group must not clip the other.
+      drawn = {
+        name: jax.tree.map(
+          lambda p: jnp.asarray(
+            rng.standard_normal(p.shape) * 5.0, jnp.float32
+          ),
+          PARAMS[name],
+        )
+        for name in sorted(PARAMS)
+      }
+      grads = {name: drawn[name] for name in params}
+      updates, state = chain.update(grads, state, params)
+      params = optax.apply_updates(params, updates)
+    return params
+
+  together = walk(groups, PARAMS)
+  for config, part in apart.values():
+    for name, want in walk(config, part).items():
+      jax.tree.map(np.testing.assert_array_equal, together[name], want)
+
+
+def test_mistakes_of_groups_are_named():
+  with pytest.raises(errors.UserError, match='groups is empty'):
+    optimizers.OptimizerGroups({})
+  for groups, pattern in (
+    ({'a': ('blocks', ONE)}, 'params/embedding belongs to no group'),
+    ({'a': ('', ONE), 'b': ('vision', TWO)}, "left for the group 'b'"),
+    (
+      {'a': ('embedding', ONE), 'b': ('', TWO)},
+      "matches the multiplier 'scale'",
+    ),
+  ):
+    with pytest.raises(errors.UserError, match=pattern):
+      optimizers.OptimizerGroups(groups).build(PARAMS, 1)
+
+
+def two_groups(**settings):
+  """A toy trainer on 8 devices whose layers have chains of their own."""
+  return toy_regression.trainer(
+    devices=8,
+    mesh=mesh_lib.MeshConfig(fsdp=4, tensor=2),
+    optimizer=optimizers.OptimizerGroups(
+      {
+        'up': ('params/up', optimizers.OptimizerConfig(1e-2, clip=0.1)),
+        'down': ('params/down', optimizers.OptimizerConfig(3e-2, beta1=0.5)),
+      }
+    ),
+    **settings,
+  )
+
+
+def test_moments_of_groups_lie_where_their_parameters_do():
+  variables, state = toy_regression.state(two_groups())
+  for name in ('up', 'down'):
+    chain = state.chain.inner_states[name].inner_state
+    moments = chain[1].mu
+    want = variables['params'][name].sharding
+    assert moments[name].sharding == want
+    assert not want.is_fully_replicated
+    assert len(jax.tree.leaves(moments)) == 1
+  assert variables['params']['up'].sharding.spec == jax.P('fsdp', 'tensor')
+
+
+def test_a_run_with_groups_resumes_to_the_same_bits(tmp_path, monkeypatch):
+  trainer = two_groups(checkpoint_every=4, ema_decay=0.9)
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  loop.run(trainer, whole)
+  step, calls = trainer.step, []
+
+  def dying(*args):
+    calls.append(None)
+    if len(calls) == 6:
+      raise KeyboardInterrupt
+    return step(*args)
+
+  monkeypatch.setattr(trainer, 'step', dying)
+  with pytest.raises(KeyboardInterrupt):
+    loop.run(trainer, cut)
+  assert checkpoints.all_steps(cut) == [4]
+  monkeypatch.setattr(trainer, 'step', step)
+  loop.run(trainer, cut)
+  for ema in (False, True):
+    a, b = (checkpoints.load_variables(d, ema=ema)[0] for d in (whole, cut))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+  losses = [
+    [json.loads(line)['loss'] for line in open(d / 'metrics.jsonl')]
+    for d in (whole, cut)
+  ]
+  assert losses[0] == losses[1] and losses[0][-1] < losses[0][0]

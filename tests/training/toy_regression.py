@@ -94,13 +94,13 @@ class Feed:
     return {}
 
 
-def trainer(devices=1, poison=None, mesh=None, **config):
+def trainer(devices=1, poison=None, mesh=None, optimizer=None, **config):
   """A trainer on the first `devices` devices."""
   mesh = mesh or mesh_lib.MeshConfig()
   return loop.Trainer(
     objective=Regression(),
     feed=Feed(poison),
-    optimizer=optimizers.OptimizerConfig(1e-2, weight_decay=0.01),
+    optimizer=optimizer or optimizers.OptimizerConfig(1e-2, weight_decay=0.01),
     config=loop.LoopConfig(**{'steps': 8, 'log_every': 2} | config),
     mesh=mesh.build(jax.devices()[:devices]),
     rules=mesh.rules,

@@ -1,0 +1,1 @@
+"""Speech codes → mel → waveform: offline, streaming, and how it is trained."""

@@ -1,0 +1,43 @@
+"""A training run → its causal flow."""
+
+import os
+import pathlib
+
+from step_audio_jax import errors
+from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.decoder import causal_flow
+from step_audio_jax.models import causal_config
+from step_audio_jax.training import checkpoints
+
+KIND = 'causal-flow'
+
+
+def load(
+  run_dir: str | os.PathLike, step: int | None = None
+) -> causal_flow.CausalFlowDecoder:
+  """The flow of a run of `CausalFlowMatching`.
+
+  Where the run keeps a mean of the parameters, that is what is loaded.
+
+  Args:
+    run_dir: A run directory.
+    step: Which step; None means the newest.
+
+  Raises:
+    UserError: The run is missing, unfinished, or of another kind.
+  """
+  config = checkpoints.run_config(run_dir)
+  if config.get('decoder') != KIND:
+    raise errors.UserError(
+      f'{pathlib.Path(run_dir) / "config.json"}: found a run of '
+      f'{config.get("decoder", "another model")}, expected one of the causal '
+      'flow.'
+    )
+  folder, step = checkpoints.step_folder(run_dir, step)
+  mean = (folder / 'ema').is_dir()
+  variables, _ = checkpoints.load_variables(run_dir, step, ema=mean)
+  return causal_flow.CausalFlowDecoder(
+    causal_config.CausalFlowConfig(**config['model']),
+    variables['params'],
+    vocoder_mel.VocoderMel(**config['mel']),
+  )

@@ -1,0 +1,300 @@
+"""The `speak` door: text or codes in, a wav out."""
+
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+from absl import flags
+
+from step_audio_jax import cli
+from step_audio_jax import errors
+from step_audio_jax.audio import stretch
+from step_audio_jax.tokenizers import door as tokenize_door
+
+MODEL = ('STEP_AUDIO_MODEL', 'runs/quickstart/sft')
+DECODER = ('STEP_AUDIO_DECODER', 'runs/quickstart/decoder')
+TOKENIZER = (tokenize_door.VARIABLE, tokenize_door.DEFAULT)
+
+
+def _define(fv: flags.FlagValues) -> None:
+  def text(name, default, help_text):
+    flags.DEFINE_string(name, default, help_text, flag_values=fv)
+
+  def number(name, default, help_text):
+    flags.DEFINE_float(name, default, help_text, flag_values=fv)
+
+  def whole(name, default, help_text):
+    flags.DEFINE_integer(name, default, help_text, flag_values=fv)
+
+  flags.DEFINE_multi_string(
+    'arguments', [], 'The text; also as plain words.', flag_values=fv
+  )
+  text('out', None, 'The wav to write.')
+  text('voice', None, "A recording of the voice; by default the decoder's own.")
+  text('voice_text', '', 'What is said in --voice; a model in turns needs it.')
+  text('model', None, f'Run of a speech-text model; ${MODEL[0]}, {MODEL[1]}.')
+  text('decoder', None, f'Speech decoder; ${DECODER[0]}, {DECODER[1]}.')
+  text('tokenizer', None, f'Tokenizer; ${TOKENIZER[0]}, {TOKENIZER[1]}.')
+  text(
+    'codes',
+    None,
+    'Speak these instead of a text: a file of `tokenize --json`, an '
+    '<audio_k>… string, or a recording, which is tokenised first.',
+  )
+  number('speed', 1.0, 'From 0.5 to 2; the pitch stays.')
+  whole('seed', 0, 'Of everything random.')
+  number('temperature', 0.7, '0 is greedy.')
+  whole('top_k', 0, 'Draw from this many best ids; 0 from all.')
+  number('top_p', 1.0, 'Draw from the best ids with this probability.')
+  whole(
+    'repetition_window',
+    10,
+    'An id that was drawn and makes up more than --repetition_share of the '
+    'last ids of its codebook, this many, is drawn again; 0 for no such rule.',
+  )
+  # VALL-E 2 has 0.1; 13 % of the linguistic codes of real speech under a small
+  # tokenizer repeat as much, 1 % go beyond 0.3.
+  number('repetition_share', 0.3, 'See --repetition_window.')
+  flags.DEFINE_enum(
+    'layout',
+    'auto',
+    ['auto', 'document', 'turns'],
+    'How the model is asked: as the rows of this project, in the turns of '
+    'Step-Audio-TTS-3B, or as its run says (converted weights: turns).',
+    flag_values=fv,
+  )
+  text('system', '', 'Instruction of the turns.')
+  number('longest', 20.0, 'Seconds of speech of one sentence at most.')
+  whole('steps', 10, "Of the flow's solver.")
+  flags.DEFINE_bool(
+    'stream',
+    False,
+    'Decode in overlapping windows, 0.6 s of codes at a time, as live speech '
+    'would be, and tell when each piece was ready.',
+    flag_values=fv,
+  )
+  text(
+    'export',
+    None,
+    'Folder to write a speech decoder to, from training runs; --voice becomes '
+    'its own voice.',
+  )
+  text('flow', None, 'For --export: run of the flow.')
+  text('speaker', None, 'For --export: run of the speaker encoder.')
+  text('vocoder', None, 'For --export: run of the vocoder; none: Griffin-Lim.')
+
+
+def _main(fv: flags.FlagValues) -> dict[str, Any]:
+  if fv.export:
+    return _export(fv)
+  words = ' '.join(fv.arguments or ())
+  _check(fv, words)
+  from step_audio_jax.decoder import code_sources
+  from step_audio_jax.decoder import sounding
+  from step_audio_jax.decoder import speaking
+
+  given = code_sources.is_recording(fv.codes) if fv.codes else None
+  plan = {'out': fv.out}
+  if not fv.codes:
+    model = cli.folder('model', fv.model, *MODEL, 'speak')
+    layout = speaking.layout_of(model) if fv.layout == 'auto' else fv.layout
+    pieces = speaking.sentences(words, keep_tags=layout == 'turns')
+    plan |= {'model': str(model), 'layout': layout, 'sentences': pieces}
+  voice_wave = sounding.recording(fv.voice) if fv.voice else None
+  decoder = _decoder(fv)
+  plan['vocoder'] = decoder.vocoder.name
+  tokenizer = _Lazy(fv)
+  if not (fv.voice or fv.codes and given):
+    decoder.chosen(None)  # says so now if there is no voice
+  if fv.dry_run:
+    what = f'{len(plan.get("sentences", ()))} sentences'
+    print(
+      f'would speak {fv.codes and "codes" or what} with the vocoder '
+      f'{decoder.vocoder.name} into {fv.out}'
+    )
+    return plan
+  began = time.monotonic()
+  voice = None
+  if voice_wave is not None:
+    voice = decoder.voice_from(
+      *voice_wave, tokenizer.get(), fv.voice_text, fv.voice
+    )
+  if fv.codes:
+    ids = code_sources.read(fv.codes, tokenizer.get)
+    spoken = [speaking.Spoken('', ids, True)]
+    if voice is None and decoder.voice is None:
+      voice = sounding.speaker_of(decoder, fv.codes)
+  else:
+    spoken = _written(fv, tokenizer, model, layout, pieces, voice)
+  writing = time.monotonic() - began
+  wave_S, first = sounding.waveform(
+    decoder,
+    spoken,
+    voice,
+    seed=fv.seed,
+    steps=fv.steps,
+    stream=fv.stream,
+    quiet=fv.json,
+  )
+  from step_audio_jax.audio import io
+
+  wave_S = stretch.stretch(wave_S, fv.speed, decoder.sample_rate)
+  io.write_audio(fv.out, wave_S, decoder.sample_rate)
+  wall = time.monotonic() - began
+  seconds = len(wave_S) / decoder.sample_rate
+  result = {
+    **plan,
+    'seconds': round(seconds, 3),
+    'sample_rate': decoder.sample_rate,
+    'ids': [piece.ids.tolist() for piece in spoken],
+    'stopped': [piece.stopped for piece in spoken],
+    'seed': fv.seed,
+    'wall_seconds': round(wall, 3),
+    'writing_seconds': round(writing, 3),
+    'rtf': round(wall / seconds, 3),
+  }
+  if first is not None:
+    result['first_audio_seconds'] = round(first, 3)
+  print(
+    f'{fv.out}: {seconds:.2f} s at {decoder.sample_rate} Hz, spoken by '
+    f'{decoder.vocoder.name} in {wall:.2f} s'
+  )
+  return result
+
+
+def _check(fv, words) -> None:
+  """What can be wrong before anything is loaded."""
+  if bool(words.strip()) == bool(fv.codes):
+    raise errors.UserError(
+      'speak: found '
+      f'{"a text and --codes" if fv.codes else "nothing to say"}, expected '
+      'either a text or --codes.'
+    )
+  if not fv.out:
+    raise errors.UserError('speak: --out=FILE.wav is missing.')
+  if pathlib.Path(fv.out).suffix.lower() != '.wav' or os.path.isdir(fv.out):
+    raise errors.UserError(f'--out: found {fv.out!r}, expected a file .wav.')
+  if fv.voice_text and not fv.voice:
+    raise errors.UserError(
+      'speak: --voice_text without --voice; expected the recording it is of.'
+    )
+  stretch.check_speed(fv.speed)
+  if fv.steps < 1:
+    raise errors.UserError(f'--steps: found {fv.steps}, expected at least 1.')
+  if fv.seed < 0:
+    raise errors.UserError(f'--seed: found {fv.seed}, expected 0 or more.')
+  _sampler(fv)
+
+
+def _sampler(fv):
+  from step_audio_jax.generation import repetition
+  from step_audio_jax.generation import sampling
+
+  return sampling.Sampler(
+    fv.temperature,
+    fv.top_k,
+    fv.top_p,
+    repetition.Repetition(fv.repetition_window, fv.repetition_share),
+  )
+
+
+def _decoder(fv):
+  from step_audio_jax.decoder import speech
+
+  folder = cli.folder('decoder', fv.decoder, *DECODER, 'speak')
+  return speech.SpeechDecoder.load(folder)
+
+
+class _Lazy:
+  """The tokenizer, loaded when it is first needed."""
+
+  def __init__(self, fv):
+    self._fv, self._found = fv, None
+
+  def folder(self) -> str:
+    return cli.folder('tokenizer', self._fv.tokenizer, *TOKENIZER, 'speak')
+
+  def get(self):
+    from step_audio_jax.tokenizers import dual
+
+    if self._found is None:
+      self._found = dual.DualTokenizer.load(self.folder())
+    return self._found
+
+
+def _written(fv, tokenizer, model, layout, pieces, voice):
+  """The model's ids for every sentence."""
+  from step_audio_jax.decoder import speaking
+  from step_audio_jax.tokenizers import dual
+
+  linguistic, semantic = dual.code_counts(tokenizer.folder())
+  manner = speaking.Manner(
+    layout=layout,
+    system=fv.system,
+    longest=fv.longest,
+    linguistic_codes=linguistic,
+    semantic_codes=semantic,
+    sampler=_sampler(fv),
+    seed=fv.seed,
+  )
+  spoken = speaking.Writer.load(model, manner).write(
+    pieces, voice, 'writing codes' if len(pieces) > 1 else None
+  )
+  for piece in spoken:
+    if not piece.stopped:
+      print(
+        f'{piece.text[:40]!r}: not finished after {fv.longest:g} s, see '
+        '--longest.',
+        file=sys.stderr,
+      )
+  return spoken
+
+
+def _export(fv) -> dict[str, Any]:
+  for name in ('flow', 'speaker'):
+    if not fv[name].value:
+      raise errors.UserError(
+        f'speak --export: --{name}=RUN is missing, the directory of a '
+        'finished training run.'
+      )
+  from step_audio_jax.decoder import export
+  from step_audio_jax.decoder import sounding
+
+  decoder = export.decoder(fv.flow, fv.speaker, fv.vocoder)
+  if fv.voice:
+    decoder.voice = decoder.voice_from(
+      *sounding.recording(fv.voice), _Lazy(fv).get(), fv.voice_text, fv.voice
+    )
+  result = {
+    'decoder': fv.export,
+    'vocoder': decoder.vocoder.name,
+    'voice': fv.voice,
+  }
+  if fv.dry_run:
+    print(f'would export {fv.flow} and {fv.speaker} to {fv.export}')
+    return result
+  decoder.save(fv.export)
+  print(f'{fv.export}: a decoder whose vocoder is {decoder.vocoder.name}')
+  return result
+
+
+DOOR = cli.Door(
+  summary="""Speaks a text, or codes, into a wav; or exports a speech decoder.
+
+    python -m step_audio_jax speak "the red cat sees a dog" --out x.wav
+    python -m step_audio_jax speak "…" --out x.wav --voice ref.wav \\
+      --voice_text "what ref.wav says" --speed 1.2
+    python -m step_audio_jax speak --codes a.wav --out again.wav
+    python -m step_audio_jax speak --export=runs/quickstart/decoder \\
+      --flow=runs/quickstart/flow --speaker=runs/quickstart/speaker
+
+The model writes codes under the 2:3 pattern, the decoder (flow, then vocoder)
+makes them sound. A text of several sentences is spoken sentence by sentence. A
+sentence is short for a model that has only seen short ones.
+""",
+  main=_main,
+  define=_define,
+  uses_gin=False,
+)

@@ -1,0 +1,104 @@
+"""What the `speak` door does with recordings and ids: voices and waveforms."""
+
+import sys
+import time
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+
+from step_audio_jax import progress
+from step_audio_jax import vocabulary
+from step_audio_jax.audio import io
+from step_audio_jax.decoder import speaking
+from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.decoder import windows
+
+_PAUSE = 0.2  # seconds between sentences
+_CHUNK_GROUPS = 5  # of ids that a stream is handed at a time, 0.6 s
+
+
+def recording(path: str) -> tuple[np.ndarray, int]:
+  """The samples of a voice at their own rate, a little more than is used.
+
+  Raises:
+    UserError: It cannot be read, or is no voice.
+  """
+  _, rate = io.probe(path)
+  wave_S, rate = io.read_audio(
+    path, sample_rate=rate, duration=voice_lib.LONGEST + 1
+  )
+  return voice_lib.checked_wave(wave_S, rate, path), rate
+
+
+def speaker_of(decoder: Any, path: str) -> voice_lib.Voice:
+  """Who speaks in a recording that is resynthesised; no prompt.
+
+  Raises:
+    UserError: The decoder cannot tell, and has no voice of its own.
+  """
+  if decoder.speaker is None:
+    return decoder.chosen(None)
+  wave_S, _ = io.read_audio(path, duration=voice_lib.LONGEST)
+  embedding_D = decoder.speaker.embed(wave_S, path)
+  return voice_lib.Voice.of_speaker(embedding_D, decoder.mel.bands)
+
+
+def waveform(
+  decoder: Any,
+  spoken: Sequence[speaking.Spoken],
+  voice: voice_lib.Voice | None,
+  *,
+  seed: int,
+  steps: int,
+  stream: bool = False,
+  quiet: bool = False,
+) -> tuple[np.ndarray, float | None]:
+  """Sentences one after the other, with pauses.
+
+  Args:
+    decoder: `decoder.speech.SpeechDecoder`.
+    spoken: Sentences.
+    voice: Who speaks; None is the decoder's own voice.
+    seed: Of flow and vocoder.
+    steps: Of the flow's solver.
+    stream: Whether it is decoded in windows.
+    quiet: Whether a stream tells nothing on stderr.
+
+  Returns:
+    Samples (S,), and of a stream the seconds from the first ids to the first
+    samples, else None.
+
+  Raises:
+    UserError: As `SpeechDecoder.decode`.
+  """
+  pause = np.zeros(int(_PAUSE * decoder.sample_rate), np.float32)
+  parts: list[np.ndarray] = []
+  first = None
+  shown = spoken
+  if len(spoken) > 1 and not stream:
+    shown = progress.bar(spoken, label='decoding', unit='sentence')
+  for piece in shown:
+    if parts:
+      parts.append(pause)
+    if not stream:
+      parts.append(decoder.decode(piece.ids, voice, seed, steps)[0])
+      continue
+    began = time.monotonic()
+    source = windows.WindowStream(decoder, voice, seed=seed, steps=steps)
+    for samples_S in _pieces(source, piece.ids):
+      if first is None:
+        first = time.monotonic() - began
+      parts.append(samples_S)
+      if not quiet:
+        done = sum(map(len, parts)) / decoder.sample_rate
+        print(f'spoken up to {done:.2f} s', file=sys.stderr)
+  return np.concatenate(parts), first
+
+
+def _pieces(stream, ids) -> Iterator[np.ndarray]:
+  """Samples as they come when ids are handed over bit by bit."""
+  size = _CHUNK_GROUPS * vocabulary.GROUP
+  for begin in range(0, len(ids), size):
+    samples_S = stream.push(ids[begin : begin + size], begin + size >= len(ids))
+    if len(samples_S):
+      yield samples_S

@@ -1,0 +1,243 @@
+"""Text → speech ids, by a trained speech-text model.
+
+The text is cut into sentences, each is prompted by itself and all are written
+in batches, under the grammar of 2 linguistic and 3 semantic ids. How a model
+wants to be asked is its layout (`generation.prompts`): `document` as the
+project's rows have it, `turns` as Step-Audio-TTS-3B's.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.generation import decode
+from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import prompts as prompts_lib
+from step_audio_jax.generation import restore
+from step_audio_jax.generation import sampling
+from step_audio_jax.training import checkpoints
+
+LAYOUTS = ('document', 'turns')
+_BATCH = 8
+_END = re.compile(r'(?<=[.!?…])\s+|(?<=[。！？；])|\n+')
+# What Step-Audio's texts begin with to say how they are spoken.
+_TAGS = re.compile(r'\s*(?:[(（][^()（）]*[)）]\s*)+')
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+  """What the model wrote for one sentence.
+
+  Attributes:
+    text: The sentence.
+    ids: Mixed ids 0..5119, whole groups, int32.
+    stopped: Whether the model came to an end by itself.
+  """
+
+  text: str
+  ids: np.ndarray
+  stopped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+  """How texts are spoken.
+
+  Attributes:
+    layout: 'document' or 'turns'.
+    system: Instruction of the turns.
+    longest: Seconds of speech of a sentence at most.
+    linguistic_codes: Codes 0..n-1 that exist; 0 means the whole codebook.
+    semantic_codes: The same for semantic codes.
+    sampler: How ids are chosen.
+    seed: Of the choice.
+  """
+
+  layout: str = 'document'
+  system: str = ''
+  longest: float = 20.0
+  linguistic_codes: int = 0
+  semantic_codes: int = 0
+  sampler: sampling.Sampler = sampling.Sampler()
+  seed: int = 0
+
+  def __post_init__(self):
+    if self.layout not in LAYOUTS:
+      raise errors.UserError(
+        f'layout: found {self.layout!r}, expected one of {", ".join(LAYOUTS)}.'
+      )
+    if not vocabulary_lib.GROUP_SECONDS <= self.longest <= 600:
+      raise errors.UserError(
+        f'longest: found {self.longest} s, expected '
+        f'{vocabulary_lib.GROUP_SECONDS} to 600 s.'
+      )
+
+
+def layout_of(run: str | os.PathLike) -> str:
+  """The layout of a run: turns where it was converted from a released model.
+
+  Raises:
+    UserError: There is no such run.
+  """
+  config = checkpoints.run_config(run)
+  sizes = config.get('vocabulary', {})
+  released = all(
+    sizes.get(name) == getattr(vocabulary_lib.STEP_AUDIO, name)
+    for name in ('text_size', 'table_size')
+  )
+  return 'turns' if released and 'converted_from' in config else 'document'
+
+
+def sentences(text: str, keep_tags: bool = False) -> list[str]:
+  """A text in the pieces that are spoken one by one.
+
+  Args:
+    text: Any text.
+    keep_tags: Whether what stands in brackets before the text is put before
+      every piece: Step-Audio's `(style)`.
+
+  Raises:
+    UserError: There is nothing to say, or a control piece is written in it.
+  """
+  for piece in vocabulary_lib.CONTROL:
+    if piece in text:
+      raise errors.UserError(
+        f'text: found the control piece {piece}, expected only words.'
+      )
+  if '<audio_' in text:
+    raise errors.UserError(
+      'text: found <audio_k> pieces, expected only words; --codes reads those.'
+    )
+  tags = ''
+  if keep_tags and (match := _TAGS.match(text)):
+    tags, text = match[0].strip(), text[match.end() :]
+  pieces = [piece.strip() for piece in _END.split(text)]
+  pieces = [piece for piece in pieces if any(map(str.isalnum, piece))]
+  if not pieces:
+    raise errors.UserError('text: found no word, expected something to say.')
+  return [tags + piece for piece in pieces]
+
+
+class Writer:
+  """One model that turns texts into speech ids."""
+
+  def __init__(
+    self,
+    model: Any,
+    variables: Mapping[str, Any],
+    vocabulary: vocabulary_lib.Vocabulary,
+    manner: Manner = Manner(),
+  ):
+    """Holds the model.
+
+    Raises:
+      UserError: It has no speech ids or no text vocabulary, or codes are
+        outside their codebook.
+    """
+    if vocabulary.text is None or not vocabulary.linguistic_size:
+      raise errors.UserError(
+        'speak: this model has no '
+        f'{"text vocabulary" if vocabulary.linguistic_size else "speech ids"}; '
+        'expected a run that was trained on speech and text.'
+      )
+    self._model, self._variables = model, variables
+    self._vocabulary, self._manner = vocabulary, manner
+    self._grammar = grammar_lib.build(
+      vocabulary,
+      linguistic_codes=manner.linguistic_codes or None,
+      semantic_codes=manner.semantic_codes or None,
+    )
+
+  @classmethod
+  def load(cls, run: str | os.PathLike, manner: Manner) -> 'Writer':
+    """The model of a run directory.
+
+    Raises:
+      UserError: The run is missing or cannot speak.
+    """
+    try:
+      model, variables, vocabulary = restore.load_model(pathlib.Path(run))
+      return cls(restore.unrolled(model), variables, vocabulary, manner)
+    except errors.UserError as error:
+      if str(error).startswith('speak:'):
+        raise errors.UserError(f'{run}: {error}') from error
+      raise
+
+  def write(
+    self,
+    texts: Sequence[str],
+    voice: voice_lib.Voice | None = None,
+    label: str | None = None,
+  ) -> list[Spoken]:
+    """Sentences → their speech ids, in order.
+
+    Args:
+      texts: Of `sentences`.
+      voice: Whom the model hears before it speaks; only the turns have a
+        place for it.
+      label: Of the progress bar; None for no bar.
+
+    Raises:
+      UserError: A character is not in the text vocabulary, or the voice
+        comes without its text.
+    """
+    manner = self._manner
+    prompts = [self._prompt(text, voice) for text in texts]
+    groups = int(manner.longest / vocabulary_lib.GROUP_SECONDS + 1e-6)
+    outputs = decode.generate_outputs(
+      self._model,
+      self._variables,
+      prompts,
+      max_new_tokens=vocabulary_lib.GROUP * groups,
+      sampler=manner.sampler,
+      grammar=self._grammar,
+      start=grammar_lib.State.SPEECH,
+      rng=manner.seed,
+      shapes=decode.Shapes(batch_size=min(_BATCH, len(prompts))),
+      label=label,
+    )
+    return [
+      Spoken(text, self._mixed(output.tokens), output.stopped)
+      for text, output in zip(texts, outputs, strict=True)
+    ]
+
+  def _prompt(self, text, voice) -> list[int]:
+    vocabulary, manner = self._vocabulary, self._manner
+    said = [text] if voice is None else [text, voice.text]
+    for words in said:
+      if vocabulary_lib.PAD in vocabulary.encode(words):
+        raise errors.UserError(
+          f'text: {words[:40]!r} has a character that is not in the text '
+          "vocabulary of this model's run."
+        )
+    if manner.layout == 'document':
+      return prompts_lib.tts(vocabulary, text)
+    prompt = {}
+    if voice is not None and len(voice.tokens):
+      if not voice.text.strip():
+        raise errors.UserError(
+          'voice_text: missing; a model that is asked in turns is told what '
+          'the voice says in its recording.'
+        )
+      codes = voice_lib.IDS.deinterleave(voice.tokens)
+      prompt = {
+        'voice_text': voice.text,
+        'voice_ids': vocabulary.interleave(*codes),
+      }
+    return prompts_lib.tts_turns(
+      vocabulary, text, system=manner.system, **prompt
+    )
+
+  def _mixed(self, tokens) -> np.ndarray:
+    """Ids of the model's table → mixed ids."""
+    # A limit may cut a group apart.
+    whole = len(tokens) // vocabulary_lib.GROUP * vocabulary_lib.GROUP
+    codes = self._vocabulary.deinterleave(tokens[:whole])
+    return voice_lib.IDS.interleave(*codes)

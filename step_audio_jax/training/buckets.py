@@ -1,0 +1,56 @@
+"""Batches of items of like length, a pure function of (seed, step).
+
+Items are sorted into buckets by length. A batch comes from one bucket and is
+as wide as the bucket's longest item, so the number of compiled shapes is the
+number of buckets. Every epoch has its own order, of batches and inside them.
+"""
+
+from typing import Generic, Sequence, TypeVar
+
+from step_audio_jax.training import feed as feed_lib
+
+Item = TypeVar('Item')
+
+
+class Buckets(Generic[Item]):
+  """The order of items.
+
+  Attributes:
+    buckets: The items of each bucket, ascending.
+  """
+
+  def __init__(
+    self, items: Sequence[Item], count: int, batch_size: int, seed: int
+  ):
+    """Cuts items, which ascend in length, into at most `count` buckets."""
+    count = min(count, len(items))
+    edges = [i * len(items) // count for i in range(count + 1)]
+    self.buckets = [items[a:b] for a, b in zip(edges, edges[1:])]
+    self._batches = [max(1, len(b) // batch_size) for b in self.buckets]
+    self._batch_size, self._seed = batch_size, seed
+
+  def __len__(self) -> int:
+    """Batches of an epoch."""
+    return sum(self._batches)
+
+  def rows(self, step: int, start: int, stop: int) -> tuple[list[Item], int]:
+    """Items of a part of a batch, and the number of their bucket."""
+    epoch, place = divmod(step, len(self))
+    key = self._seed * 1_000_003 + epoch
+    place = feed_lib.permuted(place, len(self), key)
+    bucket = 0
+    while place >= self._batches[bucket]:
+      place -= self._batches[bucket]
+      bucket += 1
+    items = self.buckets[bucket]
+    rows = [
+      items[
+        feed_lib.permuted(
+          (place * self._batch_size + row) % len(items),
+          len(items),
+          key * 1_000_003 + bucket + 1,
+        )
+      ]
+      for row in range(start, stop)
+    ]
+    return rows, bucket

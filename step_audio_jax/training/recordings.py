@@ -1,0 +1,74 @@
+"""Waveforms of a corpus for a feed; what cannot be read is told, once."""
+
+import os
+import sys
+
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import manifest
+from step_audio_jax.audio import io
+
+
+class Recordings:
+  """Reads utterances, or parts of them.
+
+  Attributes:
+    quarantine: {id: reason} of utterances that could not be read so far.
+  """
+
+  def __init__(
+    self, corpus: str | os.PathLike, sample_rate: int = io.SAMPLE_RATE
+  ):
+    """Reads from the folder `corpus`, at `sample_rate` Hz."""
+    self.quarantine: dict[str, str] = {}
+    self._corpus, self._rate = corpus, sample_rate
+
+  def read(
+    self,
+    utterance: manifest.Utterance,
+    start: float = 0.0,
+    seconds: float | None = None,
+  ) -> np.ndarray | None:
+    """Samples of an utterance, or None where it cannot be read.
+
+    The first time that it cannot, the reason goes to stderr.
+
+    Args:
+      utterance: Has audio.
+      start: Of the part, seconds behind the utterance's start.
+      seconds: Of the part; None reads to the end of the utterance.
+
+    Returns:
+      Float32 (S,).
+    """
+    rest = utterance.duration - start
+    seconds = rest if seconds is None else min(seconds, rest)
+    try:
+      wave_S, _ = io.read_audio(
+        utterance.audio_path(self._corpus),
+        offset=utterance.offset + start,
+        duration=seconds,
+        sample_rate=self._rate,
+      )
+      if len(wave_S) < 0.98 * seconds * self._rate - 2:
+        raise errors.UserError(
+          f'{utterance.audio}: {len(wave_S) / self._rate:.2f} s of audio, '
+          f'expected {seconds:.2f} s as the manifest says.'
+        )
+      return wave_S
+    except errors.UserError as error:
+      self.leave_out(utterance, error)
+      return None
+
+  def leave_out(
+    self, utterance: manifest.Utterance, error: errors.UserError
+  ) -> None:
+    """Puts an utterance in quarantine; the first time, stderr says why."""
+    if utterance.id not in self.quarantine:
+      self.quarantine[utterance.id] = str(error)
+      print(
+        f'warning: {utterance.id} is left out: {error}',
+        file=sys.stderr,
+        flush=True,
+      )

@@ -1,0 +1,215 @@
+"""The `speak` door, from its command line to the wav."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+EVALUATION = pathlib.Path(__file__).parents[1] / 'evaluation'
+sys.path.insert(0, str(EVALUATION))
+
+import evaluation_parrot as parrot  # noqa: E402
+import tiny_decoder as tiny  # noqa: E402
+
+from step_audio_jax import cli  # noqa: E402
+from step_audio_jax import files  # noqa: E402
+from step_audio_jax.audio import io  # noqa: E402
+from step_audio_jax.decoder import door  # noqa: E402
+from step_audio_jax.decoder import speech  # noqa: E402
+from step_audio_jax.decoder import voice as voice_lib  # noqa: E402
+from step_audio_jax.generation import restore  # noqa: E402
+from step_audio_jax.tokenizers import dual  # noqa: E402
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+  """A working directory with a run, a tokenizer and a decoder."""
+  monkeypatch.chdir(tmp_path)
+  for variable in ('STEP_AUDIO_MODEL', 'STEP_AUDIO_DECODER'):
+    monkeypatch.delenv(variable, raising=False)
+  root = tmp_path / 'runs/quickstart'
+  files.write_json(root / 'sft/config.json', {'model': {}, 'vocabulary': {}})
+  files.write_json(
+    root / 'tokenizer/dual.json',
+    {'linguistic_codes': 27, 'semantic_codes': 5},
+  )
+  (root / 'decoder').mkdir()
+  decoder = speech.SpeechDecoder(
+    tiny.Painted(), tiny.Steps(), tiny.speaker(), tiny.MEL, tiny.voice(2)
+  )
+  monkeypatch.setattr(speech.SpeechDecoder, 'load', lambda folder: decoder)
+  monkeypatch.setattr(dual.DualTokenizer, 'load', lambda folder: tiny.Ruler())
+  monkeypatch.setattr(
+    restore,
+    'load_model',
+    lambda run: (parrot.Parrot(), parrot.VARIABLES, parrot.VOCABULARY),
+  )
+  decoder.flow.calls.clear()
+  return decoder
+
+
+def speak(capsys, *words):
+  """(status, result or the sentence on stderr)."""
+  status = cli.run('speak', door.DOOR, [*words, '--json'])
+  out, err = capsys.readouterr()
+  if status:
+    assert err.count('\n') == 1, err
+    return status, err.strip()
+  return status, json.loads(out.splitlines()[-1])
+
+
+def recording(path='ref.wav', seconds=1.0, level=0.1):
+  rng = np.random.default_rng(0)
+  io.write_audio(path, rng.normal(size=int(16000 * seconds)) * level, 16000)
+  return path
+
+
+def test_a_text_becomes_a_wav(place, capsys):
+  status, result = speak(capsys, 'the', 'cat\na dog', '--out=x.wav')
+  assert status == 0
+  pieces = ['the cat', 'a dog']
+  assert result['sentences'] == pieces
+  wave, rate = soundfile.read('x.wav')
+  assert rate == result['sample_rate'] == 8000
+  frames = [place.flow.frames(5 * n) for n in (7, 5)]
+  assert len(wave) == sum(frames) * 64 + 1600
+  assert result['seconds'] == pytest.approx(len(wave) / 8000, abs=1e-3)
+  assert result['vocoder'] == 'steps' and result['stopped'] == [True, True]
+  assert result['rtf'] > 0 and result['layout'] == 'document'
+  # The decoder's own voice was the prompt.
+  assert place.flow.calls == [(10, 35), (10, 25)]
+  assert not np.any(wave[frames[0] * 64 :][:1600])  # a pause
+
+
+def test_speed_changes_the_length_only(place, capsys):
+  _, plain = speak(capsys, 'the cat', '--out=x.wav')
+  _, fast = speak(capsys, 'the cat', '--out=y.wav', '--speed=1.25')
+  assert fast['seconds'] == pytest.approx(plain['seconds'] / 1.25, abs=0.002)
+  assert fast['ids'] == plain['ids']
+
+
+@pytest.mark.parametrize('source', ['json', 'string', 'wav'])
+def test_codes_are_spoken_again(place, capsys, source):
+  ids = voice_lib.IDS.interleave(*tiny.Ruler().encode(np.zeros(16000)))
+  if source == 'wav':
+    given = recording('a.wav')
+  elif source == 'json':
+    given = 'codes.json'
+    pathlib.Path(given).write_text(json.dumps(ids.tolist()))
+  else:
+    given = voice_lib.IDS.to_audio_string(ids)
+  status, result = speak(capsys, f'--codes={given}', '--out=x.wav')
+  assert status == 0 and result['ids'] == [ids.tolist()]
+  wave, _ = soundfile.read('x.wav')
+  # A painted frame is the id that is spoken at its time.
+  seconds = (np.arange(len(wave) // 64) + 0.5) * 64 / 8000
+  expected = np.tanh(ids[(seconds * 125 / 3).astype(int)] / 5120.0)
+  np.testing.assert_allclose(wave[::64], expected, atol=1e-4)
+
+
+def test_a_recording_of_codes_brings_its_own_speaker(place, capsys):
+  place.voice = None
+  given = recording('a.wav')
+  status, _ = speak(capsys, f'--codes={given}', '--out=x.wav')
+  assert status == 0
+  assert place.flow.calls == [(0, 40)]  # no prompt
+  text = voice_lib.IDS.to_audio_string(tiny.ids(2))
+  status, error = speak(capsys, f'--codes={text}', '--out=y.wav')
+  assert status == 2 and 'no voice; expected a recording of one' in error
+
+
+def test_a_voice_is_cloned(place, capsys):
+  given = recording()
+  status, _ = speak(
+    capsys, 'the cat', '--out=x.wav', f'--voice={given}', '--voice_text=a b'
+  )
+  assert status == 0
+  assert place.flow.calls == [(40, 35)]
+
+
+def test_streaming_makes_the_same_length(place, capsys):
+  text = 'the quick brown fox jumps over'
+  status, plain = speak(capsys, text, '--out=x.wav')
+  status, streamed = speak(capsys, text, '--out=y.wav', '--stream')
+  assert status == 0 and streamed['ids'] == plain['ids']
+  assert streamed['seconds'] == plain['seconds']
+  assert 0 < streamed['first_audio_seconds'] < streamed['wall_seconds']
+  assert 'first_audio_seconds' not in plain
+
+
+def test_dry_run_writes_nothing(place, capsys):
+  status, plan = speak(capsys, 'a. b', '--out=x.wav', '--dry_run')
+  assert status == 0 and not pathlib.Path('x.wav').exists()
+  assert plan['sentences'] == ['a.', 'b'] and plan['vocoder'] == 'steps'
+  assert plan['model'] == 'runs/quickstart/sft'
+  assert not place.flow.calls
+
+
+def test_folders_come_from_the_environment(place, capsys, monkeypatch):
+  monkeypatch.setenv('STEP_AUDIO_MODEL', 'elsewhere')
+  status, error = speak(capsys, 'a', '--out=x.wav')
+  assert status == 2 and 'elsewhere' in error
+
+
+@pytest.mark.parametrize(
+  'words, message',
+  [
+    (
+      ['--out=x.wav'],
+      'found nothing to say, expected either a',
+    ),
+    (['a', '--codes=<audio_1>', '--out=x.wav'], 'found a text and --codes'),
+    (['a'], '--out=FILE.wav is missing'),
+    (['a', '--out=x.mp3'], "--out: found 'x.mp3', expected a file .wav"),
+    (['a', '--out=x.wav', '--speed=3'], 'speed: found 3.0, expected a number'),
+    (['a', '--out=x.wav', '--steps=0'], '--steps: found 0'),
+    (['a', '--out=x.wav', '--seed=-1'], '--seed: found -1'),
+    (['a', '--out=x.wav', '--top_p=0'], 'top_p is 0.0'),
+    (['a', '--out=x.wav', '--temperature=-1'], 'temperature is -1.0'),
+    (['a', '--out=x.wav', '--repetition_share=2'], 'share is 2.0'),
+    (['a', '--out=x.wav', '--voice_text=b'], '--voice_text without --voice'),
+    (['a', '--out=x.wav', '--voice=no.wav'], 'no.wav: no such file'),
+    (['a', '--out=x.wav', '--voice=short.wav'], 'short.wav: 0.200 s of audio'),
+    (['a', '--out=x.wav', '--voice=quiet.wav'], 'quiet.wav: silence'),
+    (['<|EOT|>', '--out=x.wav'], 'text: found the control piece'),
+    (['...', '--out=x.wav'], 'text: found no word'),
+    (['a', '--out=x.wav', '--longest=0'], 'longest: found 0.0 s'),
+    (['a', '--out=x.wav', '--model=no'], 'no/config.json'),
+    (['a', '--out=x.wav', '--tokenizer=no'], 'no/dual.json: no such file'),
+    (['--codes=<audio_9999>', '--out=x.wav'], '<audio_9999>: expected 0..5119'),
+    (['--codes=<audio_1>', '--out=x.wav'], 'found 1 ids, expected a multiple'),
+    (['--codes=no.json', '--out=x.wav'], 'no.json: no such file'),
+    (['--codes=quiet.wav', '--out=x.wav'], 'quiet.wav: silence'),
+  ],
+)
+def test_bad_input_is_one_sentence_and_no_wav(place, capsys, words, message):
+  recording('short.wav', seconds=0.2)
+  recording('quiet.wav', level=0.0)
+  status, error = speak(capsys, *words)
+  assert status == 2 and message in error
+  assert not pathlib.Path('x.wav').exists()
+
+
+def test_numbers_that_are_not_finite_leave_the_old_wav(place, capsys):
+  pathlib.Path('x.wav').write_bytes(b'before')
+  place.flow.broken = True
+  status, error = speak(capsys, 'a', '--out=x.wav')
+  assert status == 2 and 'the flow made a mel that is not finite' in error
+  assert pathlib.Path('x.wav').read_bytes() == b'before'
+
+
+@pytest.mark.parametrize(
+  'folder, message',
+  [
+    ('sft', 'no model: expected --model=FOLDER or $STEP_AUDIO_MODEL'),
+    ('decoder', 'no decoder: expected --decoder=FOLDER or $STEP_AUDIO_DECODER'),
+  ],
+)
+def test_missing_folders_are_named(place, capsys, folder, message):
+  root = pathlib.Path('runs/quickstart')
+  (root / folder).rename('moved')
+  status, error = speak(capsys, 'a', '--out=x.wav')
+  assert status == 2 and message in error

@@ -1,0 +1,119 @@
+"""Codes → sound → codes → text, with a decoder whose sound is its codes."""
+
+import types
+
+import evaluation_parrot as parrot
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax import manifest
+from step_audio_jax.audio import io
+from step_audio_jax.evaluation import sound
+from step_audio_jax.evaluation import speech
+
+RATE, GROUP = 8000, 960  # samples of 120 ms
+TEXTS = ('a cat', 'bird', 'zebra zoo')
+
+
+class Levels:
+  """Each group is a constant whose height says the letter."""
+
+  sample_rate = RATE
+  vocoder = types.SimpleNamespace(name='levels')
+
+  def __init__(self, deaf_to=None):
+    self.deaf_to, self.calls = deaf_to, []
+
+  def chosen(self, voice):
+    assert voice is None
+    return 'its own'
+
+  def decode(self, ids, voice, seed, steps):
+    self.calls.append((voice, seed, steps))
+    ids = np.asarray(ids).reshape(-1, 5)
+    letters = ids[:, 0]
+    assert (ids[:, 1] == letters).all() and (ids[:, 2:] == 1024).all()
+    if self.deaf_to is not None:
+      letters = np.where(letters == self.deaf_to, 26, letters)
+    return np.repeat((letters + 1) / 64, GROUP).astype(np.float32), RATE
+
+
+class Ears:
+  """The tokenizer that hears levels."""
+
+  def encode_batch(self, waves):
+    found = []
+    for wave in waves:
+      groups = wave[: len(wave) // 1920 * 1920].reshape(-1, 1920)
+      letters = np.round(groups[:, 600:1300].mean(axis=1) * 64 - 1)
+      letters = letters.astype(np.uint16)
+      zeros = np.zeros(3 * len(letters), np.uint16)
+      found.append((np.repeat(letters, 2), zeros))
+    return found
+
+
+@pytest.fixture
+def parts(monkeypatch):
+  """Puts the stand-ins where the folders would be loaded."""
+  decoder = Levels()
+  monkeypatch.setattr(
+    sound.decoder_lib.SpeechDecoder, 'load', lambda folder: decoder
+  )
+  monkeypatch.setattr(sound.dual.DualTokenizer, 'load', lambda folder: Ears())
+  return decoder
+
+
+def spoken():
+  """A speaker, and what it says of the texts."""
+  speaker = speech.Speaker(
+    parrot.Parrot(),
+    parrot.VARIABLES,
+    parrot.VOCABULARY,
+    speech.SpeechConfig(batch_size=4, max_text_tokens=16, max_speech_groups=16),
+  )
+  utterances = [
+    manifest.Utterance(id=f'u{n}', text=text, language='en')
+    for n, text in enumerate(TEXTS)
+  ]
+  return speaker, speech.tts(speaker, parrot.VOCABULARY, {'test': utterances})
+
+
+def run(folder, **settings):
+  speaker, said = spoken()
+  config = sound.SoundConfig(decoder='d', tokenizer='t', **settings)
+  return sound.score(speaker, parrot.VOCABULARY, said, config, folder)['test']
+
+
+def test_faultless_sound_is_read_without_errors(parts, tmp_path):
+  scores = run(tmp_path, seed=3, steps=7)
+  assert scores['cer'] == 0 and scores['utterances'] == 3
+  assert scores['vocoder'] == 'levels'
+  assert [h['hypothesis'] for h in scores['hypotheses']] == list(TEXTS)
+  assert parts.calls == [('its own', 3, 7)] * 3
+  for item, text in zip(scores['hypotheses'], TEXTS):
+    wave, rate = io.read_audio(tmp_path / item['wav'], sample_rate=RATE)
+    assert rate == RATE and len(wave) == len(text) * GROUP
+  seconds = 0.12 * sum(map(len, TEXTS))
+  assert scores['seconds'] == pytest.approx(seconds, abs=0.02)
+
+
+def test_what_the_sound_loses_is_an_error(parts, tmp_path):
+  parts.deaf_to = parrot.LETTERS.index('z')
+  scores = run(tmp_path)
+  assert scores['hypotheses'][1]['cer'] == 0
+  heard = scores['hypotheses'][2]['hypothesis']
+  assert heard.split() == ['ebra', 'oo']
+  errors_in = sum(scores['errors'][k] for k in ('deletions', 'substitutions'))
+  assert errors_in == 2  # spaces that follow each other count as one
+  assert scores['cer'] == pytest.approx(2 / sum(map(len, TEXTS)), abs=0.02)
+
+
+def test_only_as_many_as_asked_for(parts, tmp_path):
+  assert run(tmp_path, utterances=2)['utterances'] == 2
+  assert len(list((tmp_path / 'test').iterdir())) == 2
+
+
+def test_bad_numbers_are_told():
+  with pytest.raises(errors.UserError, match='utterances is -1'):
+    sound.SoundConfig(decoder='d', tokenizer='t', utterances=-1)
