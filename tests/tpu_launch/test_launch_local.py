@@ -178,7 +178,7 @@ def test_status_logs_and_down(started, capfd):
   assert result(capfd, 'down', '--dry_run') == {'stopped': 3}
   assert supervisor.poll() is None
   assert result(capfd, 'down') == {'stopped': 3}
-  supervisor.wait(20)
+  supervisor.wait(60)
   assert gone(workers)
   assert result(capfd, 'status')['state'] == 'stopped'
   assert result(capfd, 'down') == {'stopped': 0}
@@ -208,7 +208,7 @@ def test_a_reused_process_id_is_left_alone(here, capfd):
 def test_an_interrupt_stops_the_workers(started):
   supervisor, workers = started
   supervisor.send_signal(signal.SIGINT)
-  supervisor.wait(20)
+  supervisor.wait(60)
   assert gone(workers)
   assert saved()['state'] == 'stopped'
 
