@@ -181,7 +181,7 @@ class FlowDecoder:
       seed: Of the noise.
       steps: Of the solver.
       noise_TM: Standard normal start instead of the seed's, at least prompt
-        and target frames long.
+        and target frames long; the configured temperature scales both.
 
     Returns:
       Float32 (T, M).
@@ -206,7 +206,7 @@ class FlowDecoder:
     noise = np.zeros((1, width, bands), np.float32)
     if noise_TM is None:
       noise_TM = noise_of(seed, total, bands)
-    noise[0, :total] = noise_TM[:total]
+    noise[0, :total] = self.config.temperature * noise_TM[:total]
     mel = sample(
       self._model,
       self._variables,

@@ -67,6 +67,18 @@ def test_a_prompt_and_a_voice_change_the_mel_and_are_not_returned():
   np.testing.assert_allclose(mel(ids, speaker_D=9 * SPEAKER), plain, atol=1e-4)
 
 
+def test_the_temperature_scales_the_noise():
+  cold = flow.FlowDecoder(
+    dataclasses.replace(tiny_decoder.FLOW, temperature=0.5),
+    tiny_decoder.flow().params,
+    tiny_decoder.MEL,
+  )
+  ids = tiny_decoder.ids(3)
+  got = cold.mel(ids, speaker_D=SPEAKER, steps=2, seed=4)
+  noise = 0.5 * flow.noise_of(4, 45, 16)
+  np.testing.assert_allclose(got, mel(ids, noise_TM=noise), atol=1e-5)
+
+
 @pytest.mark.parametrize(
   'settings,sentence',
   [

@@ -160,6 +160,7 @@ def test_group_norm_counts_only_the_frames_it_is_told():
   [
     (flow.FlowConfig, {'vocabulary': 0}, 'vocabulary is 0'),
     (flow.FlowConfig, {'token_rate': 0.0}, 'token_rate is 0.0'),
+    (flow.FlowConfig, {'temperature': -1.0}, 'temperature is -1.0'),
     (flow.EncoderConfig, {'heads': 5}, 'heads 5'),
     (flow.EncoderConfig, {'dropout': 1.0}, 'dropout is 1.0'),
     (flow.EstimatorConfig, {'channels': 12}, 'multiple of 8'),
