@@ -11,6 +11,8 @@ import sys
 import tempfile
 
 import hypothesis
+import psutil
+import pytest
 
 DEVICES = 8
 
@@ -67,3 +69,16 @@ hypothesis.settings.register_profile(
   'suite', deadline=None, derandomize=True, print_blob=True
 )
 hypothesis.settings.load_profile('suite')
+
+# Compiled programs stay in memory for good; a process that has met hundreds of
+# models forgets them before the machine is full.
+_MOST_BYTES = 4e9
+
+
+@pytest.fixture(scope='module', autouse=True)
+def forget_programs():
+  """Drops jax's compiled programs behind a module, in a process grown large."""
+  yield
+  jax = sys.modules.get('jax')
+  if jax is not None and psutil.Process().memory_info().rss > _MOST_BYTES:
+    jax.clear_caches()
