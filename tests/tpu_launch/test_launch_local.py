@@ -125,7 +125,9 @@ def started(here):
     [
       sys.executable,
       '-c',
-      'from tpu_launch import jobs, local;'
+      # A suite that a shell runs in the background ignores interrupts.
+      'import signal; from tpu_launch import jobs, local;'
+      'signal.signal(signal.SIGINT, signal.default_int_handler);'
       'local.Local(grace_seconds=3.0).run('
       "jobs.Job(name='j', processes=2), ['a_worker', 'all:sleep'])",
     ],
