@@ -21,8 +21,10 @@ import numpy as np
 
 _MASKED = -1e30
 _BLOCK = 64
-# Inputs that are summed up at a time, the most that divides them all.
+# Inputs that are summed up at a time, the most that give every thread tiles:
+# of fewer than 80 XLA's library makes one task. Where none does, the most.
 _PARTS = (256, 128, 64)
+_TASKS = 80
 _FEW = range(2, 17)
 
 
@@ -145,9 +147,11 @@ def few(rows: int) -> bool:
 def in_tiles(kernel_EF: jax.Array) -> jax.Array:
   """The right side of a product → JPef, outputs filled up with zeros."""
   E, F = kernel_EF.shape
-  e = next((part for part in _PARTS if E % part == 0), E)
-  kernel_EF = jnp.pad(kernel_EF, ((0, 0), (0, -F % _BLOCK)))
-  kernel_PeJf = kernel_EF.reshape(E // e, e, -1, _BLOCK)
+  J = -(-F // _BLOCK)
+  parts = [part for part in _PARTS if E % part == 0] or [E]
+  e = next((e for e in parts if J * (E // e) >= _TASKS), parts[0])
+  kernel_EF = jnp.pad(kernel_EF, ((0, 0), (0, J * _BLOCK - F)))
+  kernel_PeJf = kernel_EF.reshape(E // e, e, J, _BLOCK)
   return kernel_PeJf.transpose(2, 0, 1, 3)
 
 

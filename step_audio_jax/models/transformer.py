@@ -16,6 +16,7 @@ from flax import linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
+import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import attention as attention_lib
@@ -314,9 +315,13 @@ class Attention(nn.Module):
           q_BTHD, cache['key'], cache['value'], **keywords
         )
         return out_BTHD, cache
-      k_BTGD = decoding.flat_keys(cache['key']).reshape(B, G, -1, D)
-      k_BTGD = k_BTGD.swapaxes(1, 2)
-      v_BTGD = cache['value'].reshape(B, G, -1, D).swapaxes(1, 2)
+      if _is_new(where['index']):
+        for name in ('positions', 'segment_ids'):
+          keywords[f'kv_{name}_BS'] = where[f'q_{name}']
+      else:
+        k_BTGD = decoding.flat_keys(cache['key']).reshape(B, G, -1, D)
+        k_BTGD = k_BTGD.swapaxes(1, 2)
+        v_BTGD = cache['value'].reshape(B, G, -1, D).swapaxes(1, 2)
     out_BTHD = partition.attention(
       q_BTHD,
       k_BTGD,
@@ -540,8 +545,13 @@ def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
     'positions': jnp.zeros((batch, length), jnp.int32),
     'segment_ids': jnp.zeros((batch, length), jnp.int32),
     'rotary': _rotary(config, jnp.arange(length)[None]) if fixed else (),
-    'index': jnp.zeros((), jnp.int32),
+    'index': np.zeros((), np.int32),
   }
+
+
+def _is_new(index) -> bool:
+  """Whether a cache is known to be empty: made where it is used first."""
+  return isinstance(index, np.ndarray) and not index
 
 
 def _rotary(config: TransformerConfig, positions_BT: jax.Array):

@@ -49,6 +49,16 @@ def test_greedy_is_argmax_and_needs_no_key():
   assert chosen.tolist() == logits.argmax(-1).tolist()
 
 
+def test_greedy_takes_the_first_of_equals_and_stays_in_range():
+  logits = jnp.asarray(
+    [[1.0, 3.0, 3.0], [sampling.FORBIDDEN] * 3, [0.0, jnp.nan, 1.0]]
+  )
+  ids = sampling.Sampler()(logits, keys(3))
+  assert ids.dtype == jnp.int32
+  assert ids[:2].tolist() == [1, 0]
+  assert 0 <= int(ids[2]) < 3
+
+
 def test_frequencies_follow_the_tempered_softmax():
   logits = np.asarray([0.0, 1.0, 2.0, -1.0], np.float32)
   n = 20_000

@@ -89,12 +89,15 @@ def test_writing_token_by_token_is_writing_at_once(rows):
   )
 
 
-@pytest.mark.parametrize('E, F', [(512, 192), (96, 70), (64, 64)])
+@pytest.mark.parametrize(
+  'E, F, part',
+  [(512, 192, 256), (512, 1024, 64), (1280, 512, 128), (96, 70, 96)],
+)
 @pytest.mark.parametrize('lead', [(3,), (2, 5)])
-def test_product_of_tiles_is_the_product(E, F, lead):
+def test_product_of_tiles_is_the_product(E, F, part, lead):
   rng = np.random.default_rng(E + F)
   x, kernel_EF = rng.normal(size=(*lead, E)), rng.normal(size=(E, F))
   tiles = decoding.in_tiles(jnp.asarray(kernel_EF, jnp.float32))
-  assert tiles.shape[-1] == 64 and tiles.size >= E * F
+  assert tiles.shape[-2:] == (part, 64) and tiles.size >= E * F
   ours = decoding.product(jnp.asarray(x, jnp.float32), tiles, F)
   np.testing.assert_allclose(ours, x @ kernel_EF, rtol=1e-4, atol=1e-4)

@@ -124,6 +124,40 @@ def test_cached_decoding_equals_the_full_pass():
   assert int(cache['index']) == 9
 
 
+@pytest.mark.parametrize('position', ['sqrt_alibi', 'rope'])
+def test_a_long_prompt_in_a_new_cache_and_in_one_passed_in(position):
+  """A cache made in the same trace is known to be empty, one passed is not."""
+  model, variables = model_of(dataclasses.replace(TINY, position=position))
+  tokens = jax.random.randint(jax.random.key(1), (2, 25), 0, 50)
+  starts = jnp.asarray([3, 0])
+  places = jnp.arange(20)[None] - starts[:, None]
+  first = dict(
+    segment_ids_BT=(places >= 0).astype(jnp.int32),
+    positions_BT=jnp.maximum(places, 0),
+  )
+
+  @jax.jit
+  def prefill(cache=None):
+    cache = model.init_cache(2, 40) if cache is None else cache
+    return model.apply(variables, tokens[:, :20], cache=cache, **first)
+
+  @jax.jit
+  def more(cache):
+    positions = jnp.arange(20, 25)[None] - starts[:, None]
+    return model.apply(
+      variables, tokens[:, 20:], positions_BT=positions, cache=cache
+    )[0]
+
+  logits, cache = prefill()
+  want, other = prefill(jax.tree.map(jnp.asarray, model.init_cache(2, 40)))
+  for b, start in enumerate((3, 0)):
+    np.testing.assert_allclose(logits[b, start:], want[b, start:], atol=1e-5)
+  np.testing.assert_allclose(more(cache), more(other), atol=1e-5)
+  # Read back from the device, it is no empty cache.
+  fetched = jax.device_get(cache)
+  np.testing.assert_allclose(more(fetched), more(cache), atol=1e-6)
+
+
 @pytest.mark.parametrize(
   'remat', ['full', ('query', 'attention_out', 'mlp_up')]
 )
