@@ -7,10 +7,9 @@ flow end at the same time.
 Axes: B rows, S samples, N ids, D speaker embedding.
 """
 
-import collections
 import dataclasses
 import os
-from typing import Any, Collection, Mapping
+from typing import Any, Collection
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio import vocoder_mel
 from step_audio_jax.decoder import embeddings as embeddings_lib
 from step_audio_jax.training import buckets as buckets_lib
-from step_audio_jax.training import recordings
+from step_audio_jax.training import recording_feed
 
 # Mixed ids begin with the linguistic ones: a vocabulary without text.
 _IDS = vocabulary_lib.Vocabulary(text_size=0)
@@ -34,17 +33,15 @@ class _Item:
   samples: int
 
 
-class FlowFeed:
+class FlowFeed(recording_feed.RecordingFeed[_Item]):
   """Batches for the objectives of the flows.
 
-  Left out, with counts in `describe()`: utterances without audio, codes or
-  embedding, longer than `max_seconds`, or too short for a mel. A file that
-  turns out to be unreadable becomes a row of weight 0 and is told once.
+  They hold wave float32 (B, S) at the mel's rate, samples int32 (B,), tokens
+  int32 (B, N), token_counts int32 (B,), speaker float32 (B, D) and weights
+  float32 (B,).
 
-  Attributes:
-    batch_size: Rows of a batch.
-    dropped: Reason → number of utterances left out.
-    quarantine: {id: reason} of files that could not be read so far.
+  Left out as well: utterances without codes or embedding, longer than
+  `max_seconds`, or too short for a mel.
   """
 
   def __init__(
@@ -83,48 +80,25 @@ class FlowFeed:
       raise errors.UserError(
         f"feed: streams is {streams!r}, expected 'dual' or 'semantic'."
       )
-    for name, value in (('batch_size', batch_size), ('buckets', buckets)):
-      if value < 1:
-        raise errors.UserError(f'feed: {name} is {value}, expected >= 1.')
-    self.batch_size, self.dropped = batch_size, collections.Counter()
-    self._corpus, self._mel, self._streams = corpus, mel, streams
-    self._recordings = recordings.Recordings(corpus, mel.sample_rate)
-    self.quarantine = self._recordings.quarantine
-    self._max_seconds = max_seconds
+    super().__init__(corpus, batch_size, seed, mel.sample_rate)
+    self._at_least_one(buckets=buckets)
+    self._mel, self._streams, self._max_seconds = mel, streams, max_seconds
     self._speakers = embeddings_lib.read(embeddings)
-    table = manifest.read_codes(codes)
-    items = []
-    for utterance in manifest.read(corpus, splits=splits, kind='speech'):
-      item, reason = self._item(utterance, table)
-      if item is None:
-        self.dropped[reason] += 1
-      else:
-        items.append(item)
-    if not items:
-      raise errors.UserError(
-        f'{manifest.path_of(corpus)}: nothing to train on in '
-        f'{", ".join(splits)}; left out: {dict(self.dropped)}.'
-      )
-    items.sort(key=lambda item: (item.samples, item.utterance.id))
+    self._codes = manifest.read_codes(codes)
+    items = self._select(splits)
     self._order = buckets_lib.Buckets(items, buckets, batch_size, seed)
     self._places = [
       max(len(item.ids) for item in bucket) for bucket in self._order.buckets
     ]
 
-  def _item(
-    self,
-    utterance: manifest.Utterance,
-    table: Mapping[str, tuple[np.ndarray, np.ndarray]],
-  ) -> tuple[_Item | None, str]:
-    if utterance.audio is None:
-      return None, 'no audio'
-    if utterance.id not in table:
-      return None, 'no codes'
+  def _item(self, utterance):
+    if utterance.id not in self._codes:
+      return 'no codes'
     if utterance.id not in self._speakers:
-      return None, 'no speaker embedding'
+      return 'no speaker embedding'
     if utterance.duration > self._max_seconds:
-      return None, f'longer than {self._max_seconds:g} s'
-    linguistic, semantic = table[utterance.id]
+      return f'longer than {self._max_seconds:g} s'
+    linguistic, semantic = self._codes[utterance.id]
     if self._streams == 'dual':
       ids = _IDS.interleave(linguistic, semantic)
       seconds = len(ids) / vocabulary_lib.GROUP * vocabulary_lib.GROUP_SECONDS
@@ -134,66 +108,34 @@ class FlowFeed:
     rate, hop = self._mel.sample_rate, self._mel.hop
     samples = int(min(utterance.duration, seconds) * rate) // hop * hop
     if samples <= self._mel.edge:
-      return None, 'too short'
-    return _Item(utterance, np.asarray(ids, np.int32), samples), ''
+      return 'too short'
+    return _Item(utterance, np.asarray(ids, np.int32), samples)
 
-  def __len__(self) -> int:
-    """Batches of an epoch."""
-    return len(self._order)
-
-  def batch(
-    self, step: int, start: int = 0, stop: int | None = None
-  ) -> dict[str, np.ndarray]:
-    """Rows start..stop of the global batch of a step.
-
-    Returns:
-      wave float32 (B, S) at the mel's rate, samples int32 (B,), tokens int32
-      (B, N), token_counts int32 (B,), speaker float32 (B, D), weights float32
-      (B,), 0 for unreadable files.
-    """
-    stop = self.batch_size if stop is None else stop
-    rows, bucket = self._order.rows(step, start, stop)
-    width = self._order.buckets[bucket][-1].samples
-    places = self._places[bucket]
-    size = len(next(iter(self._speakers.values())))
-    batch = {
-      'wave': np.zeros((len(rows), width), np.float32),
-      'samples': np.zeros(len(rows), np.int32),
-      'tokens': np.zeros((len(rows), places), np.int32),
-      'token_counts': np.zeros(len(rows), np.int32),
-      'speaker': np.zeros((len(rows), size), np.float32),
-      'weights': np.zeros(len(rows), np.float32),
+  def _arrays(self, bucket):
+    return {
+      'wave': (np.float32, self._order.longest(bucket)),
+      'samples': (np.int32,),
+      'tokens': (np.int32, self._places[bucket]),
+      'token_counts': (np.int32,),
+      'speaker': (np.float32, len(next(iter(self._speakers.values())))),
     }
-    for row, item in enumerate(rows):
-      wave = self._recordings.read(item.utterance)
-      if wave is None:
-        continue
-      wave = wave[: item.samples]
-      batch['wave'][row, : len(wave)] = wave
-      batch['samples'][row] = len(wave)
-      batch['tokens'][row, : len(item.ids)] = item.ids
-      batch['token_counts'][row] = len(item.ids)
-      batch['speaker'][row] = self._speakers[item.utterance.id]
-      batch['weights'][row] = 1.0
-    return batch
 
-  def row_ids(self, step: int) -> list[str]:
-    """Which utterances a step's batch holds."""
-    rows, _ = self._order.rows(step, 0, self.batch_size)
-    return [row.utterance.id for row in rows]
+  def _row(self, item, bucket):
+    wave = self._recordings.read(item.utterance)
+    if wave is None:
+      return None
+    wave = wave[: item.samples]
+    return {
+      'wave': wave,
+      'samples': len(wave),
+      'tokens': item.ids,
+      'token_counts': len(item.ids),
+      'speaker': self._speakers[item.utterance.id],
+    }
 
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""
-    kept = [item for bucket in self._order.buckets for item in bucket]
-    rate = self._mel.sample_rate
-    return {
-      'corpus': str(self._corpus),
+    return super().describe() | {
       'streams': self._streams,
-      'utterances': len(kept),
-      'hours': round(sum(item.samples for item in kept) / rate / 3600.0, 4),
-      'dropped': dict(self.dropped),
-      'batch_size': self.batch_size,
-      'widths': [
-        round(bucket[-1].samples / rate, 2) for bucket in self._order.buckets
-      ],
+      'widths': self._order.widths(self._mel.sample_rate),
     }

@@ -4,7 +4,6 @@ Every epoch shows one crop of each utterance, at a place that changes with the
 epoch; a shorter utterance stands whole, with its own length.
 """
 
-import collections
 import os
 from typing import Any, Collection
 
@@ -15,7 +14,7 @@ from step_audio_jax import manifest
 from step_audio_jax.audio import io
 from step_audio_jax.decoder import speaker
 from step_audio_jax.training import crops
-from step_audio_jax.training import recordings
+from step_audio_jax.training import recording_feed
 
 
 def speakers_of(
@@ -36,17 +35,14 @@ def speakers_of(
   return tuple(sorted(found))
 
 
-class SpeakerFeed:
+class SpeakerFeed(recording_feed.RecordingFeed[manifest.Utterance]):
   """Crops for `speaker_objective.SpeakerAAM`.
 
-  Left out, with counts in `describe()`: utterances without audio or speaker,
-  and those that are too short to hear who speaks. An unreadable file becomes
-  a row of weight 0 and is told once on stderr.
+  Batches hold wave float32 (B, S) at 16 kHz, samples int32 (B,), speakers
+  int32 (B,) and weights float32 (B,).
 
-  Attributes:
-    batch_size: Rows of a batch.
-    dropped: Reason → number of utterances left out.
-    quarantine: {id: reason} of files that could not be read so far.
+  Left out as well: utterances without speaker, and those that are too short to
+  hear who speaks.
   """
 
   def __init__(
@@ -72,95 +68,51 @@ class SpeakerFeed:
     Raises:
       UserError: The manifest is bad, a parameter is, or nothing is left.
     """
-    if batch_size < 1:
-      raise errors.UserError(
-        f'feed: batch_size is {batch_size}, expected >= 1.'
-      )
+    super().__init__(corpus, batch_size, seed)
     if seconds < speaker.SHORTEST:
       raise errors.UserError(
         f'feed: seconds is {seconds}, expected >= {speaker.SHORTEST}.'
       )
-    self.batch_size = batch_size
-    self.dropped = collections.Counter()
-    self._corpus, self._seconds, self._seed = corpus, seconds, seed
+    self._seconds = seconds
     self._classes = {name: place for place, name in enumerate(speakers)}
-    self._recordings = recordings.Recordings(corpus)
-    self.quarantine = self._recordings.quarantine
-    utterances = []
-    for utterance in manifest.read(corpus, splits=splits, kind='speech'):
-      reason = self._reason(utterance)
-      if reason:
-        self.dropped[reason] += 1
-      else:
-        utterances.append(utterance)
-    if not utterances:
-      raise errors.UserError(
-        f'{manifest.path_of(corpus)}: nothing to train on in '
-        f'{", ".join(splits)}; left out: {dict(self.dropped)}.'
-      )
-    self._crops = crops.Crops(utterances, batch_size, seed)
+    self._order = crops.Crops(self._select(splits), batch_size, seed)
 
-  def _reason(self, utterance) -> str:
-    """Why an utterance is left out; '' if it is not."""
-    if utterance.audio is None:
-      return 'no audio'
+  def _item(self, utterance):
     if not utterance.speaker:
       return 'no speaker'
     if utterance.speaker not in self._classes:
       return 'a speaker without a class'
     if utterance.duration < speaker.SHORTEST:
       return f'shorter than {speaker.SHORTEST} s'
-    return ''
+    return utterance
 
-  def __len__(self) -> int:
-    """Batches of an epoch."""
-    return len(self._crops)
+  @property
+  def _width(self):
+    return round(self._seconds * io.SAMPLE_RATE)
 
-  def batch(
-    self, step: int, start: int = 0, stop: int | None = None
-  ) -> dict[str, np.ndarray]:
-    """Rows start..stop of the global batch of a step.
-
-    Returns:
-      wave float32 (B, S) at 16 kHz, samples int32 (B,), speakers int32 (B,),
-      weights float32 (B,), 0 for unreadable files.
-    """
-    stop = self.batch_size if stop is None else stop
-    count, width = stop - start, round(self._seconds * io.SAMPLE_RATE)
-    batch = {
-      'wave': np.zeros((count, width), np.float32),
-      'samples': np.zeros(count, np.int32),
-      'speakers': np.zeros(count, np.int32),
-      'weights': np.zeros(count, np.float32),
+  def _arrays(self, bucket):
+    return {
+      'wave': (np.float32, self._width),
+      'samples': (np.int32,),
+      'speakers': (np.int32,),
     }
-    for row in range(count):
-      utterance, share = self._crops.row(step, start + row)
-      room = max(0.0, utterance.duration - self._seconds)
-      wave_S = self._recordings.read(utterance, share * room, self._seconds)
-      if wave_S is None:
-        continue
-      wave_S = wave_S[:width]
-      batch['wave'][row, : len(wave_S)] = wave_S
-      batch['samples'][row] = len(wave_S)
-      batch['speakers'][row] = self._classes[utterance.speaker]
-      batch['weights'][row] = 1.0
-    return batch
 
-  def row_ids(self, step: int) -> list[str]:
-    """Which utterances a step's batch holds."""
-    return self._crops.row_ids(step)
+  def _row(self, item, bucket):
+    utterance = item.utterance
+    room = max(0.0, utterance.duration - self._seconds)
+    wave_S = self._recordings.read(utterance, item.share * room, self._seconds)
+    if wave_S is None:
+      return None
+    wave_S = wave_S[: self._width]
+    return {
+      'wave': wave_S,
+      'samples': len(wave_S),
+      'speakers': self._classes[utterance.speaker],
+    }
 
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""
-    utterances = self._crops.utterances
-    seconds = sum(utterance.duration for utterance in utterances)
-    return {
-      'corpus': str(self._corpus),
-      'utterances': len(utterances),
-      'speakers': len({u.speaker for u in utterances}),
-      'hours': round(seconds / 3600.0, 4),
-      'dropped': dict(self.dropped),
-      'batch_size': self.batch_size,
+    return super().describe() | {
+      'speakers': len({u.speaker for u in self._kept}),
       'crop_seconds': self._seconds,
-      'seed': self._seed,
     }

@@ -47,9 +47,11 @@ def attention(
 
 
 def _together(q_BQHK, k_BNHK, v_BNHK, bias_BN):
-  scores = jnp.einsum('bqhk,bnhk->bhqn', q_BQHK, k_BNHK)
+  # Heads before time: otherwise XLA turns the weights Q x N, not the values.
+  q_BHQK, k_BHNK, v_BHNK = (x.swapaxes(1, 2) for x in (q_BQHK, k_BNHK, v_BNHK))
+  scores = jnp.einsum('bhqk,bhnk->bhqn', q_BHQK, k_BHNK)
   weights = jax.nn.softmax(scores + bias_BN[:, None, None])
-  return jnp.einsum('bhqn,bnhk->bqhk', weights, v_BNHK)
+  return jnp.einsum('bhqn,bhnk->bhqk', weights, v_BHNK).swapaxes(1, 2)
 
 
 def _one_by_one(q_BQHK, k_BNHK, v_BNHK, bias_BN):

@@ -4,9 +4,9 @@
       → pre-LN blocks → h (25 Hz)
     code = argmin_k ‖h/‖h‖ − e_k‖²
 
-as CosyVoice's `speech_tokenizer_v1` computes it (arXiv 2407.05407): q and k
-each × head_dim^-0.25, no key bias, no final LayerNorm; the hidden vector is
-normalised, the codebook rows are not. How the original was trained is known
+as CosyVoice's `speech_tokenizer_v1` computes it (arXiv 2407.05407): no key
+bias, no final LayerNorm; the hidden vector is normalised, the codebook rows are
+not. How the original was trained is known
 in outline only (an ASR encoder with a quantiser in its middle); blocks behind
 the quantiser with a CTC head are this project's choice.
 
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.kernels import full
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,19 +165,15 @@ class Block(nn.Module):
     c = self.config
     heads, width = c.heads, c.width // c.heads
 
-    # Heads before time: otherwise XLA turns the weights T x T, not the values.
     def split(x):
-      return x.reshape(*x.shape[:2], heads, width).swapaxes(1, 2)
+      return x.reshape(*x.shape[:2], heads, width)
 
     h = _norm('attention_norm')(x_BTD)
-    q_BHTK = split(_dense(c.width, ('embed', 'heads'), 'query')(h))
-    k_BHTK = split(_dense(c.width, ('embed', 'heads'), 'key', False)(h))
-    v_BHTK = split(_dense(c.width, ('embed', 'heads'), 'value')(h))
-    scale = width**-0.25
-    scores = jnp.einsum('BHTK,BHSK->BHTS', q_BHTK * scale, k_BHTK * scale)
-    scores += jnp.where(valid_BT, 0.0, -1e10)[:, None, None, :]
-    out = jnp.einsum('BHTS,BHSK->BHTK', jax.nn.softmax(scores), v_BHTK)
-    out = out.swapaxes(1, 2).reshape(x_BTD.shape)
+    q_BTHK = split(_dense(c.width, ('embed', 'heads'), 'query')(h))
+    k_BTHK = split(_dense(c.width, ('embed', 'heads'), 'key', False)(h))
+    v_BTHK = split(_dense(c.width, ('embed', 'heads'), 'value')(h))
+    out = full.attention(q_BTHK, k_BTHK, v_BTHK, valid_BT)
+    out = out.reshape(x_BTD.shape)
     x_BTD += _dense(c.width, ('heads', 'embed'), 'out')(out)
     h = _norm('mlp_norm')(x_BTD)
     h = c.activate(_dense(4 * c.width, ('embed', 'mlp'), 'up')(h))

@@ -5,11 +5,20 @@ as wide as the bucket's longest item, so the number of compiled shapes is the
 number of buckets. Every epoch has its own order, of batches and inside them.
 """
 
-from typing import Generic, Sequence, TypeVar
+from typing import Generic, Protocol, Sequence, TypeVar
 
+from step_audio_jax import manifest
 from step_audio_jax.training import feed as feed_lib
 
-Item = TypeVar('Item')
+
+class Sized(Protocol):
+  """An utterance of so many samples."""
+
+  utterance: manifest.Utterance
+  samples: int
+
+
+Item = TypeVar('Item', bound=Sized)
 
 
 class Buckets(Generic[Item]):
@@ -22,7 +31,8 @@ class Buckets(Generic[Item]):
   def __init__(
     self, items: Sequence[Item], count: int, batch_size: int, seed: int
   ):
-    """Cuts items, which ascend in length, into at most `count` buckets."""
+    """Sorts items by length and cuts them into at most `count` buckets."""
+    items = sorted(items, key=lambda item: (item.samples, item.utterance.id))
     count = min(count, len(items))
     edges = [i * len(items) // count for i in range(count + 1)]
     self.buckets = [items[a:b] for a, b in zip(edges, edges[1:])]
@@ -32,6 +42,17 @@ class Buckets(Generic[Item]):
   def __len__(self) -> int:
     """Batches of an epoch."""
     return sum(self._batches)
+
+  def longest(self, bucket: int) -> int:
+    """Samples of a bucket's longest item."""
+    return self.buckets[bucket][-1].samples
+
+  def widths(self, sample_rate: int) -> list[float]:
+    """Seconds of each bucket's longest item."""
+    return [
+      round(self.longest(bucket) / sample_rate, 2)
+      for bucket in range(len(self.buckets))
+    ]
 
   def rows(self, step: int, start: int, stop: int) -> tuple[list[Item], int]:
     """Items of a part of a batch, and the number of their bucket."""

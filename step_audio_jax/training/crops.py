@@ -4,6 +4,7 @@ Every epoch shows one crop of each utterance, at a place that changes with the
 epoch.
 """
 
+import dataclasses
 from typing import Sequence
 
 import numpy as np
@@ -12,12 +13,21 @@ from step_audio_jax import manifest
 from step_audio_jax.training import feed as feed_lib
 
 
-class Crops:
-  """The order of a feed of crops.
+@dataclasses.dataclass(frozen=True)
+class Crop:
+  """A part of an utterance.
 
   Attributes:
-    utterances: What is shown.
+    utterance: Of what.
+    share: Where to cut, in [0, 1) of the places that there are.
   """
+
+  utterance: manifest.Utterance
+  share: float
+
+
+class Crops:
+  """The order of a feed of crops, with the interface of `buckets.Buckets`."""
 
   def __init__(
     self,
@@ -26,21 +36,23 @@ class Crops:
     seed: int,
   ):
     """Orders `utterances` for batches of `batch_size` rows."""
-    self.utterances = utterances
+    self._utterances = utterances
     self._batch_size, self._seed = batch_size, seed
 
   def __len__(self) -> int:
     """Batches of an epoch."""
-    return max(1, len(self.utterances) // self._batch_size)
+    return max(1, len(self._utterances) // self._batch_size)
 
-  def row(self, step: int, row: int) -> tuple[manifest.Utterance, float]:
-    """Utterance of a row of a step's batch, and where to cut, in [0, 1)."""
-    index, size = step * self._batch_size + row, len(self.utterances)
+  def rows(self, step: int, start: int, stop: int) -> tuple[list[Crop], int]:
+    """Crops of a part of a batch; all are of bucket 0."""
+    first = step * self._batch_size
+    return [self._crop(first + row) for row in range(start, stop)], 0
+
+  def _crop(self, index: int) -> Crop:
+    size = len(self._utterances)
     epoch, place = divmod(index, size)
     key = self._seed * 1_000_003 + epoch
-    utterance = self.utterances[feed_lib.permuted(place, size, key)]
-    return utterance, np.random.default_rng([self._seed, index]).random()
-
-  def row_ids(self, step: int) -> list[str]:
-    """Which utterances a step's batch holds."""
-    return [self.row(step, i)[0].id for i in range(self._batch_size)]
+    return Crop(
+      self._utterances[feed_lib.permuted(place, size, key)],
+      np.random.default_rng([self._seed, index]).random(),
+    )

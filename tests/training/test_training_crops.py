@@ -21,23 +21,26 @@ def utterances(count):
 def test_every_utterance_once_an_epoch(count, size):
   order = crops.Crops(utterances(count), size, seed=4)
   assert len(order) == max(1, count // size)
-  rows = [order.row(*divmod(k, size)) for k in range(3 * count)]
+  rows = [
+    row for step in range(3 * count) for row in order.rows(step, 0, size)[0]
+  ]
   for epoch in range(3):
-    names = [u.id for u, _ in rows[epoch * count : (epoch + 1) * count]]
+    shown = rows[epoch * count : (epoch + 1) * count]
+    names = [crop.utterance.id for crop in shown]
     assert sorted(names) == sorted(f'u{i}' for i in range(count))
   places = collections.defaultdict(set)
-  for utterance, share in rows:
-    assert 0 <= share < 1
-    places[utterance.id].add(share)
+  for crop in rows[: 3 * count]:
+    assert 0 <= crop.share < 1
+    places[crop.utterance.id].add(crop.share)
   assert all(len(found) == 3 for found in places.values())
 
 
 def test_the_order_is_a_pure_function_of_seed_and_row():
   one, same, other = (crops.Crops(utterances(9), 4, s) for s in (0, 0, 1))
-  assert one.row_ids(5) == same.row_ids(5)
-  assert one.row(5, 2) == same.row(5, 2)
-  assert [one.row(0, i)[0].id for i in range(4)] == one.row_ids(0)
-  assert any(one.row_ids(step) != other.row_ids(step) for step in range(4))
+  assert one.rows(5, 0, 4) == same.rows(5, 0, 4)
+  # Any host sees its part of the same batch.
+  assert one.rows(5, 2, 4) == (one.rows(5, 0, 4)[0][2:], 0)
+  assert one.rows(0, 0, 4) != other.rows(0, 0, 4)
 
 
 @pytest.fixture
