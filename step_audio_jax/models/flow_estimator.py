@@ -25,6 +25,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import full
+from step_audio_jax.kernels import gelu
 from step_audio_jax.models import flow_encoder
 
 _GROUPS = 8
@@ -252,7 +253,7 @@ class TransformerBlock(nn.Module):
     )
     inner = norm('mlp_norm')(x_BTC)
     inner = dense(c.mlp_factor * C, ('embed', 'mlp'), 'up')(inner)
-    inner = jax.nn.gelu(inner, approximate=False)
+    inner = gelu.gelu(inner)
     return x_BTC + dense(C, ('mlp', 'embed'), 'down')(inner)
 
 

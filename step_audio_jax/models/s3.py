@@ -22,6 +22,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import full
+from step_audio_jax.kernels import gelu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ class S3Config:
     """The configured activation."""
     if self.activation == 'relu':
       return nn.relu(x)
-    return jax.nn.gelu(x, approximate=False)
+    return gelu.gelu(x)
 
 
 def code_count(mel_frames, first_stride: int = 2):

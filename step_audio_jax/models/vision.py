@@ -11,7 +11,6 @@ E language model width.
 """
 
 import dataclasses
-import functools
 
 from flax import linen as nn
 import jax
@@ -19,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.kernels import gelu
 
 ACTIVATIONS = {
   'gelu': nn.gelu,
-  'exact_gelu': functools.partial(nn.gelu, approximate=False),
+  'exact_gelu': gelu.gelu,
   'quick_gelu': lambda x: x * nn.sigmoid(1.702 * x),
 }
 
