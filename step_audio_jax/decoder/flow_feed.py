@@ -84,21 +84,21 @@ class FlowFeed(recording_feed.RecordingFeed[_Item]):
     self._at_least_one(buckets=buckets)
     self._mel, self._streams, self._max_seconds = mel, streams, max_seconds
     self._speakers = embeddings_lib.read(embeddings)
-    self._codes = manifest.read_codes(codes)
-    items = self._select(splits)
+    table = manifest.read_codes(codes)
+    items = self._select(splits, lambda one: self._item(one, table))
     self._order = buckets_lib.Buckets(items, buckets, batch_size, seed)
     self._places = [
       max(len(item.ids) for item in bucket) for bucket in self._order.buckets
     ]
 
-  def _item(self, utterance):
-    if utterance.id not in self._codes:
+  def _item(self, utterance, codes):
+    if utterance.id not in codes:
       return 'no codes'
     if utterance.id not in self._speakers:
       return 'no speaker embedding'
     if utterance.duration > self._max_seconds:
       return f'longer than {self._max_seconds:g} s'
-    linguistic, semantic = self._codes[utterance.id]
+    linguistic, semantic = codes[utterance.id]
     if self._streams == 'dual':
       ids = _IDS.interleave(linguistic, semantic)
       seconds = len(ids) / vocabulary_lib.GROUP * vocabulary_lib.GROUP_SECONDS

@@ -75,7 +75,9 @@ class SpeakerFeed(recording_feed.RecordingFeed[manifest.Utterance]):
       )
     self._seconds = seconds
     self._classes = {name: place for place, name in enumerate(speakers)}
-    self._order = crops.Crops(self._select(splits), batch_size, seed)
+    self._order = crops.Crops(
+      self._select(splits, self._item), batch_size, seed
+    )
 
   def _item(self, utterance):
     if not utterance.speaker:

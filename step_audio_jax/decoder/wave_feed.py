@@ -68,10 +68,8 @@ class WaveFeed(recording_feed.RecordingFeed[manifest.Utterance]):
     self._mel, self._pitch = mel, pitch
     self._frames, self._samples = frames, samples
     self._margin = math.ceil(_MARGIN_SECONDS * mel.sample_rate / mel.hop)
-    self._order = crops.Crops(self._select(splits), batch_size, seed)
-
-  def _item(self, utterance):
-    return utterance
+    utterances = self._select(splits, lambda utterance: utterance)
+    self._order = crops.Crops(utterances, batch_size, seed)
 
   def _arrays(self, bucket):
     return {

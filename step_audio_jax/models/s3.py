@@ -6,9 +6,9 @@
 
 as CosyVoice's `speech_tokenizer_v1` computes it (arXiv 2407.05407): no key
 bias, no final LayerNorm; the hidden vector is normalised, the codebook rows are
-not. How the original was trained is known
-in outline only (an ASR encoder with a quantiser in its middle); blocks behind
-the quantiser with a CTC head are this project's choice.
+not. How the original was trained is known in outline only (an ASR encoder with
+a quantiser in its middle); blocks behind the quantiser with a CTC head are this
+project's choice.
 
 Axes: B rows, T frames, M mel bands, D width, H heads, K head width, N codes.
 """

@@ -74,7 +74,7 @@ class AudioFeed(recording_feed.RecordingFeed[_Item]):
     self._at_least_one(buckets=buckets)
     self._labels, self._stream = labels, stream
     self._max_seconds = max_seconds
-    items = self._select(splits)
+    items = self._select(splits, self._item)
     self._order = buckets_lib.Buckets(items, buckets, batch_size, seed)
     self._label_width = max(len(item.labels) for item in items)
 

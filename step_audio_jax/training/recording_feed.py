@@ -8,7 +8,15 @@ gives the order.
 import abc
 import collections
 import os
-from typing import Any, Collection, Generic, Mapping, Protocol, TypeVar
+from typing import (
+  Any,
+  Callable,
+  Collection,
+  Generic,
+  Mapping,
+  Protocol,
+  TypeVar,
+)
 
 import numpy as np
 
@@ -34,8 +42,8 @@ class RecordingFeed(abc.ABC, Generic[Item]):
   """Rows made of one utterance each.
 
   Left out, with counts in `describe()`: utterances without audio and what
-  `_item` gives a reason for. A file that turns out to be unreadable becomes a
-  row of zeros with weight 0 and is told once on stderr.
+  `_select` is given a reason for. A file that turns out to be unreadable
+  becomes a row of zeros with weight 0 and is told once on stderr.
 
   Subclasses set `_order`, made of what `_select` gives.
 
@@ -78,10 +86,6 @@ class RecordingFeed(abc.ABC, Generic[Item]):
         raise errors.UserError(f'feed: {name} is {value}, expected >= 1.')
 
   @abc.abstractmethod
-  def _item(self, utterance: manifest.Utterance) -> Item | str:
-    """What the order is made of, or why an utterance is left out."""
-
-  @abc.abstractmethod
   def _arrays(self, bucket: int) -> Mapping[str, tuple]:
     """Arrays of a batch but the weights: name → (dtype, *shape of a row)."""
 
@@ -92,15 +96,23 @@ class RecordingFeed(abc.ABC, Generic[Item]):
     A value shorter than a row is followed by zeros.
     """
 
-  def _select(self, splits: Collection[str]) -> list[Item]:
-    """The items of a corpus.
+  def _select(
+    self,
+    splits: Collection[str],
+    item: Callable[[manifest.Utterance], Item | str],
+  ) -> list[Item]:
+    """What the order is made of.
+
+    Args:
+      splits: Which splits.
+      item: Of an utterance with audio, or why it is left out.
 
     Raises:
       UserError: The manifest is bad, or nothing is left.
     """
     items, self._kept = [], []
     for utterance in manifest.read(self._corpus, splits=splits, kind='speech'):
-      found = 'no audio' if utterance.audio is None else self._item(utterance)
+      found = 'no audio' if utterance.audio is None else item(utterance)
       if isinstance(found, str):
         self.dropped[found] += 1
       else:
