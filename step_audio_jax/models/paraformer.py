@@ -128,9 +128,10 @@ def positions(start_B: jax.Array, count: int, width: int) -> jax.Array:
 
 
 class Sanm(nn.Module):
-  """Attention plus FSMN memory over windows."""
+  """Attention plus FSMN memory over windows; attributes as in `Block`."""
 
   config: ParaformerConfig
+  newest: int | None = None
 
   @nn.compact
   def __call__(self, qkv_BCWD, where, cache):
@@ -139,6 +140,9 @@ class Sanm(nn.Module):
     heads, width = c.heads, c.width // c.heads
     q_BCWD, k_BCWD, v_BCWD = jnp.split(qkv_BCWD, 3, axis=-1)
     memory_BCWD = self._fsmn(v_BCWD, where['valid_BCW'])
+    if self.newest is not None:
+      q_BCWD = q_BCWD[:, :, -self.newest :]
+      memory_BCWD = memory_BCWD[:, :, -self.newest :]
     k_BCSD, v_BCSD = k_BCWD, v_BCWD
     spec = where.get('spec')
     if spec is not None:
@@ -215,10 +219,18 @@ class Sanm(nn.Module):
 
 
 class Block(nn.Module):
-  """One SAN-M block; the first one also cuts its projections into windows."""
+  """One SAN-M block; the first one also cuts its projections into windows.
+
+  Attributes:
+    config: Of the encoder.
+    first: Whether the block is the first.
+    newest: Frames of each window, counted from its end, that are wanted of
+      the block; all by default.
+  """
 
   config: ParaformerConfig
   first: bool = False
+  newest: int | None = None
 
   @nn.compact
   def __call__(self, x, where, cache):
@@ -231,7 +243,7 @@ class Block(nn.Module):
       cache: `key` and `value` (B, look_back · chunk, D) or None.
 
     Returns:
-      (B, C, W, D) and the updated cache.
+      (B, C, W, D), or (B, C, newest, D), and the updated cache.
     """
     c = self.config
     h = layer_norm('attention_norm')(x)
@@ -240,15 +252,18 @@ class Block(nn.Module):
       # A frame of several windows is projected once.
       chunks = where['valid_BCW'].shape[1]
       qkv = _windows(qkv, c.chunk, c.overlap + c.chunk, chunks)
-    out, cache = Sanm(c, name='attention')(qkv, where, cache)
-    x = out if self.first else x + out
+    out, cache = Sanm(c, self.newest, name='attention')(qkv, where, cache)
+    x = out if self.first else x[:, :, -out.shape[2] :] + out
     h = layer_norm('mlp_norm')(x)
     h = nn.relu(_dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
     return x + _dense(c.width, ('mlp', 'embed'), 'down')(h), cache
 
 
 class SanmEncoder(nn.Module):
-  """The encoder; see the module's text for its three ways to run."""
+  """The encoder; see the module's text for its three ways to run.
+
+  Parameters of the blocks behind the first may be those of `blocks.apart`.
+  """
 
   config: ParaformerConfig
 
@@ -294,8 +309,7 @@ class SanmEncoder(nn.Module):
     # The frames before the first are zeros that are attended to.
     x_BTF = jnp.pad(x_BTF, ((0, 0), (c.overlap, right), (0, 0)))
     filled_B = jnp.zeros((rows,), jnp.int32)
-    out, _ = self._run_windows(x_BTF, lengths_B, filled_B)
-    out = out[:, :, c.overlap :]
+    out, _ = self._run_windows(x_BTF, lengths_B, filled_B, newest=c.chunk)
     return out.reshape(rows, total + right, c.width)[:, :total]
 
   def chunk_masked(
@@ -335,8 +349,8 @@ class SanmEncoder(nn.Module):
       (B, T, D), the same numbers as from `step`, and the next cache; that of
       a row that has ended is of no use.
     """
-    out_BCWD, cache = self._resume(features_BTF, lengths_B, cache)
-    out_BCWD = out_BCWD[:, :, self.config.overlap :]
+    newest = min(self.config.chunk, features_BTF.shape[1])
+    out_BCWD, cache = self._resume(features_BTF, lengths_B, cache, newest)
     return out_BCWD.reshape(*features_BTF.shape[:2], -1), cache
 
   def step(self, features_BTF: jax.Array, cache: Cache):
@@ -345,8 +359,8 @@ class SanmEncoder(nn.Module):
     Returns:
       (B, T, D) of the new frames and the cache for the next chunk.
     """
-    out_BWD, cache = self.step_window(features_BTF, cache)
-    return out_BWD[:, self.config.overlap :], cache
+    rows, count, _ = features_BTF.shape
+    return self.resume(features_BTF, jnp.full((rows,), count), cache)
 
   def step_window(self, features_BTF: jax.Array, cache: Cache):
     """As `step`, with the outputs of the whole window (B, overlap + T, D)."""
@@ -355,12 +369,14 @@ class SanmEncoder(nn.Module):
     out_BCWD, cache = self._resume(features_BTF, lengths_B, cache)
     return out_BCWD[:, 0], cache
 
-  def _resume(self, features_BTF, lengths_B, cache):
+  def _resume(self, features_BTF, lengths_B, cache, newest=None):
     c, count = self.config, features_BTF.shape[1]
     x_BTF = self._embed(features_BTF, cache['position'])
     x_BTF = jnp.concatenate([cache['frames'], x_BTF], axis=1)
     layers = {name: cache[name] for name in ('key', 'value')}
-    out, layers = self._run_windows(x_BTF, lengths_B, cache['filled'], layers)
+    out, layers = self._run_windows(
+      x_BTF, lengths_B, cache['filled'], layers, newest
+    )
     size = c.chunk * c.look_back
     return out, {
       **layers,
@@ -369,7 +385,7 @@ class SanmEncoder(nn.Module):
       'filled': jnp.minimum(cache['filled'] + count, size),
     }
 
-  def _run_windows(self, x_BTF, lengths_B, filled_B, layers=None):
+  def _run_windows(self, x_BTF, lengths_B, filled_B, layers=None, newest=None):
     """Frames behind `overlap` earlier ones → windows (B, C, W, D), caches."""
     c = self.config
     chunks = -(-(x_BTF.shape[1] - c.overlap) // c.chunk)
@@ -380,7 +396,7 @@ class SanmEncoder(nn.Module):
     place_CS = np.arange(chunks)[:, None] * c.chunk + np.arange(size)[None, :]
     past_BCS = place_CS[None] >= size - filled_B[:, None, None]
     key_valid_BCS = jnp.concatenate([past_BCS, valid_BCW], axis=2)
-    return self._run(x_BTF, valid_BCW, key_valid_BCS, layers)
+    return self._run(x_BTF, valid_BCW, key_valid_BCS, layers, newest=newest)
 
   def _embed(self, features_BTF, start_B):
     """Scales by √width (the model's, not the input's), adds positions."""
@@ -388,7 +404,10 @@ class SanmEncoder(nn.Module):
     scaled = features_BTF * np.float32(self.config.width**0.5)
     return scaled + positions(start_B, count, width)
 
-  def _run(self, x_BTF, valid_BCW, key_valid_BCS, cache=None, spec=None):
+  def _run(
+    self, x_BTF, valid_BCW, key_valid_BCS, cache=None, spec=None, newest=None
+  ):
+    """All blocks → windows, or their `newest` frames; and the caches."""
     where = {
       'valid_BCW': valid_BCW,
       'key_valid_BCS': key_valid_BCS,
@@ -397,11 +416,28 @@ class SanmEncoder(nn.Module):
     first = jax.tree.map(lambda x: x[0], cache)
     rest = jax.tree.map(lambda x: x[1:], cache)
     x, first = self.first_block(x_BTF, where, first)
-    x, rest = self.blocks(x, where, rest)
+    params = self.variables.get('params', {}).get('blocks')
+    if isinstance(params, tuple):
+      x, rest = self._run_apart(params, x, where, rest, newest)
+    else:
+      x, rest = self.blocks(x, where, rest)
+    if newest is not None:
+      x = x[:, :, -newest:]
     cache = jax.tree.map(
       lambda a, b: jnp.concatenate([a[None], b]), first, rest
     )
     return self.final_norm(x), cache
+
+  def _run_apart(self, params, x, where, caches, newest):
+    """As the scan over blocks; of the last only the wanted frames are run."""
+    new = []
+    for number, one in enumerate(params):
+      last = number == len(params) - 1
+      block = Block(self.config, newest=newest if last else None, parent=None)
+      cache = jax.tree.map(lambda x, n=number: x[n], caches)
+      x, cache = block.apply({'params': one}, x, where, cache)
+      new.append(cache)
+    return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *new)
 
 
 def _windows(x_BTD, size, window, chunks):

@@ -20,6 +20,7 @@ from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import fbank
 from step_audio_jax.audio import preparation
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import paraformer
 from step_audio_jax.tokenizers import codebook
 from step_audio_jax.tokenizers import features
@@ -61,8 +62,10 @@ class LinguisticTokenizer:
         f'{config.width}).'
       )
     self.config, self.size = config, len(centroids)
+    params = jax.tree.map(jnp.asarray, dict(params))
+    params['blocks'] = blocks_lib.apart(params['blocks'], config.layers - 1)
     self._arrays = {
-      'params': jax.tree.map(jnp.asarray, dict(params)),
+      'params': params,
       'shift': jnp.asarray(cmvn['shift']),
       'scale': jnp.asarray(cmvn['scale']),
       'centroids': jnp.asarray(centroids),
@@ -158,9 +161,10 @@ class LinguisticTokenizer:
     """Writes the folder."""
     folder, arrays = pathlib.Path(folder), self._arrays
     cmvn = {'shift': arrays['shift'], 'scale': arrays['scale']}
+    params = dict(arrays['params'])
+    params['blocks'] = blocks_lib.stacked(params['blocks'])
     storage.write_tree(
-      folder / 'encoder.safetensors',
-      {'params': arrays['params'], 'cmvn': cmvn},
+      folder / 'encoder.safetensors', {'params': params, 'cmvn': cmvn}
     )
     with files.atomic(folder / 'centroids.npy') as handle:
       np.save(handle, np.asarray(arrays['centroids']))

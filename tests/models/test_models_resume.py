@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 
@@ -62,6 +63,27 @@ def test_blocks_of_windows_are_the_whole(params):
       got[row, :length], whole[row, :length], atol=1e-5
     )
   assert cache['position'].tolist() == [49, 49, 49]
+
+
+def test_blocks_that_lie_apart_are_the_same(params):
+  """Whole, resumed and with the last block cut to its new frames."""
+  layers = blocks_lib.apart(params['params']['blocks'], CONFIG.layers - 1)
+  apart = {'params': {**params['params'], 'blocks': layers}}
+  rng = np.random.default_rng(3)
+  lengths = np.array([23, 24, 9], np.int32)
+  x = rng.normal(size=(3, 24, 20)).astype(np.float32)
+  cache = paraformer.init_cache(CONFIG, 3)
+  expected = (
+    compiled('windowed')(params, x, lengths),
+    compiled('resume')(params, x[:, :12], np.minimum(lengths, 12), cache),
+  )
+  got = (
+    compiled('windowed')(apart, x, lengths),
+    compiled('resume')(apart, x[:, :12], np.minimum(lengths, 12), cache),
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected
+  )
 
 
 def test_what_is_carried_matters(params):

@@ -68,26 +68,15 @@ class Linguistic:
     assert self.front.features == c.input_size
     self.variables = {'params': paraformer_interop.encoder_params(z.state())}
     self.model = paraformer.SanmEncoder(c)
-    self.step = jax.jit(self._step)
+    self.step = jax.jit(
+      functools.partial(self.model.apply, method='step_window')
+    )
     self.windowed = jax.jit(
       functools.partial(self.model.apply, method='windowed')
     )
     self.stacked = jax.jit(
       functools.partial(fbank.stacked_features, config=self.front)
     )
-
-  def _step(self, variables, x, cache):
-    """`step`, with the outputs of the whole window."""
-    (_, cache), kept = self.model.apply(
-      variables,
-      x,
-      cache,
-      method='step',
-      capture_intermediates=lambda module, _: module.name == 'final_norm',
-      mutable=['intermediates'],
-    )
-    out = kept['intermediates']['final_norm']['__call__'][0]
-    return out.reshape(len(x), -1, self.config.width), cache
 
   def chunk_lengths(self, samples):
     """Stacked frames of each chunk that streaming hands over."""
