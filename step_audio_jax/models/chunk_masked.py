@@ -77,7 +77,7 @@ class ChunkSpec:
 
   def keys_valid(self, valid_BCW: jax.Array) -> jax.Array:
     """Which keys exist, (B, C, S)."""
-    return self.look(valid_BCW[..., None])[..., 0]
+    return jnp.concatenate(self.look(valid_BCW), axis=2)
 
   def visible(self) -> np.ndarray:
     """Which keys a frame of a chunk may see, (W, S)."""
@@ -85,14 +85,17 @@ class ChunkSpec:
     past = np.repeat(early[:, None], self.look_back * self.stride, axis=1)
     return np.concatenate([past, np.ones((self.size,) * 2, bool)], axis=1)
 
-  def look(self, x_BCWD: jax.Array) -> jax.Array:
-    """Frames of each chunk behind those it looks back on, (B, C, S, D)."""
-    kept, count = x_BCWD[:, :, : self.stride], x_BCWD.shape[1]
+  def look(self, x: jax.Array) -> list[jax.Array]:
+    """(B, C, W, …) → what each chunk looks back on, its own frames last.
+
+    Pieces (B, C, S_i, …).
+    """
+    before = ((0, 0), (self.look_back, 0)) + ((0, 0),) * (x.ndim - 2)
+    line, count = jnp.pad(x, before), x.shape[1]
     past = [
-      jnp.pad(kept, ((0, 0), (back, 0), (0, 0), (0, 0)))[:, :count]
-      for back in range(self.look_back, 0, -1)
+      line[:, i : i + count, : self.stride] for i in range(self.look_back)
     ]
-    return jnp.concatenate([*past, x_BCWD], axis=2)
+    return [*past, line[:, self.look_back :]]
 
   def joined(self, x_BCWD: jax.Array, lengths_B: jax.Array, total: int):
     """What each chunk contributes, (B, T, D); zeros behind a row's length."""

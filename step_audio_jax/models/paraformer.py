@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.kernels import windows
 from step_audio_jax.models import chunk_masked as chunk_masked_lib
 from step_audio_jax.models import cif as cif_lib
 
@@ -137,42 +138,32 @@ class Sanm(nn.Module):
   def __call__(self, qkv_BCWD, where, cache):
     """Args as `Block`; returns BCWD and the updated cache."""
     c = self.config
-    heads, width = c.heads, c.width // c.heads
-    q_BCWD, k_BCWD, v_BCWD = jnp.split(qkv_BCWD, 3, axis=-1)
-    memory_BCWD = self._fsmn(v_BCWD, where['valid_BCW'])
-    if self.newest is not None:
-      q_BCWD = q_BCWD[:, :, -self.newest :]
-      memory_BCWD = memory_BCWD[:, :, -self.newest :]
-    k_BCSD, v_BCSD = k_BCWD, v_BCWD
+    q, k, v = jnp.split(qkv_BCWD, 3, axis=-1)
+    v = jnp.where(where['valid_BCW'][..., None], v, 0.0)
+    mask_BCWS = where['key_valid_BCS'][:, :, None]
     spec = where.get('spec')
     if spec is not None:
-      k_BCSD, v_BCSD = spec.look(k_BCWD), spec.look(v_BCWD)
-    elif where['key_valid_BCS'].shape[2] > k_BCWD.shape[2]:
+      keys, values = (spec.look(self._heads(x)) for x in (k, v))
+      mask_BCWS = mask_BCWS & spec.visible()[None, None]
+    elif mask_BCWS.shape[-1] > k.shape[2]:
       before = cache or {'key': None, 'value': None}
-      k_BCSD, key = self._look_back(k_BCWD, before['key'])
-      v_BCSD, value = self._look_back(v_BCWD, before['value'])
+      keys, key = self._look_back(k, before['key'])
+      values, value = self._look_back(v, before['value'])
       cache = cache and {'key': key, 'value': value}
-
-    # Heads before time, so that both products take their operands as they lie.
-    def split(x):
-      return x.reshape(*x.shape[:-1], heads, width).swapaxes(2, 3)
-
-    q_BCHWK = split(q_BCWD) * width**-0.5
-    k_BCHKS = jax.lax.optimization_barrier(split(k_BCSD).swapaxes(3, 4))
-    scores = jnp.einsum('BCHWK,BCHKS->BCHWS', q_BCHWK, k_BCHKS)
-    mask = where['key_valid_BCS'][:, :, None, None, :]
-    if spec is not None:
-      mask = mask & spec.visible()[None, None, None]
-    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    probabilities = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0.0)
-    out = jnp.einsum('BCHWS,BCHSK->BCHWK', probabilities, split(v_BCSD))
-    out = out.swapaxes(2, 3)
-    out_BCWD = out.reshape(q_BCWD.shape)
+    else:
+      keys, values = [self._heads(k)], [self._heads(v)]
+    memory_BCWHK = self._fsmn(values[-1], where['valid_BCW'])
+    if self.newest is not None:
+      q = q[:, :, -self.newest :]
+      memory_BCWHK = memory_BCWHK[:, :, -self.newest :]
+    out_BCWHK = windows.attention(self._heads(q), keys, values, mask_BCWS)
+    flat = (*out_BCWHK.shape[:3], c.width)
+    out_BCWD = out_BCWHK.reshape(flat)
     out_BCWD = _dense(c.width, ('heads', 'embed'), 'out')(out_BCWD)
-    return out_BCWD + memory_BCWD, cache
+    return out_BCWD + memory_BCWHK.reshape(flat), cache
 
-  def _fsmn(self, v_BCWD, valid_BCW):
-    """Depthwise convolution as a sum of shifted products.
+  def _fsmn(self, v_BCWHK, valid_BCW):
+    """Depthwise convolution over time as a sum of products.
 
     XLA's grouped convolution is several times slower on a CPU.
     """
@@ -185,37 +176,56 @@ class Sanm(nn.Module):
       ),
       (c.kernel, c.width),
     )
-    valid = valid_BCW[..., None]
-    v = jnp.where(valid, v_BCWD, 0.0)
-    half, window = c.kernel // 2, v.shape[2]
-    padded = jnp.pad(v, ((0, 0), (0, 0), (half, half), (0, 0)))
-    memory = v
-    for tap in range(c.kernel):
-      if abs(tap - half) < window:
+    kernel_JHK = kernel_JD.reshape(c.kernel, *v_BCWHK.shape[3:])
+    half, window = c.kernel // 2, v_BCWHK.shape[2]
+    memory = v_BCWHK
+    if window <= c.kernel:
+      # Frame by frame, for all that see it: nothing is padded or copied.
+      rows = ((window, window), (0, 0), (0, 0))
+      turned = jnp.pad(kernel_JHK[::-1], rows)
+      for frame in range(window):
+        begin = window + half - frame
+        taps_WHK = turned[begin : begin + window]
+        memory += v_BCWHK[:, :, frame, None] * taps_WHK[None, None]
+    else:
+      rows = ((0, 0), (0, 0), (half, half), (0, 0), (0, 0))
+      padded = jnp.pad(v_BCWHK, rows)
+      for tap in range(c.kernel):
         shifted = padded[:, :, tap : tap + window]
-        memory += shifted * kernel_JD[tap][None, None, None]
-    return jnp.where(valid, memory, 0.0)
+        memory += shifted * kernel_JHK[tap][None, None, None]
+    return jnp.where(valid_BCW[..., None, None], memory, 0.0)
 
   def _look_back(self, x_BCWD, cached_BND):
-    """Window frames behind those that earlier windows put into the cache.
+    """Frames that earlier windows put into the cache, before each window's.
 
     Returns:
-      (B, C, S, D), and the cache (B, N, D) behind the last window.
+      Pieces (B, C, S_i, H, K), the window's own last, and the cache (B, N, D)
+      behind the last window.
     """
     c = self.config
     rows, count, window, width = x_BCWD.shape
     size = c.chunk * c.look_back
     if cached_BND is None:
-      cached_BND = jnp.zeros((rows, size, width), x_BCWD.dtype)
-    kept = x_BCWD[:, :, : window - c.overlap].reshape(rows, -1, width)
-    line_BND = jnp.concatenate([cached_BND, kept], axis=1)
-    past = [
-      line_BND[:, i * c.chunk : (i + count) * c.chunk].reshape(
-        rows, count, c.chunk, width
+      line = jnp.pad(x_BCWD, ((0, 0), (c.look_back, 0), (0, 0), (0, 0)))
+    else:
+      past = cached_BND.reshape(rows, c.look_back, c.chunk, width)
+      longest = max(window, c.chunk)
+      both = (
+        jnp.pad(x, ((0, 0), (0, 0), (0, longest - x.shape[2]), (0, 0)))
+        for x in (past, x_BCWD)
       )
-      for i in range(c.look_back)
-    ]
-    return jnp.concatenate([*past, x_BCWD], axis=2), line_BND[:, -size:]
+      line = jnp.concatenate(list(both), axis=1)
+      kept_BND = x_BCWD[:, :, : window - c.overlap].reshape(rows, -1, width)
+      cached_BND = jnp.concatenate([cached_BND, kept_BND], axis=1)[:, -size:]
+    # Cut behind the reshape, or XLA reads the window's own frames from before
+    # the padding and adds the projection's bias again for every query.
+    line = self._heads(line)
+    past = [line[:, i : i + count, : c.chunk] for i in range(c.look_back)]
+    return [*past, line[:, c.look_back :, :window]], cached_BND
+
+  def _heads(self, x):
+    """Splits the last axis, (…, D) → (…, H, K)."""
+    return x.reshape(*x.shape[:-1], self.config.heads, -1)
 
 
 class Block(nn.Module):

@@ -1,5 +1,6 @@
 """Encoders that begin in the middle: caches and positions carried over."""
 
+import dataclasses
 import functools
 
 from flax import linen as nn
@@ -63,6 +64,20 @@ def test_blocks_of_windows_are_the_whole(params):
       got[row, :length], whole[row, :length], atol=1e-5
     )
   assert cache['position'].tolist() == [49, 49, 49]
+
+
+def test_a_last_window_shorter_than_a_chunk(params):
+  """The window's own frames are then fewer than those it looks back on."""
+  model = paraformer.SanmEncoder(dataclasses.replace(CONFIG, overlap=1))
+  x = np.random.default_rng(4).normal(size=(1, 9, 20)).astype(np.float32)
+  whole = jax.jit(functools.partial(model.apply, method='windowed'))(
+    params, x, np.array([9])
+  )
+  cache = paraformer.init_cache(model.config, 1)
+  step = jax.jit(functools.partial(model.apply, method='step'))
+  for begin in (0, 4, 8):
+    out, cache = step(params, x[:, begin : begin + 4], cache)
+    np.testing.assert_allclose(out, whole[:, begin : begin + 4], atol=1e-5)
 
 
 def test_blocks_that_lie_apart_are_the_same(params):
