@@ -12,6 +12,7 @@ from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.interop import s3 as import_s3
+from step_audio_jax.models import blocks
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import door
 from step_audio_jax.tokenizers import dual
@@ -217,9 +218,10 @@ def test_a_config_that_does_not_fit_is_refused(tokenizer, tmp_path):
 
 def test_more_codes_than_places_are_refused(tokenizer):
   part = tokenizer.linguistic
+  held = part._arrays['params']
   big = linguistic.LinguisticTokenizer(
     part.config,
-    part._arrays['params'],
+    {**held, 'blocks': blocks.stacked(held['blocks'])},
     {'shift': np.zeros(560), 'scale': np.ones(560)},
     np.zeros((1025, 16)),
   )
