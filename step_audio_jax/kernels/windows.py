@@ -47,6 +47,25 @@ def attention(
   return weigh(weights_BCHWS, tuple(values))
 
 
+def pieces(
+  line: jax.Array, look_back: int, kept: int, window: int
+) -> list[jax.Array]:
+  """What each window sees: frames of those before it, then its own.
+
+  Args:
+    line: (B, look_back + C, W', …), the windows in order.
+    look_back: Windows before it that a window looks back on.
+    kept: Frames of these that it sees, from their begin.
+    window: Frames of its own.
+
+  Returns:
+    `look_back` times (B, C, kept, …), then (B, C, window, …).
+  """
+  count = line.shape[1] - look_back
+  past = [line[:, i : i + count, :kept] for i in range(look_back)]
+  return [*past, line[:, look_back:, :window]]
+
+
 def _product(weights_BCHWS, values):
   v_BCSHK = jnp.concatenate(values, axis=2)
   return jnp.einsum('BCHWS,BCSHK->BCWHK', weights_BCHWS, v_BCSHK)

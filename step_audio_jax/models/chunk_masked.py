@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.kernels import windows
 
 
 @jax.tree_util.register_static
@@ -77,7 +78,9 @@ class ChunkSpec:
 
   def keys_valid(self, valid_BCW: jax.Array) -> jax.Array:
     """Which keys exist, (B, C, S)."""
-    return jnp.concatenate(self.look(valid_BCW), axis=2)
+    line = self.line(valid_BCW)
+    seen = windows.pieces(line, self.look_back, self.stride, self.size)
+    return jnp.concatenate(seen, axis=2)
 
   def visible(self) -> np.ndarray:
     """Which keys a frame of a chunk may see, (W, S)."""
@@ -85,17 +88,10 @@ class ChunkSpec:
     past = np.repeat(early[:, None], self.look_back * self.stride, axis=1)
     return np.concatenate([past, np.ones((self.size,) * 2, bool)], axis=1)
 
-  def look(self, x: jax.Array) -> list[jax.Array]:
-    """(B, C, W, …) → what each chunk looks back on, its own frames last.
-
-    Pieces (B, C, S_i, …).
-    """
+  def line(self, x: jax.Array) -> jax.Array:
+    """(B, C, W, …) behind empty chunks for the first ones to look back on."""
     before = ((0, 0), (self.look_back, 0)) + ((0, 0),) * (x.ndim - 2)
-    line, count = jnp.pad(x, before), x.shape[1]
-    past = [
-      line[:, i : i + count, : self.stride] for i in range(self.look_back)
-    ]
-    return [*past, line[:, self.look_back :]]
+    return jnp.pad(x, before)
 
   def joined(self, x_BCWD: jax.Array, lengths_B: jax.Array, total: int):
     """What each chunk contributes, (B, T, D); zeros behind a row's length."""

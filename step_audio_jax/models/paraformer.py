@@ -141,17 +141,22 @@ class Sanm(nn.Module):
     q, k, v = jnp.split(qkv_BCWD, 3, axis=-1)
     v = jnp.where(where['valid_BCW'][..., None], v, 0.0)
     mask_BCWS = where['key_valid_BCS'][:, :, None]
-    spec = where.get('spec')
+    spec, look_back, kept, window = where.get('spec'), 0, 0, k.shape[2]
     if spec is not None:
-      keys, values = (spec.look(self._heads(x)) for x in (k, v))
+      look_back, kept = spec.look_back, spec.stride
+      k, v = spec.line(k), spec.line(v)
       mask_BCWS = mask_BCWS & spec.visible()[None, None]
-    elif mask_BCWS.shape[-1] > k.shape[2]:
+    elif mask_BCWS.shape[-1] > window:
+      look_back, kept = c.look_back, c.chunk
       before = cache or {'key': None, 'value': None}
-      keys, key = self._look_back(k, before['key'])
-      values, value = self._look_back(v, before['value'])
+      k, key = self._line(k, before['key'])
+      v, value = self._line(v, before['value'])
       cache = cache and {'key': key, 'value': value}
-    else:
-      keys, values = [self._heads(k)], [self._heads(v)]
+    # Cut behind the reshape, or XLA reads the window's own frames from before
+    # the padding and adds the projection's bias again for every query.
+    keys, values = (
+      windows.pieces(self._heads(x), look_back, kept, window) for x in (k, v)
+    )
     memory_BCWHK = self._fsmn(values[-1], where['valid_BCW'])
     if self.newest is not None:
       q = q[:, :, -self.newest :]
@@ -195,15 +200,15 @@ class Sanm(nn.Module):
         memory += shifted * kernel_JHK[tap][None, None, None]
     return jnp.where(valid_BCW[..., None, None], memory, 0.0)
 
-  def _look_back(self, x_BCWD, cached_BND):
-    """Frames that earlier windows put into the cache, before each window's.
+  def _line(self, x_BCWD, cached_BND):
+    """Windows behind those that earlier ones put into the cache.
 
     Returns:
-      Pieces (B, C, S_i, H, K), the window's own last, and the cache (B, N, D)
-      behind the last window.
+      (B, look_back + C, W', D), W' at least a chunk where there is a cache,
+      and the cache (B, N, D) behind the last window.
     """
     c = self.config
-    rows, count, window, width = x_BCWD.shape
+    rows, _, window, width = x_BCWD.shape
     size = c.chunk * c.look_back
     if cached_BND is None:
       line = jnp.pad(x_BCWD, ((0, 0), (c.look_back, 0), (0, 0), (0, 0)))
@@ -217,11 +222,7 @@ class Sanm(nn.Module):
       line = jnp.concatenate(list(both), axis=1)
       kept_BND = x_BCWD[:, :, : window - c.overlap].reshape(rows, -1, width)
       cached_BND = jnp.concatenate([cached_BND, kept_BND], axis=1)[:, -size:]
-    # Cut behind the reshape, or XLA reads the window's own frames from before
-    # the padding and adds the projection's bias again for every query.
-    line = self._heads(line)
-    past = [line[:, i : i + count, : c.chunk] for i in range(c.look_back)]
-    return [*past, line[:, c.look_back :, :window]], cached_BND
+    return line, cached_BND
 
   def _heads(self, x):
     """Splits the last axis, (…, D) → (…, H, K)."""
