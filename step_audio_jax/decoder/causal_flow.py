@@ -130,7 +130,7 @@ def laid_out(
   config: causal_config.CausalFlowConfig, params: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Parameters on the device, those of the blocks apart."""
-  params = jax.tree.map(jnp.asarray, dict(params))
+  params = dict(params)
   for name, layers in (
     ('step_blocks', config.step_layers),
     ('frame_blocks', config.frame_layers),
@@ -138,7 +138,7 @@ def laid_out(
   ):
     blocks = blocks_lib.apart(params[name]['blocks'], layers)
     params[name] = {'blocks': blocks}
-  return params
+  return jax.tree.map(jnp.asarray, params)
 
 
 def shapes(config: causal_config.CausalFlowConfig) -> Any:

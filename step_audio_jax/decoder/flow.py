@@ -254,12 +254,11 @@ class FlowDecoder:
 
 def _laid_out(config, params):
   """Parameters on the device, those of the middle stages apart."""
-  params = jax.tree.map(jnp.asarray, dict(params))
   estimator = dict(params['estimator'])
   estimator['middle'] = blocks.apart(
     estimator['middle'], config.estimator.middle
   )
-  return {**params, 'estimator': estimator}
+  return jax.tree.map(jnp.asarray, {**params, 'estimator': estimator})
 
 
 def noise_of(seed: int, frames: int, bands: int) -> np.ndarray:

@@ -62,10 +62,9 @@ class LinguisticTokenizer:
         f'{config.width}).'
       )
     self.config, self.size = config, len(centroids)
-    params = jax.tree.map(jnp.asarray, dict(params))
-    params['blocks'] = blocks_lib.apart(params['blocks'], config.layers - 1)
+    blocks = blocks_lib.apart(params['blocks'], config.layers - 1)
     self._arrays = {
-      'params': params,
+      'params': jax.tree.map(jnp.asarray, {**params, 'blocks': blocks}),
       'shift': jnp.asarray(cmvn['shift']),
       'scale': jnp.asarray(cmvn['scale']),
       'centroids': jnp.asarray(centroids),

@@ -61,10 +61,9 @@ class SemanticTokenizer:
       codebook: (codes, width).
     """
     self.config, self.size = config, len(codebook)
-    params = jax.tree.map(jnp.asarray, dict(params))
-    params['blocks'] = blocks_lib.apart(params['blocks'], config.layers)
+    blocks = blocks_lib.apart(params['blocks'], config.layers)
     self._arrays = {
-      'params': params,
+      'params': jax.tree.map(jnp.asarray, {**params, 'blocks': blocks}),
       'codebook': jnp.asarray(codebook, jnp.float32),
     }
     codes_per_piece = min(PIECE_SAMPLES // SAMPLES_PER_CODE, config.positions)
