@@ -63,6 +63,7 @@ def dispatch(
   if name not in doors:
     return _fail(f'{program} has no door {name!r}; it has {", ".join(doors)}.')
   command = f'python -m {program} {name}'
+  _leave_absent_tpus_alone()
   try:
     door = importlib.import_module(doors[name][0]).DOOR
   except ModuleNotFoundError as error:
@@ -135,7 +136,6 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
   0 is success, 2 bad input (one sentence on stderr), 130 an interrupt.
   """
   logging.set_verbosity(logging.ERROR)
-  _leave_absent_tpus_alone()
   try:
     fv = parse(command, door, argv)
     if fv is None:
@@ -159,14 +159,17 @@ def _leave_absent_tpus_alone(devices: pathlib.Path = pathlib.Path('/dev')):
   """Keeps jax from looking for TPUs where libtpu only serves to compile.
 
   With libtpu installed and no TPU at hand, jax waits for a metadata server and
-  prints errors before it falls back. Must run before jax is imported.
+  prints errors before it falls back. Must run before jax is imported, which
+  many doors do on top. Other plugins than CUDA's are left to jax.
   """
   found = importlib.util.find_spec
   present = any(devices.glob('accel*')) or any(devices.glob('vfio/[0-9]*'))
   if present or not found('libtpu'):
     return
-  platforms = 'cuda,cpu' if found('jax_cuda12_plugin') else 'cpu'
-  os.environ.setdefault('JAX_PLATFORMS', platforms)
+  if any(found(f'jax_cuda{version}_plugin') for version in (12, 13)):
+    os.environ.setdefault('JAX_PLATFORMS', 'cuda,cpu')
+  elif not found('jax_plugins'):
+    os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 
 def configure(fv: flags.FlagValues, function: Callable[..., Any]):

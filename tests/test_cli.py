@@ -358,6 +358,10 @@ def test_jax_is_kept_from_looking_for_absent_tpus(tmp_path, monkeypatch):
   assert platforms() == 'cpu'
   installed.add('jax_cuda12_plugin')
   assert platforms() == 'cuda,cpu'
+  installed ^= {'jax_cuda12_plugin', 'jax_cuda13_plugin', 'jax_plugins'}
+  assert platforms() == 'cuda,cpu'
+  installed.remove('jax_cuda13_plugin')  # another accelerator's plugin
+  assert platforms() is None
   (tmp_path / 'accel0').touch()  # a TPU: jax finds out by itself
   assert platforms() is None
   (tmp_path / 'accel0').unlink()
@@ -367,3 +371,28 @@ def test_jax_is_kept_from_looking_for_absent_tpus(tmp_path, monkeypatch):
   monkeypatch.setenv('JAX_PLATFORMS', 'tpu,cpu')
   cli._leave_absent_tpus_alone(tmp_path)
   assert os.environ['JAX_PLATFORMS'] == 'tpu,cpu'
+
+
+def test_a_door_that_imports_jax_first_thing_does_not_look_for_tpus(tmp_path):
+  (tmp_path / 'early_door.py').write_text(
+    'import jax\n'
+    'from step_audio_jax import cli\n'
+    'def main(fv):\n'
+    '  print(jax.default_backend())\n'
+    "DOOR = cli.Door(summary='', main=main, uses_gin=False)\n"
+  )
+  env = {k: v for k, v in os.environ.items() if k != 'JAX_PLATFORMS'}
+  root = str(pathlib.Path(cli.__file__).parents[1])
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-c',
+      'from step_audio_jax import cli; '
+      "cli.dispatch('p', {'early': ('early_door', '')}, ['p', 'early'])",
+    ],
+    env={**env, 'PYTHONPATH': os.pathsep.join([root, str(tmp_path)])},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout and 'TPU' not in done.stderr
