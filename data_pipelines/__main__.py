@@ -1,5 +1,6 @@
 """The doors of the data side: `python -m data_pipelines DOOR`."""
 
+import os
 import sys
 
 from step_audio_jax import cli
@@ -21,4 +22,6 @@ DOORS = {
 }
 
 if __name__ == '__main__':
+  # TensorFlow only moves rows here: no error about GPUs that it does not find.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   sys.exit(cli.dispatch('data_pipelines', DOORS, sys.argv))
