@@ -6,8 +6,8 @@ r"""How much of full-size codebooks is used: 1,024 linguistic, 4,096 semantic.
 Trains both codebooks at Step-Audio's sizes behind the quick start's small
 encoders, through the train door; then exports the tokenizer, tokenises the
 corpus and counts. `usage` is the share of entries that the corpus' codes
-contain, `perplexity` that of the codes' distribution. About an hour of speech
-is enough to fill them (45 and 17 frames an entry); minutes are not. Without
+contain, `perplexity` that of the codes' distribution. 46 minutes of speech
+are enough to fill them (45 and 17 frames an entry); minutes are not. Without
 `--linguistic` the linguistic encoder is trained as well.
 
 Prints one JSON line last; exit status 1 where a usage is below 0.95.
@@ -35,7 +35,7 @@ START = 32
 STEPS = 100
 RESERVOIR = 24576
 """
-# An hour is few frames for 4,096 entries: one step sees 0.3 of each, so the
+# So little sound is few frames for 4,096 entries: one step sees 0.3 of each, so the
 # mean must forget sooner than behind a full-size batch.
 SEMANTIC = """
 from __gin__ import dynamic_registration
