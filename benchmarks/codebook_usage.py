@@ -7,7 +7,7 @@ Trains both codebooks at Step-Audio's sizes behind the quick start's small
 encoders, through the train door; then exports the tokenizer, tokenises the
 corpus and counts. `usage` is the share of entries that the corpus' codes
 contain, `perplexity` that of the codes' distribution. 46 minutes of speech
-are enough to fill them (45 and 17 frames an entry); minutes are not. Without
+are enough to fill them (45 and 17 frames an entry); five are not. Without
 `--linguistic` the linguistic encoder is trained as well.
 
 Prints one JSON line last; exit status 1 where a usage is below 0.95.
@@ -35,8 +35,8 @@ START = 32
 STEPS = 100
 RESERVOIR = 24576
 """
-# So little sound is few frames for 4,096 entries: one step sees 0.3 of each, so the
-# mean must forget sooner than behind a full-size batch.
+# So short a corpus is few frames for 4,096 entries: one step sees 0.3 of each,
+# so the mean must forget sooner than behind a full-size batch.
 SEMANTIC = """
 from __gin__ import dynamic_registration
 from step_audio_jax.tokenizers import codebook
