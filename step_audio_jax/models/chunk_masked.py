@@ -78,7 +78,7 @@ class ChunkSpec:
 
   def keys_valid(self, valid_BCW: jax.Array) -> jax.Array:
     """Which keys exist, (B, C, S)."""
-    line = self.line(valid_BCW)
+    line = windows.behind_empty(valid_BCW, self.look_back)
     seen = windows.pieces(line, self.look_back, self.stride, self.size)
     return jnp.concatenate(seen, axis=2)
 
@@ -87,11 +87,6 @@ class ChunkSpec:
     early = np.arange(self.size) < self.stride
     past = np.repeat(early[:, None], self.look_back * self.stride, axis=1)
     return np.concatenate([past, np.ones((self.size,) * 2, bool)], axis=1)
-
-  def line(self, x: jax.Array) -> jax.Array:
-    """(B, C, W, …) behind empty chunks for the first ones to look back on."""
-    before = ((0, 0), (self.look_back, 0)) + ((0, 0),) * (x.ndim - 2)
-    return jnp.pad(x, before)
 
   def joined(self, x_BCWD: jax.Array, lengths_B: jax.Array, total: int):
     """What each chunk contributes, (B, T, D); zeros behind a row's length."""
