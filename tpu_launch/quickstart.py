@@ -299,6 +299,7 @@ def environment(root: str) -> dict[str, str]:
   return {
     'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1',
     'JAX_PLATFORMS': 'cpu',
+    'TF_CPP_MIN_LOG_LEVEL': '3',  # jaxlib's too
     'JAX_COMPILATION_CACHE_DIR': f'{os.path.abspath(root)}/compiled',
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.5',
     **os.environ,

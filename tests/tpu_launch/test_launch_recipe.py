@@ -134,7 +134,7 @@ def test_the_environment_is_ours_first(monkeypatch, tmp_path):
   env = quickstart.environment('q')
   assert env['JAX_PLATFORMS'] == 'tpu'
   assert env['JAX_COMPILATION_CACHE_DIR'] == f'{tmp_path}/q/compiled'
-  assert 'GLIBC_TUNABLES' in env
+  assert 'TF_CPP_MIN_LOG_LEVEL' in env
 
 
 def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
