@@ -55,7 +55,7 @@ TOKEN_BUDGETS: Mapping[str, float] = types.MappingProxyType(
 PUBLISHED_BUDGETS = frozenset({'stage1', 'stage2'})
 
 
-Override = Mapping[str, float]
+Override = Mapping[str, schedule.Weight]
 
 
 def ratios(
@@ -74,7 +74,7 @@ def ratios(
     Source → share, or (step, source → share) for each phase.
 
   Raises:
-    UserError: There is no such stage.
+    UserError: There is no such stage, or a share is no number.
   """
   if stage not in STAGES:
     raise errors.UserError(
@@ -94,5 +94,5 @@ def _replaced(stage: str, override: Override) -> dict[str, Fraction]:
     )
   shares = dict(STAGES[stage])
   for name, value in override.items():
-    shares[name] = Fraction(value).limit_denominator(10_000)
+    shares[name] = schedule.weight(name, value)
   return shares

@@ -14,16 +14,18 @@ source before goes on counting, so that no stored row comes back early.
 import bisect
 import dataclasses
 from fractions import Fraction
-import functools
+import math
+import numbers
+import operator
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from step_audio_jax import errors
 
-_MAX_PERIOD = 100_000
+_MAX_PERIOD = 1_000_000
 
-Weight = Fraction | int | float
+Weight = Fraction | int | float | str
 Ratios = Mapping[str, Weight]
 # One mixture, or (step, mixture) for each phase of a curriculum.
 Mixture = Ratios | Sequence[tuple[int, Ratios]]
@@ -42,6 +44,51 @@ class Phase:
   shares: tuple[Fraction, ...]
 
 
+def weight(name: str, value: Any) -> Fraction:
+  """The exact weight of a source.
+
+  A float stands for the simplest fraction that is this float: 0.1 is 1/10,
+  1 / 3 is 1/3. Nothing else is rounded.
+
+  Args:
+    name: Of the source, for messages.
+    value: A number, or a string such as '1/3' or '0.25'.
+
+  Raises:
+    UserError: It is no finite number of zero or more.
+  """
+  try:
+    exact = _fraction(value)
+  except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+    raise errors.UserError(
+      f'ratios: {name} has weight {value!r}, expected a finite number, or a '
+      "fraction such as '1/3'."
+    ) from error
+  if exact < 0:
+    raise errors.UserError(
+      f'ratios: {name} has weight {value}, expected zero or more.'
+    )
+  return exact
+
+
+def _fraction(value: Any) -> Fraction:
+  if isinstance(value, (str, Fraction)):
+    return Fraction(value)
+  if isinstance(value, (bool, np.bool_)):
+    raise TypeError('a truth value is no weight')
+  if isinstance(value, numbers.Integral):
+    return Fraction(operator.index(value))
+  if not isinstance(value, numbers.Real):
+    raise TypeError(f'{type(value).__name__} is no number')
+  written = float(str(value))  # np.float32(0.1) is meant as 0.1
+  exact = Fraction(written)
+  for digits in range(1, 17):
+    simple = exact.limit_denominator(10**digits)
+    if float(simple) == written:
+      return simple
+  return exact
+
+
 class Schedule:
   """The order of sources for given ratios.
 
@@ -56,37 +103,29 @@ class Schedule:
     """Builds the order.
 
     Args:
-      ratios: Source → weight, in any unit; zero weights are dropped.
+      ratios: Source → weight (see `weight`), in any unit. A weight of zero
+        leaves its source out; every other is drawn from.
 
     Raises:
-      UserError: No source has a positive weight, or a weight is negative.
+      UserError: No source has a positive weight, a weight is no number of
+        zero or more, or the order would repeat too late to be held.
     """
-    weights = {}
-    for name, value in ratios.items():
-      weight = Fraction(value)
-      if not isinstance(value, Fraction):
-        weight = weight.limit_denominator(10_000)
-      if weight < 0:
-        raise errors.UserError(
-          f'ratios: {name} has weight {value}, expected zero or more.'
-        )
-      if weight:
-        weights[name] = weight
+    exact = {name: weight(name, value) for name, value in ratios.items()}
+    weights = {name: value for name, value in exact.items() if value}
     if not weights:
       raise errors.UserError(
         'ratios: no source has a positive weight; expected at least one.'
       )
     total = sum(weights.values())
     self.names = tuple(weights)
-    self.shares = tuple(weight / total for weight in weights.values())
+    self.shares = tuple(value / total for value in weights.values())
     self.phases = (Phase(0, self.shares),)
-    self.period = functools.reduce(
-      np.lcm, [share.denominator for share in self.shares], 1
-    ).item()
+    self.period = math.lcm(*(share.denominator for share in self.shares))
     if self.period > _MAX_PERIOD:
       raise errors.UserError(
-        f'ratios: the order repeats only after {self.period} rows, expected '
-        f'at most {_MAX_PERIOD}; use rounder numbers than {dict(ratios)}.'
+        f'ratios: the order repeats only after {_shown(self.period)} rows, '
+        f'expected at most {_MAX_PERIOD}; use rounder numbers than '
+        f'{dict(ratios)}, or weight 0 for what is to be left out.'
       )
     self._order = _chairman(self.shares, self.period)
     # rank[k]: how many earlier rows of the period have the same source.
@@ -261,24 +300,36 @@ def prefix_error(
   return worst
 
 
+def _shown(period: int) -> str:
+  digits = len(str(period))
+  return str(period) if digits < 16 else f'more than 10^{digits - 1}'
+
+
 def _chairman(shares: tuple[Fraction, ...], period: int) -> np.ndarray:
-  """One period of Tijdeman's assignment, int64 (period,)."""
+  """One period of Tijdeman's assignment, int64 (period,).
+
+  With n sources, m = 2n - 2 and the slack 1 / m, in whole numbers: a source of
+  p rows a period may be served when its lack m (p k - period count) has come
+  to `period`; its deadline is ((m - 1) period - lack) / p.
+  """
   if len(shares) == 1:
     return np.zeros(period, np.int64)
-  slack = Fraction(1, 2 * len(shares) - 2)
-  counts = [0] * len(shares)
+  m = 2 * len(shares) - 2
+  rows = [int(share * period) for share in shares]
+  lacks = [0] * len(shares)
+  steps, served = [m * p for p in rows], m * period
   order = np.empty(period, np.int64)
-  for k in range(1, period + 1):
+  for k in range(period):
     # Among the sources that may be served without running ahead, take the one
     # whose deadline comes first.
-    best, best_deadline = -1, None
-    for i, share in enumerate(shares):
-      lack = share * k - counts[i]
-      if lack < slack:
+    best, most, by = -1, 0, 1
+    for i, p in enumerate(rows):
+      lacks[i] += steps[i]
+      if lacks[i] < period:
         continue
-      deadline = (1 - slack - lack) / share
-      if best_deadline is None or deadline < best_deadline:
-        best, best_deadline = i, deadline
-    counts[best] += 1
-    order[k - 1] = best
+      deadline = (m - 1) * period - lacks[i]
+      if best < 0 or deadline * by < most * p:
+        best, most, by = i, deadline, p
+    lacks[best] -= served
+    order[k] = best
   return order

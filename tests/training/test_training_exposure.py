@@ -48,3 +48,27 @@ def test_sources_that_repeat_too_often_are_named():
   (sentence,) = exposure.warnings(table, 4.0)
   assert sentence.startswith('a: 50 rows are drawn from 10, which is 5.0')
   assert exposure.warnings(table, 5.0) == []
+
+
+def test_a_source_that_no_row_is_drawn_from_is_told():
+  order = schedule.create({'text': 1.0, 'asr': 0.00001})
+  sizes = {'text': 1000, 'asr': 5}
+  found = exposure.table(order, sizes, 4, 0, 800)
+  (sentence,) = exposure.warnings(found)
+  assert sentence.startswith('asr: none of the 800 rows is drawn from it')
+  assert (
+    exposure.warnings(exposure.table(order, sizes, 4, 0, 100_001), 1e9) == []
+  )
+
+
+def test_a_phase_too_short_for_a_source_is_told():
+  order = schedule.create(
+    [(0, {'a': 1, 'b': 1}), (10, {'a': 50, 'b': 1}), (20, {'a': 1})]
+  )
+  found = exposure.table(order, {'a': 90, 'b': 90}, 4, 0, 40)
+  assert [line['unseen'] for line in found] == [[], [10]]
+  (sentence,) = exposure.warnings(found)
+  assert sentence.startswith('b: no row is drawn from it in the phase')
+  consumed = np.zeros(40, np.int64)  # a run that drew otherwise
+  found = exposure.table(order, {'a': 90, 'b': 90}, 4, 0, 40, consumed)
+  assert found[1]['unseen'] == [0, 10]

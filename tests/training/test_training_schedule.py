@@ -1,6 +1,8 @@
 """Exact ratios at every prefix."""
 
 from fractions import Fraction
+import math
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import settings
@@ -86,6 +88,105 @@ def test_prefix_error_sees_a_bad_order():
 def test_bad_ratios(ratios, words):
   with pytest.raises(errors.UserError, match=words):
     schedule.Schedule(ratios)
+
+
+def written():
+  """Weights as people write them: whole, decimal, fractions, strings."""
+  return st.one_of(
+    st.integers(1, 40),
+    st.integers(1, 60).map(lambda n: n / 20),
+    st.sampled_from([1e-5, 1e-4, 0.001, 0.3, 1 / 3, 2 / 7, '1/6', '0.05', 1e6]),
+    st.fractions(Fraction(1, 12), 5, max_denominator=12),
+  )
+
+
+@given(
+  st.dictionaries(st.sampled_from('abcdef'), written(), min_size=1, max_size=4)
+)
+@settings(max_examples=60, deadline=None)
+def test_every_source_that_is_named_is_drawn_or_all_is_refused(ratios):
+  exact = {n: Fraction(v).limit_denominator(10**9) for n, v in ratios.items()}
+  total = sum(exact.values())
+  with mock.patch.object(schedule, '_MAX_PERIOD', 20_000):
+    try:
+      order = schedule.Schedule(ratios)
+    except errors.UserError as error:
+      period = math.lcm(*((v / total).denominator for v in exact.values()))
+      assert 'rounder numbers' in str(error) and period > 20_000
+      return
+  assert order.names == tuple(ratios)
+  shares = tuple(exact[name] / total for name in order.names)
+  assert order.shares == shares
+  rows = order.sources(0, order.period)
+  assert schedule.prefix_error(rows, shares) < 1.0
+  assert set(rows.tolist()) == set(range(len(ratios)))
+
+
+def test_a_tiny_share_is_drawn_once_in_its_time():
+  for ratios in (
+    {'text': 1.0, 'asr': 0.00001},
+    stages.ratios('text', {'text': 1.0, 'asr': 0.00001}),
+  ):
+    order = schedule.Schedule(ratios)
+    assert order.period == 100_001
+    assert order.counts(order.period) == {'text': 100_000, 'asr': 1}
+
+
+@pytest.mark.parametrize(
+  'value, exact',
+  [
+    (0.1, Fraction(1, 10)),
+    (1 / 3, Fraction(1, 3)),
+    (0.333, Fraction(333, 1000)),
+    (np.float32(0.1), Fraction(1, 10)),
+    (np.int64(3), Fraction(3)),
+    ('2/7', Fraction(2, 7)),
+    (1e-5, Fraction(1, 100_000)),
+    (-0.0, Fraction(0)),
+    (1e300, Fraction(10**300)),
+  ],
+)
+def test_a_weight_is_what_was_written(value, exact):
+  found = schedule.weight('a', value)
+  assert found == exact or float(found) == float(exact) == value
+
+
+@pytest.mark.parametrize(
+  'value', [float('nan'), float('inf'), 'half', '1/0', None, True, [1], 1j]
+)
+def test_what_is_no_weight(value):
+  with pytest.raises(errors.UserError, match='ratios: asr has weight .* frac'):
+    schedule.Schedule({'text': 1, 'asr': value})
+  with pytest.raises(errors.UserError, match='ratios: asr has weight'):
+    stages.ratios('sft', {'asr': value})
+
+
+@pytest.mark.parametrize('value', [1e-300, 1e300, 5e-324, 1e-9])
+def test_a_share_that_no_order_can_hold_is_refused(value):
+  with pytest.raises(errors.UserError, match='repeats only after .* weight 0'):
+    schedule.Schedule({'text': 1, 'asr': value})
+
+
+@given(
+  st.lists(st.integers(1, 9), min_size=2, max_size=5),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_order_is_tijdemans(parts):
+  shares = tuple(Fraction(p, sum(parts)) for p in parts)
+  period = math.lcm(*(share.denominator for share in shares))
+  slack = Fraction(1, 2 * len(shares) - 2)
+  counts, expected = [0] * len(shares), []
+  for k in range(1, period + 1):
+    lacks = [share * k - n for share, n in zip(shares, counts)]
+    _, best = min(
+      ((1 - slack - lack) / share, i)
+      for i, (share, lack) in enumerate(zip(shares, lacks))
+      if lack >= slack
+    )
+    counts[best] += 1
+    expected.append(best)
+  order = schedule.Schedule(dict(enumerate(parts)))
+  assert order.sources(0, period).tolist() == expected
 
 
 def test_unknown_stage_names_the_known_ones():
