@@ -44,7 +44,11 @@ _raised: list[errors.UserError] = []  # TensorFlow makes other errors of them
 
 
 class TextAndSpeech(seqio.PassThroughVocabulary):
-  """The project's id space as a SeqIO vocabulary; loaded when first used."""
+  """The project's id space as a SeqIO vocabulary; loaded when first used.
+
+  It encodes templates, as `Vocabulary.encode` does; a corpus's own words go
+  through `table.encode_text`, as in every document that is made here.
+  """
 
   def __init__(self, text_model: str):
     """Does not open `text_model` yet: it may not have been trained."""

@@ -281,7 +281,7 @@ def text_ids(table: vocabulary.Vocabulary, words: str) -> list[int]:
   Raises:
     UserError: There are none.
   """
-  ids = table.text.encode(words)
+  ids = table.encode_text(words)
   if not ids:
     raise errors.UserError(f'text: {words!r} has no ids, expected some text.')
   return ids

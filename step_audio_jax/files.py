@@ -81,14 +81,23 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     handle.write('\n')
 
 
+def decoded(raw: bytes) -> str:
+  """Text of a JSON file: UTF-8, 16 or 32, with or without a byte-order mark.
+
+  Raises:
+    UnicodeDecodeError: It is none of them.
+  """
+  return raw.decode(json.detect_encoding(raw))
+
+
 def read_json(path: str | os.PathLike) -> Any:
-  """Reads one JSON file.
+  """Reads one JSON file, also in UTF-16 or with a byte-order mark.
 
   Raises:
     UserError: The file is missing or is not JSON.
   """
   try:
-    return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    return json.loads(decoded(pathlib.Path(path).read_bytes()))
   except FileNotFoundError as error:
     raise errors.UserError(f'{path}: no such file.') from error
   except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -68,7 +68,7 @@ class TextTokenizer(Protocol):
   size: int
 
   def encode(self, text: str) -> list[int]:
-    """Ids of a text, without beginning-of-sequence."""
+    """Ids of a text as characters, whole: no control piece is among them."""
 
   def decode(self, ids: Sequence[int]) -> str:
     """Text of ids; control pieces are left out."""
@@ -131,10 +131,11 @@ class Vocabulary:
     return self.semantic_offset + self.semantic_size
 
   def encode(self, text: str) -> list[int]:
-    """Text → ids.
+    """Template → ids.
 
-    Control pieces written in the text (`<|BOT|>`) and `<audio_k>` strings
-    are atomic.
+    Control pieces written in it (`<|BOT|>`) and `<audio_k>` strings are
+    atomic: it is for what this project or its user lays out. What was said or
+    written by others goes through `encode_text`.
     """
     if self.text is None:
       raise ValueError('this vocabulary was made without a text tokenizer.')
@@ -147,6 +148,12 @@ class Vocabulary:
       elif part:
         ids.extend(self.text.encode(part))
     return ids
+
+  def encode_text(self, text: str) -> list[int]:
+    """Text → text ids; control pieces written in it are only characters."""
+    if self.text is None:
+      raise ValueError('this vocabulary was made without a text tokenizer.')
+    return self.text.encode(text)
 
   def decode(self, ids: Sequence[int]) -> str:
     """Ids → text; speech ids and control pieces are left out."""

@@ -212,7 +212,7 @@ class Writer:
     vocabulary, manner = self._vocabulary, self._manner
     said = [text] if voice is None else [text, voice.text]
     for words in said:
-      if vocabulary_lib.PAD in vocabulary.encode(words):
+      if vocabulary_lib.PAD in vocabulary.encode_text(words):
         raise errors.UserError(
           f'text: {words[:40]!r} has a character that is not in the text '
           "vocabulary of this model's run."

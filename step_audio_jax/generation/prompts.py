@@ -13,7 +13,8 @@ each `<|BOT|>role\n…<|EOT|>`; the last one is left open:
 
 The released code puts `<s>` behind every `<|BOT|>`, a habit of its text
 tokenizer's default; which form the model was trained on is not published. Here
-it stands once, at the very start.
+it stands once, at the very start. Texts are characters: a control piece that is
+written in one is spelt, as in the rows.
 """
 
 from typing import Sequence
@@ -36,7 +37,7 @@ def asr(vocabulary: Vocabulary, ids: Sequence[int]) -> list[int]:
 def tts(vocabulary: Vocabulary, text: str) -> list[int]:
   """Text → the prompt of its speech."""
   head = [_BOS, _CONTROL['<|TTS|>'], _CONTROL['<text_start>']]
-  return [*head, *vocabulary.encode(text), _CONTROL['<audio_start>']]
+  return [*head, *vocabulary.encode_text(text), _CONTROL['<audio_start>']]
 
 
 def tts_turns(
@@ -67,7 +68,7 @@ def tts_turns(
 
 
 def _turn(vocabulary, role: str, content: list[int]) -> list[int]:
-  return [_BOT, *vocabulary.encode(f'{role}\n'), *content, _EOT]
+  return [_BOT, *vocabulary.encode_text(f'{role}\n'), *content, _EOT]
 
 
 def _inside(vocabulary, text: str) -> list[int]:
@@ -76,8 +77,8 @@ def _inside(vocabulary, text: str) -> list[int]:
   SentencePiece puts a space before the first word of whatever it is given. So
   the text is encoded behind a line break, whose ids are taken off again.
   """
-  before = vocabulary.encode('\n')
-  ids = vocabulary.encode(f'\n{text}')
+  before = vocabulary.encode_text('\n')
+  ids = vocabulary.encode_text(f'\n{text}')
   if ids[: len(before)] == before:
     return ids[len(before) :]
-  return vocabulary.encode(text)  # a line break is joined to what follows
+  return vocabulary.encode_text(text)  # a line break is joined to what follows

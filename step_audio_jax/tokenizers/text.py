@@ -1,23 +1,30 @@
 """Text vocabularies: SentencePiece models and Hugging Face tokenizers.
 
-Only text is seen here: control pieces and speech strings are split off by
-`vocabulary.Vocabulary.encode` before, as the fast tokenizer of the released
-model does.
+Only text is seen here, and it is read as characters, whole (`characters`):
+nothing that is written in it is a control piece, nothing is cut off, put around
+it or filled up. Templates, in which control pieces and speech strings count,
+are taken apart by `vocabulary.Vocabulary.encode` before.
 
 Ids 0..67 belong to Step-Audio's control pieces (`vocabulary.CONTROL`). A model
 that has these pieces at these places keeps its ids. In any other model those
 ids mean something else, so all its ids are moved up by 68.
 """
 
+import json
 import os
 import pathlib
-from typing import Callable, Sequence
+import re
+from typing import Callable, Iterator, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.tokenizers import characters
 
 # Where the audio pieces of a released model begin, its text ends.
 _FIRST_AUDIO = '<audio_0>'
+# Where the name of a byte is cut, so that it is characters again.
+_BEHIND_BRACKET = re.compile(r'(?<=<)(?=0x[0-9A-Fa-f]{2}>)')
 
 
 class _Text:
@@ -67,6 +74,9 @@ class SentencePieceText(_Text):
     self._model = sentencepiece.SentencePieceProcessor()
     try:
       self._model.load_from_serialized_proto(raw)
+      plain = characters.of_sentencepiece(raw)
+      if plain is not raw:
+        self._model.load_from_serialized_proto(plain)
     except (RuntimeError, ValueError) as error:
       raise errors.UserError(
         f'{path}: not a SentencePiece model: {" ".join(str(error).split())}.'
@@ -100,23 +110,46 @@ class HuggingFaceText(_Text):
 
     raw = _read(path)
     try:
-      self._model = tokenizers.Tokenizer.from_buffer(raw)
+      tree = json.loads(files.decoded(raw))
+      self._whole = tokenizers.Tokenizer.from_str(json.dumps(tree))
+      plain = characters.of_tokenizer(tree)
+      self._model = tokenizers.Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # the library raises bare Exception
       raise errors.UserError(
         f'{path}: not a tokenizer.json: {" ".join(str(error).split())}.'
       ) from error
+    model = plain['model']
+    # Such a model takes the name of a byte, where it is written, for the byte.
+    self._names_bytes = bool(
+      model.get('type') == 'Unigram' and model.get('byte_fallback')
+    )
     # Ids may have holes, so the size is one past the last id.
-    ids = self._model.get_vocab(with_added_tokens=True).values()
-    self._settle(path, self._model.token_to_id, max(ids, default=-1) + 1)
+    ids = self._whole.get_vocab(with_added_tokens=True).values()
+    self._settle(path, self._whole.token_to_id, max(ids, default=-1) + 1)
 
   def encode(self, text: str) -> list[int]:
     """Ids of a text, without beginning-of-sequence."""
-    ids = self._model.encode(text, add_special_tokens=False).ids
+    if self._names_bytes and characters.BYTE.search(text):
+      ids = self._around_bytes(text)
+    else:
+      ids = self._model.encode(text, add_special_tokens=False).ids
     return [i + self.moved for i in ids]
+
+  def _around_bytes(self, text: str) -> Iterator[int]:
+    """Ids of a text in which names of bytes, such as <0x41>, are written."""
+    model = self._model
+    if model.normalizer is not None:
+      text = model.normalizer.normalize_str(text)
+    parts = [(text, None)]
+    if model.pre_tokenizer is not None:
+      parts = model.pre_tokenizer.pre_tokenize_str(text)
+    for part, _ in parts:
+      for piece in _BEHIND_BRACKET.split(part):
+        yield from (token.id for token in model.model.tokenize(piece) if piece)
 
   def decode(self, ids: Sequence[int]) -> str:
     """Text of ids; control pieces and special tokens give nothing."""
-    return self._model.decode(self._own_ids(ids), skip_special_tokens=True)
+    return self._whole.decode(self._own_ids(ids), skip_special_tokens=True)
 
 
 def load(path: str | os.PathLike) -> SentencePieceText | HuggingFaceText:
