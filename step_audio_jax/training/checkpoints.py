@@ -4,7 +4,8 @@ A step is up to four Orbax items: `variables` (parameters and other
 collections), `optimizer`, `ema` (the mean of the parameters, where one is
 kept) and `data`, one small JSON with the place in the stream of rows and the
 metrics since the last log line. Orbax renames a finished step into place, so a
-kill in the middle leaves the step before it as the newest.
+kill in the middle leaves the step before it as the newest. `sums` binds a step
+to its bytes; whatever is read of it is compared with them first.
 """
 
 import json
@@ -21,8 +22,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
 from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax.training import sums
 
 _FOLDER = 'checkpoints'
+_TEMPORARY = '.orbax-checkpoint-tmp'
 
 
 class Checkpoints:
@@ -46,10 +50,15 @@ class Checkpoints:
       keep: Newest steps that are kept.
       best: Metric by which one more is kept; '' for none.
       best_is: 'min' or 'max'.
+
+    Raises:
+      UserError: No step can be opened; all stay in place.
     """
     self.folder = pathlib.Path(run_dir).absolute() / _FOLDER
     self._best = best
     self._last: int | None = None
+    self._clear()
+    self._open_all_steps()
     policies = [managers.LatestN(n=keep)]
     metric = (lambda metrics: metrics[best]) if best else None
     if metric:
@@ -69,11 +78,43 @@ class Checkpoints:
         create=True,
         step_prefix=None,
         enable_async_checkpointing=True,
-        cleanup_tmp_directories=True,
+        temporary_path_class=sums.SummedTemporaryPath,
         # Where a folder cannot be made, threads that wait for it would keep
         # the process for minutes.
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
       ),
+    )
+
+  def _clear(self) -> None:
+    """Removes half-written steps.
+
+    Orbax would do it in a thread that outlives a run that ends at once.
+    """
+    if jax.process_index() == 0:
+      for path in self.folder.glob(f'*{_TEMPORARY}*'):
+        shutil.rmtree(path, ignore_errors=True)
+    _everywhere(True)
+
+  def _open_all_steps(self) -> None:
+    """Moves steps aside of which the manager would trip over."""
+    steps, bad = _steps(self.folder), []
+    for step in steps:
+      try:
+        sums.check(self.folder / str(step), ('metrics',))
+        metrics = self.folder / str(step) / 'metrics' / 'metrics'
+        if metrics.exists():  # without sums, at least its form
+          files.read_json(metrics)
+      except errors.UserError as error:
+        bad.append((step, _reason(error)))
+    if bad and len(bad) == len(steps):
+      raise self._none_readable(steps, bad[-1][1])
+    _everywhere(True)
+    self._put_aside(bad)
+
+  def _none_readable(self, steps, reason) -> errors.UserError:
+    return errors.UserError(
+      f'{self.folder}: none of the checkpoints {steps} can be read, the '
+      f'newest because: {reason}; start again in an empty run directory.'
     )
 
   def steps(self) -> list[int]:
@@ -171,6 +212,14 @@ class Checkpoints:
     items = _items(variables, optimizer, ema)
     for step in reversed(steps):
       try:
+        sums.check(self.folder / str(step), part=_part())
+        reason = ''
+      except errors.UserError as error:
+        reason = _reason(error)
+      if not _everywhere(not reason):
+        unreadable.append((step, reason or 'another process could not'))
+        continue
+      try:
         out = self._manager.restore(
           step,
           args=ocp.args.Composite(
@@ -183,15 +232,13 @@ class Checkpoints:
         reason = _reason(error)
       if _everywhere(not reason):
         self._put_aside(unreadable)
+        if unreadable:
+          self._manager.reload()
         state = (out.get(k) for k in ('variables', 'optimizer', 'ema', 'data'))
         return step, *state
       unreadable.append((step, reason or 'another process could not'))
     if steps:
-      raise errors.UserError(
-        f'{self.folder}: none of the checkpoints {steps} can be read, the '
-        f'newest because: {unreadable[0][1]}; start again in an empty run '
-        'directory.'
-      )
+      raise self._none_readable(steps, unreadable[0][1])
     return None
 
   def _put_aside(self, unreadable) -> None:
@@ -209,7 +256,6 @@ class Checkpoints:
           flush=True,
         )
     _everywhere(True)
-    self._manager.reload()
 
 
 def _items(variables, optimizer, ema):
@@ -224,6 +270,11 @@ def _everywhere(well: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.asarray(well)).all())
 
 
+def _part() -> tuple[int, int]:
+  """Which of how many processes this is."""
+  return jax.process_index(), jax.process_count()
+
+
 def _reason(error: Exception) -> str:
   return (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
 
@@ -235,17 +286,21 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
     UserError: The run has no checkpoint.
   """
   folder = pathlib.Path(run_dir) / _FOLDER
-  steps = sorted(
-    int(path.name)
-    for path in (folder.iterdir() if folder.is_dir() else ())
-    if path.name.isdigit() and path.is_dir()
-  )
+  steps = _steps(folder)
   if not steps:
     raise errors.UserError(
       f'{run_dir}: no finished checkpoint in {folder}; expected a run '
       'directory made by `python -m step_audio_jax train`.'
     )
   return steps
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+  return sorted(
+    int(path.name)
+    for path in (folder.iterdir() if folder.is_dir() else ())
+    if path.name.isdigit() and path.is_dir()
+  )
 
 
 def step_folder(
@@ -288,10 +343,34 @@ def load_variables(
     UserError: There is no such step, or it cannot be read, or it has no mean.
   """
   folder, step = step_folder(run_dir, step, ema)
+  checked(folder, ema)
   if not ema:
     return _load(folder / 'variables'), step
   variables = _load(folder / 'variables', without='params')
   return {**variables, 'params': _load(folder / 'ema')}, step
+
+
+def checked(folder: pathlib.Path, ema: bool = False) -> None:
+  """Compares the parameters of a step with its checksums.
+
+  Where a program runs in several processes all must call this: they share the
+  reading, and all raise what one of them finds.
+
+  Raises:
+    UserError: They are not the bytes that were saved.
+  """
+  reason = ''
+  try:
+    items = ('variables', 'ema') if ema else ('variables',)
+    sums.check(folder, items, _part())
+  except errors.UserError as error:
+    reason = _reason(error)
+  if not _everywhere(not reason):
+    raise errors.UserError(
+      f'{folder / "variables"}: cannot be read as a checkpoint: '
+      f'{reason or "another process could not"}; take another step, or bring '
+      'the file back from a copy.'
+    )
 
 
 def _load(path: pathlib.Path, without: str = '') -> dict[str, Any]:

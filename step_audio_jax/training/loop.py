@@ -358,6 +358,7 @@ def run(
         line = log.last if log.last['step'] == step else None
         *state, ema = parts(variables, optimizer)
         store.save(step, *state, data, ema, line)
+        log.flush()
         if stop and step < config.steps:
           raise preemption.Preempted(step)
       store.check()

@@ -84,24 +84,46 @@ class JsonLinesWriter(_ScalarWriter):
 
 
 class TensorBoardWriter(_ScalarWriter):
-  """Event files for TensorBoard."""
+  """Event files for TensorBoard.
+
+  Events go into the file as they come. tensorboardX's own writer hands them
+  to a queue that its `flush` does not wait for: a kill would take the last.
+  """
 
   def __init__(self, folder: str | pathlib.Path, first_step: int):
-    import tensorboardX
+    from tensorboardX import event_file_writer
+    from tensorboardX import summary
+    from tensorboardX.proto import event_pb2
 
-    self._writer = tensorboardX.SummaryWriter(
-      str(folder), purge_step=first_step + 1 if first_step else None
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    again = first_step > 0 or any(folder.iterdir())
+    self._event, self._scalar = event_pb2.Event, summary.scalar
+    # Names hold whole seconds: a run that dies at once must not come back
+    # into the file of its last life.
+    self._file = event_file_writer.EventsWriter(
+      str(folder / 'events'), f'.{first_step}.{os.getpid()}'
     )
+    if again:
+      # TensorBoard forgets what earlier files say from this step on; from the
+      # first one where a run died before it had a checkpoint.
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._write(first_step + 1, session_log=start)
+    self._file.flush()
+
+  def _write(self, step: int, **content: Any):
+    event = self._event(step=step, wall_time=time.time(), **content)
+    self._file.write_event(event)
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]):
     for name, value in scalars.items():
-      self._writer.add_scalar(name, float(value), step)
+      self._write(step, summary=self._scalar(name, float(value)))
 
   def flush(self):
-    self._writer.flush()
+    self._file.flush()
 
   def close(self):
-    self._writer.close()
+    self._file.close()
 
 
 def writer(run_dir: str | pathlib.Path, first_step: int):
@@ -217,6 +239,11 @@ class Log:
     if self._writer:
       self._writer.flush()
       self._writer.close()
+
+  def flush(self) -> None:
+    """Puts on disk what was written; a kill takes nothing of it."""
+    if self._writer:
+      self._writer.flush()
 
   def state(self) -> dict[str, Any]:
     """What a run that continues here needs; JSON-able."""

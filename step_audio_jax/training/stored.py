@@ -17,6 +17,7 @@ import tensorstore as ts
 from step_audio_jax import errors
 from step_audio_jax import lazy
 from step_audio_jax.training import checkpoints
+from step_audio_jax.training import sums
 
 # A chunk is what one read or write moves.
 CHUNK_BYTES = 32 * 2**20
@@ -55,6 +56,7 @@ def open_variables(
     UserError: There is no such step, or it cannot be read, or it has no mean.
   """
   folder, step = checkpoints.step_folder(run_dir, step, ema)
+  checkpoints.checked(folder, ema)
   variables = _open(folder / 'variables')
   if ema:
     variables['params'] = _open(folder / 'ema')
@@ -125,6 +127,7 @@ def write_variables(
       ts.open({'driver': 'zarr', 'kvstore': _kvstore(folder, path)}).result()[
         ...
       ].write(np.asarray(leaf)).result()
+  sums.write(folder.parent)
 
 
 def _write(folder, path, leaf, told) -> None:

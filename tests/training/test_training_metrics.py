@@ -138,6 +138,30 @@ def test_tensorboard_forgets_the_steps_that_are_done_again(tmp_path):
   assert start.step == 13
 
 
+def test_tensorboard_forgets_a_life_without_a_checkpoint(tmp_path):
+  """A run that starts again at step 0 must not show what it did before."""
+  dead = metrics.TensorBoardWriter(tmp_path, 0)
+  dead.write_scalars(5, {'loss': 9.0})
+  dead.flush()  # and then it was killed
+  again = metrics.TensorBoardWriter(tmp_path, 0)
+  again.write_scalars(5, {'loss': 1.0})
+  again.close()
+  found = events(tmp_path)
+  (start,) = [e for e in found if e.session_log.status]
+  assert start.step == 1
+  assert scalars(found[found.index(start) :]) == [(5, 'loss', 1.0)]
+
+
+def test_a_flush_puts_all_events_on_disk(tmp_path):
+  """A thread between the writer and the file would keep some back."""
+  writer = metrics.TensorBoardWriter(tmp_path, 0)
+  for step in range(1, 200):
+    writer.write_scalars(step, {'a': step, 'b': 2 * step})
+  writer.flush()
+  assert len(scalars(events(tmp_path))) == 2 * 199
+  writer.close()
+
+
 def test_both_files_get_the_same_numbers(tmp_path):
   writer = metrics.writer(tmp_path, 0)
   wanted = [(s, n, v) for s in (5, 6) for n, v in (('a', s / 4), ('b', -s))]

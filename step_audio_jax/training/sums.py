@@ -1,0 +1,129 @@
+"""Checksums of checkpoints: what is loaded is what was saved.
+
+A step's folder holds `sha256.json`, name → digest of every other file in it.
+It is written before Orbax puts the step into place, so a step has either its
+sums or was made before there were any; such a step is accepted, and told once.
+Storage that gives back other bytes than it took (a hole of zeros after a loss
+of power, a copy that ended early, a bad disk) would otherwise load as other
+numbers: the format's own checks cover its index, not what the arrays hold.
+"""
+
+from concurrent import futures
+import os
+import pathlib
+import sys
+from typing import Collection, Iterator
+
+from orbax.checkpoint import path as orbax_path
+
+from step_audio_jax import digests
+from step_audio_jax import errors
+from step_audio_jax import files
+from step_audio_jax import progress
+
+NAME = 'sha256.json'
+# Hashing leaves Python's lock alone: files are read side by side.
+_THREADS = min(8, os.cpu_count() or 1)
+_WATCHED_BYTES = 2 * 2**30  # more than this takes long enough for a bar
+_told: set[pathlib.Path] = set()
+
+
+class SummedTemporaryPath(orbax_path.atomicity.AtomicRenameTemporaryPath):
+  """Orbax's rename into place, with the sums of a step written before it."""
+
+  async def finalize(self):
+    whole = self._final_path
+    if not whole.name.isdigit():  # an item; it lies in a step's folder
+      await super().finalize()
+      return
+    # Orbax writes its last files together with the rename, so that goes to
+    # another temporary name first.
+    self._final_path = self.get().with_name(f'{self.get().name}-summed')
+    try:
+      await super().finalize()
+      write(pathlib.Path(self._final_path))
+      os.rename(self._final_path, whole)
+    finally:
+      self._final_path = whole
+
+
+def write(step_folder: str | os.PathLike) -> None:
+  """Writes the sums of all files of a step."""
+  folder = pathlib.Path(step_folder)
+  names = sorted(_names(folder))
+  with futures.ThreadPoolExecutor(_THREADS) as pool:
+    found = pool.map(lambda name: digests.of_file(folder / name), names)
+    files.write_json(folder / NAME, dict(zip(names, found)))
+
+
+def check(
+  step_folder: str | os.PathLike,
+  items: Collection[str] = (),
+  part: tuple[int, int] = (0, 1),
+) -> None:
+  """Compares a step with its sums.
+
+  Args:
+    step_folder: Of the step.
+    items: Only what these items hold, besides the step's own files; all
+      items by default.
+    part: (i, n): the i-th of n processes reads every n-th file.
+
+  Raises:
+    UserError: A file is missing or is not the one that was saved, or the sums
+      themselves cannot be read.
+  """
+  folder = pathlib.Path(step_folder)
+  if not (folder / NAME).exists():
+    _tell_once(folder)
+    return
+  sums = files.read_json(folder / NAME)
+  if not isinstance(sums, dict) or not sums:
+    raise errors.UserError(
+      f'{folder / NAME}: found {type(sums).__name__}, expected the sums of a '
+      'checkpoint.'
+    )
+  index, count = part
+  names = [
+    name
+    for name in sorted(sums)
+    if not items or '/' not in name or name.split('/')[0] in items
+  ][index::count]
+  with futures.ThreadPoolExecutor(_THREADS) as pool:
+    found = pool.map(lambda name: digests.of_file(folder / name), names)
+    checked = zip(names, found)
+    if sum(map(_size, (folder / name for name in names))) > _WATCHED_BYTES:
+      checked = progress.bar(
+        checked, label='checksums', total=len(names), unit='file'
+      )
+    try:
+      for name, digest in checked:
+        if digest != sums[name]:
+          raise errors.UserError(
+            f'{folder / name}: not the bytes that were saved: its sha256 is '
+            f'{digests.short(digest)}, expected '
+            f'{digests.short(str(sums[name]))} as {NAME} says.'
+          )
+    finally:
+      pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _names(folder: pathlib.Path) -> Iterator[str]:
+  for path in folder.rglob('*'):
+    if path.is_file() and path != folder / NAME:
+      yield path.relative_to(folder).as_posix()
+
+
+def _size(path: pathlib.Path) -> int:
+  return path.stat().st_size if path.exists() else 0
+
+
+def _tell_once(folder: pathlib.Path) -> None:
+  if folder not in _told:
+    _told.add(folder)
+    print(
+      f'note: {folder} has no {NAME}, it was saved before checkpoints had '
+      'checksums; its bytes cannot be checked.',
+      file=sys.stderr,
+      flush=True,
+    )
