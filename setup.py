@@ -31,6 +31,7 @@ CORE = [
   'psutil',
   'pyyaml>=6.0',
   'safetensors>=0.8',
+  'sentencex>=1.0.30',
   # 0.2.3 needs protobuf 7, which Beam 2.77 does not allow.
   'sentencepiece>=0.2.2,<0.2.3',
   'soundfile>=0.13',

@@ -18,15 +18,20 @@ _CHUNK_GROUPS = 5  # of ids that a stream is handed at a time, 0.6 s
 
 
 def recording(path: str) -> tuple[np.ndarray, int]:
-  """The samples of a voice at their own rate, a little more than is used.
+  """The samples of a voice at their own rate, no more than are used.
+
+  What is left out of a longer recording is told.
 
   Raises:
     UserError: It cannot be read, or is no voice.
   """
-  _, rate = io.probe(path)
+  seconds, rate = io.probe(path)
   wave_S, rate = io.read_audio(
     path, sample_rate=rate, duration=voice_lib.LONGEST + 1
   )
+  # Of the whole file: what was read ends soon behind what is used.
+  seconds = max(seconds or 0.0, len(wave_S) / rate)
+  wave_S = voice_lib.shortened(wave_S, rate, path, seconds)
   return voice_lib.checked_wave(wave_S, rate, path), rate
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.decoder import sentences as sentences_lib
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
@@ -26,7 +27,6 @@ from step_audio_jax.training import checkpoints
 
 LAYOUTS = ('document', 'turns')
 _BATCH = 8
-_END = re.compile(r'(?<=[.!?…])\s+|(?<=[。！？；])|\n+')
 # What Step-Audio's texts begin with to say how they are spoken.
 _TAGS = re.compile(r'\s*(?:[(（][^()（）]*[)）]\s*)+')
 
@@ -104,8 +104,13 @@ def sentences(text: str, keep_tags: bool = False) -> list[str]:
       every piece: Step-Audio's `(style)`.
 
   Raises:
-    UserError: There is nothing to say, or a control piece is written in it.
+    UserError: There is nothing to say, or a control piece or something that
+      is no character is written in it.
   """
+  if any('\ud800' <= character <= '\udfff' for character in text):
+    raise errors.UserError(
+      f'text: {text[:40]!r} is not UTF-8, expected only characters.'
+    )
   for piece in vocabulary_lib.CONTROL:
     if piece in text:
       raise errors.UserError(
@@ -118,7 +123,7 @@ def sentences(text: str, keep_tags: bool = False) -> list[str]:
   tags = ''
   if keep_tags and (match := _TAGS.match(text)):
     tags, text = match[0].strip(), text[match.end() :]
-  pieces = [piece.strip() for piece in _END.split(text)]
+  pieces = sentences_lib.split(text)
   pieces = [piece for piece in pieces if any(map(str.isalnum, piece))]
   if not pieces:
     raise errors.UserError('text: found no word, expected something to say.')

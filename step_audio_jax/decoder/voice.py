@@ -80,13 +80,7 @@ class Voice:
       UserError: It is too short, silent, or not finite.
     """
     wave_S = checked_wave(wave_S, rate, name)
-    seconds = len(wave_S) / rate
-    if seconds > LONGEST:
-      print(
-        f'{name}: {seconds:.1f} s of voice; the first {LONGEST:g} s are used.',
-        file=sys.stderr,
-      )
-      wave_S = wave_S[: int(LONGEST * rate)]
+    wave_S = shortened(wave_S, rate, name, len(wave_S) / rate)
     wave_16k = resampled(wave_S, rate, io.SAMPLE_RATE)
     ids = IDS.interleave(*tokenizer.encode(wave_16k))
     if not len(ids):
@@ -98,6 +92,28 @@ class Voice:
       groups * vocabulary_lib.GROUP_SECONDS * mel.sample_rate / mel.hop
     )
     return cls(ids, mel_TM[:frames], speaker.embed(wave_16k), text)
+
+
+def shortened(
+  wave_S: np.ndarray, rate: int, name: str, seconds: float
+) -> np.ndarray:
+  """The part of a recording that serves as a voice; tells what does not.
+
+  Args:
+    wave_S: Its samples, or its first ones.
+    rate: Hz.
+    name: What messages call it.
+    seconds: Length of the whole recording.
+  """
+  most = int(LONGEST * rate)
+  if len(wave_S) <= most:
+    return wave_S
+  print(
+    f'{name}: {seconds:.1f} s of voice; the first {LONGEST:g} s are used, and '
+    'their text alone is that of the voice.',
+    file=sys.stderr,
+  )
+  return wave_S[:most]
 
 
 def checked_wave(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:

@@ -140,10 +140,22 @@ def test_streaming_makes_the_same_length(place, capsys):
   assert 'first_audio_seconds' not in plain
 
 
+def test_a_long_voice_is_told_by_its_whole_length(place, capsys):
+  recording('ref.wav', seconds=64.2)
+  words = ['the cat', '--out=x.wav', '--voice=ref.wav', '--dry_run']
+  assert cli.run('speak', door.DOOR, words) == 0
+  told = capsys.readouterr().err
+  assert told.startswith('ref.wav: 64.2 s of voice; the first 30 s are used')
+  assert told.count('\n') == 1
+  recording('ref.wav', seconds=30.0)
+  assert cli.run('speak', door.DOOR, words) == 0
+  assert not capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(place, capsys):
-  status, plan = speak(capsys, 'a. b', '--out=x.wav', '--dry_run')
+  status, plan = speak(capsys, 'a cat. b', '--out=x.wav', '--dry_run')
   assert status == 0 and not pathlib.Path('x.wav').exists()
-  assert plan['sentences'] == ['a.', 'b'] and plan['vocoder'] == 'steps'
+  assert plan['sentences'] == ['a cat.', 'b'] and plan['vocoder'] == 'steps'
   assert plan['model'] == 'runs/quickstart/sft'
   assert not place.flow.calls
 

@@ -110,7 +110,7 @@ def test_turns_hold_the_voice_in_the_ids_of_the_model(monkeypatch):
     ('It cost 3.50 now. Yes.', ['It cost 3.50 now.', 'Yes.']),
     ('今天好。我有书！是', ['今天好。', '我有书！', '是']),
     ('  a  \n\n … \n b ', ['a', 'b']),
-    ('(sad) a. b.', ['(sad) a.', 'b.']),
+    ('(sad) one. two.', ['(sad) one.', 'two.']),
   ],
 )
 def test_sentences(text, pieces):
@@ -129,6 +129,7 @@ def test_tags_go_before_every_sentence():
     (' . ! ', 'text: found no word'),
     ('a <|EOT|> b', r'text: found the control piece <\|EOT\|>'),
     ('<audio_3>', 'text: found <audio_k> pieces'),
+    ('caf\udce9', r"text: 'caf\\udce9' is not UTF-8"),
   ],
 )
 def test_what_is_no_text_is_named(text, message):
