@@ -1,88 +1,107 @@
-"""The recipe's driver: order, resume, failures, memory."""
+"""The quick start's recipe, read by the doors that it opens."""
 
 import json
-import subprocess
+import pathlib
+import re
 import sys
-import time
 
-import psutil
 import pytest
 
-from step_audio_jax import errors
+from data_pipelines import __main__ as data_doors
+from step_audio_jax import __main__ as library_doors
+from step_audio_jax import cli
+from step_audio_jax import gin_files
+from tpu_launch import __main__ as launch
+from tpu_launch import jobs
+from tpu_launch import local
 from tpu_launch import quickstart
 
-
-def python(name, code):
-  return quickstart.Command(name, ('-c', code))
-
-
-@pytest.fixture
-def recipe(monkeypatch):
-  def use(*steps):
-    monkeypatch.setattr(quickstart, 'recipe', lambda root: list(steps))
-
-  return use
+ROOT = pathlib.Path(__file__).parents[2]
+DOORS = {
+  'step_audio_jax': library_doors.DOORS,
+  'data_pipelines': data_doors.DOORS,
+}
+# Flags and macros that name what a command makes; all others read.
+WRITES = ('--output=', '--export=', '--gin.RUN_DIR=', '--gin.OUTPUT=')
 
 
-def test_finished_commands_are_not_run_again(recipe, tmp_path, capfd):
-  mark = tmp_path / 'mark'
-  first = python('first', f"open({str(mark)!r}, 'a').write('1')")
-  bad = python('second', 'raise SystemExit(3)')
-  recipe([first], [bad])
-  with pytest.raises(errors.UserError, match='"second" ended with status 3'):
-    quickstart.quickstart(str(tmp_path))
-  recipe([first], [python('second', 'print("mended")')])
-  timing = quickstart.quickstart(str(tmp_path))
-  assert mark.read_text() == '1'
-  assert [c['name'] for c in timing['commands']] == ['first', 'second']
-  assert timing == json.loads((tmp_path / 'timing.json').read_text())
-  assert 'mended' in capfd.readouterr().out
+def commands():
+  return [c for step in quickstart.commands('R') for c in step]
 
 
-def test_commands_of_one_step_run_together(recipe, tmp_path):
-  # Each waits for the file of the other: only together do they end.
-  code = (
-    'import pathlib, time\n'
-    'root = pathlib.Path({root!r})\n'
-    '(root / {mine!r}).touch()\n'
-    'deadline = time.time() + 60\n'
-    'while not (root / {other!r}).exists():\n'
-    '  assert time.time() < deadline\n'
-    '  time.sleep(0.05)\n'
-  )
-  recipe(
-    [
-      python(mine, code.format(root=str(tmp_path), mine=mine, other=other))
-      for mine, other in (('a', 'b'), ('b', 'a'))
-    ]
-  )
-  timing = quickstart.quickstart(str(tmp_path))
-  assert timing['wall_seconds'] == pytest.approx(
-    timing['commands'][0]['seconds'], abs=0.2
-  )
+def flags_of(command, monkeypatch):
+  """The command's flags, parsed by its own door."""
+  _, program, name, *argv = command.words
+  module = DOORS[program][name][0]
+  door = __import__(module, fromlist=['DOOR']).DOOR
+  return door, cli.parse(name, door, argv)
 
 
-def test_a_failure_beside_another_shows_its_last_lines(recipe, tmp_path):
-  recipe(
-    [
-      python('good', 'import time; time.sleep(60)'),
-      python('bad', 'print("what went wrong"); raise SystemExit(1)'),
-    ]
-  )
-  with pytest.raises(errors.UserError, match='what went wrong'):
-    quickstart.quickstart(str(tmp_path))
+@pytest.mark.parametrize('command', commands(), ids=lambda c: c.name)
+def test_every_command_is_understood_by_its_door(command, monkeypatch):
+  """Unknown flags, gin files that are not there, macros that nothing reads."""
+  monkeypatch.chdir(ROOT)
+  assert command.words[0] == '-m'
+  door, fv = flags_of(command, monkeypatch)
+  if door.uses_gin and fv.gin_file:
+    gin_files.parse(fv.gin_file, fv.gin_bindings)
+    assert gin_files.macros()
 
 
-def test_peak_memory_counts_the_children(recipe, tmp_path):
-  recipe(
-    [python('big', 'x = bytearray(300 << 20); import time; time.sleep(2)')]
-  )
-  timing = quickstart.quickstart(str(tmp_path))
-  assert timing['peak_memory_bytes'] > 300 << 20
+def paths(word):
+  """Paths below R that a word names."""
+  value = word.partition('=')[2]
+  return re.findall(r'\bR(?:/[\w./]+)?', value)
+
+
+def test_what_a_command_reads_was_made_before():
+  """Also by none that runs beside it."""
+  made = []
+  for step in quickstart.commands('R'):
+    new = []
+    for command in step:
+      for word in command.words:
+        if word.startswith(WRITES):
+          new += paths(word)
+        elif not word.startswith('--gin.TIMING='):  # written by the driver
+          for path in paths(word):
+            known = [m for m in made if path == m or path.startswith(f'{m}/')]
+            assert known, f'{command.name} reads {path}'
+    made += new
+
+
+def test_no_two_commands_write_one_place():
+  written = [
+    path
+    for command in commands()
+    if not command.name.startswith('report')
+    for word in command.words
+    if word.startswith(WRITES)
+    for path in paths(word)
+  ]
+  assert len(set(written)) == len(written) > 8
+  names = [command.name for command in commands()]
+  assert len(set(names)) == len(names)
+
+
+def test_the_root_may_hold_spaces_and_quotes():
+  root = 'a b/"c"'
+  for command in (c for step in quickstart.commands(root) for c in step):
+    for word in command.words:
+      if word.startswith('--gin.'):
+        json.loads(word.partition('=')[2])
+
+
+def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  argv = ['tpu_launch', 'quickstart', '--output=q']
+  assert cli.dispatch('tpu_launch', launch.DOORS, argv) == 2
+  assert 'found no gin/quickstart folder' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_recipe_follows_the_stages_and_starts_from_the_one_before():
-  commands = [c for step in quickstart.recipe('R') for c in step]
+  commands = [c for step in quickstart.commands('R') for c in step]
   names = [c.name for c in commands]
   assert names.index('tokenize') < names.index('build')
   order = [f'train {s}' for s in ('text', 'stage1', 'stage2', 'stage3', 'sft')]
@@ -106,27 +125,50 @@ def test_dry_run_prints_commands_and_makes_nothing(tmp_path, capsys):
   assert 'python -m data_pipelines synthesize' in capsys.readouterr().out
 
 
-def test_a_killed_quickstart_takes_its_commands_along(tmp_path):
-  pid = tmp_path / 'pid'
-  child = (
-    'import os, pathlib, time\n'
-    f'pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n'
-    'time.sleep(60)\n'
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+def test_the_logs_door_shows_the_last_lines(here, capfd):
+  job = jobs.Job(name='j', processes=2)
+  job.save(state='succeeded')
+  for worker in range(2):
+    text = ''.join(f'w{worker} {i}\n' for i in range(9))
+    (job.folder / f'worker-{worker}.log').write_text(text)
+  argv = ['tpu_launch', 'logs', '--name=j', '--worker=1', '--lines=2']
+  assert cli.dispatch('tpu_launch', launch.DOORS, argv) == 0
+  path = 'runs/launch/j/worker-1.log'
+  assert capfd.readouterr().out.splitlines() == [
+    f'+ tail --lines=2 {path}',
+    'w1 7',
+    'w1 8',
+  ]
+
+
+def test_output_that_is_no_text_is_kept(here, capfd, monkeypatch):
+  (here / 'loud.py').write_text(
+    'import sys\n'
+    "sys.stdout.buffer.write(b'\\xff\\xfe caf\\xc3\\xa9\\nno end')\n"
+    "sys.stderr.write('and errors')\n"
   )
-  driver = subprocess.Popen(
-    [
-      sys.executable,
-      '-c',
-      'from tpu_launch import quickstart as q\n'
-      f'q.run([q.Command("sleeper", ("-c", {child!r}))], {str(tmp_path)!r})',
-    ]
-  )
-  deadline = time.monotonic() + 60
-  while not (pid.exists() and pid.read_text()):
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
-  driver.kill()
-  driver.wait()
-  while psutil.pid_exists(int(pid.read_text())):
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
+  monkeypatch.setenv('PYTHONPATH', str(here))
+  done = local.Local().run(jobs.Job(name='j'), ['loud'])
+  assert done == {'state': 'succeeded', 'exit_codes': [0]}
+  log = (here / 'runs/launch/j/worker-0.log').read_text()
+  assert 'café\n' in log and 'no end' in log and 'and errors' in log
+  assert log in capfd.readouterr().out
+
+
+def test_a_finished_job_may_run_again(here, capfd, monkeypatch):
+  (here / 'short.py').write_text("print('done')")
+  monkeypatch.setenv('PYTHONPATH', str(here))
+  job = jobs.Job(name='j')
+  for _ in range(2):
+    local.Local().run(job, ['short'])
+  job.save(state='running', processes=[[2**22 + 1, 0.0]])  # a lost one
+  local.Local().run(job, ['short'])
+  assert job.state()['state'] == 'succeeded'
+  assert job.state()['command'] == [sys.executable, '-m', 'short']
+  assert (job.folder / 'worker-0.log').read_text() == 'done\n'

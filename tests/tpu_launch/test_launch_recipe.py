@@ -1,101 +1,125 @@
-"""The quick start's recipe, read by the doors that it opens."""
+"""Recipes: order, resume, failures, memory."""
 
 import json
 import os
-import pathlib
-import re
+import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
-from data_pipelines import __main__ as data_doors
-from step_audio_jax import __main__ as library_doors
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import gin_files
-from tpu_launch import __main__ as launch
-from tpu_launch import jobs
-from tpu_launch import local
-from tpu_launch import quickstart
-
-ROOT = pathlib.Path(__file__).parents[2]
-DOORS = {
-  'step_audio_jax': library_doors.DOORS,
-  'data_pipelines': data_doors.DOORS,
-}
-# Flags and macros that name what a command makes; all others read.
-WRITES = ('--output=', '--export=', '--gin.RUN_DIR=', '--gin.OUTPUT=')
-
-
-def commands():
-  return [c for step in quickstart.recipe('R') for c in step]
-
-
-def flags_of(command, monkeypatch):
-  """The command's flags, parsed by its own door."""
-  _, program, name, *argv = command.words
-  module = DOORS[program][name][0]
-  door = __import__(module, fromlist=['DOOR']).DOOR
-  return door, cli.parse(name, door, argv)
-
-
-@pytest.mark.parametrize('command', commands(), ids=lambda c: c.name)
-def test_every_command_is_understood_by_its_door(command, monkeypatch):
-  """Unknown flags, gin files that are not there, macros that nothing reads."""
-  monkeypatch.chdir(ROOT)
-  assert command.words[0] == '-m'
-  door, fv = flags_of(command, monkeypatch)
-  if door.uses_gin and fv.gin_file:
-    gin_files.parse(fv.gin_file, fv.gin_bindings)
-    assert gin_files.macros()
-
-
-def paths(word):
-  """Paths below R that a word names."""
-  value = word.partition('=')[2]
-  return re.findall(r'\bR(?:/[\w./]+)?', value)
-
-
-def test_what_a_command_reads_was_made_before():
-  """Also by none that runs beside it."""
-  made = []
-  for step in quickstart.recipe('R'):
-    new = []
-    for command in step:
-      for word in command.words:
-        if word.startswith(WRITES):
-          new += paths(word)
-        elif not word.startswith('--gin.TIMING='):  # written by the driver
-          for path in paths(word):
-            known = [m for m in made if path == m or path.startswith(f'{m}/')]
-            assert known, f'{command.name} reads {path}'
-    made += new
-
-
-def test_no_two_commands_write_one_place():
-  written = [
-    path
-    for command in commands()
-    if not command.name.startswith('report')
-    for word in command.words
-    if word.startswith(WRITES)
-    for path in paths(word)
-  ]
-  assert len(set(written)) == len(written) > 8
-  names = [command.name for command in commands()]
-  assert len(set(names)) == len(names)
-
-
-def test_the_root_may_hold_spaces_and_quotes():
-  root = 'a b/"c"'
-  for command in (c for step in quickstart.recipe(root) for c in step):
-    for word in command.words:
-      if word.startswith('--gin.'):
-        json.loads(word.partition('=')[2])
+from tpu_launch import recipe
 
 
 def python(name, code):
-  return quickstart.Command(name, ('-c', code))
+  return recipe.Command(name, ('-c', code))
+
+
+def test_finished_commands_are_not_run_again(tmp_path, capfd):
+  mark = tmp_path / 'mark'
+  first = python('first', f"open({str(mark)!r}, 'a').write('1')")
+  bad = python('second', 'raise SystemExit(3)')
+  with pytest.raises(errors.UserError, match='"second" ended with status 3'):
+    recipe.follow([[first], [bad]], str(tmp_path))
+  mended = python('second', 'print("mended")')
+  timing = recipe.follow([[first], [mended]], str(tmp_path))
+  assert mark.read_text() == '1'
+  assert [c['name'] for c in timing['commands']] == ['first', 'second']
+  assert timing == json.loads((tmp_path / 'timing.json').read_text())
+  assert 'mended' in capfd.readouterr().out
+
+
+def test_a_changed_command_and_all_behind_it_run_again(tmp_path):
+  mark = tmp_path / 'mark'
+
+  def steps(*texts):
+    return [
+      [python(f'c{i}', f"open({str(mark)!r}, 'a').write({text!r})")]
+      for i, text in enumerate(texts)
+    ]
+
+  recipe.follow(steps('a', 'b', 'c'), str(tmp_path))
+  timing = recipe.follow(steps('a', 'B', 'c'), str(tmp_path))
+  assert mark.read_text() == 'abcBc'
+  assert [c['name'] for c in timing['commands']] == ['c0', 'c1', 'c2']
+  assert recipe.follow(steps('a', 'B', 'c'), str(tmp_path)) == timing
+  assert mark.read_text() == 'abcBc'
+
+
+def test_a_step_may_depend_on_those_before_it(tmp_path):
+  def steps():
+    yield [python('ask', f"open({str(tmp_path / 'n')!r}, 'w').write('7')")]
+    found = (tmp_path / 'n').read_text()
+    yield [
+      python('use', f"open({str(tmp_path / 'm')!r}, 'w').write('{found}')")
+    ]
+
+  recipe.follow(steps(), str(tmp_path))
+  assert (tmp_path / 'm').read_text() == '7'
+
+
+def test_commands_of_one_step_run_together(tmp_path):
+  # Each waits for the file of the other: only together do they end.
+  code = (
+    'import pathlib, time\n'
+    'root = pathlib.Path({root!r})\n'
+    '(root / {mine!r}).touch()\n'
+    'deadline = time.time() + 60\n'
+    'while not (root / {other!r}).exists():\n'
+    '  assert time.time() < deadline\n'
+    '  time.sleep(0.05)\n'
+  )
+  step = [
+    python(mine, code.format(root=str(tmp_path), mine=mine, other=other))
+    for mine, other in (('a', 'b'), ('b', 'a'))
+  ]
+  timing = recipe.follow([step], str(tmp_path))
+  assert timing['wall_seconds'] == pytest.approx(
+    timing['commands'][0]['seconds'], abs=0.2
+  )
+
+
+def test_a_failure_beside_another_shows_its_last_lines(tmp_path):
+  step = [
+    python('good', 'import time; time.sleep(60)'),
+    python('bad', 'print("what went wrong"); raise SystemExit(1)'),
+  ]
+  with pytest.raises(errors.UserError, match='what went wrong'):
+    recipe.follow([step], str(tmp_path))
+
+
+def test_peak_memory_counts_the_children(tmp_path):
+  big = python('big', 'x = bytearray(300 << 20); import time; time.sleep(2)')
+  timing = recipe.follow([[big]], str(tmp_path))
+  assert timing['peak_memory_bytes'] > 300 << 20
+
+
+def test_a_killed_recipe_takes_its_commands_along(tmp_path):
+  pid = tmp_path / 'pid'
+  child = (
+    'import os, pathlib, time\n'
+    f'pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n'
+    'time.sleep(60)\n'
+  )
+  driver = subprocess.Popen(
+    [
+      sys.executable,
+      '-c',
+      'from tpu_launch import recipe as q\n'
+      f'q.run([q.Command("sleeper", ("-c", {child!r}))], {str(tmp_path)!r})',
+    ]
+  )
+  deadline = time.monotonic() + 60
+  while not (pid.exists() and pid.read_text()):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  driver.kill()
+  driver.wait()
+  while psutil.pid_exists(int(pid.read_text())):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
 
 
 def test_commands_side_by_side_have_cores_of_their_own(tmp_path):
@@ -104,21 +128,19 @@ def test_commands_side_by_side_have_cores_of_their_own(tmp_path):
     'pathlib.Path({path!r}).write_text(repr(os.sched_getaffinity(0)))\n'
   )
   files = [tmp_path / name for name in 'ab']
-  quickstart.run(
+  recipe.run(
     [python(p.name, code.format(path=str(p))) for p in files], str(tmp_path)
   )
   one, two = (eval(p.read_text()) for p in files)
   mine = os.sched_getaffinity(0)
   assert one <= mine and two <= mine and len(one) == len(two)
   assert one.isdisjoint(two) or len(mine) == 1
-  quickstart.run(
-    [python('all', code.format(path=str(files[0])))], str(tmp_path)
-  )
+  recipe.run([python('all', code.format(path=str(files[0])))], str(tmp_path))
   assert eval(files[0].read_text()) == mine
 
 
 def test_logs_are_named_after_their_commands(tmp_path, capfd):
-  quickstart.run(
+  recipe.run(
     [python('train one', 'print("in", 6 * 7)'), python('two', 'print(2)')],
     str(tmp_path),
   )
@@ -131,71 +153,14 @@ def test_the_environment_is_ours_first(monkeypatch, tmp_path):
   monkeypatch.setenv('JAX_PLATFORMS', 'tpu')
   monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
   monkeypatch.chdir(tmp_path)
-  env = quickstart.environment('q')
+  env = recipe.environment('q')
   assert env['JAX_PLATFORMS'] == 'tpu'
   assert env['JAX_COMPILATION_CACHE_DIR'] == f'{tmp_path}/q/compiled'
   assert 'TF_CPP_MIN_LOG_LEVEL' in env
-
-
-def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
-  monkeypatch.chdir(tmp_path)
-  argv = ['tpu_launch', 'quickstart', '--output=q']
-  assert cli.dispatch('tpu_launch', launch.DOORS, argv) == 2
-  assert 'found no gin/quickstart folder' in capsys.readouterr().err
-  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('text', ['{"commands"', ''])
 def test_a_broken_timing_file_is_told(tmp_path, text):
   (tmp_path / 'timing.json').write_text(text)
   with pytest.raises(errors.UserError, match='timing.json: not valid JSON'):
-    quickstart.quickstart(str(tmp_path))
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  return tmp_path
-
-
-def test_the_logs_door_shows_the_last_lines(here, capfd):
-  job = jobs.Job(name='j', processes=2)
-  job.save(state='succeeded')
-  for worker in range(2):
-    text = ''.join(f'w{worker} {i}\n' for i in range(9))
-    (job.folder / f'worker-{worker}.log').write_text(text)
-  argv = ['tpu_launch', 'logs', '--name=j', '--worker=1', '--lines=2']
-  assert cli.dispatch('tpu_launch', launch.DOORS, argv) == 0
-  path = 'runs/launch/j/worker-1.log'
-  assert capfd.readouterr().out.splitlines() == [
-    f'+ tail --lines=2 {path}',
-    'w1 7',
-    'w1 8',
-  ]
-
-
-def test_output_that_is_no_text_is_kept(here, capfd, monkeypatch):
-  (here / 'loud.py').write_text(
-    'import sys\n'
-    "sys.stdout.buffer.write(b'\\xff\\xfe caf\\xc3\\xa9\\nno end')\n"
-    "sys.stderr.write('and errors')\n"
-  )
-  monkeypatch.setenv('PYTHONPATH', str(here))
-  done = local.Local().run(jobs.Job(name='j'), ['loud'])
-  assert done == {'state': 'succeeded', 'exit_codes': [0]}
-  log = (here / 'runs/launch/j/worker-0.log').read_text()
-  assert 'café\n' in log and 'no end' in log and 'and errors' in log
-  assert log in capfd.readouterr().out
-
-
-def test_a_finished_job_may_run_again(here, capfd, monkeypatch):
-  (here / 'short.py').write_text("print('done')")
-  monkeypatch.setenv('PYTHONPATH', str(here))
-  job = jobs.Job(name='j')
-  for _ in range(2):
-    local.Local().run(job, ['short'])
-  job.save(state='running', processes=[[2**22 + 1, 0.0]])  # a lost one
-  local.Local().run(job, ['short'])
-  assert job.state()['state'] == 'succeeded'
-  assert job.state()['command'] == [sys.executable, '-m', 'short']
-  assert (job.folder / 'worker-0.log').read_text() == 'done\n'
+    recipe.follow([], str(tmp_path))
