@@ -12,7 +12,7 @@ import io
 import math
 import os
 import pathlib
-from typing import Any
+from typing import Any, Mapping
 
 from data_pipelines.readers import base
 from step_audio_jax import errors
@@ -37,6 +37,8 @@ class Rules:
     trust_durations: Do not open a recording whose duration is stated.
     sample_rate: Of recordings that are not opened and state none, Hz.
     untranscribed: Keep speech without a transcript.
+    held_out_speakers: Their lines go to the split of unseen voices, whatever
+      split they name.
   """
 
   language: str = 'en'
@@ -45,6 +47,7 @@ class Rules:
   trust_durations: bool = False
   sample_rate: int = audio_io.SAMPLE_RATE
   untranscribed: bool = False
+  held_out_speakers: tuple[str, ...] = ()
 
   def __post_init__(self):
     if not (0 <= self.dev and 0 <= self.test and self.dev + self.test < 1):
@@ -64,6 +67,14 @@ def split_of(name: str, dev: float, test: float) -> str:
   digest = hashlib.blake2b(raw, digest_size=8).digest()
   place = int.from_bytes(digest, 'little') / 2**64
   return 'dev' if place < dev else 'test' if place < dev + test else 'train'
+
+
+def _split(fields: Mapping[str, Any], rules: Rules) -> str:
+  if fields.get('speaker') in rules.held_out_speakers:
+    return manifest.UNSEEN_VOICE
+  return fields.get('split') or split_of(
+    fields.get('part_of') or fields['id'], rules.dev, rules.test
+  )
 
 
 def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
@@ -94,8 +105,7 @@ def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
   utterance = manifest.Utterance(
     id=name,
     kind=kind,
-    split=fields.get('split')
-    or split_of(fields.get('part_of') or name, rules.dev, rules.test),
+    split=_split(fields, rules),
     text=text,
     language=fields.get('language') or rules.language,
     audio=None if item.audio is None else f'audio/{item.audio_name}',

@@ -78,6 +78,7 @@ def ingest(
         f'{run.first}'
       )
     result = run.result()
+    _check_held_out(rules, result)
     files.write_json(part / staging.STATS, result)
     return result
 
@@ -104,6 +105,17 @@ def look(
     for _ in run.lines(found, nowhere):
       pass
   return run
+
+
+def _check_held_out(rules: admission.Rules | None, result) -> None:
+  """A name that nobody has would hold out nobody."""
+  found = result.get('speakers', [])
+  for name in rules.held_out_speakers if rules else ():
+    if name not in found:
+      raise errors.UserError(
+        f'--held_out_speaker: found {name!r}, expected a speaker of the corpus '
+        f'({", ".join(found[:10]) or "it names none"}).'
+      )
 
 
 @contextlib.contextmanager
@@ -172,6 +184,12 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'untranscribed', False, 'Keep speech without a transcript.', flag_values=fv
   )
+  flags.DEFINE_multi_string(
+    'held_out_speaker',
+    [],
+    f'A speaker whose recordings all go to the split {manifest.UNSEEN_VOICE}.',
+    flag_values=fv,
+  )
   flags.DEFINE_string(
     'audio_root',
     None,
@@ -227,6 +245,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       trust_durations=fv.trust_durations,
       sample_rate=fv.sample_rate,
       untranscribed=fv.untranscribed,
+      held_out_speakers=tuple(fv.held_out_speaker),
     ),
   }
   if fv.dry_run:

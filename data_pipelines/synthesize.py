@@ -40,7 +40,6 @@ from step_audio_jax import progress
 VERSION = 1  # part of the fingerprint; raise it when the output changes
 SAMPLE_RATE = 16000
 MARGIN_SECONDS = 0.05
-UNSEEN = 'test_unseen_voice'
 ESPEAK_LANGUAGES = {'en': 'en-us', 'zh': 'cmn'}
 
 
@@ -130,7 +129,7 @@ def plan_sentences(
   counts = {
     'dev': config.dev,
     'test': config.test,
-    UNSEEN: config.unseen,
+    manifest.UNSEEN_VOICE: config.unseen,
     'train': config.train,
   }
   plan = {split: [] for split in counts}
@@ -154,7 +153,11 @@ def plan_speech(config: Config) -> list[Line]:
   lines = []
   for split, sentences in sorted(plan_sentences(config).items()):
     for place, (language, words) in enumerate(sentences):
-      voices = (config.unseen_voice,) if split == UNSEEN else config.voices
+      voices = (
+        (config.unseen_voice,)
+        if split == manifest.UNSEEN_VOICE
+        else config.voices
+      )
       lines.append(
         Line(
           id=f'{split}-{place:05d}',
@@ -178,7 +181,7 @@ def plan_text(config: Config) -> list[manifest.Utterance]:
   for language, rules in grammar.GRAMMARS.items():
     held = {
       rules.joint.join(words)
-      for split in ('dev', 'test', UNSEEN)
+      for split in ('dev', 'test', manifest.UNSEEN_VOICE)
       for spoken, words in sentences[split]
       if spoken == language
     }

@@ -33,6 +33,7 @@ from step_audio_jax import files
 
 NAME = 'manifest.jsonl'
 KINDS = ('speech', 'text', 'image_text', 'chat')
+UNSEEN_VOICE = 'test_unseen_voice'  # split of voices that training never hears
 ROLES = ('system', 'user', 'assistant')
 CODES_STEM = 'codes'
 

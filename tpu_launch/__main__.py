@@ -9,6 +9,10 @@ DOORS = {
     'tpu_launch.quickstart',
     'From nothing to a report on this machine; what `make quickstart` runs.',
   ),
+  'adapt': (
+    'tpu_launch.adapt',
+    "Tunes the quick start's model to recordings of your own, and reports.",
+  ),
   'check': (
     'tpu_launch.check',
     'Whether a job could start: gin files, accelerators, tools.',

@@ -56,7 +56,10 @@ def door(name: str, program: str, *words: str) -> Command:
 
 def macros(**values: Any) -> list[str]:
   """Gin macros as the doors take them."""
-  return [f'--gin.{k}={json.dumps(v)}' for k, v in values.items()]
+  return [
+    f'--gin.{name}={value if value is None else json.dumps(value)}'
+    for name, value in values.items()
+  ]
 
 
 def train(name: str, gin_file: str, **values: Any) -> Command:

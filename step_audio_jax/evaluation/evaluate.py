@@ -122,7 +122,7 @@ def evaluate(
         code_table,
         (asr_splits, tts_splits),
         (speech, sound),
-        sound_folder(run, step),
+        (sound_folder(run, step), manifest),
       ),
       **_rows(loaded, rows, sources, row_split, max_rows),
       **_captions(loaded, rows, caption_source, row_split, captions),
@@ -217,7 +217,7 @@ def flat(result: Mapping[str, Any]) -> dict[str, float]:
   return metrics
 
 
-def _speech(loaded, sets, codes, splits, configs, folder):
+def _speech(loaded, sets, codes, splits, configs, places):
   model, variables, vocabulary = loaded
   (asr_splits, tts_splits), (config, sound) = splits, configs
   if not sets or not vocabulary.linguistic_size:
@@ -234,7 +234,7 @@ def _speech(loaded, sets, codes, splits, configs, folder):
     found['tts'] = speech_lib.tts(speaker, vocabulary, tts_sets)
     if sound:
       found['sound'] = sound_lib.score(
-        speaker, vocabulary, found['tts'], sound, folder
+        speaker, vocabulary, found['tts'], sound, *places
       )
   return found
 

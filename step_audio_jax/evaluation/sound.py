@@ -7,13 +7,18 @@ the ASR.
 """
 
 import dataclasses
+import functools
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
+
+import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import manifest as manifest_lib
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio import io
+from step_audio_jax.decoder import embeddings as embeddings_lib
 from step_audio_jax.decoder import speech as decoder_lib
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.evaluation import scoring
@@ -31,6 +36,9 @@ class SoundConfig:
     utterances: Of each TTS split, in the manifest's order; 0 means all.
     steps: Of the flow's solver.
     seed: Of the noise.
+    embeddings: File of speaker embeddings (`embed`) of the corpus: every
+      utterance is spoken in the voice of its speaker, the mean of the
+      speaker's embeddings and no prompt. None means the decoder's own voice.
   """
 
   decoder: str
@@ -38,6 +46,7 @@ class SoundConfig:
   utterances: int = 20
   steps: int = 10
   seed: int = 0
+  embeddings: str | None = None
 
   def __post_init__(self):
     if self.utterances < 0 or self.steps < 1:
@@ -53,6 +62,7 @@ def score(
   spoken: Mapping[str, Mapping[str, Any]],
   config: SoundConfig,
   folder: pathlib.Path,
+  corpus: str | None = None,
 ) -> dict[str, dict[str, Any]]:
   """Decodes what TTS wrote and reads it again.
 
@@ -62,6 +72,8 @@ def score(
     spoken: Result of `speech.tts`: split → scores with hypotheses.
     config: The decoder.
     folder: Gets `<split>/<utterance id>.wav`.
+    corpus: Whose utterances they are; says who speaks where there are
+      embeddings.
 
   Returns:
     Split → {cer, vocoder, utterances, seconds, hypotheses}; each hypothesis
@@ -69,10 +81,10 @@ def score(
 
   Raises:
     UserError: The decoder or the tokenizer cannot be loaded, or the decoder
-      has no voice of its own.
+      has no voice of its own and there are no embeddings.
   """
   decoder = decoder_lib.SpeechDecoder.load(config.decoder)
-  voice = decoder.chosen(None)
+  voice_of = _voices(decoder, config.embeddings, corpus)
   tokenizer = dual.DualTokenizer.load(config.tokenizer)
   found = {}
   for split, scores in spoken.items():
@@ -81,7 +93,9 @@ def score(
     waves, rows = [], []
     for item in progress.bar(items, label=f'sound of {split}', unit='utt'):
       ids = voice_lib.IDS.interleave(*vocabulary.deinterleave(item['tokens']))
-      wave_S, rate = decoder.decode(ids, voice, config.seed, config.steps)
+      wave_S, rate = decoder.decode(
+        ids, voice_of(item['id']), config.seed, config.steps
+      )
       name = f'{split}/{item["id"]}.wav'
       io.write_audio(folder / name, wave_S, rate)
       waves.append(io.read_audio(folder / name)[0])
@@ -93,6 +107,46 @@ def score(
       'seconds': round(sum(map(len, waves)) / io.SAMPLE_RATE, 2),
     }
   return found
+
+
+def _voices(
+  decoder: decoder_lib.SpeechDecoder, embeddings: str | None, corpus: str | None
+) -> Callable[[str], voice_lib.Voice]:
+  """Id of an utterance → the voice it is spoken in.
+
+  Without embeddings that is the decoder's own. With them it is the mean of
+  what the utterance's speaker has in the train split, of all splits where
+  there is none, or the utterance's own where nobody is named.
+  """
+  if not embeddings or corpus is None:
+    own = decoder.chosen(None)
+    return lambda name: own
+  vectors = embeddings_lib.read(embeddings)
+  speakers = {}
+  by_speaker: dict[str, list[manifest_lib.Utterance]] = {}
+  for utterance in manifest_lib.read(corpus, kind='speech'):
+    speakers[utterance.id] = utterance.speaker
+    if utterance.speaker and utterance.id in vectors:
+      by_speaker.setdefault(utterance.speaker, []).append(utterance)
+
+  @functools.cache
+  def mean(speaker: str) -> voice_lib.Voice:
+    said = by_speaker[speaker]
+    said = [u for u in said if u.split == 'train'] or said
+    vector_D = np.mean([vectors[u.id] for u in said], axis=0)
+    return voice_lib.Voice.of_speaker(vector_D, decoder.mel.bands)
+
+  def voice_of(name: str) -> voice_lib.Voice:
+    if speakers.get(name) in by_speaker:
+      return mean(speakers[name])
+    if name not in vectors:
+      raise errors.UserError(
+        f'{embeddings}: no embedding of {name!r} nor of its speaker; run '
+        '`python -m step_audio_jax embed` on this corpus.'
+      )
+    return voice_lib.Voice.of_speaker(vectors[name], decoder.mel.bands)
+
+  return voice_of
 
 
 def _scored(rows, texts) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import soundfile
 
 from data_pipelines import __main__ as doors
 from data_pipelines import admission
+from data_pipelines import ingest
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -153,3 +154,31 @@ def test_the_door(recordings, tmp_path, capsys):
   status, result = call('--language=de')
   assert status == 0 and result['languages'] == {'de': 1}
   assert call('--format=kaldi')[0] == 2
+
+
+def test_a_held_out_speaker_is_heard_only_in_its_own_split(
+  recordings, tmp_path
+):
+  rows = [
+    ('a/one.wav', 'a', 'ann', 'train'),
+    ('b/three.wav', 'b', 'bob', 'train'),
+    ('b/two.wav', 'c', 'bob', 'dev'),
+  ]
+  for name, *_ in rows:
+    path = recordings / name
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+      path.write_bytes((recordings / 'a/one.wav').read_bytes())
+  table(recordings, rows, ('file', 'text', 'speaker', 'split'))
+  rules = admission.Rules(held_out_speakers=('bob',))
+  ingest.ingest(recordings, tmp_path / 'corpus', rules=rules)
+  splits = {u.audio: u.split for u in manifest.read(tmp_path / 'corpus')}
+  assert splits == {
+    'audio/a/one.wav': 'train',
+    'audio/b/three.wav': manifest.UNSEEN_VOICE,
+    'audio/b/two.wav': manifest.UNSEEN_VOICE,
+  }
+  rules = admission.Rules(held_out_speakers=('bop',))
+  with pytest.raises(errors.UserError, match=r"'bop'.*\(ann, bob\)"):
+    ingest.ingest(recordings, tmp_path / 'other', rules=rules)
+  assert not (tmp_path / 'other').exists()

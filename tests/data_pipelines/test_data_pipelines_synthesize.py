@@ -44,7 +44,7 @@ def test_the_default_plan_keeps_the_splits_apart():
   for line in lines:
     texts.setdefault(line.split, []).append(line.text)
   assert {split: len(t) for split, t in texts.items()} == {
-    'train': 1600, 'dev': 60, 'test': 60, synthesize.UNSEEN: 30,
+    'train': 1600, 'dev': 60, 'test': 60, manifest.UNSEEN_VOICE: 30,
   }  # fmt: skip
   everything = [text for found in texts.values() for text in found]
   assert len(set(everything)) == len(everything)
@@ -54,7 +54,7 @@ def test_the_default_plan_keeps_the_splits_apart():
   assert len(train) == config.text_lines and not train & held
   assert {u.text for u in text if u.split == 'test'} == set(texts['test'])
   voices = {s: {x.voice for x in lines if x.split == s} for s in texts}
-  assert voices[synthesize.UNSEEN] == {'f3'}
+  assert voices[manifest.UNSEEN_VOICE] == {'f3'}
   assert len(voices['train']) >= 8 and 'f3' not in voices['train']
   assert len({line.rate for line in lines}) > 30
   share = np.mean([line.language == 'en' for line in lines])

@@ -20,7 +20,7 @@ from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
 
-UNSEEN = synthesize.UNSEEN
+UNSEEN = manifest.UNSEEN_VOICE
 SMALL = synthesize.Config(
   train=11, dev=3, test=4, unseen=2, images=20, text_lines=30, part=3
 )

@@ -9,6 +9,7 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax import manifest
 from step_audio_jax.audio import io
+from step_audio_jax.decoder import embeddings
 from step_audio_jax.evaluation import sound
 from step_audio_jax.evaluation import speech
 
@@ -20,6 +21,7 @@ class Levels:
   """Each group is a constant whose height says the letter."""
 
   sample_rate = RATE
+  mel = types.SimpleNamespace(bands=4)
   vocoder = types.SimpleNamespace(name='levels')
 
   def __init__(self, deaf_to=None):
@@ -79,10 +81,12 @@ def spoken():
   return speaker, speech.tts(speaker, parrot.VOCABULARY, {'test': utterances})
 
 
-def run(folder, **settings):
+def run(folder, corpus=None, **settings):
   speaker, said = spoken()
   config = sound.SoundConfig(decoder='d', tokenizer='t', **settings)
-  return sound.score(speaker, parrot.VOCABULARY, said, config, folder)['test']
+  return sound.score(speaker, parrot.VOCABULARY, said, config, folder, corpus)[
+    'test'
+  ]
 
 
 def test_faultless_sound_is_read_without_errors(parts, tmp_path):
@@ -117,3 +121,45 @@ def test_only_as_many_as_asked_for(parts, tmp_path):
 def test_bad_numbers_are_told():
   with pytest.raises(errors.UserError, match='utterances is -1'):
     sound.SoundConfig(decoder='d', tokenizer='t', utterances=-1)
+
+
+def corpus_of(folder, lines):
+  manifest.write(
+    folder,
+    [
+      manifest.Utterance(id=name, text='a', split=split, speaker=speaker)
+      for name, split, speaker in lines
+    ],
+  )
+  return str(folder)
+
+
+def test_every_utterance_is_spoken_in_its_speakers_voice(parts, tmp_path):
+  corpus = corpus_of(
+    tmp_path / 'corpus',
+    [
+      ('u0', 'test', 'ann'),
+      ('u1', 'test', 'bob'),
+      ('u2', 'test', None),
+      ('t0', 'train', 'ann'),
+      ('t1', 'train', 'ann'),
+      ('t2', 'train', 'bob'),  # left out of the embeddings
+    ],
+  )
+  rows = {
+    'u0': [9, 9], 'u1': [5, 0], 'u2': [0, 5], 't0': [1, 2], 't1': [3, 4],
+  }  # fmt: skip
+  vectors = {name: np.array(row, np.float32) for name, row in rows.items()}
+  embeddings.write(tmp_path / 'e.npz', vectors)
+  run(tmp_path / 'out', corpus, embeddings=str(tmp_path / 'e.npz'))
+  voices = [voice for voice, _, _ in parts.calls]
+  # Ann as in training; Bob, whom it lacks, and nobody as they are.
+  assert [v.speaker_D.tolist() for v in voices] == [[2, 3], [5, 0], [0, 5]]
+  assert all(not v.tokens.size and v.mel_TM.shape == (0, 4) for v in voices)
+
+
+def test_an_utterance_without_any_embedding_is_told(parts, tmp_path):
+  corpus = corpus_of(tmp_path / 'corpus', [('u0', 'test', 'ann')])
+  embeddings.write(tmp_path / 'e.npz', {'x': np.zeros(2, np.float32)})
+  with pytest.raises(errors.UserError, match="no embedding of 'u0'"):
+    run(tmp_path / 'out', corpus, embeddings=str(tmp_path / 'e.npz'))

@@ -1,95 +1,14 @@
 """The quick start's recipe, read by the doors that it opens."""
 
-import json
-import pathlib
-import re
 import sys
 
 import pytest
 
-from data_pipelines import __main__ as data_doors
-from step_audio_jax import __main__ as library_doors
 from step_audio_jax import cli
-from step_audio_jax import gin_files
 from tpu_launch import __main__ as launch
 from tpu_launch import jobs
 from tpu_launch import local
 from tpu_launch import quickstart
-
-ROOT = pathlib.Path(__file__).parents[2]
-DOORS = {
-  'step_audio_jax': library_doors.DOORS,
-  'data_pipelines': data_doors.DOORS,
-}
-# Flags and macros that name what a command makes; all others read.
-WRITES = ('--output=', '--export=', '--gin.RUN_DIR=', '--gin.OUTPUT=')
-
-
-def commands():
-  return [c for step in quickstart.commands('R') for c in step]
-
-
-def flags_of(command, monkeypatch):
-  """The command's flags, parsed by its own door."""
-  _, program, name, *argv = command.words
-  module = DOORS[program][name][0]
-  door = __import__(module, fromlist=['DOOR']).DOOR
-  return door, cli.parse(name, door, argv)
-
-
-@pytest.mark.parametrize('command', commands(), ids=lambda c: c.name)
-def test_every_command_is_understood_by_its_door(command, monkeypatch):
-  """Unknown flags, gin files that are not there, macros that nothing reads."""
-  monkeypatch.chdir(ROOT)
-  assert command.words[0] == '-m'
-  door, fv = flags_of(command, monkeypatch)
-  if door.uses_gin and fv.gin_file:
-    gin_files.parse(fv.gin_file, fv.gin_bindings)
-    assert gin_files.macros()
-
-
-def paths(word):
-  """Paths below R that a word names."""
-  value = word.partition('=')[2]
-  return re.findall(r'\bR(?:/[\w./]+)?', value)
-
-
-def test_what_a_command_reads_was_made_before():
-  """Also by none that runs beside it."""
-  made = []
-  for step in quickstart.commands('R'):
-    new = []
-    for command in step:
-      for word in command.words:
-        if word.startswith(WRITES):
-          new += paths(word)
-        elif not word.startswith('--gin.TIMING='):  # written by the driver
-          for path in paths(word):
-            known = [m for m in made if path == m or path.startswith(f'{m}/')]
-            assert known, f'{command.name} reads {path}'
-    made += new
-
-
-def test_no_two_commands_write_one_place():
-  written = [
-    path
-    for command in commands()
-    if not command.name.startswith('report')
-    for word in command.words
-    if word.startswith(WRITES)
-    for path in paths(word)
-  ]
-  assert len(set(written)) == len(written) > 8
-  names = [command.name for command in commands()]
-  assert len(set(names)) == len(names)
-
-
-def test_the_root_may_hold_spaces_and_quotes():
-  root = 'a b/"c"'
-  for command in (c for step in quickstart.commands(root) for c in step):
-    for word in command.words:
-      if word.startswith('--gin.'):
-        json.loads(word.partition('=')[2])
 
 
 def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
