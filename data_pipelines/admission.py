@@ -107,7 +107,7 @@ def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
     kind=kind,
     split=_split(fields, rules),
     text=text,
-    language=fields.get('language') or rules.language,
+    language=_language(fields.get('language')) or rules.language,
     audio=None if item.audio is None else f'audio/{item.audio_name}',
     offset=round(offset, 6),
     duration=round(duration or 0.0, 6),
@@ -126,6 +126,13 @@ def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
       )
   _check_encodable(utterance)
   return utterance
+
+
+def _language(value: Any) -> str | None:
+  """A language as a corpus names it; white space and null name none."""
+  if value is not None and not isinstance(value, str):
+    raise errors.UserError(f'language: found {value!r}, expected a string.')
+  return (value or '').strip() or None
 
 
 def _text(item, kind, rules):

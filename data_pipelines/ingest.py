@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 from typing import Any, Iterator, Mapping
 
 from absl import flags
@@ -255,13 +256,20 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       f'{fv.output}; {run.quarantined} cannot be used'
       + (f', the first: {run.first}' if run.quarantined else '')
     )
+    _tell(run.result())
     return {'dry_run': True, **run.counts()}
   result = ingest(fv.source, fv.output, copy=fv.copy, **told)
   print(
     f'{fv.output}: {result["read"]} lines read, {result["kept"]} kept, '
     f'{result["quarantined"]} in quarantine; {result["splits"]}'
   )
+  _tell(result)
   return result
+
+
+def _tell(result: Mapping[str, Any]) -> None:
+  for note in result.get('notes', ()):
+    print(f'note: {note}', file=sys.stderr)
 
 
 _FORMATS = '\n'.join(

@@ -90,7 +90,7 @@ class Intake:
           )
         else:
           self.kept += 1
-          self.tally.add(utterance)
+          self.tally.add(utterance, item.fields.get('heard'))
           yield utterance.to_json()
           continue
       if not self.quarantined:

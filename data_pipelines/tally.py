@@ -4,6 +4,7 @@ import collections
 import hashlib
 from typing import Any
 
+from step_audio_jax import languages
 from step_audio_jax import manifest
 
 
@@ -33,12 +34,16 @@ class Tally:
     self._words = set()
     self._seconds = self._longest = 0.0
     self._with_audio = 0
+    self._doubts = languages.Census()
 
-  def add(self, utterance: manifest.Utterance) -> None:
-    """Counts one utterance."""
+  def add(
+    self, utterance: manifest.Utterance, heard: str | None = None
+  ) -> None:
+    """Counts one utterance, with the language of its sound if it is told."""
     self._count += 1
     self._splits[utterance.split] += 1
     self._languages[utterance.language] += 1
+    self._doubts.add(utterance.language, utterance.text, heard)
     if utterance.text:
       self._texts.add(digest(utterance.text))
       self._characters.update(utterance.text)
@@ -52,7 +57,7 @@ class Tally:
       self._longest = max(self._longest, utterance.duration)
 
   def result(self) -> dict[str, Any]:
-    """The figures; those of audio only where there is audio."""
+    """The figures; of audio only where there is audio, `notes` where some."""
     value = {
       'utterances': self._count,
       'splits': dict(sorted(self._splits.items())),
@@ -66,4 +71,6 @@ class Tally:
       value['hours'] = round(self._seconds / 3600, 4)
       value['speakers'] = sorted(self._speakers)
       value['words'] = len(self._words)
+    if notes := self._doubts.notes():
+      value['notes'] = notes
     return value

@@ -30,6 +30,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax import languages
 
 NAME = 'manifest.jsonl'
 KINDS = ('speech', 'text', 'image_text', 'chat')
@@ -47,7 +48,8 @@ class Utterance:
     kind: `speech`, `text`, `image_text` or `chat`.
     split: `train`, `dev`, `test` or any other name.
     text: Transcript, caption or plain text; None where there is none.
-    language: Short code such as `en` or `zh`.
+    language: BCP 47 language subtag such as `en` or `zh`; other spellings
+      become it (`languages.normalise`).
     audio: Path of the audio file relative to the corpus folder, or None.
     offset: Where the utterance starts in the file, seconds.
     duration: Its length, seconds; 0 where there is no audio.
@@ -103,6 +105,7 @@ class Utterance:
       raise errors.UserError(f'text: missing, expected it in {self.kind}.')
     if self.kind == 'image_text' and self.image is None:
       raise errors.UserError('image: missing, expected a path in image_text.')
+    object.__setattr__(self, 'language', languages.normalise(self.language))
     object.__setattr__(self, 'words', _checked_words(self.words))
     object.__setattr__(self, 'turns', _checked_turns(self.kind, self.turns))
 

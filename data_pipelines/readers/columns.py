@@ -14,6 +14,7 @@ from typing import Any, Collection, Iterator, Mapping
 from data_pipelines.readers import base
 from data_pipelines.readers import tables
 from step_audio_jax import errors
+from step_audio_jax import languages
 
 # Field → columns that may hold it, the first that is there counts.
 NAMES = {
@@ -27,20 +28,17 @@ NAMES = {
   ),
   'caption': ('caption', 'text', 'sentence', 'title', 'description'),
   'speaker': ('speaker', 'speaker_id', 'spk', 'spk_id', 'client_id'),
-  'language': ('language', 'lang', 'locale'),
+  # The text of a translation is in its target language.
+  'language': (
+    'language', 'lang', 'locale', 'target_lang', 'source_lang', 'lang_code',
+    'language_code',
+  ),
   'split': ('split',),
   'audio': ('audio', 'audio_data', 'speech', 'wav'),
   'image': (
     'image', 'image_path', 'file_name', 'filename', 'img', 'jpg', 'png',
     'path', 'file',
   ),
-}  # fmt: skip
-
-LANGUAGES = {
-  'arabic': 'ar', 'cantonese': 'yue', 'chinese': 'zh', 'dutch': 'nl',
-  'english': 'en', 'french': 'fr', 'german': 'de', 'hindi': 'hi',
-  'italian': 'it', 'japanese': 'ja', 'korean': 'ko', 'mandarin': 'zh',
-  'polish': 'pl', 'portuguese': 'pt', 'russian': 'ru', 'spanish': 'es',
 }  # fmt: skip
 
 
@@ -115,6 +113,7 @@ class Columns:
       'text': string(self.value(text, row), text),
       'speaker': name(self.value('speaker', row), 'speaker'),
       'language': language(self.value('language', row)),
+      'heard': row.get('source_lang'),
       'split': split(string(self.value('split', row), 'split')),
     }
 
@@ -167,10 +166,7 @@ def language(value: Any) -> str | None:
     UserError: It is no string.
   """
   value = string(value, 'language')
-  if not value or not value.strip():
-    return None
-  value = value.strip().lower()
-  return LANGUAGES.get(value) or re.split('[-_]', value)[0] or value
+  return languages.normalise(value or '') or None
 
 
 def split(value: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """`nemo` and `nemo_tarred`: manifests of NVIDIA NeMo.
 
     manifest.json    {"audio_filepath", "duration", "text"[, "offset", "lang",
-                     "speaker"]} a line
+                     "target_lang", "source_lang", "speaker"]} a line
     audio_0.tar …    recordings; the line's "shard_id" names its tar
 
 SOURCE is the manifest; of the tarred form it is the folder, with
@@ -25,6 +25,8 @@ from step_audio_jax import errors
 _TARRED = 'tarred_audio_manifest.json'
 _SHARD = re.compile(r'audio_(\d+)\.tar$')
 _SUB = re.compile(r'-sub\d+$')
+# The first that is there; the text of a translation is in its target.
+_LANGUAGE = ('lang', 'language', 'target_lang', 'source_lang')
 
 
 def read_manifest(
@@ -64,7 +66,8 @@ def _fields(row: Mapping[str, Any], name: str, split: str | None):
     'duration': row.get('duration'),
     'offset': offset,
     'speaker': row.get('speaker'),
-    'language': row.get('lang'),
+    'language': next(filter(None, map(row.get, _LANGUAGE)), None),
+    'heard': row.get('source_lang'),
     'split': split,
   }
 

@@ -52,7 +52,7 @@ def _raw_item(root, path, number, row, split):
     'id': row.get('key'),
     'text': row.get('txt'),
     'speaker': row.get('speaker', row.get('spk')),
-    'language': row.get('lang'),
+    'language': row.get('lang', row.get('language')),
     'split': split,
   }
   if 'start' in row or 'end' in row:

@@ -3,8 +3,9 @@
 Convention `plain` (the only one so far; it is written beside every figure):
 
     lower case; runs of whitespace become one space, ends stripped; in
-    languages written without spaces (`SPACELESS`) all whitespace is removed.
-    Nothing else is touched: no number, punctuation or spelling rules.
+    languages written without spaces (`languages.is_spaceless`, of the tag and
+    the reference) all whitespace is removed. Nothing else is touched: no
+    number, punctuation or spelling rules.
 
 Character mode counts every character, the single spaces included. Word mode
 splits at spaces; in a spaceless language each character is a word. Rates are
@@ -17,8 +18,10 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
+from step_audio_jax import languages
+
 CONVENTION = 'plain'
-SPACELESS = ('zh', 'yue', 'cmn', 'ja')
+VERSION = 2  # of the convention and of the counting; figures may differ
 
 _SPACE = re.compile(r'\s+')
 
@@ -58,23 +61,43 @@ class Errors:
     return {**dataclasses.asdict(self), 'rate': self.rate}
 
 
-def normalise(text: str, language: str = 'en') -> str:
-  """`text` under the convention above."""
-  spaceless = language.lower().split('-')[0] in SPACELESS
+def normalise(text: str, language: str = 'en', like: str | None = None) -> str:
+  """`text` under the convention above.
+
+  Args:
+    text: What is compared.
+    language: Its tag, in any form that `languages.known` takes.
+    like: The text that it is compared with, whose script then decides for
+      both; None means `text` itself.
+  """
+  spaceless = languages.is_spaceless(language, text if like is None else like)
   return _SPACE.sub('' if spaceless else ' ', text.lower()).strip()
 
 
-def tokens(text: str, language: str = 'en', mode: str = 'character'):
+def tokens(
+  text: str,
+  language: str = 'en',
+  mode: str = 'character',
+  like: str | None = None,
+) -> list[str]:
   """Normalised text as a list of the tokens that are counted.
+
+  Args:
+    text: As in `normalise`, with `language` and `like`.
+    language: Its tag.
+    mode: 'character' or 'word'.
+    like: The reference, where `text` is a hypothesis.
 
   Raises:
     ValueError: `mode` is neither 'character' nor 'word'.
   """
   if mode not in ('character', 'word'):
     raise ValueError(f"mode is {mode!r}, expected 'character' or 'word'.")
-  text = normalise(text, language)
-  spaceless = language.lower().split('-')[0] in SPACELESS
-  return text.split() if mode == 'word' and not spaceless else list(text)
+  like = text if like is None else like
+  text = normalise(text, language, like)
+  if mode == 'word' and not languages.is_spaceless(language, like):
+    return text.split()
+  return list(text)
 
 
 def distances(reference: Sequence, hypothesis: Sequence) -> np.ndarray:
@@ -134,10 +157,8 @@ def count(
 ) -> Errors:
   """Errors of one utterance under the convention."""
   reference_tokens = tokens(reference, language, mode)
-  kinds = [
-    step[0]
-    for step in align(reference_tokens, tokens(hypothesis, language, mode))
-  ]
+  hypothesis_tokens = tokens(hypothesis, language, mode, like=reference)
+  kinds = [step[0] for step in align(reference_tokens, hypothesis_tokens)]
   return Errors(
     len(reference_tokens), kinds.count('S'), kinds.count('D'), kinds.count('I')
   )

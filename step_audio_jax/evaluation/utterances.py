@@ -19,7 +19,8 @@ def marked(reference: str, hypothesis: str, language: str) -> str:
   """The hypothesis as HTML, wrong characters marked, missing ones as ‸."""
   out = []
   for kind, _, token in scoring.align(
-    scoring.tokens(reference, language), scoring.tokens(hypothesis, language)
+    scoring.tokens(reference, language),
+    scoring.tokens(hypothesis, language, like=reference),
   ):
     if kind == '=':
       out.append(html.escape(token))

@@ -68,6 +68,45 @@ def test_convention(reference, hypothesis_, language, mode, expected):
   assert errors.astuple() == expected
 
 
+@pytest.mark.parametrize(
+  'language',
+  'zh zh_CN cmn_hans_cn zho Chinese zh-Hant-TW yue wuu Mandarin'.split(),
+)
+def test_every_spelling_of_chinese_has_the_same_rate(language):
+  errors = scoring.count('今天 天气 很好', '今天天汽很好', language, 'word')
+  assert errors.rate == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+  'language, reference',
+  [
+    ('th', 'วัน นี้ อากาศ'),
+    ('ja_jp', '今日 は 晴れ'),
+    ('jpn', '今日 は 晴れ'),
+    ('lo', 'ສະ ບາຍ ດີ'),
+    ('km', 'សួ ស្តី'),
+    ('my', 'မင်္ ဂလာ'),
+    ('bo', 'བཀྲ ཤིས'),
+    ('unheard-of', '今天 天气'),  # the text decides
+    ('en', '今天 天气'),
+  ],
+)
+def test_spaces_are_no_errors_where_none_are_written(language, reference):
+  tight = reference.replace(' ', '')
+  for mode in ('character', 'word'):
+    errors = scoring.count(reference, tight, language, mode)
+    assert errors.astuple() == (len(tight), 0, 0, 0)
+    wrong = scoring.count(reference, tight[1:], language, mode)
+    assert wrong.astuple() == (len(tight), 0, 1, 0)
+
+
+def test_the_reference_decides_for_both():
+  errors = scoring.count('今天', 'to day', 'en', 'word')
+  assert errors.reference == 2 and errors.total == 5  # t o d a y
+  errors = scoring.count('the cat', '今天 天气', 'en', 'word')
+  assert errors.astuple() == (2, 2, 0, 0)
+
+
 def test_rate_is_corpus_level_not_a_mean_of_rates():
   pairs = [('a', 'b', 'en'), ('abcdefghi', 'abcdefghi', 'en')]
   assert scoring.corpus_errors(pairs).rate == pytest.approx(0.1)
