@@ -97,10 +97,7 @@ def rate(recogniser, texts, waves) -> tuple[float, list[str]]:
 
 
 def waves_of(utterances, root):
-  return [
-    io.read_audio(u.audio_path(root), offset=u.offset, duration=u.duration)[0]
-    for u in utterances
-  ]
+  return [io.read_audio(u.audio_path(root), **u.part())[0] for u in utterances]
 
 
 def said_by(speaker, text):

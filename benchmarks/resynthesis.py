@@ -45,7 +45,7 @@ class Original:
   """A recording and what the comparison needs of it."""
 
   def __init__(self, utterance, root, decoder, tokenizer):
-    part = {'offset': utterance.offset, 'duration': utterance.duration}
+    part = utterance.part()
     path = utterance.audio_path(root)
     self.utterance, mel = utterance, decoder.mel
     self.wave_16k, _ = io.read_audio(path, **part)

@@ -46,7 +46,7 @@ def material(args, decoder, tokenizer):
     if u.speaker != speaker or _SECONDS * sum(map(len, ids)) / 5 > args.seconds:
       continue
     path = u.audio_path(root)
-    wave, _ = io.read_audio(path, offset=u.offset, duration=u.duration)
+    wave, _ = io.read_audio(path, **u.part())
     if voice is None:
       voice = decoder.voice_from(wave, io.SAMPLE_RATE, tokenizer)
       continue

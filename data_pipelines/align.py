@@ -230,8 +230,8 @@ def _samples(utterance: manifest.Utterance, corpus) -> np.ndarray:
   return audio_io.read_audio(
     utterance.audio_path(corpus),
     sample_rate=_RATE,
-    offset=utterance.offset,
-    duration=utterance.duration,
+    audible=True,
+    **utterance.part(),
   )[0]
 
 

@@ -20,6 +20,7 @@ from data_pipelines import records
 from step_audio_jax import errors
 from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.audio import channels
 from step_audio_jax.audio import io as audio_io
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -35,7 +36,12 @@ class Tokenizer(Protocol):
     """float32 (S,) at 16 kHz each → (linguistic (n,), semantic (m,)) each."""
 
   def encode_file(
-    self, path: pathlib.Path, *, offset: float, duration: float
+    self,
+    path: pathlib.Path,
+    *,
+    offset: float,
+    duration: float,
+    channel: channels.Channel,
   ) -> Pair:
     """The same of a part of a recording of any length, seconds."""
 
@@ -179,9 +185,7 @@ def _outcome(corpus, tokenizer, utterances, waves):
 
 def _from_file(corpus, tokenizer, utterance) -> Pair:
   path = utterance.audio_path(corpus)
-  pair = tokenizer.encode_file(
-    path, offset=utterance.offset, duration=utterance.duration
-  )
+  pair = tokenizer.encode_file(path, **utterance.part())
   # The samples were never seen; the codes tell how many there were.
   seconds = len(pair[1]) / vocabulary.SEMANTIC_HZ
   if seconds < utterance.duration - 0.2:
@@ -205,11 +209,7 @@ def _read(corpus, utterance, longest) -> np.ndarray | None:
     )
   if utterance.duration > LONG_SECONDS:
     return None
-  wave, rate = audio_io.read_audio(
-    path,
-    offset=utterance.offset,
-    duration=utterance.duration,
-  )
+  wave, rate = audio_io.read_audio(path, audible=True, **utterance.part())
   if len(wave) < (utterance.duration - 0.1) * rate:
     raise _too_short(path, utterance, len(wave) / rate)
   if len(wave) < vocabulary.GROUP_SECONDS * rate:

@@ -8,7 +8,8 @@ A corpus is a folder that holds `manifest.jsonl` and the files it names:
      "words": [["the", 0.05, 0.14], …]}
 
 Speech needs `audio`, `duration` and `sample_rate`; text needs `text`; an
-image with a caption needs `image` and `text`. Paths are relative to the
+image with a caption needs `image` and `text`. `"channel": 0` is the first
+channel of the recording alone. Paths are relative to the
 manifest's folder and cannot leave it. Times are seconds from the start of the
 utterance. `audio: null` is allowed for speech (a transcript whose audio is
 missing); jobs that need the audio put such a line in quarantine.
@@ -31,6 +32,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import languages
+from step_audio_jax.audio import channels
 
 NAME = 'manifest.jsonl'
 KINDS = ('speech', 'text', 'image_text', 'chat')
@@ -54,6 +56,8 @@ class Utterance:
     offset: Where the utterance starts in the file, seconds.
     duration: Its length, seconds; 0 where there is no audio.
     sample_rate: Of the file, Hz; 0 where there is no audio.
+    channel: Which channel of the file is heard, from 0; the mean of several;
+      None for all that there are.
     speaker: Who speaks, if known.
     words: (word, start, end) with seconds from the utterance's start.
     image: Path of the image relative to the corpus folder, or None.
@@ -70,6 +74,7 @@ class Utterance:
   offset: float = 0.0
   duration: float = 0.0
   sample_rate: int = 0
+  channel: int | tuple[int, ...] | None = None
   speaker: str | None = None
   words: tuple[tuple[str, float, float], ...] | None = None
   image: str | None = None
@@ -106,6 +111,7 @@ class Utterance:
     if self.kind == 'image_text' and self.image is None:
       raise errors.UserError('image: missing, expected a path in image_text.')
     object.__setattr__(self, 'language', languages.normalise(self.language))
+    object.__setattr__(self, 'channel', channels.checked(self.channel))
     object.__setattr__(self, 'words', _checked_words(self.words))
     object.__setattr__(self, 'turns', _checked_turns(self.kind, self.turns))
 
@@ -116,6 +122,23 @@ class Utterance:
       UserError: There is no audio, or a link leads out of the corpus folder.
     """
     return _resolve(root, 'audio', self.id, self.audio)
+
+  def part(
+    self, start: float = 0.0, seconds: float | None = None
+  ) -> dict[str, Any]:
+    """What `audio.io` is told to read of the file: arguments by name.
+
+    Args:
+      start: Of a part of the utterance, seconds behind its start.
+      seconds: Of the part; None, or more than is left, reads to the
+        utterance's end.
+    """
+    rest = self.duration - start
+    return {
+      'offset': self.offset + start,
+      'duration': rest if seconds is None else min(seconds, rest),
+      'channel': self.channel,
+    }
 
   def image_path(self, root: str | os.PathLike) -> pathlib.Path:
     """The image file; raises as `audio_path` does."""
@@ -128,7 +151,7 @@ class Utterance:
       item = getattr(self, field.name)
       if field.name == 'audio' and self.kind == 'speech':
         value['audio'] = item
-      elif item or field.name == 'text' and item is not None:
+      elif item or field.name in ('text', 'channel') and item is not None:
         value[field.name] = item
     return value
 
@@ -167,6 +190,7 @@ _TYPES = {
   'offset': (float,),
   'duration': (float,),
   'sample_rate': (int,),
+  'channel': (int, list, tuple, type(None)),
   'speaker': (str, type(None)),
   'words': (list, tuple, type(None)),
   'image': (str, type(None)),

@@ -1,5 +1,6 @@
 """The manifest: what is accepted, what is refused and how it is said."""
 
+import inspect
 import json
 
 from array_record.python import array_record_module
@@ -11,6 +12,7 @@ import safetensors.numpy
 
 from step_audio_jax import errors
 from step_audio_jax import manifest
+from step_audio_jax.audio import io
 
 SPEECH = {
   'id': 'a1',
@@ -205,3 +207,29 @@ def test_missing_or_broken_codes_are_said(tmp_path):
   path.rename(tmp_path / 'codes-00000-of-00001.array_record')
   with pytest.raises(errors.UserError, match='record 0 is not a tokenised'):
     manifest.read_codes(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'given, kept',
+  [(0, 0), (1, 1), ([1], 1), ([1, 0], [1, 0]), (None, None)],
+)
+def test_a_channel_survives_a_round_trip(given, kept):
+  """The first one is number 0, which is not the same as none."""
+  one = manifest.Utterance.from_json({**SPEECH, 'channel': given})
+  line = json.loads(json.dumps(one.to_json()))
+  assert line == (SPEECH if kept is None else {**SPEECH, 'channel': kept})
+  assert manifest.Utterance.from_json(line) == one
+
+
+@pytest.mark.parametrize('bad', [-1, 1.0, True, 'left', [], [0, 0], ['0']])
+def test_what_is_no_channel_is_refused(bad):
+  with pytest.raises(errors.UserError, match='^channel: found'):
+    manifest.Utterance.from_json({**SPEECH, 'channel': bad})
+
+
+def test_a_part_is_what_is_read_of_the_file():
+  one = manifest.Utterance.from_json({**SPEECH, 'offset': 2, 'channel': 1})
+  assert one.part() == {'offset': 2.0, 'duration': 1.5, 'channel': 1}
+  assert one.part(0.5, 0.25) == {'offset': 2.5, 'duration': 0.25, 'channel': 1}
+  assert one.part(1.0, 9.0) == {'offset': 3.0, 'duration': 0.5, 'channel': 1}
+  assert set(inspect.signature(io.read_blocks).parameters) >= set(one.part())

@@ -12,6 +12,8 @@ import soxr
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.audio import channels
+from step_audio_jax.audio import levels
 
 SAMPLE_RATE = 16000
 
@@ -26,32 +28,41 @@ def read_audio(
   *,
   offset: float = 0.0,
   duration: float | None = None,
+  channel: channels.Channel = None,
   sample_rate: int = SAMPLE_RATE,
   name: str | None = None,
+  audible: bool = False,
 ) -> tuple[np.ndarray, int]:
   """Reads a recording, or a part of one, as mono.
 
-  Channels are averaged; another rate is converted by soxr (HQ).
+  One channel is heard, or the mean of all unless they cancel each other
+  (`audio.channels`). Whole numbers in a file of floating point are scaled
+  (`audio.levels`). Another rate is converted by soxr (HQ).
 
   Args:
     source: A path, or the bytes of a whole file.
     offset: Start of the part, seconds.
     duration: Length of the part, seconds; None reads to the end.
+    channel: Which to hear, from 0; of several the mean, None is all.
     sample_rate: Rate of the result, Hz.
     name: What messages call the source; by default its path.
+    audible: Refuse silence (`levels.SILENCE`).
 
   Returns:
     Samples float32 (S,), in [-1, 1] for integer files, and `sample_rate`.
 
   Raises:
-    UserError: No such file, not audio, cut short, empty, or not finite.
+    UserError: No such file, not audio, cut short, empty, not finite or far
+      beyond full scale; no such channel, or channels that cancel.
   """
   blocks = read_blocks(
     source,
     offset=offset,
     duration=duration,
+    channel=channel,
     sample_rate=sample_rate,
     name=name,
+    audible=audible,
   )
   return np.concatenate(list(blocks)), sample_rate
 
@@ -61,8 +72,10 @@ def read_blocks(
   *,
   offset: float = 0.0,
   duration: float | None = None,
+  channel: channels.Channel = None,
   sample_rate: int = SAMPLE_RATE,
   name: str | None = None,
+  audible: bool = False,
   block_seconds: float = 30.0,
 ) -> Iterator[np.ndarray]:
   """`read_audio` in parts, for recordings too long to hold.
@@ -71,20 +84,25 @@ def read_blocks(
     source: As all but the last: see `read_audio`.
     offset: Seconds.
     duration: Seconds.
+    channel: From 0.
     sample_rate: Hz.
     name: For messages.
+    audible: Refuse silence.
     block_seconds: Length of a part before its rate is converted, about.
 
   Yields:
     Samples float32 (S,); joined they are what `read_audio` returns.
 
   Raises:
-    UserError: As `read_audio`, when the fault is reached.
+    UserError: As `read_audio`, when the fault is reached; of channels that
+      cancel and of silence, behind the last part.
   """
   name = name or ('<bytes>' if isinstance(source, bytes) else str(source))
   with _opened(source, name) as raw:
     _check_wav_size(raw, name)
-    parts = _read_mono(raw, name, offset, duration, block_seconds)
+    parts = _read_mono(
+      raw, name, offset, duration, block_seconds, channel, audible
+    )
     count = 0
     for samples_S in _convert(parts, sample_rate):
       count += len(samples_S)
@@ -181,10 +199,15 @@ def _sound_file(raw, name, by_number=False):
     ) from error
 
 
-def _read_mono(raw, name, offset, duration, block_seconds):
+def _read_mono(raw, name, offset, duration, block_seconds, channel, audible):
   """Yields (samples (S,), rate, whether they are the last)."""
   with _sound_file(raw, name) as handle:
     rate, total = handle.samplerate, handle.frames
+    scale = _full_scale(handle, name)
+    mix = channels.Mixdown(
+      handle.channels, rate, channel, name=name, begin=offset
+    )
+    heard = levels.Extremes()
     start = round(offset * rate)
     if not 0 <= start <= total:
       raise errors.UserError(
@@ -206,12 +229,20 @@ def _read_mono(raw, name, offset, duration, block_seconds):
         block_SC = handle.read(
           min(size, want - done), dtype='float32', always_2d=True
         )
-        block_S = block_SC.mean(axis=1)
+        block_S = mix(block_SC)
         _check_finite(block_S, name, done)
+        if scale is not None:
+          block_S = block_S / np.float32(scale)
+          levels.check_scale(block_S, name)
+        if audible:
+          heard.add(block_S)
         done += len(block_S)
         last = done >= want or not len(block_S)
         if last:
           _check_whole(handle, name, done, want)
+          mix.finish()
+          if audible and heard.silent():
+            raise levels.silence(name)
         yield block_S, rate, last
         if last:
           return
@@ -220,6 +251,22 @@ def _read_mono(raw, name, offset, duration, block_seconds):
         f'{name}: cut short or damaged after {done / rate:.3f} of '
         f'{want / rate:.3f} s ({error.error_string.strip(" .")}).'
       ) from error
+
+
+def _full_scale(handle, name):
+  """What samples are divided by; None where that is no question."""
+  if handle.subtype not in ('FLOAT', 'DOUBLE'):
+    return None
+  scale = levels.full_scale(_blocks(handle))
+  handle.seek(0)
+  if scale != 1:
+    levels.tell_scaled(name, scale)
+  return scale
+
+
+def _blocks(handle):
+  while len(block_SC := handle.read(2**16, dtype='float32', always_2d=True)):
+    yield block_SC
 
 
 def _convert(parts, sample_rate):

@@ -19,13 +19,16 @@ from step_audio_jax.decoder import voice as voice_lib
 _STREAMS = ('linguistic', 'semantic')
 
 
-def read(source: str, tokenizer: Callable[[], Any]) -> np.ndarray:
+def read(
+  source: str, tokenizer: Callable[[], Any], channel: int | None = None
+) -> np.ndarray:
   """Mixed ids 0..5119 of a source, int32 (N,), checked.
 
   Args:
     source: See the module.
     tokenizer: Gives a `tokenizers.dual.DualTokenizer`, asked for only where
       the source is a recording.
+    channel: Of a recording, from 0; None is the mean of all.
 
   Raises:
     UserError: It cannot be read, or the ids are not those of speech.
@@ -37,16 +40,18 @@ def read(source: str, tokenizer: Callable[[], Any]) -> np.ndarray:
       ),
       '--codes',
     )
-  if is_recording(source):
-    return voice_lib.IDS.interleave(*tokenizer().encode_file(source))
+  if is_recording(source, channel):
+    codes = tokenizer().encode_file(source, channel=channel)
+    return voice_lib.IDS.interleave(*codes)
   return _named(lambda: _from_json(source), source)
 
 
-def is_recording(source: str) -> bool:
+def is_recording(source: str, channel: int | None = None) -> bool:
   """Whether a source is neither a string of codes nor JSON.
 
   Raises:
-    UserError: It is a file that is not there, or too short for a code.
+    UserError: It is a file that is not there, or a recording that is too
+      short for a code, silent, or otherwise not to be read.
   """
   if source.lstrip().startswith('<audio_'):
     return False
@@ -56,14 +61,13 @@ def is_recording(source: str) -> bool:
     return False
   if source.endswith('.json'):
     raise errors.UserError(f'{source}: found no JSON object.')
-  wave, _ = io.read_audio(source, duration=1.0)
+  wave, _ = io.read_audio(source, duration=1.0, channel=channel)
   if len(wave) < vocabulary_lib.GROUP_SECONDS * io.SAMPLE_RATE:
     raise errors.UserError(
       f'{source}: {len(wave) / io.SAMPLE_RATE:.3f} s of audio, expected at '
       f'least {vocabulary_lib.GROUP_SECONDS} s, one group of codes.'
     )
-  if not np.abs(wave).max() and not io.find_peak(source):
-    raise errors.UserError(f'{source}: silence, expected speech.')
+  io.find_peak(source, channel=channel, audible=True)  # reads it through
   return True
 
 

@@ -43,6 +43,14 @@ def _define(fv: flags.FlagValues) -> None:
     'Speak these instead of a text: a file of `tokenize --json`, an '
     '<audio_k>… string, or a recording, which is tokenised first.',
   )
+  flags.DEFINE_integer(
+    'channel',
+    None,
+    'Which channel of a recording (--voice, --codes) is heard, from 0; by '
+    'default the mean of all.',
+    lower_bound=0,
+    flag_values=fv,
+  )
   number('speed', 1.0, 'From 0.5 to 2; the pitch stays.')
   whole('seed', 0, 'Of everything random.')
   number('temperature', 0.7, '0 is greedy.')
@@ -95,14 +103,14 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   from step_audio_jax.decoder import sounding
   from step_audio_jax.decoder import speaking
 
-  given = code_sources.is_recording(fv.codes) if fv.codes else None
+  given = code_sources.is_recording(fv.codes, fv.channel) if fv.codes else None
   plan = {'out': fv.out}
   if not fv.codes:
     model = cli.folder('model', fv.model, *MODEL, 'speak')
     layout = speaking.layout_of(model) if fv.layout == 'auto' else fv.layout
     pieces = speaking.sentences(words, keep_tags=layout == 'turns')
     plan |= {'model': str(model), 'layout': layout, 'sentences': pieces}
-  voice_wave = sounding.recording(fv.voice) if fv.voice else None
+  voice_wave = sounding.recording(fv.voice, fv.channel) if fv.voice else None
   decoder = _decoder(fv)
   plan['vocoder'] = decoder.vocoder.name
   tokenizer = _Lazy(fv)
@@ -122,10 +130,10 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       *voice_wave, tokenizer.get(), fv.voice_text, fv.voice
     )
   if fv.codes:
-    ids = code_sources.read(fv.codes, tokenizer.get)
+    ids = code_sources.read(fv.codes, tokenizer.get, fv.channel)
     spoken = [speaking.Spoken('', ids, True)]
     if voice is None and decoder.voice is None:
-      voice = sounding.speaker_of(decoder, fv.codes)
+      voice = sounding.speaker_of(decoder, fv.codes, fv.channel)
   else:
     spoken = _written(fv, tokenizer, model, layout, pieces, voice)
   writing = time.monotonic() - began
@@ -265,7 +273,10 @@ def _export(fv) -> dict[str, Any]:
   decoder = export.decoder(fv.flow, fv.speaker, fv.vocoder)
   if fv.voice:
     decoder.voice = decoder.voice_from(
-      *sounding.recording(fv.voice), _Lazy(fv).get(), fv.voice_text, fv.voice
+      *sounding.recording(fv.voice, fv.channel),
+      _Lazy(fv).get(),
+      fv.voice_text,
+      fv.voice,
     )
   result = {
     'decoder': fv.export,

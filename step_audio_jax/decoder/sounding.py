@@ -17,17 +17,25 @@ _PAUSE = 0.2  # seconds between sentences
 _CHUNK_GROUPS = 5  # of ids that a stream is handed at a time, 0.6 s
 
 
-def recording(path: str) -> tuple[np.ndarray, int]:
+def recording(path: str, channel: int | None) -> tuple[np.ndarray, int]:
   """The samples of a voice at their own rate, no more than are used.
 
   What is left out of a longer recording is told.
+
+  Args:
+    path: Of a recording.
+    channel: Of it, from 0; None is the mean of all.
 
   Raises:
     UserError: It cannot be read, or is no voice.
   """
   seconds, rate = io.probe(path)
   wave_S, rate = io.read_audio(
-    path, sample_rate=rate, duration=voice_lib.LONGEST + 1
+    path,
+    sample_rate=rate,
+    duration=voice_lib.LONGEST + 1,
+    channel=channel,
+    audible=True,
   )
   # Of the whole file: what was read ends soon behind what is used.
   seconds = max(seconds or 0.0, len(wave_S) / rate)
@@ -35,15 +43,20 @@ def recording(path: str) -> tuple[np.ndarray, int]:
   return voice_lib.checked_wave(wave_S, rate, path), rate
 
 
-def speaker_of(decoder: Any, path: str) -> voice_lib.Voice:
+def speaker_of(decoder: Any, path: str, channel: int | None) -> voice_lib.Voice:
   """Who speaks in a recording that is resynthesised; no prompt.
+
+  Args:
+    decoder: `decoder.speech.SpeechDecoder`.
+    path: As in `recording`.
+    channel: As in `recording`.
 
   Raises:
     UserError: The decoder cannot tell, and has no voice of its own.
   """
   if decoder.speaker is None:
     return decoder.chosen(None)
-  wave_S, _ = io.read_audio(path, duration=voice_lib.LONGEST)
+  wave_S, _ = io.read_audio(path, duration=voice_lib.LONGEST, channel=channel)
   embedding_D = decoder.speaker.embed(wave_S, path)
   return voice_lib.Voice.of_speaker(embedding_D, decoder.mel.bands)
 

@@ -20,12 +20,12 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.audio import fbank
+from step_audio_jax.audio import levels
 from step_audio_jax.models import campplus
 from step_audio_jax.tokenizers import storage
 
 FILE = 'speaker.safetensors'
 SHORTEST, LONGEST = 0.4, 60.0  # seconds
-_SILENCE = 1e-3  # -60 dB of full scale
 _MOST = 64 * fbank.SAMPLE_RATE  # samples of a padded batch
 
 
@@ -145,8 +145,6 @@ def checked(wave_S: np.ndarray, name: str) -> np.ndarray:
       f'{name}: {seconds:.3f} s of audio, expected at least {SHORTEST} s to '
       'hear who speaks.'
     )
-  if np.abs(wave_S).max() < _SILENCE:
-    raise errors.UserError(
-      f'{name}: silence, no sample is above {_SILENCE}; expected a voice.'
-    )
+  if levels.is_silent(wave_S):
+    raise levels.silence(name, 'a voice')
   return wave_S

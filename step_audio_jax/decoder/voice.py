@@ -18,13 +18,13 @@ import soxr
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio import io
+from step_audio_jax.audio import levels
 from step_audio_jax.audio import vocoder_mel
 from step_audio_jax.tokenizers import storage
 
 # The speech block alone: linguistic codes from 0, semantic ones from 1024.
 IDS = vocabulary_lib.Vocabulary(text_size=0)
 SHORTEST, LONGEST = 0.5, 30.0  # seconds
-_SILENCE = 1e-3  # -60 dB of full scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +129,8 @@ def checked_wave(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
       f'{name}: {seconds:.3f} s of audio, expected a voice of at least '
       f'{SHORTEST} s.'
     )
-  if np.abs(wave_S).max() < _SILENCE:
-    raise errors.UserError(
-      f'{name}: silence, no sample is above {_SILENCE}; expected a voice.'
-    )
+  if levels.is_silent(wave_S):
+    raise levels.silence(name, 'a voice')
   return wave_S
 
 

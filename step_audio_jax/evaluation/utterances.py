@@ -83,14 +83,10 @@ def cards(
 
 def player(utterance: manifest_lib.Utterance, root: str | pathlib.Path) -> str:
   """An audio element that holds its sound; a note if it cannot be read."""
-  return recording(
-    utterance.audio_path(root),
-    offset=utterance.offset,
-    duration=utterance.duration,
-  )
+  return recording(utterance.audio_path(root), **utterance.part())
 
 
-def recording(path: str | pathlib.Path, **part: float) -> str:
+def recording(path: str | pathlib.Path, **part: Any) -> str:
   """As `player`, of a file or a part of it (`audio.io.read_audio`)."""
   try:
     _, rate = audio_io.probe(path)

@@ -1,10 +1,10 @@
 """The `tokenize` door: recordings in, dual codes out; and the export."""
 
 import itertools
-import sys
 from typing import Any
 
 from absl import flags
+import numpy as np
 
 from step_audio_jax import cli
 from step_audio_jax import errors
@@ -43,6 +43,13 @@ def _define(fv: flags.FlagValues) -> None:
     'come from blocks with 0.48 s of look-ahead (docs/tokenizer.md).',
     flag_values=fv,
   )
+  flags.DEFINE_integer(
+    'channel',
+    None,
+    'Which channel is heard, from 0; by default the mean of all.',
+    lower_bound=0,
+    flag_values=fv,
+  )
   flags.DEFINE_string(
     'export',
     None,
@@ -77,9 +84,11 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   from step_audio_jax.audio import io
   from step_audio_jax.tokenizers import dual
 
-  heads = [io.read_audio(path, duration=_SHORT + 1)[0] for path in fv.arguments]
-  for path, wave in zip(fv.arguments, heads):
-    if len(wave) < vocabulary.GROUP_SECONDS * io.SAMPLE_RATE:
+  heard = [_heard(path, fv.channel) for path in fv.arguments]
+  for path, (wave, _) in zip(fv.arguments, heard):
+    if (
+      wave is not None and len(wave) < vocabulary.GROUP_SECONDS * io.SAMPLE_RATE
+    ):
       raise errors.UserError(
         f'{path}: {len(wave) / io.SAMPLE_RATE:.3f} s of audio, expected at '
         f'least {vocabulary.GROUP_SECONDS} s, one group of codes.'
@@ -87,22 +96,18 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   memory.keep_freed()  # batches of one shape ask for the same memory again
   tokenizer = dual.DualTokenizer.load(folder)
   if fv.dry_run:
-    print(f'would tokenize {len(heads)} recordings')
+    print(f'would tokenize {len(heard)} recordings')
     return {'files': list(fv.arguments)}
-  long = {p for p, w in zip(fv.arguments, heads) if len(w) > _SHORT * 16000}
-  short = [w for p, w in zip(fv.arguments, heads) if p not in long]
+  short = [wave for wave, _ in heard if wave is not None]
   codes = iter([] if fv.stream else tokenizer.encode_batch(short, fv.mode))
   results = []
-  for path in fv.arguments:
+  for path, (wave, peak) in zip(fv.arguments, heard):
     if fv.stream:
-      pair, samples, peak = _live(tokenizer, path, quiet=fv.json)
-    elif path in long:
-      pair, samples, peak = _long(tokenizer, path, fv.mode)
+      pair, samples = _live(tokenizer, path, fv.channel, peak, quiet=fv.json)
+    elif wave is None:
+      pair, samples = _long(tokenizer, path, fv.channel, peak, fv.mode)
     else:
-      wave = short.pop(0)
-      pair, samples, peak = next(codes), len(wave), abs(wave).max()
-    if not peak:
-      print(f'{path}: silence, no sample differs from 0.', file=sys.stderr)
+      pair, samples = next(codes), len(wave)
     results.append(
       _told(path, pair, samples, 'stream' if fv.stream else fv.mode)
     )
@@ -126,37 +131,52 @@ def _told(path, pair, samples, mode) -> dict[str, Any]:
   }
 
 
+def _heard(path, channel) -> tuple[np.ndarray | None, float]:
+  """Samples of a recording, None beyond `_SHORT`; and its peak."""
+  from step_audio_jax.audio import io
+
+  parts, total, peak = [], 0, 0.0
+  for block in io.read_blocks(path, channel=channel, audible=True):
+    total += len(block)
+    peak = max(peak, float(np.abs(block).max()))
+    parts.append(block)
+    if total > _SHORT * io.SAMPLE_RATE:
+      parts = []
+  return np.concatenate(parts) if parts else None, peak
+
+
 def _counted(blocks, total: list[int]):
   for block in blocks:
     total.append(len(block))
     yield block
 
 
-def _long(tokenizer, path, mode):
-  """Codes, samples and peak of a recording that is not held in memory."""
+def _long(tokenizer, path, channel, peak, mode):
+  """Codes and samples of a recording that is not held in memory."""
   from step_audio_jax.audio import io
 
-  peak, total = io.find_peak(path), []
+  total = []
   blocks = progress.bar(
-    _counted(io.read_blocks(path), total), label=path, unit='block'
+    _counted(io.read_blocks(path, channel=channel), total),
+    label=path,
+    unit='block',
   )
   pair = tokenizer.encode_stream(blocks, peak=peak, mode=mode)
-  return pair, sum(total), peak
+  return pair, sum(total)
 
 
-def _live(tokenizer, path, quiet):
+def _live(tokenizer, path, channel, peak, quiet):
   """As `_long`, 240 ms at a time; groups are printed when they complete."""
-  import numpy as np
-
   from step_audio_jax.audio import io
   from step_audio_jax.tokenizers import alignment
   from step_audio_jax.tokenizers import streaming_dual
 
-  peak, total, found = io.find_peak(path), [], []
+  total, found = [], []
   stream = streaming_dual.DualStream(tokenizer, peaks=[peak])
   stream.warm_up()
   table = vocabulary.STEP_AUDIO
-  parts = _counted(io.read_blocks(path, block_seconds=0.24), total)
+  blocks = io.read_blocks(path, channel=channel, block_seconds=0.24)
+  parts = _counted(blocks, total)
   for samples, final in itertools.chain(
     ((part, False) for part in parts), [(np.zeros(0, np.float32), True)]
   ):
@@ -170,7 +190,7 @@ def _live(tokenizer, path, quiet):
         f'{table.to_audio_string(table.interleave(*pair))}'
       )
   joined = tuple(np.concatenate(parts) for parts in zip(*found))
-  return joined, sum(total), peak
+  return joined, sum(total)
 
 
 def _export(fv: flags.FlagValues) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.audio import channels
 from step_audio_jax.audio import io
 from step_audio_jax.tokenizers import linguistic as linguistic_lib
 from step_audio_jax.tokenizers import semantic as semantic_lib
@@ -154,6 +155,7 @@ class DualTokenizer:
     *,
     offset: float = 0.0,
     duration: float | None = None,
+    channel: channels.Channel = None,
     mode: str = 'pieces',
   ) -> tuple[np.ndarray, np.ndarray]:
     """Codes of a recording, or a part of one, of any length.
@@ -164,17 +166,19 @@ class DualTokenizer:
       path: Any format, rate and channel count (see `audio.io`).
       offset: Start of the part, seconds.
       duration: Length of the part, seconds; None reads to the end.
+      channel: Which to hear, from 0; None is the mean of all.
       mode: See `encode_batch`.
 
     Returns:
       (linguistic, semantic) uint16, those of `encode` for the same samples.
 
     Raises:
-      UserError: The file cannot be read, or there is no such mode.
+      UserError: The file cannot be read or is silent, or there is no such
+        mode.
     """
     self.semantic.overlap(mode)
-    part = {'offset': offset, 'duration': duration}
-    peak = io.find_peak(path, **part)
+    part = {'offset': offset, 'duration': duration, 'channel': channel}
+    peak = io.find_peak(path, audible=True, **part)
     blocks = io.read_blocks(path, **part)
     return self.encode_stream(blocks, peak=peak, mode=mode)
 

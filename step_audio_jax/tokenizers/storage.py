@@ -11,6 +11,7 @@ from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
 from step_audio_jax.audio import fbank
+from step_audio_jax.audio import levels
 from step_audio_jax.interop import shards
 
 # Widths grow by halves and rows by fours, so that few shapes are compiled.
@@ -65,7 +66,8 @@ def checked_wave(wave, name: str) -> np.ndarray:
   """A waveform as float32 (S,).
 
   Raises:
-    UserError: It is empty, not one-dimensional, or not finite.
+    UserError: It is empty, not one-dimensional, not finite, or far beyond
+      full scale.
   """
   wave = np.asarray(wave)
   if wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
@@ -77,6 +79,7 @@ def checked_wave(wave, name: str) -> np.ndarray:
     raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
   if not np.isfinite(wave).all():
     raise errors.UserError(f'{name}: samples are not finite numbers.')
+  levels.check_scale(wave, name)
   return wave.astype(np.float32)
 
 

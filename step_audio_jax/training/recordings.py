@@ -42,14 +42,15 @@ class Recordings:
     Returns:
       Float32 (S,).
     """
-    rest = utterance.duration - start
-    seconds = rest if seconds is None else min(seconds, rest)
+    part = utterance.part(start, seconds)
+    whole = start == 0 and part['duration'] == utterance.duration
+    seconds = part['duration']
     try:
       wave_S, _ = io.read_audio(
         utterance.audio_path(self._corpus),
-        offset=utterance.offset + start,
-        duration=seconds,
         sample_rate=self._rate,
+        audible=whole,  # a crop may lie in a pause
+        **part,
       )
       if len(wave_S) < 0.98 * seconds * self._rate - 2:
         raise errors.UserError(

@@ -4,9 +4,8 @@ import json
 import pathlib
 
 import numpy as np
-import soundfile
 
-from step_audio_jax import errors
+from step_audio_jax.audio import io
 
 
 class StandIn:
@@ -22,18 +21,14 @@ class StandIn:
     return [self.encode(wave) for wave in waves]
 
   def encode(self, wave):
-    if np.abs(wave).max() < 1e-6:
-      raise errors.UserError('the wave is silent.')
     return (
       self._codes(wave, 960, self.settings['linguistic']),
       self._codes(wave, 640, self.settings['semantic']),
     )
 
-  def encode_file(self, path, *, offset, duration):
+  def encode_file(self, path, **part):
     StandIn.calls += 1
-    wave, rate = soundfile.read(path, dtype='float32')
-    begin, count = round(offset * rate), round(duration * rate)
-    return self.encode(wave[begin : begin + count])
+    return self.encode(io.read_audio(path, **part)[0])
 
   def _codes(self, wave, hop, size):
     frames = wave[: len(wave) // hop * hop].reshape(-1, hop)

@@ -156,7 +156,7 @@ def test_bad_audio_goes_into_quarantine_with_its_reason(corpus, tokenizer):
     'u2': 'cut short',
     'u3': 'no such file',
     'u4': 'audio is null',
-    'u5': 'silent',
+    'u5': 'silence, no sample is above 0.001',
   }.items():
     assert said in reasons[name], reasons
   assert lines[3]['file'] == 'wav/none.wav'

@@ -165,7 +165,7 @@ class Ruler:
   def encode_batch(self, waves, mode='pieces'):
     return [self.encode(wave) for wave in waves]
 
-  def encode_file(self, path):
+  def encode_file(self, path, channel=None):
     from step_audio_jax.audio import io
 
-    return self.encode(io.read_audio(path)[0])
+    return self.encode(io.read_audio(path, channel=channel)[0])
