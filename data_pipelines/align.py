@@ -165,6 +165,7 @@ def align(
     read, aligned, had_words, left.
   """
   utterances = manifest.read(corpus)
+  files.check_writable(manifest.path_of(corpus))
   wanted = [u for u in utterances if _wanted(u, overwrite)]
   words, left = {}, {}
   for utterance in wanted:

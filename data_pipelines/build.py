@@ -29,6 +29,7 @@ from data_pipelines import row_parts
 from data_pipelines import rows as rows_lib
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import progress
 
 VERSION = 1  # part of every digest; raise it when rows change
@@ -334,6 +335,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   }
   settings = dataclasses.replace(settings, **given)
   modules = [*modules, *fv.module]
+  files.check_writable(fv.output, '--output', folder=True)
   tasks = defined_tasks(fv, modules)
   tasks = {name: tasks[name] for name in select(fv.tasks, list(tasks))}
   if fv.dry_run:

@@ -59,7 +59,8 @@ def ingest(
     UserError: The source is not of that format, nothing of it can be used,
       or the output cannot be written. The output is as it was before.
   """
-  source, output = pathlib.Path(source), pathlib.Path(output)
+  source = files.local(source, '--source')
+  output = files.check_writable(output, '--output', folder=True)
   found = _opened(source, format, options)
   with _one_sentence(output), staging.making(output, source) as part:
 
@@ -249,6 +250,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       held_out_speakers=tuple(fv.held_out_speaker),
     ),
   }
+  files.check_writable(fv.output, '--output', folder=True)
   if fv.dry_run:
     run = look(fv.source, **told)
     print(

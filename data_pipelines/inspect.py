@@ -15,6 +15,7 @@ from data_pipelines import tally
 from data_pipelines import verify
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax.training import exposure
 
@@ -221,6 +222,8 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   kind = 'schedule' if fv.schedule else kind_of(path)
   if fv.html and kind != 'rows':
     raise errors.UserError(f'--html: {path} holds {kind}, expected rows.')
+  if fv.html:
+    files.check_writable(fv.html, '--html')
   if fv.dry_run:
     print(f'would read {path} ({kind})')
     return {'dry_run': True, 'kind': kind}

@@ -13,6 +13,7 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import files
 from step_audio_jax import manifest
 
 SUFFIX = '.array_record'
@@ -39,11 +40,8 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
   """Writes one shard atomically; returns the number of records."""
   from array_record.python import array_record_module
 
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   count = 0
-  try:
+  with files.atomic_path(path) as temporary:
     writer = array_record_module.ArrayRecordWriter(
       str(temporary), 'group_size:1'
     )
@@ -53,12 +51,6 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
         count += 1
     finally:
       writer.close()
-    with open(temporary, 'rb') as handle:
-      os.fsync(handle.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
   return count
 
 

@@ -8,13 +8,11 @@ A folder is written under another name and renamed when it is complete.
 """
 
 import collections
-import contextlib
 import dataclasses
 import itertools
 import json
 import os
 import pathlib
-import shutil
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -135,7 +133,7 @@ def write(
   Returns:
     What `stats.json` says.
   """
-  with _replacing(pathlib.Path(folder)) as temporary:
+  with files.atomic_folder(folder, replace=True) as temporary:
     summary = Summary(table, length)
     parts, shape = [], image_shape
     for part in _in_parts(rows, shard_rows):
@@ -177,7 +175,7 @@ def join(
     What `stats.json` says.
   """
   folder = pathlib.Path(folder)
-  with _replacing(folder) as temporary:
+  with files.atomic_folder(folder, replace=True) as temporary:
     shards = [(part, name) for part in parts for name in part.shards()]
     digests = {}
     for number, (part, name) in enumerate(shards):
@@ -212,22 +210,6 @@ def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   return stats | {'tokens_by_kind': dict(kinds)}
 
 
-@contextlib.contextmanager
-def _replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A new folder that takes the place of `folder`, or is removed."""
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  for stale in folder.parent.glob(f'.{folder.name}.*.tmp'):
-    shutil.rmtree(stale)  # left by a job that was killed
-  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
-  temporary.mkdir()
-  try:
-    yield temporary
-    replace_folder(temporary, folder)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
-
-
 def _in_parts(rows: Iterable[packing.Row], size: int) -> Iterator[Iterator]:
   """Stretches of `size` rows; each is read before the next is asked for."""
   rows = iter(rows)
@@ -239,15 +221,6 @@ def _recorded(part, shape, summary: Summary) -> Iterator[bytes]:
   for row in part:
     summary.add(row)
     yield to_record(row, shape)
-
-
-def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
-  """Renames `new` to `folder`; an older `folder` goes."""
-  old = folder.with_name(f'.{folder.name}.{os.getpid()}.old.tmp')
-  if folder.exists():
-    folder.rename(old)
-  new.rename(folder)
-  shutil.rmtree(old, ignore_errors=True)
 
 
 def is_done(folder: str | os.PathLike, digest: str) -> bool:

@@ -405,7 +405,7 @@ def synthesize(
     UserError: `output` holds a corpus made with other settings, or the
       grammar has too few sentences.
   """
-  output = pathlib.Path(output)
+  output = files.check_writable(output, '--output', folder=True)
   makers = {
     'speech': lambda root: make_speech(root, config, processes),
     'images': lambda root: make_images(root, config),
@@ -506,6 +506,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     english_share=fv.english_share,
     **{name: getattr(fv, name) for name in names},
   )
+  files.check_writable(fv.output, '--output', folder=True)
   if fv.dry_run:
     lines = plan_speech(config)
     text = plan_text(config)

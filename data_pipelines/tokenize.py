@@ -133,8 +133,8 @@ def tokenize(
     UserError: No corpus, no tokenizer, or nothing at all could be kept.
   """
   load = load or _load_dual
+  output = files.check_writable(output, '--output', folder=True)
   shards = plan(corpus, output, tokenizer, **settings)
-  output = pathlib.Path(output)
   left = [shard for shard in shards if not shard.is_done()]
   if left:
     # From here on the folder is not what its stats.json says.

@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import os
-import pathlib
 from typing import Any, Iterable, Mapping, Sequence
 
 from absl import flags
@@ -150,7 +149,8 @@ def make(
   size: int = 0,
 ) -> dict[str, Any]:
   """Trains `output` unless it was made from the same texts and settings."""
-  output = pathlib.Path(output)
+  output = files.check_writable(output, '--output')
+  files.check_writable(output.with_suffix('.json'))
   texts = texts_of(corpora)
   digest = hashlib.sha256(
     json.dumps([texts, model_type, size], ensure_ascii=False).encode()
@@ -191,6 +191,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
+  files.check_writable(fv.output, '--output')
   if fv.dry_run:
     texts = texts_of(fv.corpus)
     print(f'would train {fv.output} ({fv.model_type}) on {len(texts)} texts')

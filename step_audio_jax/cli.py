@@ -6,25 +6,29 @@ function. The shared part lives here: `--gin_file`, `--gin.NAME=value`,
 for bad input. What gin does with its flags is told in `gin_files`.
 """
 
+import contextlib
 import dataclasses
 import importlib
-import importlib.util
-import json
 import os
-import pathlib
+import re
+import signal
 import sys
-from typing import Any, Callable, Mapping, Sequence
+import threading
+from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
 from absl import flags
 from absl import logging
 
+from step_audio_jax import console
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import gin_files
 
 UserError = errors.UserError
 
 # A module missing here is a fault; elsewhere it is an extra to install.
 _OURS = ('step_audio_jax', 'data_pipelines', 'tpu_launch')
+_OPTION = re.compile(r'-{0,2}\w+=(.*)', re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +42,16 @@ class Door:
       words besides flags (`tokenize a.wav b.wav`) defines them as a
       multi-string flag called `arguments`.
     uses_gin: Whether the door reads gin files.
+    texts: Flags that hold text to say or options of others. In all the rest,
+      save those called `url` or `…_url`, an address (`gs://…`) is refused: no
+      path of a user can forget to ask.
   """
 
   summary: str
   main: Callable[[flags.FlagValues], Mapping[str, Any] | None]
   define: Callable[[flags.FlagValues], None] = lambda fv: None
   uses_gin: bool = True
+  texts: Collection[str] = ()
 
 
 def dispatch(
@@ -53,6 +61,12 @@ def dispatch(
 
   The module is imported only when its door is opened and holds it as `DOOR`.
   """
+  command = ' '.join([f'python -m {program}', *argv[1:2]])
+  with _terminated_tidily():
+    return console.call(command, lambda: _dispatch(program, doors, argv))
+
+
+def _dispatch(program, doors, argv) -> int:
   if len(argv) < 2 or argv[1] in ('-h', '--help', 'help'):
     print(f'usage: python -m {program} DOOR [flags]\n\ndoors:')
     for name, (_, summary) in doors.items():
@@ -63,7 +77,6 @@ def dispatch(
   if name not in doors:
     return _fail(f'{program} has no door {name!r}; it has {", ".join(doors)}.')
   command = f'python -m {program} {name}'
-  _leave_absent_tpus_alone()
   try:
     door = importlib.import_module(doors[name][0]).DOOR
   except ModuleNotFoundError as error:
@@ -127,7 +140,21 @@ def parse(
     raise UserError(f'{command}: unexpected argument {rest[0]!r}; see --help.')
   if rest:
     fv.arguments = [*(fv.arguments or ()), *rest]
+  _check_addresses(fv, door.texts)
   return fv
+
+
+def _check_addresses(fv: flags.FlagValues, texts: Collection[str]) -> None:
+  for name in fv:
+    if name in texts or name == 'gin_bindings' or name.endswith('url'):
+      continue  # gin tells macros from parameters by itself
+    value = fv[name].value
+    for text in value if isinstance(value, list) else [value]:
+      if isinstance(text, str):
+        option = _OPTION.fullmatch(text)
+        for part in (text, option[1]) if option else (text,):
+          if files.address(part):
+            files.local(part, '' if name == 'arguments' else f'--{name}')
 
 
 def run(command: str, door: Door, argv: Sequence[str]) -> int:
@@ -135,6 +162,10 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
 
   0 is success, 2 bad input (one sentence on stderr), 130 an interrupt.
   """
+  return console.call(command, lambda: _run(command, door, argv))
+
+
+def _run(command, door, argv) -> int:
   logging.set_verbosity(logging.ERROR)
   try:
     fv = parse(command, door, argv)
@@ -146,30 +177,39 @@ def run(command: str, door: Door, argv: Sequence[str]) -> int:
   except KeyboardInterrupt:
     print(f'\n{command}: interrupted.', file=sys.stderr)
     return 130
-  except BrokenPipeError:  # `… | head` has seen enough
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    # The machine's word on a file, not a fault of the program.
+    if error.errno is None:
+      raise
+    named = error.filename
+    where = command if named is None else os.fsdecode(named)
+    return _fail(f'{where}: {error.strerror}.')
   if fv.json:
-    line = json.dumps(result or {}, ensure_ascii=False, default=str)
-    print(line, flush=True)
+    print(console.json_line(result or {}), flush=True)
   return 0
 
 
-def _leave_absent_tpus_alone(devices: pathlib.Path = pathlib.Path('/dev')):
-  """Keeps jax from looking for TPUs where libtpu only serves to compile.
+@contextlib.contextmanager
+def _terminated_tidily() -> Iterator[None]:
+  """SIGTERM as an exception: what is half-written is removed on the way out."""
 
-  With libtpu installed and no TPU at hand, jax waits for a metadata server and
-  prints errors before it falls back. Must run before jax is imported, which
-  many doors do on top. Other plugins than CUDA's are left to jax.
-  """
-  found = importlib.util.find_spec
-  present = any(devices.glob('accel*')) or any(devices.glob('vfio/[0-9]*'))
-  if present or not found('libtpu'):
+  def leave(number, frame):
+    del frame
+    raise SystemExit(128 + number)
+
+  if (
+    threading.current_thread() is not threading.main_thread()
+    or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+  ):
+    yield  # somebody else's affair
     return
-  if any(found(f'jax_cuda{version}_plugin') for version in (12, 13)):
-    os.environ.setdefault('JAX_PLATFORMS', 'cuda,cpu')
-  elif not found('jax_plugins'):
-    os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+  signal.signal(signal.SIGTERM, leave)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def configure(fv: flags.FlagValues, function: Callable[..., Any]):
@@ -199,6 +239,7 @@ def folder(
   """
   found = given or os.environ.get(variable)
   if found:
+    files.local(found, f'--{flag}' if given else f'${variable}')
     return found
   if not os.path.isdir(default):
     raise UserError(

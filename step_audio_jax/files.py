@@ -1,35 +1,258 @@
-"""Files that are whole or absent: atomic writes, JSON and JSON lines."""
+"""What a user names by a path: whole or absent, or refused in one sentence.
+
+All reading and writing of named files goes through here: atomic writes of
+files and folders, JSON and JSON lines, one process at a time. What the
+operating system says of a path is told as a `UserError`, once, in this module.
+"""
 
 import contextlib
 import fcntl
 import json
 import os
 import pathlib
+import re
+import shutil
+import stat
+import tempfile
 from typing import Any, Iterable, Iterator
 
 from step_audio_jax import errors
 
+# `gs://bucket/x`, and what pathlib makes of it. Two letters at least: `C:/`.
+_ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
+NO_ADDRESS = (
+  'an address, expected a path on this machine; mount that store, or copy '
+  'from or to it'
+)
+
+
+def local(path: str | os.PathLike, what: str | None = None) -> pathlib.Path:
+  """A path of this machine; whoever takes a path from a user asks here.
+
+  Args:
+    path: As the user wrote it.
+    what: What named it, such as `--output`, for messages.
+
+  Raises:
+    UserError: It is empty, or the address of another store (`gs://…`). A
+      local folder of such a name is reached as `./gs:/…`.
+  """
+  text = os.fsdecode(path)
+  where = f'{what}={text}' if what else text
+  if address(text):
+    raise errors.UserError(f'{where}: is {NO_ADDRESS}.')
+  if not text or '\0' in text:
+    found = 'a null character' if text else 'nothing'
+    raise errors.UserError(
+      f'{what or ascii(text)}: found {found}, expected a path.'
+    )
+  return pathlib.Path(path)
+
+
+def address(text: str) -> str | None:
+  """The scheme of `gs://bucket/x`, `file:/x` and their like, else None."""
+  found = _ADDRESS.match(text)
+  return found[1] if found else None
+
+
+def check_writable(
+  path: str | os.PathLike,
+  what: str | None = None,
+  *,
+  folder: bool = False,
+) -> pathlib.Path:
+  """Finds out, before any work, whether an output could be written.
+
+  A nameless file is written where the output would come to lie; nothing stays.
+
+  Args:
+    path: Of the output; it need not be there, nor the folders above it.
+    what: What named it, such as `--output`, for messages.
+    folder: Whether it is a folder.
+
+  Returns:
+    The path.
+
+  Raises:
+    UserError: As `local`; something else is in its place, or what is there
+      takes no new file (permission, a full or read-only disk).
+  """
+  path = local(path, what)
+  where = f'{what}={path}' if what else f'{path}'
+  try:
+    if trouble := _obstacle(path, folder):
+      raise errors.UserError(f'{where}: {trouble}.')
+    with contextlib.suppress(FileNotFoundError):
+      os.lstat(path)  # says whether the name is too long
+    nearest = path if folder else path.parent
+    while not nearest.exists():
+      nearest = nearest.parent
+    with tempfile.TemporaryFile(dir=nearest, prefix='.writable.') as probe:
+      probe.write(b'\0')
+  except OSError as error:
+    raise _unwritable(where, error) from error
+  return path
+
+
+def _obstacle(path: pathlib.Path, folder: bool) -> str | None:
+  """What stands in the way of an output; None if nothing does."""
+  if folder:
+    if os.path.lexists(path) and not path.is_dir():
+      return f'found {_kind(path)}, expected a folder'
+  elif path.is_dir():
+    return 'found a folder, expected a file'
+  elif path.exists() and not path.is_file():
+    return f'found {_kind(path)}, expected a file'
+  for parent in path.parents:
+    if parent.is_dir():
+      return None
+    if os.path.lexists(parent):
+      return f'{parent} is {_kind(parent)}, expected a folder'
+  return None
+
+
+def _kind(path: pathlib.Path) -> str:
+  if not path.exists():
+    return 'a link to nothing'
+  mode = path.stat().st_mode
+  return 'a file' if stat.S_ISREG(mode) else 'a device or pipe'
+
+
+def _unwritable(where: str, error: OSError) -> errors.UserError:
+  return errors.UserError(
+    f'{where}: cannot be written ({error.strerror or error}); expected a '
+    'place with room and the permission to write.'
+  )
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Around all that writes `path`: makes the folders above it, tells errors.
+
+  Folders made here go again where the block fails, unless they hold something.
+
+  Raises:
+    UserError: As `check_writable`, but found while writing: errors of the
+      operating system that name `path` or a neighbour of it, or nothing.
+  """
+  path = local(path)
+  made = []
+  try:
+    for parent in path.parents:
+      if os.path.lexists(parent):
+        break
+      made.append(parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+      os.lstat(path)  # says now whether the name is too long
+    yield path
+  except BaseException as error:
+    for parent in made:
+      with contextlib.suppress(OSError):
+        parent.rmdir()
+    if isinstance(error, OSError) and _is_of(error, path):
+      raise _unwritable(str(path), error) from error
+    raise
+
+
+def _is_of(error: OSError, path: pathlib.Path) -> bool:
+  """Whether an error comes from writing `path` and not from another file."""
+  if isinstance(error, BrokenPipeError):
+    return False
+  if error.filename is None or isinstance(error.filename, int):
+    return True  # of an open file
+  named = pathlib.Path(os.fsdecode(error.filename))
+  return named.is_relative_to(temporary(path)) or path.is_relative_to(named)
+
+
+def temporary(path: pathlib.Path) -> pathlib.Path:
+  """The neighbour under whose name this process writes `path`."""
+  name = path.name
+  while len(os.fsencode(name)) > 200:  # file systems take 255 bytes
+    name = name[:-1]
+  return path.with_name(f'.{name}.{os.getpid()}.tmp')
+
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike, mode: str = 'wb') -> Iterator[Any]:
-  """Opens a temporary neighbour of `path`; renames it into place on success.
+  """Opens a temporary neighbour of `path`; it becomes `path` on success.
 
   On an exception the temporary file is removed and `path` is left as it was,
-  so a reader never sees half a file.
+  so a reader never sees half a file. In a text, what is no UTF-8 of a file's
+  name is written with a backslash, as Python and JSON read it.
+
+  Raises:
+    UserError: `path` cannot be written, or no longer: the disk is full.
   """
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  encoding = None if 'b' in mode else 'utf-8'
-  try:
-    with open(temporary, mode, encoding=encoding) as handle:
+  text = {'encoding': 'utf-8', 'errors': 'backslashreplace'}
+  with atomic_path(path) as part:
+    with open(part, mode, **({} if 'b' in mode else text)) as handle:
       yield handle
-      handle.flush()
-      os.fsync(handle.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    raise
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """As `atomic`, for a library that opens files itself: gives their name."""
+  with writing(path) as path:
+    if trouble := _obstacle(path, folder=False):
+      raise errors.UserError(f'{path}: {trouble}.')
+    part = temporary(path)
+    try:
+      yield part
+      with open(part, 'rb') as handle:
+        os.fsync(handle.fileno())
+      os.replace(part, path)
+    except BaseException:
+      part.unlink(missing_ok=True)
+      raise
+
+
+@contextlib.contextmanager
+def atomic_folder(
+  path: str | os.PathLike, *, replace: bool = False
+) -> Iterator[pathlib.Path]:
+  """Makes a temporary neighbour of `path`; it becomes `path` on success.
+
+  On an exception the temporary folder goes. What earlier processes left of
+  theirs when they were killed goes, too.
+
+  Args:
+    path: The folder.
+    replace: Whether an older folder goes.
+
+  Raises:
+    UserError: `path` cannot be written, or no longer: the disk is full; or it
+      is there already.
+  """
+  with writing(path) as path:
+    trouble = _obstacle(path, folder=True)
+    if not trouble and not replace and path.exists():
+      trouble = 'is there already, expected a new folder'
+    if trouble:
+      raise errors.UserError(f'{path}: {trouble}.')
+    part = temporary(path)
+    if replace:
+      for stale in path.parent.glob(f'.{path.name}.*.tmp'):
+        shutil.rmtree(stale)  # left by a job that was killed
+    try:
+      part.mkdir()
+      yield part
+      if replace:
+        replace_folder(part, path)
+      else:
+        os.rename(part, path)
+    except BaseException:
+      shutil.rmtree(part, ignore_errors=True)
+      raise
+
+
+def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
+  """Renames `new` to `folder`; an older `folder` goes."""
+  old = folder.with_name(f'.{folder.name}.{os.getpid()}.old.tmp')
+  if folder.exists():
+    folder.rename(old)
+  new.rename(folder)
+  shutil.rmtree(old, ignore_errors=True)
 
 
 def opened(
@@ -45,6 +268,7 @@ def opened(
   Raises:
     UserError: There is no such file, or it cannot be read.
   """
+  local(path)
   try:
     return open(path, **{'mode': 'rb', **keywords})
   except FileNotFoundError as error:
@@ -62,9 +286,13 @@ def only_one(folder: str | os.PathLike) -> Iterator[None]:
   Raises:
     UserError: Another process holds the folder.
   """
-  folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / '.lock', 'w', encoding='utf-8') as handle:
+  folder = local(folder)
+  if trouble := _obstacle(folder, folder=True):
+    raise errors.UserError(f'{folder}: {trouble}.')
+  path = folder / '.lock'
+  with contextlib.ExitStack() as stack:
+    with writing(path):
+      handle = stack.enter_context(open(path, 'w', encoding='utf-8'))
     try:
       fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -97,9 +325,8 @@ def read_json(path: str | os.PathLike) -> Any:
     UserError: The file is missing or is not JSON.
   """
   try:
-    return json.loads(decoded(pathlib.Path(path).read_bytes()))
-  except FileNotFoundError as error:
-    raise errors.UserError(f'{path}: no such file.') from error
+    with opened(path) as handle:
+      return json.loads(decoded(handle.read()))
   except (UnicodeDecodeError, json.JSONDecodeError) as error:
     raise errors.UserError(f'{path}: not valid JSON: {error}.') from error
 
@@ -126,11 +353,7 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
 
 def read_numbered_jsonl(path: str | os.PathLike) -> Iterator[tuple[int, Any]]:
   """As `read_jsonl`, with the number of each value's line, from 1."""
-  try:
-    handle = open(path, encoding='utf-8-sig')
-  except FileNotFoundError as error:
-    raise errors.UserError(f'{path}: no such file.') from error
-  with handle:
+  with opened(path, mode='r', encoding='utf-8-sig') as handle:
     number = 0
     try:
       for line in handle:

@@ -18,6 +18,8 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 import gin
 
 from step_audio_jax import errors
+from step_audio_jax import files as files_lib
+from step_audio_jax import gin_types
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -69,6 +71,7 @@ def parse(
       gin.parse_config(binding)
   if lint:
     _lint(parsed, bindings)
+    _check_values(parsed, bindings)
     with _told(', '.join(files) or '--gin'):
       gin.finalize()
   else:
@@ -175,7 +178,7 @@ def _lint(parsed: Sequence[Any], bindings: Sequence[str]) -> None:
   """Refuses the macros that gin would pass over or tell badly."""
   defined, read = set(macros()), read_macros()
   for name in sorted(defined - read):
-    where = _definition(name, parsed, bindings)
+    where = _definition(re.escape(name), parsed, bindings)
     raise errors.UserError(
       f'{where}: nothing reads the macro {name}{_nearest(name, read)}.'
     )
@@ -186,16 +189,106 @@ def _lint(parsed: Sequence[Any], bindings: Sequence[str]) -> None:
       f'{_nearest(name, defined)}.'
     )
   for name in required_macros():
-    where = _definition(name, parsed, bindings)
+    where = _definition(re.escape(name), parsed, bindings)
     raise errors.UserError(
       f'{where}: the macro {name} is required and has no value; give it with '
       f'--gin.{name}=... or in a gin file.'
     )
 
 
-def _definition(name, parsed, bindings) -> str:
-  """The last place that defines a macro: a binding or a gin file."""
-  pattern = re.compile(rf'^\s*{re.escape(name)}\s*=', re.MULTILINE)
+def _check_values(parsed: Sequence[Any], bindings: Sequence[str]) -> None:
+  """Refuses values that are not of the annotated type, and addresses.
+
+  Lists become tuples where those are annotated: configurations are hashed.
+  """
+  for (scope, selector), parameters in list(gin.config._CONFIG.items()):
+    if selector == 'gin.macro':
+      continue
+    function = gin.config._REGISTRY[selector].wrapped
+    hints = gin_types.hints(function)
+    for name, value in list(parameters.items()):
+      place, pattern = (scope, selector, name), rf'(?:[\w/.]+\.)?{name}'
+      while _is_macro(value):
+        macro = '/'.join(value.scopes)
+        if macro not in macros():
+          break
+        place, pattern = (macro, 'gin.macro', 'value'), re.escape(macro)
+        value = macros()[macro]
+      if repr(value) == '%gin.REQUIRED':
+        continue
+      plain, hint = _plain(value), hints.get(name, Any)
+      fault = _fault(plain, hint, name)
+      if fault:
+        where = _definition(pattern, parsed, bindings, line=True)
+        raise errors.UserError(f'{where}: {function.__name__}.{name} {fault}.')
+      fit = gin_types.with_tuples(value, hint)
+      if fit is not value:
+        gin.config._CONFIG[place[:2]][place[2]] = fit
+
+
+def _fault(value: Any, hint: Any, name: str) -> str | None:
+  """What is wrong with the value of a parameter; None if nothing is."""
+  if not gin_types.is_right(value, hint):
+    text = repr(value)
+    text = text if len(text) < 80 else f'{text[:76]} …'
+    hint = gin_types.expected(hint)
+    whole = type(value) is float and value.is_integer() and 'integer' in hint
+    return f'is {text}, expected {hint}' + (f', {value:.0f}' if whole else '')
+  if not name.endswith('url'):
+    for text in _strings(value):
+      if files_lib.address(text):
+        return f'is {text!r}, {files_lib.NO_ADDRESS}'
+  return None
+
+
+def _is_macro(value: Any) -> bool:
+  return (
+    isinstance(value, gin.config.ConfigurableReference)
+    and value.configurable.selector == 'gin.macro'
+  )
+
+
+def _plain(value: Any) -> Any:
+  """A value without macros; other references stand for what they give."""
+  if _is_macro(value):
+    name = '/'.join(value.scopes)
+    known = macros()
+    return _plain(known[name]) if name in known else gin_types.Reference(name)
+  if isinstance(value, gin.config.ConfigurableReference):
+    function = value.configurable.wrapped
+    name = f'@{function.__name__}'
+    if not value.evaluate:
+      return gin_types.Reference(name, type(function))
+    kind = gin_types.hints(function).get('return')
+    known = kind if isinstance(kind, type) else None
+    return gin_types.Reference(f'{name}()', known)
+  if isinstance(value, (tuple, list)):
+    return type(value)(map(_plain, value))
+  if isinstance(value, dict):
+    return {key: _plain(one) for key, one in value.items()}
+  return value
+
+
+def _strings(value: Any) -> Iterator[str]:
+  if isinstance(value, str):
+    yield value
+  elif isinstance(value, (tuple, list)):
+    for one in value:
+      yield from _strings(one)
+  elif isinstance(value, dict):
+    yield from _strings(list(value.values()))
+
+
+def _definition(pattern, parsed, bindings, line=False) -> str:
+  """The last place that defines a macro or a parameter: a flag or a file.
+
+  Args:
+    pattern: A regular expression of its name.
+    parsed: What gin says of the files.
+    bindings: Of the command line.
+    line: Whether a file is told with the line, where there is only one.
+  """
+  pattern = re.compile(rf'^\s*{pattern}\s*=', re.MULTILINE)
   for binding in reversed(bindings):
     if pattern.match(binding):
       return _as_flag(binding)
@@ -203,8 +296,12 @@ def _definition(name, parsed, bindings) -> str:
   def inside(items):
     for item in reversed(items):
       path = _find(item.filename)
-      if path and pattern.search(path.read_text(encoding='utf-8')):
+      text = path.read_text(encoding='utf-8') if path else ''
+      found = list(pattern.finditer(text))
+      if found and (not line or len(found) > 1):
         return item.filename
+      if found:
+        return f'{item.filename}:{text[: found[0].end()].count(chr(10)) + 1}'
       if found := inside(item.includes):
         return found
     return None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -342,57 +341,3 @@ def test_dispatch(capsys, monkeypatch, tmp_path):
   assert "needs the package 'no_such_extra'" in capsys.readouterr().err
   assert dispatch('here', '--out=x', '--json') == 0
   assert json.loads(capsys.readouterr().out)['out'] == 'x'
-
-
-def test_jax_is_kept_from_looking_for_absent_tpus(tmp_path, monkeypatch):
-  installed = {'libtpu'}
-  monkeypatch.setattr(
-    cli.importlib.util, 'find_spec', lambda name: name in installed or None
-  )
-
-  def platforms():
-    monkeypatch.delenv('JAX_PLATFORMS', raising=False)
-    cli._leave_absent_tpus_alone(tmp_path)
-    return os.environ.get('JAX_PLATFORMS')
-
-  assert platforms() == 'cpu'
-  installed.add('jax_cuda12_plugin')
-  assert platforms() == 'cuda,cpu'
-  installed ^= {'jax_cuda12_plugin', 'jax_cuda13_plugin', 'jax_plugins'}
-  assert platforms() == 'cuda,cpu'
-  installed.remove('jax_cuda13_plugin')  # another accelerator's plugin
-  assert platforms() is None
-  (tmp_path / 'accel0').touch()  # a TPU: jax finds out by itself
-  assert platforms() is None
-  (tmp_path / 'accel0').unlink()
-  installed.clear()
-  assert platforms() is None
-  installed.add('libtpu')
-  monkeypatch.setenv('JAX_PLATFORMS', 'tpu,cpu')
-  cli._leave_absent_tpus_alone(tmp_path)
-  assert os.environ['JAX_PLATFORMS'] == 'tpu,cpu'
-
-
-def test_a_door_that_imports_jax_first_thing_does_not_look_for_tpus(tmp_path):
-  (tmp_path / 'early_door.py').write_text(
-    'import jax\n'
-    'from step_audio_jax import cli\n'
-    'def main(fv):\n'
-    '  print(jax.default_backend())\n'
-    "DOOR = cli.Door(summary='', main=main, uses_gin=False)\n"
-  )
-  env = {k: v for k, v in os.environ.items() if k != 'JAX_PLATFORMS'}
-  root = str(pathlib.Path(cli.__file__).parents[1])
-  done = subprocess.run(
-    [
-      sys.executable,
-      '-c',
-      'from step_audio_jax import cli; '
-      "cli.dispatch('p', {'early': ('early_door', '')}, ['p', 'early'])",
-    ],
-    env={**env, 'PYTHONPATH': os.pathsep.join([root, str(tmp_path)])},
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  assert done.stdout and 'TPU' not in done.stderr

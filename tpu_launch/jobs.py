@@ -170,6 +170,17 @@ def from_flags(fv: flags.FlagValues) -> Job:
   return Job(**(saved | given))
 
 
+def to_start(fv: flags.FlagValues) -> Job:
+  """As `from_flags`, for a door that writes the folder of the job.
+
+  Raises:
+    UserError: A value is wrong, or the folder cannot be written.
+  """
+  job = from_flags(fv)
+  files.check_writable(job.folder, folder=True)
+  return job
+
+
 def find(fv: flags.FlagValues) -> Job:
   """A job that `up` or `run` has saved.
 

@@ -212,7 +212,7 @@ def follow(steps: Steps, root: str) -> dict[str, Any]:
   Raises:
     UserError: A command failed.
   """
-  path = pathlib.Path(root) / TIMING
+  path = files.check_writable(root, '--output', folder=True) / TIMING
   timing: dict[str, Any] = {'commands': [], 'peak_memory_bytes': 0}
   if path.is_file():
     timing = files.read_json(path)

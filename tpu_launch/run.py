@@ -14,7 +14,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 def main(fv: flags.FlagValues):
   """Starts the workers; `local` waits for them."""
-  job = jobs.from_flags(fv)
+  job = jobs.to_start(fv)
   return dict(backends.of(job).run(job, jobs.command(fv)))
 
 

@@ -9,7 +9,7 @@ from tpu_launch import jobs
 
 def main(fv: flags.FlagValues):
   """Asks the backend; returns what it says."""
-  job = jobs.from_flags(fv)
+  job = jobs.to_start(fv)
   return dict(backends.of(job).up(job))
 
 

@@ -152,8 +152,10 @@ def write_audio(
 ) -> None:
   """Writes mono samples in [-1, 1] as 16-bit WAV, atomically; clips beyond."""
   samples_S = np.clip(np.asarray(samples_S, np.float32), -1.0, 1.0)
+  wav = io.BytesIO()  # errors of a file would be lost in libsndfile
+  soundfile.write(wav, samples_S, sample_rate, 'PCM_16', format='WAV')
   with files.atomic(path) as handle:
-    soundfile.write(handle, samples_S, sample_rate, 'PCM_16', format='WAV')
+    handle.write(wav.getbuffer())
 
 
 @contextlib.contextmanager

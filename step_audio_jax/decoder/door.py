@@ -10,6 +10,7 @@ from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax.audio import stretch
 from step_audio_jax.tokenizers import door as tokenize_door
 
@@ -184,6 +185,7 @@ def _check(fv, words) -> None:
     raise errors.UserError('speak: --out=FILE.wav is missing.')
   if pathlib.Path(fv.out).suffix.lower() != '.wav' or os.path.isdir(fv.out):
     raise errors.UserError(f'--out: found {fv.out!r}, expected a file .wav.')
+  files.check_writable(fv.out, '--out')
   if fv.voice_text and not fv.voice:
     raise errors.UserError(
       'speak: --voice_text without --voice; expected the recording it is of.'
@@ -267,6 +269,7 @@ def _export(fv) -> dict[str, Any]:
         f'speak --export: --{name}=RUN is missing, the directory of a '
         'finished training run.'
       )
+  files.check_writable(fv.export, '--export', folder=True)
   from step_audio_jax.decoder import export
   from step_audio_jax.decoder import sounding
 
@@ -308,4 +311,5 @@ sentence is short for a model that has only seen short ones.
   main=_main,
   define=_define,
   uses_gin=False,
+  texts=('arguments', 'voice_text', 'system'),
 )

@@ -1,12 +1,12 @@
 """The `embed` door: a corpus in, a speaker embedding for each utterance out."""
 
-import pathlib
 from typing import Any
 
 from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax import memory
 
@@ -39,7 +39,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   from step_audio_jax.decoder import embeddings
   from step_audio_jax.decoder import speaker_export
 
-  output = pathlib.Path(fv.output)
+  output = files.check_writable(fv.output, '--output')
   if output.suffix != '.npz':
     raise errors.UserError(
       f'--output={output}: expected a name ending in .npz.'

@@ -66,6 +66,7 @@ def report(
       raise errors.UserError(
         f'{run}: no such run directory; report needs the runs in order.'
       )
+  folder = files.check_writable(output, 'output', folder=True)
   clock = facts.timing(timing)
   stages, results = [], []
   for run in runs:
@@ -124,7 +125,6 @@ def report(
   }
   if dry_run:
     return values
-  folder = pathlib.Path(output)
   text = report_page.render(
     values,
     runs,

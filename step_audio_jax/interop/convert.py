@@ -12,6 +12,7 @@ from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax.interop import decoder
 from step_audio_jax.interop import decoder_export
 from step_audio_jax.interop import exporting
@@ -22,7 +23,8 @@ from step_audio_jax.interop import tokenizer
 
 
 def _main(fv) -> Mapping[str, Any]:
-  source, target = pathlib.Path(fv['from'].value), pathlib.Path(fv.to)
+  source = pathlib.Path(fv['from'].value)
+  target = files.check_writable(fv.to, '--to', folder=True)
   if target.exists():
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
   if not source.is_dir():

@@ -17,6 +17,7 @@ import types
 from typing import Any, Mapping
 
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import progress
 from step_audio_jax.audio import vocoder_mel
 from step_audio_jax.decoder import speech
@@ -25,7 +26,6 @@ from step_audio_jax.interop import campplus_onnx
 from step_audio_jax.interop import flow as flow_interop
 from step_audio_jax.interop import hift as hift_interop
 from step_audio_jax.interop import hyper_yaml
-from step_audio_jax.interop import outputs
 from step_audio_jax.interop import pickles
 from step_audio_jax.interop import shards
 from step_audio_jax.models import campplus
@@ -109,7 +109,7 @@ def import_folder(
   }
   if not dry_run:
     with (
-      outputs.whole(target) as temporary,
+      files.atomic_folder(target) as temporary,
       progress.bar(label='import', total=3, unit='part') as bar,
     ):
       parts[0].params = flow_interop.params(flow_state, flow)

@@ -27,7 +27,6 @@ from step_audio_jax.interop import campplus as campplus_interop
 from step_audio_jax.interop import decoder
 from step_audio_jax.interop import flow as flow_interop
 from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.interop import outputs
 from step_audio_jax.interop import shards
 from step_audio_jax.interop import torch_archive
 from step_audio_jax.models import campplus
@@ -101,7 +100,7 @@ def export_folder(
   )
   if dry_run:
     return facts
-  with outputs.whole(target) as folder:
+  with files.atomic_folder(target) as folder:
     for file, write, part in progress.bar(
       writers, label='export', unit='part', total=len(writers)
     ):

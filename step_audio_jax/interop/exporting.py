@@ -95,7 +95,10 @@ def export_run(
   }
   if dry_run:
     return facts
-  with outputs.whole(target) as folder, outputs.bar('export', total) as told:
+  with (
+    files.atomic_folder(target) as folder,
+    outputs.bar('export', total) as told,
+  ):
     facts['files'] = shards.write_folder(folder, out, int(shard_gb * 1e9), told)
     outputs.take_along(kept, folder)
     text = description['vocabulary'].get('text_model')
@@ -120,7 +123,7 @@ def _export_adapter(source, target, description, tree, step, dry_run):
     'files': 1,
   }
   if not dry_run:
-    with outputs.whole(target) as folder:
+    with files.atomic_folder(target) as folder:
       shards.write_file(folder / peft.WEIGHTS, tensors)
       files.write_json(folder / peft.CONFIG, config)
   return facts

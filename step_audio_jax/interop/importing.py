@@ -71,7 +71,10 @@ def import_folder(
   }
   if dry_run:
     return facts
-  with outputs.whole(target) as folder, outputs.bar('import', total) as told:
+  with (
+    files.atomic_folder(target) as folder,
+    outputs.bar('import', total) as told,
+  ):
     stored.write_variables(folder, 0, tree, told)
     if tokenizer is not None:
       shutil.copyfile(tokenizer, folder / tokenizer.name)

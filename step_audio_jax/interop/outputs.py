@@ -1,10 +1,9 @@
 """What both ways of converting share: whole outputs, progress, companions."""
 
 import contextlib
-import os
 import pathlib
 import shutil
-from typing import Any, Iterator, Mapping
+from typing import Any, Mapping
 
 from flax import traverse_util
 import numpy as np
@@ -53,20 +52,6 @@ def take_along(source: pathlib.Path, target: pathlib.Path) -> None:
   for name in _COMPANIONS:
     if (source / name).is_file():
       shutil.copyfile(source / name, target / name)
-
-
-@contextlib.contextmanager
-def whole(target: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A temporary folder that becomes `target` when all went well."""
-  target.parent.mkdir(parents=True, exist_ok=True)
-  temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-  try:
-    temporary.mkdir()
-    yield temporary
-    os.rename(temporary, target)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
 
 
 @contextlib.contextmanager

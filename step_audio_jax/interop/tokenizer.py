@@ -18,9 +18,9 @@ import numpy as np
 import yaml
 
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax.audio import fbank
 from step_audio_jax.interop import onnx
-from step_audio_jax.interop import outputs
 from step_audio_jax.interop import paraformer as paraformer_interop
 from step_audio_jax.interop import pickles
 from step_audio_jax.interop import s3 as s3_interop
@@ -82,7 +82,7 @@ def import_folder(
   """
   tokenizer = read(source)
   if not dry_run:
-    with outputs.whole(target) as temporary:
+    with files.atomic_folder(target) as temporary:
       tokenizer.save(temporary)
   shapes = (
     *paraformer_interop.shapes(tokenizer.linguistic.config).values(),

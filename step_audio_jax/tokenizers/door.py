@@ -8,6 +8,7 @@ import numpy as np
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import memory
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
@@ -200,6 +201,7 @@ def _export(fv: flags.FlagValues) -> dict[str, Any]:
         f'tokenize --export: --{name}=RUN is missing, the directory of a '
         'finished training run.'
       )
+  files.check_writable(fv.export, '--export', folder=True)
   if fv.dry_run:
     print(f'would export {fv.linguistic} and {fv.semantic} to {fv.export}')
     return {'export': fv.export}

@@ -12,7 +12,7 @@ Axes: B rows of a batch, L row length, N images a row.
 import functools
 import hashlib
 import pathlib
-from typing import Any
+from typing import Any, Protocol
 
 from array_record.python import array_record_data_source
 import numpy as np
@@ -58,6 +58,18 @@ def positions(segment_ids: np.ndarray) -> np.ndarray:
   starts[..., 1:] = segment_ids[..., 1:] != segment_ids[..., :-1]
   first = np.maximum.accumulate(np.where(starts, index, 0), axis=-1)
   return (index - first).astype(np.int32)
+
+
+class Feed(Protocol):
+  """What the loop needs to know of the data."""
+
+  batch_size: int
+
+  def describe(self) -> dict[str, Any]:
+    """For `config.json`; JSON-able."""
+
+  def batch(self, step: int, start: int = 0, stop: int | None = None) -> Any:
+    """Rows start..stop of the global batch of a step, as arrays."""
 
 
 class Source:

@@ -23,6 +23,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import lazy
+from step_audio_jax.training import objectives
 
 # Axes of one side of a kernel that stand for one dimension of its matrix.
 _HEADS = ('heads', 'kv_heads')
@@ -43,7 +44,7 @@ class Lora:
     base_dtype: Of the parameters that stay; bfloat16 halves their memory.
   """
 
-  objective: Any
+  objective: objectives.Objective
   rank: int = 16
   alpha: float = 32.0
   targets: str = r'transformer/blocks/attention/(q|k|v|out)/kernel$'

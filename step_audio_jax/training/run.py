@@ -22,8 +22,10 @@ from step_audio_jax import memory
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import exposure
+from step_audio_jax.training import feed as feed_lib
 from step_audio_jax.training import loop
 from step_audio_jax.training import lora
+from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import preemption
 from step_audio_jax.training import stored
@@ -33,8 +35,8 @@ from step_audio_jax.training import transfer
 def train(
   *,
   run_dir: str,
-  objective: Any,
-  feed: Any,
+  objective: objectives.Objective,
+  feed: feed_lib.Feed,
   optimizer: optimizers.OptimizerConfig | optimizers.OptimizerGroups,
   config: loop.LoopConfig,
   mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig(),
@@ -66,11 +68,12 @@ def train(
   Raises:
     UserError: Bad input; or `run_dir` holds a run of another configuration.
   """
-  folder = pathlib.Path(run_dir)
+  folder = files.local(run_dir, 'run_dir')
   done = folder / 'done.json'
   if done.is_file() and not dry_run:
     _check_same(folder)
     return files.read_json(done)
+  files.check_writable(folder, 'run_dir', folder=True)
   devices = mesh.build()
   trainer = loop.Trainer(
     objective=objective,

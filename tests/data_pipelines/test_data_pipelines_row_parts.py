@@ -161,7 +161,7 @@ def test_finished_parts_are_not_made_again(root, built, tmp_path, monkeypatch):
   monkeypatch.setattr(
     row_parts, 'make', lambda work: made.append(work.part.index) or make(work)
   )
-  monkeypatch.setattr(rows, 'replace_folder', killed_while_joining(rows))
+  monkeypatch.setattr(files, 'replace_folder', killed_while_joining(files))
   with pytest.raises(KeyboardInterrupt):
     build.build(task, ['train'], tmp_path, settings)
   assert made == [0, 1, 2, 3]
