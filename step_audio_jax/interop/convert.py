@@ -61,6 +61,8 @@ def _main(fv) -> Mapping[str, Any]:
     )
   verb = 'would write' if fv.dry_run else 'wrote'
   print(f'{verb} {facts["parameters"]:,} parameters to {target}')
+  if 'eos_token_id' in facts.get('ids', {}):
+    print(f'texts end with id {facts["ids"]["eos_token_id"]}')
   if facts.get('left_out'):
     print(f'left out: {", ".join(facts["left_out"])}')
   return {'from': str(source), 'to': str(target), **facts}
@@ -101,7 +103,7 @@ def _define(fv) -> None:
     'dtype',
     '',
     ['', *outputs.DTYPES],
-    'Of what is written; as it is if not given.',
+    'Of what is written; if not given that of the base, or as it is.',
     flag_values=fv,
   )
   flags.DEFINE_float(
@@ -118,7 +120,7 @@ def _define(fv) -> None:
     'like',
     None,
     'Exporting: a Hugging Face folder whose config.json and tokenizer files '
-    'are taken along.',
+    'are taken along; by default the one that the run began from.',
     flag_values=fv,
   )
   flags.DEFINE_bool(

@@ -9,7 +9,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import files
-from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.interop import bases
 from step_audio_jax.interop import configs
 from step_audio_jax.interop import folders
 from step_audio_jax.interop import language
@@ -17,6 +17,7 @@ from step_audio_jax.interop import outputs
 from step_audio_jax.interop import peft
 from step_audio_jax.interop import rows as rows_lib
 from step_audio_jax.interop import shards
+from step_audio_jax.interop import tokenizer_files
 from step_audio_jax.models import speech_text
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import lora
@@ -42,9 +43,10 @@ def export_run(
     target: The folder; must not exist.
     step: Which checkpoint; None means the newest.
     shard_gb: Largest file, in 10^9 bytes, if no tensor is larger.
-    dtype: Of the tensors; as they are if empty.
+    dtype: Of the tensors; if empty that of the base, or as they are where the
+      run was only converted; the widest where there is no base.
     like: Hugging Face folder whose config.json and tokenizer files are taken
-      along; that of the import if the run was made by one.
+      along; by default the one that the run began from.
     adapter: Write the adapters of a LoRA run alone, as PEFT has them, instead
       of merging them.
     ema: Write the mean of the parameters in their place.
@@ -63,24 +65,34 @@ def export_run(
       'run of a language model.'
     )
   ours = speech_text.TransformerConfig(**description['model']['transformer'])
+  base = bases.find(source, like)
+  origin = bases.config_of(base, explicit=like is not None)
+  # What was only converted begins and ends as it did there.
+  trained = 'converted_from' not in description or rows_lib.NOTE in (
+    origin or {}
+  )
+  rows = rows_lib.Rows.of(description['vocabulary'], trained)
   tree, step = stored.open_variables(source, step, ema)
   if adapter:
-    return _export_adapter(source, target, description, tree, step, dry_run)
+    return _export_adapter(
+      source, target, description, tree, step, rows, base, dry_run
+    )
   if 'lora' in description:
     tree = lora.merged(tree, description['lora'])
-  rows = rows_lib.Rows.of(description['vocabulary'])
   tables = rows_lib.outward(rows_lib.tables_of(tree), rows)
-  tree = outputs.cast(rows_lib.with_tables(tree, tables), dtype)
+  tree = rows_lib.with_tables(tree, tables)
+  if not dtype and trained:
+    dtype = bases.dtype_of(base, origin) or outputs.widest(tree)
+  tree = outputs.cast(tree, dtype)
   embedding = tables['embedding']
   config = dataclasses.replace(ours, vocab_size=embedding.shape[0])
   out = language.tensors(config, tree)
-  kept = like or source / outputs.KEPT
-  known = (kept / 'config.json').is_file()
-  origin = folders.config_of(kept) if known else _special_ids(rows)
-  if known and origin.get('model_type') not in configs.FAMILIES.values():
-    configs.family(origin, str(kept / 'config.json'))
   name = np.dtype(out[language.EMBEDDING].dtype).name
-  written = configs.write(config, name, origin)
+  ids = tokenizer_files.special_ids(rows)
+  known = origin if origin is not None else {} if rows.moved else ids
+  written = configs.write(config, name, known)
+  if trained:
+    written |= ids
   written.pop(rows_lib.NOTE, None)
   if rows.note():
     written[rows_lib.NOTE] = rows.note()
@@ -90,7 +102,9 @@ def export_run(
     'parameters': config.parameters,
     'architecture': written['architectures'][0],
     'bytes': total,
+    'dtype': name,
     'rows': rows.note(),
+    'ids': {k: written[k] for k in ids if k in written},
     'left_out': sorted(set(tree['params']) - {'transformer'}),
   }
   if dry_run:
@@ -100,23 +114,48 @@ def export_run(
     outputs.bar('export', total) as told,
   ):
     facts['files'] = shards.write_folder(folder, out, int(shard_gb * 1e9), told)
-    outputs.take_along(kept, folder)
-    text = description['vocabulary'].get('text_model')
-    if text and pathlib.Path(text).is_file():
-      name = 'tokenizer' + pathlib.Path(text).suffix
-      shutil.copyfile(text, folder / name)
+    facts |= _companions(folder, description, base, rows, trained, written)
     files.write_json(folder / 'config.json', written)
   return facts
 
 
-def _export_adapter(source, target, description, tree, step, dry_run):
+def _companions(folder, description, base, rows, trained, config):
+  """What lies beside weights: tokenizer, settings of `generate`."""
+  if base is not None:
+    outputs.take_along(base, folder)
+  if trained:
+    path = folder / tokenizer_files.GENERATION
+    origin = files.read_json(path) if path.is_file() else None
+    files.write_json(path, tokenizer_files.generation_config(rows, origin))
+  text = description['vocabulary'].get('text_model')
+  if not (text and pathlib.Path(text).is_file()):
+    return {}
+  text = pathlib.Path(text)
+  shutil.copyfile(text, folder / f'tokenizer{text.suffix}')
+  length = config.get('max_position_embeddings') or config.get('max_seq_len')
+  return tokenizer_files.write(
+    folder, rows, text, trained=trained, longest=length
+  )
+
+
+def _export_adapter(
+  source, target, description, tree, step, rows, base, dry_run
+):
   if 'lora' not in description:
     raise errors.UserError(
       f'{source}: was not trained with adapters; leave --adapter out.'
     )
+  first = (description.get('init_from') or [''])[0]
+  if rows.speech_size and folders.is_folder(first):
+    have = folders.config_of(first).get('vocab_size')
+    if isinstance(have, int) and have < rows.named:
+      raise errors.UserError(
+        f'{source}: its base {first} has {have} rows, but speech and control '
+        f'pieces of this run need {rows.named}, which adapters do not bring; '
+        'merge them instead (leave --adapter out).'
+      )
   tensors, config = peft.adapter(tree['params'], description['lora'])
-  base = description.get('init_from') or ['']
-  config['base_model_name_or_path'] = str(base[0])
+  config['base_model_name_or_path'] = str(first)
   facts = {
     'step': step,
     'parameters': sum(tensor.size for tensor in tensors.values()),
@@ -126,15 +165,6 @@ def _export_adapter(source, target, description, tree, step, dry_run):
     with files.atomic_folder(target) as folder:
       shards.write_file(folder / peft.WEIGHTS, tensors)
       files.write_json(folder / peft.CONFIG, config)
+      facts |= _companions(folder, description, base, rows, True, {})
+      (folder / 'config.json').unlink(missing_ok=True)  # of the whole model
   return facts
-
-
-def _special_ids(rows) -> dict[str, int]:
-  """Ids of special tokens, for a model whose text is ours."""
-  if rows.moved:
-    return {}
-  return {
-    'bos_token_id': vocabulary_lib.BOS,
-    'eos_token_id': vocabulary_lib.EOT,
-    'pad_token_id': vocabulary_lib.PAD,
-  }

@@ -98,7 +98,12 @@ def _vocabulary(config, origin, tokenizer, speech) -> dict[str, Any]:
     note = origin.get(rows_lib.NOTE)
     if note:
       start = int(note['speech_starts']) + text.moved
-      return _sizes(vocabulary_lib.Vocabulary(text_size=start, table_size=rows))
+      if note.get('speech_rows') != 0:
+        block = vocabulary_lib.Vocabulary(text_size=start, table_size=rows)
+        return _sizes(block)
+      if not speech:
+        return {'text_size': start, 'table_size': rows} | plain
+      return _sizes(vocabulary_lib.Vocabulary(text_size=start))
     block = vocabulary_lib.Vocabulary(text_size=text.size)
     if not text.moved and rows >= block.end:
       return _sizes(dataclasses.replace(block, table_size=rows))

@@ -38,6 +38,13 @@ def cast(tree: Mapping[str, Any], dtype: str) -> Mapping[str, Any]:
   )
 
 
+def widest(tree: Mapping[str, Any]) -> str:
+  """The dtype that holds every array of nested dicts."""
+  leaves = traverse_util.flatten_dict(dict(tree)).values()
+  names = {np.dtype(leaf.dtype).name for leaf in leaves}
+  return names.pop() if len(names) == 1 else 'float32'
+
+
 def size(tree: Mapping[str, Any]) -> int:
   """Bytes of the arrays of nested dicts."""
   return sum(

@@ -8,7 +8,7 @@ table is
 
 where theirs is [text rows][padding]. Going out, speech and control rows are
 put behind the text, so that the model's own tokenizer stays right; a note in
-config.json (`NOTE`) lets them find back.
+config.json (`NOTE`) lets them find back, and `tokenizer_files` names them.
 """
 
 import dataclasses
@@ -32,15 +32,39 @@ class Rows:
     text_size: One past the last text id of ours.
     speech_size: Rows of the speech block behind it; 0 where there is none.
     table_size: Rows of our table.
+    trained: Whether control rows are more than copies: documents begin and
+      end with them.
   """
 
   moved: int = 0
   text_size: int = 0
   speech_size: int = 0
   table_size: int = 0
+  trained: bool = False
+
+  @property
+  def go_out(self) -> bool:
+    """Whether control rows that theirs has not are put behind it."""
+    return bool(self.moved and (self.speech_size or self.trained))
+
+  @property
+  def speech_starts(self) -> int:
+    """The row of `<audio_0>` in their table."""
+    return self.text_size - self.moved
+
+  @property
+  def control_starts(self) -> int:
+    """The row of the first control piece in their table."""
+    return self.table_size - self.moved if self.moved else 0
+
+  @property
+  def named(self) -> int:
+    """One past the last row of their table that some piece stands for."""
+    end = self.speech_starts + self.speech_size
+    return self.table_size if self.go_out else end
 
   @classmethod
-  def of(cls, vocabulary: Mapping[str, Any]) -> 'Rows':
+  def of(cls, vocabulary: Mapping[str, Any], trained: bool = False) -> 'Rows':
     """From the `vocabulary` of a run's config.json."""
     moved = 0
     if vocabulary.get('text_model'):
@@ -48,16 +72,15 @@ class Rows:
 
       moved = text.load(vocabulary['text_model']).moved
     speech = vocabulary['linguistic_size'] + vocabulary['semantic_size']
-    return cls(moved, vocabulary['text_size'], speech, vocabulary['table_size'])
+    sizes = vocabulary['text_size'], speech, vocabulary['table_size']
+    return cls(moved, *sizes, trained)
 
   def note(self) -> dict[str, int] | None:
     """What an exported config.json says of the rows; None if nothing."""
-    if not (self.moved and self.speech_size):
+    if not self.go_out:
       return None
-    return {
-      'control_rows': self.moved,
-      'speech_starts': self.text_size - self.moved,
-    }
+    note = {'control_rows': self.moved, 'speech_starts': self.speech_starts}
+    return note if self.speech_size else {**note, 'speech_rows': 0}
 
 
 def inward(
@@ -89,7 +112,10 @@ def inward(
     count = table.shape[0]
     if note:
       moved = int(note['control_rows'])
-      pieces = [(table, count - moved, count), (table, 0, count - moved)]
+      end = count - moved
+      if rows.speech_size and note.get('speech_rows') == 0:
+        end = int(note['speech_starts'])  # padding would be taken for speech
+      pieces = [(table, count - moved, count), (table, 0, end)]
       out[name] = lazy.Rows(pieces)
       continue
     text = rows.text_size - rows.moved
@@ -141,7 +167,7 @@ def outward(tables: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
   out = {}
   for name, table in tables.items():
     pieces = [(table, rows.moved, table.shape[0])]
-    if rows.speech_size:
+    if rows.go_out:
       pieces.append((table, 0, rows.moved))
     out[name] = lazy.Rows(pieces) if rows.moved else table
   return out

@@ -23,8 +23,28 @@ from step_audio_jax.tokenizers import characters
 
 # Where the audio pieces of a released model begin, its text ends.
 _FIRST_AUDIO = '<audio_0>'
+# What stands for a row of an exported table that no text and no code has.
+FILLER = '<|reserved_{}|>'
+# Control pieces by which an export of this project is known.
+_BEHIND = ('<|BOT|>', '<audio_start>', '<text_start>', '<|TTS|>', '<|ASR|>')
 # Where the name of a byte is cut, so that it is characters again.
 _BEHIND_BRACKET = re.compile(r'(?<=<)(?=0x[0-9A-Fa-f]{2}>)')
+
+
+def _end_of_text(piece_id: Callable[[str], int | None], count: int) -> int:
+  """Where a model of others ends whose export has our control pieces behind.
+
+  Of such an export without speech, that is; fillers may lie between.
+  """
+  end = piece_id(_BEHIND[0])
+  begin = None if end is None else end - vocabulary.CONTROL[_BEHIND[0]]
+  if begin is None or any(
+    piece_id(piece) != begin + vocabulary.CONTROL[piece] for piece in _BEHIND
+  ):
+    return count
+  while begin and piece_id(FILLER.format(begin - 1)) == begin - 1:
+    begin -= 1
+  return begin
 
 
 class _Text:
@@ -50,8 +70,10 @@ class _Text:
       piece_id(piece) == place for piece, place in vocabulary.CONTROL.items()
     )
     self.moved = 0 if own else vocabulary.CONTROL_SIZE
-    audio = piece_id(_FIRST_AUDIO)
-    self.size = (count if audio is None else audio) + self.moved
+    end = piece_id(_FIRST_AUDIO)
+    if end is None:
+      end = count if own else _end_of_text(piece_id, count)
+    self.size = end + self.moved
 
   def _own_ids(self, ids: Sequence[int]) -> list[int]:
     """The model's own ids of text pieces; control pieces are left out."""
