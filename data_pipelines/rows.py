@@ -153,6 +153,7 @@ def write(
     files.write_jsonl(temporary / 'quarantine.jsonl', left_out)
     stats = {**summary.to_json(), **about, 'dropped': len(left_out)}
     stats['sha256'] = digests
+    stats['bytes'] = _sizes(temporary, digests)
     files.write_json(temporary / 'stats.json', stats)
   return stats
 
@@ -190,8 +191,13 @@ def join(
     )
     stats = _sums([part.stats for part in parts])
     stats |= {**about, 'sha256': digests}
+    stats['bytes'] = _sizes(temporary, digests)
     files.write_json(temporary / 'stats.json', stats)
   return stats
+
+
+def _sizes(folder: pathlib.Path, names: Iterable[str]) -> dict[str, int]:
+  return {name: (folder / name).stat().st_size for name in names}
 
 
 def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from step_audio_jax import gin_types
 
 ROOT = pathlib.Path(__file__).parents[1]
 
+# (scope, class or function, parameter).
+Binding = tuple[str, Callable[..., Any], str]
+
 _CALL = "\n  In call to configurable '"
 _MISSING = re.compile(
   r'^([\w.]+)\(\) missing \d+ required [\w-]+ arguments?: (.+)'
@@ -166,6 +169,75 @@ def bound_text() -> str:
 def operative_text() -> str:
   """What was used, defaults filled in: the saved `operative_config.gin`."""
   return gin.operative_config_str(max_line_length=80)
+
+
+def bindings(text: str = '', where: str = '') -> dict[Binding, str]:
+  """What is bound, macros resolved, as text that can be compared.
+
+  Args:
+    text: Gin text to look at in place of what was parsed, which stays.
+    where: What messages call it.
+
+  Raises:
+    UserError: The text does not parse any more.
+  """
+  if not text:
+    return _bindings()
+  with _state_kept(), _told(where):
+    gin.clear_config()
+    gin.parse_config(text)
+    return _bindings()
+
+
+def _bindings() -> dict[Binding, str]:
+  known, found = macros(), {}
+  for (scope, selector), parameters in gin.config._CONFIG.items():
+    if selector == 'gin.macro':
+      continue
+    owner = gin.config._REGISTRY[selector].wrapped
+    for name, value in parameters.items():
+      found[scope, owner, name] = written(value, known)
+  return found
+
+
+def written(value: Any, known: Mapping[str, Any] | None = None) -> str:
+  """A value as text; lists and tuples, and spellings of a number, are alike."""
+  known = known or {}
+  if isinstance(value, gin.config.ConfigurableReference):
+    scopes = '/'.join(value.scopes)
+    if value.configurable.selector == 'gin.macro':
+      return written(known.get(scopes), known)
+    call = '()' if value.evaluate else ''
+    scope = f'{scopes}/' if scopes else ''
+    return f'@{scope}{value.configurable.wrapped.__name__}{call}'
+  if isinstance(value, (list, tuple)):
+    return f'[{", ".join(written(one, known) for one in value)}]'
+  if isinstance(value, Mapping):
+    pairs = (f'{k!r}: {written(one, known)}' for k, one in value.items())
+    return f'{{{", ".join(pairs)}}}'
+  return repr(value)
+
+
+@contextlib.contextmanager
+def _state_kept() -> Iterator[None]:
+  """Puts back what gin knew before."""
+  held = (
+    gin.config._CONFIG,
+    gin.config._OPERATIVE_CONFIG,
+    gin.config._IMPORTS,
+  )
+  copies = [
+    {key: dict(one) for key, one in held[0].items()},
+    {key: dict(one) for key, one in held[1].items()},
+    set(held[2]),
+  ]
+  try:
+    with gin.unlock_config():
+      yield
+  finally:
+    for one, copy in zip(held, copies):
+      one.clear()
+      one.update(copy)
 
 
 def describe_macros(files: Sequence[str]) -> Mapping[str, str]:

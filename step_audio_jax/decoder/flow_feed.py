@@ -13,6 +13,7 @@ from typing import Any, Collection
 
 import numpy as np
 
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import manifest
 from step_audio_jax import vocabulary as vocabulary_lib
@@ -131,6 +132,18 @@ class FlowFeed(recording_feed.RecordingFeed[_Item]):
       'tokens': item.ids,
       'token_counts': len(item.ids),
       'speaker': self._speakers[item.utterance.id],
+    }
+
+  def _used(self, item):
+    voice = self._speakers[item.utterance.id]
+    return digests.of_bytes(item.ids.tobytes() + voice.tobytes())
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which utterance comes when; a resume compares it."""
+    return super().settings() | {
+      'streams': self._streams,
+      'mel': dataclasses.asdict(self._mel),
+      'buckets': len(self._order.buckets),
     }
 
   def describe(self) -> dict[str, Any]:

@@ -112,6 +112,15 @@ class SpeakerFeed(recording_feed.RecordingFeed[manifest.Utterance]):
       'speakers': self._classes[utterance.speaker],
     }
 
+  def _used(self, item):
+    return self._classes[item.speaker]
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which utterance comes when; a resume compares it."""
+    return super().settings() | {
+      'crop_seconds': self._seconds,
+    }
+
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""
     return super().describe() | {

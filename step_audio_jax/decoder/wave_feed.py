@@ -7,6 +7,7 @@ recording.
 Axes: B rows, S samples of a crop, T frames of it.
 """
 
+import dataclasses
 import math
 import os
 from typing import Any, Collection
@@ -92,6 +93,14 @@ class WaveFeed(recording_feed.RecordingFeed[manifest.Utterance]):
     f0_T = pitch_lib.track(wave_S, rate, hop, self._pitch)[before:]
     wave_S = wave_S[before * hop :]
     return {'wave': wave_S[: self._samples], 'f0': f0_T[: self._frames]}
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which utterance comes when; a resume compares it."""
+    return super().settings() | {
+      'frames': self._frames,
+      'mel': dataclasses.asdict(self._mel),
+      'pitch': dataclasses.asdict(self._pitch),
+    }
 
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 
 LINGUISTIC_PER_GROUP = 2
 SEMANTIC_PER_GROUP = 3  # also steps
@@ -61,7 +62,7 @@ class CausalFlowConfig:
   guidance: float = 0.7
   sigma: float = 1e-6
   prompt_steps: int = 250
-  remat: bool = False
+  remat: bool = settings.free(False)
 
   def __post_init__(self):
     object.__setattr__(self, 'chunks', tuple(self.chunks))

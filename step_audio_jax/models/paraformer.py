@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax.kernels import windows
 from step_audio_jax.models import chunk_masked as chunk_masked_lib
 from step_audio_jax.models import cif as cif_lib
@@ -65,7 +66,7 @@ class ParaformerConfig:
   chunk: int = 4
   overlap: int = 5
   look_back: int = 4
-  scan_unroll: int = 1
+  scan_unroll: int = settings.free(1)
 
   def __post_init__(self):
     errors.at_least_one(

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax.kernels import full
 from step_audio_jax.kernels import gelu
 
@@ -51,7 +52,7 @@ class S3Config:
   first_stride: int = 2
   activation: str = 'gelu'
   head_layers: int = 2
-  scan_unroll: int = 1
+  scan_unroll: int = settings.free(1)
 
   def __post_init__(self):
     errors.at_least_one(

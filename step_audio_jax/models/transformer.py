@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax.kernels import attention as attention_lib
 from step_audio_jax.kernels import decoding
 from step_audio_jax.models import blocks as blocks_lib
@@ -75,9 +76,9 @@ class TransformerConfig:
   tied_head: bool = False
   norm_eps: float = 1e-5
   dtype: str = 'float32'
-  remat: str | tuple[str, ...] = 'none'
-  attention: str = 'auto'
-  scan_unroll: int = 1
+  remat: str | tuple[str, ...] = settings.free('none')
+  attention: str = settings.free('auto')
+  scan_unroll: int = settings.free(1)
 
   def __post_init__(self):
     errors.at_least_one(

@@ -118,6 +118,16 @@ class AudioFeed(recording_feed.RecordingFeed[_Item]):
       'label_counts': len(item.labels),
     }
 
+  def _used(self, item):
+    return item.labels
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which utterance comes when; a resume compares it."""
+    return super().settings() | {
+      'stream': self._stream,
+      'buckets': len(self._order.buckets),
+    }
+
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""
     return super().describe() | {'widths': self._order.widths(io.SAMPLE_RATE)}

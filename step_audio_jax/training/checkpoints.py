@@ -286,13 +286,18 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
     UserError: The run has no checkpoint.
   """
   folder = pathlib.Path(run_dir) / _FOLDER
-  steps = _steps(folder)
+  steps = steps_of(run_dir)
   if not steps:
     raise errors.UserError(
       f'{run_dir}: no finished checkpoint in {folder}; expected a run '
       'directory made by `python -m step_audio_jax train`.'
     )
   return steps
+
+
+def steps_of(run_dir: str | pathlib.Path) -> list[int]:
+  """Finished steps of a run, ascending; none where it has none yet."""
+  return _steps(pathlib.Path(run_dir) / _FOLDER)
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

@@ -20,6 +20,7 @@ from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.training import contents as contents_lib
 from step_audio_jax.training import exposure
 from step_audio_jax.training import schedule as schedule_lib
 
@@ -94,10 +95,18 @@ class Source:
         f'{folder}: the ratio names the task {name!r}, which has no rows; '
         'build rows for it or give it weight 0.'
       )
-    self._records = array_record_data_source.ArrayRecordDataSource(shards)
-    if len(self._records) != self.stats['rows']:
+    try:
+      self._records = array_record_data_source.ArrayRecordDataSource(shards)
+      found = len(self._records)
+    except (RuntimeError, ValueError, IndexError) as error:
+      reason = str(error).partition(';')[0]
       raise errors.UserError(
-        f'{folder}: found {len(self._records)} records, expected '
+        f'{folder}: a shard is not a whole ArrayRecord file, build the rows '
+        f'again: {reason}.'
+      ) from error
+    if found != self.stats['rows']:
+      raise errors.UserError(
+        f'{folder}: found {found} records, expected '
         f'{self.stats["rows"]} rows as stats.json says.'
       )
     self._folder = folder
@@ -105,11 +114,21 @@ class Source:
   def __len__(self) -> int:
     return len(self._records)
 
+  def contents(
+    self, budget: contents_lib.Budget | None = None
+  ) -> dict[str, Any]:
+    """What lies in the folder; see `contents.rows`.
+
+    Raises:
+      UserError: It is not what `stats.json` says.
+    """
+    budget = budget or contents_lib.Budget(contents_lib.WHOLE_BYTES)
+    return contents_lib.rows(self._folder, self.stats, budget)
+
   def row(self, index: int) -> dict[str, np.ndarray]:
     """Stored row `index`: tokens, segment_ids, loss_weights, images."""
-    record = self._records[index]
     try:
-      return safetensors_numpy.load(record)
+      return safetensors_numpy.load(self._records[index])
     except Exception as error:
       raise errors.UserError(
         f'{self._folder}: record {index} is not a row ({error}).'
@@ -251,6 +270,28 @@ class RowFeed:
     """What rows start..stop show of each source; see `exposure.table`."""
     sizes = {source.name: len(source) for source in self.sources}
     return exposure.table(self.schedule, sizes, self.length, start, stop)
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which row comes when; a resume compares it."""
+    return {
+      'batch_size': self.batch_size,
+      'row_length': self.length,
+      'seed': self._seed,
+      'sources': list(self.schedule.names),
+      'phases': [
+        {'row': phase.start, 'shares': list(map(str, phase.shares))}
+        for phase in self.schedule.phases
+      ],
+    }
+
+  def contents(self) -> dict[str, Any]:
+    """Task → digests of its rows; a resume compares them.
+
+    Raises:
+      UserError: A shard is not the one of its `stats.json`.
+    """
+    budget = contents_lib.Budget(contents_lib.WHOLE_BYTES)
+    return {source.name: source.contents(budget) for source in self.sources}
 
   def describe(self) -> dict[str, Any]:
     """Sources, shares, epochs; for the run's `config.json`.

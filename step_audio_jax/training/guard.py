@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +32,10 @@ class SpikeConfig:
     give_up: Skipped steps in a row that stop the run.
   """
 
-  factor: float = 10.0
+  factor: float = settings.free(10.0)
   window: int = 128
-  warmup: int = 64
-  give_up: int = 10
+  warmup: int = settings.free(64)
+  give_up: int = settings.free(10)
 
   def __post_init__(self):
     if self.factor <= 1:

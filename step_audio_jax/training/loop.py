@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints as checkpoints_lib
 from step_audio_jax.training import guard
@@ -49,14 +50,14 @@ class LoopConfig:
     ema_decay: Of the mean of the parameters; 0 keeps none.
   """
 
-  steps: int
+  steps: int = settings.free()
   seed: int = 0
-  log_every: int = 10
-  checkpoint_every: int = 0
-  keep: int = 2
-  best: str = ''
-  best_is: str = 'min'
-  microbatches: int = 1
+  log_every: int = settings.free(10)
+  checkpoint_every: int = settings.free(0)
+  keep: int = settings.free(2)
+  best: str = settings.free('')
+  best_is: str = settings.free('min')
+  microbatches: int = settings.free(1)
   spikes: guard.SpikeConfig | None = guard.SpikeConfig()
   ema_decay: float = 0.0
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 
 
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
@@ -39,6 +40,8 @@ class OptimizerConfig:
     schedule: 'constant' or 'cosine', both behind a linear warm-up.
     warmup_steps: Length of the warm-up.
     final_fraction: Where the cosine ends, as a fraction of the peak.
+    decay_steps: Step at which it ends; 0 is the run's last. A run that is made
+      longer keeps its learning rates where this is named.
     beta1: Decay of the first moment.
     beta2: Decay of the second moment.
     epsilon: Of Adam.
@@ -59,6 +62,7 @@ class OptimizerConfig:
   weight_decay: float = 0.1
   clip: float = 1.0
   multipliers: tuple[tuple[str, float], ...] = ()
+  decay_steps: int = settings.free(0)  # compared as the horizon
 
   def __post_init__(self):
     if self.schedule not in ('constant', 'cosine'):
@@ -71,6 +75,19 @@ class OptimizerConfig:
         f'optimizer: learning_rate is {self.learning_rate}, expected a '
         'positive number.'
       )
+    if self.decay_steps < 0:
+      raise errors.UserError(
+        f'optimizer: decay_steps is {self.decay_steps}, expected 0 or more.'
+      )
+    if self.decay_steps and self.schedule != 'cosine':
+      raise errors.UserError(
+        f'optimizer: decay_steps is {self.decay_steps} and schedule '
+        f"{self.schedule!r}, expected 'cosine', which it is the end of."
+      )
+
+  def horizon(self, steps: int) -> int | None:
+    """Where the schedule of a run of `steps` steps ends; None if nowhere."""
+    return (self.decay_steps or steps) if self.schedule == 'cosine' else None
 
   def learning_rate_at(self, steps: int) -> optax.Schedule:
     """step → learning rate, for a run of `steps` steps."""
@@ -79,7 +96,7 @@ class OptimizerConfig:
         0.0 if self.warmup_steps else self.learning_rate,
         self.learning_rate,
         self.warmup_steps,
-        max(steps, self.warmup_steps + 1),
+        max(self.horizon(steps), self.warmup_steps + 1),
         self.learning_rate * self.final_fraction,
       )
     if self.warmup_steps:

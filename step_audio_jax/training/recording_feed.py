@@ -7,7 +7,10 @@ gives the order.
 
 import abc
 import collections
+import hashlib
+import json
 import os
+import pathlib
 from typing import (
   Any,
   Callable,
@@ -23,6 +26,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import manifest
 from step_audio_jax.audio import io
+from step_audio_jax.training import contents as contents_lib
 from step_audio_jax.training import recordings
 
 Item = TypeVar('Item')
@@ -123,6 +127,7 @@ class RecordingFeed(abc.ABC, Generic[Item]):
         f'{manifest.path_of(self._corpus)}: nothing to train on in '
         f'{", ".join(splits)}; left out: {dict(self.dropped)}.'
       )
+    self._items = items
     return items
 
   def __len__(self) -> int:
@@ -154,6 +159,34 @@ class RecordingFeed(abc.ABC, Generic[Item]):
     """Which utterances a step's batch holds."""
     items, _ = self._order.rows(step, 0, self.batch_size)
     return [item.utterance.id for item in items]
+
+  def _used(self, item: Any) -> Any:
+    """What is used of an item besides its waveform; JSON-able."""
+    del item
+    return None
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which utterance comes when; a resume compares it."""
+    return {'batch_size': self.batch_size, 'seed': self._seed}
+
+  def contents(self) -> dict[str, Any]:
+    """Digests of what is read; a resume compares them."""
+    told, paths = hashlib.sha256(), []
+    for one, item in zip(self._kept, self._items):
+      line = (one.id, one.audio, one.offset, one.duration, self._used(item))
+      told.update(json.dumps(line).encode() + b'\n')
+      paths.append(self._path(one))
+    return {
+      'utterances': len(paths),
+      'manifest': told.hexdigest(),
+      'audio': contents_lib.sample(paths),
+    }
+
+  def _path(self, utterance: manifest.Utterance) -> pathlib.Path | None:
+    try:
+      return utterance.audio_path(self._corpus)
+    except errors.UserError:
+      return None
 
   def describe(self) -> dict[str, Any]:
     """Sizes and what was left out; for the run's `config.json`."""

@@ -1,17 +1,19 @@
 """The `train` door: a gin file in, a run directory out.
 
 A run directory holds `config.gin` (what was bound), `operative_config.gin`
-(what was used), `config.json` (what rebuilds the model), `metrics.jsonl`,
-`tensorboard/`, `checkpoints/` and, when the run is over, `done.json`.
+(what was used), `config.json` (what rebuilds the model), `resume.json` (what
+a resume compares), `metrics.jsonl`, `tensorboard/`, `checkpoints/` and, when
+the run is over, `done.json`. The first four are written anew by whoever
+resumes the run; what may differ then is `resume`'s to say.
 """
 
 import contextlib
-import difflib
 import pathlib
 import sys
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Collection, Sequence
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
 from step_audio_jax import cli
@@ -28,8 +30,21 @@ from step_audio_jax.training import lora
 from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import preemption
+from step_audio_jax.training import resume
 from step_audio_jax.training import stored
 from step_audio_jax.training import transfer
+
+_KEPT = ('operative_config.gin', 'config.gin', 'config.json', resume.NAME)
+# Of `done.json`, what `config.json` says too.
+_FACTS = (
+  'run_dir',
+  'parameters',
+  'steps',
+  'mesh',
+  'feed',
+  'init_from',
+  'epochs',
+)
 
 
 def train(
@@ -69,10 +84,10 @@ def train(
     UserError: Bad input; or `run_dir` holds a run of another configuration.
   """
   folder = files.local(run_dir, 'run_dir')
-  done = folder / 'done.json'
-  if done.is_file() and not dry_run:
-    _check_same(folder)
-    return files.read_json(done)
+  given = resume.Given(objective, feed, optimizer, config, tuple(init_from))
+  if not dry_run and _agreed(lambda: _finished(folder, given)):
+    # A directory that was moved says where it is, not where it was.
+    return {**files.read_json(folder / 'done.json'), 'run_dir': str(run_dir)}
   files.check_writable(folder, 'run_dir', folder=True)
   devices = mesh.build()
   trainer = loop.Trainer(
@@ -105,8 +120,7 @@ def train(
 
   chief = jax.process_index() == 0
   with files.only_one(folder) if chief else contextlib.nullcontext():
-    if chief:
-      _claim(folder, {**facts, **objective.describe()})
+    _agreed(lambda: _claim(folder, given, {**facts, **objective.describe()}))
     result = loop.run(
       trainer,
       folder,
@@ -115,8 +129,25 @@ def train(
     )
     if chief:
       _account(folder, feed, config.steps)
-      files.write_json(done, {**facts, **result})
+      files.write_json(folder / 'done.json', {**facts, **result})
   return {**facts, **result}
+
+
+def _agreed(decide: Callable[[], Any]) -> bool:
+  """Whether the first process decides so; where it raises, all do."""
+  verdict, error = 0, None
+  if jax.process_index() == 0:
+    try:
+      verdict = int(bool(decide()))
+    except Exception as caught:
+      verdict, error = -1, caught
+  if jax.process_count() > 1:
+    verdict = int(multihost_utils.broadcast_one_to_all(np.int32(verdict)))
+  if error is not None:
+    raise error
+  if verdict < 0:
+    raise errors.UserError('train: the first process said why it stops.')
+  return bool(verdict)
 
 
 def _open(path: str, objective: Any, readers: Sequence[Any]) -> Any:
@@ -132,34 +163,91 @@ def _open(path: str, objective: Any, readers: Sequence[Any]) -> Any:
   return variables
 
 
-def _claim(folder: pathlib.Path, description: dict[str, Any]) -> None:
-  """Writes the configuration of a run, or checks that it is the same one."""
-  folder.mkdir(parents=True, exist_ok=True)
-  if (folder / 'config.gin').is_file():
-    _check_same(folder)
-    return
-  with files.atomic(folder / 'operative_config.gin', 'w') as handle:
-    handle.write(gin_files.operative_text())
-  files.write_json(folder / 'config.json', description)
-  with files.atomic(folder / 'config.gin', 'w') as handle:
-    handle.write(gin_files.bound_text())
+def _finished(folder: pathlib.Path, given: resume.Given) -> bool:
+  """Whether the run directory holds this very run, and it is over.
 
-
-def _check_same(folder: pathlib.Path) -> None:
-  """Refuses a run directory that another configuration made."""
-  old = (folder / 'config.gin').read_text(encoding='utf-8').splitlines()
-  new = gin_files.bound_text().splitlines()
-  changes = [
-    line
-    for line in difflib.unified_diff(old, new, lineterm='', n=0)
-    if line[:1] in ('+', '-') and line[:3] not in ('+++', '---')
-  ]
-  if changes:
+  Raises:
+    UserError: It holds another one, or a longer one, or what it made is gone.
+  """
+  steps, done = checkpoints.steps_of(folder), _done(folder)
+  if done is not None and not steps:
     raise errors.UserError(
-      f'{folder}/config.gin: this run directory was made with another '
-      f'configuration ({"; ".join(changes[:2])}); expected the same one, or '
+      f'{folder}: done.json says that this run is over, but its checkpoints '
+      'are gone; bring them back, or remove done.json to train it again.'
+    )
+  if not steps:
+    return False
+  if steps[-1] > given.config.steps:
+    raise errors.UserError(
+      f'{folder}: has a checkpoint of step {steps[-1]}, expected at most '
+      f'{given.config.steps}, the steps of the run; give at least as many, or '
       'another run directory.'
     )
+  if done is None or done.get('steps') != given.config.steps:
+    return False  # `_claim` compares
+  if steps[-1] < given.config.steps:
+    return False  # the last checkpoint is gone, the run does it again
+  identity = resume.check(folder, given, steps[-1])
+  description = {k: v for k, v in done.items() if k in _FACTS}
+  description |= given.objective.describe()
+  lost = {'config.json', resume.NAME}
+  lost = {name for name in lost if not _is_json_object(folder / name)}
+  _write(folder, identity, description, lost | _absent(folder))
+  return True
+
+
+def _claim(
+  folder: pathlib.Path, given: resume.Given, description: dict[str, Any]
+) -> None:
+  """Writes what a run is, or checks that it is the one that is here."""
+  folder.mkdir(parents=True, exist_ok=True)
+  steps = checkpoints.steps_of(folder)
+  if steps:
+    identity = resume.check(folder, given, steps[-1])
+  else:  # nothing to go on from: whatever was asked for before is forgotten
+    identity = given.identity()
+  (folder / 'done.json').unlink(missing_ok=True)
+  _write(folder, identity, description)
+
+
+def _absent(folder: pathlib.Path) -> set[str]:
+  names = ('config.gin', 'operative_config.gin')
+  return {name for name in names if not (folder / name).is_file()}
+
+
+def _write(
+  folder: pathlib.Path,
+  identity: resume.Identity,
+  description: dict[str, Any],
+  names: Collection[str] = _KEPT,
+) -> None:
+  """Says what the run is, in the files of these names."""
+  for name, text in (
+    ('operative_config.gin', gin_files.operative_text),
+    ('config.gin', gin_files.bound_text),
+  ):
+    if name in names:
+      with files.atomic(folder / name, 'w') as handle:
+        handle.write(text())
+  for name, value in (
+    ('config.json', description),
+    (resume.NAME, identity.to_json()),
+  ):
+    if name in names:
+      files.write_json(folder / name, value)
+
+
+def _done(folder: pathlib.Path) -> dict[str, Any] | None:
+  """What `done.json` says; None where there is none, or half of one."""
+  path = folder / 'done.json'
+  return files.read_json(path) if _is_json_object(path) else None
+
+
+def _is_json_object(path: pathlib.Path) -> bool:
+  try:
+    return isinstance(files.read_json(path), dict)
+  except errors.UserError:
+    return False
 
 
 def _account(folder: pathlib.Path, feed: Any, steps: int) -> None:
