@@ -173,8 +173,8 @@ class RecordingFeed(abc.ABC, Generic[Item]):
     """Digests of what is read; a resume compares them."""
     told, paths = hashlib.sha256(), []
     for one, item in zip(self._kept, self._items):
-      line = (one.id, one.audio, one.offset, one.duration, self._used(item))
-      told.update(json.dumps(line).encode() + b'\n')
+      line = (one.id, one.audio, one.channel, one.offset, one.duration)
+      told.update(json.dumps([line, self._used(item)]).encode() + b'\n')
       paths.append(self._path(one))
     return {
       'utterances': len(paths),
