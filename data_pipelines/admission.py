@@ -12,15 +12,20 @@ import io
 import math
 import os
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Mapping, MutableMapping
 
 from data_pipelines.readers import base
+from data_pipelines.readers import channels
 from step_audio_jax import errors
 from step_audio_jax import manifest
 from step_audio_jax.audio import io as audio_io
 
 TRANSCRIPT_BYTES = 10**6
 DOCUMENT_BYTES = 16 * 10**6  # of plain text
+MEAN = (
+  'lines hear the mean of several channels; `channel` in a line, or --channel, '
+  'names one.'
+)
 FORGIVEN_SECONDS = 0.01  # times are rounded by who writes them
 _WORDS_FORGIVEN_SECONDS = 0.1  # alignments have frames of 10 to 80 ms
 _IMAGES = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
@@ -37,6 +42,9 @@ class Rules:
     trust_durations: Do not open a recording whose duration is stated.
     sample_rate: Of recordings that are not opened and state none, Hz.
     untranscribed: Keep speech without a transcript.
+    channel: Which channel is heard of recordings of several whose line names
+      none, from 0; None is the mean.
+    all_channels: The mean of all, whatever a line names.
     held_out_speakers: Their lines go to the split of unseen voices, whatever
       split they name.
   """
@@ -47,6 +55,8 @@ class Rules:
   trust_durations: bool = False
   sample_rate: int = audio_io.SAMPLE_RATE
   untranscribed: bool = False
+  channel: int | None = None
+  all_channels: bool = False
   held_out_speakers: tuple[str, ...] = ()
 
   def __post_init__(self):
@@ -77,8 +87,17 @@ def _split(fields: Mapping[str, Any], rules: Rules) -> str:
   )
 
 
-def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
+def admit(
+  item: base.Item,
+  rules: Rules,
+  notes: MutableMapping[str, int] | None = None,
+) -> manifest.Utterance:
   """Item → line of a manifest.
+
+  Args:
+    item: What a reader found.
+    rules: What is kept.
+    notes: Counts what is kept and yet worth telling, by the sentence.
 
   Raises:
     UserError: It cannot be used; the sentence is the reason.
@@ -91,15 +110,23 @@ def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
   text = _text(item, kind, rules)
   offset = _seconds('offset', fields.get('offset')) or 0.0
   duration = _seconds('duration', fields.get('duration'))
-  rate = 0
+  rate, channel = 0, None
   no_audio = item.audio is None and 'audio' not in item.may_lack
   if kind == 'speech' and no_audio:
     raise errors.UserError('audio: missing, expected a recording.')
   if item.audio is not None:
-    if rules.trust_durations and duration is not None:
+    choice = _Choice.of(fields, rules)
+    if rules.trust_durations and duration is not None and choice.is_made():
       rate = fields.get('sample_rate') or rules.sample_rate
+      channel = choice.named
     else:
-      duration, rate = _extent(item, offset, duration)
+      header = _probe(item)
+      duration, rate = _extent(item, header, offset, duration), header[1]
+      channel = choice.among(header.channels, item.audio_name)
+      if header.channels > 1 and not isinstance(channel, int):
+        _hear(item, offset, duration, channel, rate)
+        if notes is not None:
+          notes[MEAN] = notes.get(MEAN, 0) + 1
   if item.image is not None:
     _check_image(item.image, item.image_name)
   utterance = manifest.Utterance(
@@ -112,6 +139,7 @@ def admit(item: base.Item, rules: Rules) -> manifest.Utterance:
     offset=round(offset, 6),
     duration=round(duration or 0.0, 6),
     sample_rate=rate,
+    channel=channel,
     speaker=fields.get('speaker'),
     words=fields.get('words'),
     image=None if item.image is None else f'images/{item.image_name}',
@@ -172,35 +200,89 @@ def _seconds(field: str, value: Any) -> float | None:
   return seconds
 
 
-def _extent(item, offset, stated):
-  """(duration, rate) of an item, checked against its recording."""
-  if isinstance(item.audio, bytes):
-    length, rate = audio_io.probe(item.audio, name=item.where)
-  else:
-    length, rate = _probe(os.fspath(item.audio))
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+  """Which channel a line is to be heard on.
+
+  Attributes:
+    named: What the line names: the recording must have it.
+    side: What is meant where a recording has several: one with a single
+      channel was taken apart before, or never had more.
+  """
+
+  named: channels.Channel = None
+  side: channels.Channel = None
+
+  @classmethod
+  def of(cls, fields: Mapping[str, Any], rules: Rules) -> '_Choice':
+    if rules.all_channels:
+      return cls()
+    side = channels.parse(fields.get('side'), 'side')
+    return cls(
+      channels.parse(fields.get('channel')),
+      rules.channel if side is None else side,
+    )
+
+  def is_made(self) -> bool:
+    """Whether it needs no look at the recording."""
+    return self.named is not None or self.side is None
+
+  def among(self, count: int, name: str) -> channels.Channel:
+    """The channel of a recording that has `count` of them."""
+    channel = self.named
+    if channel is None and count > 1:
+      channel = self.side
+    numbers = channel if isinstance(channel, tuple) else (channel,)
+    for one in () if channel is None else numbers:
+      if one >= count:
+        raise errors.UserError(
+          f'channel: found {one}, but {name} has {count}, counted from 0.'
+        )
+    return channel
+
+
+def _extent(item, header, offset, stated):
+  """The duration of an item, checked against its recording."""
+  length = header.seconds
   if offset >= length:
     raise errors.UserError(
       f'{item.audio_name}: offset {offset} s lies outside the recording of '
       f'{length:.3f} s.'
     )
   if stated is None:
-    return length - offset, rate
+    return length - offset
   if stated > length - offset + FORGIVEN_SECONDS:
     raise errors.UserError(
       f'duration: {stated:g} s from {offset:g} s on, but {item.audio_name} has '
       f'only {length - offset:.3f} s there.'
     )
-  return stated, rate
+  return stated
+
+
+def _hear(item, offset, duration, channel, rate):
+  """Reads a part of several channels through, as whoever uses it will."""
+  audio_io.find_peak(
+    item.audio,
+    offset=offset,
+    duration=duration,
+    channel=channel,
+    sample_rate=rate,
+    name=item.audio_name,
+    audible=True,
+  )
 
 
 @functools.lru_cache(maxsize=1024)
-def _remembered(path: str, changed: tuple[int, int]) -> tuple[float, int]:
+def _remembered(path: str, changed: tuple[int, int]) -> audio_io.Header:
   del changed  # a part of the key: the file may be another one by now
   return audio_io.probe(path)
 
 
-def _probe(path: str) -> tuple[float, int]:
+def _probe(item) -> audio_io.Header:
   """`audio_io.probe`, once for the parts of a recording."""
+  if isinstance(item.audio, bytes):
+    return audio_io.probe(item.audio, name=item.where)
+  path = os.fspath(item.audio)
   try:
     status = os.stat(path)
   except OSError:

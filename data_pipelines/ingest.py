@@ -26,6 +26,7 @@ from data_pipelines import intake
 from data_pipelines import readers
 from data_pipelines import staging
 from data_pipelines.readers import base
+from data_pipelines.readers import channels
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -193,6 +194,13 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   flags.DEFINE_string(
+    'channel',
+    None,
+    'Which channel is heard, from 0, of recordings of several whose line names '
+    'none; `mean` hears all of them, whatever a line names.',
+    flag_values=fv,
+  )
+  flags.DEFINE_string(
     'audio_root',
     None,
     'Where recordings lie; by default the folder of SOURCE. No path leads out '
@@ -236,6 +244,18 @@ def _options(fv: flags.FlagValues) -> base.Options:
   )
 
 
+def _channel(fv: flags.FlagValues) -> dict[str, Any]:
+  """Rules about channels."""
+  if fv.channel == 'mean':
+    return {'all_channels': True}
+  channel = channels.parse(fv.channel, '--channel')
+  if not isinstance(channel, int | None):
+    raise errors.UserError(
+      f'--channel: found {fv.channel!r}, expected a number from 0 on, or mean.'
+    )
+  return {'channel': channel}
+
+
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   told = {
     'format': fv.format,
@@ -248,6 +268,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       sample_rate=fv.sample_rate,
       untranscribed=fv.untranscribed,
       held_out_speakers=tuple(fv.held_out_speaker),
+      **_channel(fv),
     ),
   }
   files.check_writable(fv.output, '--output', folder=True)

@@ -35,6 +35,7 @@ class Intake:
     quarantined: Lines of the quarantine.
     first: Place and reason of the first refusal.
     tally: Figures of what was kept.
+    notes: What is worth telling of what was kept: sentence → lines.
   """
 
   def __init__(
@@ -52,6 +53,7 @@ class Intake:
     self._seen: set[int] = set()
     self._placed: dict[int, int] = {}  # name → recording, as digests
     self.tally = tally.Tally()
+    self.notes: dict[str, int] = {}
     self.read = self.kept = self.quarantined = 0
     self.first = 'it is empty.'
 
@@ -64,8 +66,12 @@ class Intake:
     }
 
   def result(self) -> dict[str, Any]:
-    """The counts, and figures of what was kept."""
-    return {**self.counts(), **self.tally.result()}
+    """The counts, and figures and notes of what was kept."""
+    result = {**self.counts(), **self.tally.result()}
+    notes = [f'{count} {note}' for note, count in self.notes.items()]
+    if notes:
+      result['notes'] = [*result.get('notes', ()), *notes]
+    return result
 
   def lines(
     self, found: Iterable[base.Item | base.Rejected], quarantine: IO[str]
@@ -99,7 +105,7 @@ class Intake:
       quarantine.write(json.dumps(_entry(refused), ensure_ascii=False) + '\n')
 
   def _accept(self, item: base.Item) -> manifest.Utterance:
-    utterance = admission.admit(item, self._rules)
+    utterance = admission.admit(item, self._rules, self.notes)
     name = tally.digest(utterance.id)
     if name in self._seen:
       raise errors.UserError(

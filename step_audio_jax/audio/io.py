@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import struct
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 import numpy as np
 import soundfile
@@ -118,18 +118,26 @@ def find_peak(source: str | os.PathLike | bytes, **part) -> float:
   return max(float(np.abs(x).max()) for x in read_blocks(source, **part))
 
 
+class Header(NamedTuple):
+  """What a recording says of itself: seconds, Hz, number of channels."""
+
+  seconds: float
+  sample_rate: int
+  channels: int
+
+
 def probe(
   source: str | os.PathLike | bytes, *, name: str | None = None
-) -> tuple[float, int]:
-  """Length and rate of a recording, from its header.
+) -> Header:
+  """Length, rate and channels of a recording, from its header.
 
   Args:
     source: A path, or the bytes of a whole file.
     name: What messages call the source; by default its path.
 
   Returns:
-    Seconds and Hz. Only where a header does not tell the length are the
-    samples counted. Damage behind the header is found by who reads them.
+    Only where a header does not tell the length are the samples counted.
+    Damage behind the header is found by who reads them.
 
   Raises:
     UserError: No such file, not audio, empty, or a WAV that is cut short.
@@ -138,11 +146,11 @@ def probe(
   with _opened(source, name) as raw:
     _check_wav_size(raw, name)
     with _sound_file(raw, name, by_number=True) as handle:
-      rate, frames = handle.samplerate, handle.frames
+      rate, frames, count = handle.samplerate, handle.frames, handle.channels
   if not 0 < frames < _UNKNOWN_FRAMES:
-    blocks = read_blocks(source, sample_rate=rate, name=name)
+    blocks = read_blocks(source, channel=0, sample_rate=rate, name=name)
     frames = sum(map(len, blocks))
-  return frames / rate, rate
+  return Header(frames / rate, rate, count)
 
 
 def write_audio(

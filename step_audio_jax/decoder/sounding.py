@@ -29,7 +29,7 @@ def recording(path: str, channel: int | None) -> tuple[np.ndarray, int]:
   Raises:
     UserError: It cannot be read, or is no voice.
   """
-  seconds, rate = io.probe(path)
+  seconds, rate, _ = io.probe(path)
   wave_S, rate = io.read_audio(
     path,
     sample_rate=rate,

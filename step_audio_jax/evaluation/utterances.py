@@ -89,7 +89,7 @@ def player(utterance: manifest_lib.Utterance, root: str | pathlib.Path) -> str:
 def recording(path: str | pathlib.Path, **part: Any) -> str:
   """As `player`, of a file or a part of it (`audio.io.read_audio`)."""
   try:
-    _, rate = audio_io.probe(path)
+    rate = audio_io.probe(path).sample_rate
     samples, _ = audio_io.read_audio(path, sample_rate=rate, **part)
   except errors.UserError as error:
     return f'<p class="quiet">{html.escape(str(error))}</p>'

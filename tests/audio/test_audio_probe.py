@@ -28,9 +28,10 @@ def test_it_says_what_reading_finds(form, rate, channels, count, tmp_path):
   raw = encoded(form, rate, channels, count)
   path = tmp_path / 'a'  # the bytes tell the format, not the name
   path.write_bytes(raw)
-  seconds, found = audio_io.probe(path)
-  assert (seconds, found) == audio_io.probe(raw) == audio_io.probe(str(path))
-  assert found == rate
+  header = audio_io.probe(path)
+  assert header == audio_io.probe(raw) == audio_io.probe(str(path))
+  seconds = header.seconds
+  assert (header.sample_rate, header.channels) == (rate, channels)
   samples, _ = audio_io.read_audio(path, sample_rate=rate)
   assert seconds == len(samples) / rate
   if form != 'MP3':  # which is made of whole frames
@@ -59,9 +60,8 @@ def test_a_header_that_does_not_know_its_length(size, tmp_path):
   raw[4:8] = struct.pack('<I', 0xFFFFFFFF)
   path = tmp_path / 'piped.wav'
   path.write_bytes(raw)
-  assert (
-    audio_io.probe(path) == audio_io.probe(bytes(raw)) == (1234 / 8000, 8000)
-  )
+  header = audio_io.Header(1234 / 8000, 8000, 1)
+  assert audio_io.probe(path) == audio_io.probe(bytes(raw)) == header
 
 
 @pytest.mark.parametrize(
