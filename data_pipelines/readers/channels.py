@@ -11,7 +11,7 @@ from typing import Any
 from step_audio_jax import errors
 
 Channel = int | tuple[int, ...] | None
-_ALL = ('average', 'avg', 'mean', 'all')  # what NeMo's selector may be
+_ALL = ('', 'average', 'avg', 'mean', 'all')  # what NeMo's selector may be
 
 
 def parse(value: Any, field: str = 'channel') -> Channel:
@@ -27,7 +27,7 @@ def parse(value: Any, field: str = 'channel') -> Channel:
   """
   if isinstance(value, str):
     value = value.strip()
-  if value is None or value == '' or value in _ALL:
+  if value is None or isinstance(value, str) and value.lower() in _ALL:
     return None
   several = isinstance(value, (list, tuple))
   found = tuple(map(_number, value)) if several else (_number(value),)

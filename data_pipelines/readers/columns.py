@@ -34,6 +34,7 @@ NAMES = {
     'language_code',
   ),
   'split': ('split',),
+  'channel': ('channel', 'audio_channel'),
   'audio': ('audio', 'audio_data', 'speech', 'wav'),
   'image': (
     'image', 'image_path', 'file_name', 'filename', 'img', 'jpg', 'png',
@@ -115,6 +116,7 @@ class Columns:
       'language': language(self.value('language', row)),
       'heard': row.get('source_lang'),
       'split': split(string(self.value('split', row), 'split')),
+      'channel': channel(self.value('channel', row)),
     }
 
 
@@ -167,6 +169,13 @@ def language(value: Any) -> str | None:
   """
   value = string(value, 'language')
   return languages.normalise(value or '') or None
+
+
+def channel(value: Any) -> Any:
+  """The number of a channel; the name of one is a broadcaster's."""
+  if isinstance(value, str) and not value.strip().isdigit():
+    return None
+  return value
 
 
 def split(value: str | None) -> str | None:

@@ -13,12 +13,13 @@ import pathlib
 from typing import Any, Iterator
 
 from data_pipelines.readers import base
+from data_pipelines.readers import channels
 from step_audio_jax import errors
 
 TABLES = ('metadata.csv', 'metadata.jsonl')
 FIELDS = (
   'file', 'text', 'id', 'language', 'speaker', 'split', 'offset', 'duration',
-  'words',
+  'channel', 'words',
 )  # fmt: skip
 
 
@@ -155,7 +156,9 @@ def _item(table, root, number, fields):
     )
   path, name = base.locate(root, file, 'file')
   said = {key: value for key, value in fields.items() if key != 'file'}
-  said['id'] = fields.get('id') or pathlib.PurePosixPath(file).stem
+  if not fields.get('id'):
+    stem = pathlib.PurePosixPath(file).stem
+    said |= channels.told_apart(stem, fields.get('channel'))
   return base.Item(
     f'{table}:{number}', said, audio=path, audio_name=name, line=number
   )

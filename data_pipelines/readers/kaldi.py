@@ -4,12 +4,17 @@
     text       UTTERANCE transcript
     segments   UTTERANCE RECORDING begin end   (optional; end -1: to its end)
     utt2spk    UTTERANCE SPEAKER               (optional)
+    reco2file_and_channel
+               RECORDING name A or B           (optional)
 
 Without `segments` each recording is an utterance. Paths start at the folder
 itself or at `--audio_root`. A command in `wav.scp` is a program that the
 corpus would have us run: it is refused, unless `--allow_pipes` allows single
 commands (no pipelines, no redirections), which run without a shell and in
 the folder of the recordings. `data/train`, `data/dev_clean` name their split.
+
+The channel of `reco2file_and_channel` is heard where a recording has several:
+most recipes have taken them apart in `wav.scp`.
 """
 
 import contextlib
@@ -20,12 +25,14 @@ import threading
 from typing import Callable, Iterator
 
 from data_pipelines.readers import base
+from data_pipelines.readers import channels
 from data_pipelines.readers import media
 from data_pipelines.readers import tables
 from data_pipelines.readers import tars
 from step_audio_jax import errors
 
 _SHELL = '|&;<>`$\n'
+_SIDES = 'reco2file_and_channel'
 _COMMAND_SECONDS = 300.0
 
 
@@ -79,6 +86,10 @@ def read_tables(
 
     texts, speakers, places = lookup(text), None, None
     yield from texts.load()
+    sides = None
+    if (source / _SIDES).exists():
+      sides = lookup(_SIDES)
+      yield from sides.load()
     if (source / 'utt2spk').exists():
       speakers = lookup('utt2spk')
       yield from speakers.load()
@@ -102,6 +113,8 @@ def read_tables(
           )
       elif speaker_of is not None and speakers is None:
         said['speaker'] = speaker_of(value)
+      if sides is not None:
+        said['side'] = _side(sides.get(recording))
       audio, audio_name = recordings.open(recording, value)
       return base.Item(where, said, audio, audio_name, line=number)
 
@@ -123,6 +136,16 @@ def read_tables(
         file=value,
       )
     yield from texts.left(f'a transcript without a line in {driver.name}.')
+
+
+def _side(value: str | None) -> channels.Channel:
+  """The channel of a line of `reco2file_and_channel`: A, B or 1, 2."""
+  if value is None:
+    return None
+  word = value.split()[-1] if value else ''
+  if word.isascii() and word.isdigit() and word != '0':
+    word = str(int(word) - 1)
+  return channels.parse(word, _SIDES)
 
 
 def _segment(value: str) -> tuple[str, float, float | None]:

@@ -5,9 +5,9 @@
     lhotse_shar  cuts.000000.jsonl.gz beside recording.000000.tar
 
 A supervision becomes an utterance, its `word` alignment the word times. Cuts
-of a recording are parts of its file; only where one channel out of several is
-spoken of are its samples copied. Relative paths start at `--audio_root`,
-which is the folder of SOURCE unless it is named.
+of a recording are parts of its file, heard on the channels that they name: by
+their places in the file, whatever numbers the recording gives them. Relative
+paths start at `--audio_root`, which is the folder of SOURCE unless it is named.
 
 Recordings from commands and addresses, with transforms that were not yet
 applied, mixed and padded cuts are left out. A cut without supervisions is an
@@ -15,12 +15,9 @@ utterance without a transcript.
 """
 
 import functools
-import io
 import json
 import pathlib
 from typing import Any, Iterator
-
-import numpy as np
 
 from data_pipelines.readers import base
 from data_pipelines.readers import columns
@@ -52,7 +49,7 @@ def read(
     paths[stem] = path
     if source.is_file() or 'cuts' in pathlib.PurePosixPath(stem).name:
       found += 1
-      yield from _cuts(path, stem, root)
+      yield from _cuts(path, root)
   for stem, path in paths.items():
     folder, _, name = stem.rpartition('/')
     if 'cuts' in name or 'supervisions' not in name or source.is_file():
@@ -63,29 +60,28 @@ def read(
       yield base.Rejected(str(path), 'no recordings of this name beside it.')
       continue
     found += 1
-    yield from _pair(twin, path, stem, root)
+    yield from _pair(twin, path, root)
   if not found:
     raise errors.UserError(
       f'{source}: no *cuts*.jsonl and no *supervisions*.jsonl, expected one.'
     )
 
 
-def _cuts(path, stem, root):
+def _cuts(path, root):
   for line in base.json_lines(path):
     if isinstance(line, base.Rejected):
       yield line
       continue
     number, cut = line
 
-    def find(part, channel, cut=cut, number=number):
-      window = channel, part.start, part.duration
-      name = f'{stem}/{number:08d}-{channel}.wav'
-      return file_of(cut.get('recording'), root, window, name)
+    def find(part, channels, cut=cut):
+      del part
+      return *file_of(cut.get('recording'), root, channels), 0.0
 
     yield from lhotse_cuts.cut_items(cut, f'{path}:{number}', number, find)
 
 
-def _pair(recordings, supervisions, stem, root):
+def _pair(recordings, supervisions, root):
   """A RecordingSet and a SupervisionSet; the first waits on disk."""
   with tables.Lookup(recordings) as known:
     for line in base.json_lines(recordings):
@@ -99,14 +95,14 @@ def _pair(recordings, supervisions, stem, root):
         yield line
         continue
       number, value = line
-      where, name = f'{supervisions}:{number}', f'{stem}/{number:08d}.wav'
+      where = f'{supervisions}:{number}'
       yield base.guarded(
-        where, _supervised, known, root, value, where, number, name,
+        where, _supervised, known, root, value, where, number,
         id=value.get('id'), line=number,
       )  # fmt: skip
 
 
-def _supervised(known, root, value, where, number, name) -> base.Item:
+def _supervised(known, root, value, where, number) -> base.Item:
   """A supervision with its recording."""
   found = known.get(str(value.get('recording_id')))
   if found is None:
@@ -114,13 +110,8 @@ def _supervised(known, root, value, where, number, name) -> base.Item:
       f'recording_id: no recording {value.get("recording_id")!r} in '
       f'{known.path}.'
     )
-  channel = value.get('channel', 0)
-  window = (
-    channel if type(channel) is int else None,
-    columns.number(value.get('start'), 'start'),
-    columns.number(value.get('duration'), 'duration'),
-  )
-  audio = file_of(json.loads(found), root, window, name)
+  channels = lhotse_cuts.named(value.get('channel', 0))
+  audio = *file_of(json.loads(found), root, channels), 0.0
   return lhotse_cuts.item_of(0.0, value, where, number, audio)
 
 
@@ -181,13 +172,9 @@ def _shard(path, stem):
     yield from cuts.left('audio: the tar has no recording of this cut.')
 
 
-def _stored(data, name, part, channel):
+def _stored(data, name, part, channels):
   """`Find` in a SHAR: what is stored begins with the cut, in its channels."""
-  if channel is None or len(part.channels) == 1:
-    return data, name, None
-  samples, rate = _channel(data, part.channels, channel, 0.0, None)
-  name = f'{name.rpartition(".")[0]}-{channel}.wav'
-  return media.wav(samples, rate), name, None
+  return data, name, _places(part.channels, channels), None
 
 
 def _recordings(tar):
@@ -199,22 +186,20 @@ def _recordings(tar):
 
 
 def file_of(
-  recording: Any,
-  root: pathlib.Path,
-  window: tuple[int | None, float, float | None],
-  name: str,
-) -> lhotse_cuts.Audio:
-  """The file of a recording, or one channel of a part of it.
+  recording: Any, root: pathlib.Path, channels: tuple[int, ...]
+) -> tuple[pathlib.Path, str, int | tuple[int, ...] | None]:
+  """The file of a recording.
 
   Args:
     recording: As Lhotse writes it.
     root: Where files lie.
-    window: (channel, start, duration) of the part that is wanted; None takes
-      all channels, or the rest of the recording.
-    name: What a copied channel is called.
+    channels: Those that are wanted; none of them is all.
+
+  Returns:
+    (path, its name, places of the channels in it); None is all places.
 
   Raises:
-    UserError: It is no file as it stands.
+    UserError: It is no file as it stands, or lacks a channel.
   """
   if not isinstance(recording, dict):
     raise errors.UserError('recording: missing, expected one.')
@@ -223,7 +208,6 @@ def file_of(
       'recording: it has transforms that were not applied; save the cuts with '
       'their audio (SHAR) first.'
     )
-  channel, start, duration = window
   sources = recording.get('sources')
   if not isinstance(sources, list) or not all(map(_is_source, sources)):
     raise errors.UserError(
@@ -232,12 +216,14 @@ def file_of(
   held = [
     source
     for source in sources
-    if len(sources) == 1 or channel in (source.get('channels') or ())
+    if len(sources) == 1
+    or channels
+    and all(one in (source.get('channels') or ()) for one in channels)
   ]
   if len(held) != 1:
     raise errors.UserError(
       f'recording: {len(sources)} sources, {len(held)} with channel '
-      f'{channel}; expected one.'
+      f'{", ".join(map(str, channels)) or "0"}; expected one.'
     )
   (source,) = held
   if source.get('type') != 'file':
@@ -246,42 +232,24 @@ def file_of(
       'commands are not run and addresses not opened.'
     )
   path, below = base.locate(root, source.get('source'), 'recording')
-  channels = source.get('channels') or [0]
-  if channel is None or len(channels) < 2:
-    return path, below, 0.0
-  samples, rate = _channel(path, channels, channel, start, duration)
-  return media.wav(samples, rate), name, start
+  return path, below, _places(source.get('channels') or [0], channels)
+
+
+def _places(held, channels) -> int | tuple[int, ...] | None:
+  """Where in a file that holds `held` some channels are; None is all of it."""
+  held = list(held)
+  if not channels or len(held) == 1:
+    return None
+  for one in channels:
+    if one not in held:
+      raise errors.UserError(f'channel: found {one}, expected one of {held}.')
+  places = tuple(held.index(one) for one in channels)
+  if len(places) == len(held):
+    return None
+  return places if len(places) > 1 else places[0]
 
 
 def _is_source(value: Any) -> bool:
   return isinstance(value, dict) and isinstance(
     value.get('channels'), (list, type(None))
   )
-
-
-def _channel(recording, channels, channel, start, duration):
-  """(samples, rate) of a part of one of the `channels` of a recording."""
-  import soundfile
-
-  if channel not in channels:
-    raise errors.UserError(
-      f'channel: found {channel!r:.50}, expected one of {list(channels)}.'
-    )
-  place = list(channels).index(channel)
-  held = isinstance(recording, bytes)
-  path = 'the recording in the tar' if held else recording
-  try:
-    with soundfile.SoundFile(io.BytesIO(recording) if held else path) as handle:
-      rate = handle.samplerate
-      if place >= handle.channels:
-        raise errors.UserError(
-          f'channel: {path} has {handle.channels}, expected {place + 1}.'
-        )
-      handle.seek(min(max(round(start * rate), 0), handle.frames))
-      frames = -1 if duration is None else max(round(duration * rate), 0)
-      found = handle.read(frames, dtype='float32', always_2d=True)
-  except soundfile.LibsndfileError as error:
-    raise errors.UserError(
-      f'recording: {path}: not readable as audio: {error.error_string}'
-    ) from error
-  return np.clip(found[:, place], -1, 1), rate

@@ -14,8 +14,11 @@ from data_pipelines.readers import base
 from data_pipelines.readers import columns
 from step_audio_jax import errors
 
-# A recording, its name, and the seconds of it at which it begins.
-Audio = tuple[pathlib.Path | bytes, str, float]
+# A recording, its name, which of its channels are heard (None: all), and where
+# it begins in what the cut is of, seconds; None means with the cut.
+Audio = tuple[
+  pathlib.Path | bytes, str, int | tuple[int, ...] | None, float | None
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,20 +39,21 @@ class Part:
   id: str | None
   duration: float
 
-  def channel_of(self, supervision: Mapping[str, Any]) -> int | None:
-    """The one channel that is spoken on; None for all of them."""
-    said = supervision.get('channel')
-    said = said if isinstance(said, list) else [said]
-    found = self.channels if len(self.channels) == 1 else said
-    one = len(found) == 1 and type(found[0]) is int
-    return found[0] if one else None
+  def channels_of(self, supervision: Mapping[str, Any]) -> tuple[int, ...]:
+    """The channels that are spoken on; where it names none, all."""
+    if len(self.channels) == 1:
+      return self.channels
+    return named(supervision.get('channel')) or self.channels
 
 
-# (part, channel) → (recording, its name, where it begins in what the cut is
-# of, seconds); None means with the cut.
-Find = Callable[
-  [Part, int | None], tuple[pathlib.Path | bytes, str, float | None]
-]
+Find = Callable[[Part, tuple[int, ...]], Audio]
+
+
+def named(channel: Any) -> tuple[int, ...]:
+  """The channels that a supervision names: a number, or a list of them."""
+  found = channel if isinstance(channel, list) else [channel]
+  whole = all(type(one) is int for one in found)
+  return tuple(dict.fromkeys(found)) if whole else ()
 
 
 def cut_items(
@@ -72,18 +76,22 @@ def cut_items(
     return
 
   @functools.cache
-  def audio_of(channel):
-    content, name, begin = find(part, channel)
-    return content, name, part.start if begin is None else begin
+  def audio_of(channels):
+    *audio, begin = find(part, channels)
+    return *audio, part.start if begin is None else begin
 
   def item(supervision):
-    audio = audio_of(part.channel_of(supervision))
+    audio = audio_of(part.channels_of(supervision))
     return item_of(part.start, supervision, where, line, audio)
 
   def whole():
-    content, name, begin = audio_of(part.channel_of({}))
-    offset = round(part.start - begin, 6)
-    fields = {'id': part.id, 'offset': offset, 'duration': part.duration}
+    content, name, channel, begin = audio_of(part.channels)
+    fields = {
+      'id': part.id,
+      'offset': round(part.start - begin, 6),
+      'duration': part.duration,
+      'channel': channel,
+    }
     return base.Item(where, fields, content, name, line=line)
 
   if not part.supervisions:
@@ -146,7 +154,7 @@ def item_of(
   Raises:
     UserError: A field is wrong.
   """
-  content, name, begin = audio
+  content, name, channel, begin = audio
   first = columns.number(supervision.get('start'), 'start')
   fields = {
     'id': columns.name(supervision.get('id'), 'id'),
@@ -155,6 +163,7 @@ def item_of(
     'language': columns.language(supervision.get('language')),
     'offset': round(start + first - begin, 6),
     'duration': columns.number(supervision.get('duration'), 'duration'),
+    'channel': channel,
     'words': _words(supervision, first),
   }
   return base.Item(where, fields, content, name, line=line)

@@ -1,15 +1,16 @@
 """`nemo` and `nemo_tarred`: manifests of NVIDIA NeMo.
 
     manifest.json    {"audio_filepath", "duration", "text"[, "offset", "lang",
-                     "target_lang", "source_lang", "speaker"]} a line
+                     "target_lang", "source_lang", "speaker", "channel"]} a
+                     line
     audio_0.tar …    recordings; the line's "shard_id" names its tar
 
 SOURCE is the manifest; of the tarred form it is the folder, with
 `tarred_audio_manifest.json` or `sharded_manifests/manifest_*.json`, or a
 folder of such folders (buckets). A line has no id of its own: the path of its
 recording without ending is it, with the offset in milliseconds behind it where
-there is an offset. NeMo calls the second part of a tarred recording `x.wav`
-`x-sub1.wav`, and so on.
+there is an offset, and the channel (`-ch0`) where one is named. NeMo calls the
+second part of a tarred recording `x.wav` `x-sub1.wav`, and so on.
 """
 
 import json
@@ -18,6 +19,7 @@ import re
 from typing import Any, Iterator, Mapping
 
 from data_pipelines.readers import base
+from data_pipelines.readers import channels
 from data_pipelines.readers import tables
 from data_pipelines.readers import tars
 from step_audio_jax import errors
@@ -55,13 +57,15 @@ def read_manifest(
 def _fields(row: Mapping[str, Any], name: str, split: str | None):
   known = row.get('id', row.get('utt_id'))
   offset = row.get('offset')
+  channel = row.get('channel', row.get('channel_selector'))
+  said = {'id': known, 'channel': channel}
   if known is None:
     known = str(pathlib.PurePosixPath(name).with_suffix(''))
     if offset:
       milliseconds = tables.span(offset, offset)[0] * 1000
       known = f'{known}-{milliseconds:.0f}'
-  return {
-    'id': known,
+    said = channels.told_apart(known, channel)
+  return said | {
     'text': row.get('text'),
     'duration': row.get('duration'),
     'offset': offset,

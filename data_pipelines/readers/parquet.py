@@ -25,7 +25,9 @@ from data_pipelines.readers import media
 from data_pipelines.readers import texts
 from step_audio_jax import errors
 
-FIELDS = ('id', 'text', 'speaker', 'language', 'split', 'audio', 'image')
+FIELDS = (
+  'id', 'text', 'speaker', 'language', 'split', 'channel', 'audio', 'image',
+)  # fmt: skip
 TEXT_FIELDS = ('id', 'text', 'language', 'split')
 # Rows held at a time: recordings of half a minute are about a megabyte each.
 _MEDIA_BATCH, _TEXT_BATCH = 16, 256

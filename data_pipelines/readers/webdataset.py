@@ -21,7 +21,7 @@ from data_pipelines.readers import media
 from data_pipelines.readers import tars
 from step_audio_jax import errors
 
-FIELDS = ('id', 'text', 'speaker', 'language', 'split')
+FIELDS = ('id', 'text', 'speaker', 'language', 'split', 'channel')
 # Known so that a sample which has nothing else is counted.
 PICKLES = ('.pyd', '.pkl', '.pickle', '.pth', '.pt')
 _KNOWN = (*media.AUDIO, *media.IMAGES, '.txt', '.json', *PICKLES)

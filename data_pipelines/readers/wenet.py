@@ -1,7 +1,7 @@
 """`wenet` and `wenet_shards`: what WeNet's tools make for its trainer.
 
-    data.list      {"key", "wav", "txt"[, "start", "end"]} a line   (raw)
-    shards.list    path of a tar a line                             (shards)
+    data.list      {"key", "wav", "txt"[, "start", "end", "channel"]} a line
+    shards.list    path of a tar a line
     shard_0.tar    key1.txt, key1.wav, key2.txt, key2.wav, …
 
 SOURCE is the list or its folder; for shards also a folder of tars, or a tar.
@@ -53,6 +53,7 @@ def _raw_item(root, path, number, row, split):
     'text': row.get('txt'),
     'speaker': row.get('speaker', row.get('spk')),
     'language': row.get('lang', row.get('language')),
+    'channel': row.get('channel'),
     'split': split,
   }
   if 'start' in row or 'end' in row:

@@ -303,7 +303,7 @@ def lhotse(root):
       words=(('go', 0.0, 0.125), ('on', 0.125, 0.25)),
     ),
     's2': said('then', 0.5, offset=1.0),
-    's3': said('right', 0.25, offset=0.125),
+    's3': said('right', 0.25, offset=0.375, channel=1),
   }  # fmt: skip
 
 
