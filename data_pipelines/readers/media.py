@@ -5,6 +5,7 @@ import io
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.audio import levels
 
 AUDIO = ('.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff')
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp')
@@ -54,16 +55,20 @@ def image_suffix(data: bytes) -> str:
 
 
 def wav(samples: np.ndarray, sample_rate: int) -> bytes:
-  """Samples → the bytes of a 16-bit WAV file.
+  """Samples → the bytes of a WAV file.
 
   Args:
-    samples: (S,) or (S, channels): floats in [-1, 1], or whole numbers of 16
-      bits in any integer type.
+    samples: (S,) or (S, channels): floats, or whole numbers of 16 bits in any
+      integer type. Whole numbers kept as floats are scaled
+      (`audio.levels.full_scale`).
     sample_rate: Hz.
 
+  Returns:
+    A file of 16 bits; of floating point where samples pass full scale.
+
   Raises:
-    UserError: There are none, they are beyond that, or no file has such a
-      rate or so many channels.
+    UserError: There are none, they are far beyond full scale or not finite,
+      or no file has such a rate or so many channels.
   """
   import soundfile
 
@@ -80,24 +85,33 @@ def wav(samples: np.ndarray, sample_rate: int) -> bytes:
     raise errors.UserError(
       f'audio: found a sample rate of {sample_rate}, expected Hz.'
     )
-  whole = np.issubdtype(samples.dtype, np.integer)
-  largest = 2**15 if whole else 1
-  # `not <=` so that NaN is refused as well.
-  if not float(np.abs(samples.astype(np.float64)).max()) <= largest:
-    raise errors.UserError(
-      f'audio: found samples beyond {largest}, expected {samples.dtype} '
-      f'samples between -{largest} and {largest}.'
-    )
-  samples = samples.astype(np.int16 if whole else np.float32)
+  samples, subtype = _storable(samples)
   out = io.BytesIO()
   try:
-    soundfile.write(out, samples, int(sample_rate), 'PCM_16', format='WAV')
+    soundfile.write(out, samples, int(sample_rate), subtype, format='WAV')
   except soundfile.LibsndfileError as error:
     raise errors.UserError(
       f'audio: samples of shape {samples.shape} at {sample_rate} Hz make no '
       f'WAV file: {error.error_string}'
     ) from error
   return out.getvalue()
+
+
+def _storable(samples: np.ndarray) -> tuple[np.ndarray, str]:
+  """Samples as a file holds them, and its subtype."""
+  if samples.dtype.kind in 'iu':
+    if np.abs(samples.astype(np.float64)).max() > 2**15:
+      raise errors.UserError(
+        f'audio: found samples beyond {2**15}, expected {samples.dtype} '
+        f'samples between -{2**15} and {2**15}.'
+      )
+    return np.clip(samples, -(2**15), 2**15 - 1).astype(np.int16), 'PCM_16'
+  if not np.isfinite(samples).all():
+    raise errors.UserError('audio: samples are not finite numbers.')
+  table = samples.reshape(len(samples), -1)
+  samples = (samples / levels.full_scale([table])).astype(np.float32)
+  levels.check_scale(samples, 'audio')
+  return samples, 'PCM_16' if np.abs(samples).max() <= 1 else 'FLOAT'
 
 
 def _told(data: bytes) -> str:

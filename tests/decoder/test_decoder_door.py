@@ -195,14 +195,49 @@ def test_folders_come_from_the_environment(place, capsys, monkeypatch):
     (['--codes=<audio_1>', '--out=x.wav'], 'found 1 ids, expected a multiple'),
     (['--codes=no.json', '--out=x.wav'], 'no.json: no such file'),
     (['--codes=quiet.wav', '--out=x.wav'], 'quiet.wav: silence'),
+    (['a', '--out=x.wav', '--voice=level.wav'], 'level.wav: silence'),
+    (['a', '--out=x.wav', '--voice=phase.wav'], 'phase.wav: its 2 channels'),
+    (['--codes=phase.wav', '--out=x.wav'], 'phase.wav: its 2 channels cancel'),
+    (['a', '--out=x.wav', '--voice=wild.wav'], 'wild.wav: a sample of'),
+    (['--codes=wild.wav', '--out=x.wav'], 'wild.wav: a sample of'),
+    (
+      ['a', '--out=x.wav', '--voice=phase.wav', '--channel=2'],
+      'phase.wav: channel 2: the recording has 2',
+    ),
   ],
 )
 def test_bad_input_is_one_sentence_and_no_wav(place, capsys, words, message):
   recording('short.wav', seconds=0.2)
   recording('quiet.wav', level=0.0)
+  io.write_audio('level.wav', np.full(16000, 0.5))
+  sound, rate = soundfile.read(recording())
+  for name, samples in (
+    ('phase', np.stack([sound, -sound], 1)),
+    ('wild', 1000.5 * sound),
+  ):
+    soundfile.write(f'{name}.wav', samples, rate, 'FLOAT')
   status, error = speak(capsys, *words)
   assert status == 2 and message in error
   assert not pathlib.Path('x.wav').exists()
+
+
+def test_one_channel_of_a_recording_speaks(place, capsys):
+  """Of whole numbers kept as floats, two of which cancel; voice and codes."""
+  sound, rate = soundfile.read(recording())
+  quiet = sound[::-1]
+  whole = np.round(32768 * np.stack([quiet, -quiet, sound], 1))
+  soundfile.write('a.wav', whole, rate, 'FLOAT')
+  results = []
+  for words in (['--voice=ref.wav'], ['--voice=a.wav', '--channel=2']):
+    status, result = speak(capsys, 'a cat', '--out=x.wav', *words)
+    assert status == 0
+    results.append(soundfile.read('x.wav')[0])
+  np.testing.assert_array_equal(*results)
+  status, result = speak(capsys, '--codes=a.wav', '--channel=2', '--out=x.wav')
+  assert status == 0
+  assert (
+    result['ids'] == speak(capsys, '--codes=ref.wav', '--out=x.wav')[1]['ids']
+  )
 
 
 def test_numbers_that_are_not_finite_leave_the_old_wav(place, capsys):

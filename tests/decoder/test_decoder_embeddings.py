@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import tiny_speaker
 
 from step_audio_jax import __main__ as doors
@@ -88,6 +89,50 @@ def test_the_door_writes_one_vector_for_each_utterance(
   status, out, _ = embed(capsys, *argv, '--splits=dev', '--json')
   assert status == 0
   assert list(embeddings.read(output)) == ['é-3', 'é-4']
+
+
+def test_each_channel_has_its_own_vector(
+  corpus, sealed, encoder, tmp_path, capsys
+):
+  """Of one file; what cancels, is level or is no sound is left out."""
+  root = tmp_path / 'channels'
+  sides = [
+    io.read_audio(u.audio_path(corpus))[0][:7000]
+    for u in manifest.read(corpus)[:2]
+  ]
+  whole = np.round(32768 * np.stack([*sides, -sides[0]], 1))
+  (root / 'wav').mkdir(parents=True)
+  for name, samples in {
+    'whole': whole, 'phase': whole[:, ::2] / 32768, 'wild': 1000.5 * sides[0],
+    'level': np.full(7000, 0.2),
+  }.items():  # fmt: skip
+    soundfile.write(root / 'wav' / f'{name}.wav', samples, 16000, 'FLOAT')
+  manifest.write(
+    root,
+    [
+      manifest.Utterance(
+        id=name, audio=f'wav/{file}.wav', duration=7000 / 16000,
+        sample_rate=16000, channel=channel,
+      )
+      for name, file, channel in (
+        ('one', 'whole', 0), ('two', 'whole', 1), ('phase', 'phase', None),
+        ('wild', 'wild', None), ('level', 'level', None), ('gone', 'whole', 3),
+      )
+    ],
+  )  # fmt: skip
+  argv = [f'--corpus={root}', f'--speaker={sealed}', f'--output={root}/e.npz']
+  status, out, err = embed(capsys, *argv, '--json')
+  assert status == 0, err
+  left = json.loads(out.splitlines()[-1])['left_out']
+  for name, said in (
+    ('phase', 'channels cancel'), ('wild', 'a sample of'), ('level', 'silence'),
+    ('gone', 'channel 3: the recording has 3'),
+  ):  # fmt: skip
+    assert said in left.pop(name)
+  assert not left
+  found = embeddings.read(root / 'e.npz')
+  for name, side in zip(('one', 'two'), sides):
+    np.testing.assert_allclose(found[name], encoder.embed(side), atol=1e-3)
 
 
 def test_bad_flags_get_one_sentence(corpus, sealed, tmp_path, capsys):

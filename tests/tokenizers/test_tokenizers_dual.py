@@ -259,12 +259,25 @@ def test_door_prints_the_codes(tokenizer, folder, tmp_path, capsys):
     (['--export=x'], '--linguistic=RUN is missing'),
     (['--export=x', '--linguistic=no', '--semantic=no'], 'no/config.json'),
     (['--tokenizer=no', 'text.wav'], 'not readable as audio'),
+    (['--tokenizer=no', 'zero.wav'], 'zero.wav: silence, no sample is above'),
+    (['--tokenizer=no', 'good.wav', 'level.wav'], 'level.wav: silence, no'),
+    (['--tokenizer=no', 'phase.wav'], 'phase.wav: its 2 channels cancel each'),
+    (['--tokenizer=no', 'phase.wav', '--channel=2'], 'phase.wav: channel 2: t'),
+    (['--tokenizer=no', 'wild.wav'], 'wild.wav: a sample of'),
     (['--tokenizer=no', 'good.wav'], 'no/dual.json: no such file'),
   ],
 )
 def test_door_tells_bad_input(argv, pattern, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'text.wav').write_text('hello')
+  sound = tiny_dual.speechlike(16000, 5)
+  for name, samples in (
+    ('zero', 0 * sound),
+    ('level', 0 * sound + 0.3),
+    ('phase', np.stack([sound, -0.999 * sound], 1)),
+    ('wild', 20 * sound / np.abs(sound).max()),
+  ):
+    soundfile.write(f'{name}.wav', samples, 16000, 'FLOAT')
   monkeypatch.delenv(door.VARIABLE, raising=False)
   wave = tiny_dual.speechlike(48000)
   io.write_audio(tmp_path / 'good.wav', wave[:1920])
@@ -301,6 +314,35 @@ def test_door_takes_every_rate_and_every_mode(
     assert result['linguistic'] == one.tolist() and len(one) == 16
     assert result['semantic'] == two.tolist() and len(two) == 25
     assert result['mode'] == 'overlap' and result['seconds'] == 1.0
+
+
+@pytest.mark.parametrize('longest', [60.0, 0.5])
+def test_door_hears_the_channel_that_is_named(
+  tokenizer, folder, longest, tmp_path, monkeypatch, capsys
+):
+  """Of channels that cancel, and of a file of whole numbers kept as floats."""
+  monkeypatch.setattr(door, '_SHORT', longest)
+  sound = tiny_dual.speechlike(16000, 5)
+  other = tiny_dual.speechlike(16000, 6)
+  whole = np.round(32768 * np.stack([sound, -sound, other], 1))
+  path = tmp_path / 'a.wav'
+  soundfile.write(path, whole, 16000, 'FLOAT')
+  for channel, want in ((1, -sound), (2, other)):
+    argv = [f'--tokenizer={folder}', f'--channel={channel}', str(path)]
+    assert cli.run('tokenize', door.DOOR, [*argv, '--json']) == 0
+    result = json.loads(capsys.readouterr().out)['files'][0]
+    want = (np.round(32768 * want) / 32768).astype(np.float32)
+    one, two = tokenizer.encode(want)
+    assert result['linguistic'] == one.tolist()
+    assert result['semantic'] == two.tolist()
+    pair = tokenizer.encode_file(path, channel=channel)
+    assert [codes.tolist() for codes in pair] == [one.tolist(), two.tolist()]
+
+
+def test_a_file_of_silence_has_no_codes(tokenizer, tmp_path):
+  io.write_audio(tmp_path / 'a.wav', np.full(16000, 0.1, np.float32))
+  with pytest.raises(errors.UserError, match='a.wav: silence, no sample is'):
+    tokenizer.encode_file(tmp_path / 'a.wav')
 
 
 def test_door_reads_long_recordings_by_blocks(
