@@ -59,7 +59,7 @@ def of_corpus(
       part = spoken[begin : begin + _TOGETHER]
       names, waves = [], []
       for utterance in part:
-        wave_S = reader.read(utterance)
+        wave_S = reader.read(utterance, audible=True)
         if wave_S is None:
           continue
         try:

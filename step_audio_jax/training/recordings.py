@@ -29,6 +29,8 @@ class Recordings:
     utterance: manifest.Utterance,
     start: float = 0.0,
     seconds: float | None = None,
+    *,
+    audible: bool = False,
   ) -> np.ndarray | None:
     """Samples of an utterance, or None where it cannot be read.
 
@@ -38,18 +40,18 @@ class Recordings:
       utterance: Has audio.
       start: Of the part, seconds behind the utterance's start.
       seconds: Of the part; None reads to the end of the utterance.
+      audible: Silence cannot be read either.
 
     Returns:
       Float32 (S,).
     """
     part = utterance.part(start, seconds)
-    whole = start == 0 and part['duration'] == utterance.duration
     seconds = part['duration']
     try:
       wave_S, _ = io.read_audio(
         utterance.audio_path(self._corpus),
         sample_rate=self._rate,
-        audible=whole,  # a crop may lie in a pause
+        audible=audible,
         **part,
       )
       if len(wave_S) < 0.98 * seconds * self._rate - 2:

@@ -25,7 +25,9 @@ from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
+from step_audio_jax.audio import channels as mixing
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.audio import levels
 from step_audio_jax.evaluation import utterances
 from step_audio_jax.training import recordings
 
@@ -423,3 +425,45 @@ def test_arrays_beyond_one_are_kept_where_it_is_clear(tmp_path):
   for name, want in (('x-1', whole / 2**15), ('x-2', LEFT * 2.5)):
     found, _ = audio_io.read_audio(kept[name].audio_path(tmp_path / 'out'))
     np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def section():
+  """What the guide says of channels."""
+  path = pathlib.Path(__file__).parents[2] / 'docs' / 'new_corpus.md'
+  text = path.read_text(encoding='utf-8')
+  return text.split('### Which channel is heard')[1].split('\n## ')[0]
+
+
+def test_the_guide_has_the_numbers_of_the_code():
+  text = ' '.join(section().split())
+  for number, words in (
+    (mixing._WINDOW, 'windows of {} s'),
+    (mixing._LOWEST, 'from {} Hz on'),
+    (mixing._CANCELS, 'less than {} of'),
+    (mixing._SHARE, 'more than {} of its windows'),
+    (mixing._RUN, 'or {} in a row'),
+    (-10 * np.log10(mixing._QUIET), '{} dB below the loudest'),
+    (levels.LARGEST, 'A sample beyond {} is'),
+    (levels.SILENCE, 'within {} of full scale'),
+    (20 * np.log10(levels.SILENCE), '({} dB)'),
+  ):
+    assert words.format(f'{number:g}') in text
+
+
+def test_the_lines_of_the_guide_are_two_people(tmp_path):
+  """Followed: its manifest, and the flag for whoever names no channel."""
+  lines = re.findall(r'^\{.*\}$', section(), re.M)
+  call = np.stack([noise(1, 61.2), noise(2, 61.2)], 1)[::2]
+  path = tmp_path / 'corpus' / 'call.wav'
+  path.parent.mkdir()
+  soundfile.write(path, call, 8000)
+  (path.parent / 'manifest.jsonl').write_text('\n'.join(lines))
+  codes, left = tokenized(tmp_path, path.parent)
+  assert list(codes) == ['call-a', 'call-b'] and not left
+  assert not np.array_equal(codes['call-a'][1], codes['call-b'][1])
+  trees.put(path.parent / 'metadata.csv', 'file,text\ncall.wav,a\n')
+  argv = [f'--source={path.parent}', f'--output={tmp_path / "out"}']
+  argv += ['--format=folder', *re.findall('--channel=0', section())[:1]]
+  assert cli.run('ingest', ingest.DOOR, argv) == 0
+  (one,) = manifest.read(tmp_path / 'out')
+  assert one.channel == 0
