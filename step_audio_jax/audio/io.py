@@ -1,9 +1,9 @@
 """Waveforms in and out: any rate, any channel count → 16 kHz mono float32."""
 
 import contextlib
+import dataclasses
 import io
 import os
-import struct
 from typing import Iterator, NamedTuple
 
 import numpy as np
@@ -13,14 +13,41 @@ import soxr
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import channels
+from step_audio_jax.audio import decoding
 from step_audio_jax.audio import levels
+from step_audio_jax.audio import links
+from step_audio_jax.audio import spans
+from step_audio_jax.audio import surveys
 
 SAMPLE_RATE = 16000
 
-# Sizes that writers put into a WAV header when they do not know the length
-# (ffmpeg and sox into a pipe); such a header says nothing.
-_UNKNOWN_SIZE = 0x7FFFF000
-_UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
+
+class Header(NamedTuple):
+  """What is known of a recording: seconds, Hz, number of channels."""
+
+  seconds: float
+  sample_rate: int
+  channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+  """What is known of a recording without its samples.
+
+  Attributes:
+    seconds: Its length; what `read_audio` gives.
+    sample_rate: Hz; of the first of several streams that were joined.
+    channels: How many all of its streams have.
+    notes: What is odd about the file though the sound is whole.
+    is_lossy: Whether lengths that others state may differ by what codecs add
+      at both ends.
+  """
+
+  seconds: float
+  sample_rate: int
+  channels: int
+  notes: tuple[str, ...] = ()
+  is_lossy: bool = False
 
 
 def read_audio(
@@ -37,7 +64,8 @@ def read_audio(
 
   One channel is heard, or the mean of all unless they cancel each other
   (`audio.channels`). Whole numbers in a file of floating point are scaled
-  (`audio.levels`). Another rate is converted by soxr (HQ).
+  (`audio.levels`). Another rate is converted by soxr (HQ). The length is that
+  of the sound, whatever headers say (`audio.surveys`).
 
   Args:
     source: A path, or the bytes of a whole file.
@@ -97,12 +125,13 @@ def read_blocks(
     UserError: As `read_audio`, when the fault is reached; of channels that
       cancel and of silence, behind the last part.
   """
-  name = name or ('<bytes>' if isinstance(source, bytes) else str(source))
-  with _opened(source, name) as raw:
-    _check_wav_size(raw, name)
-    parts = _read_mono(
-      raw, name, offset, duration, block_seconds, channel, audible
-    )
+  name = _name_of(source, name)
+  with _opened(source, name) as opened:
+    found = surveys.survey(opened, name)
+    surveys.tell(name, found.notes)
+    blocks = _read(opened, found, name, (offset, duration), block_seconds)
+    scale = _full_scale(opened, found, name)
+    parts = _mono(blocks, found, name, offset, channel, scale, audible)
     count = 0
     for samples_S in _convert(parts, sample_rate):
       count += len(samples_S)
@@ -118,39 +147,40 @@ def find_peak(source: str | os.PathLike | bytes, **part) -> float:
   return max(float(np.abs(x).max()) for x in read_blocks(source, **part))
 
 
-class Header(NamedTuple):
-  """What a recording says of itself: seconds, Hz, number of channels."""
-
-  seconds: float
-  sample_rate: int
-  channels: int
-
-
 def probe(
   source: str | os.PathLike | bytes, *, name: str | None = None
 ) -> Header:
-  """Length, rate and channels of a recording, from its header.
+  """Length, rate and channels of a recording; see `examine`."""
+  sound = examine(source, name=name)
+  return Header(sound.seconds, sound.sample_rate, sound.channels)
+
+
+def examine(
+  source: str | os.PathLike | bytes, *, name: str | None = None
+) -> Sound:
+  """Length and rate of a recording, and what is odd about its file.
+
+  Plain samples are counted by their bytes, compressed ones by the headers of
+  their frames or pages; only where that is not possible they are decoded.
 
   Args:
     source: A path, or the bytes of a whole file.
     name: What messages call the source; by default its path.
 
-  Returns:
-    Only where a header does not tell the length are the samples counted.
-    Damage behind the header is found by who reads them.
-
   Raises:
-    UserError: No such file, not audio, empty, or a WAV that is cut short.
+    UserError: No such file, not audio, empty, or cut short. Damage within
+      compressed samples is found by who reads them.
   """
-  name = name or ('<bytes>' if isinstance(source, bytes) else str(source))
-  with _opened(source, name) as raw:
-    _check_wav_size(raw, name)
-    with _sound_file(raw, name, by_number=True) as handle:
-      rate, frames, count = handle.samplerate, handle.frames, handle.channels
-  if not 0 < frames < _UNKNOWN_FRAMES:
-    blocks = read_blocks(source, channel=0, sample_rate=rate, name=name)
-    frames = sum(map(len, blocks))
-  return Header(frames / rate, rate, count)
+  name = _name_of(source, name)
+  with _opened(source, name) as opened:
+    found = surveys.survey(opened, name)
+  rate = found.links[0].rate
+  frames = sum(_converted(link, rate) for link in found.links)
+  if not frames:
+    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
+  is_lossy = any(link.form in ('MP3', 'OGG') for link in found.links)
+  count = min(link.channels for link in found.links)
+  return Sound(frames / rate, rate, count, found.notes, is_lossy)
 
 
 def write_audio(
@@ -166,117 +196,137 @@ def write_audio(
     handle.write(wav.getbuffer())
 
 
+def _name_of(source, name):
+  return name or ('<bytes>' if isinstance(source, bytes) else str(source))
+
+
 @contextlib.contextmanager
 def _opened(source, name):
   if isinstance(source, bytes):
     raw = io.BytesIO(source)
   else:
-    raw = files.opened(source, name)
+    raw = files.opened(source, name, buffering=0)
   with raw:
-    if not raw.seek(0, os.SEEK_END):
+    if not raw.seekable():  # a pipe
+      raw = io.BytesIO(raw.read())
+    opened = spans.Source(raw)
+    if not opened.size:
       raise errors.UserError(f'{name}: the file is empty, expected audio.')
-    raw.seek(0)
-    yield raw
+    yield opened
 
 
-class _Sequential(soundfile.SoundFile):
-  """Reads block after block without the seek that soundfile puts between.
+def _read(opened, found, name, part, block_seconds):
+  """Yields (samples (S, C), their link, whether they are the last).
 
-  An mp3 frame borrows bits from the frames before it: behind a seek its
-  samples come out wrong.
+  All have the rate of the first link.
   """
-
-  def seekable(self):
-    return False
-
-
-def _sound_file(raw, name, by_number=False):
-  """Opens a file; by its number libsndfile does without calls of Python.
-
-  To a million headers that is a minute; samples take their time either way.
-  """
-  try:
-    if by_number and not isinstance(raw, io.BytesIO):
-      # libsndfile begins where the number stands, which is not where its
-      # buffer does.
-      os.lseek(raw.fileno(), 0, os.SEEK_SET)
-      return _Sequential(raw.fileno(), closefd=False)
-    return _Sequential(raw)
-  except soundfile.LibsndfileError as error:
+  rate = found.links[0].rate
+  total = sum(_converted(link, rate) for link in found.links)
+  offset, duration = part
+  start = round(offset * rate)
+  if not 0 <= start <= total:
     raise errors.UserError(
-      f'{name}: not readable as audio ({error.error_string.strip(" .")}), '
-      'expected wav, flac, ogg, mp3 or another format of libsndfile.'
-    ) from error
-
-
-def _read_mono(raw, name, offset, duration, block_seconds, channel, audible):
-  """Yields (samples (S,), rate, whether they are the last)."""
-  with _sound_file(raw, name) as handle:
-    rate, total = handle.samplerate, handle.frames
-    scale = _full_scale(handle, name)
-    mix = channels.Mixdown(
-      handle.channels, rate, channel, name=name, begin=offset
+      f'{name}: offset {offset} s lies outside the recording of '
+      f'{total / rate:.3f} s.'
     )
-    heard = levels.Extremes()
-    start = round(offset * rate)
-    if not 0 <= start <= total:
-      raise errors.UserError(
-        f'{name}: offset {offset} s lies outside the recording of '
-        f'{total / rate:.3f} s.'
-      )
-    want = total - start
-    if duration is not None:
-      want = min(want, round(duration * rate))
-    size = max(1, round(block_seconds * rate))
-    done = 0
-    try:
-      if start:
-        # Behind a seek the first frames of a lossy file come out wrong.
-        ahead = min(start, rate // 2 if handle.format in ('MP3', 'OGG') else 0)
-        handle.seek(start - ahead)
-        handle.read(ahead)
-      while True:
-        block_SC = handle.read(
-          min(size, want - done), dtype='float32', always_2d=True
+  stop = total
+  if duration is not None:
+    stop = min(total, start + round(duration * rate))
+  if not stop > start:
+    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
+  size = max(1, round(block_seconds * rate))
+  begin, done = 0, start
+  for link in found.links:
+    end = begin + _converted(link, rate)
+    span = max(start, begin) - begin, min(stop, end) - begin
+    if span[0] < span[1]:
+      try:
+        for block_SC in _read_link(opened, link, span, rate, size):
+          done += len(block_SC)
+          yield block_SC, link, done >= stop
+      except soundfile.LibsndfileError as error:
+        raise errors.UserError(
+          f'{name}: cut short or damaged after {done / rate:.3f} of '
+          f'{total / rate:.3f} s ({error.error_string.strip(" .")}).'
+        ) from error
+      if done < begin + span[1]:
+        raise errors.UserError(
+          f'{name}: cut short or damaged: its headers announce '
+          f'{total} samples, found {done}.'
         )
-        block_S = mix(block_SC)
-        _check_finite(block_S, name, done)
-        if scale is not None:
-          block_S = block_S / np.float32(scale)
-          levels.check_scale(block_S, name)
-        if audible:
-          heard.add(block_S)
-        done += len(block_S)
-        last = done >= want or not len(block_S)
-        if last:
-          _check_whole(handle, name, done, want)
-          mix.finish()
-          if audible and heard.silent():
-            raise levels.silence(name)
-        yield block_S, rate, last
-        if last:
-          return
-    except soundfile.LibsndfileError as error:
-      raise errors.UserError(
-        f'{name}: cut short or damaged after {done / rate:.3f} of '
-        f'{want / rate:.3f} s ({error.error_string.strip(" .")}).'
-      ) from error
+    begin = end
 
 
-def _full_scale(handle, name):
-  """What samples are divided by; None where that is no question."""
-  if handle.subtype not in ('FLOAT', 'DOUBLE'):
-    return None
-  scale = levels.full_scale(_blocks(handle))
-  handle.seek(0)
+def _converted(link: links.Link, rate: int) -> int:
+  """Samples of a link at the rate of the first one."""
+  if link.rate == rate:
+    return link.frames
+  return (2 * link.frames * rate + link.rate) // (2 * link.rate)
+
+
+def _read_link(opened, link, span, rate, size):
+  """Samples (S, C) of a link at the rate of the first one."""
+  if link.rate == rate:
+    yield from decoding.read_link(opened, link, *span, size)
+    return
+  # A stream of another rate that was joined to the first: parts of it are cut
+  # from the whole.
+  resampler = soxr.ResampleStream(
+    link.rate, rate, link.channels, dtype='float32', quality='HQ'
+  )
+  place, done = 0, 0
+  for block_SC in decoding.read_link(opened, link, size=size):
+    done += len(block_SC)
+    block_SC = resampler.resample_chunk(block_SC, last=done == link.frames)
+    start, stop = (min(max(x - place, 0), len(block_SC)) for x in span)
+    place += len(block_SC)
+    if stop > start:
+      yield block_SC[start:stop]
+
+
+def _mono(blocks, found, name, offset, channel, scale, audible):
+  """Yields (samples (S,), rate, whether they are the last)."""
+  heard, done, mix, former = levels.Extremes(), 0, None, None
+  rate = found.links[0].rate
+  for block_SC, link, last in blocks:
+    if link is not former:
+      if mix is not None:
+        mix.finish()
+      begin = offset + done / rate
+      mix = channels.Mixdown(
+        link.channels, rate, channel, name=name, begin=begin
+      )
+      former = link
+    block_S = mix(block_SC)
+    _check_finite(block_S, name, done)
+    if link.is_float:
+      block_S = block_S / np.float32(scale)
+      levels.check_scale(block_S, name)
+    if audible:
+      heard.add(block_S)
+    done += len(block_S)
+    if last:
+      mix.finish()
+      if audible and heard.silent():
+        raise levels.silence(name)
+    yield block_S, rate, last
+
+
+def _full_scale(opened, found, name):
+  """What samples of floating point are divided by."""
+  blocks = (
+    block_SC
+    for link in found.links
+    if link.is_float
+    for block_SC in decoding.read_link(opened, link, size=2**16)
+  )
+  try:
+    scale = levels.full_scale(blocks)
+  except soundfile.LibsndfileError:
+    return 1.0  # who reads the samples tells what is wrong with them
   if scale != 1:
     levels.tell_scaled(name, scale)
   return scale
-
-
-def _blocks(handle):
-  while len(block_SC := handle.read(2**16, dtype='float32', always_2d=True)):
-    yield block_SC
 
 
 def _convert(parts, sample_rate):
@@ -299,34 +349,3 @@ def _check_finite(samples_S, name, done):
       f'{name}: sample {done + place} is {samples_S[place]}, expected finite '
       'numbers.'
     )
-
-
-def _check_whole(handle, name, done, want):
-  if not done:
-    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
-  # Other compressed formats do not store their length.
-  if done < want and handle.format == 'FLAC':
-    raise errors.UserError(
-      f'{name}: cut short: the header announces {want} samples, found {done}.'
-    )
-
-
-def _check_wav_size(raw, name):
-  """A WAV whose data chunk runs past the end of the file was cut short."""
-  end = raw.seek(0, os.SEEK_END)
-  raw.seek(0)
-  head = raw.read(12)
-  place = 12
-  while head[:4] == b'RIFF' and head[8:] == b'WAVE' and place + 8 <= end:
-    raw.seek(place)
-    chunk, size = struct.unpack('<4sI', raw.read(8))
-    found = end - place - 8
-    if chunk == b'data':
-      if found < size < _UNKNOWN_SIZE:
-        raise errors.UserError(
-          f'{name}: cut short: the header announces {size} bytes of samples, '
-          f'found {found}.'
-        )
-      break
-    place += 8 + size + size % 2
-  raw.seek(0)

@@ -82,7 +82,7 @@ def bad_files(folder):
     'nan.wav': (buffer.getvalue(), 'sample 7 is nan'),
     'none.wav': (none.getvalue(), '0 samples'),
     'cut.flac': (flac.getvalue()[: len(flac.getvalue()) // 2], 'cut short'),
-    'head.flac': (flac.getvalue()[:60], 'not readable as'),
+    'head.flac': (flac.getvalue()[:60], 'cut short'),
     'one.wav': (one.getvalue(), '0 samples at 16000 Hz'),
   }
 

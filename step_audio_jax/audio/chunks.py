@@ -1,0 +1,453 @@
+"""Files made of chunks: WAV, RF64, BW64, W64, AIFF, CAF; and AU, which has one.
+
+The chunk that holds the samples states its size. A recorder that was switched
+off has written that of its first block, or 0; one that passed 4 GiB has
+written what was left of it; one that writes into a pipe does not know it. So
+the size is believed where other chunks, or the end of the file, follow it.
+Where it is not, libsndfile is shown a header with the true size.
+"""
+
+import dataclasses
+import struct
+
+from step_audio_jax.audio import links
+from step_audio_jax.audio import mpeg
+from step_audio_jax.audio import spans
+
+MAGICS = (
+  b'RIFF',
+  b'RIFX',
+  b'RF64',
+  b'BW64',
+  b'riff',
+  b'FORM',
+  b'caff',
+  b'.snd',
+)
+
+_HEAD = 2**12  # bytes that hold the header of nearly every file
+_TAIL = 2**16  # behind samples, other chunks lie within
+# What writers state who do not know the size (ffmpeg, sox, arecord).
+_UNKNOWN_32 = 0x7FFFF000
+_UNKNOWN_64 = 2**62
+_RIFF_LIMIT = 2**32 - 2**12
+_GUID = bytes.fromhex(
+  '000000001000800000aa00389b71'
+)  # of WAVE_FORMAT_EXTENSIBLE
+# Bytes of a sample of PCM, floating point, A-law and µ-law.
+_WIDTHS = {1: (1, 2, 3, 4), 3: (4, 8), 6: (1,), 7: (1,)}
+_MPEG = (0x50, 0x55)
+_IDS = (
+  b'LIST list fact bext smpl inst PEAK JUNK junk FLLR iXML _PMX afsp acid DISP '
+  b'plst adtl note labl cart axml chna levl umid minf elm1 regn SAUR COMM NAME '
+  b'AUTH ANNO MARK INST MIDI APPL AESD FVER CHAN info strg pakt kuki free uuid '
+  b'ovvw mark midi'
+).split()
+_NAMES = frozenset(
+  [*_IDS, b'cue ', b'PAD ', b'id3 ', b'ID3 ', b'(c) ', b'fmt ']
+)
+
+
+@dataclasses.dataclass
+class _Layout:
+  """Where a file's chunks lie.
+
+  Attributes:
+    form: Name of the container.
+    begin: Of the file.
+    order: Of bytes, as `struct` has it.
+    data: Where the samples begin; None if nothing says.
+    announced: Their bytes; None if the header does not know.
+    chunks: Name → (begin, end) of the content of the others in front.
+    name: Bytes of a chunk's name.
+    size: Format of its size.
+    pad: Chunks begin at multiples of so many bytes.
+    whole: Whether the size counts the chunk's own head.
+  """
+
+  form: str
+  begin: int
+  order: str = '<'
+  data: int | None = None
+  announced: int | None = None
+  chunks: dict[bytes, tuple[int, int]] = dataclasses.field(default_factory=dict)
+  name: int = 4
+  size: str = 'I'
+  pad: int = 2
+  whole: bool = False
+
+  @property
+  def head(self) -> int:
+    """Bytes in front of a chunk's content."""
+    return self.name + struct.calcsize(f'={self.size}')
+
+  def chunk(self, source: spans.Source, place: int):
+    """(name, begin, end) of the content of the chunk at `place`, or None."""
+    raw = source.read(place, self.head)
+    if len(raw) < self.head:
+      return None
+    (size,) = struct.unpack(self.order + self.size, raw[self.name :])
+    begin = place + self.head
+    return raw[:4], begin, begin + size - (self.head if self.whole else 0)
+
+  def behind(self, end: int) -> int:
+    """Where the chunk behind one that ends at `end` begins."""
+    return end + (self.begin - end) % self.pad
+
+
+def survey(source: spans.Source, begin: int = 0) -> links.Survey | None:
+  """Finds the samples of a file.
+
+  Args:
+    source: The file.
+    begin: Of its header.
+
+  Returns:
+    None if it has no samples in chunks.
+  """
+  layout = _layout(source, begin)
+  if layout is None or layout.data is None:
+    return None
+  notes, fault, chained = [], None, None
+  found = source.size - layout.data
+  announced = layout.announced
+  if announced is None:
+    end, told = _sound_end(source, layout, layout.data)
+    notes.append(
+      f'its header states no length: {end - layout.data} bytes are read as '
+      'samples'
+    )
+  elif announced > found:
+    fault = (
+      f'cut short: the header announces {announced} bytes of samples, found '
+      f'{found}'
+    )
+    end = source.size
+  else:
+    end, told, chained = _behind(source, layout, announced)
+    notes += told
+  made = _links(source, layout, end, notes)
+  if made is None:
+    return None
+  made, more, wrong = made
+  fault = fault or wrong
+  if chained is not None:
+    made += chained.links
+    notes += chained.notes
+    fault = fault or chained.fault
+  return links.Survey(tuple(made), tuple([*notes, *more]), fault)
+
+
+def _layout(source: spans.Source, begin: int) -> _Layout | None:
+  """Walks the chunks up to the samples."""
+  head = source.read(begin, _HEAD)
+  magic, kind = head[:4], head[8:12]
+  if magic in (b'RIFF', b'RIFX', b'RF64', b'BW64') and kind == b'WAVE':
+    order = '>' if magic == b'RIFX' else '<'
+    layout, place = _Layout('WAV', begin, order), begin + 12
+  elif magic == b'FORM' and kind in (b'AIFF', b'AIFC'):
+    layout, place = _Layout('AIFF', begin, '>'), begin + 12
+  elif magic == b'caff':
+    layout, place = _Layout('CAF', begin, '>', size='q', pad=1), begin + 8
+  elif magic == b'riff' and head[24:28] == b'wave':
+    layout = _Layout('W64', begin, name=16, size='q', pad=8, whole=True)
+    place = begin + 40
+  elif magic in (b'.snd', b'dns.') and len(head) >= 24:
+    order = '>' if magic == b'.snd' else '<'
+    offset, size = struct.unpack(order + 'II', head[4:12])
+    layout = _Layout('AU', begin, order, begin + offset, pad=1)
+    layout.announced = None if size == 0xFFFFFFFF else size
+    return layout if offset >= 24 else None
+  else:
+    return None
+  long = 0
+  data = {b'SSND'} if layout.form == 'AIFF' else {b'data'}
+  while place < source.size:
+    found = layout.chunk(source, place)
+    if found is None:
+      return layout
+    name, start, end = found
+    if name in data:
+      size = end - start
+      if layout.form == 'AIFF':
+        (offset,) = struct.unpack('>I', source.read(start, 4).ljust(4, b'\0'))
+        start, size = start + 8 + offset, size - 8 - offset
+      elif layout.form == 'CAF':
+        start, size = start + 4, size - 4
+      if magic in (b'RF64', b'BW64') and size == 0xFFFFFFFF:
+        size = long
+        if long >= _UNKNOWN_64 or not long:
+          size = -1
+      elif layout.size == 'I' and size >= _UNKNOWN_32 - 64:
+        size = -1 if size > source.size - start else size
+      elif size >= _UNKNOWN_64:
+        size = -1
+      layout.data = min(start, source.size)
+      layout.announced = None if size < 0 else size
+      return layout
+    if end < start:
+      return layout
+    if name == b'ds64':
+      ds64 = source.read(start, 16)
+      long = struct.unpack('<8xQ', ds64)[0] if len(ds64) == 16 else 0
+    layout.chunks.setdefault(name, (start, end))
+    place = layout.behind(end)
+  return layout
+
+
+def _behind(source, layout, announced):
+  """(end of the samples, notes, a survey of a file that follows or None)."""
+  end = layout.data + announced
+  place = layout.behind(end)
+  left = source.size - place
+  if left <= 0:
+    return end, [], None
+  for start in {place, end}:  # some writers do not pad
+    rest, notes = _walk(source, layout, start)
+    if rest:
+      return end, notes, None
+  for start in {place, end}:
+    if source.read(start, 4) in MAGICS:
+      more = survey(source, start)
+      if more is not None:
+        return end, ['another file follows in it'], more
+  if announced:
+    stop, notes = _sound_end(source, layout, end)
+    if stop <= end:
+      return end, notes, None
+    zero = _all_zero(source, end)
+    if zero or _is_text(source, end):
+      kind = 'zero bytes' if zero else 'bytes of text'
+      return end, [f'{source.size - end} {kind} follow the sound'], None
+  stop, notes = _sound_end(source, layout, layout.data)
+  notes.append(
+    f'its header announces {announced} bytes of samples, '
+    f'{stop - layout.data} follow: all are read'
+  )
+  return stop, notes, None
+
+
+def _walk(source, layout, place) -> tuple[bool, list[str]]:
+  """Whether other chunks follow up to the end of the file, and notes."""
+  count = 0
+  while place < source.size:
+    left = source.size - place
+    found = layout.chunk(source, place)
+    if found is None:
+      if count and left < layout.head:
+        told = (
+          []
+          if not any(source.read(place, left))
+          else ([f'{left} bytes follow its last chunk'])
+        )
+        return True, told
+      return False, []
+    name, _, end = found
+    known = name in _NAMES
+    if end < place or not (known or name.isascii() and name.isalnum()):
+      return (
+        (True, [f'{left} bytes follow its last chunk'])
+        if count
+        else (False, [])
+      )
+    if end > source.size:
+      if known:
+        return True, [f'its chunk {name.decode()} is cut short']
+      return (
+        (True, [f'{left} bytes follow its last chunk'])
+        if count
+        else (False, [])
+      )
+    # A name that is not known is believed if all fits up to the end.
+    count += known
+    place = layout.behind(end)
+    if place >= source.size:
+      return True, []
+  return bool(count), []
+
+
+def _sound_end(source, layout, begin):
+  """Where samples end that go on beyond `begin`: at chunks or tags, or not."""
+  end = mpeg.tags_begin(source, begin, source.size)
+  start = max(begin, end - _TAIL)
+  tail = source.read(start, end - start)
+  for name in sorted(_NAMES):
+    place = tail.find(name)
+    while place >= 0:
+      at = start + place
+      if at >= begin and _ends(source, layout, at, end):
+        return at, []
+      place = tail.find(name, place + 1)
+  return end, []
+
+
+def _ends(source, layout, place, end) -> bool:
+  while place < end:
+    found = layout.chunk(source, place)
+    if found is None or found[0] not in _NAMES or not place < found[2] <= end:
+      return False
+    place = layout.behind(found[2])
+  return True
+
+
+def _all_zero(source, begin) -> bool:
+  while block := source.read(begin):
+    if any(block):
+      return False
+    begin += len(block)
+  return True
+
+
+def _is_text(source, begin) -> bool:
+  raw = source.read(begin, _TAIL + 1)
+  if len(raw) > _TAIL:
+    return False
+  try:
+    text = raw.decode()
+  except UnicodeDecodeError:
+    return False
+  return all(c.isprintable() or c.isspace() for c in text)
+
+
+def _links(source, layout, end, notes):
+  """(links, notes, fault) of the samples in [layout.data, end)."""
+  if layout.form in ('WAV', 'W64'):
+    span = layout.chunks.get(b'fmt ')
+    if span is None:
+      return None
+    fmt = source.read(span[0], span[1] - span[0])
+    if len(fmt) < 16:
+      return None
+    tag, channels, rate, _, align, _ = struct.unpack(
+      layout.order + 'HHIIHH', fmt[:16]
+    )
+    if tag == 0xFFFE and fmt[26:40] == _GUID:
+      (tag,) = struct.unpack('<H', fmt[24:26])
+    if tag in _MPEG:
+      found = mpeg.survey(source, layout.data, end)
+      return list(found.links), found.notes, found.fault
+    parts = None
+    if (
+      notes
+      or layout.begin
+      or layout.form == 'W64'
+      or source.read(0, 4) == b'BW64'
+    ):
+      parts = _wav(layout, fmt, end)
+    width = align // channels if channels and align % channels == 0 else 0
+    plain = align if width in _WIDTHS.get(tag, ()) else 0
+    return _link('WAV', rate, channels, plain, layout, end, parts, tag == 3)
+  if layout.form == 'AU':
+    head = source.read(layout.begin, layout.data - layout.begin)
+    code, rate, channels = struct.unpack(layout.order + 'III', head[12:24])
+    align = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(code, 0)
+    size = struct.pack(layout.order + 'I', min(end - layout.data, 2**32 - 1))
+    parts = None
+    if notes or layout.begin:
+      parts = head[:8] + size + head[12:], (layout.data, end)
+    align *= channels
+    is_float = code in (6, 7)
+    return _link('AU', rate, channels, align, layout, end, parts, is_float)
+  if layout.form == 'AIFF':
+    return _aiff(source, layout, end, notes)
+  return _caf(source, layout, end, notes)
+
+
+def _link(form, rate, channels, align, layout, end, parts, is_float):
+  size = end - layout.data
+  if not (align and rate and channels):
+    return [links.Link(form, parts=parts)], [], None
+  told = [f'{size % align} bytes of a sample end it'] if size % align else []
+  link = links.Link(form, rate, channels, size // align, parts, is_float)
+  return [link], told, None
+
+
+def _wav(layout, fmt, end):
+  """A WAV, or from 4 GiB on an RF64, with the same samples."""
+  size, order = end - layout.data, layout.order
+  body = struct.pack(order + '4sI', b'fmt ', len(fmt)) + fmt
+  body += b'\0' * (len(fmt) % 2)
+  if size < _RIFF_LIMIT or order == '>':
+    head = b'RIFX' if order == '>' else b'RIFF'
+    head += struct.pack(order + 'I', min(len(body) + size + 12, 2**32 - 1))
+    told = min(size, 2**32 - 1)
+  else:
+    head = struct.pack('<4sI', b'RF64', 2**32 - 1)
+    ds64 = struct.pack('<QQQI', len(body) + size + 48, size, 0, 0)
+    body = struct.pack('<4sI', b'ds64', len(ds64)) + ds64 + body
+    told = 2**32 - 1
+  body += struct.pack(order + '4sI', b'data', told)
+  return head + b'WAVE' + body, (layout.data, end)
+
+
+def _aiff(source, layout, end, notes):
+  span = layout.chunks.get(b'COMM') or _later(source, layout, b'COMM', end)
+  if span is None:
+    return None
+  comm = source.read(span[0], span[1] - span[0])
+  if len(comm) < 18:
+    return None
+  channels, announced, bits = struct.unpack('>hIh', comm[:8])
+  kind = source.read(layout.begin + 8, 4)
+  code = comm[18:22] if kind == b'AIFC' else b'NONE'
+  width = {b'NONE': -(-bits // 8), b'twos': -(-bits // 8),
+           b'sowt': -(-bits // 8), b'fl32': 4, b'FL32': 4, b'fl64': 8,
+           b'FL64': 8, b'ulaw': 1, b'alaw': 1, b'ULAW': 1, b'ALAW': 1,
+           b'raw ': 1, b'in24': 3, b'in32': 4}.get(code, 0)  # fmt: skip
+  exponent, mantissa = struct.unpack('>HQ', comm[8:18])
+  rate = round(mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63))
+  align, size = width * max(channels, 0), end - layout.data
+  frames = size // align if align else announced
+  if align and frames != announced:
+    if announced > frames and not notes and announced < _UNKNOWN_32 // align:
+      return (
+        [links.Link('AIFF', rate, channels, frames)],
+        [],
+        (f'its header announces {announced} samples, found {frames}'),
+      )
+    told = f'its header announces {announced} samples, found {frames}'
+    if not notes:
+      notes.append(told)
+  parts = None
+  if notes or layout.begin:
+    comm = comm[:2] + struct.pack('>I', min(frames, 2**32 - 1)) + comm[6:]
+    body = (
+      struct.pack('>4sI', b'COMM', len(comm)) + comm + b'\0' * (len(comm) % 2)
+    )
+    size = min(size + 8, 2**32 - 1)
+    body = kind + body + struct.pack('>4sIII', b'SSND', size, 0, 0)
+    head = struct.pack('>4sI', b'FORM', min(len(body) + size - 8, 2**32 - 1))
+    parts = head + body, (layout.data, end)
+  is_float = code.lower() in (b'fl32', b'fl64')
+  return _link('AIFF', rate, channels, align, layout, end, parts, is_float)
+
+
+def _later(source, layout, name, place):
+  """The span of a chunk that follows the samples."""
+  place = layout.behind(place)
+  while found := layout.chunk(source, place):
+    if found[0] == name and found[2] <= source.size:
+      return found[1:]
+    if found[2] <= place:
+      return None
+    place = layout.behind(found[2])
+  return None
+
+
+def _caf(source, layout, end, notes):
+  span = layout.chunks.get(b'desc')
+  if span is None or span[1] - span[0] < 32:
+    return None
+  desc = source.read(span[0], 32)
+  rate, code, flags, size, packet, channels, _ = struct.unpack(
+    '>d4sIIIII', desc
+  )
+  align = size if packet == 1 and code in (b'lpcm', b'alaw', b'ulaw') else 0
+  parts = None
+  if notes or layout.begin:
+    head = source.read(layout.begin, layout.data - layout.begin - 12)
+    told = struct.pack('>q', end - layout.data + 4)
+    parts = head + told + bytes(4), (layout.data, end)
+  is_float = code == b'lpcm' and bool(flags & 1)
+  rate = round(rate)
+  return _link('CAF', rate, channels, align, layout, end, parts, is_float)
