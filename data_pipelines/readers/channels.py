@@ -6,11 +6,13 @@ utterances: where a line has no id of its own, its channel is a part of it, and
 both are in the split of their recording.
 """
 
+import re
 from typing import Any
 
 from step_audio_jax import errors
 
 Channel = int | tuple[int, ...] | None
+_WHOLE = re.compile(r'[0-9]{1,6}(\.0*)?')
 _ALL = ('', 'average', 'avg', 'mean', 'all')  # what NeMo's selector may be
 
 
@@ -18,16 +20,16 @@ def parse(value: Any, field: str = 'channel') -> Channel:
   """A channel as corpora write it.
 
   Args:
-    value: A number from 0 on, also as text; a letter, A is the first; a list
-      of these; None, '' or `average`: all channels.
+    value: A number from 0 on, also as text or with `.0` behind it; a letter, A
+      is the first; a list of these; None, NaN, '' or `average`: all channels.
     field: What messages call it.
 
   Raises:
     UserError: It is none of these.
   """
-  if isinstance(value, str):
-    value = value.strip()
-  if value is None or isinstance(value, str) and value.lower() in _ALL:
+  if value is None or value != value:  # NaN, as tables of pandas have it
+    return None
+  if isinstance(value, str) and value.strip().lower() in _ALL:
     return None
   several = isinstance(value, (list, tuple))
   found = tuple(map(_number, value)) if several else (_number(value),)
@@ -44,8 +46,9 @@ def _number(value: Any) -> int | None:
     value = value.strip()
     if len(value) == 1 and 'A' <= value.upper() <= 'Z':
       return ord(value.upper()) - ord('A')
-    digits = value.isascii() and value.isdigit() and len(value) < 6
-    return int(value) if digits else None
+    return int(float(value)) if _WHOLE.fullmatch(value) else None
+  if isinstance(value, float) and value.is_integer():
+    value = int(value)
   return value if type(value) is int and value >= 0 else None
 
 

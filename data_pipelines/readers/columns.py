@@ -12,6 +12,7 @@ import re
 from typing import Any, Collection, Iterator, Mapping
 
 from data_pipelines.readers import base
+from data_pipelines.readers import channels
 from data_pipelines.readers import tables
 from step_audio_jax import errors
 from step_audio_jax import languages
@@ -172,10 +173,13 @@ def language(value: Any) -> str | None:
 
 
 def channel(value: Any) -> Any:
-  """The number of a channel; the name of one is a broadcaster's."""
-  if isinstance(value, str) and not value.strip().isdigit():
+  """What numbers a channel; a name is a broadcaster's, and numbers none."""
+  if not isinstance(value, (str, list)):
+    return value
+  try:
+    return channels.parse(value)
+  except errors.UserError:
     return None
-  return value
 
 
 def split(value: str | None) -> str | None:

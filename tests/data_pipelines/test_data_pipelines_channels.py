@@ -345,13 +345,19 @@ def test_names_of_channels_can_be_passed_over(tmp_path):
   assert one.channel is None
 
 
-def test_a_broadcaster_is_no_channel(tmp_path):
-  columns = {
-    'audio': [wav(LEFT)], 'text': ['a'], 'channel': ['Radio One'],
-  }  # fmt: skip
+@pytest.mark.parametrize(
+  'column, wanted',
+  [
+    (['Radio One', 'B'], [None, 1]),
+    ([1.0, float('nan')], [1, None]),  # whole numbers and gaps, by pandas
+    ([['1'], ['Radio One']], [1, None]),
+  ],
+)
+def test_a_broadcaster_is_no_channel(column, wanted, tmp_path):
+  columns = {'audio': [wav(STEREO)] * 2, 'text': ['a', 'b'], 'channel': column}
   pq.write_table(pa.table(columns), tmp_path / 'x.parquet')
   kept, left = ingested(tmp_path / 'x.parquet', tmp_path / 'out', 'parquet')
-  assert kept['x-1'].channel is None and not left
+  assert [kept[f'x-{k}'].channel for k in (1, 2)] == wanted and not left
 
 
 @pytest.mark.parametrize(
@@ -359,6 +365,7 @@ def test_a_broadcaster_is_no_channel(tmp_path):
   [
     (None, None), ('', None), ('Average', None), (0, 0), ('0', 0), (' 12 ', 12),
     ('A', 0), ('b', 1), ([0], 0), (['B', 'A'], (1, 0)), ((2, 3), (2, 3)),
+    (1.0, 1), ('2.0', 2), (float('nan'), None),
   ],
 )  # fmt: skip
 def test_channels_as_corpora_write_them(value, channel):
@@ -366,7 +373,7 @@ def test_channels_as_corpora_write_them(value, channel):
 
 
 @pytest.mark.parametrize(
-  'value', [-1, 1.0, True, 'left', '-1', '٣', [], [0, 0], [None], {}, 'AB']
+  'value', [-1, 1.5, True, 'left', '-1', '٣', [], [0, 0], [None], {}, 'AB']
 )
 def test_what_names_no_channel(value):
   with pytest.raises(errors.UserError, match='^side: found .*letter from A'):
