@@ -18,6 +18,7 @@ import optax
 from step_audio_jax import errors
 from step_audio_jax.decoder import speaker
 from step_audio_jax.models import campplus
+from step_audio_jax.training import heads
 
 KIND = 'speaker'
 
@@ -111,6 +112,10 @@ class SpeakerAAM:
       'accuracy': ((right_B * weights_B).sum(), weight),
     }
     return total, weight, metrics, dict(updates)
+
+  def heads(self) -> tuple[heads.Head, ...]:
+    """What has an entry for each speaker."""
+    return (heads.Head('params/directions', self.speakers, 'speakers', axis=0),)
 
   def describe(self) -> dict[str, Any]:
     return {

@@ -27,6 +27,7 @@ from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import codebook as codebook_lib
 from step_audio_jax.tokenizers import features
 from step_audio_jax.tokenizers import labels as labels_lib
+from step_audio_jax.training import heads as heads_lib
 
 
 def ctc_loss(logits_BTL, counts_B, batch):
@@ -41,6 +42,10 @@ def ctc_loss(logits_BTL, counts_B, batch):
   )
   losses_B = jnp.where(batch['weights'] > 0, losses_B, 0.0)
   return losses_B.sum(), (batch['label_counts'] * batch['weights']).sum()
+
+
+def _spelling(path: str, labels: labels_lib.Labels) -> heads_lib.Head:
+  return heads_lib.Head(path, labels.characters, 'labels', before=1)
 
 
 def _noisy(key, x, sigma):
@@ -179,6 +184,11 @@ class LinguisticCTC:
     choice = jax.random.randint(jax.random.fold_in(rng, 1), (), 0, len(ways))
     return jax.lax.switch(choice, ways)
 
+  def heads(self) -> tuple[heads_lib.Head, ...]:
+    """What has an entry for each character, CTC's blank in front."""
+    paths = ('params/head', 'params/cif_head/head')
+    return tuple(_spelling(path, self.labels) for path in paths)
+
   def describe(self) -> dict[str, Any]:
     return {
       'tokenizer': 'linguistic',
@@ -233,6 +243,14 @@ class LinguisticKMeans:
       **codebook_lib.metrics(self.codebook, new, started),
     }
     return total, frames, metrics, {'codebook': new}
+
+  def heads(self) -> tuple[heads_lib.Head, ...]:
+    """Those of the encoder's run, which only travel along."""
+    return self.ctc.heads()
+
+  def all_or_nothing(self) -> tuple[str, ...]:
+    """Centroids of another number are other centroids."""
+    return ('codebook/',)
 
   def describe(self) -> dict[str, Any]:
     return self.ctc.describe() | {'codebook': dataclasses.asdict(self.codebook)}
@@ -312,6 +330,14 @@ class SemanticCTC:
       **codebook_lib.metrics(self.codebook, new, on),
     }
     return total + commitment * weight, weight, metrics, {'codebook': new}
+
+  def heads(self) -> tuple[heads_lib.Head, ...]:
+    """What has an entry for each character, CTC's blank in front."""
+    return (_spelling('params/head', self.labels),)
+
+  def all_or_nothing(self) -> tuple[str, ...]:
+    """A codebook of another size is another codebook."""
+    return ('codebook/',)
 
   def describe(self) -> dict[str, Any]:
     return {

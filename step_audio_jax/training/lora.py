@@ -127,6 +127,14 @@ class Lora:
     flops = getattr(self.objective, 'flops', None)
     return flops(batch) if flops else 0.0
 
+  def heads(self):
+    """Those of the objective within."""
+    return getattr(self.objective, 'heads', tuple)()
+
+  def all_or_nothing(self):
+    """That of the objective within."""
+    return getattr(self.objective, 'all_or_nothing', tuple)()
+
   def describe(self):
     return {
       **self.objective.describe(),

@@ -10,8 +10,9 @@ resumes the run; what may differ then is `resume`'s to say.
 import contextlib
 import pathlib
 import sys
-from typing import Any, Callable, Collection, Sequence
+from typing import Any, Callable, Collection, Mapping, Sequence
 
+from flax import traverse_util
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
@@ -25,6 +26,7 @@ from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import exposure
 from step_audio_jax.training import feed as feed_lib
+from step_audio_jax.training import heads
 from step_audio_jax.training import loop
 from step_audio_jax.training import lora
 from step_audio_jax.training import objectives
@@ -116,7 +118,15 @@ def train(
     return facts
 
   def sources():
-    return [(str(path), _open(path, objective, readers)) for path in init_from]
+    shapes = {
+      path: tuple(leaf.shape)
+      for path, leaf in transfer.flatten(trainer.shapes).items()
+    }
+    found = []
+    for path in init_from:
+      variables = _open(path, objective, readers)
+      found.append((str(path), _by_name(path, variables, objective, shapes)))
+    return found
 
   chief = jax.process_index() == 0
   with files.only_one(folder) if chief else contextlib.nullcontext():
@@ -161,6 +171,29 @@ def _open(path: str, objective: Any, readers: Sequence[Any]) -> Any:
   if adapted and 'lora' not in objective.describe():
     return lora.merged(variables, adapted)
   return variables
+
+
+def _by_name(
+  path: str,
+  variables: Any,
+  objective: Any,
+  shapes: Mapping[str, tuple[int, ...]],
+) -> Any:
+  """What of it fits the objective, by the names of labels; says what not."""
+  named = (getattr(objective, n, tuple)() for n in ('heads', 'all_or_nothing'))
+  if not any(named):
+    return variables
+  fitting, told = heads.matched(
+    str(path),
+    transfer.flatten(variables),
+    checkpoints.run_config(path),
+    shapes,
+    objective,
+  )
+  if jax.process_index() == 0:
+    for sentence in told:
+      print(f'note: {sentence}', file=sys.stderr, flush=True)
+  return traverse_util.unflatten_dict(fitting, sep='/')
 
 
 def _finished(folder: pathlib.Path, given: resume.Given) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import lazy
+from step_audio_jax.training import heads
 
 # Old rows that are looked at together when new ones are drawn.
 _ROWS = 8192
@@ -157,8 +158,11 @@ def transfer(
         f'{name}: nothing in this checkpoint is part of the model; expected '
         f'paths such as {next(iter(target))}.'
       )
-  if fresh:
-    out |= initial(fresh)
+  parts = [p for p, leaf in out.items() if isinstance(leaf, heads.Partial)]
+  if fresh or parts:
+    drawn = initial([*fresh, *parts])
+    out |= {path: drawn[path] for path in fresh}
+    out |= {path: out[path].over(drawn[path]) for path in parts}
   return traverse_util.unflatten_dict(out, sep='/'), fresh
 
 
