@@ -14,6 +14,7 @@ from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import campplus
 
 KIND = 'CAM++ (campplus)'
+ROOTS = ('head', 'xvector')  # first parts of their names
 Tree = dict[str, Any]
 
 
@@ -179,7 +180,7 @@ def params(
   Raises:
     UserError: An array is missing.
   """
-  state = state_lib.State(state, KIND)
+  state = state_lib.State(state, KIND, ROOTS)
   flat = {}
   for name, _, path in _arrays(config or config_from(state)):
     value = state[name]
@@ -212,7 +213,7 @@ def config_from(
   Raises:
     UserError: An array is missing that the shape is read from.
   """
-  state = state_lib.State(state, KIND)
+  state = state_lib.State(state, KIND, ROOTS)
 
   def shape(name):
     return state[f'{name}.weight'].shape

@@ -15,6 +15,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax.interop import campplus as campplus_interop
 from step_audio_jax.interop import onnx
+from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import campplus
 from step_audio_jax.models import campplus_layers
 
@@ -32,9 +33,13 @@ class _Found(NamedTuple):
 
 
 def read(
-  path: str | os.PathLike,
+  path: str | os.PathLike, allow_nonfinite: bool = False
 ) -> tuple[campplus.CampplusConfig, dict[str, Any]]:
   """Shape and variables of the network in a file.
+
+  Args:
+    path: Of the file.
+    allow_nonfinite: Take numbers that are not finite as they are.
 
   Raises:
     UserError: The file is broken, or holds another network.
@@ -53,7 +58,13 @@ def read(
         )
       found.append(_Found(node, arrays))
   config = _config(path, [one for one in found if one.node.kind == _CONV])
-  state = _state(path, found, config)
+  state = state_lib.State(
+    _state(path, found, config),
+    campplus_interop.KIND,
+    campplus_interop.ROOTS,
+    where=str(path),
+    allow=allow_nonfinite,
+  )
   return config, campplus_interop.params(state, config)
 
 

@@ -6,6 +6,7 @@ Four families: `LlamaForCausalLM` (Llama 2 to 3.2), `Qwen2ForCausalLM` (2 and
 loads and computes something else is worse than none.
 """
 
+import math
 from typing import Any, Mapping
 
 from step_audio_jax import errors
@@ -86,7 +87,7 @@ def read(
   for name, fine in _OFF.items():
     if name in config and config[name] not in fine:
       raise _refusal(where, name, config[name], fine[0])
-  if config.get('hidden_act', 'silu') not in ('silu', 'swish'):
+  if config.get('hidden_act') not in (None, 'silu', 'swish'):
     raise _refusal(where, 'hidden_act', config['hidden_act'], 'silu')
   if kind != QWEN2 and config.get('attention_bias'):
     raise _refusal(where, 'attention_bias', True, False)
@@ -111,7 +112,11 @@ def read(
     fields['head_dim'] = _number(config, 'head_dim', where)
   elif kind == QWEN3:
     fields['head_dim'] = 128
-  tied = config.get('tie_word_embeddings', False)
+  tied = config.get('tie_word_embeddings') or False
+  if not isinstance(tied, bool):
+    raise errors.UserError(
+      f'{where}: tie_word_embeddings is {tied!r}, expected true or false.'
+    )
   if kind == STEP1:
     if tied:
       raise _refusal(where, 'tie_word_embeddings', True, False)
@@ -135,13 +140,13 @@ def _rope(config, where) -> dict[str, Any]:
     raise _refusal(
       where, 'rope_parameters', 'one a kind of layer', 'one for all'
     )
-  theta = scaling.get('rope_theta', config.get('rope_theta', 10_000.0))
-  out = {'rope_theta': float(theta)}
+  given = scaling if scaling.get('rope_theta') is not None else config
+  out = {'rope_theta': _number(given, 'rope_theta', where, float, 10_000.0)}
   for part in (config, scaling):
     name = 'partial_rotary_factor'
     if part.get(name) not in (None, 1, 1.0):
       raise _refusal(where, name, part[name], 1.0)
-  kind = scaling.get('rope_type', scaling.get('type', 'default'))
+  kind = scaling.get('rope_type') or scaling.get('type') or 'default'
   if kind == 'default':
     return out
   if kind not in rope.KINDS:
@@ -149,7 +154,7 @@ def _rope(config, where) -> dict[str, Any]:
   for name in ('mscale', 'mscale_all_dim'):
     if scaling.get(name):
       raise _refusal(where, f'rope_scaling.{name}', scaling[name], None)
-  if not scaling.get('truncate', True):
+  if scaling.get('truncate') not in (None, True):
     raise _refusal(where, 'rope_scaling.truncate', False, True)
   length = _number(config, 'max_position_embeddings', where, int, 0)
   known = {
@@ -260,8 +265,10 @@ def _refusal(where, name, found, expected) -> errors.UserError:
 
 
 def _number(config, name, where, kind=int, default=None):
-  value = config.get(name, default)
+  value = config.get(name)
+  value = default if value is None else value  # null is the default, as theirs
   fine = isinstance(value, (int, float)) and not isinstance(value, bool)
+  fine = fine and math.isfinite(value)
   if not fine or (kind is int and value != int(value)):
     raise errors.UserError(
       f'{where}: {name} is {value!r}, expected '

@@ -43,9 +43,13 @@ def _main(fv) -> Mapping[str, Any]:
       raise errors.UserError(
         f'--{name}: means nothing when --from is a {kind}.'
       )
-  common = {'dtype': fv.dtype, 'dry_run': fv.dry_run}
+  either = {
+    'dry_run': fv.dry_run,
+    'allow_nonfinite': fv.allow_nonfinite,
+  }
+  common = {'dtype': fv.dtype, **either}
   if speech:
-    facts = convert(source, target, dry_run=fv.dry_run)
+    facts = convert(source, target, **either)
   elif inward:
     facts = importing.import_folder(source, target, speech=fv.speech, **common)
   else:
@@ -112,6 +116,13 @@ def _define(fv) -> None:
     'Exporting: largest file, in 10^9 bytes.',
     flag_values=fv,
     lower_bound=0.0,
+  )
+  flags.DEFINE_bool(
+    'allow_nonfinite',
+    False,
+    'Take numbers that are NaN or infinite, or become infinite in --dtype, as '
+    'they are, and tell where they lie, instead of refusing them.',
+    flag_values=fv,
   )
   flags.DEFINE_integer(
     'step', None, 'Exporting: which checkpoint, not the newest.', flag_values=fv

@@ -3,7 +3,7 @@
     FOLDER/cosyvoice.yaml    shapes of flow, vocoder and mel (`hyper_yaml`)
     FOLDER/flow.pt           tokens → mel
     FOLDER/hift.pt           mel → waveform
-    FOLDER/campplus.onnx     who speaks
+    FOLDER/campplus.onnx     who speaks; or its state dict, campplus.pt
 
 Step-Audio-TTS-3B brings such a folder. Every array is checked by name and shape
 before anything is written, and no code of the files is run. The way back is
@@ -28,10 +28,13 @@ from step_audio_jax.interop import hift as hift_interop
 from step_audio_jax.interop import hyper_yaml
 from step_audio_jax.interop import pickles
 from step_audio_jax.interop import shards
+from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import campplus
 
 CONFIG, FLOW, VOCODER = 'cosyvoice.yaml', 'flow.pt', 'hift.pt'
 SPEAKER, NAMED_SPEAKER = 'campplus.onnx', 'speaker.safetensors'
+PICKLED_SPEAKER = 'campplus.pt'
+_COUNTER = 'num_batches_tracked'  # of norms in training, no weight
 # The yaml's names of the mel's numbers → ours.
 MEL = {
   'n_fft': 'fft',
@@ -51,7 +54,11 @@ def is_folder(path: pathlib.Path) -> bool:
 
 
 def import_folder(
-  source: pathlib.Path, target: pathlib.Path, *, dry_run: bool = False
+  source: pathlib.Path,
+  target: pathlib.Path,
+  *,
+  dry_run: bool = False,
+  allow_nonfinite: bool = False,
 ) -> dict[str, Any]:
   """Converts the released folder once.
 
@@ -59,6 +66,7 @@ def import_folder(
     source: As downloaded.
     target: Folder of `decoder.speech`; must not exist.
     dry_run: Check everything, write nothing.
+    allow_nonfinite: Take numbers that are not finite as they are.
 
   Returns:
     What was written.
@@ -69,11 +77,15 @@ def import_folder(
   path = source / CONFIG
   tree = hyper_yaml.read(path)
   mel = read_mel(tree, path)
-  flow_state, flow = _checkpoint(source / FLOW, tree, path, 'flow')
-  hift_state, hift = _checkpoint(source / VOCODER, tree, path, 'hift')
+  flow_state, flow = _checkpoint(
+    source / FLOW, tree, path, 'flow', allow_nonfinite
+  )
+  hift_state, hift = _checkpoint(
+    source / VOCODER, tree, path, 'hift', allow_nonfinite
+  )
   flow_shapes = flow_interop.shapes(flow)
   _same(source / FLOW, flow_state, flow_shapes)
-  speaker, speaker_tree = read_speaker(source, tree)
+  speaker, speaker_tree = read_speaker(source, tree, allow_nonfinite)
   for name, found, wanted in (
     ('feat_extractor.num_mels', mel.bands, flow.estimator.bands),
     ('flow.spk_embed_dim', flow.speaker_size, speaker.embedding),
@@ -127,16 +139,23 @@ def import_folder(
   }
 
 
-def _checkpoint(path, tree, config_path, name):
+def _checkpoint(path, tree, config_path, name, allow):
   """A checkpoint, unread, and the shape that the yaml says it has."""
-  checkpoint = pickles.Checkpoint(path)
+  interop = {'flow': flow_interop, 'hift': hift_interop}[name]
+  checkpoint = state_lib.State(
+    pickles.Checkpoint(path),
+    interop.KIND,
+    interop.ROOTS,
+    others=getattr(interop, 'OTHERS', ()),
+    where=str(path),
+    allow=allow,
+  )
   section = tree.get(name)
   if not isinstance(section, Mapping):
     raise errors.UserError(
       f'{config_path}: {name}: found {section!r}, expected its description.'
     )
-  shapes = {array: checkpoint.shape(array) for array in checkpoint}
-  interop = {'flow': flow_interop, 'hift': hift_interop}[name]
+  shapes = checkpoint.shapes()
   return checkpoint, interop.config_from(section, shapes, str(config_path))
 
 
@@ -187,25 +206,38 @@ def read_mel(
 
 
 def read_speaker(
-  folder: pathlib.Path, tree: Mapping[str, Any]
+  folder: pathlib.Path, tree: Mapping[str, Any], allow_nonfinite: bool = False
 ) -> tuple[campplus.CampplusConfig, dict[str, Any]]:
-  """The speaker encoder of a folder, from either of its two files.
+  """The speaker encoder of a folder, from any of its three files.
 
   Raises:
     UserError: There is none, or it is another network.
   """
-  path = folder / NAMED_SPEAKER
-  if (folder / SPEAKER).is_file() or not path.is_file():
-    return campplus_onnx.read(folder / SPEAKER)
-  state = shards.read_header(path)
+  names = (SPEAKER, PICKLED_SPEAKER, NAMED_SPEAKER)
+  there = [folder / name for name in names if (folder / name).is_file()]
+  path = there[0] if there else folder / SPEAKER
+  if path.name == SPEAKER:
+    return campplus_onnx.read(path, allow_nonfinite)
+  opened = {
+    PICKLED_SPEAKER: pickles.Checkpoint,
+    NAMED_SPEAKER: shards.read_header,
+  }[path.name](path)
+  state = state_lib.State(
+    opened,
+    campplus_interop.KIND,
+    campplus_interop.ROOTS,
+    where=str(path),
+    allow=allow_nonfinite,
+  )
   try:
     dilations = tuple(tree.get(DILATIONS, (1, 2, 2)))
     config = campplus_interop.config_from(state, dilations)
   except (errors.UserError, TypeError, ZeroDivisionError) as error:
     raise errors.UserError(f'{path}: {error}') from error
   wanted = campplus_interop.shapes(config)
-  for name in sorted(state.keys() | wanted.keys()):
-    found = state[name].shape if name in state else 'nothing'
+  given = {name for name in state if not name.endswith(_COUNTER)}
+  for name in sorted(given | wanted.keys()):
+    found = state.shape(name) if name in state else 'nothing'
     if found != wanted.get(name, 'nothing'):
       raise errors.UserError(
         f'{path}: {name}: found {found}, expected '

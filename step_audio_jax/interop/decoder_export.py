@@ -24,6 +24,7 @@ from step_audio_jax.decoder import speaker as speaker_lib
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import vocoder as vocoder_lib
 from step_audio_jax.interop import campplus as campplus_interop
+from step_audio_jax.interop import checked
 from step_audio_jax.interop import decoder
 from step_audio_jax.interop import flow as flow_interop
 from step_audio_jax.interop import hift as hift_interop
@@ -47,7 +48,11 @@ def is_sealed(path: pathlib.Path) -> bool:
 
 
 def export_folder(
-  source: pathlib.Path, target: pathlib.Path, *, dry_run: bool = False
+  source: pathlib.Path,
+  target: pathlib.Path,
+  *,
+  dry_run: bool = False,
+  allow_nonfinite: bool = False,
 ) -> dict[str, Any]:
   """Writes the files of a sealed folder under their original names.
 
@@ -55,6 +60,7 @@ def export_folder(
     source: Sealed folder.
     target: Must not exist.
     dry_run: Check the descriptions, write nothing.
+    allow_nonfinite: Write numbers that are not finite as they are.
 
   Returns:
     What was written.
@@ -104,7 +110,7 @@ def export_folder(
     for file, write, part in progress.bar(
       writers, label='export', unit='part', total=len(writers)
     ):
-      write(file, folder, part)
+      write(file, folder, part, allow_nonfinite)
     tree = yaml_tree(flow, vocoder, speaker, mel)
     with files.atomic(folder / decoder.CONFIG, 'w') as handle:
       yaml.dump(tree, handle, _Dumper, sort_keys=False)
@@ -118,20 +124,28 @@ def _left_out(vocoder, speaker):
   return found
 
 
-def _flow(file, folder, config):
+def _looked_at(state, file, allow):
+  """The arrays, each of which is looked at."""
+  for name, array in state.items():
+    checked.whole(array, name, str(file), allow)
+  return state
+
+
+def _flow(file, folder, config, allow):
   tree = storage.read_tree(file, flow_model.shapes(config))
-  torch_archive.write(folder / decoder.FLOW, flow_interop.state(tree, config))
+  state = _looked_at(flow_interop.state(tree, config), file, allow)
+  torch_archive.write(folder / decoder.FLOW, state)
 
 
-def _vocoder(file, folder, config):
+def _vocoder(file, folder, config, allow):
   tree = storage.read_tree(file, vocoder_lib.shapes(config))
-  state = hift_interop.state(tree, config)
+  state = _looked_at(hift_interop.state(tree, config), file, allow)
   torch_archive.write(folder / decoder.VOCODER, state)
 
 
-def _speaker(file, folder, config):
+def _speaker(file, folder, config, allow):
   tree = storage.read_tree(file, speaker_lib.shapes(config))
-  state = campplus_interop.state(tree, config)
+  state = _looked_at(campplus_interop.state(tree, config), file, allow)
   shards.write_file(folder / decoder.NAMED_SPEAKER, state)
 
 

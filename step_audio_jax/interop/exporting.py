@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import shutil
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.interop import bases
+from step_audio_jax.interop import checked
 from step_audio_jax.interop import configs
 from step_audio_jax.interop import folders
 from step_audio_jax.interop import language
@@ -35,6 +35,7 @@ def export_run(
   adapter: bool = False,
   ema: bool = False,
   dry_run: bool = False,
+  allow_nonfinite: bool = False,
 ) -> dict[str, Any]:
   """A run of a language model as a Hugging Face folder.
 
@@ -51,6 +52,7 @@ def export_run(
       of merging them.
     ema: Write the mean of the parameters in their place.
     dry_run: Check everything, write nothing.
+    allow_nonfinite: Write numbers that are not finite as they are.
 
   Returns:
     What was written; `rows` says where speech and control ids lie.
@@ -83,10 +85,11 @@ def export_run(
   tree = rows_lib.with_tables(tree, tables)
   if not dtype and trained:
     dtype = bases.dtype_of(base, origin) or outputs.widest(tree)
-  tree = outputs.cast(tree, dtype)
   embedding = tables['embedding']
   config = dataclasses.replace(ours, vocab_size=embedding.shape[0])
-  out = language.tensors(config, tree)
+  out = checked.tensors(
+    language.tensors(config, tree), source, dtype=dtype, allow=allow_nonfinite
+  )
   name = np.dtype(out[language.EMBEDDING].dtype).name
   ids = tokenizer_files.special_ids(rows)
   known = origin if origin is not None else {} if rows.moved else ids
@@ -131,7 +134,7 @@ def _companions(folder, description, base, rows, trained, config):
   if not (text and pathlib.Path(text).is_file()):
     return {}
   text = pathlib.Path(text)
-  shutil.copyfile(text, folder / f'tokenizer{text.suffix}')
+  outputs.copy(text, folder / f'tokenizer{text.suffix}')
   length = config.get('max_position_embeddings') or config.get('max_seq_len')
   return tokenizer_files.write(
     folder, rows, text, trained=trained, longest=length

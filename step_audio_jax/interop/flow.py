@@ -24,6 +24,12 @@ _TURNED: _Turn = (
   lambda a: a.transpose(1, 2, 0),
 )
 _ESTIMATOR = 'decoder.estimator'
+KIND = 'CosyVoice-300M-25Hz (flow.pt)'
+# First parts of their names.
+ROOTS = (
+  *('input_embedding', 'spk_embed_affine_layer', 'encoder', 'encoder_proj'),
+  *('length_regulator', 'decoder'),
+)
 _Name = tuple[tuple[str, ...], str, _Turn]
 
 
@@ -253,7 +259,7 @@ def params(state: Mapping[str, np.ndarray], config: flow.FlowConfig) -> Any:
   Raises:
     UserError: An array is missing.
   """
-  state = state_lib.State(state, 'CosyVoice-300M-25Hz (flow.pt)')
+  state = state_lib.State(state, KIND, ROOTS)
   flat, stacks = {}, {}
   for path, theirs, (inward, _) in _names(config):
     array = np.ascontiguousarray(inward(state[theirs]))

@@ -13,6 +13,7 @@ from typing import Any, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.interop import checked
 from step_audio_jax.interop import configs
 from step_audio_jax.interop import language
 from step_audio_jax.interop import rows as rows_lib
@@ -89,14 +90,19 @@ def read(
     model = description.get('model', description)
     ours = model.get('vision')
     _same(theirs, ours, 'vision', where, differ)
-    return vision.variables(theirs, shards.read_folder(path), str(path))
+    return vision.variables(theirs, _tensors(path), str(path))
   theirs = configs.read(config, where)
   ours = description.get('model', {}).get('transformer')
   _same(theirs, ours, 'transformer', where, differ)
-  tree = language.variables(theirs, shards.read_folder(path), str(path))
+  tree = language.variables(theirs, _tensors(path), str(path))
   rows = rows_lib.Rows.of(description['vocabulary'])
   tables = rows_lib.inward(rows_lib.tables_of(tree), rows, config, where)
   return rows_lib.with_tables(tree, tables)
+
+
+def _tensors(path) -> dict[str, Any]:
+  """Tensors of a folder, unread; numbers that are not finite are refused."""
+  return checked.tensors(shards.read_folder(path), path)
 
 
 def _same(theirs, ours, part, where, differ):

@@ -3,8 +3,8 @@
 Its convolutions are weight-normalised: kernel = g v / ‖v‖, the norm over all
 but the first axis. Old files say `weight_g` and `weight_v`, newer ones
 `parametrizations.weight.original0` and `original1`, and once the norm has been
-removed there is a `weight`; each is read, layer by layer, and folded to a plain
-kernel. Written is g = ‖kernel‖, v = kernel.
+removed there is a `weight`; each is read, layer by layer, whatever the others
+have, and folded to a plain kernel. Written is g = ‖kernel‖, v = kernel.
 """
 
 import math
@@ -27,6 +27,13 @@ SPELLINGS = {
   ),
   'plain': (),
 }
+KIND = 'HiFT (hift.pt)'
+# First parts of their names, and of what they are trained against.
+ROOTS = (
+  *('f0_predictor', 'm_source', 'conv_pre', 'ups', 'source_downs'),
+  *('source_resblocks', 'resblocks', 'conv_post'),
+)
+OTHERS = ('discriminator', 'mpd', 'msd', 'mrd', 'mrsd')
 _TURN = {  # their axes → ours, and back
   'conv': ((2, 1, 0), (2, 1, 0)),
   'up': ((2, 0, 1), (1, 2, 0)),
@@ -125,6 +132,16 @@ def _norm(array):
 
 def _folded(state, name):
   """A layer's kernel as torch lays it, in whichever spelling it is there."""
+  there = [
+    spelling
+    for spelling, endings in SPELLINGS.items()
+    if f'{name}.{endings[0] if endings else "weight"}' in state
+  ]
+  if len(there) > 1:
+    raise errors.UserError(
+      f'state dict: {name}: found its kernel as {there[0]} and as {there[1]}, '
+      'expected one; remove those that are old.'
+    )
   for norm, direction in filter(None, SPELLINGS.values()):
     if f'{name}.{norm}' in state:
       v = state[f'{name}.{direction}']
@@ -156,7 +173,7 @@ def params(
   Raises:
     UserError: An array is missing or has another shape.
   """
-  state = state_lib.State(state, 'HiFT (hift.pt)')
+  state = state_lib.State(state, KIND, ROOTS, others=OTHERS)
   flat = {}
   for layer in _layers(config):
     inward, outward = _TURN[layer.turn]
@@ -284,7 +301,8 @@ def config_from(
       )
     fields[ours] = value
   config = hift.HiftConfig(**fields)
-  wanted = shapes(config, spelling_of(state_shapes))
+  wanted = shapes(config, 'plain')
+  state_shapes = _folded_shapes(state_shapes, where)
   for name in sorted(wanted.keys() | state_shapes.keys()):
     found = tuple(state_shapes.get(name, ())) or 'nothing'
     expected = wanted.get(name, 'nothing')
@@ -294,6 +312,39 @@ def config_from(
         f'expected {expected}.'
       )
   return config
+
+
+def _folded_shapes(state_shapes, where) -> dict[str, tuple[int, ...]]:
+  """Shapes as if every norm had been removed.
+
+  Raises:
+    UserError: A layer is there in two spellings, or a norm and its direction
+      do not belong together.
+  """
+  left = {name: tuple(shape) for name, shape in state_shapes.items()}
+  for norm, direction in filter(None, SPELLINGS.values()):
+    for name in [name for name in left if name.endswith(f'.{norm}')]:
+      layer = name.removesuffix(f'.{norm}')
+      shape = left.get(f'{layer}.{direction}')
+      if shape is None:
+        raise errors.UserError(
+          f'{where}: hift: {name}: found no {layer}.{direction} in the weights '
+          'beside it, expected the direction that belongs to this norm.'
+        )
+      expected = (*shape[:1], *(1,) * (len(shape) - 1))
+      if left[name] != expected:
+        raise errors.UserError(
+          f'{where}: hift: {name}: found {left[name]} in the weights beside '
+          f'it, expected {expected}.'
+        )
+      if f'{layer}.weight' in left:
+        raise errors.UserError(
+          f'{where}: hift: {layer}: found its kernel in two spellings in the '
+          'weights beside it, expected one; remove those that are old.'
+        )
+      del left[name], left[f'{layer}.{direction}']
+      left[f'{layer}.weight'] = shape
+  return left
 
 
 def count(config: hift.HiftConfig) -> int:

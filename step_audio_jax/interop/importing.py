@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-import shutil
 from typing import Any
 
 from step_audio_jax import files
 from step_audio_jax import lazy
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.interop import checked
 from step_audio_jax.interop import configs
 from step_audio_jax.interop import folders
 from step_audio_jax.interop import language
@@ -27,6 +27,7 @@ def import_folder(
   speech: bool = False,
   dtype: str = '',
   dry_run: bool = False,
+  allow_nonfinite: bool = False,
 ) -> dict[str, Any]:
   """A Hugging Face folder as a run directory with one checkpoint.
 
@@ -36,6 +37,7 @@ def import_folder(
     speech: Append the rows of the speech codes to the vocabulary.
     dtype: Of the stored parameters; as they are if empty.
     dry_run: Check everything, write nothing.
+    allow_nonfinite: Take numbers that are not finite as they are.
 
   Returns:
     What was written.
@@ -46,7 +48,10 @@ def import_folder(
   where = str(source / 'config.json')
   origin = folders.config_of(source)
   theirs = configs.read(origin, where)
-  tree = language.variables(theirs, shards.read_folder(source), str(source))
+  tensors = checked.tensors(
+    shards.read_folder(source), source, dtype=dtype, allow=allow_nonfinite
+  )
+  tree = language.variables(theirs, tensors, str(source))
   tokenizer = folders.tokenizer_of(source)
   vocabulary = _vocabulary(theirs, origin, tokenizer, speech)
   if tokenizer is not None:
@@ -58,7 +63,6 @@ def import_folder(
     for name, table in tables.items()
   }
   tree = rows_lib.with_tables(tree, tables)
-  tree = outputs.cast(tree, dtype)
   config = dataclasses.replace(theirs, vocab_size=vocabulary['table_size'])
   if tokenizer is not None:
     vocabulary['text_model'] = str(target / tokenizer.name)
@@ -77,7 +81,7 @@ def import_folder(
   ):
     stored.write_variables(folder, 0, tree, told)
     if tokenizer is not None:
-      shutil.copyfile(tokenizer, folder / tokenizer.name)
+      outputs.copy(tokenizer, folder / tokenizer.name)
     outputs.take_along(source, folder / outputs.KEPT)
     model = speech_text.SpeechTextConfig(config)
     description = {

@@ -17,12 +17,15 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import lazy
+from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import transformer
 
 ROOT = 'params/transformer/'
 EMBEDDING = 'model.embed_tokens.weight'
 HEAD = 'lm_head.weight'
 _LAYER = 'model.layers.{}.'
+# First parts of names, behind `model.`.
+_ROOTS = ('embed_tokens', 'layers', 'norm', 'rotary_emb', 'lm_head')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +106,7 @@ def variables(
     UserError: A tensor is missing, unexpected or has another shape or dtype
       than the configuration says.
   """
+  tensors = _own_names(tensors, where)
   left = dict(tensors)
 
   def take(entry, name):
@@ -194,6 +198,19 @@ def tensors(
     out[entry.name.format(layer)] = matrix(entry, value)
   for entry in rest[1:]:
     out[entry.name] = matrix(entry, arrays[entry.path])
+  return out
+
+
+def _own_names(tensors, where) -> dict[str, Any]:
+  """Tensors by the names of `entries`, without what was wrapped around them.
+
+  A backbone that was saved alone has no `model.`, one inside others has more.
+  """
+  found = state_lib.own_names(tensors, _ROOTS, where=where)
+  out = {}
+  for own, name in found.items():
+    ours = own.partition('.')[0] in _ROOTS and not own.startswith('lm_head.')
+    out[f'model.{own}' if ours else own] = tensors[name]
   return out
 
 

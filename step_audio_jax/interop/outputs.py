@@ -2,13 +2,12 @@
 
 import contextlib
 import pathlib
-import shutil
 from typing import Any, Mapping
 
 from flax import traverse_util
 import numpy as np
 
-from step_audio_jax import lazy
+from step_audio_jax import files
 from step_audio_jax import progress
 from step_audio_jax.interop import shards
 
@@ -26,16 +25,6 @@ _COMPANIONS = (
 # Where an imported run keeps them.
 KEPT = 'huggingface'
 DTYPES = {array.name: array for array in shards.DTYPES.values()}
-
-
-def cast(tree: Mapping[str, Any], dtype: str) -> Mapping[str, Any]:
-  """Nested dicts of arrays, to be read as `dtype`; as they are if empty."""
-  if not dtype:
-    return tree
-  flat = traverse_util.flatten_dict(dict(tree))
-  return traverse_util.unflatten_dict(
-    {path: lazy.Cast(leaf, DTYPES[dtype]) for path, leaf in flat.items()}
-  )
 
 
 def widest(tree: Mapping[str, Any]) -> str:
@@ -58,7 +47,16 @@ def take_along(source: pathlib.Path, target: pathlib.Path) -> None:
   target.mkdir(exist_ok=True)
   for name in _COMPANIONS:
     if (source / name).is_file():
-      shutil.copyfile(source / name, target / name)
+      copy(source / name, target / name)
+
+
+def copy(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies one such file; JSON in plain UTF-8, which alone others read."""
+  raw = source.read_bytes()
+  if source.suffix == '.json':
+    with contextlib.suppress(UnicodeDecodeError):
+      raw = files.decoded(raw).encode()
+  target.write_bytes(raw)
 
 
 @contextlib.contextmanager

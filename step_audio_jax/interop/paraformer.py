@@ -7,6 +7,8 @@ import numpy as np
 from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import paraformer
 
+KIND = 'SANMEncoderChunkOpt'
+ROOTS = ('encoder',)  # first parts of their names
 _PREFIX = 'encoder.'
 _DENSE = {
   'attention.out': 'self_attn.linear_out',
@@ -30,10 +32,7 @@ def encoder_params(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
   Raises:
     UserError: An array is missing.
   """
-  state = state_lib.State(
-    {n: value for n, value in state.items() if n.startswith(_PREFIX)},
-    'SANMEncoderChunkOpt',
-  )
+  state = state_lib.State(state, KIND, ROOTS)
   count = state.count(f'{_PREFIX}encoders.')
   blocks = [_block(state, f'{_PREFIX}encoders.{i}.') for i in range(count)]
   return {

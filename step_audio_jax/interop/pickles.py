@@ -19,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.interop import state as state_lib
 
 _STORAGES = {
   'DoubleStorage': np.float64,
@@ -118,7 +119,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
     """Reads the names and shapes.
 
     Args:
-      path: A state dict, alone or under a key `state_dict`.
+      path: A state dict, alone or inside others (see `state.unwrapped`).
 
     Raises:
       UserError: No such file, of another format, cut, or its pickle wants
@@ -140,12 +141,9 @@ class Checkpoint(Mapping[str, np.ndarray]):
         f'{found}.'
       ) from error
     self._folder, tree = self._unpickled()
-    if isinstance(tree, dict) and isinstance(tree.get('state_dict'), dict):
-      tree = tree['state_dict']
-    if not isinstance(tree, dict):
-      raise errors.UserError(
-        f'{path}: found a {type(tree).__name__}, expected a state dict.'
-      )
+    tree = state_lib.unwrapped(
+      tree, lambda value: isinstance(value, Tensor), str(path)
+    )
     self._tensors = {
       name: value for name, value in tree.items() if isinstance(value, Tensor)
     }

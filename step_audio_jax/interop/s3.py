@@ -7,6 +7,8 @@ import numpy as np
 from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import s3
 
+KIND = 'speech_tokenizer_v1'
+ROOTS = ('encoder', 'quantizer')  # first parts of their names
 _DENSE = {
   'query': 'attn.query',
   'key': 'attn.key',
@@ -33,7 +35,7 @@ def encoder_params(
   Raises:
     UserError: An array is missing.
   """
-  state = state_lib.State(state, 'speech_tokenizer_v1')
+  state = state_lib.State(state, KIND, ROOTS)
   count = state.count('encoder.blocks.')
   params = {
     name: {

@@ -20,10 +20,12 @@ import yaml
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import fbank
+from step_audio_jax.interop import checked
 from step_audio_jax.interop import onnx
 from step_audio_jax.interop import paraformer as paraformer_interop
 from step_audio_jax.interop import pickles
 from step_audio_jax.interop import s3 as s3_interop
+from step_audio_jax.interop import state as state_lib
 from step_audio_jax.models import paraformer
 from step_audio_jax.models import s3
 from step_audio_jax.tokenizers import dual
@@ -65,7 +67,11 @@ def is_folder(path: str | os.PathLike) -> bool:
 
 
 def import_folder(
-  source: pathlib.Path, target: pathlib.Path, *, dry_run: bool = False
+  source: pathlib.Path,
+  target: pathlib.Path,
+  *,
+  dry_run: bool = False,
+  allow_nonfinite: bool = False,
 ) -> dict[str, Any]:
   """Converts the released folder once.
 
@@ -73,6 +79,7 @@ def import_folder(
     source: As downloaded.
     target: Folder of `tokenizers.dual`; must not exist.
     dry_run: Check everything, write nothing.
+    allow_nonfinite: Take numbers that are not finite as they are.
 
   Returns:
     What was written.
@@ -80,7 +87,7 @@ def import_folder(
   Raises:
     UserError: A file is missing, broken or another one.
   """
-  tokenizer = read(source)
+  tokenizer = read(source, allow_nonfinite)
   if not dry_run:
     with files.atomic_folder(target) as temporary:
       tokenizer.save(temporary)
@@ -96,7 +103,9 @@ def import_folder(
   }
 
 
-def read(source: str | os.PathLike) -> dual.DualTokenizer:
+def read(
+  source: str | os.PathLike, allow_nonfinite: bool = False
+) -> dual.DualTokenizer:
   """The released folder as a tokenizer.
 
   Raises:
@@ -104,11 +113,12 @@ def read(source: str | os.PathLike) -> dual.DualTokenizer:
   """
   source = pathlib.Path(source)
   return dual.DualTokenizer(
-    _linguistic(source), read_semantic(source / SEMANTIC)
+    _linguistic(source, allow_nonfinite),
+    read_semantic(source / SEMANTIC, allow_nonfinite),
   )
 
 
-def _linguistic(source):
+def _linguistic(source, allow):
   folder = _paraformer_folder(source)
   path = source / CENTROIDS
   try:
@@ -124,6 +134,7 @@ def _linguistic(source):
       f'{path}: found {centroids.shape} of {centroids.dtype}, expected '
       f'(codes, {config.width}) of float32.'
     )
+  centroids = checked.whole(centroids, 'centroids', str(path), allow)
   shift, scale = read_cmvn(folder / 'am.mvn')
   for name, row in (('<AddShift>', shift), ('<Rescale>', scale)):
     if row.shape != (config.input_size,):
@@ -132,13 +143,16 @@ def _linguistic(source):
         f'{config.input_size}.'
       )
   path = folder / 'model.pt'
-  checkpoint = pickles.Checkpoint(path)
-  encoder = [n for n in checkpoint if n.startswith('encoder.')]
-  found = {name: checkpoint.shape(name) for name in encoder}
-  _same(path, found, paraformer_interop.shapes(config))
-  params = paraformer_interop.encoder_params(
-    {name: checkpoint[name] for name in encoder}
+  state = state_lib.State(
+    pickles.Checkpoint(path),
+    paraformer_interop.KIND,
+    paraformer_interop.ROOTS,
+    where=str(path),
+    allow=allow,
   )
+  found = {n: state.shape(n) for n in state if n.startswith('encoder.')}
+  _same(path, found, paraformer_interop.shapes(config))
+  params = paraformer_interop.encoder_params(state)
   return linguistic.LinguisticTokenizer(
     config, params, {'shift': shift, 'scale': scale}, centroids
   )
@@ -221,8 +235,14 @@ def read_cmvn(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
   return rows[0], rows[1]
 
 
-def read_semantic(path: pathlib.Path) -> semantic.SemanticTokenizer:
+def read_semantic(
+  path: pathlib.Path, allow_nonfinite: bool = False
+) -> semantic.SemanticTokenizer:
   """The semantic tokenizer from its ONNX file.
+
+  Args:
+    path: Of the file.
+    allow_nonfinite: Take numbers that are not finite as they are.
 
   Raises:
     UserError: The file is broken, or holds another network.
@@ -253,6 +273,13 @@ def read_semantic(path: pathlib.Path) -> semantic.SemanticTokenizer:
   )
   found = {name: value.shape for name, value in state.items()}
   _same(path, found, s3_interop.shapes(config))
+  state = state_lib.State(
+    state,
+    s3_interop.KIND,
+    s3_interop.ROOTS,
+    where=str(path),
+    allow=allow_nonfinite,
+  )
   params, table = s3_interop.encoder_params(state)
   return semantic.SemanticTokenizer(config, params, table)
 

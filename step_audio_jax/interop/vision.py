@@ -65,7 +65,11 @@ def read_config(
     'layer_norm_eps': 1e-5 if clip else 1e-6,
     'hidden_act': 'quick_gelu' if clip else 'gelu_pytorch_tanh',
   }
-  values = {name: tower.get(name, value) for name, value in defaults.items()}
+  # null is the default, as theirs.
+  values = {
+    name: value if tower.get(name) is None else tower[name]
+    for name, value in defaults.items()
+  }
   for name, value in values.items():
     if not isinstance(value, type(defaults[name])):
       raise errors.UserError(
