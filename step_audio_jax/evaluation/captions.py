@@ -59,16 +59,26 @@ def evaluate(
 
   Returns:
     cer (a fraction), exact (share of captions that are right to the letter),
-    images (how many), and `keep` examples {reference, hypothesis, png}.
+    images (how many), of (how many there are), passed_over (images of the rows
+    that were read whose document is cut, or has other images beside it),
+    unfinished (captions that met the length limit), and `keep` examples
+    {reference, hypothesis, png}.
   """
   source = feed.Source('image_text', pathlib.Path(folder))
-  items = []
+  items, passed_over, images = [], 0, int(source.stats.get('images') or 0)
   for index in range(len(source)):
-    items.extend(documents(source.row(index)))
-    if len(items) >= count:
+    row = source.row(index)
+    slots = int((np.asarray(row.get('image_slots', ())) >= 0).sum())
+    if len(items) < count:
+      found = list(documents(row))
+      items += found
+      passed_over += slots - len(found)
+    elif source.stats.get('images'):
       break
+    if not source.stats.get('images'):
+      images += slots
   items = items[:count]
-  outputs = decode.generate(
+  outputs = decode.generate_outputs(
     model,
     variables,
     [prompt for prompt, _, _, _ in items],
@@ -81,12 +91,15 @@ def evaluate(
     label='captioning',
   )
   references = [vocabulary.decode(caption) for _, caption, _, _ in items]
-  hypotheses = [vocabulary.decode(ids) for ids in outputs]
+  hypotheses = [vocabulary.decode(one.tokens) for one in outputs]
   pairs = list(zip(references, hypotheses, strict=True))
   return {
     'cer': scoring.corpus_errors((r, h, 'en') for r, h in pairs).rate,
     'exact': float(np.mean([r == h for r, h in pairs])) if pairs else 0.0,
     'images': len(items),
+    'of': max(images, len(items) + passed_over),
+    'passed_over': passed_over,
+    'unfinished': sum(not one.stopped for one in outputs),
     'examples': [
       {'reference': r, 'hypothesis': h, 'png': png(item[2])}
       for (r, h), item in list(zip(pairs, items, strict=True))[:keep]

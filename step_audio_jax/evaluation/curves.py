@@ -2,9 +2,10 @@
 
 import html
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from step_audio_jax import files
+from step_audio_jax.evaluation import counts
 from step_audio_jax.evaluation import page
 from step_audio_jax.evaluation import perplexity
 from step_audio_jax.evaluation import svg
@@ -54,9 +55,20 @@ def charts(metrics: Mapping[int, Mapping[str, float]]) -> str:
 
 
 def write(
-  run: str | pathlib.Path, results: Mapping[int, Mapping[str, Any]]
+  run: str | pathlib.Path,
+  results: Mapping[int, Mapping[str, Any]],
+  notes: Sequence[str] = (),
 ) -> pathlib.Path:
-  """Writes the page of a run; returns its path."""
+  """Writes the page of a run.
+
+  Args:
+    run: Run directory.
+    results: Step → scores, all under the same conditions.
+    notes: What is to be said about them.
+
+  Returns:
+    Its path.
+  """
   run = pathlib.Path(run)
   metrics = {step: result['metrics'] for step, result in results.items()}
   names = list(dict.fromkeys(n for m in metrics.values() for n in m))
@@ -65,11 +77,19 @@ def write(
     for name in names
   ]
   head = ['metric', *(f'step {step}' for step in sorted(metrics))]
+  told = counts.lines(
+    {step: result.get('counts', {}) for step, result in results.items()},
+    {step: result.get('left_out', {}) for step, result in results.items()},
+  )
+  over = [line.split('  ', 1) for line in told]
   body = (
     f'<h1>{html.escape(run.name)}</h1>'
     f'<p class="quiet">Checkpoints scored: {len(metrics)}. Error rates '
     'are fractions in the table; lower is better.</p>'
-    f'{charts(metrics)}<h2>All figures</h2>{page.table(head, rows)}'
+    + ''.join(f'<p>{html.escape(note)}</p>' for note in notes)
+    + f'{charts(metrics)}<h2>All figures</h2>{page.table(head, rows)}'
+    '<h2>Scored, of how many</h2>'
+    + page.table(['metric', 'scored'], [[n, t.strip()] for n, t in over])
   )
   path = run / 'evaluation' / 'index.html'
   with files.atomic(path, 'w') as handle:

@@ -1,10 +1,12 @@
 """The `evaluate` door: a run directory in, scores beside its checkpoints."""
 
+import sys
 from typing import Any
 
 from absl import flags
 
 from step_audio_jax import cli
+from step_audio_jax.evaluation import counts
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 
 
@@ -35,12 +37,31 @@ def _main(fv) -> dict[str, Any]:
   if fv.dry_run:
     for step, done in result['steps'].items():
       verb = 'keep the scores of' if done else 'score'
-      print(f'would {verb} step {step} of {result["run"]}')
+      print(
+        f'would {verb} step {step} of {result["run"]}{_which(result, step)}'
+      )
+    _tell(result)
     print(cli.operative_text())
     return result
   print(table(result['results']))
-  print(f'curves: {result["page"]}')
+  print('\nscored, of how many:')
+  print('\n'.join(counts.lines(result['counts'], result['left_out'])))
+  print(f'\ncurves: {result["page"]}')
+  _tell(result)
   return result
+
+
+def _which(result: dict[str, Any], step: int) -> str:
+  """The parts of a step, where some are kept and some are not."""
+  kept, scored = result['kept'][step], result['scored'][step]
+  if not kept or not scored:
+    return ''
+  return f': {", ".join(scored)}; and keep {", ".join(kept)}'
+
+
+def _tell(result: dict[str, Any]) -> None:
+  for note in result['notes']:
+    print(f'note: {note}', file=sys.stderr)
 
 
 def table(results: dict[int, dict[str, float]]) -> str:
@@ -74,10 +95,10 @@ DOOR = cli.Door(
   summary=(
     "Scores a run's checkpoints: perplexity of every stream, ASR and TTS "
     'character error rates, captions.\n\nWrites '
-    'RUN/evaluation/<step>.json and RUN/evaluation/index.html; what is there '
-    'is kept.\n\nexample: python -m step_audio_jax evaluate '
-    '--gin_file=gin/eval/speech_text.gin --checkpoints=runs/stage1 '
-    '--steps=all'
+    'RUN/evaluation/<step>.json and RUN/evaluation/index.html; what was '
+    'scored on the same data, parameters and settings is kept.\n\nexample: '
+    'python -m step_audio_jax evaluate --gin_file=gin/eval/speech_text.gin '
+    '--checkpoints=runs/stage1 --steps=all'
   ),
   main=_main,
   define=_define,

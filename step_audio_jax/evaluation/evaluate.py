@@ -1,27 +1,28 @@
 """Scores the checkpoints of a run: perplexities, ASR, TTS, sound, captions.
 
-Each step gives one file, `<run>/evaluation/<step>.json`, with figures and every
-hypothesis, so that texts can be scored again under another convention. A file
-that exists is kept, so a sweep that was stopped goes on where it was.
+Each figure is a part (`parts`) that is kept under all that it depends on, so
+that what has changed is scored and what has not is kept. A step's figures that
+were asked for last, with every hypothesis, are `<run>/evaluation/<step>.json`;
+figures of other splits stay in it as long as they hold for the same settings.
 """
 
 import dataclasses
 import pathlib
-import time
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax import files
-from step_audio_jax import manifest as manifest_lib
-from step_audio_jax.evaluation import captions as captions_lib
 from step_audio_jax.evaluation import curves
-from step_audio_jax.evaluation import perplexity
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation import identity
+from step_audio_jax.evaluation import parts as parts_lib
+from step_audio_jax.evaluation import score as score_lib
+from step_audio_jax.evaluation import scores
 from step_audio_jax.evaluation import sound as sound_lib
 from step_audio_jax.evaluation import speech as speech_lib
-from step_audio_jax.generation import restore
 from step_audio_jax.training import checkpoints as checkpoints_lib
-from step_audio_jax.training import feed
+
+flat = scores.flat
+sound_folder = sound_lib.folder
 
 
 def evaluate(
@@ -67,7 +68,10 @@ def evaluate(
     dry_run: Only say what would be done.
 
   Returns:
-    {run, results: {step: flat metrics}, page}.
+    {run, results: {step: flat metrics}, counts: {step: {metric: how many of
+    how many}}, left_out: {step: {part: reason}}, kept, scored: {step: [part]},
+    notes: sentences to tell, page}. Of a dry run {run, steps: {step: whether
+    all is kept}, kept, scored, notes} and the settings.
 
   Raises:
     UserError: Something that is asked for is missing.
@@ -85,6 +89,7 @@ def evaluate(
     'row_split': row_split,
     'max_rows': max_rows,
     'captions': captions,
+    'caption_source': caption_source,
   }
   run = pathlib.Path(checkpoints)
   wanted = choose_steps(run, steps)
@@ -93,50 +98,155 @@ def evaluate(
       'evaluate: manifest is given and codes is not; give the folder that '
       '`python -m data_pipelines tokenize` made.'
     )
-  done = {
-    step: result_path(run, step).is_file() and not overwrite for step in wanted
+  memory = identity.Memory(run / 'evaluation')
+  plan = score_lib.Plan(settings, speech, sound, memory)
+  asked = plan.parts()
+  store = parts_lib.Store(run)
+  models = {step: memory.model(run, step) for step in wanted}
+  held = {
+    step: {
+      part: None if overwrite else _held(run, store, step, part, models[step])
+      for part in asked
+    }
+    for step in wanted
+  }
+  told = {
+    'kept': {s: [p.label for p in h if h[p]] for s, h in held.items()},
+    'scored': {s: [p.label for p in h if not h[p]] for s, h in held.items()},
+    'notes': _notes(run, wanted) + plan.notes(),
   }
   if dry_run:
-    return {'run': str(run), 'steps': done, **settings}
-  sets, code_table = {}, {}
-  if manifest is not None and not all(done.values()):
-    splits = sorted({*asr_splits, *tts_splits})
-    sets = utterance_sets(manifest, splits, max_utterances)
-    code_table = manifest_lib.read_codes(codes)
-  results = {}
+    done = {step: all(found.values()) for step, found in held.items()}
+    return {'run': str(run), 'steps': done, **told, **settings}
+  views, answers = {}, {}
   for step in wanted:
-    path = result_path(run, step)
-    if done[step]:
-      results[step] = files.read_json(path)
-      continue
-    started = time.monotonic()
-    loaded = restore.load_model(run, step)
-    result = {
-      'run': str(run),
-      'step': step,
-      'convention': scoring.CONVENTION,
-      'settings': settings,
-      **_speech(
-        loaded,
-        sets,
-        code_table,
-        (asr_splits, tts_splits),
-        (speech, sound),
-        (sound_folder(run, step), manifest),
-      ),
-      **_rows(loaded, rows, sources, row_split, max_rows),
-      **_captions(loaded, rows, caption_source, row_split, captions),
-    }
-    result['metrics'] = flat(result)
-    result['seconds'] = round(time.monotonic() - started, 2)
-    files.write_json(path, result)
-    results[step] = result
-  page = curves.write(run, all_results(run))
+    missing = [part for part, found in held[step].items() if not found]
+    if missing:
+      held[step] |= plan.score(
+        run, step, models[step], missing, held[step], store
+      )
+    mine = list(held[step].values())
+    about = {'run': str(run), 'step': step, 'settings': settings}
+    answers[step] = scores.view(about, mine)
+    others, notes = _others(run, step, models[step], store, plan, mine)
+    told['notes'] += notes
+    views[step] = scores.view(about, [*mine, *others])
+    if _changed(result_path(run, step), views[step]):
+      files.write_json(result_path(run, step), views[step])
+    memory.save()
+  told['notes'] += plan.notes()
+  page, notes = _page(run, views, memory, store)
+  memory.save()
   return {
     'run': str(run),
-    'results': {step: r['metrics'] for step, r in results.items()},
+    'results': {step: one['metrics'] for step, one in answers.items()},
+    'counts': {step: one['counts'] for step, one in answers.items()},
+    'left_out': {step: one['left_out'] for step, one in answers.items()},
+    **told,
+    'notes': list(dict.fromkeys(told['notes'] + notes)),
     'page': str(page),
   }
+
+
+def _held(run, store, step, part, model) -> dict[str, Any] | None:
+  """What was scored before; sound only with its waveforms."""
+  found = store.find(step, part, model)
+  if found and part.task == 'sound' and not found['left_out']:
+    folder = sound_folder(run, step)
+    wavs = (h.get('wav') for h in found['result']['hypotheses'])
+    if not all((folder / wav).is_file() for wav in wavs if wav):
+      return None
+  return found
+
+
+def _changed(path: pathlib.Path, view: Mapping[str, Any]) -> bool:
+  if not path.is_file():
+    return True
+  try:
+    return files.read_json(path) != view
+  except errors.UserError:
+    return True
+
+
+def _notes(run: pathlib.Path, wanted: Sequence[int]) -> list[str]:
+  """Score files that do not say what they were scored on."""
+  old = [
+    step for step in wanted if 'parts' not in _result(run, step, {'parts': ()})
+  ]
+  if not old:
+    return []
+  return [
+    f'{run}/evaluation: the scores of step {", ".join(map(str, old))} do not '
+    'say what they were measured on, and are measured again.'
+  ]
+
+
+def _result(run, step, otherwise):
+  path = result_path(run, step)
+  try:
+    return files.read_json(path) if path.is_file() else otherwise
+  except errors.UserError:
+    return otherwise
+
+
+def _others(run, step, model, store, plan, mine):
+  """Figures of the step that were not asked for now and still hold."""
+  asked = {(found['task'], found['name']) for found in mine}
+  tasks = {found['task'] for found in mine}
+  conditions = {(f['task'], f['name']): f['condition'] for f in mine}
+  kept, gone = [], []
+  for old in _result(run, step, {}).get('parts', ()):
+    task, name = old['task'], old['name']
+    if (task, name) in asked or (task == 'perplexity' and task in tasks):
+      continue
+    part = plan.again(task, name)
+    condition = part.condition if part else old['condition']
+    found = store.of_condition(step, task, condition, model)
+    if task in tasks and part is None:
+      found = None  # of a set that is there no more, or of other rows
+    if found and task == 'sound':
+      heard = conditions.get(('tts', name))
+      if heard not in (None, found['settings'].get('tts')):
+        found = None
+    if found:
+      kept.append(found)
+      conditions[task, name] = found['condition']
+    else:
+      gone.append(f'{task}/{name}')
+  notes = []
+  if gone:
+    notes.append(
+      f'{run}: {", ".join(gone)} of step {step} belong to other settings, data '
+      'or parameters than these; evaluate them again to see them beside these.'
+    )
+  return kept, notes
+
+
+def _page(run, views, memory, store):
+  """The curves, of every step under the conditions of the newest one asked."""
+  newest = views[max(views)]
+  chosen, absent = {}, []
+  about = {'run': str(run), 'settings': newest['settings']}
+  for step in sorted({*views, *_scored_steps(run)}):
+    there = step in views or (run / 'checkpoints' / str(step)).is_dir()
+    model = memory.model(run, step) if there else None
+    found = [
+      store.of_condition(step, one['task'], one['condition'], model)
+      for one in newest['parts']
+    ]
+    if any(found):
+      some = [one for one in found if one]
+      chosen[step] = scores.view({**about, 'step': step}, some)
+    if not all(found):
+      absent.append(step)
+  notes = []
+  if absent:
+    notes.append(
+      f'{run}/evaluation/index.html: not every figure of step '
+      f'{", ".join(map(str, absent))} was scored under the settings and on the '
+      f'data of step {max(views)}; --steps=all scores what is missing.'
+    )
+  return curves.write(run, chosen, notes), notes
 
 
 def result_path(run: str | pathlib.Path, step: int) -> pathlib.Path:
@@ -144,19 +254,16 @@ def result_path(run: str | pathlib.Path, step: int) -> pathlib.Path:
   return pathlib.Path(run) / 'evaluation' / f'{step}.json'
 
 
-def sound_folder(run: str | pathlib.Path, step: int) -> pathlib.Path:
-  """Where the waveforms of a step lie."""
-  return pathlib.Path(run) / 'evaluation' / f'{step}_sound'
-
-
 def all_results(run: str | pathlib.Path) -> dict[int, dict[str, Any]]:
   """Every score file of a run by step, ascending; empty if there is none."""
-  folder = pathlib.Path(run) / 'evaluation'
-  paths = [p for p in folder.glob('*.json') if p.stem.isdigit()]
   return {
-    int(path.stem): files.read_json(path)
-    for path in sorted(paths, key=lambda p: int(p.stem))
+    step: files.read_json(result_path(run, step)) for step in _scored_steps(run)
   }
+
+
+def _scored_steps(run: str | pathlib.Path) -> list[int]:
+  paths = (pathlib.Path(run) / 'evaluation').glob('*.json')
+  return sorted(int(path.stem) for path in paths if path.stem.isdigit())
 
 
 def choose_steps(run: pathlib.Path, steps: str | int | Sequence[int]):
@@ -188,97 +295,3 @@ def choose_steps(run: pathlib.Path, steps: str | int | Sequence[int]):
       f'it has {", ".join(map(str, known))}.'
     )
   return wanted
-
-
-def utterance_sets(
-  corpus: str, splits: Sequence[str], most: int
-) -> dict[str, list[manifest_lib.Utterance]]:
-  """Split → its speech utterances, the first `most` of them (0: all)."""
-  utterances = manifest_lib.read(corpus, splits=splits, kind='speech')
-  sets = {}
-  for split in splits:
-    some = [u for u in utterances if u.split == split]
-    sets[split] = some[: most or None]
-  return sets
-
-
-def flat(result: Mapping[str, Any]) -> dict[str, float]:
-  """The figures of a result under short names, for curves and tables."""
-  metrics = {}
-  for task in ('asr', 'tts', 'sound'):
-    for name, scores in result.get(task, {}).items():
-      metrics[f'{task}_cer/{name}'] = scores['cer']
-  for source, streams in result.get('perplexity', {}).items():
-    for stream, figures in streams.items():
-      metrics[f'perplexity/{source}/{stream}'] = figures['perplexity']
-  if 'captions' in result:
-    metrics['caption_cer'] = result['captions']['cer']
-    metrics['caption_exact'] = result['captions']['exact']
-  return metrics
-
-
-def _speech(loaded, sets, codes, splits, configs, places):
-  model, variables, vocabulary = loaded
-  (asr_splits, tts_splits), (config, sound) = splits, configs
-  if not sets or not vocabulary.linguistic_size:
-    return {}
-  found = {}
-  speaker = speech_lib.Speaker(
-    restore.unrolled(model), variables, vocabulary, config
-  )
-  if asr_splits:
-    asr_sets = {name: sets[name] for name in asr_splits}
-    found['asr'] = speech_lib.asr(speaker, vocabulary, asr_sets, codes)
-  if tts_splits:
-    tts_sets = {name: sets[name] for name in tts_splits}
-    found['tts'] = speech_lib.tts(speaker, vocabulary, tts_sets)
-    if sound:
-      found['sound'] = sound_lib.score(
-        speaker, vocabulary, found['tts'], sound, *places
-      )
-  return found
-
-
-def _rows(loaded, rows, sources, split, max_rows):
-  if rows is None:
-    return {}
-  root = pathlib.Path(rows)
-  names = list(sources) or sorted(
-    path.parent.parent.name for path in root.glob(f'*/{split}/stats.json')
-  )
-  model, variables, vocabulary = loaded
-  blind = model.config.vision is None
-  readable = []
-  for name in names:
-    source = feed.Source(name, root / name / split)
-    deaf = not vocabulary.linguistic_size and (
-      source.row(0)['tokens'].max() >= vocabulary.table_size
-    )
-    # A backbone that cannot see or hear yet is scored on what it can read.
-    if not deaf and not (blind and source.stats.get('images_per_row')):
-      readable.append(name)
-  return {
-    'perplexity': perplexity.of_rows(
-      model,
-      variables,
-      vocabulary,
-      rows=rows,
-      sources=readable,
-      split=split,
-      max_rows=max_rows,
-    )
-  }
-
-
-def _captions(loaded, rows, source, split, count):
-  model, variables, vocabulary = loaded
-  if not count or rows is None or model.config.vision is None:
-    return {}
-  folder = pathlib.Path(rows) / source / split
-  if not (folder / 'stats.json').is_file():
-    return {}
-  return {
-    'captions': captions_lib.evaluate(
-      restore.unrolled(model), variables, vocabulary, folder=folder, count=count
-    )
-  }

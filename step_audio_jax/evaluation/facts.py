@@ -11,6 +11,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.evaluation import evaluate as evaluate_lib
+from step_audio_jax.evaluation import identity
 from step_audio_jax.training import schedule
 
 # Ratios are promised for every prefix of at least this many rows.
@@ -149,6 +150,70 @@ def newest_result(run: str | pathlib.Path) -> dict[str, Any]:
   """Scores of the newest checkpoint that was scored; {} if there is none."""
   results = evaluate_lib.all_results(run)
   return results[max(results)] if results else {}
+
+
+def is_stale(run: str | pathlib.Path, result: Mapping[str, Any]) -> bool:
+  """Whether a scored checkpoint has other parameters by now.
+
+  A checkpoint that is there no more, or scores that do not say whose they
+  are, tell nothing.
+  """
+  step, model = result.get('step'), result.get('model')
+  folder = pathlib.Path(run) / 'checkpoints' / str(step)
+  if model is None or not folder.is_dir():
+    return False
+  memory = identity.Memory(pathlib.Path(run) / 'evaluation')
+  return memory.model(run, step) != model
+
+
+def doubts(
+  named: Sequence[tuple[str, str | pathlib.Path, Mapping[str, Any]]],
+) -> list[str]:
+  """Why figures of several runs should not be read side by side.
+
+  Args:
+    named: (name, run directory, its newest result) of each run.
+
+  Returns:
+    One sentence for each reason; [] where they can be compared.
+  """
+  found = []
+  scored = [(name, run, result) for name, run, result in named if result]
+  stale = [name for name, run, result in scored if is_stale(run, result)]
+  if stale:
+    found.append(
+      f'{", ".join(stale)}: the checkpoint has other parameters than when it '
+      'was scored; evaluate it again.'
+    )
+  old = [name for name, _, result in scored if 'parts' not in result]
+  if old:
+    found.append(
+      f'{", ".join(old)}: the scores do not say what they were measured on; '
+      'evaluate again to have that told.'
+    )
+  conditions: dict[str, dict[Any, list[str]]] = {}
+  for name, _, result in scored:
+    rows = []
+    for part in result.get('parts', ()):
+      label = f'{part["task"]}/{part["name"]}'
+      if label in result.get('left_out', {}):
+        continue
+      if part['task'] == 'perplexity':
+        rows.append(part['condition'])
+      else:
+        groups = conditions.setdefault(label, {})
+        groups.setdefault(part['condition'], []).append(name)
+    if rows:
+      groups = conditions.setdefault('perplexity/all', {})
+      groups.setdefault(tuple(sorted(rows)), []).append(name)
+  for label, groups in conditions.items():
+    if len(groups) > 1:
+      each = '; '.join(', '.join(names) for names in groups.values())
+      found.append(
+        f'{label}: measured on different data or under different settings in '
+        f'{each}; not to be compared across them.'
+      )
+  return found
 
 
 def cer(result: Mapping[str, Any], task: str, split: str) -> float | None:

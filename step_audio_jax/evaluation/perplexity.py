@@ -32,7 +32,12 @@ GROUPS = {'audio': ('linguistic', 'semantic'), 'all': STREAMS}
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-  """Negative log-likelihood in nats and weight of each stream, float64 (Q,)."""
+  """Negative log-likelihood in nats and weight of each stream, float64 (Q,).
+
+  Attributes:
+    nll: Summed over targets.
+    weight: Likewise.
+  """
 
   nll: np.ndarray = dataclasses.field(
     default_factory=lambda: np.zeros(len(STREAMS))

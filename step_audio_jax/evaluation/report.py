@@ -1,11 +1,13 @@
 """The `report` door: runs in order in, report.html and report.json out."""
 
 import pathlib
+import sys
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.evaluation import counts
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import facts
 from step_audio_jax.evaluation import report_page
@@ -84,6 +86,8 @@ def report(
         'asr_cer_unseen_voice': facts.cer(result, 'asr', unseen_split),
         'tts_cer': facts.cer(result, 'tts', stage_split or tts_split),
         'caption_exact': result.get('captions', {}).get('exact'),
+        'counts': result.get('counts', {}),
+        'left_out': result.get('left_out', {}),
         'perplexity': {
           stream: figures['perplexity']
           for stream, figures in result.get('perplexity', {})
@@ -116,6 +120,19 @@ def report(
       facts.padding(tables, rows, prefix=row_prefix, split=row_split)
       if rows is not None
       else None
+    ),
+    'counts': {
+      key: found
+      for key, task, split in (
+        ('asr_cer', 'asr', asr_split),
+        ('asr_cer_unseen_voice', 'asr', unseen_split),
+        ('tts_cer', 'tts', tts_split),
+        ('sound_cer', 'sound', tts_split),
+      )
+      if (found := _count(results, task, split))
+    },
+    'notes': facts.doubts(
+      [(s['name'], s['run'], r) for s, r in zip(stages, results)]
     ),
     'title': title,
     'stage_split': stage_split or asr_split,
@@ -157,6 +174,14 @@ def _last(results, task: str, split: str) -> float | None:
   return next((rate for rate in rates if rate is not None), None)
 
 
+def _count(results, task: str, split: str) -> dict[str, Any] | None:
+  """How many of how many the error rate of `_last` holds."""
+  for result in reversed(results):
+    if facts.cer(result, task, split) is not None:
+      return result.get('counts', {}).get(f'{task}_cer/{split}')
+  return None
+
+
 def _main(fv) -> dict[str, Any]:
   result = cli.configure(fv, report)(
     **({'dry_run': True} if fv.dry_run else {})
@@ -164,7 +189,11 @@ def _main(fv) -> dict[str, Any]:
   for key, text in report_page.FIGURES.items():
     value = result.get(key)
     if value is not None:
-      print(f'{text:<44}{report_page.show(key, value)}')
+      counted = result['counts'].get(key)
+      over = f'  over {counts.sentence(counted)}' if counted else ''
+      print(f'{text:<44}{report_page.show(key, value)}{over}')
+  for note in result['notes']:
+    print(f'note: {note}', file=sys.stderr)
   if fv.dry_run:
     print(cli.operative_text())
   else:

@@ -4,6 +4,7 @@ import html
 import pathlib
 from typing import Any, Mapping, Sequence
 
+from step_audio_jax.evaluation import counts
 from step_audio_jax.evaluation import facts
 from step_audio_jax.evaluation import page
 from step_audio_jax.evaluation import perplexity
@@ -57,12 +58,14 @@ def render(
   parts = [
     f'<h1>{html.escape(values["title"])}</h1>',
     _lead(values),
+    *(f'<p>{html.escape(note)}</p>' for note in values['notes']),
     _tiles(values),
     '<h2>Learning</h2>',
     _curves(runs),
     '<h2>After each stage</h2>',
     _stage_charts(values),
     _stage_table(values),
+    _count_table(values),
     utterances.cards(last, 'asr', seen, 'Seen voices', manifest, players),
     utterances.cards(
       last, 'asr', unseen, 'A voice never heard', manifest, players
@@ -85,8 +88,8 @@ def _lead(values) -> str:
   return (
     f'<p class="quiet">{names}. Error rates are character level, summed over '
     'the set; text is compared in lower case with single spaces (none in '
-    'Chinese). Nothing on this page was chosen by hand: utterances are the '
-    'first of their set.</p>'
+    'languages written without). Nothing on this page was chosen by hand: '
+    'utterances are the first of their set.</p>'
   )
 
 
@@ -123,6 +126,8 @@ def _tiles(values) -> str:
     if value is None:
       continue
     limit = values['targets'].get(key)
+    if counted := values['counts'].get(key):
+      text += f', {counts.brief(counted)}'
     if limit is not None:
       text += f'; at most {show(key, limit)}'
     good = None if limit is None else value <= limit
@@ -233,6 +238,25 @@ def _stage_table(values) -> str:
     for n, s in enumerate(stages)
   ]
   return page.table(head, rows)
+
+
+def _count_table(values) -> str:
+  """How many of how many, and what was left out; sources only together."""
+  rows = []
+  for s in values['stages']:
+    shown = {
+      name: found
+      for name, found in s['counts'].items()
+      if not name.startswith('perplexity/') or name == 'perplexity/all'
+    }
+    for line in counts.lines({0: shown}, {0: s['left_out']}):
+      name, text = line.split('  ', 1)
+      rows.append([s['name'], name, text.strip()])
+  if not rows:
+    return ''
+  return '<p>Scored, of how many:</p>' + page.table(
+    ['stage', 'figure', 'scored'], rows
+  )
 
 
 def _share_table(values) -> str:

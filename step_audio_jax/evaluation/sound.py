@@ -13,6 +13,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import manifest as manifest_lib
 from step_audio_jax import progress
@@ -56,6 +57,11 @@ class SoundConfig:
       )
 
 
+def folder(run: str | pathlib.Path, step: int) -> pathlib.Path:
+  """Where the waveforms of a step lie."""
+  return pathlib.Path(run) / 'evaluation' / f'{step}_sound'
+
+
 def score(
   speaker: speech_lib.Speaker,
   vocabulary: vocabulary_lib.Vocabulary,
@@ -76,8 +82,10 @@ def score(
       embeddings.
 
   Returns:
-    Split → {cer, vocoder, utterances, seconds, hypotheses}; each hypothesis
-    with its `wav`, relative to `folder`.
+    Split → {cer, vocoder, utterances, silent, unread, seconds, hypotheses};
+    each hypothesis with its `wav`, relative to `folder`. Where TTS wrote no
+    speech (`silent` of them) there is none, and all of the text is missing;
+    `unread` are texts that met the length limit.
 
   Raises:
     UserError: The decoder or the tokenizer cannot be loaded, or the decoder
@@ -88,22 +96,27 @@ def score(
   tokenizer = dual.DualTokenizer.load(config.tokenizer)
   found = {}
   for split, scores in spoken.items():
-    items = [h for h in scores['hypotheses'] if len(h['tokens'])]
-    items = items[: config.utterances or None]
+    items = scores['hypotheses'][: config.utterances or None]
     waves, rows = [], []
     for item in progress.bar(items, label=f'sound of {split}', unit='utt'):
+      if not len(item['tokens']):
+        rows.append(item)
+        continue
       ids = voice_lib.IDS.interleave(*vocabulary.deinterleave(item['tokens']))
       wave_S, rate = decoder.decode(
         ids, voice_of(item['id']), config.seed, config.steps
       )
-      name = f'{split}/{item["id"]}.wav'
+      name = f'{split}/{_file_name(item["id"])}.wav'
       io.write_audio(folder / name, wave_S, rate)
       waves.append(io.read_audio(folder / name)[0])
       rows.append({**item, 'wav': name})
-    codes = tokenizer.encode_batch(waves)
-    texts = speaker.transcribe([vocabulary.interleave(*pair) for pair in codes])
-    found[split] = _scored(rows, texts) | {
+    codes = tokenizer.encode_batch(waves) if waves else []
+    read = iter(speaker.read([vocabulary.interleave(*pair) for pair in codes]))
+    heard = [next(read) if 'wav' in row else ('', True) for row in rows]
+    found[split] = _scored(rows, [text for text, _ in heard]) | {
       'vocoder': decoder.vocoder.name,
+      'silent': len(rows) - len(waves),
+      'unread': sum(not stopped for _, stopped in heard),
       'seconds': round(sum(map(len, waves)) / io.SAMPLE_RATE, 2),
     }
   return found
@@ -147,6 +160,15 @@ def _voices(
     return voice_lib.Voice.of_speaker(vectors[name], decoder.mel.bands)
 
   return voice_of
+
+
+def _file_name(name: str) -> str:
+  """An id as a path that stays below its folder."""
+  parts = name.split('/')
+  inside = all(part not in ('', '.', '..') for part in parts)
+  return (
+    name if inside and '\0' not in name else digests.of_bytes(name.encode())
+  )
 
 
 def _scored(rows, texts) -> dict[str, Any]:

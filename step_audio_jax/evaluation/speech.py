@@ -91,10 +91,14 @@ class Speaker:
 
   def transcribe(self, speech: Sequence[Sequence[int]]) -> list[str]:
     """Interleaved speech ids of each utterance → its text."""
+    return [text for text, _ in self.read(speech)]
+
+  def read(self, speech: Sequence[Sequence[int]]) -> list[tuple[str, bool]]:
+    """As `transcribe`, and whether the text ended before its limit."""
     c = self.config
     prompts = [prompts_lib.asr(self._vocabulary, ids) for ids in speech]
     longest = max([5 * c.max_speech_groups + 4, *map(len, prompts)])
-    outputs = decode.generate(
+    outputs = decode.generate_outputs(
       self._model,
       self._variables,
       prompts,
@@ -104,7 +108,9 @@ class Speaker:
       shapes=self._shapes(longest),
       label='transcribing',
     )
-    return [self._vocabulary.decode(ids) for ids in outputs]
+    return [
+      (self._vocabulary.decode(one.tokens), one.stopped) for one in outputs
+    ]
 
   def speak(self, texts: Sequence[str]) -> list[decode.Output]:
     """Text of each utterance → speech ids, whole groups."""
@@ -161,20 +167,24 @@ def asr(
   """ASR of several sets of utterances, decoded together.
 
   Returns:
-    Set → {cer, errors, utterances, skipped, hypotheses}; cer a fraction.
+    Set → {cer, errors, utterances, skipped, hypotheses, …}; cer a fraction;
+    `without_transcript` and `without_codes` make up `skipped`, `unfinished`
+    are texts that met the length limit.
   """
   kept = {name: usable(some, codes, name) for name, some in sets.items()}
   flat = [u for some in kept.values() for u in some]
   texts = iter(
-    speaker.transcribe([vocabulary.interleave(*codes[u.id]) for u in flat])
+    speaker.read([vocabulary.interleave(*codes[u.id]) for u in flat])
   )
-  return {
-    name: {
-      **_score([(u, next(texts), {}) for u in some]),
-      'skipped': len(sets[name]) - len(some),
+  found = {}
+  for name, some in kept.items():
+    read = [next(texts) for _ in some]
+    found[name] = {
+      **_score([(u, text, {}) for u, (text, _) in zip(some, read)]),
+      **_skipped(sets[name], some),
+      'unfinished': sum(not stopped for _, stopped in read),
     }
-    for name, some in kept.items()
-  }
+  return found
 
 
 def tts(
@@ -182,23 +192,33 @@ def tts(
   vocabulary: Vocabulary,
   sets: Mapping[str, Sequence[manifest.Utterance]],
 ) -> dict[str, dict[str, Any]]:
-  """TTS round trip of several sets, decoded together.
+  """TTS round trip of several sets.
+
+  Sets are spoken together; where speech is sampled each by itself, since the
+  draws of an utterance follow from its place.
 
   Returns:
-    As `asr`; besides `unfinished`, how many outputs met the length limit, and
-    in each hypothesis `tokens` (speech ids) and `seconds`.
+    As `asr`; `unfinished` are speech that met the length limit, `unread` texts
+    that did, and each hypothesis has `tokens` (speech ids) and `seconds`.
   """
   kept = {name: usable(some, None, name) for name, some in sets.items()}
-  flat = [u for some in kept.values() for u in some]
-  outputs = speaker.speak([u.text for u in flat])
-  texts = speaker.transcribe([output.tokens for output in outputs])
-  pairs = iter(zip(outputs, texts, strict=True))
+  together = [list(kept)]
+  if speaker.config.temperature:
+    together = [[name] for name in kept]
+  spoken = [
+    output
+    for names in together
+    for output in speaker.speak([u.text for n in names for u in kept[n]])
+  ]
+  texts = speaker.read([output.tokens for output in spoken])
+  pairs = iter(zip(spoken, texts, strict=True))
   found = {}
   for name, some in kept.items():
-    rows, unfinished = [], 0
+    rows, unfinished, unread = [], 0, 0
     for utterance in some:
-      output, text = next(pairs)
+      output, (text, stopped) = next(pairs)
       unfinished += not output.stopped
+      unread += not stopped
       groups = len(output.tokens) // vocabulary_lib.GROUP
       extra = {
         'tokens': output.tokens.tolist(),
@@ -207,10 +227,22 @@ def tts(
       rows.append((utterance, text, extra))
     found[name] = {
       **_score(rows),
-      'skipped': len(sets[name]) - len(some),
+      **_skipped(sets[name], some),
       'unfinished': unfinished,
+      'unread': unread,
     }
   return found
+
+
+def _skipped(all_of_them, kept) -> dict[str, int]:
+  """How many utterances of a set are not scored, and why."""
+  skipped = len(all_of_them) - len(kept)
+  mute = sum(not scoring.normalise(u.text or '') for u in all_of_them)
+  return {
+    'skipped': skipped,
+    'without_transcript': mute,
+    'without_codes': skipped - mute,
+  }
 
 
 def _score(rows) -> dict[str, Any]:

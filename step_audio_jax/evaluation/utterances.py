@@ -12,6 +12,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import manifest as manifest_lib
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.evaluation import counts
 from step_audio_jax.evaluation import scoring
 
 
@@ -62,7 +63,7 @@ def cards(
     sound = ''
     if item['id'] in by_id:
       sound = player(by_id[item['id']], root)
-    elif own:
+    elif own and 'wav' in item:
       sound = recording(pathlib.Path(corpus) / item['wav'])
     reading = 'heard' if task == 'asr' else 'read back'
     note = f'{100 * item["cer"]:.0f} %'
@@ -74,9 +75,13 @@ def cards(
       f'<dd>{html.escape(item["reference"])}</dd><dt>{reading}</dt>'
       f'<dd>{text or "<i>nothing</i>"} <small>{note}</small></dd></dl></div>'
     )
+  counted = result.get('counts', {}).get(f'{task}_cer/{split}')
+  over = f'{scores["utterances"]} utterances'
+  if counted:
+    over = counts.sentence(counted)
   return (
     f'<h2>{html.escape(title)} <small>{100 * scores["cer"]:.1f} % over '
-    f'{scores["utterances"]} utterances</small></h2>'
+    f'{html.escape(over)}</small></h2>'
     f'<div class="utterances">{"".join(parts)}</div>'
   )
 
@@ -125,8 +130,11 @@ def captions(results: Sequence[Mapping[str, Any]]) -> str:
     for item in scores['examples']
   )
   name = html.escape(pathlib.Path(found['run']).name)
+  over = f'{scores["images"]} captions'
+  if counted := found.get('counts', {}).get('caption_cer'):
+    over = counts.sentence(counted)
   return (
-    f'<h2>Images <small>{100 * scores["exact"]:.0f} % of {scores["images"]} '
-    f'captions exact, after {name}</small></h2>'
+    f'<h2>Images <small>{100 * scores["exact"]:.0f} % exact, over '
+    f'{html.escape(over)}, after {name}</small></h2>'
     f'<div class="utterances">{cards}</div>'
   )

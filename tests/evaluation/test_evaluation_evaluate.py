@@ -7,9 +7,7 @@ import types
 
 from array_record.python import array_record_module
 import evaluation_parrot as parrot
-from flax import linen as nn
-import jax
-import jax.numpy as jnp
+import evaluation_rows
 import numpy as np
 import PIL.Image
 import pytest
@@ -26,7 +24,6 @@ from step_audio_jax.evaluation import door
 from step_audio_jax.evaluation import evaluate
 from step_audio_jax.evaluation import speech
 from step_audio_jax.generation import restore
-from step_audio_jax.models import speech_text
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import feed
 from step_audio_jax.training import objectives
@@ -222,65 +219,14 @@ def test_the_table_leaves_out_single_sources():
   ]
 
 
-def tiny(vocabulary, eyes):
-  model = speech_text.SpeechTextModel(
-    speech_text.SpeechTextConfig(
-      speech_text.TransformerConfig(
-        vocab_size=vocabulary.table_size,
-        width=8,
-        layers=2,
-        heads=2,
-        kv_heads=1,
-        mlp_width=8,
-      ),
-      speech_text.VisionConfig(8, 4, 8, 1, 2, 8) if eyes else None,
-    )
-  )
-  init = jax.jit(model.init)
-  variables = init(jax.random.key(0), jnp.ones((1, 4), jnp.int32))
-  return model, nn.meta.unbox(variables), vocabulary
-
-
-def write_rows(root, source, rows, **stats):
-  folder = root / source / 'dev'
-  folder.mkdir(parents=True)
-  writer = array_record_module.ArrayRecordWriter(
-    str(folder / 'rows-00000-of-00001.array_record'), 'group_size:1'
-  )
-  for row in rows:
-    writer.write(safetensors_numpy.save(row))
-  writer.close()
-  length = len(rows[0]['tokens'])
-  stats = {'rows': len(rows), 'length': length, **stats}
-  (folder / 'stats.json').write_text(json.dumps(stats))
-
-
-def row(ids):
-  ids = np.asarray(ids, np.int32)
-  return {
-    'tokens': ids,
-    'segment_ids': np.ones(len(ids), np.int32),
-    'loss_weights': np.ones(len(ids), np.float32),
-  }
-
-
 @pytest.fixture
 def rows(tmp_path):
   """Rows of text, of speech and of two captioned images."""
-  start = vocabulary_lib.CONTROL['<text_start>']
-  patches = [vocabulary_lib.CONTROL['<im_patch>']] * 4
-  write_rows(tmp_path, 'text', [row([1, 70, 71, 72, 3])] * 3)
-  write_rows(tmp_path, 'asr', [row([1, 36, 31, 100, 101, 125, 126, 127, 33])])
-  image = row([1, 14, *patches, 15, start, 68, 69, 3] * 2)
-  image['segment_ids'] = np.repeat([1, 2], 11).astype(np.int32)
-  image['images'] = np.stack([np.full((8, 8, 3), n, np.uint8) for n in (3, 9)])
-  image['image_slots'] = np.asarray([2, 13], np.int32)
-  write_rows(tmp_path, 'image_text', [image], images_per_row=2)
-  return tmp_path
+  return evaluation_rows.write_all(tmp_path)
 
 
 def test_rows_and_captions_of_a_model_with_eyes(run, rows, monkeypatch):
-  loaded = tiny(parrot.VOCABULARY, eyes=True)
+  loaded = evaluation_rows.tiny(parrot.VOCABULARY, eyes=True)
   monkeypatch.setattr(restore, 'load_model', lambda *_: loaded)
   result = score(run, manifest=None, rows=str(rows), captions=9)
   figures = result['results'][30]
@@ -306,7 +252,7 @@ def test_a_backbone_is_scored_on_what_it_can_read(run, rows, monkeypatch):
     semantic_size=0,
     text=parrot.Alphabet(),
   )
-  loaded = tiny(text_only, eyes=False)
+  loaded = evaluation_rows.tiny(text_only, eyes=False)
   monkeypatch.setattr(restore, 'load_model', lambda *_: loaded)
   figures = score(run, rows=str(rows), captions=9)['results'][30]
   assert set(figures) == {
@@ -324,12 +270,14 @@ def test_captioned_documents_of_a_packed_row(rows):
   for prompt, caption, _, _ in found:
     assert prompt[-1] == vocabulary_lib.CONTROL['<text_start>']
     assert caption == [68, 69, 3]
-  speechless = row([1, 70, vocabulary_lib.CONTROL['<text_start>'], 71])
+  speechless = evaluation_rows.row(
+    [1, 70, vocabulary_lib.CONTROL['<text_start>'], 71]
+  )
   assert list(captions_lib.documents(speechless)) == []
 
 
 def test_shallow_models_are_unrolled_and_stay_the_same():
-  model, variables, _ = tiny(parrot.VOCABULARY, eyes=False)
+  model, variables, _ = evaluation_rows.tiny(parrot.VOCABULARY, eyes=False)
   unrolled = restore.unrolled(model)
   assert unrolled.config.transformer.scan_unroll == 2
   tokens = np.asarray([[1, 70, 80]], np.int32)
@@ -351,7 +299,7 @@ def test_a_saved_run_is_loaded_and_scored(run, rows, monkeypatch):
   path = run.root / 'tokenizer.json'
   hugging_face.save(str(path))
   vocabulary = vocabulary_lib.load(text_model=str(path))
-  model, variables, _ = tiny(vocabulary, eyes=False)
+  model, variables, _ = evaluation_rows.tiny(vocabulary, eyes=False)
   folder = run.root / 'real'
   store = checkpoints.Checkpoints(folder)
   store.save(7, variables, {'count': np.zeros(())}, {'row': 0})

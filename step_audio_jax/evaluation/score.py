@@ -1,0 +1,331 @@
+"""Which parts an evaluation asks for, and their scoring."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any, Mapping, Sequence
+
+from step_audio_jax import digests
+from step_audio_jax import files
+from step_audio_jax import languages
+from step_audio_jax import manifest as manifest_lib
+from step_audio_jax.evaluation import captions as captions_lib
+from step_audio_jax.evaluation import counts
+from step_audio_jax.evaluation import identity
+from step_audio_jax.evaluation import parts as parts_lib
+from step_audio_jax.evaluation import perplexity
+from step_audio_jax.evaluation import sound as sound_lib
+from step_audio_jax.evaluation import speech as speech_lib
+from step_audio_jax.generation import restore
+from step_audio_jax.training import feed
+
+Part = parts_lib.Part
+_DEAF = 'the model has no speech in its vocabulary'
+_BLIND = 'the model has no image encoder'
+_SAMPLING = ('temperature', 'top_k', 'top_p', 'seed')
+
+
+class Plan:
+  """What is asked for, read once for all checkpoints."""
+
+  def __init__(
+    self,
+    settings: Mapping[str, Any],
+    speech: speech_lib.SpeechConfig,
+    sound: sound_lib.SoundConfig | None,
+    memory: identity.Memory,
+  ):
+    """Nothing is read yet.
+
+    Args:
+      settings: Arguments of `evaluate.evaluate`.
+      speech: How speech is decoded.
+      sound: What makes codes sound, or None.
+      memory: Of digests.
+    """
+    self._asked, self._speech, self._sound = settings, speech, sound
+    self._memory = memory
+    self._corpus = None
+    if settings['manifest'] is not None:
+      self._corpus = identity.Corpus(
+        settings['manifest'], settings['codes'], memory
+      )
+    self._doubts = languages.Census()
+    self._absent: list[str] = []
+
+  def parts(self) -> list[Part]:
+    """All that is asked for.
+
+    Raises:
+      UserError: Data of it are missing.
+    """
+    asked, found = self._asked, []
+    if self._corpus is not None:
+      names = {task: asked[f'{task}_splits'] for task in ('asr', 'tts')}
+      names['sound'] = names['tts'] if self._sound else ()
+      for task, splits in names.items():
+        found += [self._of_speech(task, split) for split in splits]
+    if asked['rows'] is not None:
+      found += [self._of_rows(name) for name in self._sources()]
+      captions = self._of_images() if asked['captions'] else None
+      found += [captions] if captions else []
+    return list(dict.fromkeys(found))
+
+  def again(self, task: str, name: str) -> Part | None:
+    """A part that is not asked for, under the settings that are.
+
+    Returns:
+      None where nothing says what they are, or its set is there no more.
+    """
+    asked = self._asked
+    if task == 'sound' and self._sound is None:
+      return None
+    if task not in ('asr', 'tts', 'sound') or self._corpus is None:
+      return None
+    if task == 'asr' and self._asked['codes'] is None:
+      return None
+    path = manifest_lib.path_of(asked['manifest'])
+    splits = self._memory.derived(
+      f'splits {path}',
+      self._memory.file(path),
+      lambda: sorted({u.split for u in manifest_lib.stream(path)}),
+    )
+    return self._of_speech(task, name) if name in splits else None
+
+  def notes(self) -> list[str]:
+    """What was found out about the data."""
+    return self._absent + self._doubts.notes()
+
+  def score(
+    self,
+    run: pathlib.Path,
+    step: int,
+    model: str,
+    missing: Sequence[Part],
+    held: Mapping[Part, Mapping[str, Any] | None],
+    store: parts_lib.Store,
+  ) -> dict[Part, dict[str, Any]]:
+    """Scores parts of a checkpoint; each is kept as soon as it is there.
+
+    Args:
+      run: Run directory.
+      step: Of the checkpoint.
+      model: Its digest.
+      missing: What is scored.
+      held: Parts that were scored before: sound is made of TTS.
+      store: Gets what is scored.
+
+    Raises:
+      UserError: The checkpoint or data cannot be read.
+    """
+    loaded = restore.load_model(run, step)
+    found: dict[Part, dict[str, Any]] = {}
+
+    def keep(part, began, result, left_out=''):
+      seconds = time.monotonic() - began
+      found[part] = store.save(step, part, model, result, seconds, left_out)
+
+    by_task: dict[str, list[Part]] = {}
+    for part in missing:
+      by_task.setdefault(part.task, []).append(part)
+    said = [
+      p for task in ('asr', 'tts', 'sound') for p in by_task.get(task, ())
+    ]
+    if said and not loaded[2].linguistic_size:
+      for part in said:
+        keep(part, time.monotonic(), None, _DEAF)
+    elif said:
+      speaker = speech_lib.Speaker(
+        restore.unrolled(loaded[0]), loaded[1], loaded[2], self._speech
+      )
+      for task in ('asr', 'tts'):
+        self._score_speech(
+          task, by_task.get(task, ()), speaker, loaded[2], keep
+        )
+      for part in by_task.get('sound', ()):
+        spoken = next(
+          result['result']
+          for p, result in {**held, **found}.items()
+          if result and (p.task, p.name) == ('tts', part.name)
+        )
+        self._score_sound(part, spoken, speaker, loaded[2], run, step, keep)
+    for part in by_task.get('perplexity', ()):
+      self._score_rows(part, loaded, keep)
+    for part in by_task.get('captions', ()):
+      self._score_captions(part, loaded, keep)
+    return found
+
+  # What parts depend on.
+
+  def _of_speech(self, task: str, split: str) -> Part:
+    most = self._asked['max_utterances']
+    config = dataclasses.asdict(self._speech)
+    names = ['linguistic_codes', 'semantic_codes', 'max_text_tokens']
+    if task != 'asr':
+      names.append('max_speech_groups')
+      names += _SAMPLING if config['temperature'] else ()
+    settings: dict[str, Any] = {name: config[name] for name in names}
+    data = self._corpus.digest(split, most, heard=task == 'asr')
+    if task != 'sound':
+      return Part(task, split, data, settings)
+    sound, memory = self._sound, self._memory
+    spoken = self._of_speech('tts', split)
+    made = [memory.tree(sound.decoder), memory.tree(sound.tokenizer)]
+    if sound.embeddings:
+      path = manifest_lib.path_of(self._asked['manifest'])
+      made += [memory.file(sound.embeddings), memory.file(path)]
+    settings |= {
+      'tts': spoken.condition,
+      **{n: getattr(sound, n) for n in ('utterances', 'steps', 'seed')},
+    }
+    return Part(task, split, digests.of_value([data, made]), settings)
+
+  def _sources(self) -> list[str]:
+    root, split = pathlib.Path(self._asked['rows']), self._asked['row_split']
+    found = list(self._asked['sources']) or sorted(
+      path.parent.parent.name for path in root.glob(f'*/{split}/stats.json')
+    )
+    if not found:
+      self._absent.append(
+        f'perplexity: no folder of {root} has rows of the split {split!r}.'
+      )
+    return found
+
+  def _folder(self, name: str) -> pathlib.Path:
+    return pathlib.Path(self._asked['rows']) / name / self._asked['row_split']
+
+  def _of_rows(self, name: str) -> Part:
+    folder, most = self._folder(name), self._asked['max_rows']
+    data = self._memory.rows(folder)
+    count = files.read_json(folder / 'stats.json').get('rows') or 0
+    settings = {'split': self._asked['row_split'], 'rows': 'all'}
+    if most and most < count:
+      settings['rows'] = most
+    return Part('perplexity', name, data, settings)
+
+  def _of_images(self) -> Part | None:
+    name = self._asked['caption_source']
+    folder = self._folder(name)
+    if not (folder / 'stats.json').is_file():
+      self._absent.append(f'captions: {folder} has no rows with images.')
+      return None
+    settings = {
+      'split': self._asked['row_split'],
+      'captions': self._asked['captions'],
+    }
+    return Part('captions', name, self._memory.rows(folder), settings)
+
+  # Scoring.
+
+  def _score_speech(self, task, parts, speaker, vocabulary, keep) -> None:
+    if not parts:
+      return
+    most, began = self._asked['max_utterances'], time.monotonic()
+    everything = {part.name: self._corpus.split(part.name) for part in parts}
+    sets = {name: some[: most or None] for name, some in everything.items()}
+    for some in sets.values():
+      for utterance in some:
+        self._doubts.add(utterance.language, utterance.text)
+    if task == 'asr':
+      results = speech_lib.asr(speaker, vocabulary, sets, self._corpus.table())
+    else:
+      results = speech_lib.tts(speaker, vocabulary, sets)
+    for part in parts:
+      result, of = results[part.name], len(everything[part.name])
+      left_out = {
+        f'beyond max_utterances={most}': of - len(sets[part.name]),
+        'without a transcript': result['without_transcript'],
+        'without codes': result['without_codes'],
+      }
+      cut = {self._text_limit(): result.get('unread', 0)}
+      if task == 'asr':
+        cut = {self._text_limit(): result['unfinished']}
+      else:
+        groups = self._speech.max_speech_groups
+        cut[f'cut at max_speech_groups={groups}'] = result['unfinished']
+      result['counted'] = counts.count(
+        result['utterances'], of, 'utterances', left_out, cut
+      )
+      keep(part, began, result)
+      began = time.monotonic()
+
+  def _text_limit(self) -> str:
+    return f'cut at max_text_tokens={self._speech.max_text_tokens}'
+
+  def _score_sound(
+    self, part, spoken, speaker, vocabulary, run, step, keep
+  ) -> None:
+    began = time.monotonic()
+    place = part.condition[:12]
+    result = sound_lib.score(
+      speaker,
+      vocabulary,
+      {part.name: spoken},
+      self._sound,
+      sound_lib.folder(run, step) / place,
+      self._asked['manifest'],
+    )[part.name]
+    for item in result['hypotheses']:
+      if 'wav' in item:
+        item['wav'] = f'{place}/{item["wav"]}'
+    left_out = dict(spoken['counted']['left_out'])
+    beyond = spoken['utterances'] - result['utterances']
+    left_out[f'beyond sound.utterances={self._sound.utterances}'] = beyond
+    cut = {
+      'of no speech at all': result['silent'],
+      self._text_limit(): result['unread'],
+    }
+    result['counted'] = counts.count(
+      result['utterances'], spoken['counted']['of'], 'utterances', left_out, cut
+    )
+    keep(part, began, result)
+
+  def _score_rows(self, part, loaded, keep) -> None:
+    began = time.monotonic()
+    model, variables, vocabulary = loaded
+    source = feed.Source(part.name, self._folder(part.name))
+    # A backbone that cannot see or hear yet is scored on what it can read.
+    deaf = not vocabulary.linguistic_size and (
+      source.row(0)['tokens'].max() >= vocabulary.table_size
+    )
+    blind = model.config.vision is None and source.stats.get('images_per_row')
+    if deaf or blind:
+      keep(part, began, None, _DEAF if deaf else _BLIND)
+      return
+    most = self._asked['max_rows']
+    sums = perplexity.of_source(
+      model, variables, vocabulary, source, max_rows=most
+    )
+    rows = min(len(source), most or len(source))
+    left_out = {f'beyond max_rows={most}': len(source) - rows}
+    result = {
+      'streams': sums.as_dict(),
+      'sums': [sums.nll.tolist(), sums.weight.tolist()],
+      'counted': counts.count(rows, len(source), 'rows', left_out),
+    }
+    keep(part, began, result)
+
+  def _score_captions(self, part, loaded, keep) -> None:
+    began = time.monotonic()
+    model, variables, vocabulary = loaded
+    if model.config.vision is None:
+      keep(part, began, None, _BLIND)
+      return
+    count = self._asked['captions']
+    result = captions_lib.evaluate(
+      restore.unrolled(model),
+      variables,
+      vocabulary,
+      folder=self._folder(part.name),
+      count=count,
+    )
+    beyond = result['of'] - result['images'] - result['passed_over']
+    left_out = {
+      f'beyond captions={count}': beyond,
+      'with a cut document': result['passed_over'],
+    }
+    cut = {'cut at 64 tokens': result['unfinished']}
+    result['counted'] = counts.count(
+      result['images'], result['of'], 'images', left_out, cut
+    )
+    keep(part, began, result)
