@@ -17,6 +17,7 @@ from typing import Any, Mapping, MutableMapping
 from data_pipelines.readers import base
 from data_pipelines.readers import channels
 from step_audio_jax import errors
+from step_audio_jax import lfs
 from step_audio_jax import manifest
 from step_audio_jax.audio import io as audio_io
 
@@ -114,6 +115,12 @@ def admit(
   no_audio = item.audio is None and 'audio' not in item.may_lack
   if kind == 'speech' and no_audio:
     raise errors.UserError('audio: missing, expected a recording.')
+  for content, called in (
+    (item.audio, item.audio_name),
+    (item.image, item.image_name),
+  ):
+    if isinstance(content, bytes):
+      lfs.refuse(content, called)
   if item.audio is not None:
     choice = _Choice.of(fields, rules)
     if rules.trust_durations and duration is not None and choice.is_made():

@@ -17,6 +17,7 @@ import tempfile
 from typing import Any, Iterable, Iterator
 
 from step_audio_jax import errors
+from step_audio_jax import lfs
 
 # `gs://bucket/x`, and what pathlib makes of it. Two letters at least: `C:/`.
 _ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
@@ -266,17 +267,24 @@ def opened(
     **keywords: Of `open`.
 
   Raises:
-    UserError: There is no such file, or it cannot be read.
+    UserError: There is no such file, it cannot be read, or it is a Git LFS
+      pointer.
   """
   local(path)
   try:
-    return open(path, **{'mode': 'rb', **keywords})
+    handle = open(path, **{'mode': 'rb', **keywords})
   except FileNotFoundError as error:
     raise errors.UserError(f'{name or path}: no such file.') from error
   except OSError as error:
     raise errors.UserError(
       f'{name or path}: not readable as a file ({error.strerror}).'
     ) from error
+  try:
+    lfs.refuse(handle, name or path)
+  except errors.UserError:
+    handle.close()
+    raise
+  return handle
 
 
 @contextlib.contextmanager
@@ -324,9 +332,10 @@ def read_json(path: str | os.PathLike) -> Any:
   Raises:
     UserError: The file is missing or is not JSON.
   """
+  with opened(path) as handle:
+    raw = handle.read()
   try:
-    with opened(path) as handle:
-      return json.loads(decoded(handle.read()))
+    return json.loads(decoded(raw))
   except (UnicodeDecodeError, json.JSONDecodeError) as error:
     raise errors.UserError(f'{path}: not valid JSON: {error}.') from error
 

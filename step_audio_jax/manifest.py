@@ -449,7 +449,12 @@ def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def _check_relative(field: str, path: str | None) -> None:
   if path is None:
     return
-  bad = '..' in path.split('/') or '\\' in path or '\0' in path
+  if '\\' in path:
+    raise errors.UserError(
+      f'{field}: found {path!r}, a path with backslashes, expected one inside '
+      'the corpus folder, with slashes.'
+    )
+  bad = '..' in path.split('/') or '\0' in path
   if not path or path.startswith(('/', '~')) or bad:
     raise errors.UserError(
       f'{field}: found {path!r}, expected a path inside the corpus folder, '

@@ -9,6 +9,7 @@ import pathlib
 from typing import Iterator
 
 from data_pipelines.readers import base
+from data_pipelines.readers import detection
 from step_audio_jax import errors
 
 
@@ -22,17 +23,17 @@ class Format:
     summary: What SOURCE is, in a line.
     marks: Patterns (globs) of files that a source of this format has, for
       `--format=auto`: all of them must be met.
-    line: Fields; the first JSON line of a source without marks has one of
-      them.
-    hint: A pattern; where neither marks nor a line tell a format, a source of
-      this one has such a file.
+    hints: Patterns; where no marks are met, a source of this format has files
+      of one of them.
+    line: Fields; where neither marks nor hints tell a format, the first JSON
+      line of a file of this one has one of them.
   """
 
   reader: str
   summary: str
   marks: tuple[str, ...] = ()
+  hints: tuple[str, ...] = ()
   line: tuple[str, ...] = ()
-  hint: str | None = None
 
   def load(self) -> base.Reader:
     """The reader."""
@@ -50,26 +51,24 @@ class Format:
   def fits(self, source: pathlib.Path) -> bool:
     """Whether `source` has what marks this format."""
     if source.is_dir():
-      return bool(self.marks) and all(_has(source, m) for m in self.marks)
-    return len(self.marks) == 1 and _has(source, self.marks[0])
-
-
-def _has(source: pathlib.Path, pattern: str) -> bool:
-  """Whether a folder has such a file, or a file such a name."""
-  if source.is_dir():
-    return next(source.glob(pattern), None) is not None
-  return source.match(pattern)
+      return bool(self.marks) and all(
+        detection.has(source, mark) for mark in self.marks
+      )
+    return len(self.marks) == 1 and detection.has(source, self.marks[0])
 
 
 READERS: dict[str, Format] = {
   'folder': Format(
-    'folder', 'recordings and metadata.csv or .jsonl', ('metadata.*',)
+    'folder',
+    'recordings and metadata.csv, .tsv or .jsonl; or such a table',
+    ('metadata.*',),
+    line=('file',),
   ),
   'librispeech': Format(
     'librispeech',
     'train-clean-100/SPEAKER/CHAPTER/*.trans.txt and flac',
     ('[td][ere][asv]*/*/*/*.trans.txt',),
-    hint='LibriSpeech/*/*/*/*.trans.txt',
+    hints=('LibriSpeech/*/*/*/*.trans.txt',),
   ),
   'aishell1': Format(
     'aishell:read_1',
@@ -107,19 +106,19 @@ READERS: dict[str, Format] = {
   ),
   'nemo': Format(
     'nemo:read_manifest',
-    'manifest: {"audio_filepath", "duration", "text"} a line',
+    'manifests: {"audio_filepath", "duration", "text"} a line',
     line=('audio_filepath',),
   ),
   'nemo_tarred': Format(
     'nemo:read_tarred',
     'a manifest and its audio_*.tar',
     ('audio_*.tar',),
-    hint='*/audio_*.tar',
+    hints=('*/audio_*.tar',),
   ),
   'lhotse': Format(
     'lhotse',
     '*cuts*.jsonl[.gz], or recordings and supervisions',
-    line=('supervisions', 'sources'),
+    line=('supervisions', 'sources', 'recording_id'),
   ),
   'lhotse_shar': Format(
     'lhotse:read_shar',
@@ -129,13 +128,13 @@ READERS: dict[str, Format] = {
   'webdataset': Format(
     'webdataset',
     'tars with key.flac or key.jpg, and key.txt or key.json',
-    hint='*.tar',
   ),
-  'parquet': Format(
-    'parquet', 'Hugging Face: audio or image, and text', hint='*.parquet'
-  ),
+  'parquet': Format('parquet', 'Hugging Face: audio or image, and text'),
   'tfds': Format(
-    'tfds', 'a data set that TFDS has prepared', ('dataset_info.json',)
+    'tfds',
+    'a data set that TFDS has prepared',
+    ('dataset_info.json', 'features.json'),
+    hints=('*/*/features.json', '*/*/*/features.json'),
   ),
   'seed_tts': Format(
     'seed_tts', 'meta.lst: utt|prompt_text|prompt_wav|text', ('meta.lst',)
@@ -144,12 +143,8 @@ READERS: dict[str, Format] = {
     'images', '{"image", "caption"} a line, and the files', line=('image',)
   ),
   'text_jsonl': Format('texts:read_jsonl', '{"text"} a line', line=('text',)),
-  'text_txt': Format(
-    'texts:read_txt', 'a document a line, or a paragraph', hint='*.txt'
-  ),
-  'text_parquet': Format(
-    'parquet:read_text', 'a column text', hint='*.parquet'
-  ),
+  'text_txt': Format('texts:read_txt', 'a document a line, or a paragraph'),
+  'text_parquet': Format('parquet:read_text', 'a column text'),
   'chat_jsonl': Format(
     'chat',
     '{"messages": [{"role", "content"}]} a line',
@@ -168,34 +163,10 @@ def choose(name: str, source: pathlib.Path) -> Format:
     raise errors.UserError(f'{source}: no such file or folder.')
   if name != 'auto':
     return READERS[name]
-  found = (
-    [key for key, one in READERS.items() if one.fits(source)]
-    or _told_by_line(source)
-    or [
-      key
-      for key, one in READERS.items()
-      if one.hint is not None and _has(source, one.hint)
-    ]
-  )
+  found = detection.detect(source, READERS)
   if len(found) != 1:
     raise errors.UserError(
       f'{source}: it looks like {" and ".join(found) or "no format"}; name '
       f'one by --format: {", ".join(READERS)}.'
     )
   return READERS[found[0]]
-
-
-def _told_by_line(source: pathlib.Path) -> list[str]:
-  """The format, if there is one, that the first JSON line belongs to."""
-  ends = ('.jsonl', '.jsonl.gz', '.json', '.list')
-  if source.is_dir():
-    paths = sorted(p for p in source.iterdir() if p.name.endswith(ends))
-  else:
-    paths = [source] if source.name.endswith(ends) else []
-  for path in paths:
-    line = next(base.json_lines(path), None) if path.is_file() else None
-    if isinstance(line, tuple):
-      for key, one in READERS.items():
-        if set(one.line) & set(line[1]):
-          return [key]
-  return []

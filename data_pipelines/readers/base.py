@@ -23,11 +23,14 @@ import zlib
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax import lfs
 
 T = TypeVar('T')
 
 # A longer line is no line of a table; it is skipped without being held.
 LINE_BYTES = 64 * 2**20
+_BOM = b'\xef\xbb\xbf'
+_WIDE = (b'\xff\xfe', b'\xfe\xff')  # byte order marks of UTF-16 and UTF-32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,16 +138,20 @@ def inside(
 
   Args:
     root: A folder.
-    name: Relative to `root`; an absolute path must lie in it.
+    name: Relative to `root`; an absolute path must lie in it. Where no file
+      has a name with backslashes, they are taken for slashes.
     field: What messages call the path.
 
   Returns:
     The path without links. The file need not exist.
 
   Raises:
-    UserError: `name` leads out of `root`, or is no regular file.
+    UserError: `name` leads out of `root`, is no regular file, or is a Git LFS
+      pointer.
   """
   text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
+  if text:
+    text = with_slashes(root, text)
   if not text or '\0' in text or '..' in text.split('/'):
     raise errors.UserError(
       f'{field}: found {name!r}, expected a path inside the corpus folder '
@@ -154,13 +161,15 @@ def inside(
     # Folders are resolved once: a corpus has many files and few folders.
     folder, last = os.path.split(os.path.join(os.fspath(root), text))
     whole = os.path.join(_real(folder), last)
+    mode, size, found = stat.S_IFREG, 0, False
     try:
-      mode = os.lstat(whole).st_mode
-      if stat.S_ISLNK(mode):
+      status = os.lstat(whole)
+      if stat.S_ISLNK(status.st_mode):
         whole = os.path.realpath(whole)
-        mode = os.lstat(whole).st_mode
+        status = os.lstat(whole)
+      mode, size, found = status.st_mode, status.st_size, True
     except OSError:
-      mode = stat.S_IFREG  # who opens it will say that it is not there
+      pass  # who opens it will say that it is not there
     good = os.path.join(whole, '').startswith(
       os.path.join(_real(os.fspath(root)), '')
     )
@@ -175,7 +184,23 @@ def inside(
     raise errors.UserError(
       f'{field}: {text!r} is not a regular file, expected one.'
     )
+  if not found and text != os.fspath(name):
+    raise errors.UserError(
+      f'{field}: found {name!r}, a path with backslashes, and no file {text} '
+      f'in {root}; expected a path below that folder, with slashes.'
+    )
+  if 0 < size < lfs.LARGEST:
+    lfs.refuse_path(whole, f'{field}: {text}')
   return pathlib.Path(whole)
+
+
+def with_slashes(root: str | os.PathLike, name: str) -> str:
+  """A path of Windows with slashes, unless a file has the name as it is."""
+  if '\\' not in name or '\0' in name:
+    return name
+  if os.path.lexists(os.path.join(os.fspath(root), name)):
+    return name
+  return name.replace('\\', '/')
 
 
 def locate(
@@ -187,7 +212,7 @@ def locate(
     UserError: As `inside`.
   """
   path = inside(root, name, field)
-  text = os.fspath(name)
+  text = with_slashes(root, os.fspath(name))
   if not text.startswith('/'):
     return path, posixpath.normpath(text)  # `./a//b` → `a/b`
   folder = pathlib.Path(root).absolute()
@@ -234,10 +259,39 @@ def text_lines(
   Raises:
     UserError: The file cannot be opened.
   """
+  for line in raw_lines(path):
+    if not isinstance(line, Rejected):
+      number, raw = line
+      line = decoded(path, number, raw)
+    if line is not None:
+      yield line
+
+
+def decoded(
+  path: str | os.PathLike, number: int, raw: bytes
+) -> tuple[int, str] | Rejected | None:
+  """(number, text without the line's end); None for a line of white space."""
+  try:
+    text = raw.decode('utf-8').rstrip('\r\n')
+  except UnicodeDecodeError as error:
+    return Rejected(f'{path}:{number}', f'not UTF-8: {error}.', line=number)
+  return (number, text) if text and not text.isspace() else None
+
+
+def raw_lines(
+  path: str | os.PathLike,
+) -> Iterator[tuple[int, bytes] | Rejected]:
+  """(number from 1, bytes with the line's end) of a file, as `text_lines`.
+
+  The byte order mark is gone. A line of a file in UTF-16 is a `Rejected`.
+
+  Raises:
+    UserError: The file cannot be opened.
+  """
   path = pathlib.Path(path)
   with files.opened(path) as handle:
     stream = gzip.open(handle) if path.suffix == '.gz' else handle
-    number = 0
+    number, wide = 0, False
     while True:
       number += 1
       try:
@@ -263,14 +317,17 @@ def text_lines(
         )
         continue
       if number == 1:
-        raw = raw.removeprefix(b'\xef\xbb\xbf')
-      try:
-        text = raw.decode('utf-8').rstrip('\r\n')
-      except UnicodeDecodeError as error:
-        yield Rejected(f'{path}:{number}', f'not UTF-8: {error}.', line=number)
-        continue
-      if text and not text.isspace():
-        yield number, text
+        raw = raw.removeprefix(_BOM)
+        wide = raw.startswith(_WIDE)
+      if not wide:
+        yield number, raw
+      elif raw.strip(b'\0\r\n\t '):
+        yield Rejected(
+          f'{path}:{number}',
+          'not UTF-8: the file begins with the byte order mark of UTF-16; save '
+          'it as UTF-8.',
+          line=number,
+        )
 
 
 def json_lines(

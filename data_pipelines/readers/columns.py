@@ -5,6 +5,7 @@ authors. `NAMES` holds those that are in use; an option of the reader
 (`--reader_option=text=normalized_text`) names any other.
 """
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -16,6 +17,7 @@ from data_pipelines.readers import channels
 from data_pipelines.readers import tables
 from step_audio_jax import errors
 from step_audio_jax import languages
+from step_audio_jax import lfs
 
 # Field → columns that may hold it, the first that is there counts.
 NAMES = {
@@ -215,12 +217,14 @@ def files_of(
     endings: What names end with, such as `.jsonl`.
 
   Yields:
-    (path, name below the source without the ending).
+    (path, name below the source without the ending; with it where files
+    differ by nothing else).
 
   Raises:
     UserError: There are none.
   """
   if source.is_file():
+    lfs.refuse_path(source)
     yield source, _without(source.name, endings)
     return
   found = []
@@ -235,9 +239,11 @@ def files_of(
     raise errors.UserError(
       f'{source}: no file that ends with {" or ".join(endings)}.'
     )
+  names = collections.Counter(_without(one, endings) for one in found)
   for one in sorted(found):
     path = base.guarded(str(source / one), base.file_of, source, options, one)
     name = _without(one, endings)
+    name = name if names[name] == 1 else one
     yield path if isinstance(path, base.Rejected) else (path, name)
 
 

@@ -1,26 +1,37 @@
 """`folder`: recordings with a table of transcripts.
 
     SOURCE/metadata.csv      file,text[,id,language,speaker,split,offset,…]
+    SOURCE/metadata.tsv      with tabs, .psv with bars; quotes are text
     SOURCE/metadata.jsonl    the same fields, one JSON object a line
     SOURCE/…/*.wav           any format, rate and channel count of libsndfile
 
-A table whose columns are not these is refused as a whole; a line that cannot
-be parsed costs itself alone.
+SOURCE may be the table itself, whatever its name; `.gz` may follow it. A line
+is a record: one that cannot be parsed costs itself alone. A table whose
+columns are not these is refused as a whole.
+
+A line without an `id` is called by the name of its file without the ending.
+Where several files have that name (`spk1/001.wav`, `spk2/001.wav`), all of
+them are called by their paths (`spk1/001`), wherever they stand in the table.
+`--reader_option=speaker=folder` takes the folder of a file for its speaker
+where the line names none.
 """
 
-import csv
+import os
 import pathlib
+import posixpath
 from typing import Any, Iterator
 
 from data_pipelines.readers import base
 from data_pipelines.readers import channels
+from data_pipelines.readers import delimited
 from step_audio_jax import errors
 
-TABLES = ('metadata.csv', 'metadata.jsonl')
+TABLES = tuple(f'metadata{ending}' for ending in (*delimited.ENDINGS, '.jsonl'))
 FIELDS = (
   'file', 'text', 'id', 'language', 'speaker', 'split', 'offset', 'duration',
   'channel', 'words',
 )  # fmt: skip
+OPTIONS = ('quotes', 'speaker')
 
 
 def find_table(source: pathlib.Path, options: base.Options) -> pathlib.Path:
@@ -29,9 +40,12 @@ def find_table(source: pathlib.Path, options: base.Options) -> pathlib.Path:
   Raises:
     UserError: There is none, there are two, or it is a link that leads out.
   """
+  if source.is_file():
+    return source
   found = [
     base.file_of(source, options, name)
-    for name in TABLES
+    for table in TABLES
+    for name in (table, f'{table}.gz')
     if (source / name).is_file()
   ]
   if len(found) != 1:
@@ -43,74 +57,26 @@ def find_table(source: pathlib.Path, options: base.Options) -> pathlib.Path:
 
 def read_table(
   path: pathlib.Path,
+  quotes: str | None = None,
+  root: pathlib.Path | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]] | base.Rejected]:
   """Yields (line number, fields) of a table, or what cannot be parsed.
+
+  Args:
+    path: The table.
+    quotes: As in `delimited.Table`.
+    root: Where recordings lie, if they may be looked for.
 
   Raises:
     UserError: The columns are not those that are known.
   """
-  if path.suffix == '.jsonl':
-    yield from base.json_lines(path)
-    return
-  # The default, 128 KiB, is less than a long transcript has.
-  csv.field_size_limit(base.LINE_BYTES)
-  with open(
-    path, encoding='utf-8-sig', errors='surrogateescape', newline=''
-  ) as handle:
-    # Strict: a quote that is never closed is an error, not a long text.
-    reader = csv.reader(handle, strict=True)
-    columns = _columns(path, reader)
-    while True:
-      try:
-        row = next(reader, None)
-        if row is None:
-          return
-        fields = _fields(row, columns)
-      except (csv.Error, errors.UserError) as error:
-        told = str(error).removesuffix('.')
-        number = reader.line_num
-        yield base.Rejected(f'{path}:{number}', f'{told}.', line=number)
-        continue
-      if row:  # a line with nothing in it is none
-        yield reader.line_num, fields
+  if path.name.removesuffix('.gz').endswith('.jsonl'):
+    return base.json_lines(path)
 
+  def exists(name):
+    return root is None or os.path.isfile(os.path.join(root, _plain(name)))
 
-def _columns(path, reader):
-  try:
-    columns = next(reader, [])
-    _check_utf8(columns)
-  except (csv.Error, errors.UserError) as error:
-    raise errors.UserError(f'{path}: not a CSV file: {error}') from error
-  if 'file' not in columns or not set(columns) <= set(FIELDS):
-    raise errors.UserError(
-      f'{path}: found the columns {", ".join(columns) or "none"};'
-      f' expected `file` and any of {", ".join(FIELDS[1:])}.'
-    )
-  twice = [name for name in columns if columns.count(name) > 1]
-  if twice:
-    raise errors.UserError(
-      f'{path}: found the column {twice[0]} twice, expected it once.'
-    )
-  return columns
-
-
-def _fields(row, columns):
-  if row and len(row) != len(columns):
-    raise errors.UserError(
-      f'found {len(row)} cells, expected {len(columns)}; quote texts that '
-      'hold commas.'
-    )
-  _check_utf8(row)
-  return {name: cell for name, cell in zip(columns, row) if cell}
-
-
-def _check_utf8(row):
-  try:
-    ','.join(row).encode()
-  except UnicodeEncodeError as error:
-    raise errors.UserError(
-      f'not UTF-8: {error.object[error.start]!a} at character {error.start}.'
-    ) from error
+  return delimited.Table(path, FIELDS, quotes, exists).rows()
 
 
 def read(
@@ -121,10 +87,19 @@ def read(
   Raises:
     UserError: There is no table, or its columns are not known.
   """
-  base.only(options.extra, ())
+  base.only(options.extra, OPTIONS)
+  speaker = options.extra.get('speaker')
+  if speaker not in (None, 'folder'):
+    raise errors.UserError(
+      f'--reader_option=speaker: found {speaker!r}, expected folder.'
+    )
   table = find_table(source, options)
-  root = options.root(source)
-  for line in read_table(table):
+  root, quotes = options.root(source), options.extra.get('quotes')
+  names = _Names(root)
+  for line in read_table(table, quotes, root):
+    if not isinstance(line, base.Rejected):
+      names.add(line[1])
+  for line in read_table(table, quotes, root):
     if isinstance(line, base.Rejected):
       yield line
       continue
@@ -132,17 +107,19 @@ def read(
     yield base.guarded(
       f'{table}:{number}',
       _item,
-      table,
+      f'{table}:{number}',
       root,
       number,
       fields,
+      names,
+      speaker is not None,
       id=fields.get('id'),
       line=number,
       file=fields.get('file'),
     )
 
 
-def _item(table, root, number, fields):
+def _item(where, root, number, fields, names, speaks):
   unknown = [name for name in fields if name not in FIELDS]
   if unknown:
     raise errors.UserError(
@@ -157,8 +134,52 @@ def _item(table, root, number, fields):
   path, name = base.locate(root, file, 'file')
   said = {key: value for key, value in fields.items() if key != 'file'}
   if not fields.get('id'):
-    stem = pathlib.PurePosixPath(file).stem
-    said |= channels.told_apart(stem, fields.get('channel'))
-  return base.Item(
-    f'{table}:{number}', said, audio=path, audio_name=name, line=number
-  )
+    said |= channels.told_apart(names.of(file), fields.get('channel'))
+  if speaks and not said.get('speaker'):
+    said['speaker'] = posixpath.basename(posixpath.dirname(name)) or None
+  return base.Item(where, said, audio=path, audio_name=name, line=number)
+
+
+class _Names:
+  """What files are called: the shortest name that none of the others has.
+
+  Memory holds two numbers for each name.
+  """
+
+  def __init__(self, root: pathlib.Path):
+    self._root = f'{os.fspath(root)}/'
+    # Hash of a name → hash of the one file that has it, or None.
+    self._files: tuple[dict[int, int | None], ...] = ({}, {})
+
+  def _choices(self, file: str) -> tuple[str, str, str]:
+    whole = _plain(file).removeprefix(self._root)
+    folder, slash, last = whole.rpartition('/')
+    stem, dot, _ = last.rpartition('.')
+    stem = stem if dot and stem else last
+    return stem, f'{folder}{slash}{stem}', whole
+
+  def add(self, fields: dict[str, Any]) -> None:
+    """A line of the table."""
+    file, name = fields.get('file'), fields.get('id')
+    if name and isinstance(name, str):
+      for files in self._files:
+        files[hash(name)] = None
+    elif file and isinstance(file, str):
+      *short, whole = self._choices(file)
+      for files, one in zip(self._files, short):
+        key, value = hash(one), hash(whole)
+        if files.setdefault(key, value) != value:
+          files[key] = None
+
+  def of(self, file: str) -> str:
+    """The name of a file."""
+    *short, whole = self._choices(file)
+    for files, one in zip(self._files, short):
+      if files.get(hash(one)) is not None:
+        return one
+    return whole
+
+
+def _plain(file: str) -> str:
+  """A path with slashes and without detours."""
+  return posixpath.normpath(file.replace('\\', '/'))

@@ -2,8 +2,10 @@
 
     wav.scp    RECORDING path, or RECORDING command |
     text       UTTERANCE transcript
-    segments   UTTERANCE RECORDING begin end   (optional; end -1: to its end)
+    segments   UTTERANCE RECORDING begin end [channel]
+                                               (optional; end -1: to its end)
     utt2spk    UTTERANCE SPEAKER               (optional)
+    utt2lang   UTTERANCE LANGUAGE              (optional)
     reco2file_and_channel
                RECORDING name A or B           (optional)
 
@@ -84,15 +86,17 @@ def read_tables(
     def lookup(name):
       return stack.enter_context(tables.Lookup(table(name)))
 
-    texts, speakers, places = lookup(text), None, None
+    texts, places = lookup(text), None
     yield from texts.load()
+    more = {}  # field → its table
+    for field, name in (('speaker', 'utt2spk'), ('language', 'utt2lang')):
+      if (source / name).exists():
+        more[field] = lookup(name)
+        yield from more[field].load()
     sides = None
     if (source / _SIDES).exists():
       sides = lookup(_SIDES)
       yield from sides.load()
-    if (source / 'utt2spk').exists():
-      speakers = lookup('utt2spk')
-      yield from speakers.load()
     driver = table('wav.scp')
     if (source / 'segments').exists():
       places = lookup('wav.scp')
@@ -101,17 +105,18 @@ def read_tables(
 
     def item(where, number, name, value):
       said = dict(common, id=name, text=texts.get(name))
-      if speakers is not None:
-        said['speaker'] = speakers.get(name)
+      for field, values in more.items():
+        said[field] = values.get(name) or said.get(field)
       recording = name
       if places is not None:
-        recording, said['offset'], said['duration'] = _segment(value)
+        recording, times = _segment(value)
+        said.update(times)
         value = places.get(recording)
         if value is None:
           raise errors.UserError(
             f'recording: {recording!r} has no line in wav.scp.'
           )
-      elif speaker_of is not None and speakers is None:
+      elif speaker_of is not None and 'speaker' not in more:
         said['speaker'] = speaker_of(value)
       if sides is not None:
         said['side'] = _side(sides.get(recording))
@@ -148,15 +153,21 @@ def _side(value: str | None) -> channels.Channel:
   return channels.parse(word, _SIDES)
 
 
-def _segment(value: str) -> tuple[str, float, float | None]:
+def _segment(value: str) -> tuple[str, dict[str, float | int | None]]:
+  """(recording, fields) of a line of `segments`."""
   words = value.split()
-  if len(words) != 3:
+  if len(words) not in (3, 4):
     raise errors.UserError(
-      f'segments: found {value!r}, expected RECORDING begin end.'
+      f'segments: found {value!r}, expected RECORDING begin end and maybe a '
+      'channel.'
     )
-  offset, duration = tables.span(*words[1:])
+  offset, duration = tables.span(*words[1:3])
   to_the_end = words[2].partition('.')[0] == '-1'
-  return words[0], offset, None if to_the_end else duration
+  said = {'offset': offset, 'duration': None if to_the_end else duration}
+  if len(words) == 4:
+    # `extract-segments` counts from 0; LDC calls them A and B.
+    said['channel'] = channels.parse(words[3], 'segments')
+  return words[0], said
 
 
 class _Recordings:

@@ -6,9 +6,12 @@
 
 SOURCE is that folder, the `LibriSpeech` in it, or one part such as
 `train-clean-100`. A part gives its split: `dev-other` is `dev`; `--subset`
-takes a single part.
+takes a single part. Where recordings of several chapters have one name
+(`0001.flac`), all of them are called by their paths
+(`train-clean-100/19/198/0001`).
 """
 
+import collections
 import pathlib
 from typing import Iterator
 
@@ -29,11 +32,20 @@ def read(
   """
   base.only(options.extra, ())
   root = options.root(source)
-  for part in _parts(source, options.subset):
-    for chapter in (
-      chapter for speaker in _folders(part) for chapter in _folders(speaker)
-    ):
-      yield from _chapter(root, chapter, tables.split_named(part.name))
+  parts = _parts(source, options.subset)
+  chapters = [
+    (part, chapter)
+    for part in parts
+    for speaker in _folders(part)
+    for chapter in _folders(speaker)
+  ]
+  names = collections.Counter(
+    name for _, chapter in chapters for name in _recordings(chapter)[0]
+  )
+  shared = {name for name, count in names.items() if count > 1}
+  del names
+  for part, chapter in chapters:
+    yield from _chapter(root, part, chapter, shared)
 
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:
@@ -62,12 +74,23 @@ def _parts(source, subset):
   return found
 
 
-def _chapter(root, chapter, split):
-  paths = {
-    path.stem: path
-    for path in sorted(chapter.iterdir())
-    if path.suffix in _AUDIO
-  }
+def _recordings(
+  chapter: pathlib.Path,
+) -> tuple[dict[str, pathlib.Path], list[pathlib.Path]]:
+  """Recordings by name, and those whose name another one has."""
+  paths, others = {}, []
+  for path in sorted(chapter.iterdir()):
+    if path.suffix in _AUDIO and paths.setdefault(path.stem, path) != path:
+      others.append(path)
+  return paths, others
+
+
+def _chapter(root, part, chapter, shared):
+  paths, others = _recordings(chapter)
+  split = tables.split_named(part.name)
+  for path in others:
+    said = f'{paths[path.stem].name} has the same name, expected one of them.'
+    yield base.Rejected(str(path), said, id=path.stem, file=path.name)
   left = dict(paths)
   for table in sorted(chapter.glob('*.trans.txt')):
     safe = base.guarded(str(table), base.inside, root, table.absolute(), 'file')
@@ -78,19 +101,22 @@ def _chapter(root, chapter, split):
       if isinstance(pair, base.Rejected):
         yield pair
         continue
-      number, name, _ = pair
+      number, name, text = pair
       where = f'{table}:{number}'
       left.pop(name, None)
+      known = name
+      if name in shared:
+        known = f'{chapter.relative_to(part.parent)}/{name}'
       yield base.guarded(
         where,
         _item,
         root,
         chapter,
         where,
-        pair,
+        number,
         paths.get(name),
-        split,
-        id=name,
+        {'id': known, 'text': text, 'split': split},
+        id=known,
         line=number,
       )
   for name, path in left.items():
@@ -98,16 +124,9 @@ def _chapter(root, chapter, split):
     yield base.Rejected(str(path), said, id=name, file=path.name)
 
 
-def _item(root, chapter, where, pair, path, split):
-  number, name, text = pair
+def _item(root, chapter, where, number, path, said):
   if path is None:
-    raise errors.UserError(f'audio: no recording {name} in {chapter}.')
+    raise errors.UserError(f'audio: no recording {said["id"]} in {chapter}.')
   audio, audio_name = base.locate(root, path.absolute())
-  said = {
-    'id': name,
-    'text': text,
-    'language': 'en',
-    'speaker': chapter.parent.name,
-    'split': split,
-  }
+  said = {**said, 'language': 'en', 'speaker': chapter.parent.name}
   return base.Item(where, said, audio, audio_name, line=number)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import lfs
 from step_audio_jax.audio import levels
 
 AUDIO = ('.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff')
@@ -32,6 +33,7 @@ def audio_suffix(data: bytes) -> str:
   Raises:
     UserError: They belong to no format that libsndfile reads.
   """
+  lfs.refuse(data, 'audio')
   for magic, suffix in _AUDIO_MAGIC:
     if data.startswith(magic):
       return suffix
@@ -46,6 +48,7 @@ def image_suffix(data: bytes) -> str:
   Raises:
     UserError: They belong to no known format.
   """
+  lfs.refuse(data, 'image')
   for magic, suffix in _IMAGE_MAGIC:
     if data.startswith(magic):
       return suffix

@@ -5,7 +5,8 @@
                      line
     audio_0.tar …    recordings; the line's "shard_id" names its tar
 
-SOURCE is the manifest; of the tarred form it is the folder, with
+SOURCE is the manifest, or a folder with some (`train_manifest.json`,
+`dev_manifest.json`: splits by name); of the tarred form it is the folder, with
 `tarred_audio_manifest.json` or `sharded_manifests/manifest_*.json`, or a
 folder of such folders (buckets). A line has no id of its own: the path of its
 recording without ending is it, with the offset in milliseconds behind it where
@@ -24,6 +25,7 @@ from data_pipelines.readers import tables
 from data_pipelines.readers import tars
 from step_audio_jax import errors
 
+_ENDINGS = ('.json', '.jsonl', '.json.gz', '.jsonl.gz')
 _TARRED = 'tarred_audio_manifest.json'
 _SHARD = re.compile(r'audio_(\d+)\.tar$')
 _SUB = re.compile(r'-sub\d+$')
@@ -34,17 +36,42 @@ _LANGUAGE = ('lang', 'language', 'target_lang', 'source_lang')
 def read_manifest(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
-  """Reads a manifest; raises `UserError` where it cannot be opened."""
+  """Reads a manifest, or those of a folder.
+
+  Raises:
+    UserError: A manifest cannot be opened, or there is none.
+  """
   base.only(options.extra, ())
-  root = options.root(source)
-  split = tables.split_named(source.name)
-  for line in base.json_lines(source):
+  paths = [source]
+  if source.is_dir():
+    paths = [
+      base.file_of(source, options, path.name)
+      for path in sorted(source.iterdir())
+      if path.name.endswith(_ENDINGS) and path.is_file() and _is_manifest(path)
+    ]
+    if not paths:
+      raise errors.UserError(
+        f'{source}: no file with a line {{"audio_filepath": …}}, expected one '
+        f'that ends with {" or ".join(_ENDINGS)}.'
+      )
+  for path in paths:
+    yield from _manifest(path, options.root(source))
+
+
+def _is_manifest(path: pathlib.Path) -> bool:
+  line = next(base.json_lines(path), None)
+  return isinstance(line, tuple) and 'audio_filepath' in line[1]
+
+
+def _manifest(path, root):
+  split = tables.split_named(path.name)
+  for line in base.json_lines(path):
     if isinstance(line, base.Rejected):
       yield line
       continue
     number, row = line
     file = row.get('audio_filepath')
-    where = f'{source}:{number}'
+    where = f'{path}:{number}'
     try:
       audio, name = base.locate(root, file, 'audio_filepath')
       said = _fields(row, name, split)

@@ -18,11 +18,13 @@ import pathlib
 from typing import Iterator, NamedTuple
 
 from data_pipelines.readers import base
+from data_pipelines.readers import tables
 from step_audio_jax import errors
 
 NAME = 'meta.lst'
 LANGUAGES = ('en', 'zh')
 PROMPT = 'prompt'
+CELLS = (4, 5)  # of a line
 
 
 def read(
@@ -34,13 +36,13 @@ def read(
   root, folder = options.root(path), path.resolve().parent.name
   language = folder if folder in LANGUAGES else None
   prompts = {}  # recording → its transcript
-  for line in base.text_lines(path):
+  for line in tables.lines(path, _is_record):
     if isinstance(line, base.Rejected):
       yield line
       continue
     number, text = line
     where, cells = f'{path}:{number}', [c.strip() for c in text.split('|')]
-    if len(cells) not in (4, 5):
+    if len(cells) not in CELLS:
       yield base.Rejected(
         where,
         f'found {len(cells)} fields, expected utt|prompt_text|prompt_wav|text '
@@ -112,6 +114,10 @@ class _Row(NamedTuple):
       )
     name = f'{PROMPT}-{self.prompt_name}'
     return self.item(name, PROMPT, self.said, self.prompt)
+
+
+def _is_record(text: str) -> bool:
+  return text.count('|') + 1 in CELLS
 
 
 def _is_file(root, name) -> bool:

@@ -2,8 +2,13 @@
 
     shard-000000.tar    k1.flac, k1.txt, k2.mp3, k2.json, k3.jpg, k3.txt …
 
-The key of a member is its name up to the first dot behind the last slash. A
-sample with a recording becomes speech, one with an image an image with a
+The key of a member is its name up to the first dot behind the last slash; all
+that follows is its extension, as the format has it. So `talk.1.wav` and
+`talk.2.txt` belong to the sample `talk`, as its `1.wav` and its `2.txt`, of
+which nobody says that they belong together: such a sample is refused. Tars
+whose names have dots are read up to the last one by `wenet_shards`.
+
+A sample with a recording becomes speech, one with an image an image with a
 caption. Its text is `key.txt`, or else a field of `key.json`, which also
 tells id, speaker and language. Other members are passed over; pickles
 (`.pyd`, `.pth`, …) never open, for they can run code.
@@ -24,7 +29,12 @@ from step_audio_jax import errors
 FIELDS = ('id', 'text', 'speaker', 'language', 'split', 'channel')
 # Known so that a sample which has nothing else is counted.
 PICKLES = ('.pyd', '.pkl', '.pickle', '.pth', '.pt')
-_KNOWN = (*media.AUDIO, *media.IMAGES, '.txt', '.json', *PICKLES)
+MEDIA = (*media.AUDIO, *media.IMAGES)
+_KNOWN = (*MEDIA, '.txt', '.json', *PICKLES)
+_WAY_ON = (
+  'a key is a name up to its first dot, and its members stand next to each '
+  'other (--format=wenet_shards takes names up to the last dot).'
+)
 
 
 def read(
@@ -60,57 +70,93 @@ def samples(
 ) -> Iterator[tuple[str, list[tuple[str, bytes]]] | base.Rejected]:
   """Yields (key, [(ending, bytes)]) of a tar; holds one sample.
 
-  A key that has an ending twice tells no sample from another: each of its
-  members behind the first of their ending is refused, and what they belong to.
+  A key that has an extension twice tells no sample from another: each of its
+  members behind the first of their ending is refused, and what they belong
+  to. So are members whose extensions do not say that they belong together.
 
   Args:
     path: The tar.
-    split: Name → (key, ending); by default `split_name`.
+    split: Name → (key, extension); by default `split_name`.
   """
+  hint = _WAY_ON if split is None else 'expected each ending once.'
   split = split or split_name
-  key, parts, mixed = None, {}, False
-
-  def sample():
-    if not mixed:
-      return key, list(parts.items())
-    return base.Rejected(
-      f'{path}!{key}', f'several samples have the key {key!r}.', id=key
-    )
+  key, parts, mixed, crowded = None, {}, False, False
 
   for member in tars.members(path, wanted):
     if isinstance(member, base.Rejected):
       yield member
       continue
     name, data = member
-    new, ending = split(name)
+    new, extension = split(name)
     if parts and new != key:
-      yield sample()
-      parts, mixed = {}, False
-    key = new
-    if ending in parts:
-      mixed = True
+      yield from _sample(path, key, parts, (mixed, crowded), hint)
+      parts, mixed, crowded = {}, False, False
+    key, ending = new, _ending(extension)
+    plain = extension == ending
+    if extension in parts or not plain and ending in map(_ending, parts):
+      mixed, crowded = mixed or plain, crowded or not plain
       yield base.Rejected(
         f'{path}!{name}',
         f'one more {ending[1:]} with the key {key!r}, expected one.',
         id=key,
       )
     else:
-      parts[ending] = data
+      parts[extension] = data
   if parts:
-    yield sample()
+    yield from _sample(path, key, parts, (mixed, crowded), hint)
+
+
+def _sample(path, key, parts, twice, hint):
+  """The sample of a key, and what of it is none.
+
+  Args:
+    path: The tar.
+    key: Of all `parts`.
+    parts: Extension → bytes.
+    twice: Whether an extension without dots came twice, and whether an ending
+      of those with dots did.
+    hint: How to go on.
+  """
+  mixed, crowded = twice
+  plain = [(e, data) for e, data in parts.items() if e == _ending(e)]
+  dotted = [(e, data) for e, data in parts.items() if e != _ending(e)]
+  whole = any(extension in MEDIA for extension, _ in plain)
+  fronts = {e.removesuffix(_ending(e)) for e in parts}
+  where = f'{path}!{key}'
+  if mixed or crowded and not whole:
+    reason = f'several samples have the key {key!r}; {hint}'
+    yield base.Rejected(where, reason, id=key)
+  elif whole or len(fronts) == 1:
+    for extension, _ in dotted if whole else ():
+      if _ending(extension) in MEDIA:
+        yield base.Rejected(
+          f'{where}{extension}', f'another part of {key!r}; {hint}', id=key
+        )
+    yield key, plain or [(_ending(e), data) for e, data in dotted]
+  else:
+    extensions = ' and '.join(e[1:] for e in parts)
+    reason = (
+      f'{key!r} has {extensions}, which nothing says belong together; {hint}'
+    )
+    yield base.Rejected(where, reason, id=key)
 
 
 def split_name(name: str) -> tuple[str, str]:
-  """`a/b.seg1.WAV` → (`a/b`, `.wav`)."""
+  """`v1.0/b.seg1.WAV` → (`v1.0/b`, `.seg1.wav`)."""
   folder, slash, last = name.rpartition('/')
-  key, _, rest = last.partition('.')
-  return f'{folder}{slash}{key}', f'.{rest.rpartition(".")[2].lower()}'
+  key, dot, rest = last.partition('.')
+  return f'{folder}{slash}{key}', f'{dot}{rest.lower()}'
+
+
+def _ending(extension: str) -> str:
+  """`.seg1.wav` → `.wav`."""
+  return f'.{extension.rpartition(".")[2]}'
 
 
 def wanted(name: str) -> bool:
   """Whether a member can be part of a sample."""
   hidden = name.rpartition('/')[2].startswith('.')
-  return not hidden and split_name(name)[1] in _KNOWN
+  return not hidden and _ending(split_name(name)[1]) in _KNOWN
 
 
 def _item(columns, where, place, parts) -> base.Item:

@@ -130,7 +130,7 @@ def _shards(source, options):
 
 
 def _listed(path):
-  for line in base.text_lines(path):
+  for line in tables.lines(path):
     if isinstance(line, base.Rejected):
       yield line
     else:
@@ -147,9 +147,13 @@ def _opened(root, name):
 
 def _shard_item(where, stem, key, parts, split):
   found = dict(parts)
-  ending = next((one for one in found if one in media.AUDIO), None)
-  if ending is None:
-    raise errors.UserError('audio: the shard has no recording of this key.')
+  endings = [one for one in found if one in media.AUDIO]
+  if len(endings) != 1:
+    raise errors.UserError(
+      f'audio: the shard has {" and ".join(endings) or "no recording"} of this '
+      'key, expected one recording.'
+    )
+  (ending,) = endings
   text = None
   if '.txt' in found:
     text = webdataset.decoded(found['.txt'])

@@ -471,19 +471,6 @@ def test_any_value_in_any_place_costs_that_line_alone(
   assert 'good' in kept
 
 
-@pytest.mark.parametrize('name', trees.TREES)
-def test_a_format_is_found_without_its_name(name, tmp_path):
-  source, _ = trees.TREES[name](tmp_path)
-  if name == 'tfds':
-    source = source / 'toy' / '1.0.0'
-  if name in ('parquet', 'text_parquet'):
-    source = next(source.rglob('*.parquet')).parent
-    with pytest.raises(errors.UserError, match='parquet and text_parquet'):
-      readers.choose('auto', source)
-  else:
-    assert readers.choose('auto', source) is readers.READERS[name]
-
-
 def test_what_is_no_corpus_has_no_format(tmp_path):
   for text in ('[1]\n', '{"other": 1}\n', 'not JSON\n', '\xff\n'):
     trees.put(tmp_path / 'in' / 'a.jsonl', text)

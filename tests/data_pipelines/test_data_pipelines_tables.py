@@ -21,7 +21,7 @@ from step_audio_jax import manifest
 
 BOM = '\ufeff'.encode()
 CELLS = st.text(
-  st.characters(codec='utf-8', exclude_characters='\x00'), max_size=12
+  st.characters(codec='utf-8', exclude_characters='\x00\r\n'), max_size=12
 )
 
 
@@ -98,7 +98,12 @@ def test_any_text_survives_a_jsonl_table(tmp_path_factory, texts, bom, end):
     (b'file, text\na,b\n', 'found the columns file,  text'),
     (b'file,text\ny.wav\n', 'csv:2: found 1 cells, expected 2'),
     (b'file,text\n\ny.wav,a,b,c\n', 'csv:3: found 4 cells, expected 2'),
-    (b'file,text\ny.wav,"a\n', 'csv:2: unexpected end of data.'),
+    (b'file,text\ny.wav,"a\n', 'csv:2: a quotation mark opens a cell that'),
+    (b'0.wav,hello\ny.wav,a\n', 'found the columns 0.wav, hello; expected'),
+    (b'File,Text\ny.wav,a\n', 'found the columns File, Text; expected `file`'),
+    (b'file,text,,\ny.wav,a,b,\n', "csv:2: found 'b' in a column without a n"),
+    (b'"file","te\ny.wav,a\n', 'not a CSV file: a quotation mark opens'),
+    (b'file,text\ny.wav,a\0b\n', 'csv:2: a NUL at character 7, expected text'),
     ('file,text\ny.wav,ä\n'.encode('latin-1'), 'csv:2: not UTF-8: '),
     ('file,text\ny.wav,a\n'.encode('utf-16'), 'not a CSV file'),
     (b'file,text,file\ny.wav,a,b\n', 'the column file twice'),
@@ -132,14 +137,14 @@ def test_a_broken_line_costs_itself_alone(source, tmp_path):
   ]  # fmt: skip
   (source / 'metadata.csv').write_bytes(b'\n'.join(lines))
   result = ingesting.ingest_folder(source, tmp_path / 'two')
-  assert (result['read'], result['kept'], result['quarantined']) == (6, 2, 4)
+  assert (result['read'], result['kept'], result['quarantined']) == (7, 1, 6)
   found = quarantined(tmp_path / 'two')
-  assert set(found) == {3, 4, 6, 9}
+  assert set(found) == {3, 4, 6, 7, 8, 9}
   assert 'found 3 cells, expected 2' in found[3] and 'UTF-8' in found[4]
-  assert "',' expected after" in found[6] and 'unexpected end' in found[9]
-  assert [u.text for u in manifest.read(tmp_path / 'two')] == [
-    'one', 'two lines',
-  ]  # fmt: skip
+  assert "',' expected after" in found[6]
+  assert 'a cell cannot span lines' in found[7] == found[9]
+  assert 'quotation mark that line 7 does not close' in found[8]
+  assert [u.text for u in manifest.read(tmp_path / 'two')] == ['one']
 
 
 def test_two_tables_are_one_too_many(source, tmp_path):
@@ -225,8 +230,10 @@ def test_counts_add_up_and_lines_are_those_of_the_editor(source, tmp_path):
   result = ingesting.ingest_folder(source, tmp_path / 'out')
   assert result['read'] == result['kept'] + result['quarantined'] == 4
   found = quarantined(tmp_path / 'out')
-  assert set(found) == {3, 6}
-  assert "id: 'x' occurs twice; give each line an `id`." == found[3]
+  assert set(found) == {6}
+  assert {u.id for u in manifest.read(tmp_path / 'out')} == {
+    'a/x', 'b/x', 'b-x',
+  }  # fmt: skip
   assert f'{source}/gone.wav: no such file' in found[6]
   assert set(tree(tmp_path / 'out')) == {
     'manifest.jsonl', 'quarantine.jsonl', 'stats.json', 'audio/a/x.wav',

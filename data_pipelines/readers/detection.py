@@ -1,0 +1,153 @@
+"""`--format=auto`: what a source looks like.
+
+Files that a format alone has tell it, then the first line of JSON files, the
+columns of parquet, and tars; first of those that lie in the source itself,
+then of those below. Plain text is what is left. Several formats are an
+answer, too: the caller says so.
+"""
+
+import itertools
+import os
+import pathlib
+from typing import Any, Iterator, Mapping
+
+from data_pipelines.readers import base
+from data_pipelines.readers import columns as columns_lib
+from data_pipelines.readers import delimited
+from data_pipelines.readers import media
+from data_pipelines.readers import tars
+from data_pipelines.readers import texts
+from step_audio_jax import lfs
+
+JSON = ('.jsonl', '.jsonl.gz', '.json', '.json.gz', '.list')
+PARQUET = ('.parquet',)
+_LOOKED_AT = 16  # files of an ending in one folder
+# What a column may be called that holds no paths but texts.
+_AMBIGUOUS = ('speech',)
+
+
+def detect(source: pathlib.Path, formats: Mapping[str, Any]) -> list[str]:
+  """The names of the formats that fit a file or a folder.
+
+  Args:
+    source: It is there.
+    formats: Name → `readers.Format`.
+
+  Raises:
+    UserError: What tells the format is a Git LFS pointer.
+  """
+  marked = [key for key, one in formats.items() if one.fits(source)]
+  hinted = marked or [
+    key
+    for key, one in formats.items()
+    if any(has(source, pattern) for pattern in one.hints)
+  ]
+  if hinted:
+    return hinted
+  if source.is_file() and source.name.endswith(delimited.NAMES):
+    return ['folder']
+  for deep in (False, True):
+    found = _by_content(source, formats, deep)
+    if found:
+      return [key for key in formats if key in found]
+  for deep in (False, True):
+    if next(_files(source, texts.TXT, deep), None) is not None:
+      return ['text_txt']
+  return []
+
+
+def _by_content(source, formats, deep) -> set[str]:
+  found = set()
+  for path in itertools.islice(_files(source, JSON, deep), _LOOKED_AT):
+    found |= by_line(path, formats)
+  path = next(_files(source, PARQUET, deep), None)
+  if path is not None:
+    found |= by_columns(path)
+  if next(_files(source, tars.ENDINGS, deep), None) is not None:
+    found.add('webdataset')
+  return found
+
+
+def by_line(path: pathlib.Path, formats: Mapping[str, Any]) -> set[str]:
+  """The format of the first JSON line of a file, if one is known for it."""
+  line = next(base.json_lines(path), None)
+  if not isinstance(line, tuple):
+    return set()
+  fields = line[1]
+  for key, one in formats.items():
+    if set(fields) & set(one.line):
+      # Nothing says in which format it is what names a recording, too.
+      return set() if key == 'text_jsonl' and _is_spoken(fields) else {key}
+  return set()
+
+
+def _is_spoken(fields: Mapping[str, Any]) -> bool:
+  return 'audio' in fields or any(
+    isinstance(value, str) and value.lower().endswith(media.AUDIO)
+    for value in fields.values()
+  )
+
+
+def by_columns(path: pathlib.Path) -> set[str]:
+  """The format of a parquet file; both of them where columns do not tell it.
+
+  Raises:
+    UserError: It is a Git LFS pointer.
+  """
+  import pyarrow as pa
+  from pyarrow import parquet
+
+  lfs.refuse_path(path)
+  try:
+    schema = parquet.read_schema(path)
+  # A damaged footer makes pyarrow raise nearly anything.
+  except (pa.ArrowException, OSError, ValueError, TypeError):
+    return {'parquet', 'text_parquet'}
+  types = dict(zip(schema.names, schema.types))
+
+  def holds(type):
+    return pa.types.is_struct(type) or _is_binary(pa, type)
+
+  names = columns_lib.NAMES
+  holders = [n for n in (*names['audio'], *names['image']) if n in types]
+  if any(holds(types[n]) for n in holders):
+    return {'parquet'}
+  text = any(name in types for name in names['text'])
+  paths = [n for n in names['audio'] if n in types]
+  if paths and (text or set(paths) - set(_AMBIGUOUS)):
+    plain = set(paths) - set(_AMBIGUOUS)
+    return {'parquet'} if plain else {'parquet', 'text_parquet'}
+  return {'text_parquet'} if text else set()
+
+
+def _is_binary(pa, type) -> bool:
+  kinds = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+  )
+  return any(kind(type) for kind in kinds)
+
+
+def _files(
+  source: pathlib.Path, endings: tuple[str, ...], deep: bool
+) -> Iterator[pathlib.Path]:
+  """Files with such endings in a folder, or in those below it; or itself."""
+  if not source.is_dir():
+    if source.is_file() and source.name.endswith(endings):
+      yield source
+    return
+  for folder, inner, names in os.walk(source):
+    inner[:] = sorted(i for i in inner if not i.startswith('.')) * deep
+    for name in sorted(names):
+      path = pathlib.Path(folder, name)
+      hidden = name.startswith('.')
+      if name.endswith(endings) and not hidden and path.is_file():
+        yield path
+
+
+def has(source: pathlib.Path, pattern: str) -> bool:
+  """Whether a folder has such a file, or a file such a name."""
+  if source.is_dir():
+    return next(source.glob(pattern), None) is not None
+  return source.match(pattern)
