@@ -76,6 +76,37 @@ def test_what_tables_say_of_each_other(source, tmp_path):
   assert len(found) == 10  # `a` twice: in segments and in text
 
 
+def test_languages_and_channels(source, tmp_path):
+  (source / 'segments').write_text(
+    'a r 0.0 0.5 0\nb r 0.5 -1\nc r 0 0.5 B\nd r 0 0.5 x\ne r 0 0.5 0 0\nf\n'
+  )
+  (source / 'text').write_text(''.join(f'{k} {k}{k}\n' for k in 'abcdef'))
+  (source / 'utt2lang').write_text('a de\nb\tzh_CN\na fr\n')
+  found, left = {}, {}
+  for one in kaldi.read(source, base.Options()):
+    if isinstance(one, base.Item):
+      found[one.fields['id']] = one.fields
+    else:
+      left.setdefault(one.id, one.reason)
+  # As they are written; admission normalises them.
+  assert {k: v.get('language') for k, v in found.items()} == {
+    'a': 'de', 'b': 'zh_CN', 'c': None,
+  }  # fmt: skip
+  assert {k: v.get('channel') for k, v in found.items()} == {
+    'a': 0, 'b': None, 'c': 1,
+  }  # fmt: skip
+  assert "'a' occurs twice" in left['a']  # of utt2lang
+  assert "found the channel 'x', expected 0, 1, … or A, B" in left['d']
+  for name in 'ef':
+    assert 'RECORDING begin end and maybe a channel' in left[name]
+  # AISHELL-2 is Chinese unless its table says something else.
+  (tmp_path / 'b').mkdir()
+  chinese, _ = trees.aishell2(tmp_path / 'b')
+  (chinese / 'utt2lang').write_text('IC0001W0001 yue\n')
+  kept, _ = ingested(chinese, tmp_path / 'out', 'aishell2')
+  assert [u.language for u in kept.values()] == ['yue', 'zh']
+
+
 def test_a_split_by_the_name_of_the_folder(source, tmp_path):
   for name, split in (
     ('dev_clean', 'dev'),
@@ -231,6 +262,24 @@ def test_aishell_2_names_its_split(tmp_path):
     kept, _ = ingested(source, tmp_path / f'{name}-out', 'aishell2')
     assert {u.split for u in kept.values()} == {split}
     assert {u.speaker for u in kept.values()} == {'C0001'}
+
+
+def test_chapters_with_equal_names_of_recordings(tmp_path):
+  source = tmp_path / 'in'
+  for place in ('train-x/1/1', 'train-x/1/2', 'dev-x/2/1'):
+    folder = source / place
+    trees.put(folder / '0001.flac', trees.tone(0.25, form='FLAC'))
+    trees.put(folder / f'{place[-3:-2]}-own.wav', trees.tone(0.25))
+    trees.put(folder / 'x.trans.txt', f'0001 {place}\n')
+  trees.put(source / 'dev-x/2/1/only.wav', trees.tone(0.25))
+  trees.put(source / 'dev-x/2/1/only.flac', trees.tone(0.25))
+  trees.put(source / 'dev-x/2/1/y.trans.txt', 'only here\n')
+  kept, left = ingested(source, tmp_path / 'out', 'librispeech')
+  assert {name: u.text for name, u in kept.items()} == {
+    'train-x/1/1/0001': 'train-x/1/1', 'train-x/1/2/0001': 'train-x/1/2',
+    'dev-x/2/1/0001': 'dev-x/2/1', 'only': 'here',
+  }  # fmt: skip
+  assert any('only.flac has the same name' in one['reason'] for one in left)
 
 
 def test_librispeech_parts_and_what_has_no_partner(tmp_path):

@@ -56,6 +56,71 @@ def test_a_key_ends_at_the_first_dot_of_the_name(tmp_path):
   assert len(left) == 7
 
 
+@pytest.mark.parametrize(
+  'members, kept, left',
+  [
+    # Nothing says that the text is that of the recording.
+    (['talk.1.wav', 'talk.2.txt'], {}, ["'talk' has 1.wav and 2.txt"]),
+    (['talk.1.wav', 'talk.txt'], {}, ['has 1.wav and txt']),
+    (['talk.1.wav', 'talk.json', 'talk.2.txt'], {}, ['has 1.wav and json and']),
+    (['talk.1.wav', 'talk.1.txt'], {'talk': 'talk.1'}, []),
+    (['talk.wav', 'talk.1.txt'], {}, ['text: missing']),
+    # What has the extension alone is the sample's own.
+    (
+      ['talk.1.wav', 'talk.2.txt', 'talk.txt', 'talk.wav'],
+      {'talk': 'talk'},
+      ["another part of 'talk'"],
+    ),
+    (
+      ['talk.txt', 'talk.wav', 'talk.1.wav', 'talk.1.txt'],
+      {'talk': 'talk'},
+      ['one more wav', 'one more txt'],
+    ),
+    (['talk.wav', 'talk.txt', 'talk.seg.cls'], {'talk': 'talk'}, []),
+    (['v1.0/a.wav', 'v1.0/a.txt'], {'v1.0/a': 'v1.0/a'}, []),
+    # Members of a key stand next to each other.
+    (
+      ['a.wav', 'b.wav', 'b.txt', 'a.txt'],
+      {'b': 'b'},
+      ['text: missing', 'neither is there'],
+    ),
+    (['a.WAV', 'a.txt', 'a.wav'], {}, ['one more wav', 'several samples']),
+  ],
+)
+def test_no_text_of_another_name(members, kept, left, tmp_path):
+  def content(name):
+    text = name.rpartition('.')[0]
+    if name.endswith('.json'):
+      text = json.dumps({'text': text})
+    return WAV if name.lower().endswith('.wav') else text
+
+  trees.tar(
+    tmp_path / 'in' / 'a.tar',
+    [(name, content(name)) for name in [*members, 'z.wav', 'z.txt']],
+  )
+  found, refused = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert {name: u.text for name, u in found.items()} == {
+    **{f'a/{name}': text for name, text in kept.items()}, 'a/z': 'z',
+  }  # fmt: skip
+  assert len(refused) == len(left)
+  for said in left:
+    assert any(said in one['reason'] for one in refused), (said, refused)
+
+
+def test_names_with_dots_are_read_up_to_the_last_one(tmp_path):
+  """The way on that the refusal names."""
+  members = [('talk.1.wav', WAV), ('talk.1.txt', 'one'), ('talk.2.wav', WAV)]
+  members += [('talk.2.txt', 'two'), ('talk.3.wav', WAV), ('talk.3.flac', WAV)]
+  path = trees.tar(tmp_path / 'a.tar', members)
+  with pytest.raises(errors.UserError, match='one more wav with the key'):
+    ingested(path, tmp_path / 'out')
+  kept, (left,) = ingested(path, tmp_path / 'out', format='wenet_shards')
+  assert {name: u.text for name, u in kept.items()} == {
+    'talk.1': 'one', 'talk.2': 'two',
+  }  # fmt: skip
+  assert 'has .wav and .flac of this key, expected one' in left['reason']
+
+
 def test_of_a_key_one_sample_is_held(tmp_path):
   """A thousand members of one key do not wait for its end."""
   members = [(f'v1.{k}.wav', bytes(10_000)) for k in range(50)]

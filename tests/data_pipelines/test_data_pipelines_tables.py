@@ -189,7 +189,8 @@ def test_nothing_outside_the_folder_is_taken(source, tmp_path):
     ({'text': 5}, 'text: missing'),
     ({'text': '\t \u3000'}, 'text: missing'),
     ({'split': 3}, 'split: found 3'),
-    ({'language': {}, 'speaker': 4}, 'speaker: found 4'),
+    ({'speaker': 4}, 'speaker: found 4'),
+    ({'language': {}}, 'language: found {}'),
     ({'offset': 'nan'}, 'offset: found nan'),
     ({'offset': -1}, 'offset: found -1.0'),
     ({'offset': [1]}, 'offset: found [1], expected seconds'),
@@ -239,6 +240,65 @@ def test_counts_add_up_and_lines_are_those_of_the_editor(source, tmp_path):
     'manifest.jsonl', 'quarantine.jsonl', 'stats.json', 'audio/a/x.wav',
     'audio/b/x.wav',
   }  # fmt: skip
+
+
+def written(source, lines):
+  files.write_jsonl(
+    source / 'metadata.jsonl', [{'text': 'a', **line} for line in lines]
+  )
+
+
+def test_speakers_with_equal_names_of_files(source, tmp_path):
+  for name in ('spk1/001.wav', 'spk2/001.wav', 'spk2/002.wav', '003.wav'):
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_bytes((source / 'y.wav').read_bytes())
+  names = ['spk1/001.wav', 'spk2/001.wav', 'spk2/002.wav', '003.wav']
+  expected = {'spk1/001', 'spk2/001', '002', '003'}
+  for order in (names, names[::-1]):
+    written(source, [{'file': name} for name in order])
+    result = ingesting.ingest_folder(source, tmp_path / 'out')
+    found = {u.id: u for u in manifest.read(tmp_path / 'out')}
+    assert set(found) == expected and result['quarantined'] == 0
+    assert found['spk2/001'].audio == 'audio/spk2/001.wav'
+    assert {u.speaker for u in found.values()} == {None}
+  kept, _ = ingesting.ingested(
+    source, tmp_path / 'two', 'folder', speaker='folder'
+  )
+  assert {u.id: u.speaker for u in kept.values()} == {
+    'spk1/001': 'spk1', 'spk2/001': 'spk2', '002': 'spk2', '003': None,
+  }  # fmt: skip
+  with pytest.raises(errors.UserError, match="found 'x', expected folder"):
+    ingesting.ingested(source, tmp_path / 'three', 'folder', speaker='x')
+
+
+def test_names_that_others_have(source, tmp_path):
+  raw = (source / 'y.wav').read_bytes()
+  for name in ('a/z.wav', 'a/z.y.wav', 'q/y.wav', 'q/y.1.wav'):
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_bytes(raw)
+  soundfile.write(source / 'q' / 'y.flac', np.full(3000, 0.1), 16000)
+  written(
+    source,
+    [
+      {'file': './a//x.wav'}, {'file': f'{source}/b/x.wav'},
+      {'file': 'y.wav'}, {'file': 'q/y.wav'}, {'file': 'q/y.flac'},
+      {'file': 'a/z.wav'}, {'file': 'a/z.y.wav', 'id': 'z'},
+      {'file': 'q/y.1.wav', 'id': 'q/y.wav-1'}, {'file': 'gone/y.1.wav'},
+      {'file': 'q/y.wav'},
+    ],
+  )  # fmt: skip
+  ingesting.ingest_folder(source, tmp_path / 'out')
+  found = {u.id: u.audio for u in manifest.read(tmp_path / 'out')}
+  assert found == {
+    'a/x': 'audio/a/x.wav', 'b/x': 'audio/b/x.wav', 'y': 'audio/y.wav',
+    'q/y.wav': 'audio/q/y.wav', 'q/y.flac': 'audio/q/y.flac',
+    'a/z': 'audio/a/z.wav', 'z': 'audio/a/z.y.wav',
+    'q/y.wav-1': 'audio/q/y.1.wav',
+  }  # fmt: skip
+  left = quarantined(tmp_path / 'out')
+  assert set(left) == {9, 10} and 'no such file' in left[9]
+  # Two parts of a file have one name, of which an `id` is the way out.
+  assert "id: 'q/y.wav' occurs twice; give each line an `id`" in left[10]
 
 
 def test_links_copies_and_other_file_systems(source, tmp_path, monkeypatch):
