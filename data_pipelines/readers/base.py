@@ -13,6 +13,7 @@ should be (a table is missing); one bad line costs one line.
 import dataclasses
 import functools
 import gzip
+import itertools
 import json
 import os
 import pathlib
@@ -317,8 +318,8 @@ def raw_lines(
         )
         continue
       if number == 1:
-        raw = raw.removeprefix(_BOM)
         wide = raw.startswith(_WIDE)
+        raw = raw.removeprefix(_BOM)
       if not wide:
         yield number, raw
       elif raw.strip(b'\0\r\n\t '):
@@ -330,6 +331,81 @@ def raw_lines(
         )
 
 
+def table_lines(
+  path: str | os.PathLike,
+  is_record: Callable[[str | None], bool] = lambda text: False,
+) -> Iterator[tuple[int, str] | Rejected]:
+  """The lines of a table, each of which is a record by itself.
+
+  A line ends at LF or CR LF, or at CR in a file that has no LF before its
+  end. In other files a CR inside a line may be an end or a part of a text;
+  lines are counted as if it were an end, and what stands in front of it is
+  kept where a record stands behind it.
+
+  Args:
+    path: As in `text_lines`.
+    is_record: Whether a text is a whole line of this table; None is what
+      cannot be read.
+
+  Yields:
+    As `text_lines`, without a byte order mark in front of any line. A line
+    with a NUL is a `Rejected` as well.
+
+  Raises:
+    UserError: The file cannot be opened.
+  """
+  found = raw_lines(path)
+  first = list(itertools.islice(found, 2))
+  by_returns = len(first) == 1
+  more = 0  # lines that a CR ends
+  for line in itertools.chain(first, found):
+    if isinstance(line, Rejected):
+      number = line.line + more
+      yield dataclasses.replace(line, where=f'{path}:{number}', line=number)
+      continue
+    number, raw = line
+    body = raw.removesuffix(b'\n').removesuffix(b'\r')
+    if b'\r' not in body:
+      one = _checked(path, number + more, body)
+      if one is not None:
+        yield one
+      continue
+    parts = body.split(b'\r')
+    numbered = enumerate(parts, number + more)
+    more += len(parts) - 1
+    checked = [_checked(path, k, part) for k, part in numbered]
+    checked = [one for one in checked if one is not None]
+    for one, after in itertools.zip_longest(checked, checked[1:]):
+      lost = after is not None and not by_returns
+      if lost and not isinstance(one, Rejected):
+        text = None if isinstance(after, Rejected) else after[1]
+        one = one if is_record(text) else _cut(path, one[0])
+      yield one
+
+
+def _checked(path, number, raw):
+  while raw.startswith(_BOM):  # of files that were joined
+    raw = raw.removeprefix(_BOM)
+  one = decoded(path, number, raw)
+  if isinstance(one, tuple) and '\0' in one[1]:
+    return Rejected(
+      f'{path}:{number}',
+      f'a NUL at character {one[1].index(chr(0))}, expected text; the file is '
+      'damaged, or is UTF-16 without a byte order mark.',
+      line=number,
+    )
+  return one
+
+
+def _cut(path, number):
+  return Rejected(
+    f'{path}:{number}',
+    'a carriage return (CR) inside the line, behind which its text may go on; '
+    'expected lines that end with LF or CR LF.',
+    line=number,
+  )
+
+
 def json_lines(
   path: str | os.PathLike,
 ) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
@@ -338,7 +414,8 @@ def json_lines(
   Raises:
     UserError: The file cannot be opened.
   """
-  for line in text_lines(path):
+  # An object that parses is whole, whatever ends its line.
+  for line in table_lines(path, lambda _: True):
     if isinstance(line, Rejected):
       yield line
       continue

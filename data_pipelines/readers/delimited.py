@@ -11,7 +11,6 @@ import pathlib
 from typing import Callable, Iterator
 
 from data_pipelines.readers import base
-from data_pipelines.readers import tables
 from step_audio_jax import errors
 
 # Ending → (what is between cells, quoting).
@@ -102,7 +101,7 @@ class Table:
     """
     self._columns = None
     opened = None  # the line whose quotation mark is still open
-    for line in tables.lines(self.path, self._is_record):
+    for line in base.table_lines(self.path, self._is_record):
       if self._columns is None:
         self._columns = self._header(line)
         continue
@@ -178,10 +177,12 @@ class Table:
       )
     return fields
 
-  def _is_record(self, text: str) -> bool:
+  def _is_record(self, text: str | None) -> bool:
     """Whether a line stands behind a carriage return."""
     if self._columns is None:
-      return True  # the header is in front of it
+      return True  # in front of it are names of columns, and no text
+    if text is None:
+      return False
     try:
       return self._names_a_file(self._row(text))
     except errors.UserError:

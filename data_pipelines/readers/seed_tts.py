@@ -18,7 +18,6 @@ import pathlib
 from typing import Iterator, NamedTuple
 
 from data_pipelines.readers import base
-from data_pipelines.readers import tables
 from step_audio_jax import errors
 
 NAME = 'meta.lst'
@@ -36,7 +35,7 @@ def read(
   root, folder = options.root(path), path.resolve().parent.name
   language = folder if folder in LANGUAGES else None
   prompts = {}  # recording → its transcript
-  for line in tables.lines(path, _is_record):
+  for line in base.table_lines(path, _is_record):
     if isinstance(line, base.Rejected):
       yield line
       continue
@@ -116,8 +115,8 @@ class _Row(NamedTuple):
     return self.item(name, PROMPT, self.said, self.prompt)
 
 
-def _is_record(text: str) -> bool:
-  return text.count('|') + 1 in CELLS
+def _is_record(text: str | None) -> bool:
+  return text is not None and text.count('|') + 1 in CELLS
 
 
 def _is_file(root, name) -> bool:

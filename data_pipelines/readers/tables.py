@@ -1,17 +1,14 @@
-"""Tables whose lines are records: their lines, and `key value` tables joined.
+"""Tables of `key value` lines that belong together, joined on disk.
 
 A corpus of a million utterances has tables of hundreds of megabytes that
 need not be in one order. `Lookup` keeps a table in a private SQLite database
 that spills to disk and vanishes with the process.
 """
 
-import dataclasses
-import itertools
-import os
 import pathlib
 import re
 import sqlite3
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 from data_pipelines.readers import base
 from step_audio_jax import errors
@@ -55,76 +52,6 @@ def span(begin: Any, end: Any) -> tuple[float, float]:
   return begin, end - begin
 
 
-def lines(
-  path: str | os.PathLike,
-  is_record: Callable[[str], bool] = lambda text: False,
-) -> Iterator[tuple[int, str] | base.Rejected]:
-  """The lines of a table, each of which is a record by itself.
-
-  A line ends at LF or CR LF, or at CR in a file that has no LF before its
-  end. In other files a CR inside a line may be an end or a part of a text;
-  lines are counted as if it were an end, and what stands in front of it is
-  kept where a record stands behind it.
-
-  Args:
-    path: As in `base.text_lines`.
-    is_record: Whether a text is a whole line of this table.
-
-  Yields:
-    As `base.text_lines`. A line with a NUL is a `Rejected` as well.
-
-  Raises:
-    UserError: The file cannot be opened.
-  """
-  found = base.raw_lines(path)
-  first = list(itertools.islice(found, 2))
-  by_returns = len(first) == 1
-  more = 0  # lines that a CR ends
-  for line in itertools.chain(first, found):
-    if isinstance(line, base.Rejected):
-      number = line.line + more
-      yield dataclasses.replace(line, where=f'{path}:{number}', line=number)
-      continue
-    number, raw = line
-    if b'\r' not in raw or b'\r' not in raw.rstrip(b'\r\n'):
-      one = _checked(path, number + more, raw)
-      if one is not None:
-        yield one
-      continue
-    parts = raw.rstrip(b'\r\n').split(b'\r')
-    numbered = enumerate(parts, number + more)
-    more += len(parts) - 1
-    checked = [_checked(path, k, part) for k, part in numbered]
-    checked = [one for one in checked if one is not None]
-    for one, after in itertools.zip_longest(checked, checked[1:]):
-      lost = after is not None and not by_returns
-      if lost and not isinstance(one, base.Rejected):
-        whole = not isinstance(after, base.Rejected) and is_record(after[1])
-        one = one if whole else _cut(path, one[0])
-      yield one
-
-
-def _checked(path, number, raw):
-  one = base.decoded(path, number, raw)
-  if isinstance(one, tuple) and '\0' in one[1]:
-    return base.Rejected(
-      f'{path}:{number}',
-      f'a NUL at character {one[1].index(chr(0))}, expected text; the file is '
-      'damaged, or is UTF-16 without a byte order mark.',
-      line=number,
-    )
-  return one
-
-
-def _cut(path, number):
-  return base.Rejected(
-    f'{path}:{number}',
-    'a carriage return (CR) inside the line, behind which its text may go on; '
-    'expected lines that end with LF or CR LF.',
-    line=number,
-  )
-
-
 def pairs(
   path: pathlib.Path,
 ) -> Iterator[tuple[int, str, str] | base.Rejected]:
@@ -133,7 +60,7 @@ def pairs(
   Raises:
     UserError: The file cannot be opened.
   """
-  for line in lines(path):
+  for line in base.table_lines(path):
     if isinstance(line, base.Rejected):
       yield line
       continue

@@ -130,7 +130,7 @@ def _shards(source, options):
 
 
 def _listed(path):
-  for line in tables.lines(path):
+  for line in base.table_lines(path):
     if isinstance(line, base.Rejected):
       yield line
     else:

@@ -215,7 +215,7 @@ def test_encodings_of_lines_and_files(tmp_path):
       table(tmp_path, raw)
   path = tmp_path / 'text'
   path.write_bytes('u1 one\r\nu2 two\r\n'.encode('utf-16'))
-  kept, left = parted(tables.lines(path))
+  kept, left = parted(base.table_lines(path))
   assert kept == {} and set(left) == {1, 2}
   assert 'byte order mark of UTF-16; save it as UTF-8' in left[1]
 
