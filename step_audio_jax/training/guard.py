@@ -1,12 +1,21 @@
-"""Steps that would do harm are skipped: the spike guard.
+"""The spike guard: what a step with an extraordinary gradient may do.
 
-    skip  <=>  norm or loss is not finite,  or  norm > factor * median
+    not finite                      <=>  norm or loss is not finite
+    spike                           <=>  norm > limit = factor * median
+    skipped                         <=>  not finite, or a spike and at most
+                                         `patience` such steps in a row
+    taken, gradient * limit / norm  <=>  a spike behind `patience` others
 
 `norm` is the global gradient norm, the median that of the last `window`
 accepted ones. A median, unlike a mean, is not dragged along by the spikes that
-just fitted under the limit. All of it lives in the step and in the optimizer's
-state, so a run that continues from a checkpoint judges as if it had never
-stopped. Skipping batches at a spike: PaLM (arXiv 2204.02311), section 5.1.
+just fitted under the limit. A batch or two that spike are bad batches, and
+skipping them costs nothing (PaLM, arXiv 2204.02311, section 5.1). When batch
+after batch spikes, the parameters stand at a sharp point, and a run that only
+skips would stay there for ever: the next steps are taken, no longer than the
+longest ordinary gradient, until one is ordinary again.
+
+All of it lives in the step and in the optimizer's state, so a run that
+continues from a checkpoint judges as if it had never stopped.
 """
 
 import dataclasses
@@ -29,13 +38,18 @@ class SpikeConfig:
     window: Accepted norms that the median is of.
     warmup: Accepted norms before any finite norm can be a spike: the first
       steps of a run have the largest gradients.
-    give_up: Skipped steps in a row that stop the run.
+    give_up: Extraordinary steps in a row that stop the run where the last of
+      them is skipped, too. A larger number passes over more batches.
+    patience: Spikes in a row that are skipped; those behind them are taken
+      with their gradient cut to the limit. 0 only cuts; where it is not below
+      `give_up`, spikes stop the run.
   """
 
   factor: float = settings.free(10.0)
   window: int = 128
   warmup: int = settings.free(64)
   give_up: int = settings.free(10)
+  patience: int = settings.free(3)
 
   def __post_init__(self):
     if self.factor <= 1:
@@ -51,15 +65,20 @@ class SpikeConfig:
       raise errors.UserError(
         f'spikes: give_up is {self.give_up}, expected at least 1.'
       )
+    if self.patience < 0:
+      raise errors.UserError(
+        f'spikes: patience is {self.patience}, expected at least 0.'
+      )
 
 
 class History(NamedTuple):
   """What the guard remembers.
 
   Attributes:
-    norms: float32 (window,), a ring of accepted norms.
+    norms: float32 (window,), a ring of accepted norms, as they were cut.
     skipped: int32 (), skipped steps.
-    in_a_row: int32 (), those of them since the last accepted one.
+    in_a_row: int32 (), extraordinary steps, skipped or cut, since the last
+      ordinary one.
   """
 
   norms: jax.Array
@@ -72,15 +91,17 @@ class Verdict(NamedTuple):
 
   Attributes:
     skipped: Steps that were skipped so far.
-    in_a_row: How many of them up to this step, 0 if it was accepted.
+    in_a_row: Extraordinary steps up to this one, 0 if it was ordinary.
     norm: Its gradient norm.
     limit: What that was held against.
+    taken: Whether it changed the parameters.
   """
 
   skipped: int
   in_a_row: int
   norm: float
   limit: float
+  taken: bool
 
 
 def empty(config: SpikeConfig) -> History:
@@ -113,7 +134,7 @@ def judge(
   accepted: jax.Array,
   norm: jax.Array,
   loss: jax.Array,
-) -> tuple[jax.Array, History, jax.Array]:
+) -> tuple[jax.Array, jax.Array, History, jax.Array]:
   """Whether a step is accepted; traceable.
 
   Args:
@@ -124,17 +145,21 @@ def judge(
     loss: Loss, float32 ().
 
   Returns:
-    (accepted bool (), the new history, what `read` makes a `Verdict` of).
+    (accepted bool (), what its gradient is multiplied by float32 (), the new
+    history, what `read` makes a `Verdict` of).
   """
   limit = limit_of(config, history, accepted)
-  ok = jnp.isfinite(norm) & jnp.isfinite(loss) & (norm <= limit)
+  finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+  ordinary = finite & (norm <= limit)
+  in_a_row = jnp.where(ordinary, 0, history.in_a_row + 1)
+  ok = ordinary | (finite & (in_a_row > config.patience))
+  scale = jnp.where(ok & ~ordinary, limit / norm, 1.0)
   place = accepted % config.window
-  kept = jnp.where(ok, norm, history.norms[place])
-  one = ok.astype(jnp.int32)
+  kept = jnp.where(ok, jnp.minimum(norm, limit), history.norms[place])
   new = History(
     history.norms.at[place].set(kept),
-    history.skipped + 1 - one,
-    (history.in_a_row + 1) * (1 - one),
+    history.skipped + 1 - ok.astype(jnp.int32),
+    in_a_row,
   )
   told = jnp.stack(
     [
@@ -142,19 +167,25 @@ def judge(
       new.in_a_row.astype(jnp.float32),
       norm,
       limit,
+      ok.astype(jnp.float32),
     ]
   )
-  return ok, new, told
+  return ok, scale, new, told
 
 
 def read(told: Any) -> Verdict:
   """What `judge` told, for the host."""
-  skipped, in_a_row, norm, limit = np.asarray(told).tolist()
-  return Verdict(int(skipped), int(in_a_row), norm, limit)
+  skipped, in_a_row, norm, limit, taken = np.asarray(told).tolist()
+  return Verdict(int(skipped), int(in_a_row), norm, limit, bool(taken))
+
+
+def must_stop(config: SpikeConfig, verdict: Verdict) -> bool:
+  """Whether a run is given up at a step."""
+  return not verdict.taken and verdict.in_a_row >= config.give_up
 
 
 def reason(verdict: Verdict) -> str:
-  """Why a step was skipped."""
+  """Why a step was extraordinary."""
   if not np.isfinite(verdict.norm):
     return f'its gradient norm is {verdict.norm}'
   if verdict.norm <= verdict.limit:
@@ -162,6 +193,29 @@ def reason(verdict: Verdict) -> str:
   return (
     f'its gradient norm is {verdict.norm:.4g}, expected at most '
     f'{verdict.limit:.4g}'
+  )
+
+
+def notice(config: SpikeConfig, step: int, verdict: Verdict) -> str:
+  """What is said of a step as it passes; '' for an ordinary one.
+
+  Of a stretch of steps that are cut, the first is told.
+
+  Args:
+    config: The limits.
+    step: Counted from 1.
+    verdict: Of that step.
+  """
+  if not verdict.in_a_row:
+    return ''
+  if not verdict.taken:
+    return f'warning: step {step} is skipped: {reason(verdict)}.'
+  if verdict.in_a_row > config.patience + 1:
+    return ''
+  return (
+    f'note: from step {step} on gradients are cut to {verdict.limit:.4g}, as '
+    f'{config.patience} batches in a row had more ({verdict.norm:.4g} now): '
+    'the parameters stand at a sharp point, not the batches.'
   )
 
 
@@ -178,5 +232,6 @@ def give_up(step: int, verdict: Verdict, feed: Any) -> errors.UserError:
   return errors.UserError(
     f'step {step}: skipped, the last of {verdict.in_a_row} in a row, because '
     f'{reason(verdict)}; expected a batch that can be learnt from, found '
-    f'{batch}.'
+    f'{batch}. To pass over more batches raise '
+    'loop.LoopConfig.spikes.give_up.'
   )

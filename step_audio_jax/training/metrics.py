@@ -265,12 +265,10 @@ class Log:
     self._window.add(metrics)
     verdict = None if told is None else guard.read(told)
     if verdict and verdict.in_a_row:
-      if self._writer:
-        self._bar.write(
-          f'warning: step {step} is skipped: {guard.reason(verdict)}.',
-          file=sys.stderr,
-        )
-      if verdict.in_a_row >= self._config.spikes.give_up:
+      notice = guard.notice(self._config.spikes, step, verdict)
+      if self._writer and notice:
+        self._bar.write(notice, file=sys.stderr)
+      if guard.must_stop(self._config.spikes, verdict):
         raise guard.give_up(step, verdict, self._feed)
     if step % self._config.log_every == 0 or step == self._config.steps:
       line = self._window.pop() | self._meter.read(step)

@@ -145,10 +145,16 @@ def update(
   """(variables, state, metrics) after a step; traceable.
 
   A step that the guard skips leaves everything but its history as it was, and
-  its metrics weigh nothing. The mean's decay grows from 0 with the accepted
+  its metrics weigh nothing; of one that it takes in spite of a spike, the
+  gradient is cut to the limit. The mean's decay grows from 0 with the accepted
   steps n, min(ema_decay, n / (n + 9)), so that the start is soon forgotten.
   """
   norm = optax.global_norm(grads)
+  if spikes:
+    ok, scale, history, told = guard_lib.judge(
+      spikes, state.guard, state.accepted, norm, loss
+    )
+    grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
   deltas, moments = chain.update(grads, state.chain, variables['params'])
   params = optax.apply_updates(variables['params'], deltas)
   new = {**variables, **updates, 'params': params}
@@ -161,9 +167,6 @@ def update(
     ema = jax.tree.map(lambda m, p: m + rate * (p - m), state.ema, params)
   if not spikes:
     return new, State(accepted, moments, None, ema), metrics
-  ok, history, told = guard_lib.judge(
-    spikes, state.guard, state.accepted, norm, loss
-  )
 
   def chosen(after, before):
     return jax.tree.map(lambda a, b: jnp.where(ok, a, b), after, before)

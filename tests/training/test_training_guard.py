@@ -10,7 +10,9 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.training import guard
 
-CONFIG = guard.SpikeConfig(factor=3.0, window=5, warmup=3, give_up=2)
+CONFIG = guard.SpikeConfig(
+  factor=3.0, window=5, warmup=3, give_up=9, patience=2
+)
 
 
 @jax.jit
@@ -19,57 +21,91 @@ def judge(history, accepted, norm, loss):
 
 
 def plain(norms, losses):
-  """Which steps a guard written with lists accepts."""
-  kept, out = [], []
+  """(taken, gradient's factor, extraordinary in a row) of a guard of lists."""
+  kept, out, in_a_row = [], [], 0
   for norm, loss in zip(norms, losses):
     recent = sorted(kept[-CONFIG.window :])
     median = recent[(len(recent) - 1) // 2] if recent else 0.0
-    spike = (
-      len(kept) >= CONFIG.warmup
-      and median > 0
-      and norm > np.float32(CONFIG.factor) * np.float32(median)
+    limit = np.inf
+    if len(kept) >= CONFIG.warmup and median > 0:
+      limit = np.float32(CONFIG.factor) * np.float32(median)
+    finite = bool(np.isfinite(norm) and np.isfinite(loss))
+    ordinary = finite and norm <= limit
+    in_a_row = 0 if ordinary else in_a_row + 1
+    taken = ordinary or finite and in_a_row > CONFIG.patience
+    if taken:
+      kept.append(min(norm, limit))
+    out.append(
+      (taken, 1.0 if ordinary or not taken else limit / norm, in_a_row)
     )
-    ok = bool(np.isfinite(norm) and np.isfinite(loss) and not spike)
-    if ok:
-      kept.append(norm)
-    out.append(ok)
   return out
 
 
 NORM = st.one_of(
   st.floats(0.0, 8.0, width=32),
-  st.sampled_from([0.0, 50.0, float('nan'), float('inf')]),
+  st.sampled_from([0.0, 50.0, 60.0, float('nan'), float('inf')]),
 )
 
 
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(
-  st.lists(st.tuples(NORM, st.sampled_from([1.0, np.nan])), max_size=20)
+  st.lists(st.tuples(NORM, st.sampled_from([1.0, 1.0, np.nan])), max_size=20)
 )
 def test_the_guard_is_the_plain_one(steps):
-  norms = [norm for norm, _ in steps]
-  losses = [loss for _, loss in steps]
-  history, accepted, got, rows = guard.empty(CONFIG), jnp.int32(0), [], 0
+  history, accepted, got = guard.empty(CONFIG), jnp.int32(0), []
   for norm, loss in steps:
-    ok, history, told = judge(
+    ok, scale, history, told = judge(
       history, accepted, jnp.float32(norm), jnp.float32(loss)
     )
     accepted += ok.astype(jnp.int32)
-    got.append(bool(ok))
-    rows = 0 if ok else rows + 1
     verdict = guard.read(told)
-    assert verdict.in_a_row == rows
-    assert verdict.skipped == got.count(False)
-  assert got == plain(norms, losses)
-  assert int(accepted) == got.count(True)
+    got.append((bool(ok), float(scale), verdict.in_a_row))
+    assert verdict.taken == bool(ok)
+    assert verdict.skipped == sum(not taken for taken, _, _ in got)
+    # A gradient that is taken is never longer than an ordinary one.
+    assert not ok or float(scale) * norm <= verdict.limit * (1 + 1e-6)
+  expected = plain([norm for norm, _ in steps], [loss for _, loss in steps])
+  assert [(t, n) for t, _, n in got] == [(t, n) for t, _, n in expected]
+  np.testing.assert_allclose(
+    [s for _, s, _ in got], [s for _, s, _ in expected], rtol=1e-6
+  )
+  assert int(accepted) == sum(taken for taken, _, _ in got)
+
+
+def walk(norms):
+  """Which of the steps are taken."""
+  return [taken for taken, _, _ in plain(norms, [1.0] * len(norms))]
+
+
+def test_single_bad_batches_do_nothing():
+  assert walk([1, 1, 1, 50, 1, 50, 50, 1]) == [
+    True, True, True, False, True, False, False, True,
+  ]  # fmt: skip
+
+
+def test_a_sharp_point_is_left():
+  """Batch after batch spikes: the third is taken, and all behind it."""
+  assert walk([1, 1, 1, *[50] * 4, 1, 50]) == [
+    *[True] * 3, False, False, True, True, True, False,
+  ]  # fmt: skip
+
+
+def test_what_is_not_finite_is_never_taken():
+  assert walk([1, 1, 1, *[np.nan] * 12]) == [*[True] * 3, *[False] * 12]
+  told = guard.Verdict(12, 9, float('nan'), 3.0, taken=False)
+  assert guard.must_stop(CONFIG, told)
+  assert not guard.must_stop(CONFIG, told._replace(in_a_row=8))
+  assert not guard.must_stop(CONFIG, told._replace(taken=True))
 
 
 def test_a_level_that_creeps_up_is_followed():
   norms = [1.05**i for i in range(100)]
-  assert all(plain(norms, [1.0] * 100))
+  assert all(walk(norms))
   history, accepted = guard.empty(CONFIG), jnp.int32(0)
   for norm in norms:
-    ok, history, _ = judge(history, accepted, jnp.float32(norm), jnp.float32(1))
+    ok, _, history, _ = judge(
+      history, accepted, jnp.float32(norm), jnp.float32(1)
+    )
     accepted += 1
     assert ok
   limit = guard.limit_of(CONFIG, history, accepted)
@@ -85,7 +121,7 @@ def test_a_level_that_creeps_up_is_followed():
   ],
 )
 def test_the_reason_is_told(norm, limit, words):
-  told = guard.read(np.array([3.0, 2.0, norm, limit], np.float32))
+  told = guard.read(np.array([3.0, 2.0, norm, limit, 0.0], np.float32))
   assert guard.reason(told) == words and told.skipped == 3
 
 
@@ -94,11 +130,23 @@ def test_giving_up_names_step_and_rows():
     def row_ids(self, step):
       return [f'a/{step}', 'b/2']
 
-  verdict = guard.Verdict(7, 5, float('nan'), 1.0)
+  verdict = guard.Verdict(7, 5, float('nan'), 1.0, False)
   text = str(guard.give_up(41, verdict, Feed()))
   assert text.startswith('step 41: skipped, the last of 5 in a row')
-  assert text.endswith('found the rows a/40, b/2.')
-  assert str(guard.give_up(41, verdict, object())).endswith('found another.')
+  assert 'found the rows a/40, b/2. To pass over more batches raise' in text
+  assert 'found another. To' in str(guard.give_up(41, verdict, object()))
+
+
+def test_of_a_sharp_point_the_first_cut_step_is_told():
+  def said(in_a_row, taken):
+    verdict = guard.Verdict(2, in_a_row, 55.0, 5.0, taken)
+    return guard.notice(CONFIG, 9, verdict)
+
+  assert said(0, True) == ''
+  assert said(2, False).startswith('warning: step 9 is skipped: its gradient')
+  assert said(3, True).startswith('note: from step 9 on gradients are cut to 5')
+  assert '2 batches in a row had more (55 now)' in said(3, True)
+  assert said(4, True) == ''
 
 
 @pytest.mark.parametrize(
@@ -107,6 +155,7 @@ def test_giving_up_names_step_and_rows():
     ({'factor': 1.0}, 'factor is 1.0, expected more than 1'),
     ({'window': 3, 'warmup': 4}, 'warmup is 4, expected 1 to window'),
     ({'give_up': 0}, 'give_up is 0'),
+    ({'patience': -1}, 'patience is -1'),
   ],
 )
 def test_numbers_without_sense_are_refused(wrong, words):

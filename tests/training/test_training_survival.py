@@ -208,6 +208,27 @@ def test_a_run_of_bad_batches_stops_with_the_rows(tmp_path, capsys):
   assert checkpoints.all_steps(tmp_path) == [4]
 
 
+def test_a_run_leaves_a_sharp_point(tmp_path, capsys):
+  """Every batch from step 6 on spikes, for good: the run learns them."""
+  spikes = guard.SpikeConfig(factor=4, window=8, warmup=3, give_up=4)
+  made = toy_regression.trainer(
+    spikes=spikes, steps=24, checkpoint_every=8, log_every=1
+  )
+  batch = made.feed.batch
+  made.feed.batch = lambda step, *span: {
+    **batch(step, *span),
+    **({'y': np.full(16, 500.0, np.float32)} if step >= 5 else {}),
+  }
+  loop.run(made, tmp_path)
+  log = lines(tmp_path)
+  assert [line['skipped_steps'] for line in log] == [0] * 5 + [1, 2] + [3] * 17
+  taken = ['loss' in line for line in log]
+  assert taken == [True] * 5 + [False] * 3 + [True] * 16
+  told = capsys.readouterr().err
+  assert 'step 8 is skipped' in told and 'step 9 is skipped' not in told
+  assert told.count('from step 9 on gradients are cut to') == 1
+
+
 def test_what_was_skipped_is_remembered(tmp_path, monkeypatch):
   """Stopped between two bad steps, a run still counts them as in a row."""
   poisoned = {step: np.nan for step in (4, 5, 6)}
