@@ -45,9 +45,21 @@ def size(tree: Mapping[str, Any]) -> int:
 def take_along(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies the files that belong to a model beside its weights."""
   target.mkdir(exist_ok=True)
-  for name in _COMPANIONS:
+  for name in (*_COMPANIONS, *_own_code(source)):
     if (source / name).is_file():
       copy(source / name, target / name)
+
+
+def _own_code(source: pathlib.Path) -> list[str]:
+  """Files of code that config.json names; they are copied, never run."""
+  path = source / 'config.json'
+  config = files.read_json(path) if path.is_file() else {}
+  named = config.get('auto_map') if isinstance(config, dict) else None
+  modules = {
+    str(value).rpartition('--')[2].partition('.')[0]
+    for value in (named.values() if isinstance(named, dict) else ())
+  }
+  return sorted(f'{name}.py' for name in modules if name.isidentifier())
 
 
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:

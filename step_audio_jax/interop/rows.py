@@ -77,7 +77,7 @@ class Rows:
 
   def note(self) -> dict[str, int] | None:
     """What an exported config.json says of the rows; None if nothing."""
-    if not self.go_out:
+    if not (self.go_out or self.trained and self.speech_size):
       return None
     note = {'control_rows': self.moved, 'speech_starts': self.speech_starts}
     return note if self.speech_size else {**note, 'speech_rows': 0}

@@ -132,7 +132,7 @@ def write(
       'post_processor': _begin(special['bos_token'], pieces),
     }
   files.write_json(folder / JSON, tree)
-  files.write_json(folder / ADDED, {**_beyond(folder), **new})
+  files.write_json(folder / ADDED, {**_beyond(folder, known), **new})
   _write_config(folder, tree, special, longest)
   if trained:
     _write_template(folder, rows, pieces)
@@ -190,16 +190,21 @@ def _begin(bos: str, pieces: Mapping[str, int]) -> dict[str, Any]:
   }
 
 
-def _beyond(folder) -> dict[str, int]:
-  """The `added_tokens.json` that came along."""
-  path = folder / ADDED
+def _beyond(folder, known: Mapping[str, int]) -> dict[str, int]:
+  """Of the `added_tokens.json` that came along what the tokenizer knows too."""
+  found = _object(folder / ADDED)
+  return {k: v for k, v in found.items() if known.get(k) == v}
+
+
+def _object(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON object that came along; {} where there is none."""
   found = files.read_json(path) if path.is_file() else {}
   return found if isinstance(found, dict) else {}
 
 
 def _write_config(folder, tree, special: Mapping[str, str], longest) -> None:
   path = folder / CONFIG
-  old = files.read_json(path) if path.is_file() else {}
+  old = _object(path)
   decoder = {
     str(token['id']): {k: v for k, v in token.items() if k != 'id'}
     for token in tree['added_tokens']

@@ -132,8 +132,9 @@ class HuggingFaceText(_Text):
 
     raw = _read(path)
     try:
-      tree = json.loads(files.decoded(raw))
-      self._whole = tokenizers.Tokenizer.from_str(json.dumps(tree))
+      written = files.decoded(raw)
+      tree = json.loads(written)
+      self._whole = tokenizers.Tokenizer.from_str(written)
       plain = characters.of_tokenizer(tree)
       self._model = tokenizers.Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # the library raises bare Exception
@@ -143,7 +144,7 @@ class HuggingFaceText(_Text):
     model = plain['model']
     # Such a model takes the name of a byte, where it is written, for the byte.
     self._names_bytes = bool(
-      model.get('type') == 'Unigram' and model.get('byte_fallback')
+      isinstance(model.get('vocab'), list) and model.get('byte_fallback')
     )
     # Ids may have holes, so the size is one past the last id.
     ids = self._whole.get_vocab(with_added_tokens=True).values()

@@ -332,6 +332,44 @@ def own_run(folder, model, room=0):
   return table, config
 
 
+def test_step1_with_its_own_pieces(tmp_path, own_model):
+  """The whole way: its files, its code beside, and where speech begins."""
+  base, _ = tiny.make(
+    tmp_path / 'base',
+    'step1',
+    eos_token_id=2,
+    vocab_size=5600,
+    auto_map={'AutoModelForCausalLM': 'modeling_step1.Step1ForCausalLM'},
+  )
+  tensors = tiny.tensors_of('step1')
+  table = np.arange(5600 * tiny.E, dtype=np.float32).reshape(5600, tiny.E)
+  for name in ('model.embed_tokens.weight', 'lm_head.weight'):
+    tensors[name] = table
+  shards.write_file(base / 'model.safetensors', tensors)
+  (base / 'modeling_step1.py').write_text('never run')
+  (base / 'tokenizer.model').write_bytes(own_model.read_bytes())
+  files.write_json(base / 'added_tokens.json', {'<old>': 400, '<s>': 1})
+  run = trained(base, tmp_path / 'run')
+  facts, found = exported(run, tmp_path / 'out')
+  size = text_lib.load(own_model).size
+  assert facts['ids']['eos_token_id'] == 3 == found.token_to_id('<|EOT|>')
+  assert found.token_to_id('<audio_0>') == size
+  told = read(tmp_path / 'out', 'config.json')
+  note = {'control_rows': 0, 'speech_starts': size}
+  assert told['step_audio_jax'] == note == facts['rows']
+  assert told['eos_token_id'] == 3 and told['vocab_size'] == 5600
+  np.testing.assert_array_equal(table_of(tmp_path / 'out'), table)
+  assert (tmp_path / 'out/modeling_step1.py').read_text() == 'never run'
+  added = read(tmp_path / 'out', 'added_tokens.json')
+  assert added['<s>'] == 1 and '<old>' not in added and len(added) == 5121
+  # And back: the same layout, and the same end.
+  importing.import_folder(tmp_path / 'out', tmp_path / 'again')
+  _, _, vocabulary = restore.load_model(tmp_path / 'again')
+  assert (vocabulary.text_size, vocabulary.table_size) == (size, 5600)
+  again, _ = exported(tmp_path / 'again', tmp_path / 'out2')
+  assert (again['ids'], again['rows']) == (facts['ids'], note)
+
+
 @pytest.mark.parametrize('room', [0, 7])
 def test_a_run_without_a_base_brings_a_tokenizer_too(tmp_path, own_model, room):
   """Its SentencePiece model is told as a tokenizer.json: the same ids."""
