@@ -119,8 +119,8 @@ def _size(path: pathlib.Path) -> int:
 
 
 def _tell_once(folder: pathlib.Path) -> None:
-  if folder not in _told:
-    _told.add(folder)
+  if folder.parent not in _told:
+    _told.add(folder.parent)
     print(
       f'note: {folder} has no {NAME}, it was saved before checkpoints had '
       'checksums; its bytes cannot be checked.',

@@ -163,3 +163,19 @@ def test_an_unreadable_file_weighs_nothing(corpus, capsys):
 def test_bad_settings_are_told(corpus, settings, sentence):
   with pytest.raises(errors.UserError, match=sentence):
     make_feed(corpus[0], **settings)
+
+
+def test_its_digests_are_of_codes_and_voices_that_are_used(corpus):
+  folder, codes, vectors = corpus
+  before = make_feed(folder).contents()
+  embeddings.write(folder / 'speakers.npz', {**vectors, 'other': vectors['u0']})
+  write_codes(folder / 'codes', {**codes, 'other': codes['u0']})
+  assert make_feed(folder).contents() == before
+  linguistic, semantic = codes['u2']
+  other = (linguistic, np.where(semantic == semantic[0], 7, semantic))
+  write_codes(folder / 'codes', {**codes, 'u2': other})
+  assert make_feed(folder).contents()['manifest'] != before['manifest']
+  write_codes(folder / 'codes', codes)
+  assert make_feed(folder).contents() == before
+  embeddings.write(folder / 'speakers.npz', {**vectors, 'u4': vectors['u1']})
+  assert make_feed(folder).contents()['manifest'] != before['manifest']

@@ -1,7 +1,10 @@
 """What a resume compares, what it allows, and the way on from a refusal."""
 
+import functools
+import inspect
 import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -15,7 +18,11 @@ from step_audio_jax import cli
 from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax import gin_files
+from step_audio_jax.models import causal_config
 from step_audio_jax.training import checkpoints
+from step_audio_jax.training import contents
+from step_audio_jax.training import guard
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import resume
@@ -441,3 +448,65 @@ def test_other_rows_start_another_run_from_these_weights(
     )
     == 0
   )
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@functools.cache
+def classified():
+  """Owner → name → kind, of all that the gin files of runs can bind."""
+  found = {}
+  for path in sorted((ROOT / 'gin').rglob('*.gin')):
+    gin_files.parse([str(path)], [], lint=False)
+    owners = {owner for _, owner, _ in gin_files.bindings()}
+    if 'train' not in {owner.__name__ for owner in owners}:
+      continue
+    for owner in owners | {guard.SpikeConfig, causal_config.CausalFlowConfig}:
+      found[owner.__name__] = {
+        name: resume.kind_of(owner, name)
+        for name in inspect.signature(owner).parameters
+        if name not in ('parent', 'name')  # Flax's own
+      }
+  return found
+
+
+def test_every_setting_was_thought_of():
+  """Who adds one says here what a resume makes of it.
+
+  'fixed' is what it is unless its field is `settings.free`, or
+  `resume.ARGUMENTS` has it.
+  """
+  known = files.read_json(ROOT / 'tests' / 'golden' / 'resume_settings.json')
+  now = classified()
+  missing = {
+    f'{owner}.{name} ({kind})'
+    for owner, names in now.items()
+    for name, kind in names.items()
+    if known.get(owner, {}).get(name) != kind
+  }
+  gone = {
+    f'{owner}.{name}'
+    for owner, names in known.items()
+    for name in names
+    if name not in now.get(owner, {})
+  }
+  assert not missing and not gone, (missing, gone)
+
+
+def test_the_guide_names_what_may_change():
+  text = (ROOT / 'docs' / 'launch.md').read_text()
+  section = text.split('## What a resume may change')[1].split('\n## ')[0]
+  cells = [line.split('|')[1] for line in section.splitlines() if '|' in line]
+  told = set(re.findall(r'`(\w+\.\w+)`', ' '.join(cells)))
+  told.add('OptimizerConfig.decay_steps')  # beside the steps
+  assert '`OptimizerConfig.decay_steps`' in section
+  free = {
+    f'{owner}.{name}'
+    for owner, names in classified().items()
+    for name, kind in names.items()
+    if kind == 'free' and owner not in ('MeshConfig', 'BlankFeed')
+  }
+  assert told == free - {'train.dry_run'}
+  for number in (contents.WHOLE_BYTES >> 20, contents.SAMPLE):
+    assert str(number) in section
