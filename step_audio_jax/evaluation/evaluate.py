@@ -118,6 +118,7 @@ def evaluate(
   if dry_run:
     done = {step: all(found.values()) for step, found in held.items()}
     return {'run': str(run), 'steps': done, **told, **settings}
+  files.check_writable(run / 'evaluation', folder=True)
   views, answers = {}, {}
   for step in wanted:
     missing = [part for part, found in held[step].items() if not found]

@@ -51,9 +51,9 @@ def write_codes(root, heard=None, without=()):
   writer.close()
 
 
-def write_checkpoint(root, step, content='parameters'):
+def write_checkpoint(root, step, content='parameters', run='run'):
   """A checkpoint with bytes; the parrot stands in for what they mean."""
-  folder = root / 'run' / 'checkpoints' / str(step) / 'variables'
+  folder = root / run / 'checkpoints' / str(step) / 'variables'
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'array').write_text(content)
 

@@ -106,27 +106,22 @@ def test_the_report_shows_them(run, capsys):
 
 
 def test_a_report_doubts_what_cannot_be_compared(run):
-  for name in ('stage1', 'stage2'):
-    (run.root / 'run').rename(run.root / name)
-    corpus.write_checkpoint(run.root, 20, name)
-    (run.root / 'run').rename(run.root / 'spare')
-    (run.root / name).rename(run.root / 'run')
-    limit = 1 if name == 'stage1' else 0
-    score(run, tts_splits=(), max_utterances=limit)
-    (run.root / 'run').rename(run.root / name)
-    (run.root / 'spare').rename(run.root / 'run')
+  for name, limit in (('stage1', 1), ('stage2', 0)):
+    corpus.write_checkpoint(run.root, 20, name, run=name)
+    where = str(run.root / name)
+    score(run, checkpoints=where, tts_splits=(), max_utterances=limit)
 
   def notes():
     return report.report(
       runs=[str(run.root / name) for name in ('stage1', 'stage2')],
-      output='', dry_run=True,
-    )['notes']  # fmt: skip
+      output=str(run.root / 'out'),
+      dry_run=True,
+    )['notes']
 
   (note,) = notes()
   assert note.startswith('asr/dev: measured on different data or under')
   assert 'in stage1; stage2' in note
-  path = run.root / 'stage2/checkpoints/20/variables/array'
-  path.write_text('trained anew')
+  corpus.write_checkpoint(run.root, 20, 'trained anew', run='stage2')
   assert 'stage2: the checkpoint has other parameters' in notes()[0]
 
 
