@@ -164,7 +164,7 @@ def _segment(value: str) -> tuple[str, dict[str, float | int | None]]:
   offset, duration = tables.span(*words[1:3])
   to_the_end = words[2].partition('.')[0] == '-1'
   said = {'offset': offset, 'duration': None if to_the_end else duration}
-  if len(words) == 4:
+  if len(words) == 4 and words[3] != '-1':  # which says nothing
     # `extract-segments` counts from 0; LDC calls them A and B.
     said['channel'] = channels.parse(words[3], 'segments')
   return words[0], said

@@ -105,6 +105,15 @@ def kaldi_segments(root):
   return root, 'kaldi', ['one', 'two']
 
 
+def kaldi_channels(root):
+  """The channel of a segment, as `extract-segments` reads it."""
+  trees.put(root / 'talk.wav', wav(STEREO))
+  trees.put(root / 'wav.scp', 'talk talk.wav\n')
+  trees.put(root / 'text', 'one a\ntwo b\n')
+  trees.put(root / 'segments', 'one talk 0 1 0\ntwo talk 0 -1 1\n')
+  return root, 'kaldi', ['one', 'two']
+
+
 def wenet(root):
   trees.put(root / 'talk.wav', wav(STEREO))
   lines = [
@@ -148,7 +157,7 @@ def lhotse(root):
   'make',
   [
     nemo, nemo_selector, nemo_tarred, table, json_table, kaldi, kaldi_segments,
-    wenet, webdataset, parquet, lhotse,
+    kaldi_channels, wenet, webdataset, parquet, lhotse,
   ],
 )  # fmt: skip
 def test_two_lines_on_two_channels_are_two_sounds(make, tmp_path):
