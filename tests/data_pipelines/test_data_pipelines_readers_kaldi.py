@@ -78,7 +78,8 @@ def test_what_tables_say_of_each_other(source, tmp_path):
 
 def test_languages_and_channels(source, tmp_path):
   (source / 'segments').write_text(
-    'a r 0.0 0.5 0\nb r 0.5 -1 -1\nc r 0 0.5 B\nd r 0 0.5 left\ne r 0 0.5 0 0\nf\n'
+    'a r 0.0 0.5 0\nb r 0.5 -1 -1\nc r 0 0.5 B\n'
+    'd r 0 0.5 left\ne r 0 0.5 0 0\nf\n'
   )
   (source / 'text').write_text(''.join(f'{k} {k}{k}\n' for k in 'abcdef'))
   (source / 'utt2lang').write_text('a de\nb\tzh_CN\na fr\n')
