@@ -39,6 +39,7 @@ class Survey:
     held_out: Other splits that have transcribed speech, test splits last.
     speakers: Named speakers of the train split.
     voice: A recording to speak with, relative to the corpus, or None.
+    voice_channel: Which channel of it, where its line names one.
   """
 
   train: int
@@ -48,6 +49,7 @@ class Survey:
   held_out: tuple[str, ...]
   speakers: int
   voice: str | None
+  voice_channel: int | None = None
 
 
 def survey(corpus: str | pathlib.Path) -> Survey:
@@ -79,7 +81,14 @@ def survey(corpus: str | pathlib.Path) -> Survey:
       'a column `split` of the table says which is which.'
     )
   shortest, longest = _VOICE_SECONDS
-  voices = [u for u in train if shortest <= u.duration <= longest]
+  # A voice is given as a file: it begins with it, and has one channel or all.
+  voices = [
+    u
+    for u in train
+    if shortest <= u.duration <= longest
+    and not u.offset
+    and not isinstance(u.channel, tuple)
+  ]
   voice = max(voices, key=lambda u: (u.duration, u.id), default=None)
   return Survey(
     train=len(train),
@@ -89,6 +98,7 @@ def survey(corpus: str | pathlib.Path) -> Survey:
     held_out=tuple(held_out),
     speakers=len({u.speaker for u in train} - {None}),
     voice=voice and voice.audio,
+    voice_channel=voice and voice.channel,
   )
 
 
@@ -371,6 +381,8 @@ def _speech(
     )
   ]
   voice = [f'--voice={names.corpus}/{found.voice}'] if found.voice else []
+  if found.voice_channel is not None:
+    voice.append(f'--channel={found.voice_channel}')
   yield [
     recipe.door(
       'export decoder',

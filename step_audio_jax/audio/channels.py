@@ -12,7 +12,7 @@ channel beside its negative. A window cancels where R < 1/4: the mean has lost
 loudest do not count, nor do offsets and hum. A part of a recording whose
 windows cancel for more than a twentieth, or for two seconds on end, is
 refused. Measured on speech: a copy with the other sign and 5 dB of noise, or
-one sample later, has R < 1/4 in half of its windows or more; of delays of the
+one sample later, has R < 1/4 in four of ten windows or more; of delays of the
 same sign, reverberation, arrays and unrelated speakers none is below 0.36.
 
 What is decided depends on the samples alone, not on the blocks they come in.

@@ -55,6 +55,27 @@ def test_the_survey_counts_what_can_be_learnt(tmp_path):
   )
 
 
+def test_a_voice_is_a_file_from_its_beginning_and_its_channel(tmp_path):
+  lines = [
+    utterance('a', 'train', 2.0, channel=1),
+    utterance('b', 'train', 3.0, offset=4.0),
+    utterance('c', 'train', 4.0, channel=[0, 1]),
+    utterance('d', 'test'),
+  ]
+  manifest.write(tmp_path, lines)
+  found = adapt_recipe.survey(tmp_path)
+  assert (found.voice, found.voice_channel) == ('audio/a.wav', 1)
+  steps = adapt_recipe._speech(
+    adapt_recipe.Names(adapt_recipe.Options(source='in', output='run')),
+    adapt_recipe.plan(found),
+    found,
+  )
+  export = next(c for part in steps for c in part if '--channel=1' in c.words)
+  assert '--voice=run/data/audio/a.wav' in export.words
+  manifest.write(tmp_path, lines[1:])
+  assert adapt_recipe.survey(tmp_path).voice is None
+
+
 @pytest.mark.parametrize('split', ['train', 'test'])
 def test_learning_needs_something_to_learn_and_to_judge_by(tmp_path, split):
   manifest.write(tmp_path, [utterance('a', split)])
