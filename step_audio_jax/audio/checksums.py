@@ -5,7 +5,8 @@ A CRC is the remainder of a polynomial over GF(2). Of n words wᵢ of 16 bits,
     crc = Σ wᵢ x^(16 (n−i)) mod P,
 
 and since a product with a constant is a table of 2¹⁶ entries, neighbours are
-folded pairwise: w'ᵢ = w₂ᵢ x^(16·2ᵏ) + w₂ᵢ₊₁, log₂ n times.
+folded pairwise: w'ᵢ = w₂ᵢ x^(16·2ᵏ) + w₂ᵢ₊₁, log₂ n times. Long data are folded
+before that: x^32767 = 1, so that what lies 32767 bytes apart is added.
 """
 
 import functools
@@ -16,6 +17,7 @@ import numpy as np
 from step_audio_jax.audio import spans
 
 _POLYNOMIAL = 0x8005  # x¹⁶ + x¹⁵ + x² + 1: FLAC's frames and LAME's tag
+_ORDER = 2**15 - 1  # of x: P = (x + 1) times a primitive polynomial
 _REVERSED = bytes(int(f'{byte:08b}'[::-1], 2) for byte in range(256))
 
 
@@ -61,6 +63,12 @@ def crc16(data: bytes, state: int = 0) -> int:
     return state
   data = bytes([data[0] ^ state >> 8, data[1] ^ state & 0xFF]) + data[2:]
   # Zeros in front change nothing.
+  if len(data) > 2 * _ORDER:
+    folded, octets = np.zeros(_ORDER, np.uint8), np.frombuffer(data, np.uint8)
+    for stop in range(len(data), 0, -_ORDER):
+      part = octets[max(0, stop - _ORDER) : stop]
+      folded[_ORDER - len(part) :] ^= part
+    data = folded.tobytes()
   words = np.frombuffer(b'\0' * (len(data) % 2) + data, '>u2')
   bits = 16
   while len(words) > 1:

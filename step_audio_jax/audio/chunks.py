@@ -13,6 +13,7 @@ import struct
 from step_audio_jax.audio import links
 from step_audio_jax.audio import mpeg
 from step_audio_jax.audio import spans
+from step_audio_jax.audio import tags
 
 MAGICS = (
   b'RIFF',
@@ -156,7 +157,8 @@ def _layout(source: spans.Source, begin: int) -> _Layout | None:
     order = '>' if magic == b'.snd' else '<'
     offset, size = struct.unpack(order + 'II', head[4:12])
     layout = _Layout('AU', begin, order, begin + offset, pad=1)
-    layout.announced = None if size == 0xFFFFFFFF else size
+    unknown = size >= _UNKNOWN_32 and size > source.size - layout.data
+    layout.announced = None if unknown else size
     return layout if offset >= 24 else None
   else:
     return None
@@ -200,18 +202,19 @@ def _behind(source, layout, announced):
   end = layout.data + announced
   place = layout.behind(end)
   left = source.size - place
-  if left <= 0:
+  if left <= 0 or left == 1 and not any(source.read(place, 1)):
     return end, [], None
-  for start in {place, end}:  # some writers do not pad
-    rest, notes = _walk(source, layout, start)
-    if rest:
-      return end, notes, None
-  for start in {place, end}:
+  for start in (place, end):  # some writers do not pad
+    while (tag := tags.tag_end(source, start, source.size)) is not None:
+      start = tag
     if source.read(start, 4) in MAGICS:
       more = survey(source, start)
       if more is not None:
         return end, ['another file follows in it'], more
-  if announced:
+    rest, notes = _walk(source, layout, start)
+    if rest:
+      return end, notes, None
+  if announced and not _reaches(source, layout, source.size):
     stop, notes = _sound_end(source, layout, end)
     if stop <= end:
       return end, notes, None
@@ -227,9 +230,20 @@ def _behind(source, layout, announced):
   return stop, notes, None
 
 
+def _reaches(source, layout, end) -> bool:
+  """Whether the size of the whole file, as its first bytes tell, says so."""
+  if layout.form not in ('WAV', 'AIFF'):
+    return False
+  raw = source.read(layout.begin + 4, 4)
+  (size,) = struct.unpack(layout.order + 'I', raw)
+  return layout.begin + 8 + size in (end - 1, end)
+
+
 def _walk(source, layout, place) -> tuple[bool, list[str]]:
   """Whether other chunks follow up to the end of the file, and notes."""
   count = 0
+  if place >= source.size:
+    return True, []
   while place < source.size:
     left = source.size - place
     found = layout.chunk(source, place)
@@ -268,7 +282,7 @@ def _walk(source, layout, place) -> tuple[bool, list[str]]:
 
 def _sound_end(source, layout, begin):
   """Where samples end that go on beyond `begin`: at chunks or tags, or not."""
-  end = mpeg.tags_begin(source, begin, source.size)
+  end = tags.tags_begin(source, begin, source.size)
   start = max(begin, end - _TAIL)
   tail = source.read(start, end - start)
   for name in sorted(_NAMES):
@@ -291,8 +305,10 @@ def _ends(source, layout, place, end) -> bool:
 
 
 def _all_zero(source, begin) -> bool:
+  if any(source.read(max(begin, source.size - _TAIL))):
+    return False
   while block := source.read(begin):
-    if any(block):
+    if block != bytes(len(block)):
       return False
     begin += len(block)
   return True
@@ -336,7 +352,9 @@ def _links(source, layout, end, notes):
       parts = _wav(layout, fmt, end)
     width = align // channels if channels and align % channels == 0 else 0
     plain = align if width in _WIDTHS.get(tag, ()) else 0
-    return _link('WAV', rate, channels, plain, layout, end, parts, tag == 3)
+    return _link(
+      source, 'WAV', rate, channels, plain, layout, end, parts, tag == 3
+    )
   if layout.form == 'AU':
     head = source.read(layout.begin, layout.data - layout.begin)
     code, rate, channels = struct.unpack(layout.order + 'III', head[12:24])
@@ -347,17 +365,21 @@ def _links(source, layout, end, notes):
       parts = head[:8] + size + head[12:], (layout.data, end)
     align *= channels
     is_float = code in (6, 7)
-    return _link('AU', rate, channels, align, layout, end, parts, is_float)
+    return _link(
+      source, 'AU', rate, channels, align, layout, end, parts, is_float
+    )
   if layout.form == 'AIFF':
     return _aiff(source, layout, end, notes)
   return _caf(source, layout, end, notes)
 
 
-def _link(form, rate, channels, align, layout, end, parts, is_float):
+def _link(source, form, rate, channels, align, layout, end, parts, is_float):
   size = end - layout.data
   if not (align and rate and channels):
     return [links.Link(form, parts=parts)], [], None
-  told = [f'{size % align} bytes of a sample end it'] if size % align else []
+  rest = size % align
+  pad = rest == 1 and not any(source.read(end - 1, 1))
+  told = [f'{rest} bytes of a sample end it'] if rest and not pad else []
   link = links.Link(form, rate, channels, size // align, parts, is_float)
   return [link], told, None
 
@@ -419,7 +441,9 @@ def _aiff(source, layout, end, notes):
     head = struct.pack('>4sI', b'FORM', min(len(body) + size - 8, 2**32 - 1))
     parts = head + body, (layout.data, end)
   is_float = code.lower() in (b'fl32', b'fl64')
-  return _link('AIFF', rate, channels, align, layout, end, parts, is_float)
+  return _link(
+    source, 'AIFF', rate, channels, align, layout, end, parts, is_float
+  )
 
 
 def _later(source, layout, name, place):
@@ -450,4 +474,6 @@ def _caf(source, layout, end, notes):
     parts = head + told + bytes(4), (layout.data, end)
   is_float = code == b'lpcm' and bool(flags & 1)
   rate = round(rate)
-  return _link('CAF', rate, channels, align, layout, end, parts, is_float)
+  return _link(
+    source, 'CAF', rate, channels, align, layout, end, parts, is_float
+  )

@@ -11,6 +11,7 @@ from step_audio_jax.audio import links
 from step_audio_jax.audio import spans
 
 _BLOCK = 2**18  # samples
+_SMALL = 2**24  # bytes of a file that may be held
 
 
 class SequentialFile(soundfile.SoundFile):
@@ -33,7 +34,10 @@ def open_file(
     soundfile.LibsndfileError: It is none.
   """
   if parts is not None and parts != ((0, source.size),):
-    return SequentialFile(spans.View(source, parts))
+    view = spans.View(source, parts)
+    # libmpg123 asks for a few bytes at a time.
+    small = view.size <= _SMALL
+    return SequentialFile(io.BytesIO(view.readall()) if small else view)
   if isinstance(source.raw, io.BytesIO):
     source.raw.seek(0)
     return SequentialFile(source.raw)

@@ -11,8 +11,8 @@ import struct
 from step_audio_jax.audio import checksums
 from step_audio_jax.audio import decoding
 from step_audio_jax.audio import links
-from step_audio_jax.audio import mpeg
 from step_audio_jax.audio import spans
+from step_audio_jax.audio import tags
 
 _MAGIC = b'fLaC'
 _STREAMINFO = 34  # bytes
@@ -27,7 +27,7 @@ def survey(source: spans.Source, begin: int = 0) -> links.Survey:
     source: The file.
     begin: Of its first stream.
   """
-  end = mpeg.tags_begin(source, begin, source.size)
+  end = tags.tags_begin(source, begin, source.size)
   made, notes, fault = [], [], None
   while begin < end:
     stop = _find_stream(source, begin + 4, end)
@@ -56,10 +56,10 @@ def _tag_between(source: spans.Source, begin: int, stop: int) -> int:
   if stop < source.size and source.read(stop, 4) == _MAGIC:
     place = source.find(b'ID3', max(begin, stop - 2**20), stop)
     while place >= 0:
-      if mpeg.tag_end(source, place, stop) == stop:
-        return mpeg.tags_begin(source, begin, place)
+      if tags.tag_end(source, place, stop) == stop:
+        return tags.tags_begin(source, begin, place)
       place = source.find(b'ID3', place + 3, stop)
-  return mpeg.tags_begin(source, begin, stop)
+  return tags.tags_begin(source, begin, stop)
 
 
 def _link(source: spans.Source, begin: int, end: int):
@@ -97,6 +97,10 @@ def _link(source: spans.Source, begin: int, end: int):
     told = bytes([info[13] & 0xF0 | told[0]]) + told[1:]
     parts = (head[:21] + told, (begin + 26, end))
   link = links.Link('FLAC', rate, channels, frames, parts)
+  zeros = len(tail := source.read(max(place, end - 2**16), 2**16))
+  zeros -= len(tail.rstrip(b'\0'))
+  if intact and zeros > 2:  # which leave the checksum as it is
+    notes.append(f'{zeros} zero bytes follow the sound')
   if not intact and not fault:
     tail = source.read(end - 1, 1)
     if tail != b'\xff' and frames and decoding.holds(source, link, frames):

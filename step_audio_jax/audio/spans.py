@@ -64,6 +64,18 @@ class View(io.RawIOBase):
     self._starts = [0, *itertools.accumulate(map(size_of, self._parts))]
     self._place = 0
 
+  @property
+  def size(self) -> int:
+    """Bytes of all parts."""
+    return self._starts[-1]
+
+  def readall(self) -> bytes:
+    """All parts as one."""
+    return b''.join(
+      p if isinstance(p, bytes) else self._source.read(p[0], size_of(p))
+      for p in self._parts
+    )
+
   def readable(self) -> bool:
     return True
 

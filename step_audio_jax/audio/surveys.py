@@ -24,8 +24,10 @@ from step_audio_jax.audio import decoding
 from step_audio_jax.audio import flac
 from step_audio_jax.audio import links
 from step_audio_jax.audio import mpeg
+from step_audio_jax.audio import mpeg_frames
 from step_audio_jax.audio import ogg
 from step_audio_jax.audio import spans
+from step_audio_jax.audio import tags
 
 _UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
 _REMEMBERED = 64
@@ -112,7 +114,7 @@ def _unknown(source: spans.Source, name: str) -> links.Survey:
 def _walked(source: spans.Source) -> links.Survey | None:
   """What the bytes say; None if they belong to no format that is known here."""
   begin = 0
-  while (end := mpeg.tag_end(source, begin, source.size)) is not None:
+  while (end := tags.tag_end(source, begin, source.size)) is not None:
     begin = end
   head = source.read(begin, 12)
   if head[:4] in chunks.MAGICS:
@@ -121,7 +123,7 @@ def _walked(source: spans.Source) -> links.Survey | None:
     return flac.survey(source, begin)
   if head[:4] == b'OggS':
     return ogg.survey(source, begin)
-  if begin or mpeg.head_of(head) is not None or not head.strip(b'\0'):
+  if begin or mpeg_frames.head_of(head) is not None or not head.strip(b'\0'):
     return mpeg.survey(source)
   return None
 
