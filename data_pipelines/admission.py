@@ -2,7 +2,7 @@
 
 Every format passes through here, so that a corpus obeys the same rules
 wherever it came from: an id, a text that is one, times inside the recording,
-a recording whose header can be read.
+a recording whose sound is whole.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ MEAN = (
   'names one.'
 )
 FORGIVEN_SECONDS = 0.01  # times are rounded by who writes them
+CODEC_SECONDS = 0.1  # what lossy codecs add at both ends, and some count
 _WORDS_FORGIVEN_SECONDS = 0.1  # alignments have frames of 10 to 80 ms
 _IMAGES = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 
@@ -92,6 +93,7 @@ def admit(
   item: base.Item,
   rules: Rules,
   notes: MutableMapping[str, int] | None = None,
+  told: list[str] | None = None,
 ) -> manifest.Utterance:
   """Item → line of a manifest.
 
@@ -99,6 +101,7 @@ def admit(
     item: What a reader found.
     rules: What is kept.
     notes: Counts what is kept and yet worth telling, by the sentence.
+    told: Takes what is odd about this recording though it is kept: clauses.
 
   Raises:
     UserError: It cannot be used; the sentence is the reason.
@@ -127,8 +130,12 @@ def admit(
       rate = fields.get('sample_rate') or rules.sample_rate
       channel = choice.named
     else:
-      header = _probe(item)
-      duration, rate = _extent(item, header, offset, duration), header[1]
+      header = _examine(item)
+      if told is not None:
+        told += header.notes
+        told += _disagreement(fields, header.seconds, duration)
+      rate = header.sample_rate
+      duration = _extent(item, header, offset, duration)
       channel = choice.among(header.channels, item.audio_name)
       if header.channels > 1 and not isinstance(channel, int):
         _hear(item, offset, duration, channel, rate)
@@ -258,12 +265,25 @@ def _extent(item, header, offset, stated):
     )
   if stated is None:
     return length - offset
-  if stated > length - offset + FORGIVEN_SECONDS:
+  forgiven = CODEC_SECONDS if header.is_lossy else FORGIVEN_SECONDS
+  if stated > length - offset + forgiven:
     raise errors.UserError(
       f'duration: {stated:g} s from {offset:g} s on, but {item.audio_name} has '
       f'only {length - offset:.3f} s there.'
     )
-  return stated
+  return min(stated, length - offset)
+
+
+def _disagreement(fields, length, stated) -> list[str]:
+  """What a corpus says wrongly of the length of a whole recording."""
+  if stated is None or fields.get('offset') is not None:
+    return []
+  if length - stated <= CODEC_SECONDS:
+    return []
+  return [
+    f'the corpus states {stated:g} s and no offset, the recording has '
+    f'{length:.3f} s: its beginning is taken'
+  ]
 
 
 def _hear(item, offset, duration, channel, rate):
@@ -280,20 +300,20 @@ def _hear(item, offset, duration, channel, rate):
 
 
 @functools.lru_cache(maxsize=1024)
-def _remembered(path: str, changed: tuple[int, int]) -> audio_io.Header:
+def _remembered(path: str, changed: tuple[int, int]) -> audio_io.Sound:
   del changed  # a part of the key: the file may be another one by now
-  return audio_io.probe(path)
+  return audio_io.examine(path)
 
 
-def _probe(item) -> audio_io.Header:
-  """`audio_io.probe`, once for the parts of a recording."""
+def _examine(item) -> audio_io.Sound:
+  """`audio_io.examine`, once for the parts of a recording."""
   if isinstance(item.audio, bytes):
-    return audio_io.probe(item.audio, name=item.where)
+    return audio_io.examine(item.audio, name=item.where)
   path = os.fspath(item.audio)
   try:
     status = os.stat(path)
   except OSError:
-    return audio_io.probe(path)  # says what is wrong
+    return audio_io.examine(path)  # says what is wrong
   return _remembered(path, (status.st_mtime_ns, status.st_size))
 
 

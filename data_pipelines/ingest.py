@@ -5,6 +5,7 @@
     OUTPUT/manifest.jsonl    the corpus
     OUTPUT/audio/…           links to the recordings, or copies; images/…
     OUTPUT/quarantine.jsonl  what was left out, and why
+    OUTPUT/notes.jsonl       what is kept and odd, and how; if there is any
     OUTPUT/stats.json        read = kept + quarantined; figures of the corpus
 
 Items stream from the reader to the files: memory holds 8-byte digests of
@@ -72,8 +73,9 @@ def ingest(
     with (
       files.atomic(part / manifest.NAME, 'w') as kept,
       files.atomic(part / staging.QUARANTINE, 'w') as quarantine,
+      files.atomic(part / staging.NOTES, 'w') as odd,
     ):
-      for line in run.lines(found, quarantine):
+      for line in run.lines(found, quarantine, odd):
         kept.write(json.dumps(line, ensure_ascii=False) + '\n')
     if not run.kept:
       raise errors.UserError(

@@ -4,11 +4,13 @@ Memory holds 64 bits of each id, text and name of a file; about 300 MB for a
 million recordings.
 """
 
+import collections
 import errno
 import hashlib
 import json
 import os
 import pathlib
+import re
 from typing import IO, Any, Callable, Iterable, Iterator
 
 from data_pipelines import admission
@@ -19,6 +21,12 @@ from step_audio_jax import manifest
 
 # The corpus folder is at fault, not the item.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+ODD = (
+  'notes on recordings that are not what their headers or the corpus say: '
+  'notes.jsonl'
+)
+_KINDS = 50  # of notes, counted one by one
+_NUMBER = re.compile(r'\d[\d.]*')
 _SHOWN = 500  # characters of a reason; of a name less
 
 
@@ -54,6 +62,7 @@ class Intake:
     self._placed: dict[int, int] = {}  # name → recording, as digests
     self.tally = tally.Tally()
     self.notes: dict[str, int] = {}
+    self._odd: collections.Counter[str] = collections.Counter()
     self.read = self.kept = self.quarantined = 0
     self.first = 'it is empty.'
 
@@ -69,21 +78,35 @@ class Intake:
     """The counts, and figures and notes of what was kept."""
     result = {**self.counts(), **self.tally.result()}
     notes = [f'{count} {note}' for note, count in self.notes.items()]
+    if self._odd:
+      result['audio_notes'] = dict(self._odd.most_common(_KINDS))
+      count = self._odd.total()
+      notes.append(f'{count} {ODD}')
     if notes:
       result['notes'] = [*result.get('notes', ()), *notes]
     return result
 
   def lines(
-    self, found: Iterable[base.Item | base.Rejected], quarantine: IO[str]
+    self,
+    found: Iterable[base.Item | base.Rejected],
+    quarantine: IO[str],
+    odd: IO[str] | None = None,
   ) -> Iterator[dict[str, Any]]:
-    """Yields the lines that are kept; writes those that are not."""
+    """Yields the lines that are kept; writes those that are not.
+
+    Args:
+      found: What a reader found.
+      quarantine: Takes what is left out, with the reason.
+      odd: Takes what is kept although its recording is odd, with how.
+    """
     for item in found:
       self.read += 1
       if isinstance(item, base.Rejected):
         refused = item
       else:
         try:
-          utterance = self._accept(item)
+          told: list[str] = []
+          utterance = self._accept(item, told)
         except OutputError:
           raise
         except errors.UserError as error:
@@ -97,6 +120,7 @@ class Intake:
         else:
           self.kept += 1
           self.tally.add(utterance, item.fields.get('heard'))
+          self._tell(item, told, odd)
           yield utterance.to_json()
           continue
       if not self.quarantined:
@@ -104,8 +128,24 @@ class Intake:
       self.quarantined += 1
       quarantine.write(json.dumps(_entry(refused), ensure_ascii=False) + '\n')
 
-  def _accept(self, item: base.Item) -> manifest.Utterance:
-    utterance = admission.admit(item, self._rules, self.notes)
+  def _tell(self, item: base.Item, told: list[str], odd: IO[str] | None):
+    """Counts and writes what is odd about a recording that is kept."""
+    for note in told:
+      kind = _NUMBER.sub('N', note)
+      if kind in self._odd or len(self._odd) < _KINDS:
+        self._odd[kind] += 1
+      else:
+        self._odd['other'] += 1
+      if odd is not None:
+        told_of = base.Rejected(
+          item.where, note, item.fields.get('id'), item.line, item.audio_name
+        )
+        entry = _entry(told_of)
+        entry['note'] = entry.pop('reason')
+        odd.write(json.dumps(entry, ensure_ascii=False) + '\n')
+
+  def _accept(self, item: base.Item, told: list[str]) -> manifest.Utterance:
+    utterance = admission.admit(item, self._rules, self.notes, told)
     name = tally.digest(utterance.id)
     if name in self._seen:
       raise errors.UserError(

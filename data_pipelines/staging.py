@@ -19,6 +19,7 @@ from step_audio_jax import files
 from step_audio_jax import manifest
 
 QUARANTINE = 'quarantine.jsonl'
+NOTES = 'notes.jsonl'
 STATS = 'stats.json'
 _FOLDERS = ('audio', 'images')
 _PART = '.ingest'
@@ -120,6 +121,11 @@ def _commit(part: pathlib.Path, output: pathlib.Path) -> None:
   for name in _FOLDERS:
     if (part / name).is_dir():
       _move(part / name, output / name)
+  notes = part / NOTES
+  if notes.exists() and notes.stat().st_size:
+    os.replace(notes, output / NOTES)
+  else:
+    (output / NOTES).unlink(missing_ok=True)
   for name in (QUARANTINE, STATS, manifest.NAME):
     os.replace(part / name, output / name)
 

@@ -192,13 +192,13 @@ def test_durations_that_are_believed_open_nothing(tmp_path):
 
 def test_a_recording_is_opened_once_for_its_parts(tmp_path, monkeypatch):
   path = trees.put(tmp_path / 'r.wav', TONE)
-  real, calls = admission.audio_io.probe, []
+  real, calls = admission.audio_io.examine, []
 
-  def probe(source, **named):
+  def examine(source, **named):
     calls.append(source)
     return real(source, **named)
 
-  monkeypatch.setattr(admission.audio_io, 'probe', probe)
+  monkeypatch.setattr(admission.audio_io, 'examine', examine)
   parts = [
     item(f'u{n}', audio=path, offset=n / 10, duration=0.1) for n in range(5)
   ]
