@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import sys
 from typing import Any, Iterator, Mapping, Sequence
 
 from absl import flags
@@ -276,7 +277,26 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     f'{corpus}: {result["aligned"]} aligned, {result["had_words"]} had word '
     f'times, {result["left"]} left ({corpus / LEFT})'
   )
+  others = sum(not _spells(u) for u in manifest.read(corpus, kind='speech'))
+  if others:
+    print(
+      f'note: the words of {others} utterances are not those of their text, '
+      'which may have changed since; --overwrite aligns every utterance again.',
+      file=sys.stderr,
+    )
   return result
+
+
+def _spells(utterance: manifest.Utterance) -> bool:
+  """Whether the words, if there are any, have the letters of the text."""
+  if not utterance.words or not utterance.text:
+    return True
+  said = ''.join(word for word, _, _ in utterance.words)
+  letters = (
+    [c for c in text.casefold() if c.isalnum()]
+    for text in (said, utterance.text)
+  )
+  return next(letters) == next(letters)
 
 
 DOOR = cli.Door(

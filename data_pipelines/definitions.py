@@ -31,6 +31,7 @@ from step_audio_jax import vocabulary
 
 VERSION = 1  # part of every digest; raise it when documents change
 INTERLEAVING_VERSION = 3  # the same, of interleaved documents alone
+TOKENIZER_JSON_VERSION = 2  # the same, where a tokenizer.json encodes the text
 
 Example = interleaving_examples.Example
 Document = documents_lib.Document
@@ -118,6 +119,8 @@ class Definition:
       told['interleaving'] = [INTERLEAVING_VERSION, settings]
     if self.voice:
       told['voice'] = self.voice.digest()
+    if str(self.text_model).endswith('.json'):
+      told['tokenizer_json'] = TOKENIZER_JSON_VERSION
     told |= {
       'version': VERSION,
       'split': split,

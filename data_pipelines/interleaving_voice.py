@@ -57,15 +57,17 @@ class VoiceConfig:
         )
 
   def digest(self) -> str:
-    """Of the settings and of which model it is.
+    """Of the settings and of which model it is, by its parameters.
 
     Raises:
       UserError: The run has no checkpoint.
     """
+    from step_audio_jax.evaluation import identity
     from step_audio_jax.training import checkpoints
 
-    _, step = checkpoints.step_folder(self.run, self.step, False)
+    folder, step = checkpoints.step_folder(self.run, self.step, False)
     told = [dataclasses.asdict(self), step, checkpoints.run_config(self.run)]
+    told.append(identity.parameters(folder))
     raw = json.dumps(told, sort_keys=True).encode()
     return hashlib.sha256(raw).hexdigest()
 

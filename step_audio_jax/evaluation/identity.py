@@ -81,16 +81,7 @@ class Memory:
     The optimizer, the means of parameters and the run's path are not in it.
     """
     run = pathlib.Path(run)
-    folder = run / 'checkpoints' / str(step)
-    listed = {}
-    if (folder / sums.NAME).is_file():
-      listed = files.read_json(folder / sums.NAME)
-    else:
-      for path in sorted(folder.rglob('*')):
-        if path.is_file() and path.name != sums.NAME:
-          name = path.relative_to(folder).as_posix()
-          if _is_scored(name):
-            listed[name] = self.file(path)
+    found = parameters(run / 'checkpoints' / str(step), self.file)
     told: dict[str, Any] = {}
     if (run / 'config.json').is_file():
       config = files.read_json(run / 'config.json')
@@ -101,7 +92,7 @@ class Memory:
       vocabulary['text_model'] = self.file(text_model)
     return digests.of_value(
       {
-        'files': {n: d for n, d in listed.items() if _is_scored(n)},
+        'files': found,
         'described': {**told, 'vocabulary': vocabulary},
       }
     )
@@ -145,6 +136,28 @@ class Memory:
     self._known[name] = [seen, value]
     self._changed = True
     return value
+
+
+def parameters(
+  folder: str | os.PathLike,
+  of_file: Callable[[pathlib.Path], str] = digests.of_file,
+) -> dict[str, str]:
+  """Digests of the files that hold a checkpoint's parameters, by name.
+
+  Args:
+    folder: Of the step; its sums are believed where it has them.
+    of_file: Digest of a file.
+  """
+  folder = pathlib.Path(folder)
+  if (folder / sums.NAME).is_file():
+    known = files.read_json(folder / sums.NAME)
+    return {name: known[name] for name in sorted(known) if _is_scored(name)}
+  names = (
+    path.relative_to(folder).as_posix()
+    for path in sorted(folder.rglob('*'))
+    if path.is_file()
+  )
+  return {name: of_file(folder / name) for name in names if _is_scored(name)}
 
 
 def _is_scored(name: str) -> bool:

@@ -164,6 +164,20 @@ def test_what_cannot_be_aligned_stays_without(own, aligner):
   assert with_words == ['u4']
 
 
+def test_words_of_another_text_are_told(own, monkeypatch, capsys):
+  lines = [u.to_json() for u in manifest.read(own)]
+  for line in lines:
+    line['words'] = [[w, n, n + 1] for n, w in enumerate(line['text'].split())]
+  lines[0]['text'] = lines[0]['text'].upper() + '!'  # the same letters
+  lines[1]['text'] = 'another'
+  files.write_jsonl(manifest.path_of(own), lines)
+  monkeypatch.setattr(align, 'load', lambda run: None)
+  argv = ['data_pipelines', 'align', f'--corpus={own}', '--run=x']
+  assert cli.dispatch('data_pipelines', doors.DOORS, argv) == 0
+  told = capsys.readouterr().err
+  assert 'note: the words of 1 utterances are not those of their text' in told
+
+
 def test_the_door(own, tmp_path, capsys):
   def call(*more):
     argv = ['data_pipelines', 'align', '--json', f'--corpus={own}', *more]

@@ -272,6 +272,16 @@ def test_a_digest_changes_with_every_setting(root):
   assert dataclasses.replace(base).digest('train') in seen
 
 
+def test_rows_of_a_tokenizer_json_know_how_it_was_read(own, monkeypatch):
+  (own / 'tokenizer.json').write_text('{}')
+  pieces = tasks_of(own)['asr']
+  theirs = dataclasses.replace(pieces, text_model=str(own / 'tokenizer.json'))
+  before = pieces.digest('train'), theirs.digest('train')
+  monkeypatch.setattr(definitions, 'TOKENIZER_JSON_VERSION', 1)
+  after = pieces.digest('train'), theirs.digest('train')
+  assert before[0] == after[0] and before[1] != after[1]
+
+
 def test_a_digest_follows_the_files_and_not_their_times(own):
   task = tasks_of(own)['image_text']
   first = task.digest('train')

@@ -140,6 +140,21 @@ def test_the_digest_follows_the_model(task, monkeypatch, tmp_path):
   assert len(seen) == 3
 
 
+def test_the_digest_follows_the_parameters(tmp_path):
+  run = tmp_path / 'run'
+  array = run / 'checkpoints' / '5' / 'variables' / 'array'
+  array.parent.mkdir(parents=True)
+  (run / 'config.json').write_text('{"model": 1}')
+  voice = interleaving_voice.VoiceConfig(str(run))
+  array.write_text('trained')
+  first = voice.digest()
+  (run / 'checkpoints' / '5' / 'optimizer').mkdir()
+  (run / 'checkpoints' / '5' / 'optimizer' / 'state').write_text('x')
+  assert voice.digest() == first
+  array.write_text('trained anew, to the same step')
+  assert voice.digest() != first
+
+
 def test_wrong_voices_are_refused(tmp_path):
   for name in ('groups_per_word', 'batch_size'):
     with pytest.raises(errors.UserError, match=f'{name} is 0'):
