@@ -12,7 +12,6 @@ parts that stand when a build is killed are not made again.
 import contextlib
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import pathlib
@@ -25,9 +24,11 @@ from data_pipelines import beam
 from data_pipelines import corpus_examples
 from data_pipelines import definitions as definitions_lib
 from data_pipelines import modules as modules_lib
+from data_pipelines import row_bindings
 from data_pipelines import row_parts
 from data_pipelines import rows as rows_lib
 from step_audio_jax import cli
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import progress
@@ -87,7 +88,7 @@ def plan(
         if defined:
           told = [VERSION, settings.told(), task.digest(split)]
           raw = json.dumps(told, sort_keys=True).encode()
-          inputs = hashlib.sha256(raw).hexdigest()
+          inputs = digests.of_bytes(raw)
         folder = pathlib.Path(output) / name / split
         jobs.append(Job(name, split, folder, inputs))
   absent = sorted(set(splits) - available)
@@ -124,9 +125,11 @@ def build(
     `<task>/<split>` → the figures of its `stats.json`.
 
   Raises:
-    UserError: As `plan`; no document of a task could be packed.
+    UserError: As `plan`; no document of a task could be packed; or the folder
+      would hold rows of several vocabularies or speech tokenizers.
   """
   jobs = plan(tasks, splits, output, settings)
+  row_bindings.check(jobs, tasks, output)
   left = [job for job in jobs if not job.is_done()]
   if left:
     works = [works_of(job, tasks[job.task], settings, modules) for job in left]
@@ -340,6 +343,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   tasks = {name: tasks[name] for name in select(fv.tasks, list(tasks))}
   if fv.dry_run:
     jobs = plan(tasks, fv.splits, fv.output, settings)
+    row_bindings.check(jobs, tasks, fv.output)
     left = [job for job in jobs if not job.is_done()]
     for job in left:
       print(f'would build {job.folder}')

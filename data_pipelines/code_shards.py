@@ -17,6 +17,7 @@ from data_pipelines import journal
 from data_pipelines import records
 from data_pipelines.encoding import Batch
 from data_pipelines.encoding import Progress
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -33,6 +34,7 @@ class Shard:
     count: Number of shards.
     utterances: The utterances of this shard.
     tokenizer: Folder of the tokenizer.
+    seal: Its digest.
     digest: Of everything that decides what the shard holds.
     batch_size: Utterances per call of the tokenizer, at most.
     batch_seconds: Audio per call of the tokenizer, at most (or one utterance).
@@ -45,6 +47,7 @@ class Shard:
   count: int
   utterances: tuple[manifest.Utterance, ...]
   tokenizer: str
+  seal: str
   digest: str
   batch_size: int
   batch_seconds: float
@@ -92,6 +95,21 @@ class Shard:
         total = one.duration
       out[-1].append(one)
     return out
+
+
+def check_same(shard: Shard, tokenizer: encoding.Tokenizer) -> None:
+  """Refuses a tokenizer that took the place of the one a shard is for.
+
+  Raises:
+    UserError: Its folder was written again meanwhile.
+  """
+  identity = getattr(tokenizer, 'identity', None)
+  if identity and identity['sha256'] != shard.seal:
+    raise errors.UserError(
+      f'{shard.tokenizer}: another tokenizer '
+      f'({digests.short(identity["sha256"])}) than when the job began '
+      f'({digests.short(shard.seal)}); start the same command again.'
+    )
 
 
 def tokenize_shard(
@@ -164,6 +182,7 @@ def _write(shard, made) -> dict[str, Any]:
   )
   receipt = {
     'digest': shard.digest,
+    'tokenizer_sha256': shard.seal,
     'read': len(shard.utterances),
     'kept': len(kept),
     'quarantined': sorted(quarantine, key=lambda item: item['id']),

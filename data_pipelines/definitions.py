@@ -23,7 +23,8 @@ from data_pipelines import drawing
 from data_pipelines import interleaving_builders
 from data_pipelines import interleaving_examples
 from data_pipelines import interleaving_voice
-from data_pipelines import records
+from step_audio_jax import bindings
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -111,6 +112,16 @@ class Definition:
     """The id space: the text model with the speech block behind it."""
     return load_vocabulary(self.text_model)
 
+  def speech_tokenizer(self) -> bindings.Described:
+    """The tokenizer whose codes are in the documents; None if not known.
+
+    Raises:
+      UserError: The codes come of several.
+    """
+    if self.codes is not None:
+      return bindings.of_codes(self.codes)
+    return self.voice.speech_tokenizer() if self.voice else None
+
   def digest(self, split: str) -> str:
     """Of everything that decides the documents of a split."""
     told = dataclasses.asdict(self)
@@ -124,8 +135,8 @@ class Definition:
     told |= {
       'version': VERSION,
       'split': split,
-      'corpus': records.sha256(manifest.path_of(self.corpus)),
-      'text_model': records.sha256(_file(self.text_model)),
+      'corpus': digests.of_file(manifest.path_of(self.corpus)),
+      'text_model': digests.of_file(_file(self.text_model)),
       'codes': None,
     }
     if self.codes is not None:
@@ -133,12 +144,11 @@ class Definition:
       told['codes'] = stats['digest']
     if self.kind == 'image_text':
       told['images'] = [
-        records.sha256(path)
+        digests.of_file(path)
         for utterance in self._utterances(split)
         if (path := utterance.image_path(self.corpus)).exists()
       ]
-    raw = json.dumps(told, sort_keys=True).encode()
-    return hashlib.sha256(raw).hexdigest()
+    return digests.of_bytes(json.dumps(told, sort_keys=True).encode())
 
   def _utterances(self, split: str) -> Iterator[manifest.Utterance]:
     for utterance in manifest.stream(self.corpus, kind=self.corpus_kind):
@@ -336,14 +346,21 @@ def _all(tasks, name, prompt_loss=None, **settings) -> list[Definition]:
   return found
 
 
-@functools.lru_cache(maxsize=8)
 def load_vocabulary(text_model: str) -> vocabulary.Vocabulary:
   """The vocabulary over a text model.
 
   Raises:
     UserError: The file is not there or holds no text model.
   """
-  return vocabulary.load(text_model=str(_file(text_model)))
+  state = _file(text_model).stat()
+  return _loaded(text_model, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(text_model: str, *state: int) -> vocabulary.Vocabulary:
+  """One reading of each content of a file."""
+  del state
+  return vocabulary.load(text_model=text_model)
 
 
 def _file(path: str | os.PathLike) -> pathlib.Path:

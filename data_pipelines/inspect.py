@@ -13,6 +13,7 @@ from data_pipelines import inspect_schedule
 from data_pipelines import rows as rows_lib
 from data_pipelines import tally
 from data_pipelines import verify
+from step_audio_jax import bindings
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -60,6 +61,8 @@ def show_codes(path: pathlib.Path) -> dict[str, Any]:
       'perplexity': round(float(np.exp(-(shares * np.log(shares)).sum())), 1),
     }
     print(f'{path}: {name}: {result[name]}')
+  result[bindings.TOKENIZER] = bindings.of_codes(path)
+  print(f'{path}: {bindings.tokenizer_name(result[bindings.TOKENIZER])}')
   return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from data_pipelines import definitions
 from data_pipelines import records
 from data_pipelines import rows as rows_lib
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
@@ -120,11 +121,33 @@ def show_tokens(tokens: np.ndarray, table: vocabulary.Vocabulary) -> str:
 def table_of(
   stats: dict[str, Any], text_model: str | None
 ) -> vocabulary.Vocabulary:
-  """The id space of a folder of rows; without text if its model is gone."""
-  text_model = text_model or stats.get('text_model')
-  if text_model and pathlib.Path(text_model).is_file():
-    return definitions.load_vocabulary(text_model)
-  return vocabulary.Vocabulary(**stats['vocabulary'])
+  """The id space of a folder of rows; without text if its model is gone.
+
+  Raises:
+    UserError: `text_model` is not the one that the rows were built with.
+  """
+  described = stats[bindings.VOCABULARY]
+  if text_model:
+    table = definitions.load_vocabulary(text_model)
+    bindings.check_vocabulary(
+      'these rows',
+      described,
+      '--text_model',
+      table.describe(),
+      'leave the flag out, or name the text model that they were built with',
+    )
+    return table
+  recorded = stats.get('text_model')
+  if recorded and pathlib.Path(recorded).is_file():
+    table = definitions.load_vocabulary(recorded)
+    if bindings.same_pieces(described, table.describe()) is not False:
+      return table
+    bindings.note(
+      f'{recorded}: not the text model that these rows were built with '
+      f'({bindings.vocabulary_name(table.describe())}, expected '
+      f'{bindings.vocabulary_name(described)}); text is shown as its length.'
+    )
+  return vocabulary.Vocabulary.of_sizes(described)
 
 
 def read(
@@ -150,7 +173,8 @@ def headline(folder: rows_lib.Folder) -> str:
   return (
     f'{folder.path}: task {stats["task"]}, split {stats["split"]}, '
     f'{stats["rows"]} rows of {stats["length"]}, padding '
-    f'{100 * stats["padding"]:.2f} %, {stats["dropped"]} left out'
+    f'{100 * stats["padding"]:.2f} %, {stats["dropped"]} left out; '
+    + bindings.origin_name(stats)
   )
 
 
@@ -187,7 +211,8 @@ def show_tree(path: pathlib.Path) -> dict[str, Any]:
       key: folder.stats.get(key)
       for key in (
         'rows', 'length', 'tokens', 'padding', 'loss_tokens',
-        'tokens_by_kind', 'documents', 'dropped',
+        'tokens_by_kind', 'documents', 'dropped', bindings.VOCABULARY,
+        bindings.TOKENIZER,
       )
     }  # fmt: skip
   return found

@@ -8,13 +8,15 @@ seed alone: a document's texts are one call, and each draws with its own key.
 
 import dataclasses
 import functools
-import hashlib
 import json
+import pathlib
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from data_pipelines import interleaving_source
+from step_audio_jax import bindings
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 
@@ -69,7 +71,14 @@ class VoiceConfig:
     told = [dataclasses.asdict(self), step, checkpoints.run_config(self.run)]
     told.append(identity.parameters(folder))
     raw = json.dumps(told, sort_keys=True).encode()
-    return hashlib.sha256(raw).hexdigest()
+    return digests.of_bytes(raw)
+
+  def speech_tokenizer(self) -> bindings.Described:
+    """The tokenizer whose codes the run speaks; None if it does not say."""
+    from step_audio_jax.training import checkpoints
+
+    path = pathlib.Path(self.run) / 'config.json'
+    return bindings.tokenizer_of(checkpoints.run_config(self.run), path)
 
 
 class Voice:

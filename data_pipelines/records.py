@@ -5,7 +5,6 @@ are called `<stem>-00000-of-00002.array_record`, one record a group, so that a
 trainer can fetch any record by its number.
 """
 
-import hashlib
 import os
 import pathlib
 import shutil
@@ -13,10 +12,12 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import digests
 from step_audio_jax import files
 from step_audio_jax import manifest
 
 SUFFIX = '.array_record'
+sha256 = digests.of_file
 
 
 def pack(
@@ -83,12 +84,6 @@ def stream_shard(path: str | os.PathLike, start: int = 0) -> Iterator[bytes]:
     UserError: As `read_shard`.
   """
   return manifest.stream_records(path, start)
-
-
-def sha256(path: str | os.PathLike) -> str:
-  """Digest of a file's bytes, hexadecimal."""
-  with open(path, 'rb') as handle:
-    return hashlib.file_digest(handle, 'sha256').hexdigest()
 
 
 def shards_of(folder: str | os.PathLike, stem: str) -> Sequence[pathlib.Path]:

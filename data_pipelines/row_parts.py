@@ -7,7 +7,6 @@ many workers make them, and how often they were killed, changes nothing.
 """
 
 import dataclasses
-import hashlib
 import pathlib
 import shutil
 import threading
@@ -20,6 +19,8 @@ from data_pipelines import interleaving_report
 from data_pipelines import modules as modules_lib
 from data_pipelines import packing
 from data_pipelines import rows as rows_lib
+from step_audio_jax import bindings
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import vocabulary
@@ -117,7 +118,7 @@ class Work:
     if self.part.count == 1 or not self.job.inputs:
       return self.job.inputs
     told = f'{self.job.inputs}/{self.part.index}/{self.part.count}'
-    return hashlib.sha256(told.encode()).hexdigest()
+    return digests.of_bytes(told.encode())
 
   @property
   def complaint(self) -> pathlib.Path:
@@ -172,7 +173,7 @@ def make(work: Work) -> dict[str, Any]:
     UserError: No document could be packed, and there are no other parts.
   """
   job, settings = work.job, work.settings
-  table = _table(work.definition)
+  table = _table(work)
   left_out, counts = [], {'documents': 0}
   report, begin = interleaving_report.Report(), time.monotonic()
 
@@ -190,6 +191,10 @@ def make(work: Work) -> dict[str, Any]:
     'text_model': definition.text_model if definition else None,
     'corpus': definition.corpus if definition else None,
   }
+
+  tokenizer = definition.speech_tokenizer() if definition else None
+  if tokenizer:
+    about[bindings.TOKENIZER] = tokenizer
 
   def rows():
     yield from packing.pack(counted(), settings.length, window=settings.window)
@@ -242,7 +247,7 @@ def documents_of(work: Work, left_out: list) -> Iterator:
   from data_pipelines import corpora
 
   job, settings = work.job, work.settings
-  size = _table(work.definition).table_size
+  size = _table(work).table_size
   index, count = work.part
   dataset = seqio.TaskRegistry.get(job.task).get_dataset(
     sequence_length=None,
@@ -304,7 +309,16 @@ def _image_shape(
   return definition.image_size, definition.image_size, 3
 
 
-def _table(definition: definitions_lib.Definition | None):
-  if definition is None:
-    return vocabulary.Vocabulary()
-  return definition.vocabulary()
+def _table(work: Work) -> vocabulary.Vocabulary:
+  """The id space of a task; the released sizes where a task tells none."""
+  if work.definition is not None:
+    return work.definition.vocabulary()
+  import seqio
+
+  from data_pipelines import corpora
+
+  feature = seqio.TaskRegistry.get(work.job.task).output_features.get('tokens')
+  told = getattr(feature, 'vocabulary', None)
+  if isinstance(told, corpora.TextAndSpeech):
+    return told.table
+  return vocabulary.Vocabulary()

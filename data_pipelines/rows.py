@@ -19,6 +19,7 @@ import numpy as np
 
 from data_pipelines import packing
 from data_pipelines import records
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -39,6 +40,7 @@ class Summary:
   loss_tokens: int = 0
   images_per_row: int = 0
   images: int = 0
+  largest_id: int = 0
   kinds: collections.Counter = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -63,6 +65,7 @@ class Summary:
     self.loss_tokens += int((row['loss_weights'] > 0).sum())
     self.images += images
     self.images_per_row = max(self.images_per_row, images)
+    self.largest_id = max(self.largest_id, int(real.max(initial=0)))
     self.kinds['text'] += int(self.table.is_text(real).sum())
     self.kinds['linguistic'] += int(self.table.is_linguistic(real).sum())
     self.kinds['semantic'] += int(self.table.is_semantic(real).sum())
@@ -80,12 +83,8 @@ class Summary:
       'images': self.images,
       'images_per_row': self.images_per_row,
       'tokens_by_kind': dict(self.kinds),
-      'vocabulary': {
-        'text_size': self.table.text_size,
-        'table_size': self.table.table_size,
-        'linguistic_size': self.table.linguistic_size,
-        'semantic_size': self.table.semantic_size,
-      },
+      'largest_id': self.largest_id,
+      bindings.VOCABULARY: self.table.describe(),
     }
 
 
@@ -209,7 +208,8 @@ def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   ):  # fmt: skip
     stats[name] = sum(part[name] for part in parts)
   stats['padding'] = round(stats['pad_tokens'] / max(stats['tokens'], 1), 6)
-  stats['images_per_row'] = max(part['images_per_row'] for part in parts)
+  for name in ('images_per_row', 'largest_id'):
+    stats[name] = max(part[name] for part in parts if name in part)
   kinds = collections.Counter()
   for part in parts:
     kinds.update(part['tokens_by_kind'])

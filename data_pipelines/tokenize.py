@@ -14,7 +14,6 @@ unfinished one the batches in its journal are kept.
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -31,30 +30,18 @@ from data_pipelines.code_shards import Shard
 from data_pipelines.encoding import Progress
 from data_pipelines.encoding import Tokenizer
 from step_audio_jax import cli
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
 from step_audio_jax import memory
 from step_audio_jax import progress
+from step_audio_jax.tokenizers import seal as seal_lib
 
 VERSION = 1  # part of every digest; raise it when the output changes
 LONGEST_SECONDS = 86400.0
 BATCH_SECONDS = 1920.0
 _POLL_SECONDS = 2.0
-
-
-def tokenizer_digest(folder: str | os.PathLike) -> str:
-  """Digest of a tokenizer folder: of `dual.json`, which seals the rest.
-
-  Raises:
-    UserError: The folder holds no tokenizer.
-  """
-  path = pathlib.Path(folder) / 'dual.json'
-  if not path.is_file():
-    raise errors.UserError(
-      f'{path}: no such file; expected the folder of a trained tokenizer.'
-    )
-  return records.sha256(path)
 
 
 def plan(
@@ -76,7 +63,7 @@ def plan(
   utterances = manifest.read(corpus, kind='speech')
   if not utterances:
     raise errors.UserError(f'{manifest.path_of(corpus)}: no speech in it.')
-  seal = tokenizer_digest(tokenizer)
+  seal = seal_lib.identity(tokenizer)['sha256']
   count = -(-len(utterances) // shard_size)
   shards = []
   for number in range(count):
@@ -94,7 +81,8 @@ def plan(
         count=count,
         utterances=part,
         tokenizer=str(tokenizer),
-        digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+        seal=seal,
+        digest=digests.of_bytes(json.dumps(told).encode()),
         batch_size=batch_size,
         batch_seconds=batch_seconds,
         longest=longest,
@@ -199,6 +187,7 @@ class _Meter:
 
 def _run_here(shards, left, load) -> None:
   tokenizer = load(left[0].tokenizer)
+  code_shards.check_same(left[0], tokenizer)
   with _Meter(shards, left) as meter:
     for shard in left:
       code_shards.tokenize_shard(shard, tokenizer, meter.add)
@@ -236,6 +225,7 @@ def _tokenize_in_worker(shard: Shard, load) -> int:
   if not shard.is_done():
     with _LOADING:  # a worker may have several threads
       tokenizer = _load_once(load, shard.tokenizer)
+    code_shards.check_same(shard, tokenizer)
     code_shards.tokenize_shard(shard, tokenizer)
   return shard.number
 
@@ -270,10 +260,10 @@ def _finish(output, shards, tokenizer, made) -> dict[str, Any]:
     ),
     'corpus': shards[0].corpus,
     'tokenizer': str(tokenizer),
-    'tokenizer_sha256': tokenizer_digest(tokenizer),
-    'digest': hashlib.sha256(
+    'tokenizer_sha256': shards[0].seal,
+    'digest': digests.of_bytes(
       ''.join(shard.digest for shard in shards).encode()
-    ).hexdigest(),
+    ),
   }
   if not stats['kept']:
     first = quarantine[0]

@@ -38,7 +38,7 @@ def faults(
   """
   stats = folder.stats
   checked = collections.Counter() if checked is None else checked
-  table = vocabulary.Vocabulary(**stats['vocabulary'])
+  table = vocabulary.Vocabulary.of_sizes(stats['vocabulary'])
   broken = list(_changed_shards(folder, checked))
   if broken:  # what such a shard holds says nothing
     yield from broken

@@ -6,16 +6,17 @@ then what is learnt. Texts are taken as they are (no normalisation, no space
 put in front), so that decoding gives back the text byte for byte.
 """
 
-import hashlib
 import io
 import itertools
 import json
 import os
+import pathlib
 from typing import Any, Iterable, Mapping, Sequence
 
 from absl import flags
 
 from step_audio_jax import cli
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest
@@ -147,21 +148,38 @@ def make(
   *,
   model_type: str = 'char',
   size: int = 0,
+  overwrite: bool = False,
 ) -> dict[str, Any]:
-  """Trains `output` unless it was made from the same texts and settings."""
+  """Trains `output` unless it was made from the same texts and settings.
+
+  Args:
+    output: The model's file.
+    corpora: Whose texts are learnt.
+    model_type: As `train`.
+    size: As `train`.
+    overwrite: Whether another vocabulary may be replaced.
+
+  Raises:
+    UserError: As `train`; or `output` cannot be written, or holds another
+      vocabulary: rows and runs may have been built with it.
+  """
   output = files.check_writable(output, '--output')
   files.check_writable(output.with_suffix('.json'))
   texts = texts_of(corpora)
-  digest = hashlib.sha256(
+  digest = digests.of_bytes(
     json.dumps([texts, model_type, size], ensure_ascii=False).encode()
-  ).hexdigest()
+  )
   record = output.with_suffix('.json')
   if output.exists() and record.exists():
     found = files.read_json(record)
-    if found.get('inputs') == digest:
+    if found.get('inputs') == digest and (
+      digests.of_file(output) == found.get('sha256')
+    ):
       return {**found, 'made': False}
   model = train(texts, model_type=model_type, size=size)
   pieces = check(model)
+  if not overwrite:
+    _check_not_another(output, model)
   with files.atomic(output) as handle:
     handle.write(model)
   result = {
@@ -170,10 +188,23 @@ def make(
     'size': pieces,
     'texts': len(texts),
     'inputs': digest,
-    'sha256': hashlib.sha256(model).hexdigest(),
+    'sha256': digests.of_bytes(model),
   }
   files.write_json(record, result)
   return {**result, 'made': True}
+
+
+def _check_not_another(output: pathlib.Path, model: bytes) -> None:
+  """Raises UserError where `output` is a file of other bytes."""
+  if not output.exists() or digests.of_file(output) == digests.of_bytes(model):
+    return
+  raise errors.UserError(
+    f'--output={output}: holds another vocabulary '
+    f'({digests.short(digests.of_file(output))}) than these texts and settings '
+    f'give ({digests.short(digests.of_bytes(model))}), and rows and runs may '
+    'have been built with it; name another file, or say --overwrite to '
+    'replace it.'
+  )
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -188,6 +219,12 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'size', 0, 'Pieces in all; 0: what `char` needs.', flag_values=fv
   )
+  flags.DEFINE_bool(
+    'overwrite',
+    False,
+    'Replace another vocabulary; what was built with it keeps its digest.',
+    flag_values=fv,
+  )
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
@@ -196,7 +233,13 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     texts = texts_of(fv.corpus)
     print(f'would train {fv.output} ({fv.model_type}) on {len(texts)} texts')
     return {'dry_run': True, 'texts': len(texts)}
-  result = make(fv.output, fv.corpus, model_type=fv.model_type, size=fv.size)
+  result = make(
+    fv.output,
+    fv.corpus,
+    model_type=fv.model_type,
+    size=fv.size,
+    overwrite=fv.overwrite,
+  )
   print(f'{fv.output}: {result["size"]} pieces from {result["texts"]} texts')
   return result
 

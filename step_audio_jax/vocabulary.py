@@ -17,7 +17,7 @@ group is dropped, as the original does.
 
 import dataclasses
 import re
-from typing import Protocol, Sequence
+from typing import Any, Mapping, Protocol, Sequence
 
 import numpy as np
 
@@ -58,6 +58,8 @@ CONTROL_SIZE = 68
 PAD = CONTROL['<unk>']
 BOS = CONTROL['<s>']
 EOT = CONTROL['<|EOT|>']
+
+SIZES = ('text_size', 'table_size', 'linguistic_size', 'semantic_size')
 
 _AUDIO_PIECE = re.compile(r'<audio_(\d+)>')
 
@@ -116,6 +118,27 @@ class Vocabulary:
     return cls(
       text_size=text.size, table_size=-(-end // multiple) * multiple, text=text
     )
+
+  @classmethod
+  def of_sizes(
+    cls, described: Mapping[str, Any], text: TextTokenizer | None = None
+  ) -> 'Vocabulary':
+    """A vocabulary from what `describe` told of it."""
+    return cls(**{k: described[k] for k in SIZES if k in described}, text=text)
+
+  def describe(self) -> dict[str, Any]:
+    """What ids mean: sizes, the text model's path and digests; JSON-able.
+
+    `pieces_sha256` and `encoder_sha256` are those of `tokenizers.text`; they
+    are left out where the text model is not known.
+    """
+    text = self.text
+    told = {'text_model': getattr(text, 'path', None)}
+    told |= {name: getattr(self, name) for name in SIZES}
+    pieces = getattr(text, 'pieces_digest', None)
+    if pieces:
+      told |= {'pieces_sha256': pieces, 'encoder_sha256': text.encoder_digest}
+    return told
 
   @property
   def linguistic_offset(self) -> int:

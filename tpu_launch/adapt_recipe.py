@@ -298,6 +298,7 @@ def _model(
       'gin/quickstart/sft.gin',
       RUN_DIR=names.model,
       INIT_FROM=[names.before('sft')],
+      SPEECH_ROWS='keep',  # codes of other tokenizers, but like them
       TEXT_MODEL=names.text_model,
       ROWS=names.rows,
       TASK_PREFIX=f'{NAME}_',

@@ -10,6 +10,7 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import vocabulary as vocabulary_lib
@@ -20,7 +21,10 @@ _STREAMS = ('linguistic', 'semantic')
 
 
 def read(
-  source: str, tokenizer: Callable[[], Any], channel: int | None = None
+  source: str,
+  tokenizer: Callable[[], Any],
+  channel: int | None = None,
+  check: Callable[[str, bindings.Described], None] = lambda what, made_by: None,
 ) -> np.ndarray:
   """Mixed ids 0..5119 of a source, int32 (N,), checked.
 
@@ -29,21 +33,26 @@ def read(
     tokenizer: Gives a `tokenizers.dual.DualTokenizer`, asked for only where
       the source is a recording.
     channel: Of a recording, from 0; None is the mean of all.
+    check: Called with what codes are called and the tokenizer that made them,
+      None where they do not say.
 
   Raises:
-    UserError: It cannot be read, or the ids are not those of speech.
+    UserError: It cannot be read, the ids are not those of speech, or `check`
+      refuses them.
   """
   if source.lstrip().startswith('<audio_'):
-    return _named(
+    ids = _named(
       lambda: voice_lib.checked_ids(
         voice_lib.IDS.from_audio_string(source.strip())
       ),
       '--codes',
     )
+    check('--codes', None)
+    return ids
   if is_recording(source, channel):
     codes = tokenizer().encode_file(source, channel=channel)
     return voice_lib.IDS.interleave(*codes)
-  return _named(lambda: _from_json(source), source)
+  return _named(lambda: _from_json(source, check), source)
 
 
 def is_recording(source: str, channel: int | None = None) -> bool:
@@ -71,7 +80,7 @@ def is_recording(source: str, channel: int | None = None) -> bool:
   return True
 
 
-def _from_json(path: str | os.PathLike) -> np.ndarray:
+def _from_json(path: str | os.PathLike, check) -> np.ndarray:
   with files.opened(path) as handle:
     raw = handle.read()
   try:
@@ -83,16 +92,24 @@ def _from_json(path: str | os.PathLike) -> np.ndarray:
       raise errors.UserError(
         f'files: found {len(value["files"])} recordings, expected one.'
       )
-    value = value['files'][0]
+    whole, value = value, value['files'][0]
+  else:
+    whole = value
+  made_by = bindings.tokenizer_of(value, path)
+  made_by = made_by or bindings.tokenizer_of(whole, path)
   if isinstance(value, list):
-    return voice_lib.checked_ids(_whole(value, 'ids'))
+    ids = voice_lib.checked_ids(_whole(value, 'ids'))
+    check(str(path), None)
+    return ids
   if not isinstance(value, Mapping) or not set(_STREAMS) <= set(value):
     raise errors.UserError(
       'expected "linguistic" and "semantic" codes, as `tokenize --json` prints '
       'them, or a list of ids.'
     )
   one, two = (_whole(value[name], name) for name in _STREAMS)
-  return voice_lib.checked_ids(voice_lib.IDS.interleave(one, two))
+  ids = voice_lib.checked_ids(voice_lib.IDS.interleave(one, two))
+  check(str(path), made_by)
+  return ids
 
 
 def _whole(value: Any, field: str) -> np.ndarray:

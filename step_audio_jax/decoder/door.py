@@ -8,11 +8,13 @@ from typing import Any
 
 from absl import flags
 
+from step_audio_jax import bindings
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import stretch
 from step_audio_jax.tokenizers import door as tokenize_door
+from step_audio_jax.tokenizers import seal
 
 MODEL = ('STEP_AUDIO_MODEL', 'runs/quickstart/sft')
 DECODER = ('STEP_AUDIO_DECODER', 'runs/quickstart/decoder')
@@ -114,7 +116,10 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   voice_wave = sounding.recording(fv.voice, fv.channel) if fv.voice else None
   decoder = _decoder(fv)
   plan['vocoder'] = decoder.vocoder.name
-  tokenizer = _Lazy(fv)
+  plan[bindings.TOKENIZER] = decoder.tokenizer
+  tokenizer = _Lazy(fv, decoder)
+  if not fv.codes:
+    decoder.check_codes(str(model), speaking.tokenizer_of(model))
   if not (fv.voice or fv.codes and given):
     decoder.chosen(None)  # says so now if there is no voice
   if fv.dry_run:
@@ -131,7 +136,9 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       *voice_wave, tokenizer.get(), fv.voice_text, fv.voice
     )
   if fv.codes:
-    ids = code_sources.read(fv.codes, tokenizer.get, fv.channel)
+    ids = code_sources.read(
+      fv.codes, tokenizer.get, fv.channel, decoder.check_codes
+    )
     spoken = [speaking.Spoken('', ids, True)]
     if voice is None and decoder.voice is None:
       voice = sounding.speaker_of(decoder, fv.codes, fv.channel)
@@ -151,6 +158,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
 
   wave_S = stretch.stretch(wave_S, fv.speed, decoder.sample_rate)
   io.write_audio(fv.out, wave_S, decoder.sample_rate)
+  for sentence in decoder.unchecked:
+    bindings.note(sentence)
   wall = time.monotonic() - began
   seconds = len(wave_S) / decoder.sample_rate
   result = {
@@ -220,26 +229,55 @@ def _decoder(fv):
 class _Lazy:
   """The tokenizer, loaded when it is first needed."""
 
-  def __init__(self, fv):
-    self._fv, self._found = fv, None
+  def __init__(self, fv, decoder):
+    self._fv, self._decoder, self._found = fv, decoder, None
 
   def folder(self) -> str:
+    """The one that is named, else the decoder's own, else the default."""
+    own = self._decoder.tokenizer
+    if not self._fv.tokenizer and own and _is_there(own):
+      return own['folder']
     return cli.folder('tokenizer', self._fv.tokenizer, *TOKENIZER, 'speak')
 
   def get(self):
+    """Loads it.
+
+    Raises:
+      UserError: As `folder`; or it is not the one whose codes the decoder
+        speaks.
+    """
     from step_audio_jax.tokenizers import dual
 
     if self._found is None:
-      self._found = dual.DualTokenizer.load(self.folder())
+      found = dual.DualTokenizer.load(self.folder())
+      if hasattr(found, 'identity'):
+        self._decoder.check_codes(self._named(), found.identity)
+      self._found = found
     return self._found
+
+  def code_counts(self) -> tuple[int, int]:
+    """As `dual.code_counts`; raises as `get`."""
+    folder = self.folder()
+    self._decoder.check_codes(self._named(), seal.identity(folder))
+    return seal.code_counts(folder)
+
+  def _named(self) -> str:
+    return f'the tokenizer {self.folder()}'
+
+
+def _is_there(identity) -> bool:
+  """Whether a tokenizer is still where it was."""
+  folder = pathlib.Path(identity['folder'])
+  if not (folder / seal.NAME).is_file():
+    return False
+  return seal.identity(folder)['sha256'] == identity['sha256']
 
 
 def _written(fv, tokenizer, model, layout, pieces, voice):
   """The model's ids for every sentence."""
   from step_audio_jax.decoder import speaking
-  from step_audio_jax.tokenizers import dual
 
-  linguistic, semantic = dual.code_counts(tokenizer.folder())
+  linguistic, semantic = tokenizer.code_counts()
   manner = speaking.Manner(
     layout=layout,
     system=fv.system,
@@ -277,7 +315,7 @@ def _export(fv) -> dict[str, Any]:
   if fv.voice:
     decoder.voice = decoder.voice_from(
       *sounding.recording(fv.voice, fv.channel),
-      _Lazy(fv).get(),
+      _Lazy(fv, decoder).get(),
       fv.voice_text,
       fv.voice,
     )
@@ -285,11 +323,14 @@ def _export(fv) -> dict[str, Any]:
     'decoder': fv.export,
     'vocoder': decoder.vocoder.name,
     'voice': fv.voice,
+    bindings.TOKENIZER: decoder.tokenizer,
   }
   if fv.dry_run:
     print(f'would export {fv.flow} and {fv.speaker} to {fv.export}')
     return result
   decoder.save(fv.export)
+  for sentence in decoder.unchecked:
+    bindings.note(sentence)
   print(f'{fv.export}: a decoder whose vocoder is {decoder.vocoder.name}')
   return result
 

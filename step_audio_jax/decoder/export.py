@@ -4,6 +4,7 @@ import os
 import pathlib
 from typing import Any
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax.audio import vocoder_mel
 from step_audio_jax.decoder import causal_export
@@ -43,7 +44,12 @@ def decoder(
       f'{speaker}: embeddings of {encoder.config.embedding} numbers, expected '
       f'{flow.config.speaker_size} as {flow_run} was trained with.'
     )
-  return speech.SpeechDecoder(flow, vocoder, encoder, mel)
+  tokenizer = bindings.tokenizer_of(
+    checkpoints.run_config(flow_run), pathlib.Path(flow_run) / 'config.json'
+  )
+  made = speech.SpeechDecoder(flow, vocoder, encoder, mel, None, tokenizer)
+  made.name = str(flow_run)
+  return made
 
 
 def _flow(run) -> tuple[Any, vocoder_mel.VocoderMel]:

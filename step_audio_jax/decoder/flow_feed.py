@@ -13,6 +13,7 @@ from typing import Any, Collection
 
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import manifest
@@ -40,6 +41,8 @@ class FlowFeed(recording_feed.RecordingFeed[_Item]):
   They hold wave float32 (B, S) at the mel's rate, samples int32 (B,), tokens
   int32 (B, N), token_counts int32 (B,), speaker float32 (B, D) and weights
   float32 (B,).
+
+  `speech_tokenizer` is the one whose codes they are, as `bindings` has it.
 
   Left out as well: utterances without codes or embedding, longer than
   `max_seconds`, or too short for a mel.
@@ -85,6 +88,7 @@ class FlowFeed(recording_feed.RecordingFeed[_Item]):
     self._at_least_one(buckets=buckets)
     self._mel, self._streams, self._max_seconds = mel, streams, max_seconds
     self._speakers = embeddings_lib.read(embeddings)
+    self.speech_tokenizer = bindings.of_codes(codes)
     table = manifest.read_codes(codes)
     items = self._select(splits, lambda one: self._item(one, table))
     self._order = buckets_lib.Buckets(items, buckets, batch_size, seed)

@@ -14,6 +14,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.decoder import sentences as sentences_lib
@@ -93,6 +94,16 @@ def layout_of(run: str | os.PathLike) -> str:
     for name in ('text_size', 'table_size')
   )
   return 'turns' if released and 'converted_from' in config else 'document'
+
+
+def tokenizer_of(run: str | os.PathLike) -> bindings.Described:
+  """The speech tokenizer whose codes a run writes; None if it does not say.
+
+  Raises:
+    UserError: There is no such run.
+  """
+  path = pathlib.Path(run) / 'config.json'
+  return bindings.tokenizer_of(checkpoints.run_config(run), path)
 
 
 def sentences(text: str, keep_tags: bool = False) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any, Mapping, Sequence
 import jax
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import vocoder_mel
@@ -43,7 +44,13 @@ class SpeechDecoder:
       their embedding.
     mel: What the frames between flow and vocoder are.
     voice: The decoder's own voice, or None.
+    tokenizer: Whose codes it speaks, as `bindings` has it; None if that is not
+      known.
+    name: What messages call it.
+    unchecked: What could not be checked, sentences for the user.
   """
+
+  name = 'this decoder'
 
   def __init__(
     self,
@@ -52,6 +59,7 @@ class SpeechDecoder:
     speaker: Any | None,
     mel: vocoder_mel.VocoderMel,
     voice: Voice | None = None,
+    tokenizer: bindings.Described = None,
   ):
     """Holds the parts.
 
@@ -66,7 +74,8 @@ class SpeechDecoder:
           f'{wanted} as the mel of the flow has it.'
         )
     self.flow, self.vocoder, self.speaker = flow, vocoder, speaker
-    self.mel, self.voice = mel, voice
+    self.mel, self.voice, self.tokenizer = mel, voice, tokenizer
+    self.unchecked: list[str] = []
 
   @property
   def sample_rate(self) -> int:
@@ -153,6 +162,26 @@ class SpeechDecoder:
       )
     return voice
 
+  def check_codes(self, what: str, tokenizer: bindings.Described) -> None:
+    """Refuses codes of another tokenizer than the decoder's own.
+
+    Args:
+      what: Has the codes, for messages.
+      tokenizer: Made them; None if that is not known: it joins `unchecked`.
+
+    Raises:
+      UserError: They are another's; both are named.
+    """
+    bindings.check_tokenizer(
+      what,
+      tokenizer,
+      self.name,
+      self.tokenizer,
+      'use the decoder and the model that were trained on codes of one '
+      'tokenizer',
+      say=self.unchecked.append,
+    )
+
   def voice_from(
     self,
     wave_S: np.ndarray,
@@ -161,7 +190,13 @@ class SpeechDecoder:
     text: str = '',
     name: str = 'voice',
   ) -> Voice:
-    """A voice from a recording; see `Voice.from_audio`."""
+    """A voice from a recording; see `Voice.from_audio`.
+
+    Raises:
+      UserError: As there; or the tokenizer is not the decoder's own.
+    """
+    if hasattr(tokenizer, 'identity'):
+      self.check_codes(f'--tokenizer, for {name}', tokenizer.identity)
     if self.speaker is None:
       raise errors.UserError(
         f'{name}: this decoder has no speaker encoder; it can speak only with '
@@ -182,6 +217,8 @@ class SpeechDecoder:
     folder = pathlib.Path(folder)
     (folder / CONFIG).unlink(missing_ok=True)
     config = {'format': FORMAT, 'mel': dataclasses.asdict(self.mel)}
+    if self.tokenizer:
+      config[bindings.TOKENIZER] = dict(self.tokenizer)
     for name, part in (
       ('flow', self.flow),
       ('vocoder', self.vocoder),
@@ -240,15 +277,18 @@ class SpeechDecoder:
     if config.get('speaker') is not None:
       speaker = parts.speaker(config['speaker'], folder)
     try:
-      return cls(
+      decoder = cls(
         flow,
         vocoder,
         speaker,
         mel,
         _own_voice(config.get('voice'), folder, mel, flow.config.speaker_size),
+        bindings.tokenizer_of(config, path),
       )
     except errors.UserError as error:
       raise errors.UserError(f'{path}: {error}') from error
+    decoder.name = str(folder)
+    return decoder
 
 
 def _own_voice(value, folder, mel, speaker_size) -> Voice | None:

@@ -14,6 +14,7 @@ from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.evaluation import curves
 from step_audio_jax.evaluation import identity
+from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import parts as parts_lib
 from step_audio_jax.evaluation import score as score_lib
 from step_audio_jax.evaluation import scores
@@ -74,7 +75,8 @@ def evaluate(
     all is kept}, kept, scored, notes} and the settings.
 
   Raises:
-    UserError: Something that is asked for is missing.
+    UserError: Something that is asked for is missing, or belongs to another
+      vocabulary or speech tokenizer than the run.
   """
   settings = {
     'manifest': manifest,
@@ -93,6 +95,14 @@ def evaluate(
   }
   run = pathlib.Path(checkpoints)
   wanted = choose_steps(run, steps)
+  origins.check(
+    run,
+    codes=codes if manifest is not None else None,
+    rows=rows,
+    sources=sources,
+    split=row_split,
+    sound=sound if manifest is not None and tts_splits else None,
+  )
   if manifest is not None and codes is None and (asr_splits or tts_splits):
     raise errors.UserError(
       'evaluate: manifest is given and codes is not; give the folder that '

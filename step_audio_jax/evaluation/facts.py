@@ -8,6 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.evaluation import evaluate as evaluate_lib
@@ -32,6 +33,18 @@ def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
         steps.append(step)
         values.append(value)
   return found
+
+
+def origin(run: str | pathlib.Path) -> dict[str, str | None]:
+  """What a run's ids belong to, by name; None where it does not say."""
+  path = pathlib.Path(run) / 'config.json'
+  config = files.read_json(path) if path.is_file() else {}
+  vocabulary = config.get(bindings.VOCABULARY)
+  tokenizer = bindings.tokenizer_of(config, path)
+  return {
+    bindings.VOCABULARY: vocabulary and bindings.vocabulary_name(vocabulary),
+    bindings.TOKENIZER: tokenizer and bindings.tokenizer_name(tokenizer),
+  }
 
 
 def thin(steps: Sequence[float], values: Sequence[float], most: int = 240):

@@ -10,10 +10,12 @@ import os
 import pathlib
 from typing import Any, Callable, Mapping
 
+from step_audio_jax import bindings
 from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import manifest as manifest_lib
+from step_audio_jax.training import own_vocabulary
 from step_audio_jax.training import sums
 
 NAME = 'digests.json'
@@ -88,6 +90,8 @@ class Memory:
       told = {n: config.get(n) for n in ('model', 'vocabulary', 'lora')}
     vocabulary = dict(told.get('vocabulary') or {})
     text_model = vocabulary.pop('text_model', None)
+    if text_model and vocabulary.get(bindings.ENCODER):
+      text_model = own_vocabulary.text_model_of(run, told['vocabulary'])
     if text_model and pathlib.Path(text_model).is_file():
       vocabulary['text_model'] = self.file(text_model)
     return digests.of_value(

@@ -10,6 +10,7 @@ from step_audio_jax import files
 from step_audio_jax.evaluation import counts
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import facts
+from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import report_page
 
 
@@ -69,6 +70,7 @@ def report(
         f'{run}: no such run directory; report needs the runs in order.'
       )
   folder = files.check_writable(output, 'output', folder=True)
+  origins.compare(runs)
   clock = facts.timing(timing)
   stages, results = [], []
   for run in runs:
@@ -95,6 +97,7 @@ def report(
           .items()
         },
         'shares': facts.shares(run),
+        **facts.origin(run),
       }
     )
   in_stages = [

@@ -12,6 +12,7 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.models import speech_text
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import lora
+from step_audio_jax.training import own_vocabulary
 
 # Layers up to this many are unrolled: a decoding step is then not spent on
 # copying the cache from scan to scan.
@@ -42,7 +43,8 @@ def load_model(
     ema: Whether the mean of the parameters takes their place.
 
   Raises:
-    UserError: The run is no language model, or a file of it is missing.
+    UserError: The run is no language model, a file of it is missing, or its
+      text model is another one by now.
   """
   config = checkpoints.run_config(run_dir)
   if 'model' not in config or 'vocabulary' not in config:
@@ -53,15 +55,7 @@ def load_model(
   variables, _ = checkpoints.load_variables(run_dir, step, ema)
   if 'lora' in config:
     variables = jax.tree.map(np.asarray, lora.merged(variables, config['lora']))
-  known = {f.name for f in dataclasses.fields(vocabulary_lib.Vocabulary)}
-  sizes = {k: v for k, v in config['vocabulary'].items() if k in known}
-  path = config['vocabulary'].get('text_model')
-  text = None
-  if path:
-    from step_audio_jax.tokenizers import text as text_lib
-
-    text = text_lib.load(path)
-  vocabulary = vocabulary_lib.Vocabulary(**sizes, text=text)
+  vocabulary = own_vocabulary.of_run(run_dir, config['vocabulary'])
   try:
     model = model_from(config['model'])
   except (KeyError, TypeError) as error:

@@ -16,6 +16,7 @@ import pathlib
 import types
 from typing import Any, Mapping
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import progress
@@ -108,7 +109,8 @@ def import_folder(
     types.SimpleNamespace(config=speaker, params=speaker_tree),
   ]
   try:
-    decoder = speech.SpeechDecoder(*parts, mel)
+    tokenizer = bindings.tokenizer_of(tree, path)
+    decoder = speech.SpeechDecoder(*parts, mel, None, tokenizer)
   except errors.UserError as error:
     raise errors.UserError(f'{path}: {error}') from error
   counts = {

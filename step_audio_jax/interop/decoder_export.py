@@ -15,6 +15,7 @@ from typing import Any, Mapping
 
 import yaml
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import progress
@@ -112,6 +113,9 @@ def export_folder(
     ):
       write(file, folder, part, allow_nonfinite)
     tree = yaml_tree(flow, vocoder, speaker, mel)
+    tokenizer = bindings.tokenizer_of(config, path)
+    if tokenizer:  # this project's own field, as its dilations are
+      tree[bindings.TOKENIZER] = dict(tokenizer)
     with files.atomic(folder / decoder.CONFIG, 'w') as handle:
       yaml.dump(tree, handle, _Dumper, sort_keys=False)
   return facts

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.interop import bases
@@ -21,6 +22,7 @@ from step_audio_jax.interop import tokenizer_files
 from step_audio_jax.models import speech_text
 from step_audio_jax.training import checkpoints
 from step_audio_jax.training import lora
+from step_audio_jax.training import own_vocabulary
 from step_audio_jax.training import stored
 
 
@@ -66,6 +68,12 @@ def export_run(
       f'{source}/config.json: found no "model" and "vocabulary"; expected the '
       'run of a language model.'
     )
+  description = {
+    **description,
+    'vocabulary': own_vocabulary.with_own_copy(
+      source, description['vocabulary']
+    ),
+  }
   ours = speech_text.TransformerConfig(**description['model']['transformer'])
   base = bases.find(source, like)
   origin = bases.config_of(base, explicit=like is not None)
@@ -99,6 +107,10 @@ def export_run(
   written.pop(rows_lib.NOTE, None)
   if rows.note():
     written[rows_lib.NOTE] = rows.note()
+  written.pop(bindings.EXPORTED, None)
+  belongs = bindings.exported(description)
+  if belongs:
+    written[bindings.EXPORTED] = belongs
   total = outputs.size(out)
   facts = {
     'step': step,
@@ -107,6 +119,7 @@ def export_run(
     'bytes': total,
     'dtype': name,
     'rows': rows.note(),
+    **belongs,
     'ids': {k: written[k] for k in ids if k in written},
     'left_out': sorted(set(tree['params']) - {'transformer'}),
   }
@@ -168,6 +181,8 @@ def _export_adapter(
     with files.atomic_folder(target) as folder:
       shards.write_file(folder / peft.WEIGHTS, tensors)
       files.write_json(folder / peft.CONFIG, config)
+      belongs = bindings.exported(description)
+      files.write_json(folder / f'{bindings.EXPORTED}.json', belongs)
       facts |= _companions(folder, description, base, rows, True, {})
       (folder / 'config.json').unlink(missing_ok=True)  # of the whole model
   return facts

@@ -11,6 +11,7 @@ import os
 import pathlib
 from typing import Any, Mapping
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.interop import checked
@@ -20,6 +21,7 @@ from step_audio_jax.interop import rows as rows_lib
 from step_audio_jax.interop import shards
 from step_audio_jax.interop import vision
 from step_audio_jax.models import transformer
+from step_audio_jax.tokenizers import text as text_lib
 
 # What a run may choose freely: it does not change what the weights mean.
 _FREE = {
@@ -94,6 +96,7 @@ def read(
   theirs = configs.read(config, where)
   ours = description.get('model', {}).get('transformer')
   _same(theirs, ours, 'transformer', where, differ)
+  _same_ids(path, config, description)
   tree = language.variables(theirs, _tensors(path), str(path))
   rows = rows_lib.Rows.of(description['vocabulary'])
   tables = rows_lib.inward(rows_lib.tables_of(tree), rows, config, where)
@@ -103,6 +106,25 @@ def read(
 def _tensors(path) -> dict[str, Any]:
   """Tensors of a folder, unread; numbers that are not finite are refused."""
   return checked.tensors(shards.read_folder(path), path)
+
+
+def _same_ids(path, config, description) -> None:
+  """Refuses rows of another text model, or of another tokenizer's codes."""
+  mine = description[bindings.VOCABULARY]
+  told = bindings.of_export(config, pathlib.Path(path) / 'config.json')
+  found, tokenizer = told.get(bindings.VOCABULARY), tokenizer_of(path)
+  if found is None and tokenizer is not None and mine.get(bindings.PIECES):
+    text = text_lib.load(tokenizer)
+    found = {'text_size': text.size, bindings.PIECES: text.pieces_digest}
+  if bindings.same_pieces(found, mine) is False:
+    raise errors.UserError(
+      f'{path}: its text rows belong to '
+      f'{bindings.vocabulary_name({"text_model": str(tokenizer), **found})}, '
+      f'those of this run to {bindings.vocabulary_name(mine)}; set TEXT_MODEL '
+      'to the tokenizer of the folder, or convert it (`python -m '
+      f'step_audio_jax convert --from={path} --to=RUN`) and start from that '
+      'run, whose rows are matched by piece.'
+    )
 
 
 def _same(theirs, ours, part, where, differ):

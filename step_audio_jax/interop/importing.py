@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from step_audio_jax import bindings
 from step_audio_jax import files
 from step_audio_jax import lazy
 from step_audio_jax import vocabulary as vocabulary_lib
@@ -66,6 +67,12 @@ def import_folder(
   config = dataclasses.replace(theirs, vocab_size=vocabulary['table_size'])
   if tokenizer is not None:
     vocabulary['text_model'] = str(target / tokenizer.name)
+    text = text_lib.load(tokenizer)
+    vocabulary |= {
+      bindings.PIECES: text.pieces_digest,
+      bindings.ENCODER: text.encoder_digest,
+    }
+  belongs = bindings.of_export(origin, where)
   total = outputs.size(tree)
   facts = {
     'parameters': config.parameters,
@@ -89,6 +96,8 @@ def import_folder(
       'vocabulary': vocabulary,
       'converted_from': str(source),
     }
+    if bindings.TOKENIZER in belongs:
+      description[bindings.TOKENIZER] = belongs[bindings.TOKENIZER]
     files.write_json(folder / 'config.json', description)
   return facts
 

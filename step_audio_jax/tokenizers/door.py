@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -111,12 +112,17 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       pair, samples = next(codes), len(wave)
     results.append(
       _told(path, pair, samples, 'stream' if fv.stream else fv.mode)
+      | {bindings.TOKENIZER: tokenizer.identity}
     )
     if not fv.json:
       print(f'{path}\n  linguistic {results[-1]["linguistic"]}')
       print(f'  semantic {results[-1]["semantic"]}')
       print(f'  {results[-1]["audio_string"]}')
-  return {'tokenizer': str(folder), 'files': results}
+  return {
+    'tokenizer': str(folder),
+    bindings.TOKENIZER: tokenizer.identity,
+    'files': results,
+  }
 
 
 def _told(path, pair, samples, mode) -> dict[str, Any]:
@@ -212,6 +218,7 @@ def _export(fv: flags.FlagValues) -> dict[str, Any]:
     'tokenizer': fv.export,
     'linguistic_codes': tokenizer.linguistic.size,
     'semantic_codes': tokenizer.semantic.size,
+    bindings.TOKENIZER: tokenizer.identity,
   }
   print(
     f'{fv.export}: {tokenizer.linguistic.size} linguistic and '

@@ -1,14 +1,14 @@
 """Both speech tokenizers as one: waveforms → dual codes.
 
 A folder ties them together; `dual.json` seals it with the digests of its
-files:
+files, and its own digest is the tokenizer's: what is made of its codes carries
+that (`bindings`).
 
     TOKENIZER/dual.json
     TOKENIZER/linguistic/{config.json, encoder.safetensors, centroids.npy}
     TOKENIZER/semantic/{config.json, model.safetensors}
 """
 
-import hashlib
 import itertools
 import os
 import pathlib
@@ -16,18 +16,21 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import channels
 from step_audio_jax.audio import io
 from step_audio_jax.tokenizers import linguistic as linguistic_lib
+from step_audio_jax.tokenizers import seal
 from step_audio_jax.tokenizers import semantic as semantic_lib
 from step_audio_jax.tokenizers import storage
 from step_audio_jax.tokenizers import streaming
 from step_audio_jax.tokenizers import streaming_semantic
 
-SEAL = 'dual.json'
+SEAL = seal.NAME
+code_counts = seal.code_counts
 _CHUNKS_AT_ONCE = 128  # 30.72 s
 _FILES = (
   'linguistic/config.json',
@@ -44,7 +47,11 @@ class DualTokenizer:
   Attributes:
     linguistic: 16.67 Hz.
     semantic: 25 Hz.
+    identity: Folder and digest of what was saved or loaded, as `bindings` has
+      them; None before.
   """
+
+  identity: dict[str, str] | None = None
 
   def __init__(
     self,
@@ -193,9 +200,10 @@ class DualTokenizer:
       {
         'linguistic_codes': self.linguistic.size,
         'semantic_codes': self.semantic.size,
-        'sha256': {name: _digest(folder / name) for name in _FILES},
+        'sha256': digests.of_files(folder, _FILES),
       },
     )
+    self.identity = seal.identity(folder)
 
   @classmethod
   def load(cls, folder: str | os.PathLike) -> 'DualTokenizer':
@@ -205,43 +213,16 @@ class DualTokenizer:
       UserError: A file is missing, broken, or not the one that was sealed.
     """
     folder = pathlib.Path(folder)
-    if not (folder / SEAL).is_file():
-      raise errors.UserError(
-        f'{folder / SEAL}: no such file; expected a folder made by '
-        '`python -m step_audio_jax tokenize --export`.'
-      )
-    sealed = files.read_json(folder / SEAL).get('sha256', {})
-    for name in _FILES:
-      path = folder / name
-      if not path.is_file():
-        raise errors.UserError(f'{path}: no such file.')
-      if _digest(path) != sealed.get(name):
+    sealed = seal.read(folder).get('sha256') or {}
+    for name, digest in digests.of_files(folder, _FILES).items():
+      if digest != sealed.get(name):
         raise errors.UserError(
-          f'{path}: not the file that {SEAL} was written for (its sha256 '
-          'differs); export the tokenizer again.'
+          f'{folder / name}: not the file that {SEAL} was written for (its '
+          'sha256 differs); export the tokenizer again.'
         )
-    return cls(
+    tokenizer = cls(
       linguistic_lib.LinguisticTokenizer.load(folder / 'linguistic'),
       semantic_lib.SemanticTokenizer.load(folder / 'semantic'),
     )
-
-
-def code_counts(folder: str | os.PathLike) -> tuple[int, int]:
-  """How many linguistic and semantic codes a folder's tokenizer has.
-
-  Raises:
-    UserError: It is no tokenizer.
-  """
-  value = files.read_json(pathlib.Path(folder) / SEAL)
-  try:
-    return int(value['linguistic_codes']), int(value['semantic_codes'])
-  except (KeyError, TypeError, ValueError) as error:
-    raise errors.UserError(
-      f'{pathlib.Path(folder) / SEAL}: found no linguistic_codes and '
-      'semantic_codes; export the tokenizer again.'
-    ) from error
-
-
-def _digest(path: pathlib.Path) -> str:
-  with open(path, 'rb') as handle:
-    return hashlib.file_digest(handle, 'sha256').hexdigest()
+    tokenizer.identity = seal.identity(folder)
+    return tokenizer

@@ -8,14 +8,21 @@ are taken apart by `vocabulary.Vocabulary.encode` before.
 Ids 0..67 belong to Step-Audio's control pieces (`vocabulary.CONTROL`). A model
 that has these pieces at these places keeps its ids. In any other model those
 ids mean something else, so all its ids are moved up by 68.
+
+Two digests tell vocabularies apart. That of the pieces says what ids mean: two
+models with one such digest can read each other's ids. That of the encoder is of
+the file's bytes: it differs as well where equal pieces are scored or merged
+otherwise, so that texts are cut in another way.
 """
 
+import functools
 import json
 import os
 import pathlib
 import re
 from typing import Callable, Iterator, Sequence
 
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import vocabulary
@@ -29,6 +36,12 @@ FILLER = '<|reserved_{}|>'
 _BEHIND = ('<|BOT|>', '<audio_start>', '<text_start>', '<|TTS|>', '<|ASR|>')
 # Where the name of a byte is cut, so that it is characters again.
 _BEHIND_BRACKET = re.compile(r'(?<=<)(?=0x[0-9A-Fa-f]{2}>)')
+_CONTROL_NAMES = {place: piece for piece, place in vocabulary.CONTROL.items()}
+
+# What an id stands for: its piece, and whether that is text ('normal'), a
+# byte, one of our control pieces, a special piece of the model's own, or
+# nothing ('unused').
+Piece = tuple[str, str]
 
 
 def _end_of_text(piece_id: Callable[[str], int | None], count: int) -> int:
@@ -55,17 +68,20 @@ class _Text:
     size: Number of text ids, control pieces included; `<audio_k>` pieces of a
       released model are not counted, they are the speech block.
     moved: By how much the model's own ids are moved up, 0 or 68.
+    encoder_digest: Of the file's bytes.
   """
 
   path: str
   size: int
   moved: int
+  encoder_digest: str
 
   def _settle(
-    self, path, piece_id: Callable[[str], int | None], count: int
+    self, path, raw: bytes, piece_id: Callable[[str], int | None], count: int
   ) -> None:
     """Finds shift and size; `piece_id` gives None for an absent piece."""
     self.path = str(path)
+    self.encoder_digest = digests.of_bytes(raw)
     own = all(
       piece_id(piece) == place for piece, place in vocabulary.CONTROL.items()
     )
@@ -74,6 +90,28 @@ class _Text:
     if end is None:
       end = count if own else _end_of_text(piece_id, count)
     self.size = end + self.moved
+
+  @functools.cached_property
+  def pieces(self) -> tuple[Piece, ...]:
+    """What every text id stands for, control pieces included, (size,)."""
+    low = vocabulary.CONTROL_SIZE
+    table: list[Piece] = [('', 'unused')] * self.size
+    for place in range(min(low, self.size)):
+      table[place] = _CONTROL_NAMES.get(place, f'<spare_{place}>'), 'control'
+    for place, piece, kind in self._own_pieces():
+      place += self.moved
+      if place < self.size:
+        table[place] = piece, kind if place >= low else 'control'
+    return tuple(table)
+
+  @functools.cached_property
+  def pieces_digest(self) -> str:
+    """Of what ids mean: `pieces`, in order."""
+    return digests.of_value(self.pieces)
+
+  def _own_pieces(self) -> Iterator[tuple[int, str, str]]:
+    """(the model's own id, piece, kind) of what there is."""
+    raise NotImplementedError
 
   def _own_ids(self, ids: Sequence[int]) -> list[int]:
     """The model's own ids of text pieces; control pieces are left out."""
@@ -97,7 +135,9 @@ class SentencePieceText(_Text):
     try:
       self._model.load_from_serialized_proto(raw)
       plain = characters.of_sentencepiece(raw)
+      self._whole = self._model
       if plain is not raw:
+        self._model = sentencepiece.SentencePieceProcessor()
         self._model.load_from_serialized_proto(plain)
     except (RuntimeError, ValueError) as error:
       raise errors.UserError(
@@ -108,7 +148,19 @@ class SentencePieceText(_Text):
       found = self._model.piece_to_id(piece)
       return found if self._model.id_to_piece(found) == piece else None
 
-    self._settle(path, piece_id, self._model.get_piece_size())
+    self._settle(path, raw, piece_id, self._model.get_piece_size())
+
+  def _own_pieces(self):
+    whole = self._whole
+    for place in range(whole.get_piece_size()):
+      kind = 'normal'
+      if whole.is_byte(place):
+        kind = 'byte'
+      elif whole.is_unused(place):
+        kind = 'unused'
+      elif whole.is_control(place) or whole.is_unknown(place):
+        kind = 'special'
+      yield place, whole.id_to_piece(place), kind
 
   def encode(self, text: str) -> list[int]:
     """Ids of a text, without beginning-of-sequence."""
@@ -148,7 +200,20 @@ class HuggingFaceText(_Text):
     )
     # Ids may have holes, so the size is one past the last id.
     ids = self._whole.get_vocab(with_added_tokens=True).values()
-    self._settle(path, self._whole.token_to_id, max(ids, default=-1) + 1)
+    count = max(ids, default=-1) + 1
+    self._settle(path, raw, self._whole.token_to_id, count)
+
+  def _own_pieces(self):
+    whole = self._whole
+    added = whole.get_added_tokens_decoder()
+    byte = getattr(whole.model, 'byte_fallback', False)
+    for piece, place in whole.get_vocab(with_added_tokens=True).items():
+      kind = 'normal'
+      if place in added and added[place].special:
+        kind = 'special'
+      elif byte and characters.BYTE.fullmatch(piece):
+        kind = 'byte'
+      yield place, piece, kind
 
   def encode(self, text: str) -> list[int]:
     """Ids of a text, without beginning-of-sequence."""

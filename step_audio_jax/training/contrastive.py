@@ -50,9 +50,11 @@ class ImageCaption:
 
   Attributes:
     model: Maps (images, caption tokens, mask) to pair logits MM.
+    vocabulary: Of the captions' ids; None if it is not known.
   """
 
   model: nn.Module
+  vocabulary: vocabulary_lib.Vocabulary | None = None
 
   def init(self, rng, batch):
     return self.model.init(rng, *captions(batch))
@@ -79,4 +81,7 @@ class ImageCaption:
     return total, jnp.ones(()), metrics, {}
 
   def describe(self):
-    return {'vision': dataclasses.asdict(self.model.config)}
+    told = {'vision': dataclasses.asdict(self.model.config)}
+    if self.vocabulary is not None:
+      told['vocabulary'] = self.vocabulary.describe()
+    return told

@@ -18,6 +18,7 @@ from array_record.python import array_record_data_source
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
+from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.training import contents as contents_lib
@@ -78,7 +79,12 @@ class Source:
 
   Attributes:
     name: The task.
+    folder: Where they lie.
     stats: What `stats.json` says.
+    vocabulary: What their ids belong to, as `Vocabulary.describe` tells it;
+      None where the task was written by hand and does not say.
+    tokenizer: Whose codes are in them, as `bindings` has it; or None.
+    speech: Whether there are speech ids, as far as is known.
   """
 
   def __init__(self, name: str, folder: pathlib.Path):
@@ -109,7 +115,17 @@ class Source:
         f'{folder}: found {found} records, expected '
         f'{self.stats["rows"]} rows as stats.json says.'
       )
-    self._folder = folder
+    self.folder = folder
+    told = self.stats.get(bindings.VOCABULARY)
+    # Rows from before there were digests name their text model beside it.
+    name = self.stats.get('text_model')
+    says = told and (bindings.PIECES in told or name is not None)
+    self.vocabulary = {'text_model': name, **told} if says else None
+    self.tokenizer = bindings.tokenizer_of(self.stats, folder / 'stats.json')
+    kinds = self.stats.get('tokens_by_kind')
+    self.speech = kinds is None or any(
+      kinds.get(kind) for kind in ('linguistic', 'semantic')
+    )
 
   def __len__(self) -> int:
     return len(self._records)
@@ -123,7 +139,7 @@ class Source:
       UserError: It is not what `stats.json` says.
     """
     budget = budget or contents_lib.Budget(contents_lib.WHOLE_BYTES)
-    return contents_lib.rows(self._folder, self.stats, budget)
+    return contents_lib.rows(self.folder, self.stats, budget)
 
   def row(self, index: int) -> dict[str, np.ndarray]:
     """Stored row `index`: tokens, segment_ids, loss_weights, images."""
@@ -131,7 +147,7 @@ class Source:
       return safetensors_numpy.load(self._records[index])
     except Exception as error:
       raise errors.UserError(
-        f'{self._folder}: record {index} is not a row ({error}).'
+        f'{self.folder}: record {index} is not a row ({error}).'
       ) from error
 
 
@@ -143,6 +159,13 @@ class RowFeed:
     sources: One `Source` for each name of the schedule.
     length: Row length L.
     batch_size: Rows of a global batch.
+    name: The folder of rows, for messages.
+    vocabulary: What the ids of all sources belong to, as
+      `Vocabulary.describe` tells it; None if no source says.
+    speech_tokenizer: Whose codes are in the rows; None if no source says.
+    speech: Whether there are speech ids.
+    largest_id: Of all sources; None if one does not say.
+    table_size: Ids of a batch must be below; None for any.
   """
 
   def __init__(
@@ -167,7 +190,8 @@ class RowFeed:
       seed: Of the order inside each source.
 
     Raises:
-      UserError: A task has no rows, or row lengths differ.
+      UserError: A task has no rows, row lengths differ, or ids of two tasks
+        belong to different vocabularies or speech tokenizers.
     """
     if batch_size < 1:
       raise errors.UserError(
@@ -192,6 +216,8 @@ class RowFeed:
         f'{rows}: row lengths differ between tasks ({lengths}); build them '
         'with one length.'
       )
+    self.name = str(rows)
+    self._bind()
     self.length = self.sources[0].stats['length']
     self.batch_size = batch_size
     self._seed = seed
@@ -206,6 +232,36 @@ class RowFeed:
       ),
       None,
     )
+
+  def _bind(self) -> None:
+    """Finds what the ids belong to, and that it is one for all sources."""
+    self.table_size: int | None = None
+    self.speech = any(source.speech for source in self.sources)
+    # One with speech first: it tells where the speech block lies.
+    order = sorted(self.sources, key=lambda source: not source.speech)
+    known = [source for source in order if source.vocabulary]
+    voiced = [source for source in order if source.tokenizer]
+    for source in known[1:]:
+      bindings.check_vocabulary(
+        str(source.folder),
+        source.vocabulary,
+        str(known[0].folder),
+        known[0].vocabulary,
+        'build both with one text model',
+        speech=source.speech and known[0].speech,
+      )
+    for source in voiced[1:]:
+      bindings.check_tokenizer(
+        str(source.folder),
+        source.tokenizer,
+        str(voiced[0].folder),
+        voiced[0].tokenizer,
+        'build both from codes of one tokenizer',
+      )
+    self.vocabulary = known[0].vocabulary if known else None
+    self.speech_tokenizer = voiced[0].tokenizer if voiced else None
+    largest = [source.stats.get('largest_id') for source in self.sources]
+    self.largest_id = None if None in largest else max(largest)
 
   def locate(self, k: int) -> tuple[int, int]:
     """Row k of the global stream → (source id, stored row)."""
@@ -242,6 +298,7 @@ class RowFeed:
       ),
       'source': np.asarray(sources, np.int32),
     }
+    self._check_ids(batch['tokens'], sources)
     batch['positions'] = positions(batch['segment_ids'])
     if self._images:
       images = np.zeros((len(rows), self._images, *self._image_shape), np.uint8)
@@ -253,6 +310,20 @@ class RowFeed:
           slots[i, :count] = row['image_slots']
       batch |= {'images': images, 'image_slots': slots}
     return batch
+
+  def _check_ids(self, tokens_BL, sources) -> None:
+    if self.table_size is None or not tokens_BL.size:
+      return
+    if 0 <= tokens_BL.min() and tokens_BL.max() < self.table_size:
+      return
+    wrong_BL = (tokens_BL < 0) | (tokens_BL >= self.table_size)
+    place = int(np.flatnonzero(wrong_BL.any(1))[0])
+    found = tokens_BL[place][wrong_BL[place]][0]
+    raise errors.UserError(
+      f'{self.sources[sources[place]].folder}: a row has the id {found}, '
+      f'expected 0..{self.table_size - 1}; the rows were built for another '
+      'vocabulary.'
+    )
 
   def row_ids(self, step: int) -> list[str]:
     """Where the rows of a step's batch are stored, as `task/index`."""

@@ -175,13 +175,7 @@ class NextToken:
   def describe(self):
     return {
       'model': dataclasses.asdict(self.model.config),
-      'vocabulary': {
-        'text_model': getattr(self.vocabulary.text, 'path', None),
-        'text_size': self.vocabulary.text_size,
-        'table_size': self.vocabulary.table_size,
-        'linguistic_size': self.vocabulary.linguistic_size,
-        'semantic_size': self.vocabulary.semantic_size,
-      },
+      'vocabulary': self.vocabulary.describe(),
     }
 
 

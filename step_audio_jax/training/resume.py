@@ -36,6 +36,7 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     'mesh': 'free',
     'init_from': 'free',
     'readers': 'free',
+    'speech_rows': 'free',
     'most_epochs': 'free',
     'dry_run': 'free',
   },

@@ -17,6 +17,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from step_audio_jax import bindings
 from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax import files
@@ -31,8 +32,10 @@ from step_audio_jax.training import loop
 from step_audio_jax.training import lora
 from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
+from step_audio_jax.training import own_vocabulary
 from step_audio_jax.training import preemption
 from step_audio_jax.training import resume
+from step_audio_jax.training import run_bindings
 from step_audio_jax.training import stored
 from step_audio_jax.training import transfer
 
@@ -59,6 +62,7 @@ def train(
   mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig(),
   init_from: Sequence[str] = (),
   readers: Sequence[Callable[..., Any]] = (),
+  speech_rows: str = 'match',
   most_epochs: float = exposure.MOST_EPOCHS,
   dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -76,6 +80,9 @@ def train(
       it.
     readers: Called with (folder, description of the objective); each gives
       variables, lazy or not, or None where the folder is none of its kind.
+    speech_rows: What is done where the speech rows of `init_from` are codes of
+      another tokenizer than those of the feed: 'match' refuses them, 'fresh'
+      draws them anew, 'keep' starts from them all the same.
     most_epochs: A source whose rows the run sees more often is warned of.
     dry_run: Build everything, train and write nothing.
 
@@ -83,11 +90,14 @@ def train(
     The last metrics and what the run is.
 
   Raises:
-    UserError: Bad input; or `run_dir` holds a run of another configuration.
+    UserError: Bad input; `run_dir` holds a run of another configuration; or
+      rows, model and what it starts from have no ids in common.
   """
   folder = files.local(run_dir, 'run_dir')
   given = resume.Given(objective, feed, optimizer, config, tuple(init_from))
-  if not dry_run and _agreed(lambda: _finished(folder, given)):
+  ids = run_bindings.of_run(objective.describe(), feed)
+  ids = run_bindings.resumed(folder, ids)
+  if not dry_run and _agreed(lambda: _finished(folder, given, ids)):
     # A directory that was moved says where it is, not where it was.
     return {**files.read_json(folder / 'done.json'), 'run_dir': str(run_dir)}
   files.check_writable(folder, 'run_dir', folder=True)
@@ -114,6 +124,16 @@ def train(
     if jax.process_index() == 0:
       for sentence in exposure.warnings(seen, most_epochs):
         print(f'warning: {sentence}', file=sys.stderr, flush=True)
+  starts: list[run_bindings.Start] = []
+  if init_from and not checkpoints.steps_of(folder):
+    starts = run_bindings.starts(
+      init_from, objective.describe(), ids, speech_rows
+    )
+    for start in starts:
+      if start.tokenizer:
+        ids.setdefault(bindings.TOKENIZER, start.tokenizer)
+      if start.told and jax.process_index() == 0:
+        bindings.note(start.told)
   if dry_run:
     return facts
 
@@ -123,14 +143,16 @@ def train(
       for path, leaf in transfer.flatten(trainer.shapes).items()
     }
     found = []
-    for path in init_from:
-      variables = _open(path, objective, readers)
-      found.append((str(path), _by_name(path, variables, objective, shapes)))
+    for start in starts:
+      variables = _open(start.path, objective, readers, ids)
+      fitting = _by_name(start.path, variables, objective, shapes)
+      found.append((start.path, fitting, start.rows))
     return found
 
   chief = jax.process_index() == 0
   with files.only_one(folder) if chief else contextlib.nullcontext():
-    _agreed(lambda: _claim(folder, given, {**facts, **objective.describe()}))
+    description = {**facts, **objective.describe(), **ids}
+    _agreed(lambda: _claim(folder, given, description))
     result = loop.run(
       trainer,
       folder,
@@ -160,15 +182,18 @@ def _agreed(decide: Callable[[], Any]) -> bool:
   return bool(verdict)
 
 
-def _open(path: str, objective: Any, readers: Sequence[Any]) -> Any:
+def _open(
+  path: str, objective: Any, readers: Sequence[Any], ids: Any = None
+) -> Any:
   """Variables of a run directory or of a folder that a reader knows."""
+  description = {**objective.describe(), **(ids or {})}
   for read in readers:
-    variables = read(path, objective.describe())
+    variables = read(path, description)
     if variables is not None:
       return variables
   variables, _ = stored.open_variables(path)
   adapted = checkpoints.run_config(path).get('lora')
-  if adapted and 'lora' not in objective.describe():
+  if adapted and 'lora' not in description:
     return lora.merged(variables, adapted)
   return variables
 
@@ -196,7 +221,9 @@ def _by_name(
   return traverse_util.unflatten_dict(fitting, sep='/')
 
 
-def _finished(folder: pathlib.Path, given: resume.Given) -> bool:
+def _finished(
+  folder: pathlib.Path, given: resume.Given, ids: dict[str, Any]
+) -> bool:
   """Whether the run directory holds this very run, and it is over.
 
   Raises:
@@ -222,7 +249,7 @@ def _finished(folder: pathlib.Path, given: resume.Given) -> bool:
     return False  # the last checkpoint is gone, the run does it again
   identity = resume.check(folder, given, steps[-1])
   description = {k: v for k, v in done.items() if k in _FACTS}
-  description |= given.objective.describe()
+  description |= given.objective.describe() | ids
   lost = {'config.json', resume.NAME}
   lost = {name for name in lost if not _is_json_object(folder / name)}
   _write(folder, identity, description, lost | _absent(folder))
@@ -239,6 +266,7 @@ def _claim(
     identity = resume.check(folder, given, steps[-1])
   else:  # nothing to go on from: whatever was asked for before is forgotten
     identity = given.identity()
+  own_vocabulary.keep(folder, description.get(bindings.VOCABULARY))
   (folder / 'done.json').unlink(missing_ok=True)
   _write(folder, identity, description)
 

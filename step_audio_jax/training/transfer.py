@@ -1,16 +1,17 @@
 """Starting a run from the parameters of others.
 
-Leaves are matched by their path. A table that grew along its `vocab` axis
-keeps its old rows; each new row is drawn from a normal distribution with the
-mean and covariance of the old rows (Hewitt, "Initializing new word embeddings
-for pretrained language models", 2021), so old logits do not change and new
-ones start where the old ones lie.
+Leaves are matched by their path. A table along a `vocab` axis keeps the rows
+whose ids mean the same (`remap`), wherever they lie; each new row is drawn from
+a normal distribution with the mean and covariance of the old rows (Hewitt,
+"Initializing new word embeddings for pretrained language models", 2021), so old
+logits do not change and new ones start where the old ones lie.
 
 Sources may be lazy: then nothing is read before `placed` asks for the slices
 of this host's devices.
 """
 
-from typing import Any, Callable, Mapping, Sequence
+import dataclasses
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from flax import linen as nn
 from flax import traverse_util
@@ -20,6 +21,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import lazy
 from step_audio_jax.training import heads
+from step_audio_jax.training import remap
 
 # Old rows that are looked at together when new ones are drawn.
 _ROWS = 8192
@@ -28,9 +30,20 @@ _ROWS = 8192
 class Drawn(lazy.LazyArray):
   """Rows drawn like those of a table, of which only slices are made."""
 
-  def __init__(self, table: Any, rows: int, axis: int, seed: int):
-    """`rows` rows with the mean and covariance of `table` along `axis`."""
+  def __init__(
+    self, table: Any, rows: int, axis: int, seed: int, known: int | None = None
+  ):
+    """`rows` rows with the mean and covariance of `table` along `axis`.
+
+    Args:
+      table: Is drawn like.
+      rows: How many.
+      axis: Along which they lie.
+      seed: Of the draw.
+      known: Only the first of the old rows are looked at.
+    """
     self._table, self._axis, self._seed = table, axis, seed
+    self._known = table.shape[axis] if known is None else known
     self._kept: tuple[Any, np.ndarray] | None = None
     shape = list(table.shape)
     shape[axis] = rows
@@ -48,7 +61,7 @@ class Drawn(lazy.LazyArray):
 
   def _draw(self, spans):
     """All rows, of the given columns."""
-    axis, count = self._axis, self._table.shape[self._axis]
+    axis, count = self._axis, self._known
 
     def old():
       for start in range(0, count, _ROWS):
@@ -71,33 +84,67 @@ class Drawn(lazy.LazyArray):
     return np.moveaxis(new.reshape(-1, *shape), 0, axis)
 
 
-class Grown(lazy.LazyArray):
+class Mapped(lazy.LazyArray):
+  """A table whose rows are those of another in a new order; float32."""
+
+  def __init__(
+    self,
+    table: Any,
+    index: np.ndarray,
+    axis: int,
+    seed: int,
+    known: int | None = None,
+  ):
+    """Takes rows of a table along `axis`.
+
+    Args:
+      table: The old one.
+      index: Old row of each new one; -1 draws a row like the old ones.
+      axis: Along which rows lie.
+      seed: Of the draw.
+      known: See `Drawn`.
+    """
+    self._table, self._index, self._axis = table, np.asarray(index), axis
+    fresh = int((self._index < 0).sum())
+    self._drawn = Drawn(table, fresh, axis, seed, known)
+    shape = list(table.shape)
+    shape[axis] = len(self._index)
+    self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
+
+  def read(self, spans):
+    start, stop = spans[self._axis]
+    index = self._index[start:stop]
+    out = np.empty([high - low for low, high in spans], np.float32)
+    rows = np.moveaxis(out, self._axis, 0)
+    taken = index >= 0
+    last = int(index.max(initial=-1)) + 1
+    for low in range(int(index[taken].min(initial=last)), last, _ROWS):
+      high = min(last, low + _ROWS)
+      here = (index >= low) & (index < high)
+      if here.any():
+        block = self._block(self._table, spans, low, high)
+        rows[here] = block[index[here] - low]
+    if not taken.all():
+      before = int((self._index[:start] < 0).sum())
+      count = int((~taken).sum())
+      rows[~taken] = self._block(self._drawn, spans, before, before + count)
+    return out
+
+  def _block(self, array, spans, low, high):
+    part = list(spans)
+    part[self._axis] = (low, high)
+    block = np.asarray(array[lazy.slices(part)], np.float32)
+    return np.moveaxis(block, self._axis, 0)
+
+
+class Grown(Mapped):
   """A table with rows behind it that are drawn like its own."""
 
   def __init__(self, table: Any, rows: int, axis: int, seed: int):
     """Grows `table` to `rows` rows along `axis`; float32."""
-    self._table, self._axis = table, axis
-    self._count = table.shape[axis]
-    self._drawn = Drawn(table, rows - self._count, axis, seed)
-    shape = list(table.shape)
-    shape[axis] = rows
-    self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
-
-  def read(self, spans):
-    axis, count = self._axis, self._count
-    start, stop = spans[axis]
-    parts = []
-    for array, low, high in (
-      (self._table, start, min(stop, count)),
-      (self._drawn, max(start, count) - count, stop - count),
-    ):
-      if low < high:
-        part = list(spans)
-        part[axis] = (low, high)
-        parts.append(np.asarray(array[lazy.slices(part)], np.float32))
-    if not parts:
-      return np.zeros([high - low for low, high in spans], np.float32)
-    return np.concatenate(parts, axis)
+    count = table.shape[axis]
+    index = np.where(np.arange(rows) < count, np.arange(rows), -1)
+    super().__init__(table, index, axis, seed)
 
 
 def grown(old: np.ndarray, rows: int, axis: int, seed: int) -> np.ndarray:
@@ -115,9 +162,24 @@ def grown(old: np.ndarray, rows: int, axis: int, seed: int) -> np.ndarray:
   return np.asarray(Grown(old, rows, axis, seed))
 
 
+class Source(NamedTuple):
+  """What a run may start from.
+
+  Attributes:
+    name: For messages.
+    variables: Saved ones, arrays lazy or not.
+    rows: Where the rows of a vocabulary's table lie in it; None where they are
+      the same rows.
+  """
+
+  name: str
+  variables: Any
+  rows: remap.RowMap | None = None
+
+
 def transfer(
   boxed: Any,
-  sources: Sequence[tuple[str, Any]],
+  sources: Sequence[Source | tuple[str, Any]],
   initial: Callable[[list[str]], Mapping[str, Any]],
   seed: int = 0,
 ) -> tuple[Any, list[str]]:
@@ -125,9 +187,9 @@ def transfer(
 
   Args:
     boxed: Shapes of the variables, boxed with logical axis names.
-    sources: (name for messages, saved variables) pairs, lazy or not; the
-      first that holds a path gives it. What the model keeps in `base`
-      (parameters that stay as they are) comes from a source's `params`.
+    sources: As `Source`; the first that holds a path gives it. What the model
+      keeps in `base` (parameters that stay as they are) comes from a source's
+      `params`.
     initial: Paths that no source holds → their initial values.
     seed: Of the rows that are appended.
 
@@ -140,14 +202,17 @@ def transfer(
       by growth along `vocab`.
   """
   target = flatten(boxed)
-  flat_sources = [(name, flatten(tree)) for name, tree in sources]
-  used = {name: 0 for name, _ in flat_sources}
+  sources = [Source(*source) for source in sources]
+  flat_sources = [
+    (one.name, flatten(one.variables), one.rows) for one in sources
+  ]
+  used = {one.name: 0 for one in sources}
   out, fresh = {}, []
   for path, leaf in target.items():
-    for source, tree in flat_sources:
+    for source, tree, rows in flat_sources:
       found = path if path in tree else _as_base(path)
       if found in tree:
-        out[path] = _fit(source, found, tree[found], leaf, seed)
+        out[path] = _fit(source, found, tree[found], leaf, seed, rows)
         used[source] += 1
         break
     else:
@@ -199,10 +264,19 @@ def _as_base(path: str) -> str:
   return path
 
 
-def _fit(source, path, old, leaf, seed):
+def _fit(source, path, old, leaf, seed, rows=None):
   boxed = isinstance(leaf, nn.LogicallyPartitioned)
   new, names = (leaf.value, leaf.names) if boxed else (leaf, ())
   is_lazy = isinstance(old, lazy.LazyArray)
+  if rows is not None and 'vocab' in names:
+    axis = names.index('vocab')
+    rows = _with_rows_behind(
+      rows, old.shape[axis], new.shape[axis], f'{source}: {path}'
+    )
+    if not rows.is_identity():
+      drawn = table_seed(path, seed)
+      old = Mapped(old, rows.index, axis, drawn, rows.known)
+      old = old if is_lazy else np.asarray(old)
   if old.shape == new.shape:
     return old if is_lazy else np.asarray(old, new.dtype)
   differ = [i for i, (a, b) in enumerate(zip(old.shape, new.shape)) if a != b]
@@ -219,6 +293,20 @@ def _fit(source, path, old, leaf, seed):
   raise errors.UserError(
     f'{source}: {path} has shape {tuple(old.shape)}, expected '
     f'{tuple(new.shape)}.'
+  )
+
+
+def _with_rows_behind(rows, old: int, new: int, where: str) -> remap.RowMap:
+  """Rows behind all ids, such as the mask of a causal flow, stay there."""
+  more = old - rows.old_rows
+  if more != new - len(rows.index) or more < 0:
+    raise errors.UserError(
+      f'{where} has {old} rows for {new}, expected {rows.old_rows} for '
+      f'{len(rows.index)} as the vocabularies say.'
+    )
+  behind = np.arange(rows.old_rows, old)
+  return dataclasses.replace(
+    rows, index=np.concatenate([rows.index, behind]), old_rows=old
   )
 
 

@@ -265,9 +265,13 @@ def test_the_vocabulary_door(own, call):
   first = output.read_bytes()
   assert said['sha256'] == records.sha256(output)
   assert not call('vocabulary', *flags)[1]['made']
-  assert call('vocabulary', *flags, '--model_type=bpe', '--size=345')[1]['made']
+  other = ['--model_type=bpe', '--size=345']
+  status, told = call('vocabulary', *flags, *other)
+  assert status == 2 and 'say --overwrite' in told
+  assert output.read_bytes() == first  # it may be in use
+  assert call('vocabulary', *flags, *other, '--overwrite')[1]['made']
   assert output.read_bytes() != first
-  assert call('vocabulary', *flags)[1]['made']
+  assert call('vocabulary', *flags, '--overwrite')[1]['made']
   assert output.read_bytes() == first  # training is deterministic
   os.unlink(output)
   assert call('vocabulary', *flags)[1]['made']

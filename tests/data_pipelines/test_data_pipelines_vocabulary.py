@@ -95,7 +95,8 @@ def test_make_trains_once_and_again_when_the_texts_change(tmp_path):
   assert not trainer.make(model, [str(corpus)])['made']
   assert model.stat().st_mtime_ns == stamp
   write('the cat', 'a dog', '书')
-  assert trainer.make(model, [str(corpus)])['size'] == first['size'] + 1
+  again = trainer.make(model, [str(corpus)], overwrite=True)
+  assert again['size'] == first['size'] + 1
   with pytest.raises(errors.UserError, match="no split 'train'"):
     write()
     trainer.make(model, [str(corpus)])
