@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 import tiny
+import tokenizers
 
 from data_pipelines import definitions
 from data_pipelines import drawing
@@ -257,6 +258,30 @@ def test_splits_are_those_of_the_tasks_kind(own):
   assert tasks['text'].splits() == ['test', 'dev']
   assert tasks['asr'].splits() == ['odd']
   assert [e['id'] for e in tasks['text'].examples('test')] == ['a', 'd']
+
+
+def test_documents_of_a_limited_tokenizer_are_whole(tmp_path):
+  """Nothing is cut, filled or framed, and no text is a control piece."""
+  table = {word: i for i, word in enumerate(['the', 'cat', '[UNK]', '<end>'])}
+  model = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(table, unk_token='[UNK]')
+  )
+  model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+  model.add_special_tokens(['<end>'])
+  model.enable_truncation(2000)
+  model.enable_padding(length=8, pad_token='<end>', pad_id=3)
+  path = tmp_path / 'tokenizer.json'
+  model.save(str(path))
+  texts = {'long': 'the cat ' * 5000, 'short': 'cat <end>'}
+  manifest.write(
+    tmp_path / 'c',
+    [manifest.Utterance(k, kind='text', text=v) for k, v in texts.items()],
+  )
+  (task,) = definitions.text('x', tmp_path / 'c', path)
+  found, left_out = documents_of(task)
+  assert not left_out
+  assert found['long'].tokens.tolist() == [BOS, *[68, 69] * 5000, EOT]
+  assert found['short'].tokens.tolist() == [BOS, 69, 70, EOT]
 
 
 def test_a_digest_changes_with_every_setting(root):
