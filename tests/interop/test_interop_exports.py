@@ -95,12 +95,25 @@ def table_of(folder):
   return np.asarray(shards.read_folder(folder)['model.embed_tokens.weight'])
 
 
-@pytest.mark.parametrize('like', [False, True])
-def test_every_file_says_where_a_text_ends(tmp_path, like):
-  base, _ = their_folder(tmp_path / 'base')
-  run = trained(base, tmp_path / 'run')
-  out = tmp_path / 'out'
-  facts, found = exported(run, out, like=base if like else None)
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+  """A run that began from their folder, and its export."""
+  root = tmp_path_factory.mktemp('world')
+  base, _ = their_folder(root / 'base')
+  run = trained(base, root / 'run')
+  return run, root / 'out', *exported(run, root / 'out')
+
+
+def test_a_folder_may_be_named(world, tmp_path):
+  run, out, facts, _ = world
+  told, _ = exported(run, tmp_path / 'out', like=run.with_name('base'))
+  assert told == facts
+  for path in out.glob('*.json'):
+    assert (tmp_path / 'out' / path.name).read_bytes() == path.read_bytes()
+
+
+def test_every_file_says_where_a_text_ends(world):
+  _, out, facts, found = world
   end = found.token_to_id('<|EOT|>')
   begin, pad = found.token_to_id('<s>'), found.token_to_id('<unk>')
   table = table_of(out)
@@ -131,14 +144,12 @@ def test_every_file_says_where_a_text_ends(tmp_path, like):
   assert not {'merges.txt', 'vocab.json'} & names
 
 
-def test_every_row_has_its_piece(tmp_path):
+def test_every_row_has_its_piece(world):
   """Read with the library, against the tables of the run."""
-  base, _ = their_folder(tmp_path / 'base')
-  run = trained(base, tmp_path / 'run')
-  _, found = exported(run, tmp_path / 'out')
+  run, out, _, found = world
   _, variables, vocabulary = restore.load_model(run)
   ours = variables['params']['transformer']['embedding']
-  theirs = table_of(tmp_path / 'out')
+  theirs = table_of(out)
   for piece in ('<|EOT|>', '<|BOT|>', '<audio_start>', '<|TTS|>', '<im_patch>'):
     row = theirs[found.token_to_id(piece)]
     np.testing.assert_array_equal(row, ours[CONTROL[piece]])
@@ -157,11 +168,9 @@ def test_every_row_has_its_piece(tmp_path):
   assert found.decode([*ids, found.token_to_id('<|EOT|>')]).endswith('5119>')
 
 
-def test_documents_have_the_same_ids_there(tmp_path):
+def test_documents_have_the_same_ids_there(world):
   """A row of the run, spelt out, is the same document through their files."""
-  base, _ = their_folder(tmp_path / 'base')
-  run = trained(base, tmp_path / 'run')
-  _, found = exported(run, tmp_path / 'out')
+  run, _, _, found = world
   _, _, table = restore.load_model(run)
   codes = np.arange(4), np.arange(6)
   words = 'w3 w5 w7 w9 w11 w13 w2'
@@ -182,10 +191,8 @@ def test_documents_have_the_same_ids_there(tmp_path):
     assert found.encode(spelt).ids == want  # `<s>` by itself, all of it
 
 
-def test_rows_that_pad_the_table_are_named_too(tmp_path):
-  base, _ = their_folder(tmp_path / 'base')
-  run = trained(base, tmp_path / 'run')
-  config = files.read_json(run / 'config.json')
+def test_rows_that_pad_the_table_are_named_too(world):
+  config = files.read_json(world[0] / 'config.json')
   rows = rows_lib.Rows.of(config['vocabulary'], True)
   wide = rows_lib.Rows(68, rows.text_size, 5120, rows.table_size + 9, True)
   known = {word: i for i, word in enumerate([*WORDS, 'x', 'y'])}
