@@ -155,7 +155,11 @@ def _text(rng, wild, names, sign, form) -> tuple[str, bool]:
       other = form.format(rng.choice(names))
       odd = rng.choice(
         ('\n', '\r', '\r\n', f'\n{other}{sign}stolen', f'\r{other}{sign}taken')
-        + ('\0', 'x' * 140_000, f'\nno.wav{sign}nobody')
+        + (
+          '\0',
+          'x' * (140_000 if rng.random() < 0.1 else 300),
+          f'\nno.wav{sign}nobody',
+        )
       )
     parts.insert(rng.randint(0, len(parts)), odd)
   return rng.choice(('', ' ')).join(parts) if not plain else ' '.join(

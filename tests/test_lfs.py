@@ -11,6 +11,10 @@ from step_audio_jax import files
 from step_audio_jax import lfs
 from step_audio_jax import manifest
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.interop import onnx
+from step_audio_jax.interop import pickles
+from step_audio_jax.interop import shards
+from step_audio_jax.tokenizers import text
 
 POINTER = (
   b'version https://git-lfs.github.com/spec/v1\n'
@@ -77,6 +81,10 @@ def test_doors_that_open_files_say_so(pointer, tmp_path):
     lambda: files.read_json(pointer),
     lambda: list(files.read_jsonl(pointer)),
     lambda: manifest.read(pointer),
+    lambda: onnx.read(pointer),
+    lambda: pickles.Checkpoint(pointer),
+    lambda: shards.read_header(pointer),
+    lambda: text.SentencePieceText(pointer),
   ):
     with pytest.raises(errors.UserError) as caught:
       read()

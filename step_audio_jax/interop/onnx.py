@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import lfs
 
 _DTYPES = {
   1: np.float32,
@@ -159,6 +160,7 @@ def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
   Raises:
     UserError: No such file, cut or malformed, or the weights lie elsewhere.
   """
+  lfs.refuse_path(path)
   try:
     with open(path, 'rb') as handle:
       data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))

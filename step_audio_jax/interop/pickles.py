@@ -19,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import lfs
 from step_audio_jax.interop import state as state_lib
 
 _STORAGES = {
@@ -126,6 +127,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
         more than tensors.
     """
     self._where = str(path)
+    lfs.refuse_path(path)
     try:
       with open(path, 'rb') as handle:
         start = handle.read(len(_LEGACY))

@@ -20,6 +20,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import lazy
+from step_audio_jax import lfs
 
 INDEX = 'model.safetensors.index.json'
 DTYPES = {
@@ -65,6 +66,7 @@ def read_header(path: pathlib.Path) -> dict[str, Tensor]:
     UserError: The file is cut or malformed, or holds another dtype than
       float32, float16 and bfloat16.
   """
+  lfs.refuse_path(path)
   try:
     size = path.stat().st_size
     with open(path, 'rb') as handle:

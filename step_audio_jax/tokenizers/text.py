@@ -25,6 +25,7 @@ from typing import Callable, Iterator, Sequence
 from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax import lfs
 from step_audio_jax import vocabulary
 from step_audio_jax.tokenizers import characters
 
@@ -257,6 +258,7 @@ def load(path: str | os.PathLike) -> SentencePieceText | HuggingFaceText:
 
 
 def _read(path) -> bytes:
+  lfs.refuse_path(path)
   try:
     return pathlib.Path(path).read_bytes()
   except OSError as error:

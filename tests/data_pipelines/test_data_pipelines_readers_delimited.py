@@ -4,6 +4,8 @@ import csv
 import functools
 import gzip
 import io
+import pathlib
+import re
 
 import ingesting
 import pytest
@@ -228,3 +230,27 @@ def test_a_table_of_any_name_is_a_source(tmp_path):
   path = trees.put(tmp_path / 'in' / 'my.tsv', 'file\ttext\na.wav\t"hi\n')
   kept, _ = ingesting.ingested(path, tmp_path / 'out', 'auto')
   assert kept['a'].text == '"hi'
+
+
+def test_the_guide_says_which_lines_are_kept(tmp_path):
+  guide = pathlib.Path(__file__).parents[2] / 'docs' / 'new_corpus.md'
+  text = guide.read_text(encoding='utf-8')
+  section = text.split('### Tables and names')[1].split('\n### ')[0]
+  (raw,) = re.findall(r'^```csv\n(.*?)^```', section, re.M | re.S)
+  refused = re.search(r'Of these (.*) are refused', section)[1]
+  refused = set(re.findall(r'`(\d)\.wav`', refused))
+  trees.put(tmp_path / 'in' / 'metadata.csv', raw)
+  names = {str(k) for k in range(1, 6)}
+  for name in names:
+    trees.put(tmp_path / 'in' / f'{name}.wav', trees.tone(0.25))
+  kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert {name: u.text for name, u in kept.items()} == {
+    '1': 'plain words',
+    '2': 'commas, and "quotes", inside',
+    '4': 'said "so"',
+  }
+  assert set(kept) == names - refused
+  assert {one['line'] for one in left} == {int(k) + 1 for k in refused}
+  for word in ('--reader_option=quotes=literal', '--format=wenet_shards',
+               '--reader_option=speaker=folder', 'git lfs pull'):  # fmt: skip
+    assert word in section
