@@ -364,6 +364,11 @@ def table_lines(
       yield dataclasses.replace(line, where=f'{path}:{number}', line=number)
       continue
     number, raw = line
+    if not (b'\r' in raw or b'\0' in raw or raw.startswith(_BOM)):
+      one = decoded(path, number + more, raw)
+      if one is not None:
+        yield one
+      continue
     body = raw.removesuffix(b'\n').removesuffix(b'\r')
     if b'\r' not in body:
       one = _checked(path, number + more, body)

@@ -148,6 +148,7 @@ class _Names:
 
   def __init__(self, root: pathlib.Path):
     self._root = f'{os.fspath(root)}/'
+    self._ids: set[int] = set()  # hashes of those that lines say
     # Hash of a name → hash of the one file that has it, or None.
     self._files: tuple[dict[int, int | None], ...] = ({}, {})
 
@@ -162,8 +163,7 @@ class _Names:
     """A line of the table."""
     file, name = fields.get('file'), fields.get('id')
     if name and isinstance(name, str):
-      for files in self._files:
-        files[hash(name)] = None
+      self._ids.add(hash(name))
     elif file and isinstance(file, str):
       *short, whole = self._choices(file)
       for files, one in zip(self._files, short):
@@ -175,7 +175,8 @@ class _Names:
     """The name of a file."""
     *short, whole = self._choices(file)
     for files, one in zip(self._files, short):
-      if files.get(hash(one)) is not None:
+      key = hash(one)
+      if files.get(key) is not None and key not in self._ids:
         return one
     return whole
 
