@@ -8,7 +8,6 @@ kill in the middle leaves the step before it as the newest. `sums` binds a step
 to its bytes; whatever is read of it is compared with them first.
 """
 
-import json
 import math
 import pathlib
 import shutil
@@ -60,8 +59,13 @@ class Checkpoints:
     self._clear()
     self._open_all_steps()
     policies = [managers.LatestN(n=keep)]
-    metric = (lambda metrics: metrics[best]) if best else None
-    if metric:
+    worst = math.inf if best_is == 'min' else -math.inf
+
+    def metric(metrics):
+      # A step that was judged by another metric is no best by this one.
+      return (metrics or {}).get(best, worst)
+
+    if best:
       policies.append(
         managers.BestN(
           get_metric_fn=metric,
@@ -74,7 +78,7 @@ class Checkpoints:
       self.folder,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=managers.AnyPreservationPolicy(policies),
-        best_fn=metric,  # without it Orbax stores no metrics
+        best_fn=metric if best else None,  # without it Orbax stores no metrics
         create=True,
         step_prefix=None,
         enable_async_checkpointing=True,
@@ -406,10 +410,14 @@ def run_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
     UserError: It is missing or unreadable.
   """
   path = pathlib.Path(run_dir) / 'config.json'
+  reason = 'is no JSON object'
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, json.JSONDecodeError) as error:
-    raise errors.UserError(
-      f'{path}: cannot be read ({error}); expected a run directory made by '
-      '`python -m step_audio_jax train`.'
-    ) from error
+    value = files.read_json(path)
+    if isinstance(value, dict):
+      return value
+  except errors.UserError as error:
+    reason = _reason(error)
+  raise errors.UserError(
+    f'{path}: cannot be read ({reason}); expected a run directory made by '
+    '`python -m step_audio_jax train`, which writes it again.'
+  )

@@ -146,10 +146,12 @@ def test_config_of_a_run(tmp_path):
   assert checkpoints.run_config(tmp_path) == {'model': {'x': [1]}}
 
 
-@pytest.mark.parametrize('text', [None, '', '{"model": '])
+@pytest.mark.parametrize(
+  'text', [None, b'', b'{"model": ', b'[]', b'"x"', b'\xff\x00\x80', bytes(9)]
+)
 def test_a_broken_config_is_told(tmp_path, text):
   if text is not None:
-    (tmp_path / 'config.json').write_text(text)
+    (tmp_path / 'config.json').write_bytes(text)
   with pytest.raises(errors.UserError, match='config.json: cannot be read'):
     checkpoints.run_config(tmp_path)
 
@@ -176,6 +178,21 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     most.save(step, *state(step), {}, metrics={'loss': losses[step]})
   most.close()
   assert checkpoints.all_steps(tmp_path / 'most') == [1, 4]
+
+
+@pytest.mark.parametrize('best_is', ['min', 'max'])
+def test_another_best_does_not_ask_old_steps(tmp_path, best_is):
+  """Steps that were judged by another metric, or by none, are no best."""
+  bests = ('loss', '', 'other', 'other', 'other')
+  for step, best in enumerate(bests, start=1):
+    store = checkpoints.Checkpoints(
+      tmp_path, keep=2, best=best, best_is=best_is
+    )
+    value = {'loss': 1.0, 'other': 1.0 if step == 3 else 2.0}
+    store.save(step, *state(step), {}, metrics=value)
+    store.close()
+  wanted = [3, 4, 5] if best_is == 'min' else [4, 5]
+  assert checkpoints.all_steps(tmp_path) == wanted
 
 
 def test_a_metric_that_is_not_there_is_told(tmp_path):
