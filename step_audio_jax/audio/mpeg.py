@@ -261,7 +261,7 @@ class _Info:
       delays = int.from_bytes(lame[21:24], 'big')
       told['delay'], told['padding'] = delays >> 12, delays & 0xFFF
       own = struct.unpack('>H', lame[34:36])[0]
-      if own:
+      if own and lame.startswith(b'LAME'):  # libavformat counts other bytes
         told['intact'] = own == checksums.crc16_reflected(raw[: at + 34])
       told['checksum'] = struct.unpack('>H', lame[32:34])[0] or None
     return cls(**told)

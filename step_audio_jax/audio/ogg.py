@@ -22,7 +22,10 @@ _LARGEST_PAGE = 27 + 255 + 255 * 255
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _FRONT = 64  # bytes of a page's content that tell the codec
 _LONGEST_OPUS = 5760  # samples of a packet at 48 kHz
-_SETTLES = 10.0  # seconds after which two Opus decoders agree to the last bit
+# Seconds after which a second decoder of Opus gives the same samples, to the
+# last bit. SILK's filters never forget all; after a minute no more than the
+# last bits of 16 differ.
+_SETTLES = {'CELT': 3.0, 'SILK': 60.0}
 
 
 @dataclasses.dataclass
@@ -38,6 +41,7 @@ class _Stream:
     limit: At the end of the page before that.
     is_odd: Whether positions rise by more than the packets between hold, as
       where a recording began in the middle of a broadcast.
+    has_silk: Whether it is Opus with speech coded by SILK.
     is_closed: Whether its last page says that it is.
   """
 
@@ -48,6 +52,7 @@ class _Stream:
   position: int = 0
   limit: int = 0
   is_odd: bool = False
+  has_silk: bool = False
   is_closed: bool = False
 
   @property
@@ -90,6 +95,7 @@ class _Stream:
     if self.codec == 'VORBIS' and len(self.head) > 28:
       return page.packets * (1 << (self.head[28] >> 4)) // 2
     if self.codec == 'OPUS' and not page.flags & _CONTINUED:
+      self.has_silk |= page.front[:1] < b'\x80'  # configurations 0 to 15
       return page.packets * _opus_samples(page.front)
     return page.packets * _LONGEST_OPUS
 
@@ -235,7 +241,7 @@ def _link(stream: _Stream) -> links.Link:
     # has.
     (before, given) = struct.unpack('<HI', head[10:16])
     rate = next((r for r in (8000, 12000, 16000, 24000) if given <= r), 48000)
-    settles = round(_SETTLES * rate)
+    settles = round(_SETTLES['SILK' if stream.has_silk else 'CELT'] * rate)
     before = before * rate // 48000
   limit = stream.limit if codec == 'VORBIS' else stream.limit * rate // 48000
   return links.Link(

@@ -28,9 +28,17 @@ class Source:
   def __init__(self, raw: BinaryIO):
     self.raw = raw
     self.size = raw.seek(0, os.SEEK_END)
+    self._held: bytes | None = None
+
+  def hold(self) -> None:
+    """Reads all of a file that is not large, where all of it is looked at."""
+    if self._held is None and self.size <= BLOCK:
+      self._held = self.read(0, self.size)
 
   def read(self, place: int, count: int = BLOCK) -> bytes:
     """Up to `count` bytes from `place` on; fewer only where the file ends."""
+    if self._held is not None:
+      return self._held[place : place + count]
     self.raw.seek(place)
     return self.raw.read(count)
 

@@ -119,6 +119,7 @@ def _walked(source: spans.Source) -> links.Survey | None:
   head = source.read(begin, 12)
   if head[:4] in chunks.MAGICS:
     return chunks.survey(source, begin)
+  source.hold()
   if head[:4] == b'fLaC':
     return flac.survey(source, begin)
   if head[:4] == b'OggS':

@@ -231,6 +231,21 @@ def test_a_cut_at_any_byte_is_told(form, subtype):
       read(raw[:left])
 
 
+@pytest.mark.parametrize('rate', [8000, 12000, 16000, 48000])
+def test_parts_of_opus_are_those_of_the_whole(rate):
+  """SILK's filters remember; a voice makes them."""
+  x = voice(14, rate, seed=4)[:, 0]
+  hum = np.sin(
+    2 * np.pi * np.cumsum(120 + 30 * np.sin(np.arange(len(x)) / rate)) / rate
+  )
+  raw = encoded(0.2 * hum**9 + 0.1 * x, 'OGG', rate, 'OPUS')
+  whole = read(raw, rate)
+  for start in (1, 5 * rate, 9 * rate + 77, len(whole) - 900):
+    size = min(rate, len(whole) - start)
+    part = read(raw, rate, offset=start / rate, duration=size / rate)
+    np.testing.assert_array_equal(part, whole[start : start + size])
+
+
 @pytest.mark.parametrize('form', ['OGG', 'MP3', 'FLAC', 'WAV'])
 def test_what_follows_and_is_no_sound_is_told(form):
   raw = encoded(voice(1.2), form)
