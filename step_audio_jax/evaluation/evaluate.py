@@ -238,7 +238,8 @@ def _page(run, views, memory, store):
   newest = views[max(views)]
   chosen, absent = {}, []
   about = {'run': str(run), 'settings': newest['settings']}
-  for step in sorted({*views, *_scored_steps(run)}):
+  behind = steps_behind(run)
+  for step in sorted({*views, *_scored_steps(run)} - set(behind)):
     there = step in views or (run / 'checkpoints' / str(step)).is_dir()
     model = memory.model(run, step) if there else None
     found = [
@@ -251,6 +252,12 @@ def _page(run, views, memory, store):
     if not all(found):
       absent.append(step)
   notes = []
+  if behind:
+    notes.append(
+      f'{run}/evaluation: step {", ".join(map(str, behind))} lies behind the '
+      'newest checkpoint, so its scores are those of another training and are '
+      'not shown.'
+    )
   if absent:
     notes.append(
       f'{run}/evaluation/index.html: not every figure of step '
@@ -270,6 +277,14 @@ def all_results(run: str | pathlib.Path) -> dict[int, dict[str, Any]]:
   return {
     step: files.read_json(result_path(run, step)) for step in _scored_steps(run)
   }
+
+
+def steps_behind(run: str | pathlib.Path) -> list[int]:
+  """Scored steps that the run has not come to: it was trained anew since."""
+  newest = max(checkpoints_lib.steps_of(run), default=None)
+  if newest is None:
+    return []
+  return [step for step in _scored_steps(run) if step > newest]
 
 
 def _scored_steps(run: str | pathlib.Path) -> list[int]:

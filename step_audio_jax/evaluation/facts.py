@@ -160,9 +160,13 @@ def timing(path: str | pathlib.Path | None) -> dict[str, Any]:
 
 
 def newest_result(run: str | pathlib.Path) -> dict[str, Any]:
-  """Scores of the newest checkpoint that was scored; {} if there is none."""
+  """Scores of the newest checkpoint that was scored; {} if there is none.
+
+  Steps that the run has not come to are those of an earlier training.
+  """
   results = evaluate_lib.all_results(run)
-  return results[max(results)] if results else {}
+  steps = set(results) - set(evaluate_lib.steps_behind(run))
+  return results[max(steps)] if steps else {}
 
 
 def is_stale(run: str | pathlib.Path, result: Mapping[str, Any]) -> bool:
@@ -191,6 +195,12 @@ def doubts(
     One sentence for each reason; [] where they can be compared.
   """
   found = []
+  for name, run, _ in named:
+    if behind := evaluate_lib.steps_behind(run):
+      found.append(
+        f'{name}: the scores of step {", ".join(map(str, behind))} are of an '
+        'earlier training, which went further than this one; not shown.'
+      )
   scored = [(name, run, result) for name, run, result in named if result]
   stale = [name for name, run, result in scored if is_stale(run, result)]
   if stale:

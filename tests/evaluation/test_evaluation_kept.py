@@ -9,6 +9,7 @@ import pytest
 
 from step_audio_jax import manifest
 from step_audio_jax.evaluation import evaluate
+from step_audio_jax.evaluation import facts
 from step_audio_jax.evaluation import scoring
 from step_audio_jax.evaluation import speech
 
@@ -252,6 +253,17 @@ def test_steps_whose_checkpoint_is_gone_stay_on_the_curve(run):
   corpus.write_checkpoint(run.root, 10, 'other')
   (note,) = score(run)['notes']
   assert 'step 10' in note and 'Checkpoints scored: 1.' in page(run)
+
+
+def test_scores_of_a_longer_training_before_this_one_are_not_shown(run):
+  score(run, steps='all')
+  shutil.rmtree(run.root / 'run/checkpoints/20')
+  (note,) = score(run)['notes']
+  assert 'step 20 lies behind the newest checkpoint' in note
+  assert 'Checkpoints scored: 1.' in page(run) and 'step 20 lies' in page(run)
+  assert facts.newest_result(run.root / 'run')['step'] == 10
+  (doubt,) = facts.doubts([('x', run.root / 'run', saved(run, 10))])
+  assert doubt.startswith('x: the scores of step 20 are of an earlier training')
 
 
 def test_a_manifest_of_others_is_told_of(run):
