@@ -196,9 +196,8 @@ class HuggingFaceText(_Text):
       ) from error
     model = plain['model']
     # Such a model takes the name of a byte, where it is written, for the byte.
-    self._names_bytes = bool(
-      isinstance(model.get('vocab'), list) and model.get('byte_fallback')
-    )
+    self._has_bytes = bool(model.get('byte_fallback'))
+    self._names_bytes = self._has_bytes and isinstance(model['vocab'], list)
     # Ids may have holes, so the size is one past the last id.
     ids = self._whole.get_vocab(with_added_tokens=True).values()
     count = max(ids, default=-1) + 1
@@ -207,12 +206,11 @@ class HuggingFaceText(_Text):
   def _own_pieces(self):
     whole = self._whole
     added = whole.get_added_tokens_decoder()
-    byte = getattr(whole.model, 'byte_fallback', False)
     for piece, place in whole.get_vocab(with_added_tokens=True).items():
       kind = 'normal'
       if place in added and added[place].special:
         kind = 'special'
-      elif byte and characters.BYTE.fullmatch(piece):
+      elif self._has_bytes and characters.BYTE.fullmatch(piece):
         kind = 'byte'
       yield place, piece, kind
 

@@ -402,6 +402,7 @@ def test_a_run_without_a_base_brings_a_tokenizer_too(tmp_path, own_model, room):
   again = text_lib.load(out / 'tokenizer.json')
   assert (again.size, again.moved) == (table.text_size, 0)
   assert again.encode(f'{line}<s>') == table.encode_text(f'{line}<s>')
+  assert again.pieces_digest == table.text.pieces_digest
 
 
 @pytest.mark.parametrize('prefix', [True, False])
@@ -433,6 +434,10 @@ def test_sentencepiece_models_of_others(tmp_path, kind, prefix):
   assert tool == [theirs.piece_to_id('<tool>')]
   assert found.token_to_id('<audio_0>') == count
   assert found.token_to_id('<|EOT|>') == count + 5120 + 3
+  # The same pieces mean the same, whichever file tells them.
+  again = text_lib.load(tmp_path / 'tokenizer.json')
+  assert (again.size, again.moved) == (text.size, 68)
+  assert again.pieces_digest == text.pieces_digest
   # Their own <s> stays; ours has another name.
   assert found.token_to_id('<s>') == theirs.bos_id()
   assert found.token_to_id('<|step_audio:s|>') == count + 5120 + 1
