@@ -61,6 +61,7 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
   'speakers_of': {'*': 'content'},
   'load': {'text_model': 'content'},  # a vocabulary
   'step_audio': {'text_model': 'content'},
+  'ImageCaption': {'vocabulary': 'content'},  # only says what its ids mean
 }
 
 
@@ -165,7 +166,8 @@ def _fields(value: Any) -> Iterable[dataclasses.Field]:
   """The fields of a dataclass that a resume compares."""
   internal = ('parent', 'name') if isinstance(value, nn.Module) else ()
   for field in dataclasses.fields(value):
-    if field.name not in internal and not settings.is_free(field):
+    fixed = kind_of(type(value), field.name) == 'fixed'
+    if field.name not in internal and fixed:
       yield field
 
 
