@@ -19,7 +19,7 @@ where the line names none.
 import os
 import pathlib
 import posixpath
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from data_pipelines.readers import base
 from data_pipelines.readers import channels
@@ -95,10 +95,7 @@ def read(
     )
   table = find_table(source, options)
   root, quotes = options.root(source), options.extra.get('quotes')
-  names = _Names(root)
-  for line in read_table(table, quotes, root):
-    if not isinstance(line, base.Rejected):
-      names.add(line[1])
+  names = _Names(root, lambda: read_table(table, quotes, root))
   for line in read_table(table, quotes, root):
     if isinstance(line, base.Rejected):
       yield line
@@ -143,10 +140,12 @@ def _item(where, root, number, fields, names, speaks):
 class _Names:
   """What files are called: the shortest name that none of the others has.
 
-  Memory holds two numbers for each name.
+  The table is read once more when the first line has no id of its own.
+  Memory then holds two numbers for each name.
   """
 
-  def __init__(self, root: pathlib.Path):
+  def __init__(self, root: pathlib.Path, lines: Callable[[], Iterator[Any]]):
+    self._lines, self._known = lines, False
     self._root = f'{os.fspath(root)}/'
     self._ids: set[int] = set()  # hashes of those that lines say
     # Hash of a name → hash of the one file that has it, or None.
@@ -159,7 +158,13 @@ class _Names:
     stem = stem if dot and stem else last
     return stem, f'{folder}{slash}{stem}', whole
 
-  def add(self, fields: dict[str, Any]) -> None:
+  def _load(self) -> None:
+    self._known = True
+    for line in self._lines():
+      if not isinstance(line, base.Rejected):
+        self._add(line[1])
+
+  def _add(self, fields: dict[str, Any]) -> None:
     """A line of the table."""
     file, name = fields.get('file'), fields.get('id')
     if name and isinstance(name, str):
@@ -173,6 +178,8 @@ class _Names:
 
   def of(self, file: str) -> str:
     """The name of a file."""
+    if not self._known:
+      self._load()
     *short, whole = self._choices(file)
     for files, one in zip(self._files, short):
       key = hash(one)
