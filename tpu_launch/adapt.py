@@ -24,7 +24,7 @@ from tpu_launch import quickstart
 from tpu_launch import recipe
 
 # What the recipe takes from the quick start's folder.
-_BASE = ('data/text.model', 'linguistic', 'semantic', 'speaker', 'flow', 'sft')
+BASE = ('data/text.model', 'linguistic', 'semantic', 'speaker', 'flow', 'sft')
 _SOURCE = 'source.json'
 _TABLES = ('.csv', '.tsv', '.txt', '.json', '.jsonl', '.lst', '.list', '.scp')
 
@@ -36,7 +36,7 @@ def _check(options: adapt_recipe.Options) -> None:
       f'--source={options.source}: no such file or folder.'
     )
   missing = [
-    name for name in _BASE if not (pathlib.Path(options.base) / name).exists()
+    name for name in BASE if not (pathlib.Path(options.base) / name).exists()
   ]
   if missing:
     raise errors.UserError(

@@ -15,11 +15,14 @@ from step_audio_jax import __main__ as library_doors
 from step_audio_jax import cli
 from step_audio_jax import files
 from step_audio_jax import manifest
+from tpu_launch import __main__ as launch_doors
+from tpu_launch import adapt as adapt_door
 
 HERE = pathlib.Path(__file__).parents[2]
 DOORS = {
   'data_pipelines': data_doors.DOORS,
   'step_audio_jax': library_doors.DOORS,
+  'tpu_launch': launch_doors.DOORS,
 }
 
 
@@ -49,9 +52,11 @@ def user(made, tmp_path, monkeypatch):
   shutil.copytree(made / 'speech' / 'wav', tmp_path / 'recordings')
   with open(tmp_path / 'recordings' / 'metadata.csv', 'w') as handle:
     writer = csv.writer(handle)
-    writer.writerow(['file', 'text'])
-    for utterance in manifest.read(made / 'speech'):
-      writer.writerow([pathlib.Path(utterance.audio).name, utterance.text])
+    writer.writerow(['file', 'text', 'split'])
+    for n, utterance in enumerate(manifest.read(made / 'speech')):
+      split = ('dev', 'test')[n] if n < 2 else 'train'
+      name = pathlib.Path(utterance.audio).name
+      writer.writerow([name, utterance.text, split])
   stand_in.save(tmp_path / 'runs' / 'quickstart' / 'tokenizer')
   (tmp_path / 'runs' / 'quickstart' / 'data').mkdir()
   shutil.copy(made / 'text.model', tmp_path / 'runs' / 'quickstart' / 'data')
@@ -69,7 +74,15 @@ def user(made, tmp_path, monkeypatch):
 def test_the_readme_section(user, capsys):
   text = (HERE / 'README.md').read_text()
   section = text.split('<!-- corpus:begin -->')[1].split('<!-- corpus:end')[0]
-  *lines, train = commands(section)
+  adapt, *lines, train, evaluate = commands(section)
+  for name in adapt_door.BASE:
+    path = user / 'runs' / 'quickstart' / name
+    if not path.exists():
+      path.mkdir()
+  (user / 'gin').symlink_to(HERE / 'gin')
+  said = follow([*adapt, '--dry_run'], capsys)
+  assert 'python -m data_pipelines ingest --source=recordings' in said
+  assert not (user / 'runs' / 'mine').exists()
   assert [words[1] for words in lines] == ['ingest', 'tokenize', 'build']
   for words in lines:
     follow(words, capsys)
@@ -84,8 +97,11 @@ def test_the_readme_section(user, capsys):
   start = [w for w in train if 'INIT_FROM' not in w and 'RUN_DIR' not in w]
   follow([*start, '--gin.RUN_DIR="runs/quickstart/sft"', *small], capsys)
   follow([*train, *small], capsys)
-  metrics = (user / 'runs/mine/metrics.jsonl').read_text()
+  metrics = (user / 'runs/mine_by_hand/metrics.jsonl').read_text()
   assert '"step"' in metrics and 'loss' in metrics
+  few = ['--gin.MAX_ROWS=1', '--gin.SPEECH_GROUPS=2', '--gin.TEXT_TOKENS=2']
+  said = follow([*evaluate, *few], capsys)
+  assert re.search(r'asr_cer/test +\d', said)
 
 
 def test_the_guide(user, made, capsys):

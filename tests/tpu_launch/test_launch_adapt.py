@@ -118,7 +118,7 @@ def test_more_recordings_are_more_steps():
 
 def base(folder):
   """What the recipe looks for in a quick start, empty."""
-  for name in adapt._BASE:
+  for name in adapt.BASE:
     (folder / name).mkdir(parents=True)
   return folder
 
