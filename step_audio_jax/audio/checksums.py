@@ -17,6 +17,14 @@ import numpy as np
 from step_audio_jax.audio import spans
 
 _POLYNOMIAL = 0x8005  # x¹⁶ + x¹⁵ + x² + 1: FLAC's frames and LAME's tag
+_CRC8 = bytes(
+  functools.reduce(
+    lambda value, _: value << 1 & 0xFF ^ (0x07 if value & 0x80 else 0),
+    range(8),
+    byte,
+  )
+  for byte in range(256)
+)
 _ORDER = 2**15 - 1  # of x: P = (x + 1) times a primitive polynomial
 _REVERSED = bytes(int(f'{byte:08b}'[::-1], 2) for byte in range(256))
 
@@ -103,9 +111,7 @@ def crc8(data: bytes) -> int:
   """CRC-8 with polynomial 0x07, of the few bytes of a frame's header."""
   state = 0
   for byte in data:
-    state ^= byte
-    for _ in range(8):
-      state = state << 1 & 0xFF ^ (0x07 if state & 0x80 else 0)
+    state = _CRC8[state ^ byte]
   return state
 
 

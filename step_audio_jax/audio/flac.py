@@ -81,6 +81,10 @@ def _link(source: spans.Source, begin: int, end: int):
   first = _frame(source.read(place, 16), info)
   if first is None:
     return link, notes, 'cut short or damaged: no frame follows its header'
+  if first[0]:
+    notes.append(
+      f'its first sample has number {first[0]}: what was before is missing'
+    )
   intact = checksums.crc16_of(source, place, end) == 0
   last = _last(source, place, end, limit if intact else end, info, intact)
   frames = None if last is None else sum(last) - first[0]
@@ -97,6 +101,10 @@ def _link(source: spans.Source, begin: int, end: int):
     told = bytes([info[13] & 0xF0 | told[0]]) + told[1:]
     parts = (head[:21] + told, (begin + 26, end))
   link = links.Link('FLAC', rate, channels, frames, parts)
+  if intact and frames is not None and not fault:
+    broken = _break(source, place, end, info, first[0], first[0] + frames)
+    if broken is not None:
+      fault = f'damaged: the frame of sample {broken} is not where it belongs'
   zeros = len(tail := source.read(max(place, end - 2**16), 2**16))
   zeros -= len(tail.rstrip(b'\0'))
   if intact and zeros > 2:  # which leave the checksum as it is
@@ -130,15 +138,51 @@ def _last(source, begin, end, limit, info, intact) -> tuple[int, int] | None:
       if intact and checksums.crc16(tail[place:]):
         continue
       last = _frame(tail[place : place + 16], info)
-      # A rate and a width that differ belong to no frame of this stream.
-      same = head[1] == tail[place + 1] and not (
-        (head[2] ^ tail[place + 2]) & 15 or (head[3] ^ tail[place + 3]) & 15
-      )
+      same = _same(head, tail[place : place + 4])
       if last is not None and same:
         return last
     if size >= limit:
       return None
     size *= 4
+
+
+def _break(source, begin, end, info, expected, stop) -> int | None:
+  """The first sample whose frame is missing or out of order; None if none is.
+
+  Args:
+    source: The file.
+    begin: Of the first frame of a stream whose checksums are right.
+    end: Of the stream.
+    info: STREAMINFO.
+    expected: The first sample.
+    stop: Behind the last.
+  """
+  head = source.read(begin, 4)
+  place = former = begin
+  while place < end:
+    block = source.read(place, min(spans.BLOCK, end - place))
+    is_last = place + len(block) >= end
+    limit = len(block) if is_last else len(block) - 16
+    q = block.find(head[:2], 0, limit)
+    while q >= 0:
+      frame = _frame(block[q : q + 16], info)
+      if frame is not None and _same(head, block[q : q + 4]):
+        if frame[0] == expected:
+          expected, former = expected + frame[1], place + q
+        elif checksums.crc16_of(source, former, place + q) == 0:
+          return expected  # a frame of another place, not a chance in samples
+      q = block.find(head[:2], q + 1, limit)
+    if is_last:
+      break
+    place += limit
+  return None if expected == stop else expected
+
+
+def _same(head: bytes, other: bytes) -> bool:
+  """Whether two frames may be of one stream: of one rate and width."""
+  return head[1] == other[1] and not (
+    (head[2] ^ other[2]) & 15 or (head[3] ^ other[3]) & 15
+  )
 
 
 def _syncs(tail: bytes):

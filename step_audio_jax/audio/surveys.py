@@ -15,6 +15,7 @@ import dataclasses
 import io
 import os
 import sys
+import time
 
 import soundfile
 
@@ -31,6 +32,7 @@ from step_audio_jax.audio import tags
 
 _UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
 _REMEMBERED = 64
+_TICK = 2 * 10**9  # nanoseconds; the coarsest clock of file systems in use
 _TOLD = 20
 _told: list[str] = []  # what `tell` has said
 _memory: collections.OrderedDict[tuple, links.Survey] = (
@@ -53,8 +55,10 @@ def survey(source: spans.Source, name: str) -> links.Survey:
   key = None
   if not isinstance(source.raw, io.BytesIO):
     status = os.fstat(source.raw.fileno())
-    key = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-  found = _memory.get(key)
+    # A file of this moment may change again within the same tick of the clock.
+    if time.time_ns() - status.st_mtime_ns > _TICK:
+      key = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+  found = None if key is None else _memory.get(key)
   if found is None:
     found = _survey(source, name)
     if key is not None:

@@ -287,7 +287,32 @@ def test_damage_in_the_middle_is_told():
         read(damaged)
 
 
-def test_an_mp3_in_a_wav_and_a_pipe(tmp_path):
+@pytest.mark.parametrize('states', [True, False])
+def test_whole_frames_of_flac_that_are_missing_or_moved(states):
+  """libFLAC fills in silence, and says nothing."""
+  raw = encoded(voice(2.5), 'FLAC')
+  if not states:
+    raw = raw[:21] + bytes([raw[21] & 0xF0]) + bytes(4) + raw[26:]
+  # Frames of 4,096 samples, numbered from 0 by one byte.
+  edges = [raw.index(b'\xff\xf8', 42)]
+  for number in range(1, 6):
+    mark = raw[edges[0] : edges[0] + 4] + bytes([number])
+    edges.append(raw.index(mark, edges[-1]))
+  a, b, c = edges[3:6]
+  for damaged in (
+    raw[:a] + raw[b:],
+    raw[:b] + raw[a:],
+    raw[:a] + raw[b:c] + raw[a:b] + raw[c:],
+  ):
+    with pytest.raises(errors.UserError, match='damaged: the frame of sample'):
+      audio_io.examine(damaged)
+  assert audio_io.examine(raw).notes == ()
+  if not states:
+    late = audio_io.examine(raw[: edges[0]] + raw[edges[1] :])
+    assert late.seconds * RATE == 40000 - 4096 and 'missing' in late.notes[0]
+
+
+def test_an_mp3_in_a_wav():
   mp3 = encoded(voice(1), 'MP3')
   fmt = struct.pack(
     '<HHIIHHHHIHHH', 0x55, 1, RATE, 4000, 1, 0, 12, 1, 2, 1, 1, 0
