@@ -45,20 +45,31 @@ _CONTROL_NAMES = {place: piece for piece, place in vocabulary.CONTROL.items()}
 Piece = tuple[str, str]
 
 
-def _end_of_text(piece_id: Callable[[str], int | None], count: int) -> int:
-  """Where a model of others ends whose export has our control pieces behind.
+def _end_of_text(
+  piece_id: Callable[[str], int | None], count: int, own: bool
+) -> int:
+  """One past a model's last own id of text.
 
-  Of such an export without speech, that is; fillers may lie between.
+  Behind it may lie, in what this project has exported, fillers, speech and
+  control pieces.
+
+  Args:
+    piece_id: Gives None for an absent piece.
+    count: One past the last id of all.
+    own: Whether control pieces are at our places, in front.
   """
-  end = piece_id(_BEHIND[0])
-  begin = None if end is None else end - vocabulary.CONTROL[_BEHIND[0]]
-  if begin is None or any(
-    piece_id(piece) != begin + vocabulary.CONTROL[piece] for piece in _BEHIND
-  ):
-    return count
-  while begin and piece_id(FILLER.format(begin - 1)) == begin - 1:
-    begin -= 1
-  return begin
+  end = piece_id(_FIRST_AUDIO)
+  if end is None:
+    end = count
+    first = piece_id(_BEHIND[0])
+    if not own and first is not None:
+      begin = first - vocabulary.CONTROL[_BEHIND[0]]
+      places = {begin + vocabulary.CONTROL[piece]: piece for piece in _BEHIND}
+      if all(piece_id(piece) == place for place, piece in places.items()):
+        end = begin
+  while 0 < end < count and piece_id(FILLER.format(end - 1)) == end - 1:
+    end -= 1
+  return end
 
 
 class _Text:
@@ -87,10 +98,7 @@ class _Text:
       piece_id(piece) == place for piece, place in vocabulary.CONTROL.items()
     )
     self.moved = 0 if own else vocabulary.CONTROL_SIZE
-    end = piece_id(_FIRST_AUDIO)
-    if end is None:
-      end = count if own else _end_of_text(piece_id, count)
-    self.size = end + self.moved
+    self.size = _end_of_text(piece_id, count, own) + self.moved
 
   @functools.cached_property
   def pieces(self) -> tuple[Piece, ...]:

@@ -400,7 +400,7 @@ def test_a_run_without_a_base_brings_a_tokenizer_too(tmp_path, own_model, room):
   assert found.decode(document.tokens.tolist()) == line
   # Read again here, it is the same vocabulary.
   again = text_lib.load(out / 'tokenizer.json')
-  assert (again.size, again.moved) == (table.text_size, 0)
+  assert (again.size, again.moved) == (table.text.size, 0)
   assert again.encode(f'{line}<s>') == table.encode_text(f'{line}<s>')
   assert again.pieces_digest == table.text.pieces_digest
 
