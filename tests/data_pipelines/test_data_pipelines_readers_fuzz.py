@@ -213,7 +213,8 @@ def survives(name, damage, trust):
             assert found.is_file() and found.is_relative_to(output.resolve())
             assert not found.samefile(secret)
       assert {p.name for p in output.iterdir()} <= {
-        'manifest.jsonl', 'quarantine.jsonl', 'stats.json', 'audio', 'images'
+        'manifest.jsonl', 'notes.jsonl', 'quarantine.jsonl', 'stats.json',
+        'audio', 'images',
       }  # fmt: skip
       assert files.read_json(output / 'stats.json') == result
     after = state(scratch)
