@@ -166,7 +166,6 @@ def align(
     read, aligned, had_words, left.
   """
   utterances = manifest.read(corpus)
-  files.check_writable(manifest.path_of(corpus))
   wanted = [u for u in utterances if _wanted(u, overwrite)]
   words, left = {}, {}
   for utterance in wanted:
@@ -261,6 +260,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       f'--batch_size: found {fv.batch_size}, expected at least 1.'
     )
   corpus = manifest.path_of(fv.corpus).parent
+  files.check_writable(manifest.path_of(fv.corpus), '--corpus')
   if fv.dry_run:
     found = manifest.read(corpus)
     count = sum(_wanted(u, fv.overwrite) for u in found)

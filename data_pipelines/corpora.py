@@ -21,8 +21,15 @@ from typing import Any, Callable, Iterator, Mapping
 
 from absl import logging
 import numpy as np
-import seqio
-import tensorflow as tf
+
+from data_pipelines import notices
+
+with notices.held_back():
+  import seqio
+  import tensorflow as tf
+
+  # Keep TensorFlow off accelerators: they belong to JAX.
+  tf.config.set_visible_devices([], 'GPU')
 
 from data_pipelines import corpus_examples
 from data_pipelines import definitions
@@ -30,9 +37,6 @@ from data_pipelines import documents as documents_lib
 from data_pipelines import metrics
 from step_audio_jax import errors
 from step_audio_jax import stages
-
-# Keep TensorFlow off accelerators: they belong to JAX.
-tf.config.set_visible_devices([], 'GPU')
 
 Definition = definitions.Definition
 DEFINITIONS: dict[str, Definition] = {}

@@ -223,9 +223,9 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   if path.name == manifest.NAME:  # the file stands for its folder
     path = path.parent
   kind = 'schedule' if fv.schedule else kind_of(path)
-  if fv.html and kind != 'rows':
+  if fv.html is not None and kind != 'rows':
     raise errors.UserError(f'--html: {path} holds {kind}, expected rows.')
-  if fv.html:
+  if fv.html is not None:
     files.check_writable(fv.html, '--html')
   if fv.dry_run:
     print(f'would read {path} ({kind})')

@@ -17,6 +17,11 @@ def import_all(modules: Sequence[str]) -> None:
   if modules and os.getcwd() not in sys.path:
     sys.path.insert(0, os.getcwd())
   for module in modules:
+    if not all(part.isidentifier() for part in module.split('.')):
+      raise errors.UserError(
+        f'--module={module}: expected the name of a Python module, such as '
+        '`corpora` or `mine.corpora`.'
+      )
     try:
       importlib.import_module(module)
     except ImportError as error:
@@ -34,9 +39,9 @@ def tasks_of(modules: Sequence[str]) -> dict[str, Any]:
   Raises:
     UserError: As `import_all`.
   """
-  import seqio
-
   from data_pipelines import corpora
+
+  seqio = corpora.seqio  # imported there without its notices
 
   before = set(seqio.TaskRegistry.names())
   import_all(modules)

@@ -242,9 +242,9 @@ def documents_of(work: Work, left_out: list) -> Iterator:
 
   What the task itself leaves out, and what is too long, joins `left_out`.
   """
-  import seqio
-
   from data_pipelines import corpora
+
+  seqio = corpora.seqio  # imported there without its notices
 
   job, settings = work.job, work.settings
   size = _table(work).table_size

@@ -80,7 +80,9 @@ class Config:
   part: int = 100
 
   def __post_init__(self):
-    for name in ('train', 'dev', 'test', 'unseen', 'images', 'text_lines'):
+    for name in (
+      *('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines'),
+    ):
       if getattr(self, name) < 0:
         raise errors.UserError(
           f'--{name}: found {getattr(self, name)}, expected 0 or more.'

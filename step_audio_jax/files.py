@@ -7,6 +7,7 @@ operating system says of a path is told as a `UserError`, once, in this module.
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import pathlib
@@ -41,7 +42,7 @@ def local(path: str | os.PathLike, what: str | None = None) -> pathlib.Path:
   text = os.fsdecode(path)
   where = f'{what}={text}' if what else text
   if address(text):
-    raise errors.UserError(f'{where}: is {NO_ADDRESS}.')
+    raise errors.UserError(f'{where}: found {NO_ADDRESS}.')
   if not text or '\0' in text:
     found = 'a null character' if text else 'nothing'
     raise errors.UserError(
@@ -261,17 +262,23 @@ def opened(
 ) -> Any:
   """`open(path, 'rb')`, or with other `keywords`; says what is wrong.
 
+  A pipe (`/dev/stdin`, `<(…)`) is read into memory when it is first opened,
+  and can be opened again like a file.
+
   Args:
     path: Of the file.
     name: What messages call it; by default its path.
     **keywords: Of `open`.
 
   Raises:
-    UserError: There is no such file, it cannot be read, or it is a Git LFS
-      pointer.
+    UserError: There is no such file, it cannot be read, it is a Git LFS
+      pointer, or a pipe that never ends.
   """
   local(path)
   try:
+    state = os.stat(path)
+    if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
+      return _held(path, name, (state.st_dev, state.st_ino), **keywords)
     handle = open(path, **{'mode': 'rb', **keywords})
   except FileNotFoundError as error:
     raise errors.UserError(f'{name or path}: no such file.') from error
@@ -285,6 +292,26 @@ def opened(
     handle.close()
     raise
   return handle
+
+
+_MOST_HELD = 2**30  # bytes; nine hours of a 16 kHz WAV
+_HELD: dict[tuple[int, int], bytes] = {}
+
+
+def _held(path, name, identity, mode='rb', buffering=-1, **text) -> Any:
+  """A file in memory with what a pipe or a device gave."""
+  del buffering
+  if identity not in _HELD:
+    with open(path, 'rb') as handle:
+      content = handle.read(_MOST_HELD + 1)
+    if len(content) > _MOST_HELD:
+      raise errors.UserError(
+        f'{name or path}: found a pipe or device with more than '
+        f'{_MOST_HELD >> 20} MiB, expected a file.'
+      )
+    _HELD[identity] = content
+  raw = io.BytesIO(_HELD[identity])
+  return raw if 'b' in mode else io.TextIOWrapper(raw, **text)
 
 
 @contextlib.contextmanager

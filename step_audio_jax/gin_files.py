@@ -134,6 +134,10 @@ def _values_told(files: Sequence[str]) -> Iterator[None]:
       raise
     where = f'{", ".join(files)}: ' if files else ''
     raise errors.UserError(where + text) from error
+  except OSError as error:
+    # Gin's stand-in for an exception knows neither number nor file.
+    cause = error.__context__
+    raise (cause if isinstance(cause, OSError) else error) from None
 
 
 def macros() -> dict[str, Any]:

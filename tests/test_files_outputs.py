@@ -227,3 +227,32 @@ def test_a_name_that_is_not_utf_8_is_written_and_read(tmp_path):
   assert json.loads(raw)['file'] == name
   files.write_jsonl(tmp_path / 'x.jsonl', [name])
   assert list(files.read_jsonl(tmp_path / 'x.jsonl')) == [name]
+
+
+def test_a_pipe_can_be_read_more_than_once(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, '_HELD', {})
+  data = bytes(range(256)) * 1000
+  read, write = os.pipe()
+  child = os.fork()
+  if not child:
+    os.close(read)
+    with open(write, 'wb') as handle:
+      handle.write(data)
+    os._exit(0)
+  os.close(write)
+  path = f'/dev/fd/{read}'
+  for keywords in ({}, {'buffering': 0}):
+    with files.opened(path, **keywords) as handle:
+      assert handle.seekable() and handle.read(3) == data[:3]
+  with files.opened(path, mode='r', encoding='latin-1', newline='') as handle:
+    assert handle.read() == data.decode('latin-1')
+  os.waitpid(child, 0)
+  os.close(read)
+
+
+def test_a_device_without_an_end(monkeypatch):
+  monkeypatch.setattr(files, '_MOST_HELD', 2**20)
+  with pytest.raises(errors.UserError, match='zero: .* more than 1 MiB, expec'):
+    files.opened('/dev/zero')
+  with files.opened('/dev/null') as handle:
+    assert handle.read() == b''

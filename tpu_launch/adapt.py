@@ -162,6 +162,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     speech=fv.speech,
   )
   recipe.check_in_checkout()
+  files.check_writable(fv.output, '--output', folder=True)
   _check(options)
   if fv.dry_run:
     return _dry_run(options)

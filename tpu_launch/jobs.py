@@ -16,6 +16,7 @@ from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.parallel import topology
 
+_MOST_PROCESSES = 1024
 BACKENDS = ('local', 'queued-resource')
 _NAME = re.compile(r'[a-z]([-a-z0-9]{0,48}[a-z0-9])?')
 
@@ -55,9 +56,9 @@ class Job:
         'letters, digits and hyphens.'
       )
     if self.backend == 'local':
-      if self.processes < 1:
+      if not 1 <= self.processes <= _MOST_PROCESSES:
         raise errors.UserError(
-          f'--processes={self.processes}: expected at least 1.'
+          f'--processes={self.processes}: expected 1 to {_MOST_PROCESSES}.'
         )
       return
     for flag in ('accelerator', 'project', 'zone'):
@@ -161,7 +162,7 @@ def from_flags(fv: flags.FlagValues) -> Job:
   names = {field.name for field in dataclasses.fields(Job)}
   given = {n: fv[n].value for n in names if n in fv and fv[n].present}
   given |= {'name': fv.name, 'state_dir': fv.state_dir, 'dry_run': fv.dry_run}
-  path = pathlib.Path(fv.state_dir) / fv.name / 'job.json'
+  path = files.local(fv.state_dir, '--state_dir') / fv.name / 'job.json'
   saved = {}
   if _NAME.fullmatch(fv.name) and path.exists():
     saved = files.read_json(path).get('job', {})

@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 
 from step_audio_jax import cli
+from step_audio_jax import files
 from tpu_launch import recipe
 
 DEFAULT_FOLDER = 'runs/quickstart'
@@ -221,6 +222,7 @@ def _define(fv) -> None:
 
 
 def _main(fv) -> dict[str, Any]:
+  files.check_writable(fv.output, '--output', folder=True)
   steps = commands(fv.output)
   if fv.dry_run:
     return recipe.show(steps)

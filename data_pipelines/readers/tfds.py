@@ -23,6 +23,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from data_pipelines import notices
 from data_pipelines.readers import base
 from data_pipelines.readers import columns as columns_lib
 from data_pipelines.readers import media
@@ -166,11 +167,12 @@ def check_classes(folder: pathlib.Path) -> None:
 
 def _open(folder: pathlib.Path):
   """What TFDS reads the folder with."""
-  import tensorflow as tf
-  import tensorflow_datasets as tfds
+  with notices.held_back():
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
 
-  # Keep TensorFlow off accelerators: they belong to JAX.
-  tf.config.set_visible_devices([], 'GPU')
+    # Keep TensorFlow off accelerators: they belong to JAX.
+    tf.config.set_visible_devices([], 'GPU')
   try:
     builder = tfds.builder_from_directory(folder)
     _ = builder.info.features

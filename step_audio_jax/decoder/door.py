@@ -98,7 +98,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
-  if fv.export:
+  if fv.export is not None:
     return _export(fv)
   words = ' '.join(fv.arguments or ())
   _check(fv, words)

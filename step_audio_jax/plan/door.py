@@ -10,6 +10,7 @@ from absl import flags
 
 from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax import files
 from step_audio_jax import gin_files
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import absent
@@ -116,6 +117,7 @@ def _nearest(fv, parts, target) -> str:
   capacity = target.slice.chip.usable_hbm_bytes
   if not _can_vary(parts):
     return ''
+  files.check_writable(fv.cache, '--cache', folder=True)
   batch = parts['feed'].batch_size
   while batch >= 1:
     estimates = _estimates(parts, target, batch)
@@ -183,6 +185,8 @@ def _describe(parts, target) -> dict[str, Any]:
 
 def _main(fv) -> dict[str, Any]:
   target = step.Target(topology.parse(fv.topology), fv.slices)
+  if fv.search:
+    files.check_writable(fv.cache, '--cache', folder=True)
   parts = step.configured(fv.gin_file, fv.gin_bindings)
   if fv.search:
     return _search(fv, parts, target)

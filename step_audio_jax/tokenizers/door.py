@@ -70,7 +70,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
-  if fv.export:
+  if fv.export is not None:
     return _export(fv)
   if not fv.arguments:
     raise errors.UserError(
@@ -86,6 +86,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   from step_audio_jax.audio import io
   from step_audio_jax.tokenizers import dual
 
+  fv.arguments = ['/dev/stdin' if w == '-' else w for w in fv.arguments]
   heard = [_heard(path, fv.channel) for path in fv.arguments]
   for path, (wave, _) in zip(fv.arguments, heard):
     if (
@@ -231,6 +232,7 @@ DOOR = cli.Door(
   summary="""Turns recordings into dual speech codes, or exports a tokenizer.
 
     python -m step_audio_jax tokenize a.wav b.flac --json
+    … | python -m step_audio_jax tokenize -
     python -m step_audio_jax tokenize --stream --tokenizer=models/tokenizer \\
       a.wav
     python -m step_audio_jax tokenize --export=runs/quickstart/tokenizer \\
