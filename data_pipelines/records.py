@@ -5,6 +5,7 @@ are called `<stem>-00000-of-00002.array_record`, one record a group, so that a
 trainer can fetch any record by its number.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -43,16 +44,31 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
 
   count = 0
   with files.atomic_path(path) as temporary:
-    writer = array_record_module.ArrayRecordWriter(
-      str(temporary), 'group_size:1'
-    )
+    with _told():
+      writer = array_record_module.ArrayRecordWriter(
+        str(temporary), 'group_size:1'
+      )
     try:
       for record in records:
-        writer.write(record)
+        with _told():
+          writer.write(record)
         count += 1
-    finally:
+    except BaseException:
+      with contextlib.suppress(RuntimeError):
+        writer.close()
+      raise
+    with _told():
       writer.close()
   return count
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+  """What ArrayRecord says of a full disk, as an error of the system."""
+  try:
+    yield
+  except RuntimeError as error:
+    raise OSError(str(error).partition(';')[0]) from error
 
 
 def link(path: str | os.PathLike, target: str | os.PathLike) -> None:

@@ -22,6 +22,7 @@ from orbax.checkpoint import checkpoint_managers as managers
 
 from step_audio_jax import errors
 from step_audio_jax import files
+from step_audio_jax.training import failed_saves
 from step_audio_jax.training import sums
 
 _FOLDER = 'checkpoints'
@@ -74,6 +75,7 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
+    failed_saves.tell_once()
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
@@ -192,6 +194,8 @@ class Checkpoints:
       raise self._failed(error) from error
 
   def _failed(self, error: Exception) -> errors.UserError:
+    for half in self.folder.glob(f'*{_TEMPORARY}'):
+      shutil.rmtree(half, ignore_errors=True)  # room for what comes next
     newest = f'{self._last}' if self._last is not None else 'the first one'
     return errors.UserError(
       f'{self.folder}: a checkpoint could not be written, {newest} or the one '

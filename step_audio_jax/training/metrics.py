@@ -16,6 +16,7 @@ from typing import Any, Mapping
 import jax
 import numpy as np
 
+from step_audio_jax import files
 from step_audio_jax import progress
 from step_audio_jax.parallel import topology
 from step_audio_jax.training import guard
@@ -69,18 +70,19 @@ class JsonLinesWriter(_ScalarWriter):
             kept.append(line + '\n')
         except (json.JSONDecodeError, KeyError, TypeError):
           continue  # the line that a kill cut in half
-    temporary = self._path.with_suffix('.tmp')
-    temporary.write_text(''.join(kept), encoding='utf-8')
-    os.replace(temporary, self._path)
+    with files.atomic(self._path, 'w') as handle:
+      handle.write(''.join(kept))
     self._handle = open(self._path, 'a', encoding='utf-8')
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]):
     line = {'step': step, **{k: float(v) for k, v in scalars.items()}}
-    self._handle.write(json.dumps(line) + '\n')
-    self._handle.flush()
+    with files.writing(self._path):
+      self._handle.write(json.dumps(line) + '\n')
+      self._handle.flush()
 
   def close(self):
-    self._handle.close()
+    with files.writing(self._path):
+      self._handle.close()
 
 
 class TensorBoardWriter(_ScalarWriter):
@@ -95,7 +97,7 @@ class TensorBoardWriter(_ScalarWriter):
     from tensorboardX import summary
     from tensorboardX.proto import event_pb2
 
-    folder = pathlib.Path(folder)
+    self._folder = folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     again = first_step > 0 or any(folder.iterdir())
     self._event, self._scalar = event_pb2.Event, summary.scalar
@@ -113,17 +115,20 @@ class TensorBoardWriter(_ScalarWriter):
 
   def _write(self, step: int, **content: Any):
     event = self._event(step=step, wall_time=time.time(), **content)
-    self._file.write_event(event)
+    with files.writing(self._folder):
+      self._file.write_event(event)
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]):
     for name, value in scalars.items():
       self._write(step, summary=self._scalar(name, float(value)))
 
   def flush(self):
-    self._file.flush()
+    with files.writing(self._folder):
+      self._file.flush()
 
   def close(self):
-    self._file.close()
+    with files.writing(self._folder):
+      self._file.close()
 
 
 def writer(run_dir: str | pathlib.Path, first_step: int):
