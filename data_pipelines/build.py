@@ -388,4 +388,5 @@ same command continues: finished folders and parts are not made again.
 """,
   main=_main,
   define=_define,
+  texts=('beam_option',),
 )

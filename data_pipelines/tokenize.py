@@ -342,4 +342,5 @@ the same command continues: finished batches are not encoded again.
   main=_main,
   define=_define,
   uses_gin=False,
+  texts=('beam_option',),
 )
