@@ -58,7 +58,8 @@ class Job:
     if self.backend == 'local':
       if not 1 <= self.processes <= _MOST_PROCESSES:
         raise errors.UserError(
-          f'--processes={self.processes}: expected 1 to {_MOST_PROCESSES}.'
+          f'--processes={self.processes}: expected at least 1 and at most '
+          f'{_MOST_PROCESSES}.'
         )
       return
     for flag in ('accelerator', 'project', 'zone'):

@@ -8,6 +8,7 @@ resumes the run; what may differ then is `resume`'s to say.
 """
 
 import contextlib
+import os
 import pathlib
 import sys
 from typing import Any, Callable, Collection, Mapping, Sequence
@@ -94,6 +95,8 @@ def train(
       rows, model and what it starts from have no ids in common.
   """
   folder = files.local(run_dir, 'run_dir')
+  if not os.path.isfile(folder / 'done.json'):
+    files.check_writable(folder, 'run_dir', folder=True)
   given = resume.Given(objective, feed, optimizer, config, tuple(init_from))
   ids = run_bindings.of_run(objective.describe(), feed)
   ids = run_bindings.resumed(folder, ids)
