@@ -38,7 +38,7 @@ from step_audio_jax import memory
 from step_audio_jax import progress
 from step_audio_jax.tokenizers import seal as seal_lib
 
-VERSION = 1  # part of every digest; raise it when the output changes
+VERSION = 2  # part of every digest; raise it when the output changes
 LONGEST_SECONDS = 86400.0
 BATCH_SECONDS = 1920.0
 _POLL_SECONDS = 2.0

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -23,10 +24,12 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import psutil
 
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 
 TIMING = 'timing.json'
+_INCLUDE = re.compile(r"""^include\s+['"](.+?)['"]""", re.M)
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
@@ -44,6 +47,24 @@ class Command:
 
   def __str__(self) -> str:
     return shlex.join(('python', *self.words))
+
+  def settings(self) -> str:
+    """Digest of the gin files that it reads, with what they include."""
+    contents: dict[str, str] = {}
+    for word in self.words:
+      name, _, path = word.partition('=')
+      if name == '--gin_file':
+        _add_gin(path, contents)
+    return digests.of_value(contents)
+
+
+def _add_gin(path: str, contents: dict[str, str]) -> None:
+  if path in contents or not pathlib.Path(path).is_file():
+    return  # who reads it says what is wrong
+  text = pathlib.Path(path).read_text(encoding='utf-8', errors='replace')
+  contents[path] = text
+  for included in _INCLUDE.findall(text):
+    _add_gin(included, contents)
 
 
 Steps = Iterable[Sequence[Command]]
@@ -198,8 +219,9 @@ def _wait_showing(running) -> None:
 def follow(steps: Steps, root: str) -> dict[str, Any]:
   """Runs the commands that are not done yet.
 
-  A command is done where `timing.json` has it, word for word, and all before
-  it are: what an earlier one makes anew, a later one reads again.
+  A command is done where `timing.json` has it, word for word and with the gin
+  files it reads, and all before it are: what an earlier one makes anew, a later
+  one reads again.
 
   Args:
     steps: Commands; those of one step run side by side. Each is asked for
@@ -220,9 +242,7 @@ def follow(steps: Steps, root: str) -> dict[str, Any]:
   for commands in steps:
     told = before[: len(commands)]
     before = before[len(commands) :]
-    if [(c['name'], c['command']) for c in told] == [
-      (c.name, str(c)) for c in commands
-    ]:
+    if len(told) == len(commands) and all(map(_is_same, commands, told)):
       timing['commands'] += told
       for command in commands:
         print(f'\n$ {command}\n(done before)', flush=True)
@@ -248,6 +268,7 @@ def follow(steps: Steps, root: str) -> dict[str, Any]:
         {
           'name': command.name,
           'command': str(command),
+          'settings': command.settings(),
           'seconds': round(seconds, 2),
           'together': len(commands),
         }
@@ -255,6 +276,13 @@ def follow(steps: Steps, root: str) -> dict[str, Any]:
     timing['wall_seconds'] = round(_seconds(timing['commands']), 1)
     files.write_json(path, timing)
   return timing
+
+
+def _is_same(command: Command, told: Mapping[str, Any]) -> bool:
+  """Whether what is noted as done is this command, and its gin files too."""
+  return (command.name, str(command)) == (told['name'], told['command']) and (
+    told.get('settings') in (None, command.settings())
+  )
 
 
 def _seconds(commands: Sequence[Mapping[str, Any]]) -> float:

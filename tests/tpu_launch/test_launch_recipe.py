@@ -48,6 +48,30 @@ def test_a_changed_command_and_all_behind_it_run_again(tmp_path):
   assert mark.read_text() == 'abcBc'
 
 
+def test_a_changed_gin_file_is_a_changed_command(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'inner.gin').write_text('STEPS = 1')
+  (tmp_path / 'outer.gin').write_text("include 'inner.gin'\n")
+  code = "open('mark', 'a').write('x')"
+  step = [recipe.Command('c', ('-c', code, '--gin_file=outer.gin'))]
+  for marks in ('x', 'x'):
+    recipe.follow([step], str(tmp_path))
+    assert (tmp_path / 'mark').read_text() == marks
+  (tmp_path / 'inner.gin').write_text('STEPS = 2')
+  recipe.follow([step], str(tmp_path))
+  assert (tmp_path / 'mark').read_text() == 'xx'
+
+
+def test_what_was_done_before_gin_files_counted_stays_done(tmp_path):
+  mark = tmp_path / 'mark'
+  step = [python('c', f"open({str(mark)!r}, 'a').write('x')")]
+  timing = recipe.follow([step], str(tmp_path))
+  del timing['commands'][0]['settings']
+  (tmp_path / 'timing.json').write_text(json.dumps(timing))
+  recipe.follow([step], str(tmp_path))
+  assert mark.read_text() == 'x'
+
+
 def test_a_step_may_depend_on_those_before_it(tmp_path):
   def steps():
     yield [python('ask', f"open({str(tmp_path / 'n')!r}, 'w').write('7')")]
