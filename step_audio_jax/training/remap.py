@@ -166,9 +166,9 @@ def _speech_rows(
       raise errors.UserError(
         f'{old.name}: its speech rows are codes of the tokenizer '
         f'{bindings.tokenizer_name(one)}, those of {new.name} of '
-        f'{bindings.tokenizer_name(two)}; say speech_rows = "fresh" to draw '
-        'them anew, "keep" to start from the old ones all the same, or start '
-        'from a model of the same tokenizer.'
+        f"{bindings.tokenizer_name(two)}; set SPEECH_ROWS to 'fresh' to draw "
+        "them anew, to 'keep' to start from the old ones all the same, or "
+        'start from a model of the same tokenizer.'
       )
   first = old.speech + old.sizes['linguistic_size']
   mine = new.speech + new.sizes['linguistic_size']

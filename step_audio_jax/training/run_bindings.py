@@ -179,8 +179,8 @@ def _exported(folder: pathlib.Path, ids, policy) -> Start:
       tokenizer,
       'this run',
       mine,
-      'say speech_rows = "keep" to start from them all the same, or convert '
-      'the folder to a run, of which "fresh" draws them anew',
+      "set SPEECH_ROWS to 'keep' to start from them all the same, or convert "
+      "the folder to a run, of which 'fresh' draws them anew",
     )
   return Start(str(folder), None, '', tokenizer)
 

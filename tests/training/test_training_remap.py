@@ -128,7 +128,13 @@ def test_codes_of_another_tokenizer_need_a_word():
   old, new = side('ab'), side('ab', tokenizer=TWO)
   with pytest.raises(errors.UserError) as refusal:
     remap.rows_between(old, new)
-  for word in ('runs/one (111', 'runs/two (222', '"fresh"', '"keep"'):
+  for word in (
+    'runs/one (111',
+    'runs/two (222',
+    'SPEECH_ROWS',
+    "'fresh'",
+    "'keep'",
+  ):
     assert word in str(refusal.value)
   before, after, _ = moved(old, new, remap.KEEP)
   np.testing.assert_array_equal(after, before)
