@@ -248,7 +248,8 @@ def test_times(make, begin, end, reason, tmp_path):
   if reason is None:
     assert left == []
     assert kept['u'].offset == begin
-    assert kept['u'].duration == pytest.approx(end - begin)
+    # What is rounding is cut off: the sound decides.
+    assert kept['u'].duration == pytest.approx(min(end, 0.5) - begin)
   else:
     (one,) = left
     assert reason in one['reason'], one
