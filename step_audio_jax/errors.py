@@ -1,5 +1,6 @@
 """The one exception that means "the input is wrong, not the program"."""
 
+import re
 from typing import Iterable
 
 
@@ -27,3 +28,22 @@ def at_least_one(where: str, config: object, names: Iterable[str]) -> None:
     size = getattr(config, name)
     if size < 1:
       raise UserError(f'{where}: {name} is {size}, expected at least 1.')
+
+
+def patterns(where: str, found: Iterable[str]) -> None:
+  """Refuses what is no regular expression.
+
+  Args:
+    where: What is configured, as messages name it.
+    found: The expressions.
+
+  Raises:
+    UserError: One of them does not compile.
+  """
+  for pattern in found:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise UserError(
+        f'{where}: found {pattern!r}, expected a regular expression ({error}).'
+      ) from error

@@ -16,6 +16,8 @@ from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax import gin_files
 from step_audio_jax import gin_types
+from step_audio_jax.training import loop
+from step_audio_jax.training import optimizers
 
 ROOT = pathlib.Path(gin_files.ROOT)
 
@@ -261,3 +263,26 @@ def test_no_path_of_a_shipped_file_may_be_an_address():
     for value in ('gs://b/x', ['gs://b/x'], {'a': 'gs://b/x'}):
       if gin_types.is_right(value, hint):
         assert files.NO_ADDRESS in gin_files._fault(value, hint, name), selector
+
+
+@pytest.mark.parametrize(
+  ('make', 'told'),
+  [
+    (lambda: loop.LoopConfig(1, log_every=0), 'log_every is 0, expected at l'),
+    (
+      lambda: loop.LoopConfig(1, checkpoint_every=-10),
+      'checkpoint_every is -10, expected 0 or more',
+    ),
+    (
+      lambda: optimizers.OptimizerConfig(1.0, warmup_steps=-1),
+      'warmup_steps is -1, expected 0 or more',
+    ),
+    (
+      lambda: optimizers.OptimizerConfig(1.0, multipliers=(('(', 1.0),)),
+      r"multipliers: found '\(', expected a regular expression",
+    ),
+  ],
+)
+def test_right_types_with_wrong_values(make, told):
+  with pytest.raises(errors.UserError, match=told):
+    make()

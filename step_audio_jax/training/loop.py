@@ -62,6 +62,12 @@ class LoopConfig:
   ema_decay: float = 0.0
 
   def __post_init__(self):
+    errors.at_least_one('loop', self, ['log_every'])
+    if self.checkpoint_every < 0:
+      raise errors.UserError(
+        f'loop: checkpoint_every is {self.checkpoint_every}, expected 0 or '
+        'more.'
+      )
     if self.keep < 1:
       raise errors.UserError(f'loop: keep is {self.keep}, expected >= 1.')
     if self.best_is not in ('min', 'max'):

@@ -52,6 +52,7 @@ class Lora:
   base_dtype: str = 'float32'
 
   def __post_init__(self):
+    errors.patterns('lora: targets, whole', (self.targets, self.whole))
     if self.rank < 1:
       raise errors.UserError(f'lora: rank is {self.rank}, expected >= 1.')
     if self.base_dtype not in ('float32', 'bfloat16'):

@@ -75,6 +75,13 @@ class OptimizerConfig:
         f'optimizer: learning_rate is {self.learning_rate}, expected a '
         'positive number.'
       )
+    errors.patterns(
+      'optimizer: multipliers', (pattern for pattern, _ in self.multipliers)
+    )
+    if self.warmup_steps < 0:
+      raise errors.UserError(
+        f'optimizer: warmup_steps is {self.warmup_steps}, expected 0 or more.'
+      )
     if self.decay_steps < 0:
       raise errors.UserError(
         f'optimizer: decay_steps is {self.decay_steps}, expected 0 or more.'
@@ -163,6 +170,7 @@ class OptimizerGroups:
       raise errors.UserError(
         'optimizer: groups is empty, expected at least one.'
       )
+    errors.patterns('optimizer: groups', (p for p, _ in self.groups.values()))
 
   def build(self, params: Any, steps: int) -> optax.GradientTransformation:
     """The chain for a tree of parameters (arrays or shapes).
