@@ -14,10 +14,12 @@ from typing import Any, Collection, Iterator, Mapping
 
 from data_pipelines.readers import base
 from data_pipelines.readers import channels
+from data_pipelines.readers import media
 from data_pipelines.readers import tables
 from step_audio_jax import errors
 from step_audio_jax import languages
 from step_audio_jax import lfs
+from step_audio_jax.audio import foreign
 
 # Field → columns that may hold it, the first that is there counts.
 NAMES = {
@@ -38,7 +40,10 @@ NAMES = {
   ),
   'split': ('split',),
   'channel': ('channel', 'audio_channel'),
-  'audio': ('audio', 'audio_data', 'speech', 'wav'),
+  'audio': (
+    'audio', 'audio_data', 'speech', 'wav', 'audio_path', 'audio_filepath',
+    'audio_file', 'wav_path',
+  ),
   'image': (
     'image', 'image_path', 'file_name', 'filename', 'img', 'jpg', 'png',
     'path', 'file',
@@ -182,6 +187,13 @@ def channel(value: Any) -> Any:
     return channels.parse(value)
   except errors.UserError:
     return None
+
+
+def is_recording(value: Any) -> bool:
+  """Whether a value is the name of a file with sound."""
+  return isinstance(value, str) and value.lower().endswith(
+    (*media.AUDIO, *foreign.ENDINGS)
+  )
 
 
 def split(value: str | None) -> str | None:

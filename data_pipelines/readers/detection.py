@@ -14,7 +14,6 @@ from typing import Any, Iterator, Mapping
 from data_pipelines.readers import base
 from data_pipelines.readers import columns as columns_lib
 from data_pipelines.readers import delimited
-from data_pipelines.readers import media
 from data_pipelines.readers import tars
 from data_pipelines.readers import texts
 from step_audio_jax import lfs
@@ -83,8 +82,7 @@ def by_line(path: pathlib.Path, formats: Mapping[str, Any]) -> set[str]:
 
 def _is_spoken(fields: Mapping[str, Any]) -> bool:
   return 'audio' in fields or any(
-    isinstance(value, str) and value.lower().endswith(media.AUDIO)
-    for value in fields.values()
+    map(columns_lib.is_recording, fields.values())
   )
 
 
@@ -109,6 +107,10 @@ def by_columns(path: pathlib.Path) -> set[str]:
     return pa.types.is_struct(type) or _is_binary(pa, type)
 
   names = columns_lib.NAMES
+  # Columns such as `path` name files of any kind: their content tells which.
+  files = [n for n in names['image'] if n in types]
+  if any(map(columns_lib.is_recording, _first(path, files).values())):
+    return {'parquet'}
   holders = [n for n in (*names['audio'], *names['image']) if n in types]
   if any(holds(types[n]) for n in holders):
     return {'parquet'}
@@ -118,6 +120,28 @@ def by_columns(path: pathlib.Path) -> set[str]:
     plain = set(paths) - set(_AMBIGUOUS)
     return {'parquet'} if plain else {'parquet', 'text_parquet'}
   return {'text_parquet'} if text else set()
+
+
+def _first(path: pathlib.Path, names: list[str]) -> Mapping[str, Any]:
+  """The first row of some columns that hold text; {} if it cannot be read."""
+  import pyarrow as pa
+  from pyarrow import parquet
+
+  try:
+    with parquet.ParquetFile(path) as file:
+      schema = file.schema_arrow
+      texts = [
+        name
+        for name in names
+        if pa.types.is_string(schema.field(name).type)
+        or pa.types.is_large_string(schema.field(name).type)
+      ]
+      found = next(file.iter_batches(1, columns=texts), None) if texts else None
+      rows = found.to_pylist() if found is not None else []
+      return rows[0] if rows else {}
+  # Damaged pages make pyarrow raise nearly anything.
+  except (pa.ArrowException, OSError, ValueError, TypeError):
+    return {}
 
 
 def _is_binary(pa, type) -> bool:

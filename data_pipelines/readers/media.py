@@ -6,18 +6,27 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import lfs
+from step_audio_jax.audio import foreign
 from step_audio_jax.audio import levels
 
-AUDIO = ('.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff')
+AUDIO = (
+  '.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff', '.aif', '.aifc', '.au',
+  '.caf', '.oga', '.w64',
+)  # fmt: skip
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp')
 
 _AUDIO_MAGIC = (
   (b'RIFF', '.wav'),
+  (b'RIFX', '.wav'),
   (b'RF64', '.wav'),
+  (b'BW64', '.wav'),
+  (b'riff', '.w64'),
   (b'fLaC', '.flac'),
   (b'OggS', '.ogg'),
   (b'ID3', '.mp3'),
   (b'FORM', '.aiff'),
+  (b'caff', '.caf'),
+  (b'.snd', '.au'),
 )
 _IMAGE_MAGIC = (
   (b'\x89PNG', '.png'),
@@ -37,6 +46,11 @@ def audio_suffix(data: bytes) -> str:
   for magic, suffix in _AUDIO_MAGIC:
     if data.startswith(magic):
       return suffix
+  form = foreign.name_of(data[:16])
+  if form is not None:
+    raise errors.UserError(
+      f'audio: found {form}, expected {_all(AUDIO)}; {foreign.WAY_ON}.'
+    )
   if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
     return '.mp3'
   raise errors.UserError(f'audio: {_told(data)}, expected {_all(AUDIO)}.')

@@ -184,6 +184,9 @@ def _item(columns, root, where, place, number, values) -> base.Item:
   spoken = columns.find('audio', values) is not None and not wants_image
   kind = 'audio' if spoken else 'image'
   content = columns.value(kind, values)
+  # Columns such as `path` name files of any kind.
+  if columns_lib.is_recording(content) and not wants_image:
+    kind = 'audio'
   if content is None:
     raise errors.UserError(f'{kind}: null, expected one.')
   fields = columns.fields(

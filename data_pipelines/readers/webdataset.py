@@ -25,12 +25,13 @@ from data_pipelines.readers import columns as columns_lib
 from data_pipelines.readers import media
 from data_pipelines.readers import tars
 from step_audio_jax import errors
+from step_audio_jax.audio import foreign
 
 FIELDS = ('id', 'text', 'speaker', 'language', 'split', 'channel')
 # Known so that a sample which has nothing else is counted.
 PICKLES = ('.pyd', '.pkl', '.pickle', '.pth', '.pt')
 MEDIA = (*media.AUDIO, *media.IMAGES)
-_KNOWN = (*MEDIA, '.txt', '.json', *PICKLES)
+_KNOWN = (*MEDIA, '.txt', '.json', *PICKLES, *foreign.ENDINGS)
 _WAY_ON = (
   'a key is a name up to its first dot, and its members stand next to each '
   'other (--format=wenet_shards takes names up to the last dot).'
@@ -160,7 +161,7 @@ def wanted(name: str) -> bool:
 
 
 def _item(columns, where, place, parts) -> base.Item:
-  row, text, pickled = {}, None, ''
+  row, text, passed = {}, None, ''
   found: dict[str, tuple[str, bytes]] = {}
   for ending, data in parts:
     if ending == '.json':
@@ -168,7 +169,9 @@ def _item(columns, where, place, parts) -> base.Item:
     elif ending == '.txt':
       text = decoded(data)
     elif ending in PICKLES:
-      pickled = f' ({ending[1:]} is not opened: a pickle can run code)'
+      passed = f' ({ending[1:]} is not opened: a pickle can run code)'
+    elif ending in foreign.ENDINGS:
+      passed = f' ({ending[1:]} is not read: {foreign.WAY_ON})'
     else:
       kind = 'audio' if ending in media.AUDIO else 'image'
       if kind in found:
@@ -191,7 +194,7 @@ def _item(columns, where, place, parts) -> base.Item:
   raise errors.UserError(
     'audio, image: neither is there, expected one of '
     f'{", ".join(s[1:] for s in media.AUDIO + media.IMAGES)} beside the text'
-    f'{pickled}.'
+    f'{passed}.'
   )
 
 

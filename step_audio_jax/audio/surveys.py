@@ -23,6 +23,7 @@ from step_audio_jax import errors
 from step_audio_jax.audio import chunks
 from step_audio_jax.audio import decoding
 from step_audio_jax.audio import flac
+from step_audio_jax.audio import foreign
 from step_audio_jax.audio import links
 from step_audio_jax.audio import mpeg
 from step_audio_jax.audio import mpeg_frames
@@ -137,6 +138,12 @@ def _opened(source, parts, name):
   try:
     return decoding.open_file(source, parts)
   except soundfile.LibsndfileError as error:
+    form = foreign.name_of(source.read(0, 16))
+    if form is not None:
+      raise errors.UserError(
+        f'{name}: not readable as audio: {form}, expected wav, flac, ogg, mp3 '
+        f'or another format of libsndfile; {foreign.WAY_ON}.'
+      ) from error
     raise errors.UserError(
       f'{name}: not readable as audio ({error.error_string.strip(" .")}), '
       'expected wav, flac, ogg, mp3 or another format of libsndfile.'

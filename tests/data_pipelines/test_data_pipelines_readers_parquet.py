@@ -38,12 +38,26 @@ def write(path, columns, **options):
     'wavs/a.wav',
   ],
 )
-@pytest.mark.parametrize('column', ['audio', 'audio_data', 'speech', 'wav'])
+@pytest.mark.parametrize(
+  'column',
+  ['audio', 'audio_data', 'speech', 'wav', 'audio_path', 'audio_filepath'],
+)
 def test_where_a_recording_may_be(audio, column, tmp_path):
   trees.put(tmp_path / 'in' / 'wavs' / 'a.wav', WAV)
   write(tmp_path / 'in' / 'x.parquet', {column: [audio], 'text': ['hi']})
   kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
   assert left == [] and kept['x-1'].text == 'hi'
+  assert kept['x-1'].audio_path(tmp_path / 'out').read_bytes() == WAV
+
+
+@pytest.mark.parametrize('column', ['path', 'file', 'file_name'])
+def test_a_column_of_paths_to_recordings(column, tmp_path):
+  trees.put(tmp_path / 'in' / 'wavs' / 'a.wav', WAV)
+  columns = {column: ['wavs/a.wav'], 'sentence': ['hi']}
+  write(tmp_path / 'in' / 'x.parquet', columns)
+  kept, left = ingested(tmp_path / 'in', tmp_path / 'out', format='auto')
+  assert left == [] and kept['x-1'].text == 'hi'
+  assert kept['x-1'].kind == 'speech'
   assert kept['x-1'].audio_path(tmp_path / 'out').read_bytes() == WAV
 
 

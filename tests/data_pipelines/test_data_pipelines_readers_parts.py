@@ -18,6 +18,7 @@ from data_pipelines.readers import media
 from data_pipelines.readers import seed_tts
 from data_pipelines.readers import tables
 from step_audio_jax import errors
+from step_audio_jax.audio import io as audio_io
 
 WAV = trees.tone(0.25)
 
@@ -143,10 +144,27 @@ def test_splits_by_their_names(name, split):
   assert tables.split_named(name) == split
 
 
-@pytest.mark.parametrize('form', ['WAV', 'FLAC', 'OGG', 'AIFF', 'MP3', 'RF64'])
+@pytest.mark.parametrize(
+  'form', ['WAV', 'FLAC', 'OGG', 'AIFF', 'MP3', 'RF64', 'W64', 'CAF', 'AU']
+)
 def test_recordings_are_told_by_their_first_bytes(form):
   suffix = media.audio_suffix(trees.tone(0.25, 16000, form=form))
   assert suffix == {'RF64': '.wav'}.get(form, f'.{form.lower()}')
+
+
+@pytest.mark.parametrize(
+  'head, name',
+  [
+    (b'\0\0\0\x1cftypM4A ', 'MP4'), (b'\x1aE\xdf\xa3\x9fB', 'WebM'),
+    (b'#!AMR\n', 'AMR'), (b'\xff\xf1\x50\x80', 'AAC'),
+    (b'0&\xb2u\x8ef\xcf\x11', 'Windows Media'), (b'wvpk', 'WavPack'),
+  ],
+)  # fmt: skip
+def test_formats_that_are_not_decoded_are_named(head, name):
+  data = head + bytes(range(1, 200))
+  for read in (media.audio_suffix, audio_io.probe, audio_io.read_audio):
+    with pytest.raises(errors.UserError, match=f'{name}.*expected wav.*ffmpeg'):
+      read(data)
 
 
 @pytest.mark.parametrize('form', ['PNG', 'JPEG', 'GIF', 'BMP', 'WEBP'])

@@ -40,6 +40,18 @@ def test_pickles_stay_shut(tmp_path):
   assert all('a pickle can run code' in one['reason'] for one in left)
 
 
+def test_recordings_of_other_formats(tmp_path):
+  caf = trees.tone(0.25, form='CAF')
+  members = [('a.caf', caf), ('a.txt', 'fine'), ('b.m4a', b'\0\0\0\x1cftypM4A')]
+  members += [('b.txt', 'sad'), ('c.webm', b'\x1aE\xdf\xa3')]
+  trees.tar(tmp_path / 'in' / 'a.tar', members)
+  kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert list(kept) == ['a/a'] and kept['a/a'].text == 'fine'
+  assert [one['id'] for one in left] == ['a/b', 'a/c']
+  for one, ending in zip(left, ('m4a', 'webm')):
+    assert f'{ending} is not read: `ffmpeg' in one['reason']
+
+
 def test_a_key_ends_at_the_first_dot_of_the_name(tmp_path):
   members = [('v1.0/a.b.WAV', WAV), ('v1.0/a.b.txt', 'fine')]
   # A corpus whose names have dots: one key, many samples.
