@@ -7,9 +7,10 @@ fails. Standard error may be closed, too.
 """
 
 import json
+import math
 import os
 import sys
-from typing import Any, Callable, TextIO
+from typing import Any, Callable, Mapping, TextIO
 
 
 class _Stream:
@@ -91,12 +92,35 @@ def call(command: str, work: Callable[[], int]) -> int:
 
 
 def json_line(value: Any) -> str:
-  """`value` as one line of JSON that standard output can hold."""
+  """`value` as one line of JSON that standard output can hold.
+
+  JSON has no number that is not finite: NaN and infinities are null.
+  """
   encoding = getattr(sys.stdout, 'encoding', None) or 'ascii'
   plain = encoding.lower().replace('-', '') == 'utf8'
-  line = json.dumps(value, ensure_ascii=not plain, default=str)
+  line = json.dumps(
+    _finite(value), ensure_ascii=not plain, default=_plain, allow_nan=False
+  )
   # Only a surrogate is left, and `\udcff` is JSON's own way to write it.
   return line.encode('utf-8', 'backslashreplace').decode()
+
+
+def _finite(value: Any) -> Any:
+  """`value` with None in place of every number that is not finite."""
+  if isinstance(value, float):  # also NumPy's float64
+    return value if math.isfinite(value) else None
+  if isinstance(value, Mapping):
+    return {key: _finite(one) for key, one in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(one) for one in value]
+  return value
+
+
+def _plain(value: Any) -> Any:
+  """What JSON does not know: arrays and their numbers as such, else text."""
+  if hasattr(value, 'tolist'):
+    return _finite(value.tolist())
+  return str(value)
 
 
 def _occupy_closed_descriptors() -> None:

@@ -7,6 +7,7 @@ operating system says of a path is told as a `UserError`, once, in this module.
 
 import contextlib
 import fcntl
+import glob
 import io
 import json
 import os
@@ -15,7 +16,7 @@ import re
 import shutil
 import stat
 import tempfile
-from typing import Any, Iterable, Iterator
+from typing import Any, Collection, Iterable, Iterator
 
 from step_audio_jax import errors
 from step_audio_jax import lfs
@@ -211,7 +212,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def atomic_folder(
-  path: str | os.PathLike, *, replace: bool = False
+  path: str | os.PathLike,
+  *,
+  replace: bool = False,
+  expected: Collection[str] | None = None,
 ) -> Iterator[pathlib.Path]:
   """Makes a temporary neighbour of `path`; it becomes `path` on success.
 
@@ -221,20 +225,31 @@ def atomic_folder(
   Args:
     path: The folder.
     replace: Whether an older folder goes.
+    expected: Names that such a folder may hold; None takes all. One with
+      anything else in it stays: it is not ours to remove.
 
   Raises:
     UserError: `path` cannot be written, or no longer: the disk is full; or it
-      is there already.
+      is there already, or is another kind of folder than the one that goes.
   """
+  path = local(path)
+  if replace and os.path.isdir(path):
+    path = path.resolve()  # a link stays; `.` and `..` have no neighbours
   with writing(path) as path:
     trouble = _obstacle(path, folder=True)
     if not trouble and not replace and path.exists():
       trouble = 'is there already, expected a new folder'
+    if not trouble and expected is not None and path.exists():
+      if foreign := sorted(set(os.listdir(path)) - set(expected)):
+        trouble = (
+          f'holds {ascii(foreign[0])}, expected a new or empty folder, or one '
+          f'with nothing but {", ".join(sorted(expected))}, which is replaced'
+        )
     if trouble:
       raise errors.UserError(f'{path}: {trouble}.')
     part = temporary(path)
     if replace:
-      for stale in path.parent.glob(f'.{path.name}.*.tmp'):
+      for stale in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
         shutil.rmtree(stale)  # left by a job that was killed
     try:
       part.mkdir()
@@ -249,11 +264,16 @@ def atomic_folder(
 
 
 def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
-  """Renames `new` to `folder`; an older `folder` goes."""
+  """Renames `new` to `folder`; an older `folder` goes, or is put back."""
   old = folder.with_name(f'.{folder.name}.{os.getpid()}.old.tmp')
   if folder.exists():
     folder.rename(old)
-  new.rename(folder)
+  try:
+    new.rename(folder)
+  except BaseException:
+    if old.exists():
+      old.rename(folder)
+    raise
   shutil.rmtree(old, ignore_errors=True)
 
 

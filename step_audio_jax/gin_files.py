@@ -307,9 +307,12 @@ def _fault(value: Any, hint: Any, name: str) -> str | None:
   if not gin_types.is_right(value, hint):
     text = repr(value)
     text = text if len(text) < 80 else f'{text[:76]} …'
-    hint = gin_types.expected(hint)
-    whole = type(value) is float and value.is_integer() and 'integer' in hint
-    return f'is {text}, expected {hint}' + (f', {value:.0f}' if whole else '')
+    told = gin_types.expected(hint)
+    if type(value) is float and value.is_integer() and 'integer' in told:
+      told += f', {value:.0f}'
+    elif isinstance(value, str) and gin_types.is_right([value], hint):
+      told += f', {text.join("[]")}'
+    return f'is {text}, expected {told}'
   if not name.endswith('url'):
     for text in _strings(value):
       if files_lib.address(text):

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from step_audio_jax import console
@@ -126,3 +127,24 @@ def test_the_streams_are_given_back(capsys):
   with pytest.raises(RuntimeError):
     console.call('x', lambda: exec('raise RuntimeError'))
   assert (sys.stdout, sys.stderr) == before
+
+
+def test_json_has_no_numbers_that_are_not_finite():
+  value = {
+    'a': float('nan'),
+    'b': [1.5, float('inf'), (-float('inf'), 2)],
+    'c': {'d': np.float32('nan'), 'e': np.float64('inf'), 'f': np.int32(3)},
+    'g': np.asarray([0.5, np.nan]),
+    'h': pathlib.Path('x'),
+    'i': True,
+  }
+  line = console.json_line(value)
+  found = json.loads(line, parse_constant=lambda name: pytest.fail(name))
+  assert found == {
+    'a': None,
+    'b': [1.5, None, [None, 2]],
+    'c': {'d': None, 'e': None, 'f': 3},
+    'g': [0.5, None],
+    'h': 'x',
+    'i': True,
+  }

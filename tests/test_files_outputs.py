@@ -166,6 +166,63 @@ def test_a_folder_on_a_disk_that_fills_up(tmp_path, replace):
   assert tree(tmp_path / 'a') == [str(path), str(path / 'first')]
 
 
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+  path = tmp_path / 'a'
+  path.mkdir()
+
+  def write(text):
+    with files.atomic_folder(path, replace=True, expected={'x'}) as part:
+      (part / 'x').write_text(text)
+
+  write('first')
+  write('second')
+  assert (path / 'x').read_text() == 'second'
+  (path / 'thesis.tex').write_text('old')
+  with pytest.raises(
+    errors.UserError, match="holds 'thesis.tex', expected a new or empty"
+  ):
+    write('third')
+  assert tree(tmp_path) == [str(path), f'{path}/thesis.tex', f'{path}/x']
+
+
+def test_a_folder_is_replaced_where_it_lies(tmp_path, monkeypatch):
+  """Behind a link, under the name `.`, beside names that look like patterns."""
+  for name in ('real', 'a*'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'link').symlink_to('real')
+  other = tmp_path / '.ab.1.tmp'  # another process writes `ab`
+  other.mkdir()
+  monkeypatch.chdir(tmp_path / 'real')
+  for path in (pathlib.Path('.'), tmp_path / 'link', tmp_path / 'a*'):
+    with files.atomic_folder(path, replace=True) as part:
+      (part / 'x').write_text(str(path))
+    assert (path if path.name else tmp_path / 'real').joinpath('x').is_file()
+  assert (tmp_path / 'link').is_symlink() and other.is_dir()
+  assert (tmp_path / 'real/x').read_text() == str(tmp_path / 'link')
+  assert (tmp_path / 'a*/x').is_file()
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot(
+  tmp_path, monkeypatch
+):
+  path = tmp_path / 'a'
+  path.mkdir()
+  (path / 'x').write_text('old')
+  rename = pathlib.Path.rename
+
+  def failing(self, target):
+    if self == files.temporary(path):
+      raise OSError(errno.EIO, 'Input/output error')
+    return rename(self, target)
+
+  monkeypatch.setattr(pathlib.Path, 'rename', failing)
+  with pytest.raises(errors.UserError, match='Input/output error'):
+    with files.atomic_folder(path, replace=True) as part:
+      (part / 'x').write_text('new')
+  assert tree(tmp_path) == [str(path), f'{path}/x']
+  assert (path / 'x').read_text() == 'old'
+
+
 def test_errors_of_other_files_stay_what_they_are(tmp_path):
   with pytest.raises(FileNotFoundError, match='source'):
     with files.atomic(tmp_path / 'a/x'):

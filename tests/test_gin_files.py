@@ -105,6 +105,8 @@ def world(tmp_path_factory):
       for prefix in ('', 'quickstart_'):
         write_rows(folder / 'rows' / f'{prefix}{task}' / split, task)
   (folder / 'scored/checkpoints/10').mkdir(parents=True)
+  for name in ('decoder', 'tokenizer'):
+    (folder / name).mkdir()  # a dry run asks no more of them
   (folder / 'corpus/wav').mkdir(parents=True)
   utterances = []
   for index, text in enumerate(SENTENCES):
@@ -119,7 +121,8 @@ def world(tmp_path_factory):
         sample_rate=16000,
         text=text,
         language='en',
-        split='train',
+        # Every voice has both splits.
+        split='dev' if index // 2 % 2 else 'train',
         kind='speech',
         speaker=f'voice{index % 2}',
       )

@@ -32,6 +32,8 @@ Voice = voice_lib.Voice
 
 FORMAT = 'step_audio_jax.decoder'
 CONFIG = 'config.json'
+_PARTS = ('flow', 'vocoder', 'speaker')
+_CONTENTS = {CONFIG, *(f'{name}.safetensors' for name in (*_PARTS, 'voice'))}
 
 
 class SpeechDecoder:
@@ -213,32 +215,33 @@ class SpeechDecoder:
     )
 
   def save(self, folder: str | os.PathLike) -> None:
-    """Writes the sealed folder; its `config.json` comes last."""
-    folder = pathlib.Path(folder)
-    (folder / CONFIG).unlink(missing_ok=True)
+    """Writes the folder, whole or not at all; an older decoder goes.
+
+    Raises:
+      UserError: The folder cannot be written, or holds something else.
+    """
+    with files.atomic_folder(
+      folder, replace=True, expected=_CONTENTS
+    ) as temporary:
+      self._write(temporary)
+
+  def _write(self, folder: pathlib.Path) -> None:
     config = {'format': FORMAT, 'mel': dataclasses.asdict(self.mel)}
     if self.tokenizer:
       config[bindings.TOKENIZER] = dict(self.tokenizer)
-    for name, part in (
-      ('flow', self.flow),
-      ('vocoder', self.vocoder),
-      ('speaker', self.speaker),
-    ):
-      path = folder / f'{name}.safetensors'
+    for name in _PARTS:
+      part = getattr(self, name)
       described = getattr(part, 'config', None)  # Griffin-Lim has none
       if described is None:
-        path.unlink(missing_ok=True)
         config[name] = None
       else:
-        storage.write_tree(path, part.params)
+        storage.write_tree(folder / f'{name}.safetensors', part.params)
         config[name] = dataclasses.asdict(described)
-    path, config['voice'] = folder / 'voice.safetensors', None
-    if self.voice is None:
-      path.unlink(missing_ok=True)
-    else:
+    config['voice'] = None
+    if self.voice is not None:
       v = self.voice
       arrays = {'mel': v.mel_TM, 'speaker': v.speaker_D}
-      storage.write_tree(path, arrays)
+      storage.write_tree(folder / 'voice.safetensors', arrays)
       config['voice'] = {
         'text': v.text,
         'tokens': v.tokens.tolist(),

@@ -39,6 +39,7 @@ _FILES = (
   'semantic/config.json',
   'semantic/model.safetensors',
 )
+_CONTENTS = {SEAL, *(name.partition('/')[0] for name in _FILES)}
 
 
 class DualTokenizer:
@@ -190,19 +191,24 @@ class DualTokenizer:
     return self.encode_stream(blocks, peak=peak, mode=mode)
 
   def save(self, folder: str | os.PathLike) -> None:
-    """Writes the folder; the seal comes last."""
-    folder = pathlib.Path(folder)
-    (folder / SEAL).unlink(missing_ok=True)
-    self.linguistic.save(folder / 'linguistic')
-    self.semantic.save(folder / 'semantic')
-    files.write_json(
-      folder / SEAL,
-      {
-        'linguistic_codes': self.linguistic.size,
-        'semantic_codes': self.semantic.size,
-        'sha256': digests.of_files(folder, _FILES),
-      },
-    )
+    """Writes the folder, whole or not at all; an older tokenizer goes.
+
+    Raises:
+      UserError: The folder cannot be written, or holds something else.
+    """
+    with files.atomic_folder(
+      folder, replace=True, expected=_CONTENTS
+    ) as temporary:
+      self.linguistic.save(temporary / 'linguistic')
+      self.semantic.save(temporary / 'semantic')
+      files.write_json(
+        temporary / SEAL,
+        {
+          'linguistic_codes': self.linguistic.size,
+          'semantic_codes': self.semantic.size,
+          'sha256': digests.of_files(temporary, _FILES),
+        },
+      )
     self.identity = seal.identity(folder)
 
   @classmethod

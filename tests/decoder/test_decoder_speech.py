@@ -1,5 +1,6 @@
 """The decoder as a whole: what comes out, what is refused, what is kept."""
 
+import errno
 import json
 
 import numpy as np
@@ -129,6 +130,29 @@ def test_saving_again_leaves_nothing_of_what_was_there(tmp_path):
     'flow.safetensors',
   ]
   assert speech.SpeechDecoder.load(tmp_path).speaker is None
+
+
+def test_saving_that_fails_leaves_the_old_decoder(tmp_path, monkeypatch):
+  folder = tmp_path / 'decoder'
+  tiny.decoder(tiny.voice(3)).save(folder)
+  before = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
+  write = storage.write_tree
+
+  def failing(path, tree):
+    if path.name.startswith('voice'):
+      raise OSError(errno.ENOSPC, 'No space left on device')
+    write(path, tree)
+
+  monkeypatch.setattr(storage, 'write_tree', failing)
+  with pytest.raises(errors.UserError, match='No space left'):
+    tiny.decoder(tiny.voice(2)).save(folder)
+  assert {
+    p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()
+  } == before
+  (folder / 'notes.txt').write_text('mine')
+  with pytest.raises(errors.UserError, match="holds 'notes.txt'"):
+    tiny.decoder().save(folder)
+  assert len(list(folder.iterdir())) == len(before) + 1
 
 
 def edit(folder, **changes):

@@ -1,5 +1,6 @@
 """Codes of waveforms: golden, ragged batches, folders, the door."""
 
+import errno
 import json
 import pathlib
 
@@ -202,6 +203,29 @@ def test_broken_folders_say_which_file(tokenizer, tmp_path):
   path.unlink()
   with pytest.raises(errors.UserError, match='model.safetensors: no such'):
     dual.DualTokenizer.load(tmp_path)
+
+
+def test_saving_that_fails_leaves_the_old_tokenizer(
+  tokenizer, tmp_path, monkeypatch
+):
+  folder = tmp_path / 'tokenizer'
+  tokenizer.save(folder)
+  before = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
+
+  def failing(path):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  with monkeypatch.context() as patched:
+    patched.setattr(tokenizer.semantic, 'save', failing)
+    with pytest.raises(errors.UserError, match='No space left'):
+      tokenizer.save(folder)
+  assert {
+    p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()
+  } == before
+  (folder / 'notes.txt').write_text('mine')
+  with pytest.raises(errors.UserError, match="holds 'notes.txt'"):
+    tokenizer.save(folder)
+  assert (folder / 'dual.json').is_file()
 
 
 def test_a_config_that_does_not_fit_is_refused(tokenizer, tmp_path):
