@@ -38,6 +38,7 @@ _SCRIPTS = (
   'BOPOMOFO', 'CJK ', 'HIRAGANA', 'IDEOGRAPHIC', 'KATAKANA', 'KHMER', 'LAO ',
   'MYANMAR', 'NEW TAI', 'TAI ', 'THAI', 'TIBETAN',
 )  # fmt: skip
+_AROUND = ' \t\r\n-_<|>[]'  # `<|zh|>`, and an empty region
 _LONGEST = 80  # characters of a tag or a name
 
 
@@ -52,7 +53,7 @@ def known(tag: str) -> str | None:
   Returns:
     The subtag, lower case; None where nobody knows such a language.
   """
-  text = re.split('[.@]', tag.strip(), maxsplit=1)[0].strip()
+  text = re.split('[.@]', tag, maxsplit=1)[0].strip(_AROUND)
   if not text.isprintable() or not 0 < len(text) <= _LONGEST:
     return None
   import langcodes

@@ -12,7 +12,8 @@ from step_audio_jax import manifest
   'subtag, spellings',
   [
     ('zh', 'zh ZH zh_CN zh-Hant-TW cmn cmn_hans_cn zho chi Chinese Mandarin '
-           'CHINESE zh_TW.UTF-8 zh-cmn-Hans-CN 中文 zh-en'),
+           'CHINESE zh_TW.UTF-8 zh-cmn-Hans-CN 中文 zh-en zh_ <|zh|> [zh-CN]'),
+    ('en', 'en_ EN- <|en|>'),
     ('yue', 'yue zh-yue Cantonese yue_Hant_HK'),
     ('wuu', 'wuu'),
     ('ja', 'ja ja_jp JA-JP jpn Japanese 日本語'),

@@ -38,7 +38,7 @@ def open_file(
     # libmpg123 asks for a few bytes at a time.
     small = view.size <= _SMALL
     return SequentialFile(io.BytesIO(view.readall()) if small else view)
-  if isinstance(source.raw, io.BytesIO):
+  if isinstance(source.raw, (io.BytesIO, spans.View)):
     source.raw.seek(0)
     return SequentialFile(source.raw)
   # By its number libsndfile does without calls of Python. It begins where the

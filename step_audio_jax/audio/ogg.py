@@ -8,18 +8,22 @@ that a stream which was cut shows it.
 
     Vorbis  samples = last position − first
     Opus    samples = (last position − first − pre-skip) at 48 kHz (RFC 7845)
+    FLAC    the bodies of the pages behind nine bytes are a FLAC file
+            (RFC 9639, 10.1), as which it is read: libsndfile reads no other
 """
 
 import dataclasses
 import struct
 
 from step_audio_jax.audio import checksums
+from step_audio_jax.audio import flac
 from step_audio_jax.audio import links
 from step_audio_jax.audio import spans
 
 _MAGIC = b'OggS'
 _LARGEST_PAGE = 27 + 255 + 255 * 255
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
+_MAPPING = 9  # bytes in front of the FLAC file in its first packet
 _FRONT = 64  # bytes of a page's content that tell the codec
 _LONGEST_OPUS = 5760  # samples of a packet at 48 kHz
 # Seconds after which a second decoder of Opus gives the same samples, to the
@@ -36,6 +40,7 @@ class _Stream:
     serial: Its number.
     head: Its first packet, or the beginning of it.
     pages: (begin, end) in the file.
+    bodies: (begin, end) of what they hold, of FLAC.
     number: Of its last page.
     position: At the end of its last page that ends a packet.
     limit: At the end of the page before that.
@@ -48,6 +53,7 @@ class _Stream:
   serial: int
   head: bytes
   pages: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+  bodies: list[tuple[int, int]] = dataclasses.field(default_factory=list)
   number: int = -1
   position: int = 0
   limit: int = 0
@@ -82,6 +88,8 @@ class _Stream:
       self.pages[-1] = self.pages[-1][0], place + page.size
     else:
       self.pages.append((place, place + page.size))
+    if self.codec == 'FLAC':
+      self.bodies.append((place + page.body, place + page.size))
     self.number, self.is_closed = page.number, bool(page.flags & _LAST)
     if page.position >= 0:
       rise = page.position - self.position
@@ -110,6 +118,7 @@ class _Page:
     serial: Of its stream.
     number: In its stream.
     size: Bytes.
+    body: Of them, those in front of its content.
     packets: How many end on it.
     front: The beginning of its content.
   """
@@ -119,6 +128,7 @@ class _Page:
   serial: int
   number: int
   size: int
+  body: int
   packets: int
   front: bytes
 
@@ -194,7 +204,13 @@ def survey(source: spans.Source, begin: int = 0) -> links.Survey:
     stream = known[0]
     if not stream.is_closed:
       fault = fault or 'cut short: its last page does not close the stream'
-    made.append(_link(stream))
+    if stream.codec == 'FLAC':
+      link, told, wrong = _flac(source, stream)
+      notes += told
+      fault = fault or wrong
+    else:
+      link = _link(stream)
+    made.append(link)
   return links.Survey(tuple(made), tuple(notes), fault)
 
 
@@ -216,7 +232,7 @@ def _page(block: bytes, q: int) -> _Page | None:
     return None
   packets = count - lacing.count(255)
   front = page[body : body + _FRONT]
-  return _Page(flags, position, serial, number, size, packets, front)
+  return _Page(flags, position, serial, number, size, body, packets, front)
 
 
 def _find_page(source: spans.Source, place: int) -> int | None:
@@ -229,9 +245,26 @@ def _find_page(source: spans.Source, place: int) -> int | None:
     place += 1
 
 
+def _flac(source: spans.Source, stream: _Stream):
+  """(link, notes, fault) of FLAC in Ogg."""
+  (begin, end), *others = stream.bodies
+  bodies = (begin + _MAPPING, end), *others
+  found = flac.survey(spans.Source(spans.View(source, bodies)))
+  if len(found.links) != 1:
+    wrong = f'damaged: one stream of Ogg has {len(found.links)} of FLAC'
+    return links.Link('FLAC', parts=bodies), (), wrong
+  (link,) = found.links
+  # What is shown in place of the first bytes, which lie in the first packet.
+  shown = [part for part in link.parts if isinstance(part, bytes)]
+  if shown:
+    bodies = *shown, (bodies[0][0] + len(shown[0]), end), *others
+  link = dataclasses.replace(link, parts=bodies)
+  return link, found.notes, found.fault
+
+
 def _link(stream: _Stream) -> links.Link:
   codec, head, parts = stream.codec, stream.head, tuple(stream.pages)
-  if codec == 'FLAC' or len(head) < 19:
+  if len(head) < 19:
     return links.Link('OGG', parts=parts, is_counted=True, settles=None)
   if codec == 'VORBIS':
     (rate,) = struct.unpack('<I', head[12:16])

@@ -343,6 +343,47 @@ def test_another_file_in_its_place_is_walked_anew(tmp_path):
     assert audio_io.probe(path).seconds == seconds
 
 
+def in_ogg(raw, size=4000, serial=7):
+  """A FLAC file in pages (RFC 9639, 10.1), a frame of them in several."""
+  packets = [b'\x7fFLAC\1\0\0\1' + raw[:42]]
+  packets += [raw[q : q + size] for q in range(42, len(raw), size)]
+  pages = []
+  for number, packet in enumerate(packets):
+    flags = 2 * (number == 0) + 4 * (number == len(packets) - 1)
+    lacing = b'\xff' * (len(packet) // 255) + bytes([len(packet) % 255])
+    head = struct.pack('<4s2BqIII', b'OggS', 0, flags, 0, serial, number, 0)
+    page = head + bytes([len(lacing)]) + lacing + packet
+    check = struct.pack('<I', checksums.crc32_ogg(page))
+    pages.append(page[:22] + check + page[26:])
+  return pages
+
+
+@pytest.mark.parametrize('channels', [1, 2])
+@pytest.mark.parametrize('known', [True, False])
+def test_flac_in_ogg(channels, known, tmp_path):
+  """Which libsndfile opens as it writes it at most, and `flac --ogg` never."""
+  x = voice(3.1, channels=channels)
+  raw = encoded(x, 'FLAC')
+  if not known:  # as into a pipe
+    raw = raw[:21] + bytes([raw[21] & 0xF0, 0, 0, 0, 0]) + raw[26:]
+  pages = in_ogg(raw)
+  path = tmp_path / 'x.oga'
+  for copies in (1, 2):
+    path.write_bytes(b''.join(pages) * copies)
+    sound = audio_io.examine(path)
+    assert sound.seconds == copies * 3.1 and not sound.is_lossy
+    want = np.tile(x.mean(axis=1), copies)
+    np.testing.assert_array_equal(read(path), want)
+    part = read(path, offset=2.0, duration=0.5)
+    np.testing.assert_array_equal(part, want[2 * RATE : 5 * RATE // 2])
+  for broken, words in (
+    (pages[:-1], 'cut short'), (pages[:3] + pages[4:], 'damaged'),
+    (pages[:-1] + [pages[-1][:-9]], 'cut short'),
+  ):  # fmt: skip
+    with pytest.raises(errors.UserError, match=words):
+      read(b''.join(broken))
+
+
 def test_checksums():
   """Published vectors of the CRC catalogue, and a page of libogg."""
   assert checksums.crc16(b'123456789') == 0xFEE8  # CRC-16/UMTS
