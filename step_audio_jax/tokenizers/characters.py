@@ -52,9 +52,18 @@ def of_tokenizer(tree: dict[str, Any]) -> dict[str, Any]:
     tree: The file's object; it stays as it is.
   """
   added = [a for a in tree.get('added_tokens') or () if isinstance(a, dict)]
-  kept = [a for a in added if not is_control(a['content'], a.get('special'))]
-  hidden = {a['content'] for a in added} - {a['content'] for a in kept}
+  hidden = {
+    a['content'] for a in added if is_control(a['content'], a.get('special'))
+  }
   model = tree['model']
+  # The library counts added pieces behind the model's own, whatever ids are
+  # written: one that is left out would move those behind it.
+  kept = [
+    {**a, 'content': _HIDDEN.format(a['content']), 'normalized': False}
+    if a['content'] in hidden
+    else a
+    for a in added
+  ]
   return {
     **tree,
     'truncation': None,

@@ -193,13 +193,17 @@ def test_merges_make_no_control_piece(tmp_path):
     assert pieces == ['<0x', '41>']
 
 
-def test_ordinary_pieces_that_were_added_still_match(tmp_path):
-  added = ['    ', '\n\n', 'covid-19', '新冠', '🙂', '...']
-  text = loaded(tmp_path, left_by_its_author(byte_level(), (), added))
+@pytest.mark.parametrize('special', [(), SPECIAL])
+def test_ordinary_pieces_that_were_added_still_match(tmp_path, special):
+  """With their own ids, also where special pieces lie before or among them."""
+  added = ['    ', '<tool_call>', '\n\n', 'covid-19', '新冠', '🙂', '...']
+  text = loaded(tmp_path, left_by_its_author(byte_level(), special, added))
   whole = tokenizers.Tokenizer.from_file(text.path)
   for piece in added:
-    ids = own_ids(text, text.encode(f'a{piece}b'))
-    assert whole.token_to_id(piece) in ids, piece
+    ids = text.encode(f'a{piece}b')
+    called = whole.token_to_id(piece) in own_ids(text, ids)
+    assert called == (piece != '<tool_call>'), piece
+    assert text.decode(ids) == f'a{piece}b'
 
 
 @pytest.mark.parametrize('sign', [*SIGNS, '<extra_id_0>', '>>TITLE<<', '|end|'])
