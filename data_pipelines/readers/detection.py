@@ -14,13 +14,14 @@ from typing import Any, Iterator, Mapping
 from data_pipelines.readers import base
 from data_pipelines.readers import columns as columns_lib
 from data_pipelines.readers import delimited
+from data_pipelines.readers import media
 from data_pipelines.readers import tars
 from data_pipelines.readers import texts
 from step_audio_jax import lfs
 
 JSON = ('.jsonl', '.jsonl.gz', '.json', '.json.gz', '.list')
 PARQUET = ('.parquet',)
-_LOOKED_AT = 16  # files of an ending in one folder
+_LOOKED_AT = 16  # files of an ending in one folder; rows of one of them
 # What a column may be called that holds no paths but texts.
 _AMBIGUOUS = ('speech',)
 
@@ -109,7 +110,7 @@ def by_columns(path: pathlib.Path) -> set[str]:
   names = columns_lib.NAMES
   # Columns such as `path` name files of any kind: their content tells which.
   files = [n for n in names['image'] if n in types]
-  if any(map(columns_lib.is_recording, _first(path, files).values())):
+  if any(map(_are_media, _first(path, files))):
     return {'parquet'}
   holders = [n for n in (*names['audio'], *names['image']) if n in types]
   if any(holds(types[n]) for n in holders):
@@ -122,8 +123,17 @@ def by_columns(path: pathlib.Path) -> set[str]:
   return {'text_parquet'} if text else set()
 
 
-def _first(path: pathlib.Path, names: list[str]) -> Mapping[str, Any]:
-  """The first row of some columns that hold text; {} if it cannot be read."""
+def _are_media(values: list[str | None]) -> bool:
+  """Whether a column names recordings or images, and nothing else."""
+  named = [value for value in values if value]
+  return bool(named) and all(
+    columns_lib.is_recording(value) or value.lower().endswith(media.IMAGES)
+    for value in named
+  )
+
+
+def _first(path: pathlib.Path, names: list[str]) -> list[list[str | None]]:
+  """The first rows of the columns that hold text; [] if they cannot be read."""
   import pyarrow as pa
   from pyarrow import parquet
 
@@ -136,12 +146,13 @@ def _first(path: pathlib.Path, names: list[str]) -> Mapping[str, Any]:
         if pa.types.is_string(schema.field(name).type)
         or pa.types.is_large_string(schema.field(name).type)
       ]
-      found = next(file.iter_batches(1, columns=texts), None) if texts else None
-      rows = found.to_pylist() if found is not None else []
-      return rows[0] if rows else {}
+      if not texts:
+        return []
+      found = next(file.iter_batches(_LOOKED_AT, columns=texts), None)
+      return [] if found is None else [c.to_pylist() for c in found.columns]
   # Damaged pages make pyarrow raise nearly anything.
   except (pa.ArrowException, OSError, ValueError, TypeError):
-    return {}
+    return []
 
 
 def _is_binary(pa, type) -> bool:
