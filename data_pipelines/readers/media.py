@@ -8,10 +8,11 @@ from step_audio_jax import errors
 from step_audio_jax import lfs
 from step_audio_jax.audio import foreign
 from step_audio_jax.audio import levels
+from step_audio_jax.audio import sphere
 
 AUDIO = (
   '.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff', '.aif', '.aifc', '.au',
-  '.caf', '.oga', '.w64',
+  '.caf', '.oga', '.sph', '.w64',
 )  # fmt: skip
 IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp')
 
@@ -27,6 +28,7 @@ _AUDIO_MAGIC = (
   (b'FORM', '.aiff'),
   (b'caff', '.caf'),
   (b'.snd', '.au'),
+  (sphere.MAGIC, '.sph'),
 )
 _IMAGE_MAGIC = (
   (b'\x89PNG', '.png'),

@@ -29,6 +29,7 @@ from step_audio_jax.audio import mpeg
 from step_audio_jax.audio import mpeg_frames
 from step_audio_jax.audio import ogg
 from step_audio_jax.audio import spans
+from step_audio_jax.audio import sphere
 from step_audio_jax.audio import tags
 
 _UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
@@ -112,7 +113,7 @@ def _unknown(source: spans.Source, name: str) -> links.Survey:
       return found
   if form is None:
     _opened(source, None, name)  # says what is wrong
-  told = f'its length is what its {form} header says'
+  told = f'a {form} file: nothing tells whether it is whole'
   return links.Survey((links.Link(form),), (told,))
 
 
@@ -124,6 +125,8 @@ def _walked(source: spans.Source) -> links.Survey | None:
   head = source.read(begin, 12)
   if head[:4] in chunks.MAGICS:
     return chunks.survey(source, begin)
+  if head.startswith(sphere.MAGIC):
+    return sphere.survey(source)
   source.hold()
   if head[:4] == b'fLaC':
     return flac.survey(source, begin)

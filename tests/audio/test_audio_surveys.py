@@ -384,6 +384,41 @@ def test_flac_in_ogg(channels, known, tmp_path):
       read(b''.join(broken))
 
 
+@pytest.mark.parametrize('subtype', ['PCM_16', 'PCM_24', 'ULAW'])
+@pytest.mark.parametrize('channels', [1, 2])
+def test_sphere(subtype, channels):
+  """As NIST and LDC publish speech; libsndfile reads what there is."""
+  raw = encoded(voice(2, channels=channels), 'NIST', subtype=subtype)
+  width = {'PCM_16': 2, 'PCM_24': 3, 'ULAW': 1}[subtype] * channels
+  sound = audio_io.examine(raw)
+  assert sound == audio_io.Sound(2.0, RATE, channels)
+  np.testing.assert_array_equal(
+    read(raw), clean(raw).reshape(2 * RATE, -1).mean(axis=1)
+  )
+  for cut in (raw[: len(raw) // 2], raw[:-1]):
+    with pytest.raises(errors.UserError, match='cut short: the header annou'):
+      audio_io.examine(cut)
+  longer = audio_io.examine(raw + bytes(100 * width))
+  assert longer.seconds == 2 + 100 / RATE
+  assert longer.notes == (
+    'the header announces 32000 samples, found 32100: all are read',
+  )
+  # Some count the samples of all channels.
+  total = raw.replace(b'-i 32000', b'-i %d' % (32000 * channels), 1)
+  total = total[:1024].rstrip(b'\0').ljust(1024, b'\0') + raw[1024:]
+  assert audio_io.examine(total) == sound
+  unknown = raw.replace(b'sample_count', b'simple_count', 1)
+  assert audio_io.examine(unknown).seconds == 2
+  assert 'states no length' in audio_io.examine(unknown).notes[0]
+
+
+def test_sphere_that_is_compressed():
+  head = b'NIST_1A\n   1024\nsample_count -i 9\nsample_n_bytes -i 2\n'
+  head += b'sample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n'
+  with pytest.raises(errors.UserError, match='compressed .pcm,embedded-short'):
+    audio_io.read_audio(head.ljust(1024, b'\0') + b'ajkg' + bytes(99))
+
+
 def test_checksums():
   """Published vectors of the CRC catalogue, and a page of libogg."""
   assert checksums.crc16(b'123456789') == 0xFEE8  # CRC-16/UMTS

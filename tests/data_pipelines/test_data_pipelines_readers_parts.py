@@ -145,11 +145,14 @@ def test_splits_by_their_names(name, split):
 
 
 @pytest.mark.parametrize(
-  'form', ['WAV', 'FLAC', 'OGG', 'AIFF', 'MP3', 'RF64', 'W64', 'CAF', 'AU']
+  'form',
+  ['WAV', 'FLAC', 'OGG', 'AIFF', 'MP3', 'RF64', 'W64', 'CAF', 'AU', 'NIST'],
 )
 def test_recordings_are_told_by_their_first_bytes(form):
   suffix = media.audio_suffix(trees.tone(0.25, 16000, form=form))
-  assert suffix == {'RF64': '.wav'}.get(form, f'.{form.lower()}')
+  assert suffix == {'RF64': '.wav', 'NIST': '.sph'}.get(
+    form, f'.{form.lower()}'
+  )
 
 
 @pytest.mark.parametrize(

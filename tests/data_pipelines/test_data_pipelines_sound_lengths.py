@@ -69,10 +69,11 @@ ROWS = {
     (FLAC + b'{"error": 404}', 2.0, None), (WAV + b'no audio', 2.0, None),
   ],
   'another WAV behind': [(WAV + encoded(1, 'WAV', 8000), 3.0, None)],
+  'VOC, IRCAM': [(encoded(2, f), 2.0, None) for f in ('VOC', 'IRCAM')],
   'the corpus states less': [(WAV, 1.5, 1.5), (MP3, 1.0, 1.0)],
   'a file that was cut': [
     (raw[: len(raw) - n], 2.0, None)
-    for raw in (MP3, OGG, FLAC, WAV, UNKNOWN)
+    for raw in (MP3, OGG, FLAC, WAV, encoded(2, 'NIST'), UNKNOWN)
     for n in (3, len(raw) // 2)
     if (raw is UNKNOWN) <= (n == 3)
   ],
@@ -81,6 +82,10 @@ ROWS = {
     for raw, half in ((x, len(x) // 2) for x in (MP3, OGG, FLAC))
   ],
   'the corpus states more': [(WAV, 2.0, 2.02), (MP3, 2.0, 2.2)],
+  'm4a, AAC': [
+    (head + bytes(999), 2.0, None)
+    for head in (b'\0\0\0\x1cftypM4A ', b'\xff\xf1\x50\x80', b'#!AMR\n')
+  ],
 }  # fmt: skip
 
 
