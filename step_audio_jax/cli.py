@@ -134,7 +134,7 @@ def parse(
   try:
     rest = fv(['', *words])[1:]
   except flags.Error as error:
-    text = str(error).rstrip(' .?')
+    text = '; '.join(line.rstrip(' .?') for line in str(error).splitlines())
     raise UserError(f'{command}: {text}; see --help.') from error
   if rest and 'arguments' not in fv:
     raise UserError(f'{command}: unexpected argument {rest[0]!r}; see --help.')

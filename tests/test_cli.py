@@ -132,6 +132,18 @@ def test_bad_flags(capsys, argv, told):
   assert told in error_of(capsys, PLAIN, *argv)
 
 
+def test_flags_that_are_missing_are_told_in_one_line(capsys):
+  def define(fv):
+    for name in ('one', 'two'):
+      flags.DEFINE_string(name, None, '', flag_values=fv)
+    flags.mark_flags_as_required(['one', 'two'], flag_values=fv)
+
+  door = cli.Door(summary='', main=lambda fv: None, define=define)
+  assert cli.run('door', door, []) == 2
+  error = capsys.readouterr().err
+  assert '--one' in error and '--two' in error and error.count('\n') == 1
+
+
 def test_help_lists_every_flag_even_when_required_ones_are_missing(capsys):
   assert call(GIN, '--help') == 0
   out = capsys.readouterr().out

@@ -26,6 +26,7 @@ from tpu_launch import recipe
 # What the recipe takes from the quick start's folder.
 BASE = ('data/text.model', 'linguistic', 'semantic', 'speaker', 'flow', 'sft')
 _SOURCE = 'source.json'
+_FIRST = ('linguistic', 'semantic')  # what is trained first
 _TABLES = ('.csv', '.tsv', '.txt', '.json', '.jsonl', '.lst', '.list', '.scp')
 
 
@@ -34,6 +35,14 @@ def _check(options: adapt_recipe.Options) -> None:
   if not pathlib.Path(options.source).exists():
     raise errors.UserError(
       f'--source={options.source}: no such file or folder.'
+    )
+  source, output = (
+    pathlib.Path(path).resolve() for path in (options.source, options.output)
+  )
+  if output.is_relative_to(source):
+    raise errors.UserError(
+      f'--output={options.output}: lies in --source={options.source}, where '
+      'it would be taken for recordings; expected a folder elsewhere.'
     )
   missing = [
     name for name in BASE if not (pathlib.Path(options.base) / name).exists()
@@ -48,7 +57,8 @@ def _check(options: adapt_recipe.Options) -> None:
 def _check_source(options: adapt_recipe.Options) -> None:
   """Binds the output to the recordings; others under the same path are told.
 
-  Names and sizes of all files count, and what tables of text say.
+  Names and sizes of all files count, and what tables of text say. As long as
+  nothing was trained, the recordings may be mended: all begins again.
 
   Raises:
     UserError: The output was made of other recordings.
@@ -56,7 +66,12 @@ def _check_source(options: adapt_recipe.Options) -> None:
   listing = _listing(pathlib.Path(options.source))
   path = pathlib.Path(options.output) / _SOURCE
   told = {'files': len(listing), 'sha256': digests.of_value(listing)}
-  if path.is_file() and files.read_json(path) != told:
+  output = pathlib.Path(options.output)
+  trained = any((output / name).exists() for name in _FIRST)
+  changed = path.is_file() and files.read_json(path) != told
+  if changed and not trained:
+    (output / recipe.TIMING).unlink(missing_ok=True)
+  elif changed:
     raise errors.UserError(
       f'--output={options.output}: made of other recordings '
       f'({files.read_json(path)["files"]} files then, {told["files"]} in '

@@ -58,11 +58,8 @@ def survey(corpus: str | pathlib.Path) -> Survey:
   Raises:
     UserError: Nothing can be learnt from it, or nothing was held out.
   """
-  spoken = [
-    u
-    for u in manifest.read(corpus, kind='speech')
-    if u.audio is not None and u.text
-  ]
+  recordings = manifest.read(corpus, kind='speech')
+  spoken = [u for u in recordings if u.audio is not None and u.text]
   train = [u for u in spoken if u.split == 'train']
   # Test splits last, the unseen voice behind them; names decide the rest.
   held_out = sorted(
@@ -74,6 +71,12 @@ def survey(corpus: str | pathlib.Path) -> Survey:
     ),
   )
   where = manifest.path_of(corpus)
+  if not spoken:
+    raise errors.UserError(
+      f'{where}: found no transcript of any of {len(recordings)} recordings, '
+      'expected what is said in them: in a column `text` of a table '
+      '`metadata.csv`, or as a format of `ingest` has it.'
+    )
   if not train or not held_out:
     raise errors.UserError(
       f'{where}: found {len(train)} recordings with a transcript in the split '

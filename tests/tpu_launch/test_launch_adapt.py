@@ -192,8 +192,39 @@ def test_an_output_belongs_to_its_recordings(
   assert call(recordings, tmp_path) == 0
   assert call(recordings, tmp_path) == 0
   table = recordings / 'metadata.csv'
-  table.write_text(table.read_text().replace('one', 'two'))
+  # What is wrong may be mended until something was trained: all is done anew.
+  timing = tmp_path / 'out' / adapt.recipe.TIMING
+  timing.write_text('{}')
+  table.write_text(table.read_text().replace('one', 'three'))
+  assert call(recordings, tmp_path) == 0
+  assert not timing.exists()
+  timing.write_text('{}')
+  assert call(recordings, tmp_path) == 0
+  assert timing.exists()
+  (tmp_path / 'out' / 'linguistic').mkdir()
+  assert call(recordings, tmp_path) == 0
+  table.write_text(table.read_text().replace('three', 'two'))
   assert call(recordings, tmp_path) == 2
+  assert timing.exists()
   error = capsys.readouterr().err
   assert 'made of other recordings (7 files then, 7 in' in error
   assert 'expected another --output' in error
+
+
+@pytest.mark.parametrize('name', ['.', 'runs/mine'])
+def test_an_output_among_the_recordings(
+  recordings, tmp_path, monkeypatch, capsys, name
+):
+  monkeypatch.chdir(ROOT)
+  base(tmp_path / 'base')
+  before = sorted(recordings.rglob('*'))
+  assert call(recordings, tmp_path, f'--output={recordings / name}') == 2
+  assert 'lies in --source=' in capsys.readouterr().err
+  assert sorted(recordings.rglob('*')) == before
+
+
+def test_recordings_without_any_transcript(tmp_path):
+  line = dataclasses.replace(utterance('a', 'train'), text=None)
+  manifest.write(tmp_path, [line])
+  with pytest.raises(errors.UserError, match='no transcript of any of 1 rec'):
+    adapt_recipe.survey(tmp_path)
