@@ -101,6 +101,7 @@ class Table:
     """
     self._columns = None
     opened = None  # the line whose quotation mark is still open
+    torn = False  # whether that line is no record without the mark either
     for line in base.table_lines(self.path, self._is_record):
       if self._columns is None:
         self._columns = self._header(line)
@@ -115,6 +116,10 @@ class Table:
         row = self._row(text)
         if opened is not None and not self._names_a_file(row):
           raise errors.UserError(f'no such file {row.get(self.fields[0])!r}.')
+        if torn and odd:
+          raise errors.UserError(
+            'a quotation mark that the line does not open.'
+          )
       except errors.UserError as error:
         reason = str(error)
         if opened is not None:
@@ -126,10 +131,11 @@ class Table:
         yield base.Rejected(where, reason, line=number)
         if opened is None and isinstance(error, _Open):
           opened, odd = number, 0
+          torn = not self._is_literal(text)
       else:
         yield number, row
       if opened is not None and odd:
-        opened = None
+        opened, torn = None, False
     if self._columns is None:
       self._columns = self._header((1, ''))
 
@@ -187,6 +193,12 @@ class Table:
       return self._names_a_file(self._row(text))
     except errors.UserError:
       return False
+
+  def _is_literal(self, text: str) -> bool:
+    """Whether a line is a record if its quotation marks are text."""
+    row = text.split(self._delimiter)
+    named = dict(zip(self._columns, row))
+    return len(row) == len(self._columns) and self._names_a_file(named)
 
   def _names_a_file(self, row: dict[str, str]) -> bool:
     name = row.get(self.fields[0])

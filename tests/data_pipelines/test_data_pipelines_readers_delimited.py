@@ -66,6 +66,21 @@ def test_an_opening_quotation_mark_swallows_no_rows(tmp_path):
     ingested(tmp_path / 'in', tmp_path / 'three', quotes='no')
 
 
+def test_the_end_of_a_text_of_two_lines_is_no_transcript(tmp_path):
+  """In front of the name of a file, it looks like one."""
+  exists = {'0.wav', '1.wav', '2.wav', '3.wav'}.__contains__
+  raw = 'text,file\n"hello there,\nand then\nhow are you",0.wav\n'
+  raw += 'second,1.wav\n"say ""hi""\nto ""her""",2.wav\n"fine",3.wav\n'
+  kept, left = table(tmp_path, raw, exists=exists)
+  assert texts(kept) == {5: 'second', 8: 'fine'}
+  assert list(left) == [2, 3, 4, 6, 7]
+  assert 'line 2 does not close' in left[4]
+  # A mark that stands alone costs its line, and no other.
+  raw = 'text,file\n"to be or not,0.wav\nsecond,1.wav\nthat is it",2.wav\n'
+  kept, left = table(tmp_path, raw, exists=exists)
+  assert texts(kept) == {3: 'second', 4: 'that is it"'} and list(left) == [2]
+
+
 def test_a_spreadsheet_with_lines_inside_of_cells(tmp_path):
   """Each line of such a cell is told; none becomes a transcript."""
   out = io.StringIO(newline='')
