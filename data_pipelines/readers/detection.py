@@ -139,13 +139,8 @@ def _first(path: pathlib.Path, names: list[str]) -> list[list[str | None]]:
 
   try:
     with parquet.ParquetFile(path) as file:
-      schema = file.schema_arrow
-      texts = [
-        name
-        for name in names
-        if pa.types.is_string(schema.field(name).type)
-        or pa.types.is_large_string(schema.field(name).type)
-      ]
+      types = {name: file.schema_arrow.field(name).type for name in names}
+      texts = [name for name, type in types.items() if _is_text(pa, type)]
       if not texts:
         return []
       found = next(file.iter_batches(_LOOKED_AT, columns=texts), None)
@@ -153,6 +148,12 @@ def _first(path: pathlib.Path, names: list[str]) -> list[list[str | None]]:
   # Damaged pages make pyarrow raise nearly anything.
   except (pa.ArrowException, OSError, ValueError, TypeError):
     return []
+
+
+def _is_text(pa, type) -> bool:
+  if pa.types.is_dictionary(type):
+    type = type.value_type
+  return pa.types.is_string(type) or pa.types.is_large_string(type)
 
 
 def _is_binary(pa, type) -> bool:

@@ -73,6 +73,7 @@ def test_a_file_alone(name, tmp_path):
     ({'file_name': ['b/a.MP3'], 'text': ['x']}, 'parquet'),
     ({'audio_filepath': ['a.wav'], 'text': ['x']}, 'parquet'),
     ({'path': [None, '', 'a.m4a'], 'text': ['x', 'y', 'z']}, 'parquet'),
+    ({'file': pa.array(['a.wav']).dictionary_encode()}, 'parquet'),
     ({'path': ['a.png', 'b.JPG'], 'caption': ['x', 'y']}, 'parquet'),
     ({'path': ['a.py', 'b.png'], 'text': ['x', 'y']}, 'text_parquet'),
     ({'jpg': [b''], 'caption': ['x']}, 'parquet'),
