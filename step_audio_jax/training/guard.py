@@ -2,9 +2,10 @@
 
     not finite                      <=>  norm or loss is not finite
     spike                           <=>  norm > limit = factor * median
-    skipped                         <=>  not finite, or a spike and at most
-                                         `patience` such steps in a row
-    taken, gradient * limit / norm  <=>  a spike behind `patience` others
+    skipped                         <=>  not finite, or a spike with less than
+                                         `patience` skipped steps before it
+    taken, gradient * limit / norm  <=>  a spike behind `patience` skipped
+                                         steps, or behind another such step
 
 `norm` is the global gradient norm, the median that of the last `window`
 accepted ones. A median, unlike a mean, is not dragged along by the spikes that
@@ -38,8 +39,8 @@ class SpikeConfig:
     window: Accepted norms that the median is of.
     warmup: Accepted norms before any finite norm can be a spike: the first
       steps of a run have the largest gradients.
-    give_up: Extraordinary steps in a row that stop the run where the last of
-      them is skipped, too. A larger number passes over more batches.
+    give_up: Skipped steps in a row that stop the run. A larger number passes
+      over more batches.
     patience: Spikes in a row that are skipped; those behind them are taken
       with their gradient cut to the limit. 0 only cuts; where it is not below
       `give_up`, spikes stop the run.
@@ -77,8 +78,8 @@ class History(NamedTuple):
   Attributes:
     norms: float32 (window,), a ring of accepted norms, as they were cut.
     skipped: int32 (), skipped steps.
-    in_a_row: int32 (), extraordinary steps, skipped or cut, since the last
-      ordinary one.
+    in_a_row: int32 (), how many steps up to the last one were skipped; minus
+      how many were cut; 0 behind an ordinary one.
   """
 
   norms: jax.Array
@@ -91,7 +92,8 @@ class Verdict(NamedTuple):
 
   Attributes:
     skipped: Steps that were skipped so far.
-    in_a_row: Extraordinary steps up to this one, 0 if it was ordinary.
+    in_a_row: Up to this one, skipped steps, or minus those that were cut; 0 if
+      it was ordinary.
     norm: Its gradient norm.
     limit: What that was held against.
     taken: Whether it changed the parameters.
@@ -151,8 +153,12 @@ def judge(
   limit = limit_of(config, history, accepted)
   finite = jnp.isfinite(norm) & jnp.isfinite(loss)
   ordinary = finite & (norm <= limit)
-  in_a_row = jnp.where(ordinary, 0, history.in_a_row + 1)
-  ok = ordinary | (finite & (in_a_row > config.patience))
+  before = history.in_a_row
+  ok = ordinary | (finite & ((before < 0) | (before >= config.patience)))
+  in_a_row = jnp.where(
+    ok, jnp.minimum(before, 0) - 1, jnp.maximum(before, 0) + 1
+  )
+  in_a_row = jnp.where(ordinary, 0, in_a_row)
   scale = jnp.where(ok & ~ordinary, limit / norm, 1.0)
   place = accepted % config.window
   kept = jnp.where(ok, jnp.minimum(norm, limit), history.norms[place])
@@ -210,7 +216,7 @@ def notice(config: SpikeConfig, step: int, verdict: Verdict) -> str:
     return ''
   if not verdict.taken:
     return f'warning: step {step} is skipped: {reason(verdict)}.'
-  if verdict.in_a_row > config.patience + 1:
+  if verdict.in_a_row < -1:
     return ''
   return (
     f'note: from step {step} on gradients are cut to {verdict.limit:.4g}, as '

@@ -21,8 +21,8 @@ def judge(history, accepted, norm, loss):
 
 
 def plain(norms, losses):
-  """(taken, gradient's factor, extraordinary in a row) of a guard of lists."""
-  kept, out, in_a_row = [], [], 0
+  """(taken, gradient's factor, skipped or cut in a row) of a guard of lists."""
+  kept, out, skipped, cut = [], [], 0, 0
   for norm, loss in zip(norms, losses):
     recent = sorted(kept[-CONFIG.window :])
     median = recent[(len(recent) - 1) // 2] if recent else 0.0
@@ -31,12 +31,14 @@ def plain(norms, losses):
       limit = np.float32(CONFIG.factor) * np.float32(median)
     finite = bool(np.isfinite(norm) and np.isfinite(loss))
     ordinary = finite and norm <= limit
-    in_a_row = 0 if ordinary else in_a_row + 1
-    taken = ordinary or finite and in_a_row > CONFIG.patience
+    spike = finite and not ordinary
+    taken = ordinary or spike and (cut > 0 or skipped >= CONFIG.patience)
+    skipped = 0 if taken else skipped + 1
+    cut = cut + 1 if taken and spike else 0
     if taken:
       kept.append(min(norm, limit))
     out.append(
-      (taken, 1.0 if ordinary or not taken else limit / norm, in_a_row)
+      (taken, limit / norm if taken and spike else 1.0, skipped or -cut)
     )
   return out
 
@@ -88,6 +90,23 @@ def test_a_sharp_point_is_left():
   assert walk([1, 1, 1, *[50] * 4, 1, 50]) == [
     *[True] * 3, False, False, True, True, True, False,
   ]  # fmt: skip
+
+
+def test_one_bad_batch_at_a_sharp_point_does_not_end_the_run():
+  """Only skipped steps count towards `give_up`, not those that were cut."""
+  config = guard.SpikeConfig(warmup=8, window=64)
+  history, accepted = guard.empty(config), jnp.int32(0)
+  verdicts = []
+  for norm in [1.0] * 50 + [50.0] * 20 + [np.nan, 50.0, 1.0]:
+    ok, _, history, told = guard.judge(
+      config, history, accepted, jnp.float32(norm), jnp.float32(1.0)
+    )
+    accepted += ok.astype(jnp.int32)
+    verdicts.append(guard.read(told))
+  assert not any(guard.must_stop(config, verdict) for verdict in verdicts)
+  assert [v.in_a_row for v in verdicts[50:54]] == [1, 2, 3, -1]
+  assert [v.in_a_row for v in verdicts[-4:]] == [-17, 1, 2, 0]
+  assert verdicts[-1].skipped == 5
 
 
 def test_what_is_not_finite_is_never_taken():
@@ -144,9 +163,9 @@ def test_of_a_sharp_point_the_first_cut_step_is_told():
 
   assert said(0, True) == ''
   assert said(2, False).startswith('warning: step 9 is skipped: its gradient')
-  assert said(3, True).startswith('note: from step 9 on gradients are cut to 5')
-  assert '2 batches in a row had more (55 now)' in said(3, True)
-  assert said(4, True) == ''
+  assert said(-1, True).startswith('note: from step 9 on gradients are cut to ')
+  assert '2 batches in a row had more (55 now)' in said(-1, True)
+  assert said(-2, True) == ''
 
 
 @pytest.mark.parametrize(
