@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from step_audio_jax import bindings
+from step_audio_jax import digests
 from step_audio_jax import errors
 from step_audio_jax import files
 from step_audio_jax.audio import vocoder_mel
@@ -32,6 +33,7 @@ Voice = voice_lib.Voice
 
 FORMAT = 'step_audio_jax.decoder'
 CONFIG = 'config.json'
+_SUMS = 'sha256'  # in `CONFIG`
 _PARTS = ('flow', 'vocoder', 'speaker')
 _CONTENTS = {CONFIG, *(f'{name}.safetensors' for name in (*_PARTS, 'voice'))}
 
@@ -247,6 +249,8 @@ class SpeechDecoder:
         'tokens': v.tokens.tolist(),
         'frames': len(v.mel_TM),
       }
+    names = sorted(path.name for path in folder.iterdir())
+    config[_SUMS] = digests.of_files(folder, names)
     files.write_json(folder / CONFIG, config)
 
   @classmethod
@@ -290,8 +294,32 @@ class SpeechDecoder:
       )
     except errors.UserError as error:
       raise errors.UserError(f'{path}: {error}') from error
+    check_files(folder, config)
     decoder.name = str(folder)
     return decoder
+
+
+def check_files(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Compares the files of a folder with what `save` wrote.
+
+  Args:
+    folder: Of the decoder.
+    config: Its `config.json`; one without sums was made before there were any.
+
+  Raises:
+    UserError: A file is missing or is another one.
+  """
+  sealed = config.get(_SUMS)
+  if not isinstance(sealed, Mapping):
+    return
+  # Parts that somebody took out of the configuration may be gone.
+  used = [n for n in sealed if config.get(n.partition('.')[0]) is not None]
+  for name, digest in digests.of_files(folder, used).items():
+    if digest != sealed[name]:
+      raise errors.UserError(
+        f'{folder / name}: not the file that {CONFIG} was written for (its '
+        'sha256 differs); export the decoder again.'
+      )
 
 
 def _own_voice(value, folder, mel, speaker_size) -> Voice | None:

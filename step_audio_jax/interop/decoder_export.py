@@ -105,6 +105,7 @@ def export_folder(
     for file, _, _ in writers
     for array in shards.read_header(file).values()
   )
+  speech.check_files(source, config)
   if dry_run:
     return facts
   with files.atomic_folder(target) as folder:

@@ -155,6 +155,24 @@ def test_saving_that_fails_leaves_the_old_decoder(tmp_path, monkeypatch):
   assert len(list(folder.iterdir())) == len(before) + 1
 
 
+def test_bytes_that_changed_are_another_decoder(tmp_path):
+  tiny.decoder(tiny.voice(3)).save(tmp_path)
+  for name in ('flow', 'speaker', 'voice'):
+    path = tmp_path / f'{name}.safetensors'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8] + bytes(8))
+    with pytest.raises(
+      errors.UserError, match=f'{name}.safetensors: not the file .* sha256'
+    ):
+      speech.SpeechDecoder.load(tmp_path)
+    path.write_bytes(whole)
+  path = tmp_path / 'config.json'
+  config = json.loads(path.read_text())
+  del config['sha256']  # as folders of before have it
+  path.write_text(json.dumps(config))
+  speech.SpeechDecoder.load(tmp_path)
+
+
 def edit(folder, **changes):
   path = folder / 'config.json'
   value = json.loads(path.read_text())

@@ -116,9 +116,13 @@ def test_both_spellings_and_folded_norms(folder, sealed, tmp_path):
   for name in ('flow', 'vocoder'):
     file = f'{name}.safetensors'
     same(tree_of(target / file), tree_of(sealed / file))
-  assert (target / 'config.json').read_text() == (
-    sealed / 'config.json'
-  ).read_text()
+  one, two = (
+    json.loads((place / 'config.json').read_text())
+    for place in (target, sealed)
+  )
+  # Folded norms are equal but for rounding, so their bytes may differ.
+  assert one.pop('sha256').keys() == two.pop('sha256').keys()
+  assert one == two
 
 
 @pytest.fixture(scope='module')
