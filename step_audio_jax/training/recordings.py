@@ -9,6 +9,8 @@ from step_audio_jax import errors
 from step_audio_jax import manifest
 from step_audio_jax.audio import io
 
+_TOLD = 20  # utterances, on stderr
+
 
 class Recordings:
   """Reads utterances, or parts of them.
@@ -67,11 +69,16 @@ class Recordings:
   def leave_out(
     self, utterance: manifest.Utterance, error: errors.UserError
   ) -> None:
-    """Puts an utterance in quarantine; the first time, stderr says why."""
-    if utterance.id not in self.quarantine:
-      self.quarantine[utterance.id] = str(error)
-      print(
-        f'warning: {utterance.id} is left out: {error}',
-        file=sys.stderr,
-        flush=True,
-      )
+    """Puts an utterance in quarantine; the first time, stderr says why.
+
+    Of many the first are told: a corpus may have a million.
+    """
+    if utterance.id in self.quarantine:
+      return
+    self.quarantine[utterance.id] = str(error)
+    if len(self.quarantine) > _TOLD + 1:
+      return
+    sentence = f'{utterance.id} is left out: {error}'
+    if len(self.quarantine) > _TOLD:
+      sentence = 'more utterances are left out, each for a reason like these.'
+    print(f'warning: {sentence}', file=sys.stderr, flush=True)
