@@ -355,8 +355,13 @@ def table_lines(
     UserError: The file cannot be opened.
   """
   found = raw_lines(path)
-  first = list(itertools.islice(found, 2))
-  by_returns = len(first) == 1
+  first = list(itertools.islice(found, 1))
+  by_returns = True  # until a line stands behind an LF
+  for line in found:
+    first.append(line)
+    if isinstance(line, Rejected) or line[1].strip(b'\r\n'):
+      by_returns = False
+      break
   more = 0  # lines that a CR ends
   for line in itertools.chain(first, found):
     if isinstance(line, Rejected):
