@@ -12,6 +12,7 @@ import math
 import pathlib
 import shutil
 import sys
+import time
 from typing import Any, Mapping
 
 import jax
@@ -194,13 +195,26 @@ class Checkpoints:
       raise self._failed(error) from error
 
   def _failed(self, error: Exception) -> errors.UserError:
-    for half in self.folder.glob(f'*{_TEMPORARY}'):
-      shutil.rmtree(half, ignore_errors=True)  # room for what comes next
+    self._remove_failed()
     newest = f'{self._last}' if self._last is not None else 'the first one'
     return errors.UserError(
       f'{self.folder}: a checkpoint could not be written, {newest} or the one '
       f'behind it ({_reason(error)}); expected a folder with room in it.'
     )
+
+  def _remove_failed(self, seconds: float = 10.0) -> None:
+    """Removes half-written steps after an error: room for what comes next.
+
+    Orbax raises the first error while writers of other items are under way,
+    which make their folders again; so until none comes back.
+    """
+    deadline, gone = time.monotonic() + seconds, 0
+    while gone < 4 and time.monotonic() < deadline:
+      halves = list(self.folder.glob(f'*{_TEMPORARY}'))
+      for half in halves:
+        shutil.rmtree(half, ignore_errors=True)
+      gone = 0 if halves else gone + 1
+      time.sleep(0.1)
 
   def restore(
     self, variables: Any, optimizer: Any, ema: Any = None
