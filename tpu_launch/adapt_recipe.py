@@ -24,7 +24,7 @@ _RECORDINGS = 1600  # of the quick start, which its numbers of steps suit
 _MOST_SCALE = 25
 _ANEW_SECONDS = 300.0
 _LINGUISTIC_STEPS, _SEMANTIC_STEPS, _SEMANTIC_START = 160, 280, 170
-_MODEL_STEPS, _FLOW_STEPS = 400, 1000
+_MODEL_STEPS, _FLOW_STEPS = 600, 1000
 
 
 @dataclasses.dataclass(frozen=True)
