@@ -103,6 +103,8 @@ def looks_spaceless(text: str) -> bool | None:
   Returns:
     None where there is no letter, or as many of the one as of the other.
   """
+  if text.isascii():  # every letter of it is -1, and most lines are
+    return False if any(map(str.isalpha, text)) else None
   balance = sum(map(_kind, text))
   return balance > 0 if balance else None
 

@@ -51,6 +51,11 @@ class Survey:
   voice: str | None
   voice_channel: int | None = None
 
+  @property
+  def dev(self) -> list[str]:
+    """The held-out splits that are no test."""
+    return [name for name in self.held_out if not name.startswith('test')]
+
 
 def survey(corpus: str | pathlib.Path) -> Survey:
   """Reads what `ingest` made.
@@ -278,7 +283,6 @@ def _model(
   names: Names, sizes: Plan, found: Survey
 ) -> Iterator[list[recipe.Command]]:
   """Rows, the tuned model, and what it gets wrong."""
-  dev = [split for split in found.held_out if not split.startswith('test')]
   tasks = [f'{NAME}_{task}' for task in stages.STAGES['sft']]
   yield [
     recipe.door(
@@ -290,7 +294,7 @@ def _model(
       f'--codes={names.codes}',
       f'--text_model={names.text_model}',
       f'--tasks={",".join(tasks)}',
-      f'--splits={",".join(["train", *dev])}',
+      f'--splits={",".join(["train", *found.dev])}',
       f'--length={sizes.length}',
       f'--output={names.rows}',
     )
@@ -315,7 +319,6 @@ def _model(
 def _evaluate(
   name: str, gin_file: str, names: Names, sizes: Plan, found: Survey, **more
 ) -> recipe.Command:
-  dev = [split for split in found.held_out if not split.startswith('test')]
   return recipe.door(
     name,
     'step_audio_jax',
@@ -324,8 +327,8 @@ def _evaluate(
     *recipe.macros(
       MANIFEST=names.corpus,
       CODES=names.codes,
-      ROWS=names.rows if dev else None,
-      ROW_SPLIT=dev[0] if dev else 'dev',
+      ROWS=names.rows if found.dev else None,
+      ROW_SPLIT=found.dev[0] if found.dev else 'dev',
       ASR_SPLITS=list(found.held_out),
       TTS_SPLITS=[_scored(found)],
       TEXT_TOKENS=sizes.text_tokens,
