@@ -147,12 +147,12 @@ class Utterance:
   def to_json(self) -> dict[str, Any]:
     """The line's JSON object; what is absent or zero is left out."""
     value = {}
-    for field in dataclasses.fields(self):
-      item = getattr(self, field.name)
-      if field.name == 'audio' and self.kind == 'speech':
+    for name in _TYPES:
+      item = getattr(self, name)
+      if name == 'audio' and self.kind == 'speech':
         value['audio'] = item
-      elif item or field.name in ('text', 'channel') and item is not None:
-        value[field.name] = item
+      elif item or name in ('text', 'channel') and item is not None:
+        value[name] = item
     return value
 
   @classmethod
