@@ -223,6 +223,23 @@ def locate(
   return path, os.path.relpath(path, _real(os.fspath(root)))
 
 
+def locator(
+  root: str | os.PathLike, field: str = 'audio'
+) -> Callable[[Any], tuple[pathlib.Path, str]]:
+  """`locate` below one folder, for readers whose lines share recordings.
+
+  A file is looked at once and not again while its lines are read; what was
+  refused is looked at each time.
+  """
+  known = functools.lru_cache(maxsize=2**14)(
+    lambda name: locate(root, name, field)
+  )
+  # Of a line of JSON it may be anything, also what no cache can hold.
+  return lambda name: (
+    known(name) if isinstance(name, str) else locate(root, name, field)
+  )
+
+
 def file_of(
   source: pathlib.Path, options: Options, name: str | os.PathLike
 ) -> pathlib.Path:
@@ -430,8 +447,12 @@ def json_lines(
       yield line
       continue
     number, text = line
-    value = guarded(f'{path}:{number}', parse_object, text, line=number)
-    yield value if isinstance(value, Rejected) else (number, value)
+    try:
+      value = parse_object(text)
+    except errors.UserError as error:
+      yield Rejected(f'{path}:{number}', str(error), line=number)
+    else:
+      yield number, value
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

@@ -175,6 +175,7 @@ class _Recordings:
 
   def __init__(self, root: pathlib.Path, allow_pipes: bool):
     self._root, self._allow = root, allow_pipes
+    self._locate = base.locator(root)
     self._last = None, b''
 
   def open(self, name: str, value: str) -> tuple[pathlib.Path | bytes, str]:
@@ -186,7 +187,7 @@ class _Recordings:
     if not value:
       raise errors.UserError('wav.scp: found no path.')
     if not value.endswith('|') and not value.startswith('|'):
-      return base.locate(self._root, value)
+      return self._locate(value)
     if not self._allow:
       raise errors.UserError(
         f'wav.scp: found the command {value!r}; --allow_pipes runs it.'

@@ -65,6 +65,7 @@ def _is_manifest(path: pathlib.Path) -> bool:
 
 def _manifest(path, root):
   split = tables.split_named(path.name)
+  locate = base.locator(root, 'audio_filepath')
   for line in base.json_lines(path):
     if isinstance(line, base.Rejected):
       yield line
@@ -73,7 +74,7 @@ def _manifest(path, root):
     file = row.get('audio_filepath')
     where = f'{path}:{number}'
     try:
-      audio, name = base.locate(root, file, 'audio_filepath')
+      audio, name = locate(file)
       said = _fields(row, name, split)
     except errors.UserError as error:
       yield base.Rejected(where, str(error), line=number, file=file)

@@ -5,6 +5,7 @@ need not be in one order. `Lookup` keeps a table in a private SQLite database
 that spills to disk and vanishes with the process.
 """
 
+import functools
 import pathlib
 import re
 import sqlite3
@@ -29,6 +30,7 @@ SPLITS = {
 }
 
 
+@functools.lru_cache(maxsize=4096)  # subsets are named line by line
 def split_named(name: str) -> str | None:
   """The split that a folder or file is named after: `dev_clean` → `dev`."""
   for part in re.split('[^a-z]+', name.lower()):

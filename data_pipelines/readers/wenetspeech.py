@@ -72,7 +72,7 @@ def _read(source, options, name, text, language):
       continue
     for number, segment in enumerate(segments):
       place = f'{where}.segments[{number}]'
-      if not isinstance(segment, Mapping):
+      if not isinstance(segment, dict):
         yield base.Rejected(place, f'found {segment!r}, expected an object.')
         continue
       subsets = _subsets(segment)
