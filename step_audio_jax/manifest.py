@@ -20,8 +20,10 @@ safetensors records (`read_codes`).
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
+import operator
 import os
 import pathlib
 import struct
@@ -81,11 +83,12 @@ class Utterance:
   turns: tuple[Mapping[str, str], ...] | None = None
 
   def __post_init__(self):
-    for field, types in _TYPES.items():
-      value = getattr(self, field)
-      if not isinstance(value, types) or isinstance(value, bool):
-        names = ' or '.join(_SPOKEN[t] for t in types)
-        raise errors.UserError(f'{field}: found {value!r}, expected {names}.')
+    wrong = _wrong_field(tuple(map(type, _values(self))))
+    if wrong is not None:
+      names = ' or '.join(_SPOKEN[t] for t in _TYPES[wrong])
+      raise errors.UserError(
+        f'{wrong}: found {getattr(self, wrong)!r}, expected {names}.'
+      )
     for field in ('id', 'split', 'language'):
       if not getattr(self, field).strip():
         raise errors.UserError(f'{field}: found an empty string.')
@@ -95,7 +98,7 @@ class Utterance:
       )
     for field in ('offset', 'duration'):
       value = getattr(self, field)
-      if not (math.isfinite(value) and value >= 0):
+      if not 0 <= value < math.inf:  # nor is it NaN
         raise errors.UserError(
           f'{field}: found {value}, expected seconds >= 0.'
         )
@@ -147,8 +150,7 @@ class Utterance:
   def to_json(self) -> dict[str, Any]:
     """The line's JSON object; what is absent or zero is left out."""
     value = {}
-    for name in _TYPES:
-      item = getattr(self, name)
+    for name, item in zip(_TYPES, _values(self)):
       if name == 'audio' and self.kind == 'speech':
         value['audio'] = item
       elif item or name in ('text', 'channel') and item is not None:
@@ -205,6 +207,16 @@ _SPOKEN = {
   type(None): 'null',
 }
 _FIELDS = set(_TYPES)
+_values = operator.attrgetter(*_TYPES)
+
+
+@functools.lru_cache(maxsize=256)  # the lines of a corpus are of few kinds
+def _wrong_field(types: tuple[type, ...]) -> str | None:
+  """The first field that cannot have a value of its type, of all in order."""
+  for (field, expected), found in zip(_TYPES.items(), types):
+    if found is bool or not issubclass(found, expected):
+      return field
+  return None
 
 
 def _checked_turns(kind: str, turns: Any):

@@ -43,9 +43,11 @@ def checked(channel: Any) -> int | tuple[int, ...] | None:
   Raises:
     UserError: It is none of these.
   """
+  if channel is None:
+    return None
   several = isinstance(channel, (list, tuple))
   named = list(channel) if several else [channel]
-  if channel is not None and not (
+  if not (
     named
     and all(type(one) is int and one >= 0 for one in named)
     and len(set(named)) == len(named)
