@@ -12,7 +12,7 @@ import io
 import math
 import os
 import pathlib
-from typing import Any, Mapping, MutableMapping
+from typing import Any, Mapping, MutableMapping, NamedTuple
 
 from data_pipelines.readers import base
 from data_pipelines.readers import channels
@@ -214,8 +214,7 @@ def _seconds(field: str, value: Any) -> float | None:
   return seconds
 
 
-@dataclasses.dataclass(frozen=True)
-class _Choice:
+class _Choice(NamedTuple):
   """Which channel a line is to be heard on.
 
   Attributes:
@@ -338,8 +337,8 @@ def _check_encodable(utterance: manifest.Utterance) -> None:
   """
   u = utterance
   whole = (u.id, u.text, u.split, u.language, u.speaker, u.audio, u.image)
-  words = (word[0] for word in u.words or ())
-  turns = (text for turn in u.turns or () for text in turn.values())
+  words = [word[0] for word in u.words] if u.words else ()
+  turns = [t for turn in u.turns for t in turn.values()] if u.turns else ()
   try:
     ''.join(filter(None, (*whole, *words, *turns))).encode()
   except UnicodeEncodeError as error:

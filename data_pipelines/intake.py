@@ -60,6 +60,7 @@ class Intake:
     self._put, self._rules = put, rules
     self._seen: set[int] = set()
     self._placed: dict[int, int] = {}  # name → recording, as digests
+    self._last: tuple[str, Any] = '', None  # the last of these
     self.tally = tally.Tally()
     self.notes: dict[str, int] = {}
     self._odd: collections.Counter[str] = collections.Counter()
@@ -166,6 +167,8 @@ class Intake:
 
   def _place(self, target: str, content: pathlib.Path | bytes) -> None:
     """Places a file once; two files do not share a name."""
+    if content is self._last[1] and target == self._last[0]:
+      return  # parts of a recording mostly follow each other
     key = tally.digest(target)
     if isinstance(content, bytes):
       raw = hashlib.blake2b(content, digest_size=8).digest()
@@ -177,6 +180,7 @@ class Intake:
         raise errors.UserError(
           f'{target}: another file of the corpus has this name.'
         )
+      self._last = target, content
       return
     try:
       self._put(content, target)
@@ -187,6 +191,7 @@ class Intake:
       reason = 'no such file' if missing else error.strerror
       raise errors.UserError(f'{target}: {reason}.') from error
     self._placed[key] = value
+    self._last = target, content
 
 
 def _entry(refused: base.Rejected) -> dict[str, Any]:
