@@ -70,7 +70,7 @@ EXTRAS = {
     'hypothesis',
     # Compiles for TPUs that are not there.
     'libtpu==0.0.42.*; python_version < "3.12"',
-    # An independent recogniser, benchmarks/independent_cer.py.
+    # An independent recogniser, benchmarks/end_to_end/independent_cer.py.
     'pocketsphinx>=5.1',
     'pre-commit',
     'pytest',

@@ -60,7 +60,7 @@ def ours(shape: str | dict[str, Any], **changes: Any):
   `changes` are fields too, and win.
   """
   from step_audio_jax import vocabulary as vocabulary_lib
-  from step_audio_jax.models import speech_text
+  from step_audio_jax.models.language import speech_text
 
   fields = SIZES[shape] if isinstance(shape, str) else shape
   config = speech_text.TransformerConfig(
@@ -85,13 +85,13 @@ def write(config: Any, variables: Any, folder: pathlib.Path) -> None:
   """Our weights as a folder that `transformers` reads."""
   import jax
 
-  from step_audio_jax.interop import configs
-  from step_audio_jax.interop import language
-  from step_audio_jax.interop import shards
+  from step_audio_jax.interop.language import configs
+  from step_audio_jax.interop.language import weights
+  from step_audio_jax.storage import shards
 
   folder.mkdir(parents=True, exist_ok=True)
   host = jax.tree.map(np.asarray, variables)
-  shards.write_folder(folder, language.tensors(config, host), 2**31)
+  shards.write_folder(folder, weights.tensors(config, host), 2**31)
   found = configs.write(config, 'float32', max_length=4096)
   (folder / 'config.json').write_text(json.dumps(found))
 

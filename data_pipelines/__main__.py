@@ -3,22 +3,28 @@
 import os
 import sys
 
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 
 DOORS = {
   'synthesize': (
-    'data_pipelines.synthesize',
+    'data_pipelines.synthesis.synthesize',
     'make a speech, image and text corpus with espeak-ng',
   ),
-  'ingest': ('data_pipelines.ingest', 'any corpus format -> one manifest'),
+  'ingest': (
+    'data_pipelines.ingestion.ingest',
+    'any corpus format -> one manifest',
+  ),
   'vocabulary': (
-    'data_pipelines.vocabulary',
+    'data_pipelines.tasks.vocabulary',
     'train a SentencePiece text vocabulary',
   ),
-  'align': ('data_pipelines.align', 'word times by CTC forced alignment'),
-  'tokenize': ('data_pipelines.tokenize', 'audio -> dual speech codes'),
-  'build': ('data_pipelines.build', 'SeqIO tasks -> packed rows'),
-  'inspect': ('data_pipelines.inspect', 'show and verify rows and corpora'),
+  'align': ('data_pipelines.codes.align', 'word times by CTC forced alignment'),
+  'tokenize': ('data_pipelines.codes.tokenize', 'audio -> dual speech codes'),
+  'build': ('data_pipelines.rows.build', 'SeqIO tasks -> packed rows'),
+  'inspect': (
+    'data_pipelines.inspection.inspect',
+    'show and verify rows and corpora',
+  ),
 }
 
 if __name__ == '__main__':

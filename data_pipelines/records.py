@@ -13,9 +13,9 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax import digests
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 SUFFIX = '.array_record'
 sha256 = digests.of_file

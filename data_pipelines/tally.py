@@ -5,7 +5,7 @@ import hashlib
 from typing import Any
 
 from step_audio_jax import languages
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
 
 def digest(text: str) -> int:

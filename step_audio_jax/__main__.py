@@ -2,7 +2,7 @@
 
 import sys
 
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 
 DOORS = {
   'train': (
@@ -18,7 +18,7 @@ DOORS = {
     "Score a run's checkpoints: perplexities, ASR and TTS error rates.",
   ),
   'report': (
-    'step_audio_jax.evaluation.report',
+    'step_audio_jax.evaluation.reports.report',
     'Draw runs and their scores as report.html and report.json.',
   ),
   'convert': (
@@ -30,11 +30,11 @@ DOORS = {
     'Turn wav files into linguistic and semantic codes.',
   ),
   'embed': (
-    'step_audio_jax.decoder.embed_door',
+    'step_audio_jax.decoder.doors.embed',
     'Tell who speaks: a speaker embedding for each utterance of a corpus.',
   ),
   'speak': (
-    'step_audio_jax.decoder.door',
+    'step_audio_jax.decoder.doors.speak',
     'Speak a text, or codes, into a wav: model, flow, vocoder.',
   ),
 }

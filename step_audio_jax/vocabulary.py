@@ -311,7 +311,7 @@ def step_audio(*, text_model: str | None = None) -> Vocabulary:
   """
   if text_model is None:
     return STEP_AUDIO
-  from step_audio_jax.tokenizers import text as text_lib
+  from step_audio_jax.tokenizers.text import text_models as text_lib
 
   return dataclasses.replace(STEP_AUDIO, text=text_lib.load(text_model))
 
@@ -327,7 +327,7 @@ def load(
       vocabulary, as the backbone has it before it hears anything.
     multiple: The table is rounded up to a multiple of this.
   """
-  from step_audio_jax.tokenizers import text as text_lib
+  from step_audio_jax.tokenizers.text import text_models as text_lib
 
   text = text_lib.load(text_model)
   if speech:

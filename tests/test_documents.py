@@ -2,13 +2,13 @@
 
 import hypothesis
 from hypothesis import strategies as st
-from letters import TABLE
-from letters import codes
 import numpy as np
 import pytest
 
-from data_pipelines import documents
+from step_audio_jax import documents
 from step_audio_jax import errors
+from tests.data_pipelines.letters import TABLE
+from tests.data_pipelines.letters import codes
 
 BOS, EOT, AUDIO, TEXT = 1, 3, 31, 33
 

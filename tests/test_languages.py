@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 import pytest
 
 from step_audio_jax import languages
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
 
 @pytest.mark.parametrize(

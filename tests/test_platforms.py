@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import platforms
+from step_audio_jax.commands import cli
 
 
 def test_jax_is_kept_from_looking_for_absent_tpus(tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_a_door_that_imports_jax_first_thing_does_not_look_for_tpus(tmp_path):
     "DOOR = cli.Door(summary='', main=main, uses_gin=False)\n"
   )
   env = {k: v for k, v in os.environ.items() if k != 'JAX_PLATFORMS'}
-  root = str(pathlib.Path(cli.__file__).parents[1])
+  root = str(pathlib.Path(cli.__file__).parents[2])
   done = subprocess.run(
     [
       sys.executable,

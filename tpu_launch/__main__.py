@@ -2,15 +2,15 @@
 
 import sys
 
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 
 DOORS = {
   'quickstart': (
-    'tpu_launch.quickstart',
+    'tpu_launch.recipes.quickstart',
     'From nothing to a report on this machine; what `make quickstart` runs.',
   ),
   'adapt': (
-    'tpu_launch.adapt',
+    'tpu_launch.recipes.adapt',
     "Tunes the quick start's model to recordings of your own, and reports.",
   ),
   'check': (

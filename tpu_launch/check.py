@@ -2,10 +2,10 @@
 
 from absl import flags
 
-from step_audio_jax import cli
-from step_audio_jax import gin_files
-from tpu_launch import backends
-from tpu_launch import jobs
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
+from tpu_launch.backends import jobs
+from tpu_launch.backends import registry
 
 
 def main(fv: flags.FlagValues):
@@ -14,7 +14,7 @@ def main(fv: flags.FlagValues):
   if fv.gin_file:
     gin_files.parse(fv.gin_file, fv.gin_bindings)
     print(f'gin: {", ".join(fv.gin_file)} parse; every macro has a value')
-  return dict(backends.of(job).check(job))
+  return dict(registry.of(job).check(job))
 
 
 DOOR = cli.Door(

@@ -2,9 +2,9 @@
 
 from absl import flags
 
-from step_audio_jax import cli
-from tpu_launch import backends
-from tpu_launch import jobs
+from step_audio_jax.commands import cli
+from tpu_launch.backends import jobs
+from tpu_launch.backends import registry
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -17,7 +17,7 @@ def _define(fv: flags.FlagValues) -> None:
 def main(fv: flags.FlagValues):
   """Prints the end of a log."""
   job = jobs.find(fv)
-  return dict(backends.of(job).logs(job, fv.worker, fv.lines, fv.follow))
+  return dict(registry.of(job).logs(job, fv.worker, fv.lines, fv.follow))
 
 
 DOOR = cli.Door(

@@ -2,9 +2,9 @@
 
 from absl import flags
 
-from step_audio_jax import cli
-from tpu_launch import backends
-from tpu_launch import jobs
+from step_audio_jax.commands import cli
+from tpu_launch.backends import jobs
+from tpu_launch.backends import registry
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -15,7 +15,7 @@ def _define(fv: flags.FlagValues) -> None:
 def main(fv: flags.FlagValues):
   """Starts the workers; `local` waits for them."""
   job = jobs.to_start(fv)
-  return dict(backends.of(job).run(job, jobs.command(fv)))
+  return dict(registry.of(job).run(job, jobs.command(fv)))
 
 
 DOOR = cli.Door(

@@ -2,15 +2,15 @@
 
 from absl import flags
 
-from step_audio_jax import cli
-from tpu_launch import backends
-from tpu_launch import jobs
+from step_audio_jax.commands import cli
+from tpu_launch.backends import jobs
+from tpu_launch.backends import registry
 
 
 def main(fv: flags.FlagValues):
   """Asks the backend of a saved job."""
   job = jobs.find(fv)
-  return dict(backends.of(job).status(job))
+  return dict(registry.of(job).status(job))
 
 
 DOOR = cli.Door(

@@ -2,15 +2,15 @@
 
 from absl import flags
 
-from step_audio_jax import cli
-from tpu_launch import backends
-from tpu_launch import jobs
+from step_audio_jax.commands import cli
+from tpu_launch.backends import jobs
+from tpu_launch.backends import registry
 
 
 def main(fv: flags.FlagValues):
   """Asks the backend; returns what it says."""
   job = jobs.to_start(fv)
-  return dict(backends.of(job).up(job))
+  return dict(registry.of(job).up(job))
 
 
 DOOR = cli.Door(

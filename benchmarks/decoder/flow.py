@@ -1,7 +1,7 @@
 """The offline flow at full size on CPU: how much faster than real time.
 
-    python benchmarks/flow.py
-    python benchmarks/flow.py --tiny
+    python benchmarks/decoder/flow.py
+    python benchmarks/decoder/flow.py --tiny
 
 Random weights of the released size (105.4 M parameters), 10 s of target behind
 3 s of prompt, 10 Euler steps with guidance, from ids to mel. CosyVoice's own
@@ -23,9 +23,9 @@ PEER, MUST = 0.37, 1.2 * 0.37
 
 def decoder(tiny: bool):
   """The flow with random weights."""
-  from step_audio_jax.decoder import flow as flow_decoder
-  from step_audio_jax.interop import flow as flow_interop
-  from step_audio_jax.models import flow
+  from step_audio_jax.decoder.flow import offline as flow_decoder
+  from step_audio_jax.interop.decoder import flow as flow_interop
+  from step_audio_jax.models.flow import flow
 
   config = flow.FlowConfig()
   if tiny:

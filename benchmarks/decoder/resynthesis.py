@@ -1,6 +1,6 @@
 r"""What speech codes lose: recordings against what is made of their codes.
 
-    python benchmarks/resynthesis.py --decoder=runs/quickstart/decoder \
+    python benchmarks/decoder/resynthesis.py --decoder=runs/quickstart/decoder \
       [--second=ANOTHER_DECODER] [--windows]
 
 For the first `--count` utterances of a split, each against the original at its
@@ -25,18 +25,18 @@ import time
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax import progress
 from step_audio_jax.audio import io
-from step_audio_jax.audio import pitch
+from step_audio_jax.audio.features import pitch
+from step_audio_jax.corpus import manifest
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.decoder import windows
-from step_audio_jax.evaluation import distances
-from step_audio_jax.evaluation import scoring
-from step_audio_jax.evaluation import speech as speech_lib
+from step_audio_jax.evaluation.metrics import distances
+from step_audio_jax.evaluation.metrics import scoring
+from step_audio_jax.evaluation.metrics import speech as speech_lib
 from step_audio_jax.generation import restore
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.tokenizers.speech import dual
 
 RATE = io.SAMPLE_RATE
 

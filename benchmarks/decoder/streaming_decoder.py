@@ -1,9 +1,9 @@
 r"""Live speech, ids → samples: cost of a chunk, first audio, real-time factor.
 
-    python benchmarks/streaming_decoder.py                      # 6 M, a CPU
-    python benchmarks/streaming_decoder.py --size=full          # 151 M + HiFT
-    python benchmarks/streaming_decoder.py --size=full --device=gpu --rows=8
-    python benchmarks/streaming_decoder.py --size=full --device=gpu \
+    python benchmarks/decoder/streaming_decoder.py                      # 6 M, a CPU
+    python benchmarks/decoder/streaming_decoder.py --size=full          # 151 M + HiFT
+    python benchmarks/decoder/streaming_decoder.py --size=full --device=gpu --rows=8
+    python benchmarks/decoder/streaming_decoder.py --size=full --device=gpu \
         --language_model=3B
 
 Random weights: the cost does not depend on them. A session is `--seconds` of
@@ -92,10 +92,10 @@ def parts(size: str):
   """The causal flow and a causal vocoder of its mel."""
   import dataclasses
 
-  from step_audio_jax.decoder import causal_flow
-  from step_audio_jax.decoder import vocoder
-  from step_audio_jax.models import causal_config
-  from step_audio_jax.models import hift
+  from step_audio_jax.decoder.causal import flow as causal_flow
+  from step_audio_jax.decoder.vocoder import vocoder
+  from step_audio_jax.models.causal_flow import causal_config
+  from step_audio_jax.models.vocoder import hift
 
   names = ('width', 'heads', 'mlp_width', 'step_layers', 'frame_layers')
   shape, channels = SIZES[size]
@@ -129,7 +129,8 @@ class Writer:
   def __init__(self, size: str, rows: int):
     import jax
     import jax.numpy as jnp
-    import small_llama
+
+    from benchmarks import small_llama
 
     self._rows, self._number = rows, 0
     self._model, self._vocabulary = small_llama.ours(

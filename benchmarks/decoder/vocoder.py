@@ -1,7 +1,7 @@
 """HiFT at full size on CPU: how much faster than real time.
 
-    python benchmarks/vocoder.py
-    python benchmarks/vocoder.py --what=streaming
+    python benchmarks/decoder/vocoder.py
+    python benchmarks/decoder/vocoder.py --what=streaming
 
 Random weights of the released size (20.46 M parameters), 10 s of mel, from
 mel to samples with its F0 and source. CosyVoice's own network in torch, which
@@ -28,8 +28,8 @@ def vocoder(tiny: bool):
   """HiFT with random weights that keep activations near one."""
   import jax
 
-  from step_audio_jax.decoder import vocoder as vocoder_lib
-  from step_audio_jax.models import hift
+  from step_audio_jax.decoder.vocoder import vocoder as vocoder_lib
+  from step_audio_jax.models.vocoder import hift
 
   config = hift.HiftConfig()
   if tiny:
@@ -76,7 +76,7 @@ def streaming(made) -> dict[str, object]:
   """A minute, chunk by chunk."""
   import jax
 
-  from step_audio_jax.decoder import streaming_vocoder
+  from step_audio_jax.decoder.vocoder import streaming as streaming_vocoder
 
   compiled, handler = [], logging.Handler()
   handler.emit = lambda record: compiled.append(record.getMessage())

@@ -1,6 +1,6 @@
 r"""What it costs to stream the offline flow in overlapping windows.
 
-    python benchmarks/windows.py --decoder=runs/quickstart/decoder
+    python benchmarks/decoder/windows.py --decoder=runs/quickstart/decoder
 
 Recordings of one voice are put together to `--seconds` of codes. They are
 decoded at once and in windows of several sizes (`groups-context-overlap`, of
@@ -23,14 +23,14 @@ import time
 
 import numpy as np
 
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import io
+from step_audio_jax.corpus import manifest
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.decoder import windows
-from step_audio_jax.evaluation import distances
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.evaluation.metrics import distances
+from step_audio_jax.tokenizers.speech import dual
 
 SIZES = ((10, 2, 2), (15, 3, 2), (25, 3, 2), (25, 10, 2), (50, 5, 2))
 _SECONDS = vocabulary.GROUP_SECONDS

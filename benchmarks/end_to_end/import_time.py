@@ -1,6 +1,6 @@
 """How long `import step_audio_jax` takes, and what it drags in.
 
-    python benchmarks/import_time.py
+    python benchmarks/end_to_end/import_time.py
 
 Prints one JSON line: the median of fresh interpreters, with an empty
 interpreter beside it, and which heavy packages were loaded.

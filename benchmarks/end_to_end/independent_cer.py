@@ -1,6 +1,6 @@
 r"""Generated speech, read by a recogniser that knows nothing of this project.
 
-    python benchmarks/independent_cer.py --decoder=runs/quickstart/decoder
+    python benchmarks/end_to_end/independent_cer.py --decoder=runs/quickstart/decoder
 
 PocketSphinx (the `test` extra) with its English model, and the quick start's
 own grammar as the only sentences there are. That model was made of people's
@@ -28,18 +28,18 @@ import tempfile
 
 import numpy as np
 
-from data_pipelines import espeak
-from data_pipelines import grammar as grammar_lib
-from step_audio_jax import manifest
+from data_pipelines.synthesis import espeak
+from data_pipelines.synthesis import grammar as grammar_lib
 from step_audio_jax.audio import io
+from step_audio_jax.corpus import manifest
 from step_audio_jax.decoder import speaking
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import voice as voice_lib
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import repetition
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.tokenizers.speech import dual
 
 RATE = io.SAMPLE_RATE
 CALIBRATION = 12  # recordings of each voice

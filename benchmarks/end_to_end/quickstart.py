@@ -1,6 +1,6 @@
 """The quick start from nothing, against its targets.
 
-    python benchmarks/quickstart.py --output=runs/benchmark
+    python benchmarks/end_to_end/quickstart.py --output=runs/benchmark
 
 Runs `python -m tpu_launch quickstart` in an empty folder, as `make quickstart`
 does after installation, and prints one JSON line with every figure of

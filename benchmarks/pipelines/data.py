@@ -1,7 +1,7 @@
 """What the data side promises, measured: shares, padding, feed, build.
 
-    python benchmarks/data.py
-    python benchmarks/data.py --only=padding,feed
+    python benchmarks/pipelines/data.py
+    python benchmarks/pipelines/data.py --only=padding,feed
 
     shares    realised share of every source against the requested one, over
               all prefixes of each stage's schedule, of ratios drawn at random,
@@ -35,9 +35,11 @@ import tempfile
 import time
 
 import numpy as np
-import side_by_side
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks import side_by_side  # noqa: E402
 
 LENGTH = 8192
 HOSTS = (1, 2, 4, 8)
@@ -55,8 +57,8 @@ def peak_megabytes() -> float:
 
 
 def shares(tiny: bool) -> dict:
-  from step_audio_jax import stages
-  from step_audio_jax.training import schedule
+  from step_audio_jax.corpus import schedule
+  from step_audio_jax.corpus import stages
 
   rng = np.random.default_rng(0)
   rows = 1000 if tiny else 10_000
@@ -98,7 +100,7 @@ def shares(tiny: bool) -> dict:
 
 def feed_follows(order, rows: int) -> bool:
   """Whether the batches of a feed have the sources that a schedule says."""
-  from step_audio_jax.training import feed as feed_lib
+  from step_audio_jax.training.feeds import feed as feed_lib
 
   with tempfile.TemporaryDirectory() as folder:
     write_rows(pathlib.Path(folder), 3, 64, order.names)
@@ -113,7 +115,7 @@ def feed_follows(order, rows: int) -> bool:
 
 def documents(sizes, cut):
   """Documents of so many random ids; `cut` is `Document.cut`."""
-  from data_pipelines import documents as documents_lib
+  from step_audio_jax import documents as documents_lib
 
   rng = np.random.default_rng(0)
   for number, size in enumerate(sizes.tolist()):
@@ -127,7 +129,7 @@ def documents(sizes, cut):
 
 
 def padding(tiny: bool) -> dict:
-  from data_pipelines import packing
+  from data_pipelines.rows import packing
 
   rng = np.random.default_rng(0)
   count = 300 if tiny else 6000
@@ -189,8 +191,8 @@ def write_rows(
   folder: pathlib.Path, rows: int, length: int, tasks=('continuation', 'text')
 ) -> None:
   """Rows of several documents for each task."""
-  from data_pipelines import packing
-  from data_pipelines import rows as rows_lib
+  from data_pipelines.rows import folders as rows_lib
+  from data_pipelines.rows import packing
   from step_audio_jax import vocabulary
 
   rng = np.random.default_rng(0)
@@ -209,7 +211,7 @@ def write_rows(
 
 
 def _feed(folder, batch_size, seed=0):
-  from step_audio_jax.training import feed
+  from step_audio_jax.training.feeds import feed
 
   return feed.RowFeed(
     rows=str(folder),
@@ -257,9 +259,9 @@ def feed(tiny: bool) -> dict:
 def make_corpus(folder: pathlib.Path, utterances: int) -> None:
   """Manifest, codes and a text model, as `ingest` and `tokenize` leave them."""
   from data_pipelines import records
-  from data_pipelines import vocabulary as vocabulary_door
-  from step_audio_jax import files
-  from step_audio_jax import manifest
+  from data_pipelines.tasks import vocabulary as vocabulary_door
+  from step_audio_jax.corpus import manifest
+  from step_audio_jax.storage import files
 
   rng = np.random.default_rng(0)
   words = ('every', 'cat', 'hears', 'a', 'small', 'dog', 'sing', 'softly')
@@ -331,9 +333,9 @@ def build(tiny: bool) -> dict:
 def build_one(tiny: bool, folder: str) -> dict:
   """Builds the tasks of one corpus in this process."""
   one_core()
-  from data_pipelines import build as build_lib
-  from data_pipelines import corpora  # noqa: F401, takes seconds: TensorFlow
-  from data_pipelines import definitions
+  from data_pipelines.rows import build as build_lib
+  from data_pipelines.tasks import corpora  # noqa: F401, takes seconds: TensorFlow
+  from data_pipelines.tasks import definitions
 
   root = pathlib.Path(folder)
   tasks = {
@@ -362,13 +364,13 @@ def packed(tiny: bool) -> dict:
   import jax
   import jax.numpy as jnp
 
-  from data_pipelines import documents as documents_lib
-  from data_pipelines import packing
+  from data_pipelines.rows import packing
+  from step_audio_jax import documents as documents_lib
   from step_audio_jax import vocabulary as vocabulary_lib
-  from step_audio_jax.models import speech_text
-  from step_audio_jax.models import transformer
-  from step_audio_jax.training import feed as feed_lib
-  from step_audio_jax.training import objectives
+  from step_audio_jax.models.language import speech_text
+  from step_audio_jax.models.language import transformer
+  from step_audio_jax.training.feeds import feed as feed_lib
+  from step_audio_jax.training.objectives import objectives
 
   rng = np.random.default_rng(0)
   table = vocabulary_lib.Vocabulary(80, 160, 40, 40)

@@ -1,7 +1,7 @@
 """Reads made audio files that are not what their headers say.
 
-    python benchmarks/fuzz_audio.py
-    python benchmarks/fuzz_audio.py --cases=20000 --first=100000
+    python benchmarks/pipelines/fuzz_audio.py
+    python benchmarks/pipelines/fuzz_audio.py --cases=20000 --first=100000
 
 See `audio_cases`: what is read is what was written, or it is told. Prints one
 JSON line; `silent` must be 0, and the cases that are not are listed with the
@@ -13,10 +13,14 @@ import collections
 import contextlib
 import json
 import os
+import pathlib
 import sys
 import time
 
-import audio_cases
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.pipelines import audio_cases  # noqa: E402
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Damaged tables of transcripts: is anything lost or mixed without a word?
 
-    python benchmarks/fuzz_tables.py
-    python benchmarks/fuzz_tables.py --cases=1000 --seed=3
+    python benchmarks/pipelines/fuzz_tables.py
+    python benchmarks/pipelines/fuzz_tables.py --cases=1000 --seed=3
 
 Each case is a table of a few lines over a few short recordings: random
 quotation marks, delimiters, line ends (mixed within a file, also CR alone),
@@ -25,10 +25,10 @@ import tempfile
 import time
 import wave
 
-from data_pipelines import admission
-from data_pipelines import intake
 from data_pipelines import readers
-from data_pipelines.readers import base
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import intake
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
 
 MUST = {'silent': 0}

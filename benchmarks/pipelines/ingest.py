@@ -1,8 +1,8 @@
 """Ingests a made corpus of a million utterances: seconds and memory.
 
-    python benchmarks/ingest.py
-    python benchmarks/ingest.py --format=kaldi
-    python benchmarks/ingest.py --lines=100000 --recordings=100000 --open
+    python benchmarks/pipelines/ingest.py
+    python benchmarks/pipelines/ingest.py --format=kaldi
+    python benchmarks/pipelines/ingest.py --lines=100000 --recordings=100000 --open
 
 A NeMo manifest, a Kaldi directory with segments, or a WenetSpeech.json of
 `--lines` utterances is written (durations and texts as ragged as
@@ -145,7 +145,7 @@ def measured(
       f'--format={arguments.format}', f'--source={source}',
       f'--output={output}', *trust,
     ],
-    cwd=pathlib.Path(__file__).parents[1],
+    cwd=pathlib.Path(__file__).parents[2],
     env={**os.environ, 'PROGRESS': '0'},
     preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     capture_output=True,

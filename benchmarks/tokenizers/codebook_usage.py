@@ -1,6 +1,6 @@
 r"""How much of full-size codebooks is used: 1,024 linguistic, 4,096 semantic.
 
-    python benchmarks/codebook_usage.py --corpus=runs/quickstart/data/speech \
+    python benchmarks/tokenizers/codebook_usage.py --corpus=runs/quickstart/data/speech \
       [--linguistic=runs/quickstart/linguistic]
 
 Trains both codebooks at Step-Audio's sizes behind the quick start's small
@@ -22,9 +22,9 @@ import time
 
 import numpy as np
 
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 CODES = {'linguistic': 1024, 'semantic': 4096}
 WANTED = 0.95
 
@@ -39,7 +39,7 @@ RESERVOIR = 24576
 # so the mean must forget sooner than behind a full-size batch.
 SEMANTIC = """
 from __gin__ import dynamic_registration
-from step_audio_jax.tokenizers import codebook
+from step_audio_jax.tokenizers.speech import codebook
 include 'gin/quickstart/semantic.gin'
 CODES = 4096
 STEPS = 360

@@ -1,10 +1,10 @@
 """The dual tokenizer on CPU, against s3tokenizer and FunASR's chunk loop.
 
-    python benchmarks/tokenizer.py --what=semantic --batch=1
-    python benchmarks/tokenizer.py --what=semantic --batch=4
-    python benchmarks/tokenizer.py --what=linguistic
-    python benchmarks/tokenizer.py --what=streaming --no_peer
-    JAX_PLATFORMS=cuda python benchmarks/tokenizer.py --what=dual --no_peer
+    python benchmarks/tokenizers/tokenizer.py --what=semantic --batch=1
+    python benchmarks/tokenizers/tokenizer.py --what=semantic --batch=4
+    python benchmarks/tokenizers/tokenizer.py --what=linguistic
+    python benchmarks/tokenizers/tokenizer.py --what=streaming --no_peer
+    JAX_PLATFORMS=cuda python benchmarks/tokenizers/tokenizer.py --what=dual --no_peer
 
 Networks of the released size with random weights, the same on both sides; 30 s
 of noise with a changing spectrum, from the waveform to the codes. The peers
@@ -28,13 +28,12 @@ import time
 from typing import Any
 
 import numpy as np
-import side_by_side
 
-sys.path.insert(
-  0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests' / 'parity')
-)
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-import speech_peers  # noqa: E402
+from benchmarks import side_by_side  # noqa: E402
+from tests.parity import speech_peers  # noqa: E402
 
 RATE = 16000
 SECONDS = 30.0
@@ -51,10 +50,10 @@ SIZES = {  # what differs from the released size
 
 def parts(size: str) -> dict[str, Any]:
   """Configurations, and state dicts drawn by name: the same on both sides."""
-  from step_audio_jax.interop import paraformer as paraformer_interop
-  from step_audio_jax.interop import s3 as s3_interop
-  from step_audio_jax.models import paraformer
-  from step_audio_jax.models import s3
+  from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
+  from step_audio_jax.interop.tokenizer import s3 as s3_interop
+  from step_audio_jax.models.tokenizer import paraformer
+  from step_audio_jax.models.tokenizer import s3
 
   one, two = SIZES[size]
   one = paraformer.ParaformerConfig(**one)
@@ -76,10 +75,12 @@ class Ours:
 
   def __init__(self, what: str, size: str, batch: int):
     from step_audio_jax import memory
-    from step_audio_jax.interop import paraformer as paraformer_interop
-    from step_audio_jax.interop import s3 as s3_interop
-    from step_audio_jax.tokenizers import linguistic
-    from step_audio_jax.tokenizers import semantic
+    from step_audio_jax.interop.tokenizer import (
+      paraformer as paraformer_interop,
+    )
+    from step_audio_jax.interop.tokenizer import s3 as s3_interop
+    from step_audio_jax.tokenizers.speech import linguistic
+    from step_audio_jax.tokenizers.speech import semantic
 
     memory.keep_freed()
     given, self._batch = parts(size), batch
@@ -112,9 +113,9 @@ class Ours:
     """Milliseconds a chunk, minute by minute, and compilations."""
     import jax
 
-    from step_audio_jax.tokenizers import streaming
+    from step_audio_jax.tokenizers.speech import linguistic_stream
 
-    session = streaming.LinguisticStream(self._parts['linguistic'])
+    session = linguistic_stream.LinguisticStream(self._parts['linguistic'])
     session.warm_up()
     wave = speech_peers.sound(60 * minutes)[0]
     size = speech_peers.CHUNK_SAMPLES

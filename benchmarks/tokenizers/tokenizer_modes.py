@@ -1,6 +1,6 @@
 """What the tokenizer's modes cost: agreement, memory of an hour, live chunks.
 
-    python benchmarks/tokenizer_modes.py --tokenizer=runs/quickstart/tokenizer
+    python benchmarks/tokenizers/tokenizer_modes.py --tokenizer=runs/quickstart/tokenizer
 
 * agreement: equal semantic codes, in percent, of overlapping windows and of
   live blocks with those of 30 s pieces, on minutes of espeak speech and on
@@ -28,11 +28,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from data_pipelines import espeak
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.tokenizers import streaming
-from step_audio_jax.tokenizers import streaming_dual
-from step_audio_jax.tokenizers import streaming_semantic
+from data_pipelines.synthesis import espeak
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import dual_stream
+from step_audio_jax.tokenizers.speech import linguistic_stream
+from step_audio_jax.tokenizers.speech import semantic_stream
 
 RATE, CHUNK = 16000, 3840
 SENTENCES = (
@@ -58,7 +58,7 @@ BLOCKS = (
 # bytes; that of getrusage would start with its parent's.
 CHILD = """
 import re, sys, time
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.tokenizers.speech import dual
 tokenizer = dual.DualTokenizer.load(sys.argv[1])
 begin = time.perf_counter()
 pair = tokenizer.encode_file(sys.argv[2])
@@ -96,8 +96,8 @@ def agreement(tokenizer, wave: np.ndarray) -> dict[str, float]:
   peak = np.abs(wave).max()
   linguistic, pieces = tokenizer.encode_stream([wave], peak=peak)
   _, overlap = tokenizer.encode_stream([wave], peak=peak, mode='overlap')
-  live = streaming.LinguisticStream(tokenizer.linguistic, peaks=[peak])
-  raw = streaming.LinguisticStream(tokenizer.linguistic)
+  live = linguistic_stream.LinguisticStream(tokenizer.linguistic, peaks=[peak])
+  raw = linguistic_stream.LinguisticStream(tokenizer.linguistic)
   out = {
     'overlap': _equal(pieces, overlap),
     'live linguistic': _equal(linguistic, live.push(wave, final=True)),
@@ -106,13 +106,13 @@ def agreement(tokenizer, wave: np.ndarray) -> dict[str, float]:
     ),
   }
   for left, block, right in BLOCKS:
-    stream = streaming_semantic.SemanticStream(
+    stream = semantic_stream.SemanticStream(
       tokenizer.semantic, peaks=[peak], left=left, block=block, right=right
     )
     codes = stream.push(wave, final=True)
     out[f'live {left}+{block}+{right}'] = _equal(pieces, codes)
     if (left, block, right) == BLOCKS[0]:
-      raw = streaming_semantic.SemanticStream(tokenizer.semantic)
+      raw = semantic_stream.SemanticStream(tokenizer.semantic)
       out['live, peak unknown'] = _equal(pieces, raw.push(wave, final=True))
   return out
 
@@ -125,7 +125,7 @@ def sentences(tokenizer, count: int = 40) -> dict[str, float]:
     peak = np.abs(wave).max()
     pieces.append(tokenizer.encode_stream([wave], peak=peak)[1])
     for (left, block, right), codes in found.items():
-      stream = streaming_semantic.SemanticStream(
+      stream = semantic_stream.SemanticStream(
         tokenizer.semantic, peaks=[peak], left=left, block=block, right=right
       )
       codes.append(stream.push(wave, final=True))
@@ -153,7 +153,7 @@ class Compilations(logging.Handler):
 
 def live(tokenizer, wave: np.ndarray) -> dict[str, float]:
   """Cost of a chunk of a dual stream, early and late."""
-  stream = streaming_dual.DualStream(tokenizer)
+  stream = dual_stream.DualStream(tokenizer)
   stream.warm_up()
   counter = Compilations()
   logging.getLogger('jax').addHandler(counter)

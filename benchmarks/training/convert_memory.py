@@ -1,6 +1,6 @@
 """Host memory of converting a model of several files, both ways.
 
-    python benchmarks/convert_memory.py [--layers=24] [--width=1024]
+    python benchmarks/training/convert_memory.py [--layers=24] [--width=1024]
 
 Makes a random Llama of a few files in a temporary folder (0.8 GB at the
 defaults), imports and exports it through the `convert` door in fresh
@@ -20,10 +20,10 @@ import tempfile
 import ml_dtypes
 import numpy as np
 
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import language
-from step_audio_jax.interop import shards
-from step_audio_jax.models import transformer
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import weights
+from step_audio_jax.models.language import transformer
+from step_audio_jax.storage import shards
 
 # Prints the peak resident set of its own process, in bytes, last; that of
 # getrusage would start with its parent's.
@@ -55,7 +55,7 @@ def peak(*argv):
 def make(folder, config, shard_bytes):
   """A random model, made and written tensor by tensor."""
 
-  class Random(language.lazy.LazyArray):
+  class Random(weights.lazy.LazyArray):
     def __init__(self, shape, seed):
       self.shape, self._seed = shape, seed
       self.dtype = np.dtype(ml_dtypes.bfloat16)
@@ -66,7 +66,7 @@ def make(folder, config, shard_bytes):
       return rng.standard_normal(sizes, np.float32).astype(self.dtype)
 
   tensors = {}
-  for entry in language.entries(config):
+  for entry in weights.entries(config):
     count = config.layers if entry.layered else 1
     for layer in range(count):
       name = entry.name.format(layer)
@@ -111,7 +111,7 @@ def main():
       np.array_equal(tensor[index], there[index])
       for name, tensor in shards.read_folder(root / 'theirs').items()
       for there in [shards.read_folder(root / 'back')[name]]
-      for index in language.lazy.blocks(tensor, 2**26)
+      for index in weights.lazy.blocks(tensor, 2**26)
     )
   result = {
     'parameters': config.parameters,

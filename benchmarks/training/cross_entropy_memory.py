@@ -1,6 +1,6 @@
 """Peak memory of the loss of a 74,752-word vocabulary at 8,192 tokens.
 
-    python benchmarks/cross_entropy_memory.py
+    python benchmarks/training/cross_entropy_memory.py
 
 Compiles value and gradients of the chunked cross-entropy and of the dense one,
 with hidden states in bfloat16 and a float32 head, and prints one JSON line:

@@ -1,7 +1,7 @@
 """Greedy decoding with a key/value cache on CPU, against transformers.
 
-    python benchmarks/decode.py --batch=1
-    python benchmarks/decode.py --batch=8
+    python benchmarks/training/decode.py --batch=1
+    python benchmarks/training/decode.py --batch=8
 
 The 25M Llama of `train_step.py`, float32: prompts of 128 ids, 256 new ones, the
 same weights and prompts on both sides, and the ids must be equal to the last
@@ -13,12 +13,17 @@ Needs requirements/parity.txt; prints one JSON line.
 
 import json
 import pathlib
+import sys
 import tempfile
 from typing import Any
 
 import numpy as np
-import side_by_side
-import small_llama
+
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks import side_by_side  # noqa: E402
+from benchmarks import small_llama  # noqa: E402
 
 SHAPES = {'25M': (128, 256), 'tiny': (8, 12)}
 

@@ -1,7 +1,7 @@
 r"""Step-1 3B on one GPU: a train step of 4,096 tokens, and decoding.
 
-    python benchmarks/gpu_train_step.py
-    python benchmarks/gpu_train_step.py --tiny          # the logic, on a CPU
+    python benchmarks/training/gpu_train_step.py
+    python benchmarks/training/gpu_train_step.py --tiny          # the logic, on a CPU
 
 Train step: bfloat16 matmuls over float32 parameters and AdamW state, rows of
 4,096 tokens, the sqrt-ALiBi bias. Ours is the Trainer's step; the peer is
@@ -23,12 +23,17 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import sys
 import tempfile
 from typing import Any
 
 import numpy as np
-import side_by_side
-import small_llama
+
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks import side_by_side  # noqa: E402
+from benchmarks import small_llama  # noqa: E402
 
 SIZES = {
   '3B': dict(
@@ -81,7 +86,8 @@ class Ours:
 
   def __init__(self, size: str, rows: int, folder: pathlib.Path):
     import jax
-    import train_step
+
+    from benchmarks.training import train_step
 
     self._size = size
     self._model, self._vocabulary = small_llama.ours(
@@ -105,7 +111,7 @@ class Ours:
 
   def step(self, number: int) -> float:
     """One step; its loss."""
-    import train_step
+    from benchmarks.training import train_step
 
     self._state, loss = train_step.one_step(self._trainer, self._state, number)
     return loss
@@ -145,7 +151,7 @@ class Peer:
     """-m sqrt(i - j), and -max where j > i: (1, H, T, S)."""
     import torch
 
-    from step_audio_jax.kernels import attention
+    from step_audio_jax.kernels.attention import attention
 
     slopes = torch.from_numpy(
       attention.alibi_slopes(SIZES[self._size]['heads'])

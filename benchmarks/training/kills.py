@@ -1,6 +1,6 @@
 r"""A training run that is killed again and again, beside one that is not.
 
-    python benchmarks/kills.py --kills=20 --output=/tmp/kills -- \
+    python benchmarks/training/kills.py --kills=20 --output=/tmp/kills -- \
       --gin_file=gin/quickstart/stage1.gin '--gin.ROWS="…"' …
 
 What stands behind `--` are the flags of `python -m step_audio_jax train`,
@@ -26,8 +26,8 @@ import time
 
 import numpy as np
 
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import transfer
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.transfer import transfer
 
 # How long a launcher may take to end what a dead worker left behind.
 PATIENCE_SECONDS = 60

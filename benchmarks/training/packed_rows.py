@@ -1,10 +1,10 @@
 r"""Documents of uneven length: packed rows against padded batches, on CPU.
 
-    python benchmarks/packed_rows.py
+    python benchmarks/training/packed_rows.py
 
 The same documents, 180 tokens long in the mean (log-normal, sigma 1, at most
 the row length of 2048), train the same 25M Llama on both sides, float32. Ours
-are rows of 2048 tokens made by `data_pipelines.packing`, two a step. The peer
+are rows of 2048 tokens made by `data_pipelines.rows.packing`, two a step. The peer
 (`LlamaForCausalLM`, torch's fused AdamW) takes them in the order they come and
 pads, under two conventions:
 
@@ -24,13 +24,18 @@ import dataclasses
 import json
 import pathlib
 import statistics
+import sys
 import tempfile
 from typing import Any, Iterator
 
 import numpy as np
-import side_by_side
-import small_llama
-import train_step
+
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks import side_by_side  # noqa: E402
+from benchmarks import small_llama  # noqa: E402
+from benchmarks.training import train_step  # noqa: E402
 
 MEAN, SIGMA = 180, 1.0
 
@@ -77,8 +82,8 @@ class Plan:
 
   def packed(self) -> list[Any]:
     """Rows of all documents."""
-    from data_pipelines import documents as documents_lib
-    from data_pipelines import packing
+    from data_pipelines.rows import packing
+    from step_audio_jax import documents as documents_lib
 
     documents = [
       documents_lib.Document(str(n), ids, np.ones(len(ids), np.float32))
@@ -119,7 +124,7 @@ class Feed:
     self.steps = len(self._rows) // plan.rows
 
   def batch(self, step: int, start: int = 0, stop: int | None = None):
-    from step_audio_jax.training import feed
+    from step_audio_jax.training.feeds import feed
 
     first = step % self.steps * self.batch_size
     rows = self._rows[first : first + self.batch_size][start:stop]

@@ -1,6 +1,6 @@
 r"""Plans every size of Step-1 on every slice of the table; writes the golden.
 
-    python benchmarks/plan_table.py --output=tests/golden/plan_hbm.json
+    python benchmarks/training/plan_table.py --output=tests/golden/plan_hbm.json
 
 Each row is `python -m step_audio_jax plan` in a process of its own, one after
 another: its wall seconds and its largest memory are measured as well. Rows that
@@ -24,8 +24,8 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 
 import jax  # noqa: E402
 
-from step_audio_jax import files
 from step_audio_jax.parallel import xla_flags
+from step_audio_jax.storage import files
 
 # Limits of a 130B row on two cores, and of the row that MaxText was tried on:
 # one row of 8,192 tokens per shard of 64, tensor 8, everything recomputed.
@@ -177,7 +177,7 @@ def main() -> None:
     files.write_json(
       arguments.output,
       {
-        'command': 'python benchmarks/plan_table.py',
+        'command': 'python benchmarks/training/plan_table.py',
         'cores': os.cpu_count(),
         'jax': jax.__version__,
         'xla_flags': xla_flags.libtpu_init_args('v5p'),

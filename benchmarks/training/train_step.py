@@ -1,8 +1,8 @@
 r"""A train step of small Llamas on CPU: ours against transformers and torch.
 
-    python benchmarks/train_step.py --size=25M
-    python benchmarks/train_step.py --size=100M
-    python benchmarks/train_step.py --size=25M --packed
+    python benchmarks/training/train_step.py --size=25M
+    python benchmarks/training/train_step.py --size=100M
+    python benchmarks/training/train_step.py --size=25M --packed
 
 One step is forward, backward, clipping of the global gradient norm and AdamW,
 all float32. Ours is the Trainer's own step; the peer is `LlamaForCausalLM`
@@ -18,12 +18,17 @@ apart by position. Needs requirements/parity.txt; prints one JSON line.
 import argparse
 import json
 import pathlib
+import sys
 import tempfile
 from typing import Any, Callable
 
 import numpy as np
-import side_by_side
-import small_llama
+
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks import side_by_side  # noqa: E402
+from benchmarks import small_llama  # noqa: E402
 
 # Size → (rows, row length).
 ROWS = {'25M': (4, 512), '100M': (2, 512), 'tiny': (2, 64)}
@@ -35,7 +40,7 @@ def rows(
   number: int, size: str, packed: bool, shape: tuple[int, int]
 ) -> dict[str, np.ndarray]:
   """The batch of a step, int32 (B, T); a function of its number."""
-  from step_audio_jax.training import feed
+  from step_audio_jax.training.feeds import feed
 
   B, T = shape
   rng = np.random.default_rng(number % BATCHES)
@@ -73,8 +78,8 @@ def trainer(model: Any, vocabulary: Any, feed: Any) -> Any:
   from step_audio_jax import memory
   from step_audio_jax.parallel import mesh as mesh_lib
   from step_audio_jax.training import loop
-  from step_audio_jax.training import objectives
   from step_audio_jax.training import optimizers
+  from step_audio_jax.training.objectives import objectives
 
   memory.keep_freed()  # as the `train` door does
   beta1, beta2 = small_llama.BETAS

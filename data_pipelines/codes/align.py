@@ -22,18 +22,18 @@ from absl import flags
 import jax
 import numpy as np
 
-from data_pipelines import interleaving_source
-from step_audio_jax import cli
+from data_pipelines.interleaving import source
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import progress
 from step_audio_jax.audio import io as audio_io
-from step_audio_jax.models import paraformer
-from step_audio_jax.tokenizers import forced_alignment
-from step_audio_jax.tokenizers import labels as labels_lib
-from step_audio_jax.tokenizers import objectives
-from step_audio_jax.training import checkpoints
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.training import forced_alignment
+from step_audio_jax.tokenizers.training import labels as labels_lib
+from step_audio_jax.tokenizers.training import objectives
+from step_audio_jax.training.checkpoints import checkpoints
 
 FRAME_SECONDS = 0.06
 _RATE = audio_io.SAMPLE_RATE
@@ -112,7 +112,7 @@ class Aligner:
 
   def _plan(self, text: str):
     """(words, letters of each, ids of all)."""
-    places = interleaving_source.word_places(text)
+    places = source.word_places(text)
     words = [text[start:stop] for start, stop in places]
     ids = self.labels.encode(text)
     letters = [len(labels_lib.spelling(word)) for word in words]

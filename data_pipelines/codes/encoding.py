@@ -18,10 +18,10 @@ import numpy as np
 
 from data_pipelines import records
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import channels
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.corpus import manifest
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -30,7 +30,7 @@ _READERS = 4  # threads that decode the next batch
 
 
 class Tokenizer(Protocol):
-  """What `step_audio_jax.tokenizers.dual.DualTokenizer` offers."""
+  """What `step_audio_jax.tokenizers.speech.dual.DualTokenizer` offers."""
 
   def encode_batch(self, waves: Sequence[np.ndarray]) -> Sequence[Pair]:
     """float32 (S,) at 16 kHz each → (linguistic (n,), semantic (m,)) each."""

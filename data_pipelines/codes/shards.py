@@ -12,15 +12,15 @@ import os
 import pathlib
 from typing import Any, Callable
 
-from data_pipelines import encoding
-from data_pipelines import journal
 from data_pipelines import records
-from data_pipelines.encoding import Batch
-from data_pipelines.encoding import Progress
-from step_audio_jax import digests
+from data_pipelines.codes import encoding
+from data_pipelines.codes import journal
+from data_pipelines.codes.encoding import Batch
+from data_pipelines.codes.encoding import Progress
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 
 @dataclasses.dataclass(frozen=True)

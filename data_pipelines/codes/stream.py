@@ -11,8 +11,8 @@ from typing import Iterator
 
 import numpy as np
 
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -24,19 +24,19 @@ from typing import Any, Callable, Mapping, Sequence
 from absl import flags
 
 from data_pipelines import beam
-from data_pipelines import code_shards
 from data_pipelines import records
-from data_pipelines.code_shards import Shard
-from data_pipelines.encoding import Progress
-from data_pipelines.encoding import Tokenizer
-from step_audio_jax import cli
-from step_audio_jax import digests
+from data_pipelines.codes import shards as code_shards
+from data_pipelines.codes.encoding import Progress
+from data_pipelines.codes.encoding import Tokenizer
+from data_pipelines.codes.shards import Shard
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import memory
 from step_audio_jax import progress
-from step_audio_jax.tokenizers import seal as seal_lib
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import seal as seal_lib
 
 VERSION = 2  # part of every digest; raise it when the output changes
 LONGEST_SECONDS = 86400.0
@@ -141,7 +141,7 @@ def tokenize(
 
 
 def _load_dual(folder: str) -> Tokenizer:
-  from step_audio_jax.tokenizers import dual
+  from step_audio_jax.tokenizers.speech import dual
 
   memory.keep_freed()  # batches of one shape ask for the same memory again
   return dual.DualTokenizer.load(folder)

@@ -9,9 +9,9 @@ from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 
-from data_pipelines import code_stream
-from data_pipelines import corpus_survey
-from step_audio_jax import manifest
+from data_pipelines.codes import stream
+from data_pipelines.documents import survey
+from step_audio_jax.corpus import manifest
 
 Example = Mapping[str, Any]
 _EMPTY = np.zeros(0, np.uint16)
@@ -47,7 +47,7 @@ def read(
   """
   first, last = 0, None
   if part.count > 1:
-    total = corpus_survey.of(corpus).lines.get((kind, split), 0)
+    total = survey.of(corpus).lines.get((kind, split), 0)
     first = part.index * total // part.count
     last = (part.index + 1) * total // part.count
   voice = _Codes(codes) if codes is not None else None
@@ -89,7 +89,7 @@ class _Codes:
 
   def __init__(self, folder: str):
     self._folder = folder
-    self._stream = code_stream.CodeStream(folder)
+    self._stream = stream.CodeStream(folder)
     self._shard, self._again = 0, None
 
   def pass_by(self, utterance: manifest.Utterance, wanted: bool) -> None:
@@ -99,7 +99,7 @@ class _Codes:
     if wanted:
       self._stream.start_at(self._shard)
 
-  def of(self, utterance: manifest.Utterance) -> code_stream.Pair | None:
+  def of(self, utterance: manifest.Utterance) -> stream.Pair | None:
     return self._stream.get(utterance.id) if utterance.audio else None
 
   def of_turns(self, turns):
@@ -113,7 +113,7 @@ class _Codes:
       told.append(turn)
     return told, tuple(map(np.concatenate, zip(*pairs)))
 
-  def _said(self, name: str) -> code_stream.Pair | None:
+  def _said(self, name: str) -> stream.Pair | None:
     """The codes of an utterance that other turns may have asked for too."""
     if self._stream.lacks(name):
       return None

@@ -11,7 +11,7 @@ from typing import Mapping, NamedTuple
 
 from data_pipelines import id_marks
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
 Group = tuple[str, str]  # (kind, split)
 

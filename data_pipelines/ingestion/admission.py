@@ -14,12 +14,12 @@ import os
 import pathlib
 from typing import Any, Mapping, MutableMapping, NamedTuple
 
-from data_pipelines.readers import base
-from data_pipelines.readers import channels
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import channels
 from step_audio_jax import errors
-from step_audio_jax import lfs
-from step_audio_jax import manifest
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import lfs
 
 TRANSCRIPT_BYTES = 10**6
 DOCUMENT_BYTES = 16 * 10**6  # of plain text

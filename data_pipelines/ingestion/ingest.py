@@ -22,17 +22,17 @@ from typing import Any, Iterator, Mapping
 
 from absl import flags
 
-from data_pipelines import admission
-from data_pipelines import intake
 from data_pipelines import readers
-from data_pipelines import staging
-from data_pipelines.readers import base
-from data_pipelines.readers import channels
-from step_audio_jax import cli
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import intake
+from data_pipelines.ingestion import staging
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import channels
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import progress
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 
 def ingest(

@@ -13,11 +13,11 @@ import pathlib
 import re
 from typing import IO, Any, Callable, Iterable, Iterator
 
-from data_pipelines import admission
 from data_pipelines import tally
-from data_pipelines.readers import base
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
 # The corpus folder is at fault, not the item.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -15,8 +15,8 @@ import shutil
 from typing import Iterator
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 QUARANTINE = 'quarantine.jsonl'
 NOTES = 'notes.jsonl'

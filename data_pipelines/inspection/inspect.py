@@ -7,18 +7,18 @@ from typing import Any, Iterator, Mapping
 from absl import flags
 import numpy as np
 
-from data_pipelines import inspect_page
-from data_pipelines import inspect_rows
-from data_pipelines import inspect_schedule
-from data_pipelines import rows as rows_lib
 from data_pipelines import tally
-from data_pipelines import verify
-from step_audio_jax import bindings
-from step_audio_jax import cli
+from data_pipelines.inspection import page
+from data_pipelines.inspection import rows as inspect_rows
+from data_pipelines.inspection import schedule
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.rows import verify
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
-from step_audio_jax.training import exposure
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 
 def kind_of(path: pathlib.Path) -> str:
@@ -198,9 +198,9 @@ def _define(fv: flags.FlagValues) -> None:
 
 def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
   if (path / 'config.json').is_file():
-    plan = inspect_schedule.of_run(path)
+    plan = schedule.of_run(path)
   else:
-    plan = inspect_schedule.of_rows(
+    plan = schedule.of_rows(
       path,
       stage=fv.stage,
       ratios=fv.ratios,
@@ -208,7 +208,7 @@ def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
       split=fv.split,
       batch_size=fv.batch_size,
     )
-  shown = inspect_schedule.show(
+  shown = schedule.show(
     plan,
     start=fv.start,
     stop=fv.stop,
@@ -235,7 +235,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   if fv.verify:
     return verified(path, kind)
   if fv.html:
-    counts = inspect_page.write(
+    counts = page.write(
       path,
       fv.html,
       first=fv.row,

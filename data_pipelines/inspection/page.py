@@ -15,15 +15,15 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from data_pipelines import drawing
-from data_pipelines import inspect_rows
-from data_pipelines import inspect_sound
-from data_pipelines import rows as rows_lib
+from data_pipelines.inspection import rows as inspect_rows
+from data_pipelines.inspection import sound as inspect_sound
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.synthesis import drawing
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary
-from step_audio_jax.evaluation import page as page_lib
-from step_audio_jax.evaluation import svg
+from step_audio_jax.evaluation.pages import page as page_lib
+from step_audio_jax.evaluation.pages import svg
+from step_audio_jax.storage import files
 
 GROUPS_SHOWN = 4  # of each end of a stretch of speech
 PLAYERS = 8  # of a document

@@ -7,12 +7,12 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from data_pipelines import definitions
 from data_pipelines import records
-from data_pipelines import rows as rows_lib
-from step_audio_jax import bindings
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.tasks import definitions
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.storage import bindings
 
 KINDS = ('text', 'linguistic', 'semantic', 'image', 'special')
 _TEXT, _LINGUISTIC, _SEMANTIC, _IMAGE, _SPECIAL = range(len(KINDS))

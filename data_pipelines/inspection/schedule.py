@@ -14,10 +14,10 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import stages
-from step_audio_jax.training import exposure
-from step_audio_jax.training import schedule as schedule_lib
+from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import schedule as schedule_lib
+from step_audio_jax.corpus import stages
+from step_audio_jax.storage import files
 
 _SOME_ROWS = 10_000  # the window where nothing else says one
 

@@ -3,8 +3,8 @@
 import os
 from typing import Collection
 
-from step_audio_jax import manifest
-from step_audio_jax.evaluation import utterances
+from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation.reports import utterances
 
 
 class Recordings:

@@ -16,8 +16,8 @@ from typing import Sequence
 
 import numpy as np
 
-from data_pipelines import documents as documents_lib
-from data_pipelines import interleaving
+from data_pipelines.interleaving import spans as interleaving
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 
 Source = interleaving.Source

@@ -6,12 +6,12 @@ from typing import Callable, Iterable, Iterator
 
 import numpy as np
 
-from data_pipelines import corpus_examples
-from data_pipelines import documents as documents_lib
-from data_pipelines import interleaving
-from data_pipelines import interleaving_builders
-from data_pipelines import interleaving_source
-from data_pipelines import interleaving_voice
+from data_pipelines.documents import examples as corpus_examples
+from data_pipelines.interleaving import builders
+from data_pipelines.interleaving import source as interleaving_source
+from data_pipelines.interleaving import spans
+from data_pipelines.interleaving import voice as interleaving_voice
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
@@ -23,7 +23,7 @@ def check(
   name: str | None, voice: interleaving_voice.VoiceConfig | None
 ) -> None:
   """Raises UserError if there is no such builder, or it cannot use a voice."""
-  known = interleaving_builders.BUILDERS
+  known = builders.BUILDERS
   if name is not None and name not in known:
     raise errors.UserError(
       f'interleaving: found {name!r}, expected one of {", ".join(known)}.'
@@ -53,7 +53,7 @@ class Maker:
   seed_of: Callable[[str], int]
   codes_of: Callable[[Example], tuple[np.ndarray, np.ndarray]]
   name: str | None = None
-  poisson: interleaving_builders.Poisson = interleaving_builders.Poisson()
+  poisson: builders.Poisson = builders.Poisson()
   voice: interleaving_voice.VoiceConfig | None = None
 
   def documents(
@@ -63,9 +63,9 @@ class Maker:
     builder, examples = self._builder(examples)
     synthesise = self.voice and interleaving_voice.load(self.voice)
     sources = self._sources(builder, examples, on_bad)
-    for gathered in interleaving.gather(builder, sources):
+    for gathered in spans.gather(builder, sources):
       try:
-        yield interleaving.document(
+        yield spans.document(
           self.table, builder, gathered, self.seed_of, synthesise
         )
       except (errors.UserError, ValueError) as error:
@@ -85,7 +85,7 @@ class Maker:
     if name == 'poisson':
       builder = self.poisson
     else:
-      builder = interleaving_builders.BUILDERS[name]()
+      builder = builders.BUILDERS[name]()
     return builder, itertools.chain(read, examples)
 
   def _sources(self, builder, examples, on_bad):

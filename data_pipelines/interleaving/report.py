@@ -9,7 +9,7 @@ document has room for few spans, and its share is rounded down.
 import collections
 from typing import Any, Mapping, Sequence
 
-from data_pipelines import documents as documents_lib
+from step_audio_jax import documents as documents_lib
 
 LONG = 300  # words
 _COUNTS = ('documents', 'tokens', 'words', 'spoken_words', 'spoken_spans')

@@ -12,8 +12,8 @@ from typing import Callable, Iterable, Iterator, NamedTuple, Protocol, Sequence
 
 import numpy as np
 
-from data_pipelines import documents as documents_lib
-from data_pipelines import interleaving_source
+from data_pipelines.interleaving import source as interleaving_source
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 

@@ -14,11 +14,11 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import interleaving_source
-from step_audio_jax import bindings
-from step_audio_jax import digests
+from data_pipelines.interleaving import source
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
 
 Pair = tuple[np.ndarray, np.ndarray]
 _PROMPT, _OUTPUT = 64, 320  # multiples that prompts and outputs are filled to
@@ -65,7 +65,7 @@ class VoiceConfig:
       UserError: The run has no checkpoint.
     """
     from step_audio_jax.evaluation import identity
-    from step_audio_jax.training import checkpoints
+    from step_audio_jax.training.checkpoints import checkpoints
 
     folder, step = checkpoints.step_folder(self.run, self.step, False)
     told = [dataclasses.asdict(self), step, checkpoints.run_config(self.run)]
@@ -75,7 +75,7 @@ class VoiceConfig:
 
   def speech_tokenizer(self) -> bindings.Described:
     """The tokenizer whose codes the run speaks; None if it does not say."""
-    from step_audio_jax.training import checkpoints
+    from step_audio_jax.training.checkpoints import checkpoints
 
     path = pathlib.Path(self.run) / 'config.json'
     return bindings.tokenizer_of(checkpoints.run_config(self.run), path)
@@ -123,9 +123,7 @@ class Voice:
 
     prompts = [prompts_lib.tts(self._vocabulary, text) for text in texts]
     group = vocabulary_lib.GROUP * self._config.groups_per_word
-    limits = [
-      group * len(interleaving_source.word_places(text)) for text in texts
-    ]
+    limits = [group * len(source.word_places(text)) for text in texts]
     outputs = decode.generate_outputs(
       self._model,
       self._variables,

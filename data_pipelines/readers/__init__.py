@@ -8,8 +8,8 @@ import importlib
 import pathlib
 from typing import Iterator
 
-from data_pipelines.readers import base
 from data_pipelines.readers import detection
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
 
 
@@ -59,74 +59,74 @@ class Format:
 
 READERS: dict[str, Format] = {
   'folder': Format(
-    'folder',
+    'speech.folder',
     'recordings and metadata.csv, .tsv or .jsonl; or such a table',
     ('metadata.*',),
     line=('file',),
   ),
   'librispeech': Format(
-    'librispeech',
+    'speech.librispeech',
     'train-clean-100/SPEAKER/CHAPTER/*.trans.txt and flac',
     ('[td][ere][asv]*/*/*/*.trans.txt',),
     hints=('LibriSpeech/*/*/*/*.trans.txt',),
   ),
   'aishell1': Format(
-    'aishell:read_1',
+    'speech.aishell:read_1',
     'wav/train/S0002/*.wav and transcript/aishell_transcript_v0.8.txt',
     ('transcript/aishell_transcript*.txt',),
   ),
   'aishell2': Format(
-    'aishell:read_2', 'wav.scp and trans.txt', ('wav.scp', 'trans.txt')
+    'speech.aishell:read_2', 'wav.scp and trans.txt', ('wav.scp', 'trans.txt')
   ),
   'wenetspeech': Format(
-    'wenetspeech:read_wenetspeech',
+    'speech.wenetspeech:read_wenetspeech',
     'WenetSpeech.json and its audio/',
     ('WenetSpeech.json',),
   ),
   'gigaspeech': Format(
-    'wenetspeech:read_gigaspeech',
+    'speech.wenetspeech:read_gigaspeech',
     'GigaSpeech.json and its audio/',
     ('GigaSpeech.json',),
   ),
   'kaldi': Format(
-    'kaldi',
+    'speech.kaldi',
     'wav.scp, text and maybe utt2spk, segments',
     ('wav.scp', 'text'),
   ),
   'wenet': Format(
-    'wenet:read_raw',
+    'speech.wenet:read_raw',
     'data.list: {"key", "wav", "txt"} a line',
     ('data.list',),
     line=('wav',),
   ),
   'wenet_shards': Format(
-    'wenet:read_shards',
+    'speech.wenet:read_shards',
     'list of tars with key.wav and key.txt',
     ('shards.list',),
   ),
   'nemo': Format(
-    'nemo:read_manifest',
+    'speech.nemo:read_manifest',
     'manifests: {"audio_filepath", "duration", "text"} a line',
     line=('audio_filepath',),
   ),
   'nemo_tarred': Format(
-    'nemo:read_tarred',
+    'speech.nemo:read_tarred',
     'a manifest and its audio_*.tar',
     ('audio_*.tar',),
     hints=('*/audio_*.tar',),
   ),
   'lhotse': Format(
-    'lhotse',
+    'speech.lhotse',
     '*cuts*.jsonl[.gz], or recordings and supervisions',
     line=('supervisions', 'sources', 'recording_id'),
   ),
   'lhotse_shar': Format(
-    'lhotse:read_shar',
+    'speech.lhotse:read_shar',
     'cuts.000000.jsonl.gz and recording.000000.tar',
     ('cuts.*.jsonl.gz', 'recording.*.tar'),
   ),
   'webdataset': Format(
-    'webdataset',
+    'speech.webdataset',
     'tars with key.flac or key.jpg, and key.txt or key.json',
   ),
   'parquet': Format('parquet', 'Hugging Face: audio or image, and text'),
@@ -137,7 +137,9 @@ READERS: dict[str, Format] = {
     hints=('*/*/features.json', '*/*/*/features.json'),
   ),
   'seed_tts': Format(
-    'seed_tts', 'meta.lst: utt|prompt_text|prompt_wav|text', ('meta.lst',)
+    'speech.seed_tts',
+    'meta.lst: utt|prompt_text|prompt_wav|text',
+    ('meta.lst',),
   ),
   'image_jsonl': Format(
     'images', '{"image", "caption"} a line, and the files', line=('image',)

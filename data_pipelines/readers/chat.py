@@ -20,9 +20,9 @@ import binascii
 import pathlib
 from typing import Any, Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
-from data_pipelines.readers import media
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
+from data_pipelines.readers.common import media
 from step_audio_jax import errors
 
 ENDINGS = ('.jsonl', '.jsonl.gz')

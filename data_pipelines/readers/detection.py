@@ -11,13 +11,13 @@ import os
 import pathlib
 from typing import Any, Iterator, Mapping
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
-from data_pipelines.readers import delimited
-from data_pipelines.readers import media
-from data_pipelines.readers import tars
 from data_pipelines.readers import texts
-from step_audio_jax import lfs
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
+from data_pipelines.readers.common import delimited
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tars
+from step_audio_jax.storage import lfs
 
 JSON = ('.jsonl', '.jsonl.gz', '.json', '.json.gz', '.list')
 PARQUET = ('.parquet',)

@@ -11,8 +11,8 @@ of the source or `--audio_root`.
 import pathlib
 from typing import Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
 
 ENDINGS = ('.jsonl', '.jsonl.gz')
 FIELDS = ('id', 'image', 'caption', 'language', 'split')

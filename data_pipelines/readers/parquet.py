@@ -19,10 +19,10 @@ from typing import Any, Iterator, Mapping
 
 import numpy as np
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
-from data_pipelines.readers import media
 from data_pipelines.readers import texts
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
+from data_pipelines.readers.common import media
 from step_audio_jax import errors
 
 FIELDS = (

@@ -14,8 +14,8 @@ SOURCE is a file, or a folder of them.
 import pathlib
 from typing import Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
 from step_audio_jax import errors
 
 JSONL = ('.jsonl', '.jsonl.gz', '.json.gz')

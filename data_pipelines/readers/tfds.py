@@ -24,12 +24,12 @@ from typing import Any, Iterator
 import numpy as np
 
 from data_pipelines import notices
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
-from data_pipelines.readers import media
-from data_pipelines.readers import tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tables
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 FIELDS = ('id', 'text', 'speaker', 'language', 'audio', 'image')
 INFO = 'dataset_info.json'

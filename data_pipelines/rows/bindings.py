@@ -8,12 +8,12 @@ import os
 import pathlib
 from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
-from data_pipelines import definitions as definitions_lib
 from data_pipelines import records
-from data_pipelines import row_parts
-from data_pipelines import rows as rows_lib
-from step_audio_jax import bindings
-from step_audio_jax import files
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.rows import parts
+from data_pipelines.tasks import definitions as definitions_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 
 class Origin(NamedTuple):
@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
 
 def check(
-  jobs: Sequence[row_parts.Job],
+  jobs: Sequence[parts.Job],
   tasks: Mapping[str, Any],
   output: str | os.PathLike,
 ) -> None:

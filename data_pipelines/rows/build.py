@@ -21,17 +21,17 @@ from typing import Any, Iterator, Mapping, Sequence
 from absl import flags
 
 from data_pipelines import beam
-from data_pipelines import corpus_examples
-from data_pipelines import definitions as definitions_lib
-from data_pipelines import modules as modules_lib
-from data_pipelines import row_bindings
-from data_pipelines import row_parts
-from data_pipelines import rows as rows_lib
-from step_audio_jax import cli
-from step_audio_jax import digests
+from data_pipelines.documents import examples
+from data_pipelines.rows import bindings
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.rows import parts as row_parts
+from data_pipelines.tasks import definitions as definitions_lib
+from data_pipelines.tasks import modules as modules_lib
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import progress
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 VERSION = 1  # part of every digest; raise it when rows change
 SPLITS = ('train', 'dev', 'test')
@@ -129,7 +129,7 @@ def build(
       would hold rows of several vocabularies or speech tokenizers.
   """
   jobs = plan(tasks, splits, output, settings)
-  row_bindings.check(jobs, tasks, output)
+  bindings.check(jobs, tasks, output)
   left = [job for job in jobs if not job.is_done()]
   if left:
     works = [works_of(job, tasks[job.task], settings, modules) for job in left]
@@ -161,7 +161,7 @@ def works_of(
     row_parts.Work(
       job,
       settings,
-      corpus_examples.Part(index, settings.parts),
+      examples.Part(index, settings.parts),
       definition,
       tuple(modules),
     )
@@ -171,7 +171,7 @@ def works_of(
 
 def _run_here(jobs, works) -> None:
   print('importing SeqIO and TensorFlow …', file=sys.stderr, flush=True)
-  from data_pipelines import corpora
+  from data_pipelines.tasks import corpora
 
   for work, *_ in works:
     if work.definition is not None:
@@ -343,7 +343,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   tasks = {name: tasks[name] for name in select(fv.tasks, list(tasks))}
   if fv.dry_run:
     jobs = plan(tasks, fv.splits, fv.output, settings)
-    row_bindings.check(jobs, tasks, fv.output)
+    bindings.check(jobs, tasks, fv.output)
     left = [job for job in jobs if not job.is_done()]
     for job in left:
       print(f'would build {job.folder}')
@@ -373,7 +373,7 @@ DOOR = cli.Door(
       --text=data/quickstart/text --images=data/quickstart/images \\
       --text_model=data/quickstart/text.model --output=data/quickstart/rows
 
-A corpus can also be registered in Python (data_pipelines/corpora.py), and its
+A corpus can also be registered in Python (data_pipelines/tasks/corpora.py), and its
 module named with --module, or in gin:
 
     python -m data_pipelines build --gin_file=gin/pretrain/rows.gin \\

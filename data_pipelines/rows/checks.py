@@ -21,7 +21,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.training import feed
+from step_audio_jax.training.feeds import feed
 
 CHECKS = (
   'arrays', 'ids', 'segments', 'positions', 'loss_weights', 'padding', 'speech',

@@ -17,13 +17,13 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import packing
 from data_pipelines import records
-from step_audio_jax import bindings
+from data_pipelines.rows import packing
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 STEM = 'rows'
 

@@ -15,7 +15,7 @@ from typing import Iterable, Iterator
 
 import numpy as np
 
-from data_pipelines import documents as documents_lib
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 
 Document = documents_lib.Document

@@ -13,17 +13,17 @@ import threading
 import time
 from typing import Any, Iterator, Sequence
 
-from data_pipelines import corpus_examples
-from data_pipelines import definitions as definitions_lib
-from data_pipelines import interleaving_report
-from data_pipelines import modules as modules_lib
-from data_pipelines import packing
-from data_pipelines import rows as rows_lib
-from step_audio_jax import bindings
-from step_audio_jax import digests
+from data_pipelines.documents import examples
+from data_pipelines.interleaving import report as interleaving_report
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.rows import packing
+from data_pipelines.tasks import definitions as definitions_lib
+from data_pipelines.tasks import modules as modules_lib
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Work:
 
   job: Job
   settings: Settings
-  part: corpus_examples.Part = corpus_examples.Part()
+  part: examples.Part = examples.Part()
   definition: definitions_lib.Definition | None = None
   modules: tuple[str, ...] = ()
 
@@ -138,7 +138,7 @@ def make_in_worker(work: Work) -> None:
   What a user can mend is left beside the folder, for `check` to find: a runner
   would try again, and tell it as a failure of its own.
   """
-  from data_pipelines import corpora
+  from data_pipelines.tasks import corpora
 
   with _BUILDING:
     if work.is_done():
@@ -242,7 +242,7 @@ def documents_of(work: Work, left_out: list) -> Iterator:
 
   What the task itself leaves out, and what is too long, joins `left_out`.
   """
-  from data_pipelines import corpora
+  from data_pipelines.tasks import corpora
 
   seqio = corpora.seqio  # imported there without its notices
 
@@ -315,7 +315,7 @@ def _table(work: Work) -> vocabulary.Vocabulary:
     return work.definition.vocabulary()
   import seqio
 
-  from data_pipelines import corpora
+  from data_pipelines.tasks import corpora
 
   feature = seqio.TaskRegistry.get(work.job.task).output_features.get('tokens')
   told = getattr(feature, 'vocabulary', None)

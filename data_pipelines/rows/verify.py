@@ -11,16 +11,16 @@ from typing import Iterator
 
 from data_pipelines import id_marks
 from data_pipelines import records
-from data_pipelines import row_checks
-from data_pipelines import rows as rows_lib
+from data_pipelines.rows import checks
+from data_pipelines.rows import folders as rows_lib
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 # In the order in which they are reported.
-CHECKS = ('checksums', *row_checks.CHECKS, 'counts')
+CHECKS = ('checksums', *checks.CHECKS, 'counts')
 
 
 def faults(
@@ -48,9 +48,9 @@ def faults(
   for shard in shards:
     for row, names in folder.read(shard):
       where = f'{folder.path / shard}: row {found.rows}'
-      checked.update(row_checks.CHECKS)
+      checked.update(checks.CHECKS)
       whole = True
-      for field, what in row_checks.faults(
+      for field, what in checks.faults(
         row, names, table, stats['length'], table_size or table.table_size
       ):
         whole = False

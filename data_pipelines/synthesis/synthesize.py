@@ -27,15 +27,15 @@ from typing import Any, Callable, Mapping, Sequence
 from absl import flags
 import numpy as np
 
-from data_pipelines import drawing
-from data_pipelines import espeak
-from data_pipelines import grammar
 from data_pipelines import tally
-from step_audio_jax import cli
+from data_pipelines.synthesis import drawing
+from data_pipelines.synthesis import espeak
+from data_pipelines.synthesis import grammar
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import progress
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 VERSION = 1  # part of the fingerprint; raise it when the output changes
 SAMPLE_RATE = 16000

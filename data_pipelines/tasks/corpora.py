@@ -1,7 +1,7 @@
 """Corpora in SeqIO's registry.
 
     # my_corpora.py
-    from data_pipelines import corpora
+    from data_pipelines.tasks import corpora
     corpora.register_speech_corpus(
       'mine', 'data/mine', codes='data/mine_codes', text_model='text.model')
 
@@ -9,7 +9,7 @@ registers the tasks `mine_continuation`, `mine_interleaved`, `mine_asr`,
 `mine_tts`, `mine_sft_asr` and `mine_sft_tts`; text and image corpora give
 `mine_text` and `mine_image_text`, chats `mine_chat`. `register_stages('mine')`
 adds a mixture for each training stage, with the shares of
-`step_audio_jax.stages`.
+`step_audio_jax.corpus.stages`.
 
 SeqIO is the definition layer: `build` packs a task into rows, and training
 mixes rows. Importing this module imports SeqIO and TensorFlow (about 10 s).
@@ -31,12 +31,12 @@ with notices.held_back():
   # Keep TensorFlow off accelerators: they belong to JAX.
   tf.config.set_visible_devices([], 'GPU')
 
-from data_pipelines import corpus_examples
-from data_pipelines import definitions
-from data_pipelines import documents as documents_lib
-from data_pipelines import metrics
+from data_pipelines.documents import examples as corpus_examples
+from data_pipelines.tasks import definitions
+from data_pipelines.tasks import metrics
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
-from step_audio_jax import stages
+from step_audio_jax.corpus import stages
 
 Definition = definitions.Definition
 DEFINITIONS: dict[str, Definition] = {}

@@ -16,19 +16,19 @@ from typing import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from data_pipelines import corpus_examples
-from data_pipelines import corpus_survey
-from data_pipelines import documents as documents_lib
-from data_pipelines import drawing
-from data_pipelines import interleaving_builders
-from data_pipelines import interleaving_examples
-from data_pipelines import interleaving_voice
-from step_audio_jax import bindings
-from step_audio_jax import digests
+from data_pipelines.documents import examples as corpus_examples
+from data_pipelines.documents import survey
+from data_pipelines.interleaving import builders
+from data_pipelines.interleaving import examples as interleaving_examples
+from data_pipelines.interleaving import voice as interleaving_voice
+from data_pipelines.synthesis import drawing
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 VERSION = 1  # part of every digest; raise it when documents change
 INTERLEAVING_VERSION = 3  # the same, of interleaved documents alone
@@ -82,7 +82,7 @@ class Definition:
   patches: int = 16
   seed: int = 0
   interleaving: str | None = None
-  poisson: interleaving_builders.Poisson = interleaving_builders.Poisson()
+  poisson: builders.Poisson = builders.Poisson()
   voice: interleaving_voice.VoiceConfig | None = None
 
   def __post_init__(self):
@@ -99,7 +99,7 @@ class Definition:
 
   def splits(self) -> list[str]:
     """Splits of the corpus that this task can use, in the file's order."""
-    return corpus_survey.of(self.corpus).splits(self.corpus_kind)
+    return survey.of(self.corpus).splits(self.corpus_kind)
 
   @property
   def corpus_kind(self) -> str:
@@ -190,7 +190,7 @@ class Definition:
   def _maker(self, table, split: str | None) -> interleaving_examples.Maker:
     name = self.interleaving
     if name is None and split is not None:
-      timed = corpus_survey.of(self.corpus).timed
+      timed = survey.of(self.corpus).timed
       name = 'words' if (self.corpus_kind, split) in timed else 'segments'
     return interleaving_examples.Maker(
       table, self._seed_of, self._pair, name, self.poisson, self.voice

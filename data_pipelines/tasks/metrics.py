@@ -11,7 +11,7 @@ an example.
 import math
 from typing import Any, NamedTuple, Sequence
 
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation.metrics import scoring
 
 
 class Target(NamedTuple):

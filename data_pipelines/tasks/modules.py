@@ -39,7 +39,7 @@ def tasks_of(modules: Sequence[str]) -> dict[str, Any]:
   Raises:
     UserError: As `import_all`.
   """
-  from data_pipelines import corpora
+  from data_pipelines.tasks import corpora
 
   seqio = corpora.seqio  # imported there without its notices
 

@@ -15,12 +15,12 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from absl import flags
 
-from step_audio_jax import cli
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 MODEL_TYPES = ('char', 'unigram', 'bpe')
 BYTES = 256

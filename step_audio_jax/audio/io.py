@@ -11,13 +11,13 @@ import soundfile
 import soxr
 
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.audio import channels
-from step_audio_jax.audio import decoding
 from step_audio_jax.audio import levels
-from step_audio_jax.audio import links
-from step_audio_jax.audio import spans
 from step_audio_jax.audio import surveys
+from step_audio_jax.audio.formats import decoding
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import spans
+from step_audio_jax.storage import files
 
 SAMPLE_RATE = 16000
 

@@ -20,17 +20,17 @@ import time
 import soundfile
 
 from step_audio_jax import errors
-from step_audio_jax.audio import chunks
-from step_audio_jax.audio import decoding
-from step_audio_jax.audio import flac
 from step_audio_jax.audio import foreign
-from step_audio_jax.audio import links
-from step_audio_jax.audio import mpeg
-from step_audio_jax.audio import mpeg_frames
-from step_audio_jax.audio import ogg
-from step_audio_jax.audio import spans
-from step_audio_jax.audio import sphere
-from step_audio_jax.audio import tags
+from step_audio_jax.audio.formats import chunks
+from step_audio_jax.audio.formats import decoding
+from step_audio_jax.audio.formats import flac
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import mpeg
+from step_audio_jax.audio.formats import mpeg_frames
+from step_audio_jax.audio.formats import ogg
+from step_audio_jax.audio.formats import spans
+from step_audio_jax.audio.formats import sphere
+from step_audio_jax.audio.formats import tags
 
 _UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
 _REMEMBERED = 64

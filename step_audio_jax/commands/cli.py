@@ -19,10 +19,10 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 from absl import flags
 from absl import logging
 
-from step_audio_jax import console
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import gin_files
+from step_audio_jax.commands import console
+from step_audio_jax.commands import gin_files
+from step_audio_jax.storage import files
 
 UserError = errors.UserError
 

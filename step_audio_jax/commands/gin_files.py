@@ -18,10 +18,10 @@ from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 import gin
 
 from step_audio_jax import errors
-from step_audio_jax import files as files_lib
-from step_audio_jax import gin_types
+from step_audio_jax.commands import gin_types
+from step_audio_jax.storage import files as files_lib
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 # (scope, class or function, parameter).
 Binding = tuple[str, Callable[..., Any], str]

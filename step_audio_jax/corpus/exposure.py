@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax.training import schedule as schedule_lib
+from step_audio_jax.corpus import schedule as schedule_lib
 
 MOST_EPOCHS = 4.0  # more passes over the same rows deserve a word
 

@@ -32,9 +32,9 @@ from typing import Any, Collection, Iterable, Iterator, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import languages
 from step_audio_jax.audio import channels
+from step_audio_jax.storage import files
 
 NAME = 'manifest.jsonl'
 KINDS = ('speech', 'text', 'image_text', 'chat')

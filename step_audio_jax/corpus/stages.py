@@ -17,7 +17,7 @@ import types
 from typing import Mapping, Sequence
 
 from step_audio_jax import errors
-from step_audio_jax.training import schedule
+from step_audio_jax.corpus import schedule
 
 
 def _ratios(

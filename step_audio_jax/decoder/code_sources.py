@@ -10,12 +10,12 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio import io
 from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 _STREAMS = ('linguistic', 'semantic')
 

@@ -6,16 +6,16 @@ import pathlib
 from typing import Any, Mapping
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import flow as flow_lib
-from step_audio_jax.decoder import speaker as speaker_lib
-from step_audio_jax.decoder import vocoder as vocoder_lib
-from step_audio_jax.models import campplus
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import flow as flow_model
-from step_audio_jax.models import hift
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.causal import flow as causal_flow
+from step_audio_jax.decoder.flow import offline as flow_lib
+from step_audio_jax.decoder.speaker import encoder as speaker_lib
+from step_audio_jax.decoder.vocoder import vocoder as vocoder_lib
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.models.flow import flow as flow_model
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.tokenizers.speech import storage
 
 
 def config_of(kind: Any, value: Any, path: str | os.PathLike, field: str):

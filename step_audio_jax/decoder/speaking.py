@@ -14,7 +14,6 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.decoder import sentences as sentences_lib
@@ -24,7 +23,8 @@ from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import prompts as prompts_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
-from step_audio_jax.training import checkpoints
+from step_audio_jax.storage import bindings
+from step_audio_jax.training.checkpoints import checkpoints
 
 LAYOUTS = ('document', 'turns')
 _BATCH = 8

@@ -19,15 +19,15 @@ from typing import Any, Mapping, Sequence
 import jax
 import numpy as np
 
-from step_audio_jax import bindings
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import parts
-from step_audio_jax.decoder import vocoder as vocoder_lib
 from step_audio_jax.decoder import voice as voice_lib
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.decoder.vocoder import vocoder as vocoder_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import storage
 
 Voice = voice_lib.Voice
 

@@ -13,10 +13,10 @@ from typing import Any, Collection, Mapping, Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import causal_stream
-from step_audio_jax.decoder import piecewise_vocoder
-from step_audio_jax.decoder import streaming_vocoder
+from step_audio_jax.decoder.causal import flow as causal_flow
+from step_audio_jax.decoder.causal import stream
+from step_audio_jax.decoder.vocoder import piecewise
+from step_audio_jax.decoder.vocoder import streaming
 
 
 class SpeechStream:
@@ -61,9 +61,7 @@ class SpeechStream:
           f'vocoder: {name} of {vocoder.name} is {found}, expected {wanted}, '
           'that of the flow.'
         )
-    self._flow = causal_stream.CausalFlowStream(
-      flow, voices, seeds=seeds, steps=steps
-    )
+    self._flow = stream.CausalFlowStream(flow, voices, seeds=seeds, steps=steps)
     self.rows, self.sample_rate = len(voices), mel.sample_rate
     self._vocoders = [
       vocoder_stream(vocoder, seed, **vocoding)
@@ -123,5 +121,5 @@ def vocoder_stream(vocoder: Any, seed: int = 0, **settings: Any) -> Any:
     **settings: Of `streaming_vocoder.VocoderStream`; pieces have none.
   """
   if hasattr(vocoder, 'step'):
-    return streaming_vocoder.VocoderStream(vocoder, seed=seed, **settings)
-  return piecewise_vocoder.PiecewiseVocoder(vocoder, seed=seed)
+    return streaming.VocoderStream(vocoder, seed=seed, **settings)
+  return piecewise.PiecewiseVocoder(vocoder, seed=seed)

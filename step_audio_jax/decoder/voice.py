@@ -19,8 +19,8 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio import io
 from step_audio_jax.audio import levels
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.tokenizers.speech import storage
 
 # The speech block alone: linguistic codes from 0, semantic ones from 1024.
 IDS = vocabulary_lib.Vocabulary(text_size=0)

@@ -13,7 +13,7 @@ of the one-shot decoder, frame by frame. The last window reaches back as far as
 it is long.
 
 It is this project's way to stream a network that was not made for it; the
-figures of what it costs come from `benchmarks/windows.py`. A flow that was
+figures of what it costs come from `benchmarks/decoder/windows.py`. A flow that was
 made for streaming: `decoder.causal_flow`. Axes: T frames, M mel bands, S
 samples.
 """
@@ -25,9 +25,9 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.decoder import piecewise_vocoder
-from step_audio_jax.decoder import streaming_vocoder
 from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.decoder.vocoder import piecewise
+from step_audio_jax.decoder.vocoder import streaming
 
 _GROUP = vocabulary_lib.GROUP
 
@@ -82,9 +82,9 @@ class WindowStream:
     )
     vocoder = decoder.vocoder
     if hasattr(vocoder, 'step'):
-      self._vocoder = streaming_vocoder.VocoderStream(vocoder, seed=seed)
+      self._vocoder = streaming.VocoderStream(vocoder, seed=seed)
     else:
-      self._vocoder = piecewise_vocoder.PiecewiseVocoder(vocoder, seed=seed)
+      self._vocoder = piecewise.PiecewiseVocoder(vocoder, seed=seed)
 
   def push(self, ids: Sequence[int], final: bool = False) -> np.ndarray:
     """Takes ids and returns the samples that they complete.

@@ -5,9 +5,9 @@ from typing import Any
 
 from absl import flags
 
-from step_audio_jax import cli
-from step_audio_jax.evaluation import counts
+from step_audio_jax.commands import cli
 from step_audio_jax.evaluation import evaluate as evaluate_lib
+from step_audio_jax.evaluation.metrics import counts
 
 
 def _define(fv) -> None:

@@ -11,16 +11,16 @@ import pathlib
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.evaluation import curves
 from step_audio_jax.evaluation import identity
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import parts as parts_lib
 from step_audio_jax.evaluation import score as score_lib
-from step_audio_jax.evaluation import scores
-from step_audio_jax.evaluation import sound as sound_lib
-from step_audio_jax.evaluation import speech as speech_lib
-from step_audio_jax.training import checkpoints as checkpoints_lib
+from step_audio_jax.evaluation.metrics import scores
+from step_audio_jax.evaluation.metrics import sound as sound_lib
+from step_audio_jax.evaluation.metrics import speech as speech_lib
+from step_audio_jax.evaluation.pages import curves
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints as checkpoints_lib
 
 flat = scores.flat
 sound_folder = sound_lib.folder

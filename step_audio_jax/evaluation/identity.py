@@ -10,13 +10,13 @@ import os
 import pathlib
 from typing import Any, Callable, Mapping
 
-from step_audio_jax import bindings
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest as manifest_lib
-from step_audio_jax.training import own_vocabulary
-from step_audio_jax.training import sums
+from step_audio_jax.corpus import manifest as manifest_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import sums
+from step_audio_jax.training.transfer import own_vocabulary
 
 NAME = 'digests.json'
 _READ_BYTES = 2**28  # a larger shard of rows is believed what is said of it

@@ -7,13 +7,13 @@ all are compared before anything is scored (`bindings`).
 import pathlib
 from typing import Any, Sequence
 
-from step_audio_jax import bindings
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.tokenizers import seal
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import feed
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import seal
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.feeds import feed
 
 
 def check(

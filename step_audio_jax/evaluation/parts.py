@@ -17,10 +17,10 @@ import dataclasses
 import pathlib
 from typing import Any, Mapping
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation.metrics import scoring
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 FOLDER = 'parts'
 _SHOWN = 20  # digits of a digest in a file's name

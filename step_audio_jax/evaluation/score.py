@@ -5,19 +5,19 @@ import pathlib
 import time
 from typing import Any, Mapping, Sequence
 
-from step_audio_jax import digests
-from step_audio_jax import files
 from step_audio_jax import languages
-from step_audio_jax import manifest as manifest_lib
-from step_audio_jax.evaluation import captions as captions_lib
-from step_audio_jax.evaluation import counts
+from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.evaluation import identity
 from step_audio_jax.evaluation import parts as parts_lib
-from step_audio_jax.evaluation import perplexity
-from step_audio_jax.evaluation import sound as sound_lib
-from step_audio_jax.evaluation import speech as speech_lib
+from step_audio_jax.evaluation.metrics import captions as captions_lib
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import perplexity
+from step_audio_jax.evaluation.metrics import sound as sound_lib
+from step_audio_jax.evaluation.metrics import speech as speech_lib
 from step_audio_jax.generation import restore
-from step_audio_jax.training import feed
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import feed
 
 Part = parts_lib.Part
 _DEAF = 'the model has no speech in its vocabulary'

@@ -9,10 +9,10 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.models import speech_text
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import lora
-from step_audio_jax.training import own_vocabulary
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.objectives import lora
+from step_audio_jax.training.transfer import own_vocabulary
 
 # Layers up to this many are unrolled: a decoding step is then not spent on
 # copying the cache from scan to scan.

@@ -10,16 +10,16 @@ from typing import Any, Mapping
 
 from absl import flags
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.interop import decoder
-from step_audio_jax.interop import decoder_export
-from step_audio_jax.interop import exporting
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import importing
-from step_audio_jax.interop import outputs
-from step_audio_jax.interop import tokenizer
+from step_audio_jax.commands import cli
+from step_audio_jax.interop.decoder import exporting as decoder_export
+from step_audio_jax.interop.decoder import importing as decoder
+from step_audio_jax.interop.formats import outputs
+from step_audio_jax.interop.language import exporting
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import importing
+from step_audio_jax.interop.tokenizer import released
+from step_audio_jax.storage import files
 
 
 def _main(fv) -> Mapping[str, Any]:
@@ -79,8 +79,8 @@ def _speech_part(source: pathlib.Path):
     return 'released speech decoder', decoder.import_folder
   if decoder_export.is_sealed(source):
     return 'speech decoder', decoder_export.export_folder
-  if tokenizer.is_folder(source):
-    return 'speech tokenizer', tokenizer.import_folder
+  if released.is_folder(source):
+    return 'speech tokenizer', released.import_folder
   return None
 
 

@@ -25,8 +25,8 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.kernels import attention as attention_lib
 from step_audio_jax.kernels import cross_entropy as cross_entropy_lib
+from step_audio_jax.kernels.attention import attention as attention_lib
 
 Names = Sequence[str | None]
 

@@ -8,16 +8,16 @@ from typing import Any, Mapping
 
 from absl import flags
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import gin_files
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import absent
 from step_audio_jax.plan import memory
 from step_audio_jax.plan import roofline
 from step_audio_jax.plan import search as search_lib
 from step_audio_jax.plan import step
+from step_audio_jax.storage import files
 
 
 def table(facts: Mapping[str, Any]) -> str:

@@ -18,10 +18,10 @@ import jax
 
 import step_audio_jax
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import progress
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import memory
+from step_audio_jax.storage import files
 
 MACROS = ('TENSOR', 'REMAT', 'MICROBATCHES', 'BATCH_SIZE')
 

@@ -14,14 +14,14 @@ import jax
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import gin_files
+from step_audio_jax.commands import gin_files
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import absent
 from step_audio_jax.plan import counts as counts_lib
 from step_audio_jax.plan import roofline as roofline_lib
-from step_audio_jax.training import feed as feed_lib
 from step_audio_jax.training import loop
 from step_audio_jax.training import run
+from step_audio_jax.training.feeds import feed as feed_lib
 
 # Macros that a run needs and a plan does not; they get these values.
 _PLACE_HOLDERS = {

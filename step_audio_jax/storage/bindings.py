@@ -17,9 +17,9 @@ import pathlib
 import sys
 from typing import Any, Callable, Mapping
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 VOCABULARY = 'vocabulary'
 TOKENIZER = 'speech_tokenizer'

@@ -11,7 +11,7 @@ import os
 import pathlib
 from typing import Any, Iterable
 
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 _SHOWN = 12  # digits, in messages
 

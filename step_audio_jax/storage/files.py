@@ -19,7 +19,7 @@ import tempfile
 from typing import Any, Collection, Iterable, Iterator
 
 from step_audio_jax import errors
-from step_audio_jax import lfs
+from step_audio_jax.storage import lfs
 
 # `gs://bucket/x`, and what pathlib makes of it. Two letters at least: `C:/`.
 _ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')

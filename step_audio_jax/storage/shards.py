@@ -18,9 +18,9 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import lazy
-from step_audio_jax import lfs
+from step_audio_jax.storage import files
+from step_audio_jax.storage import lazy
+from step_audio_jax.storage import lfs
 
 INDEX = 'model.safetensors.index.json'
 DTYPES = {

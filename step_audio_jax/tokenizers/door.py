@@ -6,13 +6,13 @@ from typing import Any
 from absl import flags
 import numpy as np
 
-from step_audio_jax import bindings
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import memory
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 VARIABLE = 'STEP_AUDIO_TOKENIZER'
 DEFAULT = 'runs/quickstart/tokenizer'
@@ -84,7 +84,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     )
   folder = cli.folder('tokenizer', fv.tokenizer, VARIABLE, DEFAULT, 'tokenize')
   from step_audio_jax.audio import io
-  from step_audio_jax.tokenizers import dual
+  from step_audio_jax.tokenizers.speech import dual
 
   fv.arguments = ['/dev/stdin' if w == '-' else w for w in fv.arguments]
   heard = [_heard(path, fv.channel) for path in fv.arguments]
@@ -176,11 +176,11 @@ def _long(tokenizer, path, channel, peak, mode):
 def _live(tokenizer, path, channel, peak, quiet):
   """As `_long`, 240 ms at a time; groups are printed when they complete."""
   from step_audio_jax.audio import io
-  from step_audio_jax.tokenizers import alignment
-  from step_audio_jax.tokenizers import streaming_dual
+  from step_audio_jax.tokenizers.speech import alignment
+  from step_audio_jax.tokenizers.speech import dual_stream
 
   total, found = [], []
-  stream = streaming_dual.DualStream(tokenizer, peaks=[peak])
+  stream = dual_stream.DualStream(tokenizer, peaks=[peak])
   stream.warm_up()
   table = vocabulary.STEP_AUDIO
   blocks = io.read_blocks(path, channel=channel, block_seconds=0.24)

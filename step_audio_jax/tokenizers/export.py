@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import linguistic as linguistic_lib
-from step_audio_jax.tokenizers import semantic as semantic_lib
-from step_audio_jax.training import checkpoints
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.speech import linguistic as linguistic_lib
+from step_audio_jax.tokenizers.speech import semantic as semantic_lib
+from step_audio_jax.training.checkpoints import checkpoints
 
 
 def export(

@@ -22,14 +22,14 @@ import optax
 from step_audio_jax import errors
 from step_audio_jax import settings
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import checkpoints as checkpoints_lib
 from step_audio_jax.training import guard
 from step_audio_jax.training import metrics as metrics_lib
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import placement
 from step_audio_jax.training import preemption
 from step_audio_jax.training import step as step_lib
-from step_audio_jax.training import transfer
+from step_audio_jax.training.checkpoints import checkpoints as checkpoints_lib
+from step_audio_jax.training.transfer import transfer
 
 
 @dataclasses.dataclass(frozen=True)

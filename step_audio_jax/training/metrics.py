@@ -16,9 +16,9 @@ from typing import Any, Mapping
 import jax
 import numpy as np
 
-from step_audio_jax import files
 from step_audio_jax import progress
 from step_audio_jax.parallel import topology
+from step_audio_jax.storage import files
 from step_audio_jax.training import guard
 
 _TF_WRITER = 'clu.metric_writers.summary_writer'

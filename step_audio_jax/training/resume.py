@@ -19,11 +19,11 @@ from typing import Any, Iterable, Mapping
 
 from flax import linen as nn
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import gin_files
 from step_audio_jax import settings
+from step_audio_jax.commands import gin_files
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 from step_audio_jax.training import optimizers
 
 NAME = 'resume.json'

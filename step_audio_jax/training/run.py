@@ -18,27 +18,27 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from step_audio_jax import bindings
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import gin_files
 from step_audio_jax import memory
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
+from step_audio_jax.corpus import exposure
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import exposure
-from step_audio_jax.training import feed as feed_lib
-from step_audio_jax.training import heads
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 from step_audio_jax.training import loop
-from step_audio_jax.training import lora
-from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
-from step_audio_jax.training import own_vocabulary
 from step_audio_jax.training import preemption
 from step_audio_jax.training import resume
 from step_audio_jax.training import run_bindings
-from step_audio_jax.training import stored
-from step_audio_jax.training import transfer
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import stored
+from step_audio_jax.training.feeds import feed as feed_lib
+from step_audio_jax.training.objectives import lora
+from step_audio_jax.training.objectives import objectives
+from step_audio_jax.training.transfer import heads
+from step_audio_jax.training.transfer import own_vocabulary
+from step_audio_jax.training.transfer import transfer
 
 _KEPT = ('operative_config.gin', 'config.gin', 'config.json', resume.NAME)
 # Of `done.json`, what `config.json` says too.

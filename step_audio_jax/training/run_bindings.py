@@ -8,12 +8,12 @@ import os
 import pathlib
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import own_vocabulary
-from step_audio_jax.training import remap
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.transfer import own_vocabulary
+from step_audio_jax.training.transfer import remap
 
 _FLOW_BLOCK = {'linguistic_size': 1024, 'semantic_size': 4096}
 
@@ -217,9 +217,9 @@ def _pieces(folder: pathlib.Path | None, described: Mapping[str, Any]):
     path = own_vocabulary.text_model_of(folder, described)
   if not path or not pathlib.Path(path).is_file():
     return None
-  from step_audio_jax.tokenizers import text
+  from step_audio_jax.tokenizers.text import text_models
 
-  return text.load(path).pieces
+  return text_models.load(path).pieces
 
 
 def _sentence(path: str, rows: remap.RowMap) -> str:

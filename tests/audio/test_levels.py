@@ -9,7 +9,7 @@ import soundfile
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.audio import levels
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.tokenizers.speech import storage
 
 RNG = np.random.default_rng(0)
 WAVE = np.concatenate([np.zeros(20000), RNG.uniform(-0.5, 0.5, 60000)])

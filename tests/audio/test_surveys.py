@@ -1,26 +1,21 @@
 """The sound decides how long it is, whatever the headers of its file say."""
 
 import io
-import pathlib
 import struct
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
+from benchmarks.pipelines import audio_cases
+from benchmarks.pipelines import fuzz_audio
 from step_audio_jax import errors
-from step_audio_jax.audio import checksums
 from step_audio_jax.audio import io as audio_io
-from step_audio_jax.audio import mpeg
-from step_audio_jax.audio import spans
 from step_audio_jax.audio import surveys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / 'benchmarks'))
-
-import audio_cases  # noqa: E402
-import fuzz_audio  # noqa: E402
+from step_audio_jax.audio.formats import checksums
+from step_audio_jax.audio.formats import mpeg
+from step_audio_jax.audio.formats import spans
 
 RATE = 16000
 
@@ -441,7 +436,7 @@ def test_checksums():
 
 @pytest.mark.parametrize('first', range(0, 160, 20))
 def test_random_files_are_read_or_told(first, monkeypatch):
-  """2,000 of them by `benchmarks/fuzz_audio.py`."""
+  """2,000 of them by `benchmarks/pipelines/fuzz_audio.py`."""
   monkeypatch.setattr(surveys, '_told', [])
   result = fuzz_audio.run(first, 20)
   assert result['met'] and not result['silent'], result['silent_cases']

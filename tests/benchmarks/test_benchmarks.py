@@ -10,25 +10,23 @@ import sys
 import numpy as np
 import pytest
 
-FOLDER = pathlib.Path(__file__).parent.parent / 'benchmarks'
-sys.path.insert(0, str(FOLDER))
+from benchmarks import side_by_side
+from benchmarks import small_llama
+from benchmarks.pipelines import data
+from benchmarks.training import decode
+from benchmarks.training import packed_rows
+from benchmarks.training import train_step
+from data_pipelines.rows import verify
+from data_pipelines.tasks import definitions
 
-import data  # noqa: E402
-import decode  # noqa: E402
-import packed_rows  # noqa: E402
-import side_by_side  # noqa: E402
-import small_llama  # noqa: E402
-import train_step  # noqa: E402
-
-from data_pipelines import definitions  # noqa: E402
-from data_pipelines import verify  # noqa: E402
+FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
 
 SCRIPTS = ('train_step', 'packed_rows', 'decode', 'gpu_train_step')
 
 
 def run(script: str, *flags: str) -> subprocess.CompletedProcess:
   return subprocess.run(
-    [sys.executable, f'{script}.py', *flags],
+    [sys.executable, f'training/{script}.py', *flags],
     cwd=FOLDER,
     # One device, as a user has; the suite forces several.
     env={
@@ -130,7 +128,7 @@ def test_data_measures_its_parts_in_processes_of_their_own():
   assert packed['largest_gradient'] > 1e3 * packed['gradients']
   done = run('data', '--only=shares,build,nothing')
   assert done.returncode == 1 and "found 'nothing'" in done.stderr
-  assert 'python benchmarks/data.py' in run('data', '--help').stdout
+  assert 'python benchmarks/pipelines/data.py' in run('data', '--help').stdout
 
 
 @pytest.mark.parametrize('cut', [0, 5])

@@ -1,15 +1,12 @@
 """The benchmarks of flow and vocoder, at a toy size."""
 
 import json
-import pathlib
 import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'benchmarks'))
-
-import flow  # noqa: E402
-import vocoder  # noqa: E402
+from benchmarks.decoder import flow
+from benchmarks.decoder import vocoder
 
 
 def run(monkeypatch, capsys, module, *flags):

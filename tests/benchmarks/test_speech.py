@@ -1,32 +1,22 @@
 """The benchmarks of speech, on parts whose answers are known."""
 
 import json
-import pathlib
 import sys
 
 import numpy as np
 import pytest
 
-TESTS = pathlib.Path(__file__).parent
-for folder in (
-  TESTS.parent / 'benchmarks',
-  TESTS / 'decoder',
-  TESTS / 'evaluation',
-):
-  sys.path.insert(0, str(folder))
-
-import evaluation_parrot as parrot  # noqa: E402
-import independent_cer  # noqa: E402
-import resynthesis  # noqa: E402
-import tiny_decoder as tiny  # noqa: E402
-
-from data_pipelines import grammar  # noqa: E402
-from step_audio_jax import files  # noqa: E402
-from step_audio_jax import manifest  # noqa: E402
-from step_audio_jax.audio import io  # noqa: E402
-from step_audio_jax.decoder import speech  # noqa: E402
-from step_audio_jax.generation import restore  # noqa: E402
-from step_audio_jax.tokenizers import dual  # noqa: E402
+from benchmarks.decoder import resynthesis
+from benchmarks.end_to_end import independent_cer
+from data_pipelines.synthesis import grammar
+from step_audio_jax.audio import io
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder import speech
+from step_audio_jax.generation import restore
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import dual
+from tests.decoder import tiny_decoder as tiny
+from tests.evaluation import parrot
 
 
 @pytest.fixture

@@ -9,18 +9,16 @@ import sys
 import numpy as np
 import pytest
 
-FOLDER = pathlib.Path(__file__).parent.parent / 'benchmarks'
-sys.path.insert(0, str(FOLDER))
+from benchmarks.decoder import streaming_decoder
+from step_audio_jax.decoder.causal import layout
+from step_audio_jax.models.causal_flow import causal_config
 
-import streaming_decoder  # noqa: E402
-
-from step_audio_jax.decoder import causal_layout  # noqa: E402
-from step_audio_jax.models import causal_config  # noqa: E402
+FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
 
 
 def run(*flags):
   return subprocess.run(
-    [sys.executable, 'streaming_decoder.py', *flags],
+    [sys.executable, 'decoder/streaming_decoder.py', *flags],
     cwd=FOLDER,
     # One device, as a user has; the suite forces several.
     env={
@@ -49,7 +47,7 @@ def test_every_push_makes_one_chunk():
   groups = 500
   ends = np.cumsum(streaming_decoder.asked(config, groups)) * 3
   assert ends[-1] == 3 * groups
-  bounds = np.unique(causal_layout.chunk_ends(config, 3 * groups)[:, 1])
+  bounds = np.unique(layout.chunk_ends(config, 3 * groups)[:, 1])
   assert len(ends) == len(bounds)
   # Enough for this chunk and its look-ahead, too little for the next.
   ready = bounds[:-1] + config.look_ahead

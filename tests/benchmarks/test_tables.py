@@ -8,13 +8,11 @@ import sys
 
 import pytest
 
-FOLDER = pathlib.Path(__file__).parent.parent / 'benchmarks'
-sys.path.insert(0, str(FOLDER))
+from benchmarks.pipelines import fuzz_tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import delimited
 
-import fuzz_tables  # noqa: E402
-
-from data_pipelines.readers import base  # noqa: E402
-from data_pipelines.readers import delimited  # noqa: E402
+FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
 
 
 def test_damaged_tables_of_every_kind():

@@ -9,10 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-FOLDER = pathlib.Path(__file__).parent.parent / 'benchmarks'
-sys.path.insert(0, str(FOLDER))
+from benchmarks.tokenizers import tokenizer
 
-import tokenizer  # noqa: E402
+FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
 
 speech_peers = tokenizer.speech_peers
 
@@ -57,7 +56,9 @@ def test_a_live_session_compiles_nothing_after_warm_up():
 
 def test_help_is_the_docstring():
   done = run('--help')
-  assert 'python benchmarks/tokenizer.py --what=linguistic' in done.stdout
+  assert (
+    'python benchmarks/tokenizers/tokenizer.py --what=linguistic' in done.stdout
+  )
 
 
 def test_sides_that_differ_are_refused():

@@ -10,9 +10,9 @@ import types
 from absl import flags
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import gin_files
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +192,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback():
     'echo ${PIPESTATUS[0]}',
     shell=True,
     executable='/bin/bash',
-    cwd=pathlib.Path(cli.__file__).parents[1],
+    cwd=pathlib.Path(cli.__file__).parents[2],
     capture_output=True,
     text=True,
     check=True,

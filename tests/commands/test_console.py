@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from step_audio_jax import console
+from step_audio_jax.commands import console
 
-ROOT = pathlib.Path(console.__file__).parents[1]
+ROOT = pathlib.Path(console.__file__).parents[2]
 NAME = os.fsdecode(b'a\xff.wav')
 # A door that prints, writes a file, and returns the file's name as JSON.
 DOOR = """

@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines import __main__ as data
 from step_audio_jax import __main__ as library
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 from tpu_launch import __main__ as launch
 
 PROGRAMS = {

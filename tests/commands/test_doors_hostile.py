@@ -14,11 +14,11 @@ import pytest
 
 from data_pipelines import __main__ as data_doors
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 from step_audio_jax.training import run as run_lib
 from tpu_launch import __main__ as launch_doors
 
-ROOT = pathlib.Path(cli.__file__).parents[1]
+ROOT = pathlib.Path(cli.__file__).parents[2]
 PROGRAMS = {
   'step_audio_jax': doors.DOORS,
   'data_pipelines': data_doors.DOORS,

@@ -19,15 +19,15 @@ import soundfile
 
 from data_pipelines import __main__ as data_doors
 from data_pipelines import records
-from data_pipelines import vocabulary as text_vocabulary
+from data_pipelines.tasks import vocabulary as text_vocabulary
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
-from step_audio_jax import gin_files
-from step_audio_jax import manifest
-from step_audio_jax import stages
-from step_audio_jax.decoder import embeddings
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
+from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import stages
+from step_audio_jax.decoder.speaker import embeddings
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(
   path.relative_to(ROOT).as_posix() for path in (ROOT / 'gin').rglob('*.gin')
 )

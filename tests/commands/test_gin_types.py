@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import gin_files
-from step_audio_jax import gin_types
+from step_audio_jax.commands import gin_files
+from step_audio_jax.commands import gin_types
+from step_audio_jax.storage import files
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
 

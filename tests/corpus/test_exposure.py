@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from step_audio_jax.training import exposure
-from step_audio_jax.training import schedule
+from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import schedule
 
 SIZES = {'a': 10, 'b': 100, 'c': 7}
 

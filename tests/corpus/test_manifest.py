@@ -11,8 +11,8 @@ import pytest
 import safetensors.numpy
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
+from step_audio_jax.corpus import manifest
 
 SPEECH = {
   'id': 'a1',

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import stages
-from step_audio_jax.training import schedule
+from step_audio_jax.corpus import schedule
+from step_audio_jax.corpus import stages
 
 
 @given(

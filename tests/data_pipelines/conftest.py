@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
-import stand_in
 
-from data_pipelines import synthesize
-from data_pipelines import tokenize
-from data_pipelines import vocabulary
+from data_pipelines.codes import tokenize
+from data_pipelines.synthesis import synthesize
+from data_pipelines.tasks import vocabulary
+from tests.data_pipelines import stand_in
 
 
 @pytest.fixture(scope='session')

@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 import sentencepiece
-import stand_in
-import tiny
 
 from data_pipelines import __main__ as doors
 from data_pipelines import beam
-from data_pipelines import inspect_rows
-from data_pipelines import packing
 from data_pipelines import records
-from data_pipelines import rows
-from data_pipelines import tokenize
-from data_pipelines import vocabulary as trainer
-from step_audio_jax import cli
+from data_pipelines.codes import tokenize
+from data_pipelines.inspection import rows
+from data_pipelines.rows import folders
+from data_pipelines.rows import packing
+from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import stand_in
+from tests.data_pipelines import tiny
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_rows_are_shown_without_their_text_model(tmp_path, call):
       16,
     )
   ]
-  rows.write(
+  folders.write(
     tmp_path / 'rows', packed, table=table, length=16,
     about={'task': 't', 'split': 's', 'text_model': '/gone.model'},
     quarantine=[],
@@ -196,7 +196,7 @@ def test_what_is_shown_counts_every_id(tokens):
   table = vocabulary.Vocabulary(
     text_size=100, linguistic_size=8, semantic_size=16
   )
-  shown = inspect_rows.show_tokens(np.array(tokens, np.int32), table)
+  shown = rows.show_tokens(np.array(tokens, np.int32), table)
   pieces = re.findall(r'(<[^> ]+>)(?:x(\d+))?', shown)
   assert sum(int(count or 1) for _, count in pieces) == sum(
     t < 68 for t in tokens

@@ -7,16 +7,16 @@ import shlex
 import shutil
 
 import pytest
-import stand_in
 
 from data_pipelines import __main__ as data_doors
-from data_pipelines import tokenize
+from data_pipelines.codes import tokenize
 from step_audio_jax import __main__ as library_doors
-from step_audio_jax import cli
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import stand_in
 from tpu_launch import __main__ as launch_doors
-from tpu_launch import adapt as adapt_door
+from tpu_launch.recipes import adapt as adapt_door
 
 HERE = pathlib.Path(__file__).parents[2]
 DOORS = {
@@ -63,7 +63,7 @@ def user(made, tmp_path, monkeypatch):
   yield tmp_path
   import seqio
 
-  from data_pipelines import corpora
+  from data_pipelines.tasks import corpora
 
   for name in list(corpora.DEFINITIONS):  # the next test has another `mine`
     if name.startswith(('mine_', 'guide_')):

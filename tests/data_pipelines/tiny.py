@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from data_pipelines import drawing
 from data_pipelines import records
-from data_pipelines import vocabulary
-from step_audio_jax import files
-from step_audio_jax import manifest
+from data_pipelines.synthesis import drawing
+from data_pipelines.tasks import vocabulary
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 WORDS = ('the', 'cat', 'sees', 'a', 'big', 'dog')
 STEP = 0.24  # seconds of a word: two groups of codes

@@ -5,17 +5,17 @@ import pathlib
 import types
 
 import pytest
-import tiny_decoder as tiny
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.decoder import code_sources
-from step_audio_jax.decoder import door
 from step_audio_jax.decoder import speech
+from step_audio_jax.decoder.doors import speak
 from step_audio_jax.evaluation import origins
-from step_audio_jax.evaluation import sound
-from step_audio_jax.tokenizers import seal
+from step_audio_jax.evaluation.metrics import sound
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import seal
+from tests.decoder import tiny_decoder as tiny
 
 ONE = bindings.tokenizer('runs/one', '1' * 64)
 TWO = bindings.tokenizer('runs/two', '2' * 64)
@@ -106,7 +106,7 @@ def test_the_decoders_own_tokenizer_is_found(tmp_path, monkeypatch):
   other = tokenizer_folder(pathlib.Path('other'), 64)
   assert own['sha256'] != other['sha256']
   monkeypatch.setenv('STEP_AUDIO_TOKENIZER', 'other')
-  lazily = door._Lazy(Flags, decoder(own))
+  lazily = speak._Lazy(Flags, decoder(own))
   assert lazily.folder() == 'mine/tokenizer'
   assert lazily.code_counts() == (27, 5)
   # It was trained again meanwhile: what is named instead must be the same.

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-import tiny_decoder as tiny
 
 from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.decoder import code_sources
 from step_audio_jax.decoder import voice as voice_lib
+from tests.decoder import tiny_decoder as tiny
 
 IDS = tiny.ids(3)
 PAIR = [codes.tolist() for codes in voice_lib.IDS.deinterleave(IDS)]

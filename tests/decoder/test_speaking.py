@@ -1,24 +1,17 @@
 """Texts as speech ids, by a model whose every answer is known."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 
-EVALUATION = pathlib.Path(__file__).parents[1] / 'evaluation'
-sys.path.insert(0, str(EVALUATION))
-
-import evaluation_parrot as parrot  # noqa: E402
-import tiny_decoder as tiny  # noqa: E402
-
-from step_audio_jax import errors  # noqa: E402
-from step_audio_jax import files  # noqa: E402
-from step_audio_jax import vocabulary as vocabulary_lib  # noqa: E402
-from step_audio_jax.decoder import speaking  # noqa: E402
-from step_audio_jax.decoder import voice as voice_lib  # noqa: E402
-from step_audio_jax.generation import decode  # noqa: E402
-from step_audio_jax.generation import prompts as prompts_lib  # noqa: E402
+from step_audio_jax import errors
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.decoder import speaking
+from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.generation import decode
+from step_audio_jax.generation import prompts as prompts_lib
+from step_audio_jax.storage import files
+from tests.decoder import tiny_decoder as tiny
+from tests.evaluation import parrot
 
 CONTROL = vocabulary_lib.CONTROL
 

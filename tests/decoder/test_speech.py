@@ -5,14 +5,14 @@ import json
 
 import numpy as np
 import pytest
-import tiny_decoder as tiny
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import speech
-from step_audio_jax.decoder import vocoder
-from step_audio_jax.models import hift
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.decoder.vocoder import vocoder
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.tokenizers.speech import storage
+from tests.decoder import tiny_decoder as tiny
 
 
 def known(**settings):

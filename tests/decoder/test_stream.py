@@ -5,13 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import test_decoder_causal_flow as causal_test
-import tiny_causal
-import tiny_decoder
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import causal_flow
 from step_audio_jax.decoder import stream as stream_lib
-from step_audio_jax.decoder import vocoder
+from step_audio_jax.decoder.causal import flow
+from step_audio_jax.decoder.vocoder import vocoder
+from tests.decoder import tiny_decoder
+from tests.decoder.causal import tiny_causal
 
 HOP = tiny_causal.MEL.hop
 CHUNK = 3  # of the vocoder, in frames
@@ -118,7 +118,7 @@ def test_broken_weights_make_no_noise():
     k: np.full_like(v, np.nan) for k, v in params['last'].items()
   }
   live = stream_lib.SpeechStream(
-    causal_flow.CausalFlowDecoder(tiny_causal.CONFIG, params, tiny_causal.MEL),
+    flow.CausalFlowDecoder(tiny_causal.CONFIG, params, tiny_causal.MEL),
     tiny_causal.hift_vocoder(),
     [tiny_causal.voice(0)],
     steps=tiny_causal.STEPS,

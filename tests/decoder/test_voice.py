@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tiny_decoder as tiny
 
 from step_audio_jax import errors
 from step_audio_jax.decoder import voice as voice_lib
+from tests.decoder import tiny_decoder as tiny
 
 
 def noise(seconds, rate, seed=0):

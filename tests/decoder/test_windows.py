@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tiny_decoder as tiny
 
 from step_audio_jax import errors
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import windows
+from tests.decoder import tiny_decoder as tiny
 
 GROUPS = [1, 2, 5, 6, 9, 10, 11, 14, 23, 40]
 CONFIG = windows.WindowConfig(groups=6, context=1, overlap=2)

@@ -7,14 +7,14 @@ import types
 import jax
 import numpy as np
 
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import flow as flow_lib
-from step_audio_jax.decoder import speaker as speaker_lib
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import speech
-from step_audio_jax.decoder import vocoder
 from step_audio_jax.decoder import voice as voice_lib
-from step_audio_jax.models import campplus
-from step_audio_jax.models import flow as flow_model
+from step_audio_jax.decoder.flow import offline as flow_lib
+from step_audio_jax.decoder.speaker import encoder as speaker_lib
+from step_audio_jax.decoder.vocoder import vocoder
+from step_audio_jax.models.flow import flow as flow_model
+from step_audio_jax.models.speaker import campplus
 
 MEL = vocoder_mel.VocoderMel(
   sample_rate=8000, bands=16, fft=256, window=256, hop=64, high_hz=None

@@ -3,13 +3,13 @@
 import types
 
 from array_record.python import array_record_module
-import evaluation_parrot as parrot
 from safetensors import numpy as safetensors_numpy
 
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation import evaluate
-from step_audio_jax.evaluation import speech
+from step_audio_jax.evaluation.metrics import speech
 from step_audio_jax.generation import restore
+from tests.evaluation import parrot
 
 TEXTS = {
   'dev': ['a cat', 'red'],

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.models import speech_text
+from step_audio_jax.models.language import speech_text
 
 
 def tiny(vocabulary, eyes=False):

@@ -6,27 +6,27 @@ import json
 import types
 
 from array_record.python import array_record_module
-import evaluation_parrot as parrot
-import evaluation_rows
 import numpy as np
 import PIL.Image
 import pytest
 from safetensors import numpy as safetensors_numpy
 import tokenizers
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.evaluation import captions as captions_lib
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation import door
 from step_audio_jax.evaluation import evaluate
-from step_audio_jax.evaluation import speech
+from step_audio_jax.evaluation.metrics import captions as captions_lib
+from step_audio_jax.evaluation.metrics import speech
 from step_audio_jax.generation import restore
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import feed
-from step_audio_jax.training import objectives
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.feeds import feed
+from step_audio_jax.training.objectives import objectives
+from tests.evaluation import parrot
+from tests.evaluation import rows as evaluation_rows
 
 GIN = 'gin/eval/speech_text.gin'
 

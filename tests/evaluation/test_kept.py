@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 
-import evaluation_corpus as corpus
 import pytest
 
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation import evaluate
-from step_audio_jax.evaluation import facts
-from step_audio_jax.evaluation import scoring
-from step_audio_jax.evaluation import speech
+from step_audio_jax.evaluation.metrics import scoring
+from step_audio_jax.evaluation.metrics import speech
+from step_audio_jax.evaluation.reports import facts
+from tests.evaluation import corpus
 
 score = corpus.score
 

@@ -14,8 +14,8 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import sampling
-from step_audio_jax.models import speech_text
-from step_audio_jax.models import vision
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.models.language import vision
 
 State = grammar_lib.State
 EOT = vocabulary_lib.EOT

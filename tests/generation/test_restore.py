@@ -12,10 +12,10 @@ import pytest
 import tokenizers
 
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.generation import restore
-from step_audio_jax.models import speech_text
-from step_audio_jax.training import checkpoints
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
 
 CONFIG = speech_text.SpeechTextConfig(
   speech_text.TransformerConfig(

@@ -4,22 +4,22 @@ import json
 
 import numpy as np
 import pytest
-import tiny_folders as tiny
 import tokenizers
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import restore
-from step_audio_jax.interop import exporting
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import importing
-from step_audio_jax.models import speech_text
-from step_audio_jax.tokenizers import text as text_lib
-from step_audio_jax.training import objectives
-from step_audio_jax.training import remap
+from step_audio_jax.interop.language import exporting
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import importing
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import text_models as text_lib
 from step_audio_jax.training import run_bindings
+from step_audio_jax.training.objectives import objectives
+from step_audio_jax.training.transfer import remap
+from tests.interop.language import tiny_folders as tiny
 
 ONE = bindings.tokenizer('runs/one', '1' * 64)
 TWO = bindings.tokenizer('runs/two', '2' * 64)

@@ -6,16 +6,16 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
-import tiny_folders as tiny
 import tokenizers
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
-from step_audio_jax.interop import rows
-from step_audio_jax.interop import shards
-from step_audio_jax.training import stored
+from step_audio_jax.interop.language import rows
+from step_audio_jax.storage import shards
+from step_audio_jax.training.checkpoints import stored
+from tests.interop.language import tiny_folders as tiny
 
 
 def convert(capsys, *argv):

@@ -8,23 +8,20 @@ import json
 import pathlib
 import re
 import shlex
-import sys
 
 import ml_dtypes
 import numpy as np
 import pytest
-import tiny_folders as tiny
 import tokenizers
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import shards
+from step_audio_jax.commands import cli
+from step_audio_jax.interop.language import folders
+from step_audio_jax.storage import shards
+from tests.interop.language import tiny_folders as tiny
+from tests.training import toy_rows
 
 ROOT = pathlib.Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'tests/training'))
-
-import toy_rows  # noqa: E402
 
 WORDS = 20
 SIZES = {

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax.kernels import attention
+from step_audio_jax.kernels.attention import attention
 
 
 def packed(batch, length, mean, seed=0):

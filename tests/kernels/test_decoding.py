@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax.kernels import decoding
-from step_audio_jax.kernels import reference
+from step_audio_jax.kernels.attention import reference
 
 B, S, H, D = 3, 21, 6, 8
 FILLED = (5, 21, 13)

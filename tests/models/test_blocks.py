@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax.models import blocks
-from step_audio_jax.models import s3
+from step_audio_jax.models.tokenizer import s3
 
 
 def test_apart_and_stacked_are_inverse():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from step_audio_jax.models import blocks as blocks_lib
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
 
 CONFIG = paraformer.ParaformerConfig(
   width=16, heads=2, mlp_width=16, layers=3, input_size=20

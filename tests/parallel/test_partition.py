@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.kernels import attention as attention_lib
+from step_audio_jax.kernels.attention import attention as attention_lib
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.parallel import partition
 

@@ -12,16 +12,16 @@ import pathlib
 import numpy as np
 
 from step_audio_jax import vocabulary
-from step_audio_jax.audio import fbank
 from step_audio_jax.audio import preparation
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.interop import flow as flow_interop
-from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.models import campplus
-from step_audio_jax.models import flow
-from step_audio_jax.models import hift
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.interop.decoder import flow as flow_interop
+from step_audio_jax.interop.decoder import hift as hift_interop
+from step_audio_jax.models.flow import flow
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.models.vocoder import hift
 
 FOLDER = pathlib.Path(
   os.environ.get('GOLDEN_DIR', pathlib.Path(__file__).parents[1] / 'golden')

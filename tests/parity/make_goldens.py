@@ -10,16 +10,14 @@ in and what came out, and the model's config.json as metadata.
 
 import json
 import pathlib
-import sys
 
 import numpy as np
 from safetensors import torch as safetensors_torch
 import torch
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'golden'
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from tests.parity import peers
 
-import peers  # noqa: E402
+FOLDER = pathlib.Path(__file__).parents[1] / 'golden'
 
 TEXT = ('llama_llama3', 'llama_dynamic', 'llama_yarn', 'qwen2', 'qwen3_tied')
 

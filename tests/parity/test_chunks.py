@@ -6,7 +6,7 @@ import jax
 from test_parity_golden import each
 from test_parity_golden import linguistic
 
-from step_audio_jax.models import chunk_masked
+from step_audio_jax.models.tokenizer import chunk_masked
 
 
 @each('linguistic')

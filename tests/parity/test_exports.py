@@ -4,8 +4,6 @@ The model is made by hand: what it says next depends on the last piece alone.
 """
 
 import json
-import pathlib
-import sys
 
 import jax
 import numpy as np
@@ -17,17 +15,14 @@ from tokenizers import pre_tokenizers
 import torch
 import transformers
 
-from data_pipelines import documents
-from step_audio_jax import files
+from step_audio_jax import documents
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import restore
-from step_audio_jax.interop import exporting
-from step_audio_jax.interop import importing
-from step_audio_jax.training import stored
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'interop'))
-
-import tiny_folders as tiny  # noqa: E402
+from step_audio_jax.interop.language import exporting
+from step_audio_jax.interop.language import importing
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import stored
+from tests.interop.language import tiny_folders as tiny
 
 CONTROL = vocabulary_lib.CONTROL
 

@@ -9,21 +9,21 @@ import functools
 import json
 import re
 
-import fixtures
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.audio import fbank
-from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.interop import paraformer as paraformer_interop
-from step_audio_jax.interop import s3 as s3_interop
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import codebook
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.audio.features import log_mel
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
+from step_audio_jax.interop.tokenizer import s3 as s3_interop
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import codebook
+from tests.parity import fixtures
 
 _KINDS = (
   *('linguistic', 'semantic', 'preprocess'),

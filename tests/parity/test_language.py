@@ -5,22 +5,22 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import peers
 import pytest
 import transformers
 
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import exporting
-from step_audio_jax.interop import importing
-from step_audio_jax.interop import language
-from step_audio_jax.interop import shards
-from step_audio_jax.models import speech_text
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import exporting
+from step_audio_jax.interop.language import importing
+from step_audio_jax.interop.language import weights
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import shards
+from tests.parity import peers
 
 
 def ours_of(folder):
   """(model, float32 variables) of a Hugging Face folder."""
   config = configs.read(json.loads((folder / 'config.json').read_text()))
-  tree = language.variables(config, shards.read_folder(folder), str(folder))
+  tree = weights.variables(config, shards.read_folder(folder), str(folder))
   variables = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tree)
   model = speech_text.SpeechTextModel(speech_text.SpeechTextConfig(config))
   return jax.jit(model.apply), variables

@@ -7,15 +7,15 @@ own standard deviation, codes for equality.
 import jax
 import numpy as np
 import pytest
-import speech_peers
 
-from step_audio_jax.audio import log_mel
-from step_audio_jax.interop import paraformer as paraformer_interop
-from step_audio_jax.interop import s3 as s3_interop
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import linguistic
-from step_audio_jax.tokenizers import semantic
+from step_audio_jax.audio.features import log_mel
+from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
+from step_audio_jax.interop.tokenizer import s3 as s3_interop
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import linguistic
+from step_audio_jax.tokenizers.speech import semantic
+from tests.parity import speech_peers
 
 pytestmark = pytest.mark.skipif(
   not speech_peers.installed(),

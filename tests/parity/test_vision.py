@@ -4,12 +4,12 @@ import json
 
 import jax
 import numpy as np
-import peers
 import pytest
 
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import vision as vision_interop
-from step_audio_jax.models import vision
+from step_audio_jax.interop.language import vision as vision_interop
+from step_audio_jax.models.language import vision
+from step_audio_jax.storage import shards
+from tests.parity import peers
 
 
 @pytest.mark.parametrize('name', peers.VISION)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import gin_files
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import door
 from step_audio_jax.plan import search

@@ -8,10 +8,10 @@ import jax
 import pytest
 
 from step_audio_jax import vocabulary
-from step_audio_jax.models import speech_text
-from step_audio_jax.models import transformer
-from step_audio_jax.training import feed
-from step_audio_jax.training import objectives
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.models.language import transformer
+from step_audio_jax.training.feeds import feed
+from step_audio_jax.training.objectives import objectives
 
 FAMILIES = {
   'step1': dict(position='sqrt_alibi', heads=8, kv_heads=2),

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import transformer
+from step_audio_jax.models.language import transformer
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import memory
 from step_audio_jax.plan import search

@@ -14,7 +14,7 @@ GOLDEN = ROOT / 'tests/golden/plan_hbm.json'
 @pytest.fixture(scope='module')
 def script():
   spec = importlib.util.spec_from_file_location(
-    'plan_table', ROOT / 'benchmarks/plan_table.py'
+    'plan_table', ROOT / 'benchmarks/training/plan_table.py'
   )
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 WHOLE = {
   'text_model': 'a/text.model',

@@ -2,8 +2,8 @@
 
 import pytest
 
-from step_audio_jax import digests
 from step_audio_jax import errors
+from step_audio_jax.storage import digests
 
 EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 ABC = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 JSON = st.recursive(
   st.none() | st.booleans() | st.integers() | st.text(),

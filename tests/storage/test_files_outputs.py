@@ -10,7 +10,7 @@ import resource
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 LONG = 'x' * 300
 

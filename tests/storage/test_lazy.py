@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from step_audio_jax import lazy
+from step_audio_jax.storage import lazy
 
 
 class Counted(lazy.LazyArray):

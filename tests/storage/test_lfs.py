@@ -7,14 +7,14 @@ import os
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import lfs
-from step_audio_jax import manifest
 from step_audio_jax.audio import io as audio_io
-from step_audio_jax.interop import onnx
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import shards
-from step_audio_jax.tokenizers import text
+from step_audio_jax.corpus import manifest
+from step_audio_jax.interop.formats import onnx
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.storage import files
+from step_audio_jax.storage import lfs
+from step_audio_jax.storage import shards
+from step_audio_jax.tokenizers.text import text_models
 
 POINTER = (
   b'version https://git-lfs.github.com/spec/v1\n'
@@ -84,7 +84,7 @@ def test_doors_that_open_files_say_so(pointer, tmp_path):
     lambda: onnx.read(pointer),
     lambda: pickles.Checkpoint(pointer),
     lambda: shards.read_header(pointer),
-    lambda: text.SentencePieceText(pointer),
+    lambda: text_models.SentencePieceText(pointer),
   ):
     with pytest.raises(errors.UserError) as caught:
       read()

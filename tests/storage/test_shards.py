@@ -12,8 +12,8 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.interop import shards
+from step_audio_jax.storage import lazy
+from step_audio_jax.storage import shards
 
 
 def tensors_of(seed=0):

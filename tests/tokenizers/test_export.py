@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
+from step_audio_jax.corpus import manifest
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
 from step_audio_jax.parallel import mesh
-from step_audio_jax.tokenizers import audio_feed
-from step_audio_jax.tokenizers import codebook
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers import export
-from step_audio_jax.tokenizers import labels
-from step_audio_jax.tokenizers import objectives
-from step_audio_jax.training import checkpoints
+from step_audio_jax.tokenizers.speech import codebook
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.training import audio_feed
+from step_audio_jax.tokenizers.training import labels
+from step_audio_jax.tokenizers.training import objectives
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.checkpoints import checkpoints
 
 BOOK = dict(reservoir=32, fill_steps=2)
 

@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 from tpu_launch import __main__ as launch
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
@@ -60,7 +60,12 @@ QUEUED = {
 
 CASES = {
   'run_local': ('run', '--processes=2', *GIN, '--', '--dry_run'),
-  'run_local_one': ('run', '--door=data_pipelines.tokenize', '--', '--x=1'),
+  'run_local_one': (
+    'run',
+    '--door=data_pipelines.tokenize',
+    '--',
+    '--x=1',
+  ),
   'check_queued': ('check', *TWO_SLICES),
   'up_queued': ('up', *ONE_SLICE),
   'up_queued_slices': ('up', *TWO_SLICES),

@@ -8,17 +8,17 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import toy_rows
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.models import speech_text
+from step_audio_jax.models.language import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import feed as feed_lib
 from step_audio_jax.training import loop
-from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.feeds import feed as feed_lib
+from step_audio_jax.training.objectives import objectives
+from tests.training import toy_rows
 
 VOCABULARY = vocabulary_lib.Vocabulary(
   text_size=20, linguistic_size=10, semantic_size=10

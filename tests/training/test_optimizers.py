@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import toy_regression
 
 from step_audio_jax import errors
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import checkpoints
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.checkpoints import checkpoints
+from tests.training import toy_regression
 
 PARAMS = {
   'embedding': jnp.ones((3, 2)),

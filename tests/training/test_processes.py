@@ -9,18 +9,16 @@ import sys
 
 import numpy as np
 import pytest
-import toy_regression
-import toy_rows
 
-from step_audio_jax.training import checkpoints
 from step_audio_jax.training import preemption
-from step_audio_jax.training import transfer
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.transfer import transfer
+from tests.training import toy_regression
+from tests.training import toy_rows
 
 DEVICES = 4
 ROOT = pathlib.Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {
-  'PYTHONPATH': f'{ROOT}{os.pathsep}{pathlib.Path(__file__).parent}'
-}
+ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT)}
 
 
 def train(gin_file, run_dir, processes):
@@ -120,7 +118,7 @@ def test_kills_leave_no_trace(regression, calm, tmp_path, processes, kills):
   found = subprocess.run(
     [
       sys.executable,
-      'benchmarks/kills.py',
+      'benchmarks/training/kills.py',
       f'--kills={kills}',
       f'--processes={processes}',
       *([f'--calm={calm}'] if processes == 1 else []),

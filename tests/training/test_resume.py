@@ -10,22 +10,22 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import toy_regression
-import toy_rows
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import gin_files
-from step_audio_jax.models import causal_config
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import contents
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 from step_audio_jax.training import guard
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import resume
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.feeds import contents
+from tests.training import toy_regression
+from tests.training import toy_rows
 
 EXTRA = """
 from step_audio_jax.parallel import mesh

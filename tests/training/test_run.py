@@ -6,14 +6,14 @@ import re
 
 import numpy as np
 import pytest
-import toy_rows
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
-from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
-from step_audio_jax.training import checkpoints
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
+from tests.training import toy_rows
 
 
 @pytest.fixture(scope='module')

@@ -5,19 +5,19 @@ import shutil
 
 import numpy as np
 import pytest
-import toy_rows
 
-from data_pipelines import vocabulary as trainer
+from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import __main__ as doors
-from step_audio_jax import bindings
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import feed
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 from step_audio_jax.training import run_bindings
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.feeds import feed
+from tests.training import toy_rows
 
 ONE = bindings.tokenizer('runs/one', '1' * 64)
 TWO = bindings.tokenizer('runs/two', '2' * 64)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import toy_regression
 
 from step_audio_jax import errors
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import feed as feed_lib
 from step_audio_jax.training import guard
+from step_audio_jax.training.feeds import feed as feed_lib
+from tests.training import toy_regression
 
 
 @functools.cache

@@ -130,7 +130,7 @@ def walk(made, steps, variables=None, optimizer=None):
 
 GIN = """
 from __gin__ import dynamic_registration
-import toy_regression
+from tests.training import toy_regression
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import run

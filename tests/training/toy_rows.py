@@ -54,11 +54,11 @@ def write_source(
 GIN = """
 from __gin__ import dynamic_registration
 from step_audio_jax import vocabulary
-from step_audio_jax.models import speech_text
-from step_audio_jax.models import transformer
-from step_audio_jax.training import feed
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.models.language import transformer
+from step_audio_jax.training.feeds import feed
 from step_audio_jax.training import loop
-from step_audio_jax.training import objectives
+from step_audio_jax.training.objectives import objectives
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import run
 RUN_DIR = %gin.REQUIRED

@@ -11,10 +11,10 @@ from typing import Any, Mapping, Protocol, Sequence
 
 from absl import flags
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.commands import cli
 from step_audio_jax.parallel import topology
+from step_audio_jax.storage import files
 
 _MOST_PROCESSES = 1024
 BACKENDS = ('local', 'queued-resource')
@@ -204,7 +204,7 @@ def define_command(fv: flags.FlagValues) -> None:
     'door',
     'train',
     'The door that every worker opens: `train`, `evaluate`, … of '
-    'step_audio_jax, or `data_pipelines.tokenize`.',
+    'step_audio_jax, or `data_pipelines.codes.tokenize`.',
     flag_values=fv,
   )
   flags.DEFINE_multi_string(

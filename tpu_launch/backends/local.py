@@ -19,8 +19,8 @@ from typing import Any, Mapping, Sequence
 import psutil
 
 from step_audio_jax import errors
-from tpu_launch import jobs
-from tpu_launch import shell
+from tpu_launch.backends import jobs
+from tpu_launch.backends import shell
 
 
 @dataclasses.dataclass(frozen=True)

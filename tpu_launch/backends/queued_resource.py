@@ -12,10 +12,10 @@ A job outlives the connection: workers are started detached, write to
 import shlex
 from typing import Any, Mapping, Sequence
 
-from step_audio_jax import files
 from step_audio_jax.parallel import xla_flags
-from tpu_launch import jobs
-from tpu_launch import shell
+from step_audio_jax.storage import files
+from tpu_launch.backends import jobs
+from tpu_launch.backends import shell
 
 TREE = '~/step_audio_jax'
 # What a fresh TPU VM lacks: Python 3.11 and our locked packages.

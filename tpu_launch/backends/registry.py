@@ -1,8 +1,8 @@
 """Where a job runs."""
 
-from tpu_launch import jobs
-from tpu_launch import local
-from tpu_launch import queued_resource
+from tpu_launch.backends import jobs
+from tpu_launch.backends import local
+from tpu_launch.backends import queued_resource
 
 _BACKENDS = {
   'local': local.Local,

@@ -15,13 +15,13 @@ from typing import Any, Mapping
 
 from absl import flags
 
-from step_audio_jax import cli
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from tpu_launch import adapt_recipe
-from tpu_launch import quickstart
-from tpu_launch import recipe
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from tpu_launch.recipes import adapt_recipe
+from tpu_launch.recipes import quickstart
+from tpu_launch.recipes import recipe
 
 # What the recipe takes from the quick start's folder.
 BASE = ('data/text.model', 'linguistic', 'semantic', 'speaker', 'flow', 'sft')

@@ -10,11 +10,11 @@ import pathlib
 from typing import Any, Iterator
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
-from step_audio_jax import stages
 from step_audio_jax import vocabulary
-from tpu_launch import quickstart
-from tpu_launch import recipe
+from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import stages
+from tpu_launch.recipes import quickstart
+from tpu_launch.recipes import recipe
 
 NAME = 'adapt'  # of the tasks
 _MARKERS = 16  # ids of a document besides text and speech, at most

@@ -8,9 +8,9 @@ from typing import Any
 
 from absl import flags
 
-from step_audio_jax import cli
-from step_audio_jax import files
-from tpu_launch import recipe
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import files
+from tpu_launch.recipes import recipe
 
 DEFAULT_FOLDER = 'runs/quickstart'
 ROW_LENGTH = 272

@@ -24,9 +24,9 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import psutil
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 TIMING = 'timing.json'
 _INCLUDE = re.compile(r"""^include\s+['"](.+?)['"]""", re.M)

@@ -23,8 +23,8 @@ from typing import Any, Callable, Iterator, Mapping, TypeVar
 import zlib
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import lfs
+from step_audio_jax.storage import files
+from step_audio_jax.storage import lfs
 
 T = TypeVar('T')
 

@@ -12,14 +12,14 @@ import pathlib
 import re
 from typing import Any, Collection, Iterator, Mapping
 
-from data_pipelines.readers import base
-from data_pipelines.readers import channels
-from data_pipelines.readers import media
-from data_pipelines.readers import tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import channels
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tables
 from step_audio_jax import errors
 from step_audio_jax import languages
-from step_audio_jax import lfs
 from step_audio_jax.audio import foreign
+from step_audio_jax.storage import lfs
 
 # Field → columns that may hold it, the first that is there counts.
 NAMES = {

@@ -10,7 +10,7 @@ import csv
 import pathlib
 from typing import Callable, Iterator
 
-from data_pipelines.readers import base
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
 
 # Ending → (what is between cells, quoting).

@@ -12,9 +12,9 @@ import pathlib
 import re
 from typing import Any, Iterator
 
-from data_pipelines.readers import base
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 CHUNK = 2**20  # characters
 ELEMENT = 64 * 2**20  # a longer element is not waited for

@@ -5,10 +5,10 @@ import io
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lfs
 from step_audio_jax.audio import foreign
 from step_audio_jax.audio import levels
-from step_audio_jax.audio import sphere
+from step_audio_jax.audio.formats import sphere
+from step_audio_jax.storage import lfs
 
 AUDIO = (
   '.wav', '.flac', '.mp3', '.ogg', '.opus', '.aiff', '.aif', '.aifc', '.au',

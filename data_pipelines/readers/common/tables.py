@@ -11,7 +11,7 @@ import re
 import sqlite3
 from typing import Any, Iterator
 
-from data_pipelines.readers import base
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
 
 _CACHE_KB = 32 * 1024

@@ -13,8 +13,8 @@ import pathlib
 import tarfile
 from typing import Callable, Iterator
 
-from data_pipelines.readers import base
-from step_audio_jax import files
+from data_pipelines.readers.common import base
+from step_audio_jax.storage import files
 
 ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 MEMBER_BYTES = 512 * 2**20

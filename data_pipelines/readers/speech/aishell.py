@@ -15,9 +15,9 @@ AISHELL-2, `iOS/data`, or a `dev` or `test` folder, which name their split.
 import pathlib
 from typing import Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import kaldi
-from data_pipelines.readers import tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.speech import kaldi
 from step_audio_jax import errors
 
 _TRANSCRIPT = 'aishell_transcript_v0.8.txt'

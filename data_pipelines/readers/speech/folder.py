@@ -21,9 +21,9 @@ import pathlib
 import posixpath
 from typing import Any, Callable, Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import channels
-from data_pipelines.readers import delimited
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import channels
+from data_pipelines.readers.common import delimited
 from step_audio_jax import errors
 
 TABLES = tuple(f'metadata{ending}' for ending in (*delimited.ENDINGS, '.jsonl'))

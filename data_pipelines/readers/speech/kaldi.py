@@ -26,11 +26,11 @@ import subprocess
 import threading
 from typing import Callable, Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import channels
-from data_pipelines.readers import media
-from data_pipelines.readers import tables
-from data_pipelines.readers import tars
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import channels
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.common import tars
 from step_audio_jax import errors
 
 _SHELL = '|&;<>`$\n'

@@ -19,12 +19,12 @@ import json
 import pathlib
 from typing import Any, Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns
-from data_pipelines.readers import lhotse_cuts
-from data_pipelines.readers import media
-from data_pipelines.readers import tables
-from data_pipelines.readers import tars
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.common import tars
+from data_pipelines.readers.speech import lhotse_cuts
 from step_audio_jax import errors
 
 ENDINGS = ('.jsonl', '.jsonl.gz')

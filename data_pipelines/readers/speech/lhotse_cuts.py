@@ -10,8 +10,8 @@ import functools
 import pathlib
 from typing import Any, Callable, Iterator, Mapping
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns
 from step_audio_jax import errors
 
 # A recording, its name, which of its channels are heard (None: all), and where

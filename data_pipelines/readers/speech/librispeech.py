@@ -15,8 +15,8 @@ import collections
 import pathlib
 from typing import Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import tables
 from step_audio_jax import errors
 
 _AUDIO = ('.flac', '.wav', '.mp3', '.ogg', '.opus')

@@ -19,10 +19,10 @@ import pathlib
 import re
 from typing import Any, Iterator, Mapping
 
-from data_pipelines.readers import base
-from data_pipelines.readers import channels
-from data_pipelines.readers import tables
-from data_pipelines.readers import tars
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import channels
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.common import tars
 from step_audio_jax import errors
 
 _ENDINGS = ('.json', '.jsonl', '.json.gz', '.jsonl.gz')

@@ -17,7 +17,7 @@ The text is what is to be spoken; an utterance without a recording has
 import pathlib
 from typing import Iterator, NamedTuple
 
-from data_pipelines.readers import base
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
 
 NAME = 'meta.lst'

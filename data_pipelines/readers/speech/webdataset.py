@@ -20,10 +20,10 @@ corpora, ids are `shard/key` unless the JSON has an `id`.
 import pathlib
 from typing import Callable, Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns as columns_lib
-from data_pipelines.readers import media
-from data_pipelines.readers import tars
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns as columns_lib
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tars
 from step_audio_jax import errors
 from step_audio_jax.audio import foreign
 

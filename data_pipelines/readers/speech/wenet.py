@@ -11,11 +11,11 @@ The key of a member is its name up to the last dot.
 import pathlib
 from typing import Iterator
 
-from data_pipelines.readers import base
-from data_pipelines.readers import media
-from data_pipelines.readers import tables
-from data_pipelines.readers import tars
-from data_pipelines.readers import webdataset
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.common import tars
+from data_pipelines.readers.speech import webdataset
 from step_audio_jax import errors
 
 

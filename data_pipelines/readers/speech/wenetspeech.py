@@ -15,9 +15,9 @@ import pathlib
 import re
 from typing import Any, Iterator, Mapping
 
-from data_pipelines.readers import base
-from data_pipelines.readers import json_stream
-from data_pipelines.readers import tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import json_stream
+from data_pipelines.readers.common import tables
 from step_audio_jax import errors
 
 _SIGNS = {

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import framing
+from step_audio_jax.audio.features import framing
 
 
 @dataclasses.dataclass(frozen=True)

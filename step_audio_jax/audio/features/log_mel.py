@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax.audio import framing
+from step_audio_jax.audio.features import framing
 
 SAMPLE_RATE = 16000
 FFT = 400

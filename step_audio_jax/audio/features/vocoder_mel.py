@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import log_mel
-from step_audio_jax.audio import spectrum
+from step_audio_jax.audio.features import log_mel
+from step_audio_jax.audio.features import spectrum
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import zlib
 
 import numpy as np
 
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import spans
 
 _POLYNOMIAL = 0x8005  # x¹⁶ + x¹⁵ + x² + 1: FLAC's frames and LAME's tag
 _CRC8 = bytes(

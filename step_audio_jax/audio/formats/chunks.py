@@ -10,10 +10,10 @@ Where it is not, libsndfile is shown a header with the true size.
 import dataclasses
 import struct
 
-from step_audio_jax.audio import links
-from step_audio_jax.audio import mpeg
-from step_audio_jax.audio import spans
-from step_audio_jax.audio import tags
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import mpeg
+from step_audio_jax.audio.formats import spans
+from step_audio_jax.audio.formats import tags
 
 MAGICS = (
   b'RIFF',

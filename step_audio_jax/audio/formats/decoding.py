@@ -7,8 +7,8 @@ from typing import Iterator
 import numpy as np
 import soundfile
 
-from step_audio_jax.audio import links
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import spans
 
 _BLOCK = 2**18  # samples
 _SMALL = 2**24  # bytes of a file that may be held

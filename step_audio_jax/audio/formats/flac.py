@@ -8,11 +8,11 @@ checksum over all frames of a stream is zero if nothing is missing.
 
 import struct
 
-from step_audio_jax.audio import checksums
-from step_audio_jax.audio import decoding
-from step_audio_jax.audio import links
-from step_audio_jax.audio import spans
-from step_audio_jax.audio import tags
+from step_audio_jax.audio.formats import checksums
+from step_audio_jax.audio.formats import decoding
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import spans
+from step_audio_jax.audio.formats import tags
 
 _MAGIC = b'fLaC'
 _STREAMINFO = 34  # bytes

@@ -7,7 +7,7 @@ one (chained Ogg, `cat a.mp3 b.mp3`).
 
 import dataclasses
 
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import spans
 
 
 @dataclasses.dataclass(frozen=True)

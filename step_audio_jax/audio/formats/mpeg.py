@@ -12,12 +12,12 @@ import struct
 
 import numpy as np
 
-from step_audio_jax.audio import checksums
-from step_audio_jax.audio import links
-from step_audio_jax.audio import mpeg_frames
-from step_audio_jax.audio import mpeg_links
-from step_audio_jax.audio import spans
-from step_audio_jax.audio import tags
+from step_audio_jax.audio.formats import checksums
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import mpeg_frames
+from step_audio_jax.audio.formats import mpg123
+from step_audio_jax.audio.formats import spans
+from step_audio_jax.audio.formats import tags
 
 _TAGS = (b'Xing', b'Info', b'VBRI')
 _LOOK = 64  # a tag begins within so many bytes of its frame
@@ -305,7 +305,7 @@ def _link(
     fault = f'cut short: {told}'
   total, lead = count * head.samples, 0
   if info.delay is not None:
-    lead = info.delay + mpeg_links.FILTER_DELAY
+    lead = info.delay + mpg123.FILTER_DELAY
     if info.delay + info.padding >= total:
       notes.append(
         f'its LAME tag cuts {info.delay} + {info.padding} of {total} samples'
@@ -322,10 +322,10 @@ def _link(
         fault = fault or (
           'damaged: its frames do not fit the checksum of its LAME tag'
         )
-  quiet = mpeg_links.count_quiet(source, head, starts)
+  quiet = mpg123.count_quiet(source, head, starts)
   if quiet:
     notes.append(f'its first {quiet} frames begin before the file: silent')
-  link = mpeg_links.MpegLink(
+  link = mpg123.MpegLink(
     form='MP3',
     rate=head.rate,
     channels=1 if head.mono else 2,

@@ -14,9 +14,9 @@ import struct
 
 import numpy as np
 
-from step_audio_jax.audio import links
-from step_audio_jax.audio import mpeg_frames
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import mpeg_frames
+from step_audio_jax.audio.formats import spans
 
 FILTER_DELAY = 529
 _RESERVOIR = 511  # bytes that a frame may borrow from those before it

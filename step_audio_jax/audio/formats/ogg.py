@@ -15,10 +15,10 @@ that a stream which was cut shows it.
 import dataclasses
 import struct
 
-from step_audio_jax.audio import checksums
-from step_audio_jax.audio import flac
-from step_audio_jax.audio import links
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import checksums
+from step_audio_jax.audio.formats import flac
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import spans
 
 _MAGIC = b'OggS'
 _LARGEST_PAGE = 27 + 255 + 255 * 255

@@ -13,8 +13,8 @@ libsndfile reads to the end of the file, whatever the header says.
 
 import re
 
-from step_audio_jax.audio import links
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import links
+from step_audio_jax.audio.formats import spans
 
 MAGIC = b'NIST_1A'
 _HEAD = 2**14  # bytes within which headers end

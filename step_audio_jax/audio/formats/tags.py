@@ -2,7 +2,7 @@
 
 import struct
 
-from step_audio_jax.audio import spans
+from step_audio_jax.audio.formats import spans
 
 
 def tag_end(source: spans.Source, place: int, end: int) -> int | None:

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_layout
-from step_audio_jax.decoder import causal_solver
-from step_audio_jax.decoder import flow as flow_lib
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.causal import layout
+from step_audio_jax.decoder.causal import solver
+from step_audio_jax.decoder.flow import offline as flow_lib
 from step_audio_jax.models import blocks as blocks_lib
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import causal_flow
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.models.causal_flow import causal_flow
 
 _FRAMES = causal_config.FRAMES_PER_STEP
 # Steps before and behind a frame when the whole utterance is one chunk.
@@ -89,17 +89,17 @@ class CausalFlowDecoder:
       UserError: Ids, the prompt or the speaker do not fit the flow.
     """
     c = self.config
-    ids = causal_layout.checked_ids(tokens_n, c)
-    causal_layout.whole_groups(len(ids))
+    ids = layout.checked_ids(tokens_n, c)
+    layout.whole_groups(len(ids))
     if not len(ids):
       raise errors.UserError('tokens: found none, expected some speech.')
-    prompt = causal_layout.prompt(c, prompt_tokens, prompt_mel_TM, speaker_D)
-    pairs = np.concatenate([prompt.ids_S2, causal_layout.steps_of(ids, c)])
+    prompt = layout.prompt(c, prompt_tokens, prompt_mel_TM, speaker_D)
+    pairs = np.concatenate([prompt.ids_S2, layout.steps_of(ids, c)])
     given, total = len(prompt.ids_S2), len(pairs)
     S = flow_lib.bucket(total)
     place_S = np.arange(S, dtype=np.int32) - given
     bounds_S2 = np.zeros((S, 2), np.int32)
-    bounds_S2[given:total] = causal_layout.chunk_ends(c, total - given)
+    bounds_S2[given:total] = layout.chunk_ends(c, total - given)
     first_S, end_S = bounds_S2[:, 0] - c.step_window, bounds_S2[:, 1]
     if whole:
       first_S, end_S = np.full((2, S), [[-ALL], [ALL]], np.int32)
@@ -110,7 +110,7 @@ class CausalFlowDecoder:
           Noise(seed, c.bands).next(_FRAMES * (total - given)),
         ]
       )
-    mel_BTM = causal_solver.whole(
+    mel_BTM = solver.whole(
       self.model,
       self.variables,
       _filled(noise_TM[: _FRAMES * total], _FRAMES * S),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.models import causal_config
+from step_audio_jax.models.causal_flow import causal_config
 
 CausalFlowConfig = causal_config.CausalFlowConfig
 # Steps that the ids and the mel of one recording may differ by: both are cut

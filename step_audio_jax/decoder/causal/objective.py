@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_flow as decoder
-from step_audio_jax.decoder import flow_matching
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import causal_flow
-from step_audio_jax.models import causal_sight
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.causal import flow as decoder
+from step_audio_jax.decoder.flow import matching
+from step_audio_jax.models.causal_flow import attention_masks
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.models.causal_flow import causal_flow
 
 _FRAMES = causal_config.FRAMES_PER_STEP
 
@@ -76,7 +76,9 @@ def sights(
   steps_B: jax.Array,
   prefix_B: jax.Array,
   chunk_B: jax.Array,
-) -> tuple[jax.Array, tuple[causal_sight.Sight, causal_sight.Sight], jax.Array]:
+) -> tuple[
+  jax.Array, tuple[attention_masks.Sight, attention_masks.Sight], jax.Array
+]:
   """Segments (B, S), the sights of chunks that are all of one length, mask.
 
   Args:
@@ -165,7 +167,7 @@ class CausalFlowMatching:
       frames_B * (batch['weights'] > 0),
     )
     draw_key, noise_key, chunk_key = jax.random.split(rng, 3)
-    draw = flow_matching.draw(
+    draw = matching.draw(
       draw_key,
       _FRAMES * r.steps_B,
       dropout=self.dropout,
@@ -196,7 +198,7 @@ class CausalFlowMatching:
     batch: Rows,
     speaker_BE: jax.Array,
     noise_BTM: jax.Array,
-    draw: flow_matching.Draw,
+    draw: matching.Draw,
     chunk_B: jax.Array,
   ) -> tuple[jax.Array, jax.Array]:
     """Squared errors of each row, and how many numbers they are; both (B,).
@@ -218,7 +220,7 @@ class CausalFlowMatching:
       chunk_B,
     )
     given_BT = jnp.arange(mask_BT.shape[1])[None] < _FRAMES * prefix_B[:, None]
-    y_BTM, target_BTM = flow_matching.interpolant(
+    y_BTM, target_BTM = matching.interpolant(
       batch.mel_BTM, noise_BTM, draw.t_B, self.config.sigma
     )
     pred_BTM = causal_flow.CausalFlow(self.config).apply(
@@ -232,7 +234,7 @@ class CausalFlowMatching:
       draw.t_B,
       draw.keep_B,
     )
-    return jax.vmap(flow_matching.masked_loss)(
+    return jax.vmap(matching.masked_loss)(
       pred_BTM[:, None], target_BTM[:, None], mask_BT[:, None]
     )
 

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.decoder import flow_matching
-from step_audio_jax.models import causal_blocks
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import causal_flow
+from step_audio_jax.decoder.flow import matching
+from step_audio_jax.models.causal_flow import blocks
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.models.causal_flow import causal_flow
 
 
 class Memory(NamedTuple):
@@ -34,9 +34,9 @@ class Memory(NamedTuple):
     estimator: Of the velocity's blocks, arrays (N, 2 B, …).
   """
 
-  steps: tuple[causal_blocks.Past, ...]
-  frames: tuple[causal_blocks.Past, ...]
-  estimator: tuple[causal_blocks.Past, ...]
+  steps: tuple[blocks.Past, ...]
+  frames: tuple[blocks.Past, ...]
+  estimator: tuple[blocks.Past, ...]
 
 
 class Voices(NamedTuple):
@@ -72,7 +72,7 @@ def _solve(
 ):
   """Noise → mel (B, T, M), and what the blocks keep, (N, 2 B, …)."""
   B = len(noise_BTM)
-  times, _ = flow_matching.grid(steps)
+  times, _ = matching.grid(steps)
   modulation = model.apply(variables, jnp.asarray(times), method='modulations')
 
   def with_nothing(array):
@@ -94,11 +94,9 @@ def _solve(
       keep=keep,
       method='velocity',
     )
-    return flow_matching.guided(v, model.config.guidance), kept
+    return matching.guided(v, model.config.guidance), kept
 
-  return flow_matching.euler_scan(
-    velocity, noise_BTM, steps, (modulation, memory)
-  )
+  return matching.euler_scan(velocity, noise_BTM, steps, (modulation, memory))
 
 
 def _ahead(model, array, value=0):
@@ -308,8 +306,8 @@ def empty(
 
   def block(window, *lead):
     heads = (*lead, window, config.heads, config.head_dim)
-    tail = (*lead, causal_blocks.TAPS - 1, config.width)
-    return causal_blocks.Past(*(map(jnp.zeros, (heads, heads, tail))))
+    tail = (*lead, blocks.TAPS - 1, config.width)
+    return blocks.Past(*(map(jnp.zeros, (heads, heads, tail))))
 
   return Memory(
     tuple(block(config.step_window, rows) for _ in range(config.step_layers)),

@@ -16,11 +16,11 @@ import jax
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import causal_layout
-from step_audio_jax.decoder import causal_solver
-from step_audio_jax.decoder import flow as flow_lib
-from step_audio_jax.models import causal_config
+from step_audio_jax.decoder.causal import flow
+from step_audio_jax.decoder.causal import layout
+from step_audio_jax.decoder.causal import solver
+from step_audio_jax.decoder.flow import offline as flow_lib
+from step_audio_jax.models.causal_flow import causal_config
 
 _FRAMES = causal_config.FRAMES_PER_STEP
 
@@ -38,7 +38,7 @@ class _Row:
     chunks: Chunks that are said.
   """
 
-  noise: causal_flow.Noise
+  noise: flow.Noise
   place: int = 0
   ids: np.ndarray = dataclasses.field(
     default_factory=lambda: np.zeros(0, np.int32)
@@ -70,7 +70,7 @@ class CausalFlowStream:
 
   def __init__(
     self,
-    decoder: causal_flow.CausalFlowDecoder,
+    decoder: flow.CausalFlowDecoder,
     voices: Sequence[Any],
     *,
     seeds: Sequence[int] | None = None,
@@ -104,17 +104,15 @@ class CausalFlowStream:
     self._at = [self._begin(row) for row in range(self.rows)]
 
   def _begin(self, row: int) -> _Row:
-    return _Row(causal_flow.Noise(self._seeds[row], self._bands))
+    return _Row(flow.Noise(self._seeds[row], self._bands))
 
   def _empty(self):
-    return causal_solver.empty(
-      self._decoder.config, self.rows, self._solver_steps
-    )
+    return solver.empty(self._decoder.config, self.rows, self._solver_steps)
 
   def _remember(self, voices):
     c = self._decoder.config
     prompts = [
-      causal_layout.prompt(c, v.tokens, v.mel_TM, v.speaker_D) for v in voices
+      layout.prompt(c, v.tokens, v.mel_TM, v.speaker_D) for v in voices
     ]
     counts_B = np.array([len(p.ids_S2) for p in prompts], np.int32)
     longest = int(counts_B.max())
@@ -125,10 +123,8 @@ class CausalFlowStream:
       pairs[row, P - count :] = prompt.ids_S2
       frames = _FRAMES * int(count)
       mel[row, _FRAMES * P - frames :] = prompt.mel_TM
-      noise[row, _FRAMES * P - frames :] = causal_flow.prompt_noise(
-        frames, c.bands
-      )
-    return causal_solver.remember(
+      noise[row, _FRAMES * P - frames :] = flow.prompt_noise(frames, c.bands)
+    return solver.remember(
       self._decoder.model,
       self._decoder.variables,
       noise,
@@ -201,24 +197,22 @@ class CausalFlowStream:
     known = {}
     for row in dict.fromkeys([*tokens, *final]):
       at = self._at[row]
-      more = causal_layout.checked_ids(
-        tokens.get(row, ()), c, f'row {row}', at.place
-      )
+      more = layout.checked_ids(tokens.get(row, ()), c, f'row {row}', at.place)
       known[row] = ids = np.concatenate([at.ids, more])
       if row in final:
-        causal_layout.whole_groups(at.place + len(more), f'row {row}')
+        layout.whole_groups(at.place + len(more), f'row {row}')
     for row, ids in known.items():
       at, end = self._at[row], len(ids) // causal_config.GROUP
       end *= causal_config.GROUP
       at.place += len(ids) - len(at.ids)
       at.ids = ids[end:]
-      more = causal_layout.steps_of(ids[:end], c)
+      more = layout.steps_of(ids[:end], c)
       at.pairs_S2 = np.concatenate([at.pairs_S2, more])
 
   def _job(self, row: int, final: bool) -> _Job | None:
     """The row's next chunk, if it can be said."""
     c, at = self._decoder.config, self._at[row]
-    size = causal_layout.chunk_size(c, at.chunks)
+    size = layout.chunk_size(c, at.chunks)
     there, wanted = len(at.pairs_S2), size + c.look_ahead
     if there >= wanted or (final and there):
       return _Job(size, at.pairs_S2[:wanted], min(size, there))
@@ -241,7 +235,7 @@ class CausalFlowStream:
       known_B[row], counts_B[row] = len(job.pairs_S2), job.count
       start_B[row] = at.steps
       noise[row, : _FRAMES * job.count] = at.noise.next(_FRAMES * job.count)
-    return causal_solver.advance(
+    return solver.advance(
       self._decoder.model,
       self._decoder.variables,
       self._voices,

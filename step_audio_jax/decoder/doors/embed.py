@@ -4,11 +4,11 @@ from typing import Any
 
 from absl import flags
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import memory
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -36,8 +36,8 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
-  from step_audio_jax.decoder import embeddings
-  from step_audio_jax.decoder import speaker_export
+  from step_audio_jax.decoder.exports import speaker
+  from step_audio_jax.decoder.speaker import embeddings
 
   output = files.check_writable(fv.output, '--output')
   if output.suffix != '.npz':
@@ -47,7 +47,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   splits = fv.splits or None
   count = len(manifest.read(fv.corpus, splits=splits, kind='speech'))
   memory.keep_freed()  # batches of one shape ask for the same memory again
-  encoder = speaker_export.opened(fv.speaker)
+  encoder = speaker.opened(fv.speaker)
   facts = {
     'output': str(output),
     'utterances': count,

@@ -8,13 +8,13 @@ from typing import Any
 
 from absl import flags
 
-from step_audio_jax import bindings
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.audio import stretch
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers import door as tokenize_door
-from step_audio_jax.tokenizers import seal
+from step_audio_jax.tokenizers.speech import seal
 
 MODEL = ('STEP_AUDIO_MODEL', 'runs/quickstart/sft')
 DECODER = ('STEP_AUDIO_DECODER', 'runs/quickstart/decoder')
@@ -246,7 +246,7 @@ class _Lazy:
       UserError: As `folder`; or it is not the one whose codes the decoder
         speaks.
     """
-    from step_audio_jax.tokenizers import dual
+    from step_audio_jax.tokenizers.speech import dual
 
     if self._found is None:
       found = dual.DualTokenizer.load(self.folder())
@@ -308,8 +308,8 @@ def _export(fv) -> dict[str, Any]:
         'finished training run.'
       )
   files.check_writable(fv.export, '--export', folder=True)
-  from step_audio_jax.decoder import export
   from step_audio_jax.decoder import sounding
+  from step_audio_jax.decoder.exports import folder as export
 
   decoder = export.decoder(fv.flow, fv.speaker, fv.vocoder)
   if fv.voice:

@@ -4,17 +4,17 @@ import os
 import pathlib
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.models import causal_config
-from step_audio_jax.training import checkpoints
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.causal import flow
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.training.checkpoints import checkpoints
 
 KIND = 'causal-flow'
 
 
 def load(
   run_dir: str | os.PathLike, step: int | None = None
-) -> causal_flow.CausalFlowDecoder:
+) -> flow.CausalFlowDecoder:
   """The flow of a run of `CausalFlowMatching`.
 
   Where the run keeps a mean of the parameters, that is what is loaded.
@@ -36,7 +36,7 @@ def load(
   folder, step = checkpoints.step_folder(run_dir, step)
   mean = (folder / 'ema').is_dir()
   variables, _ = checkpoints.load_variables(run_dir, step, ema=mean)
-  return causal_flow.CausalFlowDecoder(
+  return flow.CausalFlowDecoder(
     causal_config.CausalFlowConfig(**config['model']),
     variables['params'],
     vocoder_mel.VocoderMel(**config['mel']),

@@ -4,18 +4,18 @@ import os
 import pathlib
 from typing import Any
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_export
-from step_audio_jax.decoder import flow as flow_lib
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import parts
-from step_audio_jax.decoder import speaker_export
 from step_audio_jax.decoder import speech
-from step_audio_jax.decoder import vocoder as vocoder_lib
-from step_audio_jax.decoder import vocoder_export
-from step_audio_jax.models import flow as flow_model
-from step_audio_jax.training import checkpoints
+from step_audio_jax.decoder.exports import flow as causal_export
+from step_audio_jax.decoder.exports import speaker as speaker_export
+from step_audio_jax.decoder.exports import vocoder as vocoder_export
+from step_audio_jax.decoder.flow import offline as flow_lib
+from step_audio_jax.decoder.vocoder import vocoder as vocoder_lib
+from step_audio_jax.models.flow import flow as flow_model
+from step_audio_jax.storage import bindings
+from step_audio_jax.training.checkpoints import checkpoints
 
 
 def decoder(

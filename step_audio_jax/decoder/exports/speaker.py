@@ -5,11 +5,11 @@ import pathlib
 from typing import Any
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.decoder import speaker
-from step_audio_jax.decoder import speaker_objective
-from step_audio_jax.models import campplus
-from step_audio_jax.training import checkpoints
+from step_audio_jax.decoder.speaker import encoder
+from step_audio_jax.decoder.speaker import objective
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
 
 
 def load(
@@ -21,7 +21,7 @@ def load(
     UserError: The run is missing, unfinished, or of another kind.
   """
   config = checkpoints.run_config(run_dir)
-  if config.get('decoder') != speaker_objective.KIND:
+  if config.get('decoder') != objective.KIND:
     raise errors.UserError(
       f'{pathlib.Path(run_dir) / "config.json"}: found a run of '
       f'{config.get("decoder", "another model")}, expected one of the speaker '
@@ -34,7 +34,7 @@ def load(
   return campplus.CampplusConfig(**config['model']), tree
 
 
-def opened(path: str | os.PathLike) -> speaker.SpeakerEncoder:
+def opened(path: str | os.PathLike) -> encoder.SpeakerEncoder:
   """The encoder of a run of `SpeakerAAM`, or of a sealed speech decoder.
 
   Raises:
@@ -48,7 +48,7 @@ def opened(path: str | os.PathLike) -> speaker.SpeakerEncoder:
     )
   config = files.read_json(path / 'config.json')
   if not isinstance(config, dict) or 'format' not in config:
-    return speaker.SpeakerEncoder(*load(path))
+    return encoder.SpeakerEncoder(*load(path))
   if config.get('speaker') is None:
     raise errors.UserError(
       f'{path / "config.json"}: speaker: found none, expected a speech decoder '

@@ -6,10 +6,10 @@ import pathlib
 from typing import Any, Mapping
 
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.decoder import parts
-from step_audio_jax.models import hift
-from step_audio_jax.training import checkpoints
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
 
 
 def load(

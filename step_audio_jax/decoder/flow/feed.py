@@ -13,15 +13,15 @@ from typing import Any, Collection
 
 import numpy as np
 
-from step_audio_jax import bindings
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import embeddings as embeddings_lib
-from step_audio_jax.training import buckets as buckets_lib
-from step_audio_jax.training import recording_feed
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import embeddings as embeddings_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.training.feeds import buckets as buckets_lib
+from step_audio_jax.training.feeds import recording_feed
 
 # Mixed ids begin with the linguistic ones: a vocabulary without text.
 _IDS = vocabulary_lib.Vocabulary(text_size=0)

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import flow_matching
-from step_audio_jax.models import flow as flow_lib
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.flow import matching
+from step_audio_jax.models.flow import flow as flow_lib
 
 
 def flow_loss(
@@ -35,7 +35,7 @@ def flow_loss(
   frames_B: jax.Array,
   speaker_BD: jax.Array,
   noise_BTM: jax.Array,
-  draw: flow_matching.Draw,
+  draw: matching.Draw,
   rngs: Mapping[str, jax.Array] | None = None,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
   """Sum and weight of the loss, and what it was made from.
@@ -71,7 +71,7 @@ def flow_loss(
   speaker_BM = model.apply(variables, speaker_BD, method='voice')
   given = places_1T < draw.prefix_B[:, None]
   prompt_BTM = jnp.where(given[:, :, None], mel_BTM, 0.0)
-  y_BTM, target_BTM = flow_matching.interpolant(
+  y_BTM, target_BTM = matching.interpolant(
     mel_BTM, noise_BTM, draw.t_B, model.config.sigma
   )
   keep = draw.keep_B.astype(jnp.float32)
@@ -85,7 +85,7 @@ def flow_loss(
     mask_BT,
     method='velocity',
   )
-  loss = flow_matching.masked_loss(pred_BTM, target_BTM, mask_BT)
+  loss = matching.masked_loss(pred_BTM, target_BTM, mask_BT)
   return loss, {
     'y': y_BTM,
     'mu': mu_BTM,
@@ -155,7 +155,7 @@ class FlowMatching:
     mel_BTM = jax.lax.stop_gradient(mel_BTM)
     frames_B = frames_B * (batch['weights'] > 0)
     draw_key, noise_key, dropout_key = jax.random.split(rng, 3)
-    draw = flow_matching.draw(
+    draw = matching.draw(
       draw_key,
       frames_B,
       dropout=self.dropout,
@@ -179,7 +179,7 @@ class FlowMatching:
       **_by_time(parts, draw, weight / jnp.maximum(frames_B.sum(), 1)),
     }
     if self.prior:
-      away, _ = flow_matching.masked_loss(parts['mu'], mel_BTM, parts['mask'])
+      away, _ = matching.masked_loss(parts['mu'], mel_BTM, parts['mask'])
       metrics['loss/prior'] = away, weight
       total += self.prior * away
     return total, weight, metrics, {}

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import flow_matching
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.flow import matching
 from step_audio_jax.models import blocks
-from step_audio_jax.models import flow as flow_lib
+from step_audio_jax.models.flow import flow as flow_lib
 
 
 class Conditions(NamedTuple):
@@ -118,11 +118,11 @@ def sample(
   )
 
   def guided(x_BTM, t):
-    return flow_matching.guided(
+    return matching.guided(
       velocity(model, variables, c, x_BTM, t), model.config.guidance
     )
 
-  return flow_matching.euler(guided, noise_BTM, steps)
+  return matching.euler(guided, noise_BTM, steps)
 
 
 class FlowDecoder:

@@ -14,11 +14,11 @@ import zlib
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import progress
-from step_audio_jax.decoder import speaker as speaker_lib
-from step_audio_jax.training import recordings
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import encoder as speaker_lib
+from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import recordings
 
 _TOGETHER = 16  # recordings that are read before they are embedded
 

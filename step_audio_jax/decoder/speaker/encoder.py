@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import fbank
 from step_audio_jax.audio import levels
-from step_audio_jax.models import campplus
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.tokenizers.speech import storage
 
 FILE = 'speaker.safetensors'
 SHORTEST, LONGEST = 0.4, 60.0  # seconds

@@ -10,11 +10,11 @@ from typing import Any, Collection
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import speaker
-from step_audio_jax.training import crops
-from step_audio_jax.training import recording_feed
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import encoder
+from step_audio_jax.training.feeds import crops
+from step_audio_jax.training.feeds import recording_feed
 
 
 def speakers_of(
@@ -69,9 +69,9 @@ class SpeakerFeed(recording_feed.RecordingFeed[manifest.Utterance]):
       UserError: The manifest is bad, a parameter is, or nothing is left.
     """
     super().__init__(corpus, batch_size, seed)
-    if seconds < speaker.SHORTEST:
+    if seconds < encoder.SHORTEST:
       raise errors.UserError(
-        f'feed: seconds is {seconds}, expected >= {speaker.SHORTEST}.'
+        f'feed: seconds is {seconds}, expected >= {encoder.SHORTEST}.'
       )
     self._seconds = seconds
     self._classes = {name: place for place, name in enumerate(speakers)}
@@ -84,8 +84,8 @@ class SpeakerFeed(recording_feed.RecordingFeed[manifest.Utterance]):
       return 'no speaker'
     if utterance.speaker not in self._classes:
       return 'a speaker without a class'
-    if utterance.duration < speaker.SHORTEST:
-      return f'shorter than {speaker.SHORTEST} s'
+    if utterance.duration < encoder.SHORTEST:
+      return f'shorter than {encoder.SHORTEST} s'
     return utterance
 
   @property

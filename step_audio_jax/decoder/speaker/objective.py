@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import optax
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import speaker
-from step_audio_jax.models import campplus
-from step_audio_jax.training import heads
+from step_audio_jax.decoder.speaker import encoder
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.training.transfer import heads
 
 KIND = 'speaker'
 
@@ -82,7 +82,7 @@ class SpeakerAAM:
     return campplus.SpeakerClassifier(self.config, len(self.speakers))
 
   def _features(self, batch):
-    return speaker.features(batch['wave'], batch['samples'], self.config.bands)
+    return encoder.features(batch['wave'], batch['samples'], self.config.bands)
 
   def init(self, rng, batch):
     return self.model.init(rng, *self._features(batch))

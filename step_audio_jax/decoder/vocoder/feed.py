@@ -15,11 +15,11 @@ from typing import Any, Collection
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
-from step_audio_jax.audio import pitch as pitch_lib
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.training import crops
-from step_audio_jax.training import recording_feed
+from step_audio_jax.audio.features import pitch as pitch_lib
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import crops
+from step_audio_jax.training.feeds import recording_feed
 
 # What the resampler and the pitch tracker see beyond both ends of a crop.
 _MARGIN_SECONDS = 0.1

@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.models import hift
-from step_audio_jax.models import vocoder_discriminators as judges_lib
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.models.vocoder import discriminators as judges_lib
+from step_audio_jax.models.vocoder import hift
 
 _NAMES = ('adversarial', 'features', 'relativistic', 'discriminator')
 

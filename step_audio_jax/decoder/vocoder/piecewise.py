@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from step_audio_jax.audio import stretch
-from step_audio_jax.decoder import streaming_vocoder
+from step_audio_jax.decoder.vocoder import streaming
 
 _CHUNK = 48  # frames of a piece
 _AROUND = 12  # frames heard on both sides of it
@@ -44,7 +44,7 @@ class PiecewiseVocoder:
     Raises:
       UserError: The mel has other bands or is not finite.
     """
-    mel_TM = streaming_vocoder.checked_mel(
+    mel_TM = streaming.checked_mel(
       mel_TM, self._vocoder.bands, 'vocoder stream: mel'
     )
     self._mel_TM = np.concatenate([self._mel_TM, mel_TM])
@@ -75,7 +75,7 @@ class PiecewiseVocoder:
     piece_S = wave_S[begin : begin + (frames + fade) * hop]
     piece_S = np.pad(piece_S, (0, (frames + fade) * hop - len(piece_S)))
     if len(tail):
-      rising = streaming_vocoder.rise(len(tail)).astype(np.float32)
+      rising = streaming.rise(len(tail)).astype(np.float32)
       count = min(len(tail), len(piece_S))
       head = (
         tail * (1 - rising)

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.models import fast_conv
-from step_audio_jax.models import harmonics
-from step_audio_jax.models import hift
+from step_audio_jax.models.vocoder import harmonic_source
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.models.vocoder import winograd
 
 BLOCK = 16
 
@@ -175,13 +175,15 @@ def _step(
       hift.Part(first_B, size),
       method='wave',
     )
-  steps_BTH = harmonics.steps(f0_BT[:, :chunk], c.sample_rate, c.harmonics)
+  steps_BTH = harmonic_source.steps(
+    f0_BT[:, :chunk], c.sample_rate, c.harmonics
+  )
   moved_B = jnp.maximum(first_B + chunk - done, 0)
   kept_BS = _slices(whole_BS, moved_B * hop, done * hop)
   state = State(
     state.keys_B,
     state.offset_BH,
-    harmonics.advance(steps_BTH, hop, state.phase_BH),
+    harmonic_source.advance(steps_BTH, hop, state.phase_BH),
     kept_BS,
   )
   return state, wave_BS
@@ -228,9 +230,9 @@ def _fast(params):
   """Kernels of residual blocks → what `fast_conv` multiplies with."""
   found = {}
   for path, array in traverse_util.flatten_dict(dict(params)).items():
-    if path[-1] == 'kernel' and 'block_' in path[0] and fast_conv.worth(array):
-      path = (*path[:-1], fast_conv.NAME)
-      array = fast_conv.prepare(np.asarray(array))
+    if path[-1] == 'kernel' and 'block_' in path[0] and winograd.worth(array):
+      path = (*path[:-1], winograd.NAME)
+      array = winograd.prepare(np.asarray(array))
     found[path] = array
   return traverse_util.unflatten_dict(found)
 

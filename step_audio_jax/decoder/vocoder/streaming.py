@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import vocoder_step
+from step_audio_jax.decoder.vocoder import step
 
 CHUNK = 24
 FADE = 8
@@ -97,7 +97,7 @@ class VocoderStream:
       )
     self._vocoder, self._seed = vocoder, seed
     self.chunk, self.right, self.fade = chunk, right, fade
-    self._before = vocoder_step.before(vocoder.config)
+    self._before = step.before(vocoder.config)
     self._restart()
 
   @property

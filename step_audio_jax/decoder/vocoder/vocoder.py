@@ -9,12 +9,12 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import streaming_vocoder
-from step_audio_jax.decoder import vocoder_step
-from step_audio_jax.models import hift
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.vocoder import step
+from step_audio_jax.decoder.vocoder import streaming
+from step_audio_jax.models.vocoder import hift
 
-shapes = vocoder_step.shapes
+shapes = step.shapes
 
 
 class HiftVocoder:
@@ -39,7 +39,7 @@ class HiftVocoder:
       UserError: The weights are of another vocoder.
     """
     self.config, self.params = config, params
-    self.step = vocoder_step.HiftStep(config, params)
+    self.step = step.HiftStep(config, params)
 
   @property
   def sample_rate(self) -> int:
@@ -70,7 +70,7 @@ class HiftVocoder:
       UserError: The mel is empty, has other bands or is not finite.
     """
     mel_TM = _some(mel_TM, self.bands)
-    stream = streaming_vocoder.VocoderStream(self, seed=seed, chunk=self.CHUNK)
+    stream = streaming.VocoderStream(self, seed=seed, chunk=self.CHUNK)
     return stream.push(mel_TM, final=True)
 
 
@@ -145,7 +145,7 @@ class GriffinLim:
 
 
 def _some(mel_TM, bands):
-  mel_TM = streaming_vocoder.checked_mel(mel_TM, bands, 'vocoder: mel')
+  mel_TM = streaming.checked_mel(mel_TM, bands, 'vocoder: mel')
   if not len(mel_TM):
     raise errors.UserError('vocoder: mel: 0 frames, expected some.')
   return mel_TM

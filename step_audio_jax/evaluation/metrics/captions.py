@@ -13,10 +13,10 @@ import zlib
 import numpy as np
 
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
-from step_audio_jax.training import feed
+from step_audio_jax.training.feeds import feed
 
 _START = vocabulary_lib.CONTROL['<text_start>']
 _PATCH = vocabulary_lib.CONTROL['<im_patch>']

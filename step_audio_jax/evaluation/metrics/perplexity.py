@@ -23,8 +23,8 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.training import feed
-from step_audio_jax.training import objectives
+from step_audio_jax.training.feeds import feed
+from step_audio_jax.training.objectives import objectives
 
 STREAMS = ('text', 'control', 'linguistic', 'semantic')
 GROUPS = {'audio': ('linguistic', 'semantic'), 'all': STREAMS}

@@ -4,9 +4,9 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax.evaluation import counts
-from step_audio_jax.evaluation import perplexity
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import perplexity
+from step_audio_jax.evaluation.metrics import scoring
 
 TASKS = ('asr', 'tts', 'sound', 'perplexity', 'captions')
 

@@ -13,18 +13,18 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import manifest as manifest_lib
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import embeddings as embeddings_lib
+from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.decoder import speech as decoder_lib
 from step_audio_jax.decoder import voice as voice_lib
-from step_audio_jax.evaluation import scoring
-from step_audio_jax.evaluation import speech as speech_lib
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.decoder.speaker import embeddings as embeddings_lib
+from step_audio_jax.evaluation.metrics import scoring
+from step_audio_jax.evaluation.metrics import speech as speech_lib
+from step_audio_jax.storage import digests
+from step_audio_jax.tokenizers.speech import dual
 
 
 @dataclasses.dataclass(frozen=True)

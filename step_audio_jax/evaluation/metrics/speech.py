@@ -18,9 +18,9 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import prompts as prompts_lib

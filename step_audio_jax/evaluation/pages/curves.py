@@ -4,11 +4,11 @@ import html
 import pathlib
 from typing import Any, Mapping, Sequence
 
-from step_audio_jax import files
-from step_audio_jax.evaluation import counts
-from step_audio_jax.evaluation import page
-from step_audio_jax.evaluation import perplexity
-from step_audio_jax.evaluation import svg
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import perplexity
+from step_audio_jax.evaluation.pages import page
+from step_audio_jax.evaluation.pages import svg
+from step_audio_jax.storage import files
 
 
 def charts(metrics: Mapping[int, Mapping[str, float]]) -> str:

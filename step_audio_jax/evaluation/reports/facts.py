@@ -8,12 +8,12 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.corpus import schedule
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import identity
-from step_audio_jax.training import schedule
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 # Ratios are promised for every prefix of at least this many rows.
 FIRST_PREFIX = 100

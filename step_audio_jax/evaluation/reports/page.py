@@ -4,12 +4,12 @@ import html
 import pathlib
 from typing import Any, Mapping, Sequence
 
-from step_audio_jax.evaluation import counts
-from step_audio_jax.evaluation import facts
-from step_audio_jax.evaluation import page
-from step_audio_jax.evaluation import perplexity
-from step_audio_jax.evaluation import svg
-from step_audio_jax.evaluation import utterances
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import perplexity
+from step_audio_jax.evaluation.pages import page
+from step_audio_jax.evaluation.pages import svg
+from step_audio_jax.evaluation.reports import facts
+from step_audio_jax.evaluation.reports import utterances
 
 FIGURES = {
   'asr_cer': 'ASR character errors, seen voices',

@@ -4,14 +4,14 @@ import pathlib
 import sys
 from typing import Any, Mapping, Sequence
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.evaluation import counts
+from step_audio_jax.commands import cli
 from step_audio_jax.evaluation import evaluate as evaluate_lib
-from step_audio_jax.evaluation import facts
 from step_audio_jax.evaluation import origins
-from step_audio_jax.evaluation import report_page
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.reports import facts
+from step_audio_jax.evaluation.reports import page
+from step_audio_jax.storage import files
 
 
 def report(
@@ -145,7 +145,7 @@ def report(
   }
   if dry_run:
     return values
-  text = report_page.render(
+  text = page.render(
     values,
     runs,
     splits=(asr_split, unseen_split, tts_split),
@@ -189,12 +189,12 @@ def _main(fv) -> dict[str, Any]:
   result = cli.configure(fv, report)(
     **({'dry_run': True} if fv.dry_run else {})
   )
-  for key, text in report_page.FIGURES.items():
+  for key, text in page.FIGURES.items():
     value = result.get(key)
     if value is not None:
       counted = result['counts'].get(key)
       over = f'  over {counts.sentence(counted)}' if counted else ''
-      print(f'{text:<44}{report_page.show(key, value)}{over}')
+      print(f'{text:<44}{page.show(key, value)}{over}')
   for note in result['notes']:
     print(f'note: {note}', file=sys.stderr)
   if fv.dry_run:

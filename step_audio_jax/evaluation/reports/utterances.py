@@ -10,10 +10,10 @@ import wave
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest as manifest_lib
 from step_audio_jax.audio import io as audio_io
-from step_audio_jax.evaluation import counts
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.corpus import manifest as manifest_lib
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import scoring
 
 
 def marked(reference: str, hypothesis: str, language: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Iterator, Mapping, NamedTuple
 from flax import traverse_util
 import numpy as np
 
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import campplus
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.speaker import campplus
 
 KIND = 'CAM++ (campplus)'
 ROOTS = ('head', 'xvector')  # first parts of their names

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import onnx
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import campplus
-from step_audio_jax.models import campplus_layers
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.formats import onnx
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.speaker import layers as campplus_layers
 
 _CONV, _NORM = 'Conv', 'BatchNormalization'
 _SPOKEN = {_CONV: 'a convolution', _NORM: 'a batch norm'}

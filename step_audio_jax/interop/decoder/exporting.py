@@ -15,26 +15,26 @@ from typing import Any, Mapping
 
 import yaml
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import progress
-from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import parts
-from step_audio_jax.decoder import speaker as speaker_lib
 from step_audio_jax.decoder import speech
-from step_audio_jax.decoder import vocoder as vocoder_lib
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import checked
-from step_audio_jax.interop import decoder
-from step_audio_jax.interop import flow as flow_interop
-from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import torch_archive
-from step_audio_jax.models import campplus
-from step_audio_jax.models import flow as flow_model
-from step_audio_jax.models import hift
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.decoder.speaker import encoder as speaker_lib
+from step_audio_jax.decoder.vocoder import vocoder as vocoder_lib
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.decoder import flow as flow_interop
+from step_audio_jax.interop.decoder import hift as hift_interop
+from step_audio_jax.interop.decoder import importing
+from step_audio_jax.interop.formats import checked
+from step_audio_jax.interop.formats import torch_archive
+from step_audio_jax.models.flow import flow as flow_model
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
+from step_audio_jax.tokenizers.speech import storage
 
 _MLP_FACTOR = 4
 
@@ -86,13 +86,13 @@ def export_folder(
       raise errors.UserError(f'{path}: {name}: found none, expected it.')
   if vocoder is not None and vocoder.causal:
     raise errors.UserError(
-      f'{path}: vocoder.causal: found True, expected False: {decoder.VOCODER} '
+      f'{path}: vocoder.causal: found True, expected False: {importing.VOCODER} '
       'has no place for a causal vocoder.'
     )
   if flow.estimator.mlp_factor != _MLP_FACTOR:
     raise errors.UserError(
       f'{path}: flow.estimator.mlp_factor: found {flow.estimator.mlp_factor}, '
-      f'expected {_MLP_FACTOR}, the only one that {decoder.CONFIG} can mean.'
+      f'expected {_MLP_FACTOR}, the only one that {importing.CONFIG} can mean.'
     )
   facts = {'kind': 'speech decoder', 'left_out': _left_out(vocoder, speaker)}
   writers = [(source / 'flow.safetensors', _flow, flow)]
@@ -117,15 +117,15 @@ def export_folder(
     tokenizer = bindings.tokenizer_of(config, path)
     if tokenizer:  # this project's own field, as its dilations are
       tree[bindings.TOKENIZER] = dict(tokenizer)
-    with files.atomic(folder / decoder.CONFIG, 'w') as handle:
+    with files.atomic(folder / importing.CONFIG, 'w') as handle:
       yaml.dump(tree, handle, _Dumper, sort_keys=False)
   return facts
 
 
 def _left_out(vocoder, speaker):
-  found = [decoder.SPEAKER] if speaker else ['the speaker encoder: none here']
+  found = [importing.SPEAKER] if speaker else ['the speaker encoder: none here']
   if vocoder is None:
-    found.append(f'{decoder.VOCODER}: Griffin-Lim speaks')
+    found.append(f'{importing.VOCODER}: Griffin-Lim speaks')
   return found
 
 
@@ -139,19 +139,19 @@ def _looked_at(state, file, allow):
 def _flow(file, folder, config, allow):
   tree = storage.read_tree(file, flow_model.shapes(config))
   state = _looked_at(flow_interop.state(tree, config), file, allow)
-  torch_archive.write(folder / decoder.FLOW, state)
+  torch_archive.write(folder / importing.FLOW, state)
 
 
 def _vocoder(file, folder, config, allow):
   tree = storage.read_tree(file, vocoder_lib.shapes(config))
   state = _looked_at(hift_interop.state(tree, config), file, allow)
-  torch_archive.write(folder / decoder.VOCODER, state)
+  torch_archive.write(folder / importing.VOCODER, state)
 
 
 def _speaker(file, folder, config, allow):
   tree = storage.read_tree(file, speaker_lib.shapes(config))
   state = _looked_at(campplus_interop.state(tree, config), file, allow)
-  shards.write_file(folder / decoder.NAMED_SPEAKER, state)
+  shards.write_file(folder / importing.NAMED_SPEAKER, state)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -191,12 +191,14 @@ def yaml_tree(
   tree = {'sample_rate': mel.sample_rate, 'flow': _flow_tree(flow)}
   if vocoder is not None:
     tree['hift'] = _hift_tree(vocoder)
-  numbers = {theirs: getattr(mel, ours) for theirs, ours in decoder.MEL.items()}
+  numbers = {
+    theirs: getattr(mel, ours) for theirs, ours in importing.MEL.items()
+  }
   tree['feat_extractor'] = New(
     'name:matcha.utils.audio.mel_spectrogram', numbers | {'center': False}
   )
   if speaker is not None:
-    tree[decoder.DILATIONS] = list(speaker.dilations)
+    tree[importing.DILATIONS] = list(speaker.dilations)
   return tree
 
 

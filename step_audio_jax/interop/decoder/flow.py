@@ -10,8 +10,8 @@ from flax import traverse_util
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import flow
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.flow import flow
 
 # Their layout → ours, and back: each is its own inverse where it can be.
 _Turn = tuple[Callable[[np.ndarray], np.ndarray], ...]

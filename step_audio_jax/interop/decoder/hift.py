@@ -14,9 +14,9 @@ from flax import traverse_util
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import hift
-from step_audio_jax.models import hift_config
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.models.vocoder import hift_config
 
 # How a normalised kernel is written → the endings of its norm and direction.
 SPELLINGS = {

@@ -16,21 +16,21 @@ import pathlib
 import types
 from typing import Any, Mapping
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import progress
-from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import speech
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import campplus_onnx
-from step_audio_jax.interop import flow as flow_interop
-from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.interop import hyper_yaml
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import campplus
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.decoder import campplus_onnx
+from step_audio_jax.interop.decoder import flow as flow_interop
+from step_audio_jax.interop.decoder import hift as hift_interop
+from step_audio_jax.interop.formats import hyper_yaml
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
 
 CONFIG, FLOW, VOCODER = 'cosyvoice.yaml', 'flow.pt', 'hift.pt'
 SPEAKER, NAMED_SPEAKER = 'campplus.onnx', 'speaker.safetensors'

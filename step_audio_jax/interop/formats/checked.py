@@ -12,8 +12,8 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.interop import shards
+from step_audio_jax.storage import lazy
+from step_audio_jax.storage import shards
 
 _WAY_ON = '`convert --allow_nonfinite` takes them as they are'
 _DTYPES = {dtype.name: dtype for dtype in shards.DTYPES.values()}

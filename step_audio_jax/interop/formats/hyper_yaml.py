@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 _WHOLE = re.compile(r'<([^<>\[\]]+)((?:\[[^\[\]]+\])*)>')
 _INDEX = re.compile(r'\[([^\[\]]+)\]')

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lfs
+from step_audio_jax.storage import lfs
 
 _DTYPES = {
   1: np.float32,

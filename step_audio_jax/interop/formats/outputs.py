@@ -7,9 +7,9 @@ from typing import Any, Mapping
 from flax import traverse_util
 import numpy as np
 
-from step_audio_jax import files
 from step_audio_jax import progress
-from step_audio_jax.interop import shards
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
 
 # What travels with a model and is not ours to understand.
 _COMPANIONS = (

@@ -19,8 +19,8 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lfs
-from step_audio_jax.interop import state as state_lib
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.storage import lfs
 
 _STORAGES = {
   'DoubleStorage': np.float64,

@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterable, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.interop import checked
+from step_audio_jax.interop.formats import checked
 
 # Keys under which a state dict lies, and first parts of names that are none of
 # the network's.

@@ -13,7 +13,7 @@ import zipfile
 
 import numpy as np
 
-from step_audio_jax import files
+from step_audio_jax.storage import files
 
 _ALIGNMENT = 64
 _PADDING = 0x4246  # the extra field 'FB' of torch's own padding

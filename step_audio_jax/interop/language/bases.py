@@ -4,12 +4,12 @@ import pathlib
 from typing import Any, Mapping
 
 from step_audio_jax import errors
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import language
-from step_audio_jax.interop import outputs
-from step_audio_jax.interop import shards
-from step_audio_jax.training import checkpoints
+from step_audio_jax.interop.formats import outputs
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import weights
+from step_audio_jax.storage import shards
+from step_audio_jax.training.checkpoints import checkpoints
 
 
 def find(
@@ -73,8 +73,8 @@ def dtype_of(
       tensors = shards.read_folder(base)
     except errors.UserError:
       tensors = {}
-    if language.EMBEDDING in tensors:
-      return tensors[language.EMBEDDING].dtype.name
+    if weights.EMBEDDING in tensors:
+      return tensors[weights.EMBEDDING].dtype.name
   for name in ('torch_dtype', 'dtype'):
     said = str((origin or {}).get(name)).removeprefix('torch.')
     if said in outputs.DTYPES:

@@ -11,7 +11,7 @@ from typing import Any, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax.models import rope
-from step_audio_jax.models import transformer
+from step_audio_jax.models.language import transformer
 
 STEP1 = 'Step1ForCausalLM'
 LLAMA = 'LlamaForCausalLM'

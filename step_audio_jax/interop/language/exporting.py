@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.interop import bases
-from step_audio_jax.interop import checked
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import language
-from step_audio_jax.interop import outputs
-from step_audio_jax.interop import peft
-from step_audio_jax.interop import rows as rows_lib
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import tokenizer_files
-from step_audio_jax.models import speech_text
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import lora
-from step_audio_jax.training import own_vocabulary
-from step_audio_jax.training import stored
+from step_audio_jax.interop.formats import checked
+from step_audio_jax.interop.formats import outputs
+from step_audio_jax.interop.language import bases
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import peft
+from step_audio_jax.interop.language import rows as rows_lib
+from step_audio_jax.interop.language import tokenizer_files
+from step_audio_jax.interop.language import weights
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import stored
+from step_audio_jax.training.objectives import lora
+from step_audio_jax.training.transfer import own_vocabulary
 
 
 def export_run(
@@ -96,9 +96,9 @@ def export_run(
   embedding = tables['embedding']
   config = dataclasses.replace(ours, vocab_size=embedding.shape[0])
   out = checked.tensors(
-    language.tensors(config, tree), source, dtype=dtype, allow=allow_nonfinite
+    weights.tensors(config, tree), source, dtype=dtype, allow=allow_nonfinite
   )
-  name = np.dtype(out[language.EMBEDDING].dtype).name
+  name = np.dtype(out[weights.EMBEDDING].dtype).name
   ids = tokenizer_files.special_ids(rows)
   known = origin if origin is not None else {} if rows.moved else ids
   written = configs.write(config, name, known)

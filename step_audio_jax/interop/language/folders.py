@@ -11,17 +11,17 @@ import os
 import pathlib
 from typing import Any, Mapping
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.interop import checked
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import language
-from step_audio_jax.interop import rows as rows_lib
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import vision
-from step_audio_jax.models import transformer
-from step_audio_jax.tokenizers import text as text_lib
+from step_audio_jax.interop.formats import checked
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import rows as rows_lib
+from step_audio_jax.interop.language import vision
+from step_audio_jax.interop.language import weights
+from step_audio_jax.models.language import transformer
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
+from step_audio_jax.tokenizers.text import text_models as text_lib
 
 # What a run may choose freely: it does not change what the weights mean.
 _FREE = {
@@ -97,7 +97,7 @@ def read(
   ours = description.get('model', {}).get('transformer')
   _same(theirs, ours, 'transformer', where, differ)
   _same_ids(path, config, description)
-  tree = language.variables(theirs, _tensors(path), str(path))
+  tree = weights.variables(theirs, _tensors(path), str(path))
   rows = rows_lib.Rows.of(description['vocabulary'])
   tables = rows_lib.inward(rows_lib.tables_of(tree), rows, config, where)
   return rows_lib.with_tables(tree, tables)

@@ -4,21 +4,21 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from step_audio_jax import bindings
-from step_audio_jax import files
-from step_audio_jax import lazy
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.interop import checked
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import language
-from step_audio_jax.interop import outputs
-from step_audio_jax.interop import rows as rows_lib
-from step_audio_jax.interop import shards
-from step_audio_jax.models import speech_text
-from step_audio_jax.tokenizers import text as text_lib
-from step_audio_jax.training import stored
-from step_audio_jax.training import transfer
+from step_audio_jax.interop.formats import checked
+from step_audio_jax.interop.formats import outputs
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import rows as rows_lib
+from step_audio_jax.interop.language import weights
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.storage import lazy
+from step_audio_jax.storage import shards
+from step_audio_jax.tokenizers.text import text_models as text_lib
+from step_audio_jax.training.checkpoints import stored
+from step_audio_jax.training.transfer import transfer
 
 
 def import_folder(
@@ -52,7 +52,7 @@ def import_folder(
   tensors = checked.tensors(
     shards.read_folder(source), source, dtype=dtype, allow=allow_nonfinite
   )
-  tree = language.variables(theirs, tensors, str(source))
+  tree = weights.variables(theirs, tensors, str(source))
   tokenizer = folders.tokenizer_of(source)
   vocabulary = _vocabulary(theirs, origin, tokenizer, speech)
   if tokenizer is not None:
@@ -140,5 +140,5 @@ def _sizes(vocabulary) -> dict[str, int]:
 def _grown(table, count, name):
   if table.shape[0] >= count:
     return table
-  seed = transfer.table_seed(language.ROOT + name, 0)
+  seed = transfer.table_seed(weights.ROOT + name, 0)
   return lazy.Cast(transfer.Grown(table, count, 0, seed), table.dtype)

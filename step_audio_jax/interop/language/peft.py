@@ -9,7 +9,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.training import lora
+from step_audio_jax.training.objectives import lora
 
 WEIGHTS = 'adapter_model.safetensors'
 CONFIG = 'adapter_config.json'

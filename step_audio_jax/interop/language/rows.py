@@ -15,9 +15,9 @@ import dataclasses
 from typing import Any, Mapping
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.training import transfer
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.transfer import transfer
 
 NOTE = 'step_audio_jax'
 _TABLES = ('embedding', 'head')
@@ -68,7 +68,7 @@ class Rows:
     """From the `vocabulary` of a run's config.json."""
     moved = 0
     if vocabulary.get('text_model'):
-      from step_audio_jax.tokenizers import text
+      from step_audio_jax.tokenizers.text import text_models as text
 
       moved = text.load(vocabulary['text_model']).moved
     speech = vocabulary['linguistic_size'] + vocabulary['semantic_size']

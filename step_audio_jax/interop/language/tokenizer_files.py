@@ -18,11 +18,11 @@ from typing import Any, Mapping
 import tokenizers
 
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.interop import rows as rows_lib
-from step_audio_jax.interop import sentencepiece_json
-from step_audio_jax.tokenizers import text as text_lib
+from step_audio_jax.interop.formats import sentencepiece_json
+from step_audio_jax.interop.language import rows as rows_lib
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import text_models as text_lib
 
 JSON, CONFIG = 'tokenizer.json', 'tokenizer_config.json'
 SPECIAL, ADDED = 'special_tokens_map.json', 'added_tokens.json'

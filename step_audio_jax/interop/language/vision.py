@@ -13,7 +13,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.models import vision
+from step_audio_jax.models.language import vision
 
 # `config.json` of the tower: model_type → architecture.
 _KINDS = {

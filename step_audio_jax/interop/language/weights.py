@@ -16,9 +16,9 @@ from flax import traverse_util
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import transformer
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.language import transformer
+from step_audio_jax.storage import lazy
 
 ROOT = 'params/transformer/'
 EMBEDDING = 'model.embed_tokens.weight'

@@ -4,8 +4,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import paraformer
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.tokenizer import paraformer
 
 KIND = 'SANMEncoderChunkOpt'
 ROOTS = ('encoder',)  # first parts of their names

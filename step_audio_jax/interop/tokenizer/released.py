@@ -18,19 +18,19 @@ import numpy as np
 import yaml
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.audio import fbank
-from step_audio_jax.interop import checked
-from step_audio_jax.interop import onnx
-from step_audio_jax.interop import paraformer as paraformer_interop
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import s3 as s3_interop
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.tokenizers import linguistic
-from step_audio_jax.tokenizers import semantic
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.interop.formats import checked
+from step_audio_jax.interop.formats import onnx
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
+from step_audio_jax.interop.tokenizer import s3 as s3_interop
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import linguistic
+from step_audio_jax.tokenizers.speech import semantic
 
 CENTROIDS = 'linguistic_tokenizer.npy'
 SEMANTIC = 'speech_tokenizer_v1.onnx'

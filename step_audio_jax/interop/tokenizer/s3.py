@@ -4,8 +4,8 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.models import s3
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.models.tokenizer import s3
 
 KIND = 'speech_tokenizer_v1'
 ROOTS = ('encoder', 'quantizer')  # first parts of their names

@@ -21,9 +21,9 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax.kernels import blockwise
-from step_audio_jax.kernels import layout
-from step_audio_jax.kernels import reference
+from step_audio_jax.kernels.attention import blockwise
+from step_audio_jax.kernels.attention import layout
+from step_audio_jax.kernels.attention import reference
 
 alibi_slopes = reference.alibi_slopes
 
@@ -141,8 +141,8 @@ def _dispatch(direction, implementation, blocks, *args):
   if implementation == 'blockwise':
     return path(blockwise)(*args)
   # Pallas takes a second to import: not a price for programs without kernels.
-  from step_audio_jax.kernels import mosaic  # noqa: PLC0415
-  from step_audio_jax.kernels import triton  # noqa: PLC0415
+  from step_audio_jax.kernels.attention import mosaic  # noqa: PLC0415
+  from step_audio_jax.kernels.attention import triton  # noqa: PLC0415
 
   if implementation == 'interpret':
     return path(mosaic, interpret=True)(*args)

@@ -18,7 +18,7 @@ D head width; lower-case t and s are one block's queries and keys.
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.kernels import layout
+from step_audio_jax.kernels.attention import layout
 
 # Queries and keys a block: on CPUs the fastest, as a pair fits the L2 cache.
 _BLOCK = 128

@@ -26,9 +26,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
-from step_audio_jax.kernels import layout
-from step_audio_jax.kernels import mosaic_kernels
-from step_audio_jax.kernels import tiles
+from step_audio_jax.kernels.attention import layout
+from step_audio_jax.kernels.attention import mosaic_kernels
+from step_audio_jax.kernels.attention import tiles
 
 _BLOCK = 512
 _LANES = 128

@@ -13,7 +13,7 @@ import jax
 from jax.experimental import pallas as pl
 import jax.numpy as jnp
 
-from step_audio_jax.kernels import tiles
+from step_audio_jax.kernels.attention import tiles
 
 # The running maximum starts at _LOWEST, below every real score. The cost of a
 # hidden pair is far beyond it even times the smallest slope: its weight is 0.

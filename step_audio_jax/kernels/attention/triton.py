@@ -19,9 +19,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pallas_triton
 import jax.numpy as jnp
 
-from step_audio_jax.kernels import layout
-from step_audio_jax.kernels import tiles
-from step_audio_jax.kernels import triton_kernels
+from step_audio_jax.kernels.attention import layout
+from step_audio_jax.kernels.attention import tiles
+from step_audio_jax.kernels.attention import triton_kernels
 
 _BLOCK_Q = 128
 _BLOCK_KV = 64

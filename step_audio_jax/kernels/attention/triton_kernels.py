@@ -12,7 +12,7 @@ import jax
 from jax.experimental import pallas as pl
 import jax.numpy as jnp
 
-from step_audio_jax.kernels import tiles
+from step_audio_jax.kernels.attention import tiles
 
 # As in `blockwise`: a masked score is far below where the maximum starts.
 _LOWEST = -1e20

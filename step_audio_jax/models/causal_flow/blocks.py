@@ -22,9 +22,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.models import causal_sight
-from step_audio_jax.models import flow_encoder
 from step_audio_jax.models import rope
+from step_audio_jax.models.causal_flow import attention_masks
+from step_audio_jax.models.flow import encoder
 
 TAPS = 3
 _FAR = -1e30
@@ -60,9 +60,7 @@ class Attention(nn.Module):
     """(B, T, D) → (B, T, D), and the keys (plain, turned) and values."""
     shape = (*x_BTD.shape[:2], self.heads, self.width // self.heads)
     q, k, v = (
-      flow_encoder.dense(self.width, ('embed', 'heads'), name)(x_BTD).reshape(
-        shape
-      )
+      encoder.dense(self.width, ('embed', 'heads'), name)(x_BTD).reshape(shape)
       for name in ('query', 'key', 'value')
     )
     q *= shape[-1] ** -0.5
@@ -88,7 +86,7 @@ class Attention(nn.Module):
     out = _mixed(weights[..., places:], values)
     if places:
       out += _mixed(weights[..., :places], prompt.value)
-    out = flow_encoder.dense(self.width, ('heads', 'embed'), 'out')(
+    out = encoder.dense(self.width, ('heads', 'embed'), 'out')(
       out.reshape(x_BTD.shape)
     )
     return out, (keys, turned, values)
@@ -139,7 +137,7 @@ class Block(nn.Module):
 
     def inner(part, x):
       if modulation_B9D is None:
-        return flow_encoder.norm(f'norm{part}')(x)
+        return encoder.norm(f'norm{part}')(x)
       x = nn.LayerNorm(use_bias=False, use_scale=False)(x)
       shift, scale = (modulation_B9D[:, 3 * part + i, None] for i in range(2))
       return (x * (1.0 + scale) + shift).astype(x.dtype)
@@ -158,15 +156,13 @@ class Block(nn.Module):
       h = jnp.pad(h, ((0, 0), (TAPS - 1, 0), (0, 0)))
     else:
       h = jnp.concatenate([past.tail, h], axis=1)
-    y = flow_encoder.dense(self.width, ('embed', 'mlp'), 'taps')(
+    y = encoder.dense(self.width, ('embed', 'mlp'), 'taps')(
       side_by_side(h, TAPS)
     )
-    y = flow_encoder.dense(self.width, ('mlp', 'embed'), 'mix')(jax.nn.gelu(y))
+    y = encoder.dense(self.width, ('mlp', 'embed'), 'mix')(jax.nn.gelu(y))
     x_BTD += gated(1, y)
-    y = flow_encoder.dense(self.mlp_width, ('embed', 'mlp'), 'up')(
-      inner(2, x_BTD)
-    )
-    y = flow_encoder.dense(self.width, ('mlp', 'embed'), 'down')(jax.nn.gelu(y))
+    y = encoder.dense(self.mlp_width, ('embed', 'mlp'), 'up')(inner(2, x_BTD))
+    y = encoder.dense(self.width, ('mlp', 'embed'), 'down')(jax.nn.gelu(y))
     x_BTD += gated(2, y)
     tail = h[:, -(TAPS - 1) :]
     if past is not None:
@@ -204,7 +200,7 @@ class Stack(nn.Module):
   def __call__(
     self,
     x_BTD: jax.Array,
-    sight: causal_sight.Sight,
+    sight: attention_masks.Sight,
     modulation_LB9D: jax.Array | None = None,
     past: Any = None,
     prompt: Any = None,

@@ -22,11 +22,11 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.models import causal_blocks
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import causal_sight
-from step_audio_jax.models import flow_encoder
-from step_audio_jax.models import flow_estimator
+from step_audio_jax.models.causal_flow import attention_masks
+from step_audio_jax.models.causal_flow import blocks
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.models.flow import encoder
+from step_audio_jax.models.flow import estimator
 
 _FRAMES = causal_config.FRAMES_PER_STEP
 _TIME_WIDTH = 256
@@ -84,7 +84,7 @@ class CausalFlow(nn.Module):
       causal_config.FRAMES_PER_STEP * c.width, ('embed', 'mlp')
     )
     self.frame_blocks = self._stack(c.frame_layers)
-    self.mu_norm = flow_encoder.norm(None)
+    self.mu_norm = encoder.norm(None)
     self.mu = _dense(c.bands, ('embed', 'mlp'))
     self.speaker = _dense(c.bands, ('embed', 'mlp'))
     self.join = _dense(c.width, ('embed_in', 'embed'))
@@ -100,14 +100,14 @@ class CausalFlow(nn.Module):
 
   def _stack(self, layers):
     c = self.config
-    return causal_blocks.Stack(layers, c.width, c.heads, c.mlp_width, c.remat)
+    return blocks.Stack(layers, c.width, c.heads, c.mlp_width, c.remat)
 
   def encode(
     self,
     ids_BS2: jax.Array,
     segment_BS: jax.Array,
-    step_sight: causal_sight.Sight,
-    frame_sight: causal_sight.Sight,
+    step_sight: attention_masks.Sight,
+    frame_sight: attention_masks.Sight,
     past: Any = (None, None),
     prompt: Any = (None, None),
     keep: bool = False,
@@ -157,7 +157,7 @@ class CausalFlow(nn.Module):
 
   def modulations(self, t_N: jax.Array) -> tuple[jax.Array, jax.Array]:
     """What times do: to the blocks (N, L, 9, D), and at the end (N, 2, D)."""
-    time = flow_estimator.time_embedding(t_N, _TIME_WIDTH)
+    time = estimator.time_embedding(t_N, _TIME_WIDTH)
     time = nn.silu(self.time[1](nn.silu(self.time[0](time))))
     return self.modulation(time), self.last_modulation(time)
 
@@ -168,7 +168,7 @@ class CausalFlow(nn.Module):
     mu_BTM: jax.Array,
     speaker_BM: jax.Array,
     condition_BTM: jax.Array,
-    sight: causal_sight.Sight,
+    sight: attention_masks.Sight,
     past: Any = None,
     prompt: Any = None,
     keep: bool = False,
@@ -202,7 +202,7 @@ class CausalFlow(nn.Module):
     self,
     ids_BS2: jax.Array,
     segment_BS: jax.Array,
-    sights: tuple[causal_sight.Sight, causal_sight.Sight],
+    sights: tuple[attention_masks.Sight, attention_masks.Sight],
     speaker_BE: jax.Array,
     condition_BTM: jax.Array,
     x_BTM: jax.Array,
@@ -243,7 +243,7 @@ def whole_sights(
   segment_BS: jax.Array,
   first_BS: jax.Array,
   end_BS: jax.Array,
-) -> tuple[causal_sight.Sight, causal_sight.Sight]:
+) -> tuple[attention_masks.Sight, attention_masks.Sight]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
   See `causal_sight.whole_sight`.
@@ -253,14 +253,14 @@ def whole_sights(
   def frames(array):
     return jnp.repeat(array, _FRAMES, axis=1)
 
-  return causal_sight.whole_sight(
+  return attention_masks.whole_sight(
     position_BS,
     segment_BS,
     first_BS,
     end_BS,
     config.step_window,
     config.head_dim,
-  ), causal_sight.whole_sight(
+  ), attention_masks.whole_sight(
     _FRAMES * frames(position_BS) + within,
     frames(segment_BS),
     _FRAMES * frames(first_BS),
@@ -277,13 +277,13 @@ def chunk_sights(
   size: int,
   prompt_B: jax.Array,
   places: int,
-) -> tuple[causal_sight.Sight, causal_sight.Sight]:
+) -> tuple[attention_masks.Sight, attention_masks.Sight]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
   See `causal_sight.chunk_sight`.
   """
   return tuple(
-    causal_sight.chunk_sight(
+    attention_masks.chunk_sight(
       scale * start_B,
       scale * counts_B,
       scale * size,
@@ -315,4 +315,4 @@ def init(config: causal_config.CausalFlowConfig, rng: jax.Array):
 
 
 def _dense(features, axes):
-  return flow_encoder.dense(features, axes, None)
+  return encoder.dense(features, axes, None)

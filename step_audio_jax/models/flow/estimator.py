@@ -24,9 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.kernels import full
 from step_audio_jax.kernels import gelu
-from step_audio_jax.models import flow_encoder
+from step_audio_jax.kernels.attention import full
+from step_audio_jax.models.flow import encoder
 
 _GROUPS = 8
 
@@ -223,7 +223,7 @@ class ResNetBlock(nn.Module):
   @nn.compact
   def __call__(self, x_BTC, time_BE, mask_BT1, weights_BT1):
     h = ConvBlock(self.features, name='first')(x_BTC, mask_BT1, weights_BT1)
-    dense = flow_encoder.dense
+    dense = encoder.dense
     h += dense(self.features, ('embed', 'mlp'), 'time')(mish(time_BE))[:, None]
     h = ConvBlock(self.features, name='second')(h, mask_BT1, weights_BT1)
     around = dense(self.features, ('embed', 'mlp'), 'around')
@@ -237,8 +237,8 @@ class TransformerBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x_BTC, valid_BT):
-    c, dense = self.config, flow_encoder.dense
-    norm = flow_encoder.norm
+    c, dense = self.config, encoder.dense
+    norm = encoder.norm
     inner, C = norm('attention_norm')(x_BTC), x_BTC.shape[-1]
     heads = (*x_BTC.shape[:2], c.heads, c.head_width)
     query, key, value = (
@@ -307,7 +307,7 @@ class Estimator(nn.Module):
     Parameters of the middle stages may be those of `blocks.apart`.
     """
     c, T = self.config, x_BTM.shape[1]
-    dense = flow_encoder.dense
+    dense = encoder.dense
     whole = mask_BT.astype(x_BTM.dtype)[:, :, None]
     half = whole[:, ::2]
 

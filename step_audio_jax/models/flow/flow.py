@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.models import flow_encoder
-from step_audio_jax.models import flow_estimator
+from step_audio_jax.models.flow import encoder as flow_encoder
+from step_audio_jax.models.flow import estimator as flow_estimator
 
 EncoderConfig = flow_encoder.EncoderConfig
 EstimatorConfig = flow_estimator.EstimatorConfig

@@ -12,9 +12,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.models import decoding_layout
-from step_audio_jax.models import transformer
-from step_audio_jax.models import vision
+from step_audio_jax.models.language import decoding_layout
+from step_audio_jax.models.language import transformer
+from step_audio_jax.models.language import vision
 
 TransformerConfig = transformer.TransformerConfig
 VisionConfig = vision.VisionConfig

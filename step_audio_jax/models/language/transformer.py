@@ -20,8 +20,8 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import settings
-from step_audio_jax.kernels import attention as attention_lib
 from step_audio_jax.kernels import decoding
+from step_audio_jax.kernels.attention import attention as attention_lib
 from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import rope
 from step_audio_jax.parallel import partition

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.models import campplus_layers as layers
+from step_audio_jax.models.speaker import layers
 
 
 @dataclasses.dataclass(frozen=True)

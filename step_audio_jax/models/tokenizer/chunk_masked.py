@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.kernels import windows
+from step_audio_jax.kernels.attention import windows
 
 
 @jax.tree_util.register_static

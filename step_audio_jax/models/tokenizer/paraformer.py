@@ -33,9 +33,9 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import settings
-from step_audio_jax.kernels import windows
-from step_audio_jax.models import chunk_masked as chunk_masked_lib
-from step_audio_jax.models import cif as cif_lib
+from step_audio_jax.kernels.attention import windows
+from step_audio_jax.models.tokenizer import chunk_masked as chunk_masked_lib
+from step_audio_jax.models.tokenizer import cif as cif_lib
 
 Cache = dict[str, jax.Array]
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import settings
-from step_audio_jax.kernels import full
 from step_audio_jax.kernels import gelu
+from step_audio_jax.kernels.attention import full
 
 
 @dataclasses.dataclass(frozen=True)

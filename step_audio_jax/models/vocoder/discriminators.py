@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.audio import spectrum
+from step_audio_jax.audio.features import spectrum
 
 _PERIOD_KERNEL, _PERIOD_STRIDE = 5, 3
 # Kernel over (frames, bins) and stride over bins of each layer but the last.

@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax.models import harmonics
-from step_audio_jax.models import hift_config
-from step_audio_jax.models import hift_layers as layers
-from step_audio_jax.models import short_fourier
+from step_audio_jax.models.vocoder import harmonic_source
+from step_audio_jax.models.vocoder import hift_config
+from step_audio_jax.models.vocoder import layers
+from step_audio_jax.models.vocoder import stft
 
 HiftConfig = hift_config.HiftConfig
 HIFT_24K = HiftConfig(
@@ -108,7 +108,7 @@ class Hift(nn.Module):
   ) -> jax.Array:
     """Harmonics and noise before they are merged, (B, S, H)."""
     c = self.config
-    return harmonics.sines(
+    return harmonic_source.sines(
       f0_BT,
       phase_BH,
       noise_BSH,
@@ -177,7 +177,7 @@ class Hift(nn.Module):
     counts = None
     if frames is not None:
       counts = frames * c.units[-1] + (not c.causal)
-    wave_BS = short_fourier.inverse_stft(
+    wave_BS = stft.inverse_stft(
       # Cut before exp: one that overflows has no finite gradient.
       jnp.exp(jnp.minimum(log_magnitude, np.float32(np.log(_LOUDEST)))),
       phase,
@@ -218,7 +218,7 @@ class Hift(nn.Module):
       if i == 0:
         x = self.conv_pre(layers.inside(x, counts_B))
       if fourier is None or part is not None:
-        fourier = short_fourier.stft(
+        fourier = stft.stft(
           source, c.istft_fft, c.istft_hop, level(c.hop), c.causal
         )
       last = i + 1 == len(c.units)

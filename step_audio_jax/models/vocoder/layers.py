@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax.models import fast_conv
-from step_audio_jax.models import hift_config
-from step_audio_jax.models import short_fourier
+from step_audio_jax.models.vocoder import hift_config
+from step_audio_jax.models.vocoder import stft
+from step_audio_jax.models.vocoder import winograd
 
 
 def inside(x_BTC: jax.Array, counts_B: jax.Array | None) -> jax.Array:
@@ -70,9 +70,9 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x_BTC):
-    if self.has_variable('params', fast_conv.NAME):
-      points = self.get_variable('params', fast_conv.NAME)
-      y = fast_conv.conv(x_BTC, points, self.kernel, self.pads, self.dilation)
+    if self.has_variable('params', winograd.NAME):
+      points = self.get_variable('params', winograd.NAME)
+      y = winograd.conv(x_BTC, points, self.kernel, self.pads, self.dilation)
     else:
       shape = (self.kernel, x_BTC.shape[-1], self.features)
       y = jax.lax.conv_general_dilated(
@@ -109,9 +109,7 @@ class Upsample(nn.Module):
     kernel = _kernel(self, (self.kernel, width, self.features))
     flat = kernel.swapaxes(0, 1).reshape(width, -1)
     parts = (x_BTC @ flat).reshape(rows, frames, self.kernel, self.features)
-    y = short_fourier.overlap_add(
-      parts, self.rate, self.cut, frames * self.rate
-    )
+    y = stft.overlap_add(parts, self.rate, self.cut, frames * self.rate)
     return y + _bias(self, self.features)[None, None]
 
 

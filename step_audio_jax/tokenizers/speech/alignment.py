@@ -14,9 +14,9 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.audio import fbank
-from step_audio_jax.audio import log_mel
-from step_audio_jax.models import s3
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.audio.features import log_mel
+from step_audio_jax.models.tokenizer import s3
 
 SAMPLE_RATE = 16000
 # Samples of one of each.

@@ -16,18 +16,18 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import channels
 from step_audio_jax.audio import io
-from step_audio_jax.tokenizers import linguistic as linguistic_lib
-from step_audio_jax.tokenizers import seal
-from step_audio_jax.tokenizers import semantic as semantic_lib
-from step_audio_jax.tokenizers import storage
-from step_audio_jax.tokenizers import streaming
-from step_audio_jax.tokenizers import streaming_semantic
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import linguistic as linguistic_lib
+from step_audio_jax.tokenizers.speech import linguistic_stream
+from step_audio_jax.tokenizers.speech import seal
+from step_audio_jax.tokenizers.speech import semantic as semantic_lib
+from step_audio_jax.tokenizers.speech import semantic_stream
+from step_audio_jax.tokenizers.speech import storage
 
 SEAL = seal.NAME
 code_counts = seal.code_counts
@@ -143,10 +143,10 @@ class DualTokenizer:
       UserError: A part is not mono or not finite, or there is no such mode.
     """
     parts = (
-      streaming.LinguisticStream(
+      linguistic_stream.LinguisticStream(
         self.linguistic, peaks=[peak], chunks=_CHUNKS_AT_ONCE
       ),
-      streaming_semantic.SemanticPieces(self.semantic, mode=mode, peak=peak),
+      semantic_stream.SemanticPieces(self.semantic, mode=mode, peak=peak),
     )
     found: tuple[list, list] = ([], [])
     end = np.zeros(0, np.float32)

@@ -5,9 +5,9 @@ from typing import Collection, Mapping, Sequence
 import numpy as np
 
 from step_audio_jax import vocabulary
-from step_audio_jax.tokenizers import dual as dual_lib
-from step_audio_jax.tokenizers import streaming
-from step_audio_jax.tokenizers import streaming_semantic
+from step_audio_jax.tokenizers.speech import dual as dual_lib
+from step_audio_jax.tokenizers.speech import linguistic_stream
+from step_audio_jax.tokenizers.speech import semantic_stream
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -25,15 +25,17 @@ class DualStream:
     *,
     rows: int = 1,
     peaks: Sequence[float | None] | None = None,
-    left: int = streaming_semantic.LEFT,
-    block: int = streaming_semantic.BLOCK,
-    right: int = streaming_semantic.RIGHT,
+    left: int = semantic_stream.LEFT,
+    block: int = semantic_stream.BLOCK,
+    right: int = semantic_stream.RIGHT,
   ):
     """Begins `rows` streams; the arguments are those of `SemanticStream`."""
     self.rows = rows
     self._parts = (
-      streaming.LinguisticStream(tokenizer.linguistic, rows=rows, peaks=peaks),
-      streaming_semantic.SemanticStream(
+      linguistic_stream.LinguisticStream(
+        tokenizer.linguistic, rows=rows, peaks=peaks
+      ),
+      semantic_stream.SemanticStream(
         tokenizer.semantic,
         rows=rows,
         peaks=peaks,

@@ -7,10 +7,10 @@ Whisper's log-mel (semantic). Axes: B rows, S samples, T frames, D features.
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.audio import fbank
-from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
-from step_audio_jax.models import s3
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.audio.features import log_mel
+from step_audio_jax.models.tokenizer import s3
 
 # The smallest deviation that CMVN divides by: features that never move carry
 # nothing that should be amplified.

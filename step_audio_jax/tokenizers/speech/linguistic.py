@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.audio import fbank
 from step_audio_jax.audio import preparation
+from step_audio_jax.audio.features import fbank
 from step_audio_jax.models import blocks as blocks_lib
-from step_audio_jax.models import paraformer
-from step_audio_jax.tokenizers import codebook
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import codebook
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.speech import storage
 
 State = dict[str, Any]
 

@@ -20,10 +20,10 @@ from typing import Any, Collection, Mapping, Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.audio import fbank
 from step_audio_jax.audio import preparation
-from step_audio_jax.tokenizers import linguistic as linguistic_lib
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.tokenizers.speech import linguistic as linguistic_lib
+from step_audio_jax.tokenizers.speech import storage
 
 
 class Streams:

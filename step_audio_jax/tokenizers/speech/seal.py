@@ -9,10 +9,10 @@ import os
 import pathlib
 from typing import Any
 
-from step_audio_jax import bindings
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 NAME = 'dual.json'
 

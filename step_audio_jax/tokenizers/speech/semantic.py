@@ -23,13 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
+from step_audio_jax.audio.features import log_mel
 from step_audio_jax.models import blocks as blocks_lib
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import linguistic
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import linguistic
+from step_audio_jax.tokenizers.speech import storage
 
 MODES = ('pieces', 'overlap')
 PIECE_SAMPLES = 480_000

@@ -11,8 +11,8 @@ from typing import Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.tokenizers import semantic as semantic_lib
-from step_audio_jax.tokenizers import streaming
+from step_audio_jax.tokenizers.speech import linguistic_stream
+from step_audio_jax.tokenizers.speech import semantic as semantic_lib
 
 # Of a stream, in codes of 40 ms.
 LEFT = 150
@@ -20,7 +20,7 @@ BLOCK = 12
 RIGHT = 12
 
 
-class SemanticStream(streaming.Streams):
+class SemanticStream(linguistic_stream.Streams):
   """Streams of semantic codes by fixed blocks.
 
   The codes of a block come from a window of `left` codes before it, the block
@@ -127,7 +127,7 @@ class SemanticPieces(SemanticStream):
     peak: float | None = None,
   ):
     """Begins; `mode` is one of `semantic.MODES`."""
-    streaming.Streams.__init__(self, 1, [peak])
+    linguistic_stream.Streams.__init__(self, 1, [peak])
     self._tokenizer, self._size = tokenizer, tokenizer.window
     self._shared = tokenizer.overlap(mode)
     self._later = False

@@ -10,9 +10,9 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
-from step_audio_jax.audio import fbank
 from step_audio_jax.audio import levels
-from step_audio_jax.interop import shards
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.storage import shards
 
 # Widths grow by halves and rows by fours, so that few shapes are compiled.
 _WIDTHS = (2, 3)

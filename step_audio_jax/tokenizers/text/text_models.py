@@ -22,12 +22,12 @@ import pathlib
 import re
 from typing import Callable, Iterator, Sequence
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import lfs
 from step_audio_jax import vocabulary
-from step_audio_jax.tokenizers import characters
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.storage import lfs
+from step_audio_jax.tokenizers.text import characters
 
 # Where the audio pieces of a released model begin, its text ends.
 _FIRST_AUDIO = '<audio_0>'

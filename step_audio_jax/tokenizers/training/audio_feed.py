@@ -12,13 +12,13 @@ from typing import Any, Collection
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
-from step_audio_jax.audio import fbank
 from step_audio_jax.audio import io
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import labels as labels_lib
-from step_audio_jax.training import buckets as buckets_lib
-from step_audio_jax.training import recording_feed
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.corpus import manifest
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.training import labels as labels_lib
+from step_audio_jax.training.feeds import buckets as buckets_lib
+from step_audio_jax.training.feeds import recording_feed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.tokenizers import labels as labels_lib
+from step_audio_jax.tokenizers.training import labels as labels_lib
 
 _BLANK = labels_lib.BLANK
 

@@ -11,7 +11,7 @@ from typing import Collection, Sequence
 import unicodedata
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
 BLANK = 0
 

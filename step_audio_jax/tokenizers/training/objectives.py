@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import optax
 
 from step_audio_jax import errors
-from step_audio_jax.models import chunk_masked
-from step_audio_jax.models import cif as cif_lib
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import codebook as codebook_lib
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import labels as labels_lib
-from step_audio_jax.training import heads as heads_lib
+from step_audio_jax.models.tokenizer import chunk_masked
+from step_audio_jax.models.tokenizer import cif as cif_lib
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import codebook as codebook_lib
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.training import labels as labels_lib
+from step_audio_jax.training.transfer import heads as heads_lib
 
 
 def ctc_loss(logits_BTL, counts_B, batch):

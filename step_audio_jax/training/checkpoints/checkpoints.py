@@ -22,9 +22,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.training import failed_saves
-from step_audio_jax.training import sums
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import failed_saves
+from step_audio_jax.training.checkpoints import sums
 
 _FOLDER = 'checkpoints'
 _TEMPORARY = '.orbax-checkpoint-tmp'

@@ -15,9 +15,9 @@ import numpy as np
 import tensorstore as ts
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import sums
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import sums
 
 # A chunk is what one read or write moves.
 CHUNK_BYTES = 32 * 2**20

@@ -16,10 +16,10 @@ from typing import Collection, Iterator
 
 from orbax.checkpoint import path as orbax_path
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import progress
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 NAME = 'sha256.json'
 # Hashing leaves Python's lock alone: files are read side by side.

@@ -7,8 +7,8 @@ number of buckets. Every epoch has its own order, of batches and inside them.
 
 from typing import Generic, Protocol, Sequence, TypeVar
 
-from step_audio_jax import manifest
-from step_audio_jax.training import feed as feed_lib
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import feed as feed_lib
 
 
 class Sized(Protocol):

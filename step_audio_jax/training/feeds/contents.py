@@ -18,9 +18,9 @@ import os
 import pathlib
 from typing import Any, Mapping, Sequence
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 WHOLE_BYTES = 512 * 2**20
 SAMPLE = 256

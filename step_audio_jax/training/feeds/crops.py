@@ -9,8 +9,8 @@ from typing import Sequence
 
 import numpy as np
 
-from step_audio_jax import manifest
-from step_audio_jax.training import feed as feed_lib
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import feed as feed_lib
 
 
 @dataclasses.dataclass(frozen=True)

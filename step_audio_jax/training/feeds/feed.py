@@ -18,12 +18,12 @@ from array_record.python import array_record_data_source
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.training import contents as contents_lib
-from step_audio_jax.training import exposure
-from step_audio_jax.training import schedule as schedule_lib
+from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import schedule as schedule_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import contents as contents_lib
 
 _ROUNDS = 4
 

@@ -24,10 +24,10 @@ from typing import (
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.training import contents as contents_lib
-from step_audio_jax.training import recordings
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import contents as contents_lib
+from step_audio_jax.training.feeds import recordings
 
 Item = TypeVar('Item')
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
+from step_audio_jax.corpus import manifest
 
 _TOLD = 20  # utterances, on stderr
 

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.training import objectives
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.objectives import objectives
 
 # Axes of one side of a kernel that stand for one dimension of its matrix.
 _HEADS = ('heads', 'kv_heads')

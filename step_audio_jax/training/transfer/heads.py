@@ -13,7 +13,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax import lazy
+from step_audio_jax.storage import lazy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import pathlib
 import shutil
 from typing import Any, Mapping
 
-from step_audio_jax import bindings
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 _STEM = 'tokenizer'
 
@@ -123,7 +123,7 @@ def of_run(
   """
   path, text = text_model_of(run, described), None
   if path is not None:
-    from step_audio_jax.tokenizers import text as text_lib
+    from step_audio_jax.tokenizers.text import text_models as text_lib
 
     text = text_lib.load(path)
   return vocabulary_lib.Vocabulary.of_sizes(described, text)

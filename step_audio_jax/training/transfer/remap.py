@@ -17,8 +17,8 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
+from step_audio_jax.storage import bindings
 
 # What may be done with speech rows of another tokenizer's codes.
 MATCH, KEEP, FRESH = POLICIES = ('match', 'keep', 'fresh')

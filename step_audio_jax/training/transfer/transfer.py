@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.training import heads
-from step_audio_jax.training import remap
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.transfer import heads
+from step_audio_jax.training.transfer import remap
 
 # Old rows that are looked at together when new ones are drawn.
 _ROWS = 8192

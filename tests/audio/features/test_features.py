@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.audio import fbank
-from step_audio_jax.audio import log_mel
 from step_audio_jax.audio import preparation
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.audio.features import log_mel
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.audio import pitch
+from step_audio_jax.audio.features import pitch
 
 RATE, HOP = 22050, 256
 

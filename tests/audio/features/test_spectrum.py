@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.audio import framing
-from step_audio_jax.audio import spectrum
+from step_audio_jax.audio.features import framing
+from step_audio_jax.audio.features import spectrum
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.audio.features import vocoder_mel
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'vocoder_A.npz'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden' / 'vocoder_A.npz'
 
 
 @pytest.fixture(scope='module')

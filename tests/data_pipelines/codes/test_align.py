@@ -8,15 +8,15 @@ import optax
 import pytest
 
 from data_pipelines import __main__ as doors
-from data_pipelines import align
-from step_audio_jax import cli
+from data_pipelines.codes import align
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.models import paraformer
-from step_audio_jax.tokenizers import labels
-from step_audio_jax.tokenizers import objectives
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.training import labels
+from step_audio_jax.tokenizers.training import objectives
 
 LETTER = 0.24  # seconds of a tone; words are parted by as much silence
 HZ = dict(zip('abcd', (300, 700, 1400, 2600)))

@@ -10,15 +10,15 @@ import textwrap
 import numpy as np
 import pytest
 import soundfile
-import stand_in
 
-from data_pipelines import code_shards
-from data_pipelines import journal
-from data_pipelines import tokenize
-from step_audio_jax import files
-from step_audio_jax import manifest
+from data_pipelines.codes import journal
+from data_pipelines.codes import shards
+from data_pipelines.codes import tokenize
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import stand_in
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def entries(path, digest='job'):
@@ -110,11 +110,10 @@ def shards_of(corpus, output, tokenizer):
 
 KILLER = textwrap.dedent("""
   import json, os, random, signal, sys, time
-  sys.path.insert(0, sys.argv[4])
-  import stand_in
-  from data_pipelines import tokenize
-  import test_data_pipelines_journal as cases
-  from data_pipelines import code_shards
+  from tests.data_pipelines import stand_in
+  from data_pipelines.codes import tokenize
+  from tests.data_pipelines.codes import test_journal as cases
+  from data_pipelines.codes import shards as code_shards
   corpus, output, folder = sys.argv[1:4]
   random.seed(3)
 
@@ -171,7 +170,7 @@ def test_kills_lose_nothing_and_repeat_nothing(corpus, tmp_path):
   output = tmp_path / 'codes'
   script = [sys.executable, '-c', KILLER, corpus, output, folder]
   done = subprocess.run(
-    [*map(str, script), pathlib.Path(__file__).parent],
+    [*map(str, script)],
     cwd=tmp_path,
     env=os.environ | {'PYTHONPATH': str(ROOT)},
     stdout=subprocess.PIPE,
@@ -220,15 +219,15 @@ def test_a_shard_made_by_another_is_not_made_again(corpus, tmp_path):
   folder = stand_in.save(tmp_path / 'tokenizer')
   shard, *_ = shards_of(corpus, tmp_path / 'codes', folder)
   tokenizer, told = stand_in.StandIn(folder), []
-  receipt = code_shards.tokenize_shard(
+  receipt = shards.tokenize_shard(
     shard, tokenizer, lambda more, new: told.append((more, new))
   )
   assert sum(more.utterances for more, _ in told) == receipt['read'] == 13
   assert all(new for _, new in told)
-  assert code_shards.progress_of(shard).utterances == 13
+  assert shards.progress_of(shard).utterances == 13
   before = stand_in.StandIn.calls
   # As a second worker that waited for the journal of the first.
-  assert code_shards.tokenize_shard(shard, tokenizer) == receipt
+  assert shards.tokenize_shard(shard, tokenizer) == receipt
   assert stand_in.StandIn.calls == before
   assert not shard.journal.exists()
 

@@ -6,17 +6,17 @@ import struct
 import numpy as np
 import pytest
 import soundfile
-import stand_in
 
 from data_pipelines import __main__ as doors
-from data_pipelines import code_shards
-from data_pipelines import encoding
 from data_pipelines import records
-from data_pipelines import tokenize
-from step_audio_jax import cli
+from data_pipelines.codes import encoding
+from data_pipelines.codes import shards as code_shards
+from data_pipelines.codes import tokenize
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import stand_in
 
 
 @pytest.fixture

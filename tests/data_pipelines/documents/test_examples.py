@@ -6,15 +6,15 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-import tiny
 
-from data_pipelines import code_stream
-from data_pipelines import corpus_examples
-from data_pipelines import corpus_survey
 from data_pipelines import id_marks
+from data_pipelines.codes import stream as code_stream
+from data_pipelines.documents import examples as corpus_examples
+from data_pipelines.documents import survey
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import tiny
 
 Part = corpus_examples.Part
 Utterance = manifest.Utterance
@@ -243,7 +243,7 @@ def test_a_survey_counts_kinds_and_splits(tmp_path):
       speech('e'),
     ],
   )  # fmt: skip
-  found = corpus_survey.of(tmp_path)
+  found = survey.of(tmp_path)
   assert found.lines == {
     ('speech', 'test'): 1, ('speech', 'train'): 2, ('speech', 'dev'): 1,
     ('text', 'dev'): 1,
@@ -255,13 +255,13 @@ def test_a_survey_counts_kinds_and_splits(tmp_path):
 
 def test_a_survey_is_kept_until_the_file_changes(tmp_path, monkeypatch):
   manifest.write(tmp_path, [speech('a')])
-  first = corpus_survey.of(tmp_path)
+  first = survey.of(tmp_path)
   stream = manifest.stream
   monkeypatch.setattr(manifest, 'stream', None)
-  assert corpus_survey.of(tmp_path) is first
+  assert survey.of(tmp_path) is first
   monkeypatch.setattr(manifest, 'stream', stream)
   manifest.write(tmp_path, [speech('b', 'dev')])  # as long as before
-  assert corpus_survey.of(tmp_path).splits('speech') == ['dev']
+  assert survey.of(tmp_path).splits('speech') == ['dev']
 
 
 def test_ids_that_occur_twice_are_named(tmp_path, monkeypatch):
@@ -269,14 +269,14 @@ def test_ids_that_occur_twice_are_named(tmp_path, monkeypatch):
   utterances[41]['id'] = 'u7'
   files.write_jsonl(tmp_path / 'manifest.jsonl', utterances)
   with pytest.raises(errors.UserError, match="item 42: id 'u7' occurs twice"):
-    corpus_survey.of(tmp_path)
+    survey.of(tmp_path)
   # Marks that collide are no ids that do.
   utterances[41]['id'] = 'u41'
   files.write_jsonl(tmp_path / 'manifest.jsonl', utterances)
   monkeypatch.setattr(id_marks, 'hash', len, raising=False)
-  assert corpus_survey.of(tmp_path).lines == {('speech', 'train'): 50}
+  assert survey.of(tmp_path).lines == {('speech', 'train'): 50}
   with pytest.raises(errors.UserError, match='no such file'):
-    corpus_survey.of(tmp_path / 'nowhere')
+    survey.of(tmp_path / 'nowhere')
 
 
 @hypothesis.given(st.lists(st.text('ab', max_size=3)))

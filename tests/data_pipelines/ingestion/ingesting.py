@@ -2,11 +2,11 @@
 
 from hypothesis import strategies as st
 
-from data_pipelines import admission
-from data_pipelines import ingest
-from data_pipelines.readers import base
-from step_audio_jax import files
-from step_audio_jax import manifest
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
+from data_pipelines.readers.common import base
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 
 def ingested(

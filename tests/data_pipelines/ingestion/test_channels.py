@@ -6,30 +6,30 @@ import json
 import pathlib
 import re
 
-import ingesting
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet as pq
 import pytest
 import soundfile
-import stand_in
-import trees
 
-from data_pipelines import admission
-from data_pipelines import align
-from data_pipelines import encoding
-from data_pipelines import ingest
-from data_pipelines import tokenize
-from data_pipelines.readers import channels
-from step_audio_jax import cli
+from data_pipelines.codes import align
+from data_pipelines.codes import encoding
+from data_pipelines.codes import tokenize
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
+from data_pipelines.readers.common import channels
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax.audio import channels as mixing
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.audio import levels
-from step_audio_jax.evaluation import utterances
-from step_audio_jax.training import recordings
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation.reports import utterances
+from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import recordings
+from tests.data_pipelines import stand_in
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 RATE = 16000
@@ -241,7 +241,7 @@ def test_every_consumer_hears_the_channel(corpus, tmp_path, monkeypatch):
 
 def test_nobody_reads_an_utterance_in_another_way():
   """Who writes the offset out forgets the channel."""
-  root = pathlib.Path(__file__).parents[2]
+  root = pathlib.Path(__file__).parents[3]
   for package in ('step_audio_jax', 'data_pipelines', 'benchmarks'):
     for path in (root / package).rglob('*.py'):
       found = re.search(r'offset=\w+\.offset', path.read_text(encoding='utf-8'))
@@ -445,7 +445,7 @@ def test_arrays_beyond_one_are_kept_where_it_is_clear(tmp_path):
 
 def section():
   """What the guide says of channels."""
-  path = pathlib.Path(__file__).parents[2] / 'docs' / 'new_corpus.md'
+  path = pathlib.Path(__file__).parents[3] / 'docs' / 'new_corpus.md'
   text = path.read_text(encoding='utf-8')
   return text.split('### Which channel is heard')[1].split('\n## ')[0]
 

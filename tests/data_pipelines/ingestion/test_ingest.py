@@ -3,18 +3,18 @@
 import csv
 import json
 
-import ingesting
 import numpy as np
 import pytest
 import soundfile
 
 from data_pipelines import __main__ as doors
-from data_pipelines import admission
-from data_pipelines import ingest
-from step_audio_jax import cli
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines.ingestion import ingesting
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ import pathlib
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pytest
-import trees
 
-from data_pipelines import admission
-from data_pipelines import intake
 from data_pipelines import tally
-from data_pipelines.readers import base
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import intake
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 TONE = trees.tone(0.5)
 FIELDS = (

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-import trees
 
-from data_pipelines import admission
-from data_pipelines import ingest
-from step_audio_jax import cli
-from step_audio_jax import manifest
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from tests.data_pipelines.readers import trees
 
 
 def of_rows(tmp_path, format, rows):

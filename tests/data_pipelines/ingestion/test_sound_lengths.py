@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_pipelines import admission
-from data_pipelines import ingest
-from data_pipelines import intake
-from data_pipelines.readers import base
-from step_audio_jax import files
-from step_audio_jax import manifest
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
+from data_pipelines.ingestion import intake
+from data_pipelines.readers.common import base
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
-GUIDE = pathlib.Path(__file__).parents[2] / 'docs' / 'new_corpus.md'
+GUIDE = pathlib.Path(__file__).parents[3] / 'docs' / 'new_corpus.md'
 RATE = 16000
 
 

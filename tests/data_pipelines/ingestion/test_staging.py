@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 import pytest
-import trees
 
-from data_pipelines import ingest
-from data_pipelines import staging
+from data_pipelines.ingestion import ingest
+from data_pipelines.ingestion import staging
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines.readers import trees
 
 FILES = {'manifest.jsonl', 'quarantine.jsonl', 'stats.json', 'audio'}
 

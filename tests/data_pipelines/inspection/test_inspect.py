@@ -7,23 +7,23 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny
 
 from data_pipelines import __main__ as doors
-from data_pipelines import build
-from data_pipelines import definitions
-from data_pipelines import documents
-from data_pipelines import inspect_page
-from data_pipelines import inspect_rows
-from data_pipelines import inspect_sound
-from data_pipelines import packing
-from data_pipelines import rows as rows_lib
-from step_audio_jax import cli
-from step_audio_jax import files
-from step_audio_jax import manifest
-from step_audio_jax import stages
+from data_pipelines.inspection import page as inspect_page
+from data_pipelines.inspection import rows as inspect_rows
+from data_pipelines.inspection import sound
+from data_pipelines.rows import build
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.rows import packing
+from data_pipelines.tasks import definitions
+from step_audio_jax import documents
 from step_audio_jax import vocabulary
-from step_audio_jax.training import schedule
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import schedule
+from step_audio_jax.corpus import stages
+from step_audio_jax.storage import files
+from tests.data_pipelines import tiny
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_recordings_of_joined_documents_and_chats(tmp_path):
   lines.append(manifest.Utterance(id='t', kind='text', text='no sound'))
   manifest.write(tmp_path, lines)
   wanted = ['b', 'c+d', 'b+…+e', 'talk', 't', 'gone']
-  found = inspect_sound.Recordings(tmp_path, wanted)
+  found = sound.Recordings(tmp_path, wanted)
 
   def of(document):
     return ''.join(one.id for one in found.of(document))
@@ -225,7 +225,7 @@ def test_recordings_of_joined_documents_and_chats(tmp_path):
   assert not found.note
   assert [of(one) for one in wanted] == ['b', 'cd', 'bcde', 'e', '', '']
   assert of('a') == ''  # was not asked for
-  assert 'do not say' in inspect_sound.Recordings(None).note
+  assert 'do not say' in sound.Recordings(None).note
 
 
 def test_shares_of_a_stage_over_built_rows(folder, call):

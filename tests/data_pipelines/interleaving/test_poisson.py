@@ -9,23 +9,23 @@ import random
 
 import hypothesis
 from hypothesis import strategies as st
-from letters import TABLE
-from letters import codes
 import numpy as np
 import pytest
-import tiny
 
-from data_pipelines import build
-from data_pipelines import definitions
-from data_pipelines import documents
-from data_pipelines import interleaving
-from data_pipelines import interleaving_builders as builders
-from data_pipelines import interleaving_report
-from data_pipelines import interleaving_source as source_lib
-from data_pipelines import rows
-from data_pipelines import verify
+from data_pipelines.interleaving import builders
+from data_pipelines.interleaving import report as interleaving_report
+from data_pipelines.interleaving import source as source_lib
+from data_pipelines.interleaving import spans as interleaving
+from data_pipelines.rows import build
+from data_pipelines.rows import folders
+from data_pipelines.rows import verify
+from data_pipelines.tasks import definitions
+from step_audio_jax import documents
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from tests.data_pipelines import tiny
+from tests.data_pipelines.letters import TABLE
+from tests.data_pipelines.letters import codes
 
 WORDS = ('the', 'cat', 'sees', 'a', 'big', 'dog')
 
@@ -334,7 +334,7 @@ def test_a_build_says_what_was_achieved(tmp_path):
   }  # fmt: skip
   output = tmp_path / 'rows'
   build.build(tasks, ['train'], output, build.Settings(1024, parts=3))
-  folder = rows.open_folder(output / 'said_interleaved' / 'train')
+  folder = folders.open_folder(output / 'said_interleaved' / 'train')
   assert list(verify.faults(folder)) == []
   told = folder.stats['interleaving']
   assert told['words'] == sum(sizes)

@@ -6,20 +6,20 @@ import json
 
 import hypothesis
 from hypothesis import strategies as st
-from letters import TABLE
-from letters import codes
 import numpy as np
 import pytest
-import tiny
 
-from data_pipelines import definitions
-from data_pipelines import documents
-from data_pipelines import interleaving
-from data_pipelines import interleaving_builders as builders
-from data_pipelines import interleaving_source as source_lib
-from data_pipelines import packing
+from data_pipelines.interleaving import builders
+from data_pipelines.interleaving import source as source_lib
+from data_pipelines.interleaving import spans as interleaving
+from data_pipelines.rows import packing
+from data_pipelines.tasks import definitions
+from step_audio_jax import documents
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from tests.data_pipelines import tiny
+from tests.data_pipelines.letters import TABLE
+from tests.data_pipelines.letters import codes
 
 BOS, EOT, AUDIO, TEXT = 1, 3, 31, 33
 ALL = [builders.Segments(), builders.Words(), builders.Poisson(join=12)]

@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tiny
 
-from data_pipelines import definitions
-from data_pipelines import interleaving_builders as builders
-from data_pipelines import interleaving_voice
+from data_pipelines.interleaving import builders
+from data_pipelines.interleaving import voice as interleaving_voice
+from data_pipelines.tasks import definitions
 from step_audio_jax import errors
-from step_audio_jax import manifest
-from step_audio_jax.training import checkpoints
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.checkpoints import checkpoints
+from tests.data_pipelines import tiny
 from tests.evaluation import evaluation_parrot as parrot
 
 WORDS = ('the', 'cat', 'sees', 'a', 'big', 'dog')

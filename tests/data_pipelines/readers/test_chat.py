@@ -3,11 +3,11 @@
 import base64
 import functools
 
-import ingesting
 import pytest
-import trees
 
-from data_pipelines import admission
+from data_pipelines.ingestion import admission
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = functools.partial(ingesting.ingested, format='chat_jsonl')
 

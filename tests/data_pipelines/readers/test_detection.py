@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 
-import ingesting
 import pyarrow as pa
 from pyarrow import parquet as pq
 import pytest
-import trees
 
 from data_pipelines import readers
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 WAV = trees.tone(0.25)
 

@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
-import trees
 
-from data_pipelines import admission
-from data_pipelines import ingest
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines.readers import trees
 
 LINES = (
   b'\xef\xbb\xbf',

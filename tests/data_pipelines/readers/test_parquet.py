@@ -3,17 +3,17 @@
 import functools
 import io
 
-import ingesting
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet as pq
 import pytest
 import soundfile
-import trees
 
-from data_pipelines.readers import base
 from data_pipelines.readers import parquet
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = functools.partial(ingesting.ingested, format='parquet')
 

@@ -5,20 +5,20 @@ import io
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import numpy as np
 import PIL.Image
 import pytest
 import soundfile
-import trees
 
-from data_pipelines import admission
-from data_pipelines.readers import base
-from data_pipelines.readers import media
-from data_pipelines.readers import seed_tts
-from data_pipelines.readers import tables
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import media
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.speech import seed_tts
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 WAV = trees.tone(0.25)
 

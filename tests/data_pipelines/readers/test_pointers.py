@@ -1,16 +1,16 @@
 """Corpora that were cloned without Git LFS, and paths written on Windows."""
 
-import ingesting
 import pyarrow as pa
 from pyarrow import parquet as pq
 import pytest
-import trees
 
-from data_pipelines import admission
 from data_pipelines import readers
-from data_pipelines.readers import base
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
-from step_audio_jax import files
+from step_audio_jax.storage import files
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

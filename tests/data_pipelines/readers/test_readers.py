@@ -2,20 +2,20 @@
 
 import json
 
-import ingesting
 import numpy as np
 import pytest
 import soundfile
-import trees
 
 from data_pipelines import __main__ as doors
-from data_pipelines import admission
-from data_pipelines import ingest
 from data_pipelines import readers
-from data_pipelines.readers import base
-from step_audio_jax import cli
+from data_pipelines.ingestion import admission
+from data_pipelines.ingestion import ingest
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.commands import cli
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

@@ -6,19 +6,19 @@ import pathlib
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pyarrow as pa
 from pyarrow import parquet as pq
 import pytest
-import trees
 
 from data_pipelines import __main__ as doors
-from data_pipelines import admission
 from data_pipelines import readers
-from data_pipelines.readers import base
-from step_audio_jax import cli
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

@@ -8,16 +8,16 @@ import os
 
 import hypothesis
 from hypothesis import strategies as st
-import ingesting
 import numpy as np
 import pytest
 import soundfile
 
-from data_pipelines import admission
-from data_pipelines.readers import folder
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.speech import folder
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines.ingestion import ingesting
 
 BOM = '\ufeff'.encode()
 CELLS = st.text(

@@ -5,14 +5,14 @@ import gzip
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pytest
-import trees
 
-from data_pipelines.readers import base
-from data_pipelines.readers import columns
 from data_pipelines.readers import texts
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import columns
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

@@ -4,14 +4,14 @@ import functools
 import json
 import shutil
 
-import ingesting
 import numpy as np
 import pytest
 import soundfile
-import trees
 
 from data_pipelines.readers import tfds as reader
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = functools.partial(ingesting.ingested, format='tfds')
 

@@ -4,18 +4,18 @@ import json
 
 import pytest
 import seqio
-import tiny
 
 from data_pipelines import __main__ as doors
-from data_pipelines import corpora
-from data_pipelines import inspect_rows
-from data_pipelines import rows as rows_lib
-from data_pipelines import vocabulary as trainer
-from step_audio_jax import bindings
-from step_audio_jax import cli
+from data_pipelines.inspection import rows
+from data_pipelines.rows import folders as rows_lib
+from data_pipelines.tasks import corpora
+from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
+from tests.data_pipelines import tiny
 
 ONE, TWO = '1' * 64, '2' * 64
 
@@ -129,11 +129,11 @@ def test_inspect_reads_rows_with_their_own_text_model(
   root, built, tmp_path, capsys
 ):
   stats = stats_of(built, 'bound_text')
-  assert inspect_rows.table_of(stats, None).text is not None
+  assert rows.table_of(stats, None).text is not None
   with pytest.raises(errors.UserError, match='leave the flag out'):
-    inspect_rows.table_of(stats, str(root / 'other.model'))
+    rows.table_of(stats, str(root / 'other.model'))
   stats['text_model'] = str(root / 'other.model')
-  assert inspect_rows.table_of(stats, None).text is None
+  assert rows.table_of(stats, None).text is None
   assert 'not the text model' in capsys.readouterr().err
 
 

@@ -9,20 +9,20 @@ import pytest
 import seqio
 
 from data_pipelines import __main__ as doors
-from data_pipelines import build
-from data_pipelines import corpora
-from data_pipelines import definitions
-from data_pipelines import packing
 from data_pipelines import records
-from data_pipelines import row_parts
-from data_pipelines import rows
-from data_pipelines import verify
-from step_audio_jax import cli
+from data_pipelines.rows import build
+from data_pipelines.rows import folders
+from data_pipelines.rows import packing
+from data_pipelines.rows import parts
+from data_pipelines.rows import verify
+from data_pipelines.tasks import corpora
+from data_pipelines.tasks import definitions
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
-from step_audio_jax import stages
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import stages
+from step_audio_jax.storage import files
 
 TASKS = (
   'continuation', 'interleaved', 'asr', 'tts', 'sft_asr', 'sft_tts', 'text',
@@ -53,7 +53,7 @@ def built(made, tmp_path_factory):
 
 def documents_in(folder):
   """(id, tokens, loss weights) of every segment of a folder of rows."""
-  for row, names in rows.open_folder(folder):
+  for row, names in folders.open_folder(folder):
     for number, name in enumerate(names, start=1):
       here = row['segment_ids'] == number
       yield name, row['tokens'][here], row['loss_weights'][here]
@@ -65,7 +65,7 @@ def test_every_task_and_split_has_rows(built):
     'train', 'dev'
   )}  # fmt: skip
   for name, stats in result.items():
-    folder = rows.open_folder(output / name)
+    folder = folders.open_folder(output / name)
     assert list(verify.faults(folder)) == []
     assert folder.stats['rows'] == stats['rows'] > 0
     assert folder.stats['tokens'] == stats['rows'] * LENGTH
@@ -107,7 +107,7 @@ def test_text_and_continuation_lose_nothing(built, made):
     for name, tokens, _ in documents_in(folder):
       pieces.setdefault(name, []).append(tokens)
     assert len(pieces) == count
-    stats = rows.open_folder(folder).stats
+    stats = folders.open_folder(folder).stats
     header = 1 if kind == 'text' else 2
     learnt = sum(len(t) - header for found in pieces.values() for t in found)
     assert stats['loss_tokens'] == learnt
@@ -119,8 +119,8 @@ def test_text_and_continuation_lose_nothing(built, made):
 
 
 def test_images_stand_before_their_captions(built, made):
-  folder = rows.open_folder(built[0] / 'small_image_text' / 'train')
-  from data_pipelines import drawing
+  folder = folders.open_folder(built[0] / 'small_image_text' / 'train')
+  from data_pipelines.synthesis import drawing
 
   told = {u.id: u for u in manifest.read(made / 'images', splits=['train'])}
   seen = 0
@@ -140,7 +140,7 @@ def test_images_stand_before_their_captions(built, made):
 
 def test_tokens_by_kind_add_up(built):
   for name in built[1]:
-    stats = rows.open_folder(built[0] / name).stats
+    stats = folders.open_folder(built[0] / name).stats
     kinds = stats['tokens_by_kind']
     assert sum(kinds.values()) + stats['pad_tokens'] == stats['tokens']
     if 'continuation' in name:
@@ -268,7 +268,7 @@ def test_a_killed_build_leaves_the_old_rows(built, monkeypatch):
   )
   monkeypatch.setattr(files, 'replace_folder', stop)
   with pytest.raises(KeyboardInterrupt):
-    row_parts.make(work)
+    parts.make(work)
   assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
   assert {p.name for p in folder.parent.iterdir()} == {'dev', 'train'}
 
@@ -400,7 +400,7 @@ def test_modules_register_corpora_and_handmade_tasks(
   made, tmp_path, capsys, monkeypatch
 ):
   (tmp_path / 'handmade_corpora_.py').write_text(f"""
-from data_pipelines import corpora
+from data_pipelines.tasks import corpora
 import seqio, tensorflow as tf
 corpora.register_text_corpus(
   'module', {str(made / 'text')!r}, text_model={str(made / 'text.model')!r})
@@ -470,9 +470,9 @@ def test_verification_finds_faults(built, tmp_path, change, said):
   folder = shutil.copytree(
     built[0] / 'small_image_text' / 'train', tmp_path / 'train'
   )
-  assert list(verify.faults(rows.open_folder(folder))) == []
+  assert list(verify.faults(folders.open_folder(folder))) == []
   spoil(folder, change)
-  found = list(verify.faults(rows.open_folder(folder)))
+  found = list(verify.faults(folders.open_folder(folder)))
   assert any(said in fault for fault in found), found
 
 
@@ -482,10 +482,10 @@ def test_verification_finds_changed_files(built, tmp_path):
   raw = bytearray(path.read_bytes())
   raw[len(raw) // 2] ^= 1
   path.write_bytes(raw)
-  (fault,) = verify.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(folders.open_folder(folder))
   assert 'sha256' in fault
   os.unlink(path)
-  (fault,) = verify.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(folders.open_folder(folder))
   assert 'no such file' in fault
 
 
@@ -499,12 +499,12 @@ def test_shards_hold_all_rows_in_order(tmp_path):
     for k in range(11)
   ]
   packed = list(packing.pack(made, 16))
-  stats = rows.write(
+  stats = folders.write(
     tmp_path / 'rows', packed, table=table, length=16,
     about={'task': 't'}, quarantine=[], shard_rows=2,
   )  # fmt: skip
   assert list(stats['sha256']) == [
     f'rows-0000{k}-of-00003.array_record' for k in range(3)
   ]
-  found = [row['tokens'] for row, _ in rows.open_folder(tmp_path / 'rows')]
+  found = [row['tokens'] for row, _ in folders.open_folder(tmp_path / 'rows')]
   np.testing.assert_array_equal(found, [row.tokens for row in packed])

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from data_pipelines import packing
-from data_pipelines import row_checks
-from data_pipelines import rows
-from data_pipelines import verify
+from data_pipelines.rows import checks
+from data_pipelines.rows import folders
+from data_pipelines.rows import packing
+from data_pipelines.rows import verify
 from step_audio_jax import vocabulary
 
 TABLE = vocabulary.Vocabulary(100, 130, 8, 16)  # 6 ids that nothing emits
@@ -34,7 +34,7 @@ def row(tokens, segments=None, **more):
 def check(value, documents=None, length=None):
   segments = value.get('segment_ids', np.zeros(1))
   count = int(segments.max(initial=0)) if documents is None else documents
-  found = row_checks.faults(
+  found = checks.faults(
     value,
     [f'd{k}' for k in range(count)],
     TABLE,
@@ -192,11 +192,11 @@ def packed(count):
 def test_verifying_takes_the_same_memory_whatever_the_size(tmp_path):
   peaks = []
   for count in (200, 1600):
-    rows.write(
+    folders.write(
       tmp_path / str(count), packed(count), table=TABLE, length=512,
       about={'task': 't'}, quarantine=[], image_shape=(),
     )  # fmt: skip
-    folder = rows.open_folder(tmp_path / str(count))
+    folder = folders.open_folder(tmp_path / str(count))
     checked = collections.Counter()
     tracemalloc.start()
     assert list(verify.faults(folder, checked=checked)) == []

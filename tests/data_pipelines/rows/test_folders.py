@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from data_pipelines import build
-from data_pipelines import documents
-from data_pipelines import inspect
-from data_pipelines import packing
 from data_pipelines import records
-from data_pipelines import row_parts
-from data_pipelines import rows
-from data_pipelines import verify
+from data_pipelines.inspection import inspect
+from data_pipelines.rows import build
+from data_pipelines.rows import folders
+from data_pipelines.rows import packing
+from data_pipelines.rows import parts
+from data_pipelines.rows import verify
+from step_audio_jax import documents
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 TABLE = vocabulary.Vocabulary(
   text_size=100, linguistic_size=8, semantic_size=16
@@ -55,7 +55,7 @@ def document(k, kind, size):
 
 
 def write(folder, packed, **settings):
-  return rows.write(
+  return folders.write(
     folder, packed, table=TABLE, length=LENGTH, about={'task': 't'},
     quarantine=[], **settings,
   )  # fmt: skip
@@ -155,9 +155,9 @@ def test_stats_count_what_is_there(tmp_path_factory, plan, shard_rows):
   made = [one for one in made if packing.fits(one, LENGTH)]
   packed = list(packing.pack(made, LENGTH))
   stats = write(folder, packed, shard_rows=shard_rows)
-  read = list(rows.open_folder(folder))
-  assert list(verify.faults(rows.open_folder(folder))) == []
-  assert stats == rows.open_folder(folder).stats
+  read = list(folders.open_folder(folder))
+  assert list(verify.faults(folders.open_folder(folder))) == []
+  assert stats == folders.open_folder(folder).stats
   assert [tuple(names) for _, names in read] == [row.ids for row in packed]
   counts = collections.Counter()
   for (row, names), told in zip(read, packed, strict=True):
@@ -195,7 +195,7 @@ def test_rows_with_and_without_images_share_a_shard(tmp_path):
   made = [document(0, 'text', 40), document(1, 'image', 36)]
   packed = [packing.make_row([one], LENGTH) for one in made]
   stats = write(tmp_path / 'rows', packed)
-  (first, _), (second, _) = rows.open_folder(tmp_path / 'rows')
+  (first, _), (second, _) = folders.open_folder(tmp_path / 'rows')
   assert first['images'].shape == (0, 2, 2, 3)
   assert first['image_slots'].shape == (0,)
   np.testing.assert_array_equal(second['images'], made[1].images)
@@ -223,7 +223,7 @@ def test_a_failure_at_any_row_leaves_the_old_folder(tmp_path, at):
       yield row
 
   with pytest.raises(RuntimeError, match='stop'):
-    rows.write(
+    folders.write(
       tmp_path / 'rows', broken(), table=TABLE, length=LENGTH, about={},
       quarantine=[], shard_rows=3,
     )  # fmt: skip
@@ -239,7 +239,7 @@ def test_what_was_left_out_is_read_behind_the_rows(tmp_path):
       about['documents'] = 1
       yield row
 
-  stats = rows.write(
+  stats = folders.write(
     tmp_path / 'rows', source(), table=TABLE, length=LENGTH, about=about,
     quarantine=left_out,
   )  # fmt: skip
@@ -251,8 +251,8 @@ def test_what_was_left_out_is_read_behind_the_rows(tmp_path):
 def test_no_rows_are_a_folder_without_shards(tmp_path):
   stats = write(tmp_path / 'rows', [])
   assert (stats['rows'], stats['padding'], stats['sha256']) == (0, 0.0, {})
-  assert list(rows.open_folder(tmp_path / 'rows')) == []
-  assert list(verify.faults(rows.open_folder(tmp_path / 'rows'))) == []
+  assert list(folders.open_folder(tmp_path / 'rows')) == []
+  assert list(verify.faults(folders.open_folder(tmp_path / 'rows'))) == []
 
 
 def test_a_new_folder_replaces_all_of_the_old_one(tmp_path):
@@ -266,12 +266,12 @@ def test_a_new_folder_replaces_all_of_the_old_one(tmp_path):
 
 
 def test_done_means_made_from_the_same_inputs(tmp_path):
-  assert not rows.is_done(tmp_path, 'a')
+  assert not folders.is_done(tmp_path, 'a')
   files.write_json(tmp_path / 'stats.json', {'inputs': 'a'})
-  assert rows.is_done(tmp_path, 'a') and not rows.is_done(tmp_path, 'b')
+  assert folders.is_done(tmp_path, 'a') and not folders.is_done(tmp_path, 'b')
   (tmp_path / 'stats.json').write_text('{"inputs": "a"')
   with pytest.raises(errors.UserError, match='stats.json: not valid JSON'):
-    rows.is_done(tmp_path, 'a')
+    folders.is_done(tmp_path, 'a')
 
 
 def spoil(folder, number, change):
@@ -330,7 +330,7 @@ def text_inside(row):
 def test_every_kind_of_fault_is_found_and_placed(good, tmp_path, change, said):
   folder = shutil.copytree(good, tmp_path / 'rows')
   spoil(folder, 4, change)
-  found = list(verify.faults(rows.open_folder(folder)))
+  found = list(verify.faults(folders.open_folder(folder)))
   assert said in found[0] and 'row 4: ' in found[0], found
   with pytest.raises(errors.UserError):
     inspect_verify(folder)
@@ -348,7 +348,7 @@ def inspect_verify(folder):
 def test_one_changed_id_of_speech_is_always_found(good, tmp_path_factory, data):
   folder = tmp_path_factory.mktemp('changed') / 'rows'
   shutil.copytree(good, folder)
-  all_rows = [row['tokens'] for row, _ in rows.open_folder(folder)]
+  all_rows = [row['tokens'] for row, _ in folders.open_folder(folder)]
   number = data.draw(st.integers(0, len(all_rows) - 1))
   tokens = all_rows[number]
   place = data.draw(st.sampled_from(np.flatnonzero(tokens >= 100).tolist()))
@@ -356,7 +356,7 @@ def test_one_changed_id_of_speech_is_always_found(good, tmp_path_factory, data):
   other = st.integers(*others)
   wrong = data.draw(st.one_of(other, st.integers(68, 99), st.just(124)))
   spoil(folder, number, lambda r: r['tokens'].__setitem__(place, wrong))
-  found = list(verify.faults(rows.open_folder(folder)))
+  found = list(verify.faults(folders.open_folder(folder)))
   assert found and all(f'row {number}: ' in fault for fault in found)
   shutil.rmtree(folder.parent)
 
@@ -366,15 +366,15 @@ def test_wrong_counts_are_found(good, tmp_path, key):
   folder = shutil.copytree(good, tmp_path / 'rows')
   stats = files.read_json(folder / 'stats.json')
   files.write_json(folder / 'stats.json', {**stats, key: stats[key] + 1})
-  (fault,) = verify.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(folders.open_folder(folder))
   assert f'{key} is {stats[key] + 1}, found {stats[key]}' in fault
   files.write_jsonl(folder / 'quarantine.jsonl', [{'id': 'x'}])
   assert any(
     'dropped is 0, found 1 lines' in fault
-    for fault in verify.faults(rows.open_folder(folder))
+    for fault in verify.faults(folders.open_folder(folder))
   )
   # A smaller table, as of another model, makes its ids faults.
-  found = list(verify.faults(rows.open_folder(folder), table_size=110))
+  found = list(verify.faults(folders.open_folder(folder), table_size=110))
   assert any('expected 0..109' in fault for fault in found)
 
 
@@ -384,10 +384,10 @@ def test_a_shard_that_was_cut_short_is_one_sentence(good, tmp_path, keep):
   path = records.shards_of(folder, 'rows')[1]
   raw = path.read_bytes()
   path.write_bytes(raw[: int(len(raw) * keep)])
-  (fault,) = verify.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(folders.open_folder(folder))
   assert fault == f'{path}: its sha256 is not the one of stats.json.'
   with pytest.raises(errors.UserError) as caught:
-    list(rows.open_folder(folder))
+    list(folders.open_folder(folder))
   assert str(path) in str(caught.value)
   assert len(str(caught.value).splitlines()) == 1
 
@@ -397,9 +397,9 @@ def test_a_record_that_is_no_row_is_named(good, tmp_path):
   path = records.shards_of(folder, 'rows')[0]
   records.write_shard(path, [*records.read_shard(path)[:1], b'nonsense'])
   with pytest.raises(errors.UserError, match='record 1 is not a row'):
-    list(rows.open_folder(folder))
+    list(folders.open_folder(folder))
   with pytest.raises(errors.UserError, match='stats.json: no such file'):
-    rows.open_folder(tmp_path)
+    folders.open_folder(tmp_path)
 
 
 # What `build` decides before SeqIO is needed.
@@ -466,7 +466,7 @@ def test_a_document_is_packed_or_has_a_reason(ids, missing, cut):
     header=int(cut),
     cut=int(cut),
   )
-  reason = row_parts.fault(one, TABLE.table_size, LENGTH)
+  reason = parts.fault(one, TABLE.table_size, LENGTH)
   bad = [i for i in ids if not 0 <= i < 124]
   if not ids:
     assert reason == 'the document is empty.'

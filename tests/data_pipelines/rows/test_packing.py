@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from data_pipelines import documents
-from data_pipelines import packing
+from data_pipelines.rows import packing
+from step_audio_jax import documents
 from step_audio_jax import errors
 
 

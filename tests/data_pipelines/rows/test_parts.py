@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
-import tiny
 
 from data_pipelines import __main__ as doors
-from data_pipelines import build
-from data_pipelines import corpora
-from data_pipelines import definitions
 from data_pipelines import records
-from data_pipelines import row_parts
-from data_pipelines import rows
-from data_pipelines import verify
-from step_audio_jax import cli
+from data_pipelines.rows import build
+from data_pipelines.rows import folders
+from data_pipelines.rows import parts as row_parts
+from data_pipelines.rows import verify
+from data_pipelines.tasks import corpora
+from data_pipelines.tasks import definitions
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import tiny
 
 LENGTH = 96
 COUNT = 45
@@ -63,7 +63,7 @@ def clean():
 def pieces_of(folder):
   """Id → all (ids, weights) of a folder of rows."""
   found = {}
-  for row, names in rows.open_folder(folder):
+  for row, names in folders.open_folder(folder):
     for number, name in enumerate(names, start=1):
       here = row['segment_ids'] == number
       told = row['tokens'][here].tolist(), row['loss_weights'][here].tolist()
@@ -73,7 +73,7 @@ def pieces_of(folder):
 
 def stats_of(folder):
   """`stats.json` without what depends on the clock."""
-  stats = dict(rows.open_folder(folder).stats)
+  stats = dict(folders.open_folder(folder).stats)
   if 'interleaving' in stats:
     stats['interleaving'] = {
       k: v for k, v in stats['interleaving'].items() if 'second' not in k
@@ -104,7 +104,7 @@ def built(root, tmp_path_factory):
 def test_parts_hold_the_documents_of_the_whole(root, built):
   for name in built['whole'][1]:
     whole, parted = (built[how][0] / name for how in ('whole', 'here'))
-    assert list(verify.faults(rows.open_folder(parted))) == []
+    assert list(verify.faults(folders.open_folder(parted))) == []
     one, many = pieces_of(whole), pieces_of(parted)
     if '_asr' in name:  # the others may be cut
       assert one == many
@@ -191,7 +191,7 @@ def test_a_split_with_fewer_lines_than_parts(root, tmp_path):
   settings = build.Settings(LENGTH, parts=7)
   said = build.build(task, ['train'], tmp_path, settings)
   assert said['parts_image_text/train']['documents'] == 3
-  folder = rows.open_folder(tmp_path / 'parts_image_text' / 'train')
+  folder = folders.open_folder(tmp_path / 'parts_image_text' / 'train')
   assert list(verify.faults(folder)) == []
   assert len(folder.shards()) == 3 and folder.stats['images'] == 3
 
@@ -283,7 +283,7 @@ def test_the_door_builds_a_module_with_beam(
   root, tmp_path, capsys, monkeypatch
 ):
   (tmp_path / 'parted_corpora_.py').write_text(f"""
-from data_pipelines import corpora
+from data_pipelines.tasks import corpora
 corpora.register_text_corpus(
   'parted', {str(root / 'text')!r}, text_model={str(root / 'text.model')!r})
 """)
@@ -297,7 +297,9 @@ corpora.register_text_corpus(
   assert cli.dispatch('data_pipelines', doors.DOORS, argv) == 0
   said = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert said['parted_text/train']['documents'] == COUNT - COUNT // 3
-  (shard, *_) = rows.open_folder(tmp_path / 'rows/parted_text/train').shards()
+  (shard, *_) = folders.open_folder(
+    tmp_path / 'rows/parted_text/train'
+  ).shards()
   assert shard == 'rows-00000-of-00003.array_record'
 
 

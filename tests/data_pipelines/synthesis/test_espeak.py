@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipelines import espeak
+from data_pipelines.synthesis import espeak
 from step_audio_jax import errors
 
 

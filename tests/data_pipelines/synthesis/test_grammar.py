@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_pipelines import drawing
-from data_pipelines import grammar
+from data_pipelines.synthesis import drawing
+from data_pipelines.synthesis import grammar
 
 
 @pytest.mark.parametrize('rules', list(grammar.GRAMMARS.values()))

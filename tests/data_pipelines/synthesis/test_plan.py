@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from data_pipelines import __main__ as doors
-from data_pipelines import drawing
-from data_pipelines import espeak
-from data_pipelines import grammar
-from data_pipelines import synthesize
-from step_audio_jax import cli
+from data_pipelines.synthesis import drawing
+from data_pipelines.synthesis import espeak
+from data_pipelines.synthesis import grammar
+from data_pipelines.synthesis import synthesize
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 UNSEEN = manifest.UNSEEN_VOICE
 SMALL = synthesize.Config(

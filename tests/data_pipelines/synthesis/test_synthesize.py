@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_pipelines import synthesize
+from data_pipelines.synthesis import synthesize
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
 
 SMALL = synthesize.Config(
   train=9, dev=3, test=3, unseen=2, images=10, text_lines=40, part=4

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
-import tiny
 
 from data_pipelines import __main__ as doors
-from data_pipelines import build
-from data_pipelines import corpora
-from data_pipelines import definitions
-from data_pipelines import documents
-from data_pipelines import rows
-from data_pipelines import verify
-from step_audio_jax import cli
+from data_pipelines.rows import build
+from data_pipelines.rows import folders
+from data_pipelines.rows import verify
+from data_pipelines.tasks import corpora
+from data_pipelines.tasks import definitions
+from step_audio_jax import documents
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
-from step_audio_jax import stages
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import stages
+from step_audio_jax.storage import files
+from tests.data_pipelines import tiny
 
 
 @pytest.fixture(scope='module')
@@ -345,7 +345,7 @@ def test_handmade_tasks_are_checked_before_they_are_packed(tmp_path):
     'hand-7': 'loss_weights: 1 of them, expected 2, one for each token.',
   }
   # 70655 is a semantic id without its group: packed, and told by `inspect`.
-  (fault,) = verify.faults(rows.open_folder(folder))
+  (fault,) = verify.faults(folders.open_folder(folder))
   assert 'expected a multiple of 5' in fault
 
 
@@ -376,7 +376,7 @@ def test_chats_become_rows_that_learn_the_assistant(own, tmp_path, parts):
     {task.name: corpora.DEFINITIONS[task.name]}, ['train'], tmp_path,
     build.Settings(256, parts=parts),
   )  # fmt: skip
-  folder = rows.open_folder(tmp_path / 'reg_chat' / 'train')
+  folder = folders.open_folder(tmp_path / 'reg_chat' / 'train')
   assert list(verify.faults(folder)) == []
   codes, table = manifest.read_codes(own / 'codes'), task.output_features[
     'tokens'
@@ -447,7 +447,7 @@ def test_counts_of_a_build_add_up(own, tmp_path, capsys):
   lines = [*manifest.read(own / 'speech')]
   for name, stats in said.items():
     task, split = name.split('/')
-    folder = rows.open_folder(tmp_path / 'rows' / name)
+    folder = folders.open_folder(tmp_path / 'rows' / name)
     quarantine = list(files.read_jsonl(folder.path / 'quarantine.jsonl'))
     assert stats['dropped'] == len(quarantine) == folder.stats['dropped']
     if task != 'reg_image_text':

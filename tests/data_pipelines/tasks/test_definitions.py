@@ -8,15 +8,15 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-import tiny
 import tokenizers
 
-from data_pipelines import definitions
-from data_pipelines import drawing
-from data_pipelines import interleaving_builders
+from data_pipelines.interleaving import builders
+from data_pipelines.synthesis import drawing
+from data_pipelines.tasks import definitions
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines import tiny
 
 BOS, EOT, AUDIO, TEXT = 1, 3, 31, 33
 
@@ -201,8 +201,8 @@ def test_segments_are_runs_of_one_speaker(root, lines):
   for _, run in itertools.groupby(good, lambda e: e['speaker']):
     names = [e['id'] for e in run]
     want += [
-      '+'.join(names[k : k + interleaving_builders.Segments().most])
-      for k in range(0, len(names), interleaving_builders.Segments().most)
+      '+'.join(names[k : k + builders.Segments().most])
+      for k in range(0, len(names), builders.Segments().most)
     ]
   assert list(found) == want
   assert [told[0] for told in left_out] == [

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 import seqio
-import tiny
 
-from data_pipelines import corpora
-from data_pipelines import definitions
-from data_pipelines import metrics
-from step_audio_jax.evaluation import scoring
+from data_pipelines.tasks import corpora
+from data_pipelines.tasks import definitions
+from data_pipelines.tasks import metrics
+from step_audio_jax.evaluation.metrics import scoring
+from tests.data_pipelines import tiny
 
 Target = metrics.Target
 

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 import pytest
 import sentencepiece
 
-from data_pipelines import vocabulary as trainer
+from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax import vocabulary
+from step_audio_jax.corpus import manifest
 
 TEXTS = ['the cat sees', 'a dog', '小猫喜欢书', 'big  red'] * 30
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
-import tiny_causal
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import causal_layout
-from step_audio_jax.decoder import causal_stream
-from step_audio_jax.decoder import flow_matching
-from step_audio_jax.models import causal_flow as model_lib
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.causal import flow
+from step_audio_jax.decoder.causal import layout
+from step_audio_jax.decoder.causal import stream as causal_stream
+from step_audio_jax.decoder.flow import matching
+from step_audio_jax.models.causal_flow import causal_flow as model_lib
+from tests.decoder.causal import tiny_causal
 
 CONFIG, STEPS = tiny_causal.CONFIG, tiny_causal.STEPS
 GROUPS = 7  # 21 steps, 42 frames; with a prompt in the first bucket
@@ -53,7 +53,7 @@ def pushed(live, tokens, sizes):
 
 
 def test_chunks_follow_the_schedule():
-  ends = causal_layout.chunk_ends(CONFIG, 14)
+  ends = layout.chunk_ends(CONFIG, 14)
   wanted = [(0, 2)] * 2 + [(2, 7)] * 5 + [(7, 12)] * 5 + [(12, 17)] * 2
   np.testing.assert_array_equal(ends, wanted)
 
@@ -160,7 +160,7 @@ def test_what_comes_later_than_the_look_ahead_changes_nothing(changed):
   wanted = tiny_causal.one_shot(tokens, who)
   got = tiny_causal.one_shot(other, who)
   # Chunks that end, with their look-ahead, before the first changed step.
-  ends = causal_layout.chunk_ends(CONFIG, 3 * GROUPS)[:, 1]
+  ends = layout.chunk_ends(CONFIG, 3 * GROUPS)[:, 1]
   safe = int(ends[ends + CONFIG.look_ahead <= 3 * changed].max())
   np.testing.assert_array_equal(got[: 2 * safe], wanted[: 2 * safe])
   assert np.abs(got[2 * safe :] - wanted[2 * safe :]).max() > 1e-2
@@ -201,12 +201,10 @@ def test_the_past_beyond_the_window_is_not_attended_to():
 
 def test_noise_is_an_input_and_counts_frames():
   tokens, who = tiny_causal.ids(4), tiny_causal.voice(2)
-  pieces = causal_flow.Noise(3, CONFIG.bands)
+  pieces = flow.Noise(3, CONFIG.bands)
   target = np.concatenate([pieces.next(n) for n in (5, 0, 19)])
-  np.testing.assert_array_equal(
-    target, causal_flow.Noise(3, CONFIG.bands).next(24)
-  )
-  noise = [causal_flow.prompt_noise(12, CONFIG.bands), target]
+  np.testing.assert_array_equal(target, flow.Noise(3, CONFIG.bands).next(24))
+  noise = [flow.prompt_noise(12, CONFIG.bands), target]
   got = tiny_causal.one_shot(tokens, who, noise_TM=np.concatenate(noise))
   np.testing.assert_array_equal(got, tiny_causal.one_shot(tokens, who, 3))
 
@@ -217,11 +215,11 @@ def test_the_solver_written_out():
   tokens = tiny_causal.ids(3)
   given, total = 6, 6 + 9
   pairs = np.concatenate(
-    [causal_layout.steps_of(part, CONFIG) for part in (who.tokens, tokens)]
+    [layout.steps_of(part, CONFIG) for part in (who.tokens, tokens)]
   )
   place = np.arange(total, dtype=np.int32)[None] - given
   segment = np.where(place < 0, 1, 2).astype(np.int32)
-  ends = causal_layout.chunk_ends(CONFIG, 9)
+  ends = layout.chunk_ends(CONFIG, 9)
   first, end = np.zeros((2, 1, total), np.int32)
   first[0, given:] = ends[:, 0] - CONFIG.step_window
   end[0, given:] = ends[:, 1]
@@ -233,7 +231,7 @@ def test_the_solver_written_out():
   # The module as it is trained, parameters in one piece.
   model = model_lib.CausalFlow(CONFIG)
   velocity = jax.jit(model.apply)
-  spans = flow_matching.schedule(STEPS)
+  spans = matching.schedule(STEPS)
   for t, dt in zip(spans, np.diff(spans)):
     with_all, with_none = (
       np.asarray(
@@ -268,9 +266,9 @@ def test_a_long_prompt_is_its_end():
 
 def test_a_prompt_is_cut_to_what_ids_and_mel_have():
   ids, who = tiny_causal.ids(3), tiny_causal.voice(3, more_frames=7)
-  prompt = causal_layout.prompt(CONFIG, ids, who.mel_TM, who.speaker_D)
+  prompt = layout.prompt(CONFIG, ids, who.mel_TM, who.speaker_D)
   assert len(prompt.ids_S2) == 9 and len(prompt.mel_TM) == 18
-  prompt = causal_layout.prompt(CONFIG, ids, who.mel_TM[:15], who.speaker_D)
+  prompt = layout.prompt(CONFIG, ids, who.mel_TM[:15], who.speaker_D)
   assert len(prompt.ids_S2) == 7
   np.testing.assert_array_equal(prompt.mel_TM, who.mel_TM[:14])
 
@@ -405,9 +403,9 @@ def test_streams_are_checked():
   'mel, pattern',
   [
     (vocoder_mel.VocoderMel(bands=6), '256 samples of 22050 Hz, expected 50'),
-    (causal_flow.MEL, 'the mel has 80 bands, expected 6'),
+    (flow.MEL, 'the mel has 80 bands, expected 6'),
   ],
 )
 def test_the_mel_must_be_its_own(mel, pattern):
   with pytest.raises(errors.UserError, match=pattern):
-    causal_flow.CausalFlowDecoder(CONFIG, tiny_causal.params(), mel)
+    flow.CausalFlowDecoder(CONFIG, tiny_causal.params(), mel)

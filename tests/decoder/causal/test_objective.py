@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tiny_causal
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import causal_layout
-from step_audio_jax.decoder import causal_objective
-from step_audio_jax.decoder import flow_matching
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.causal import flow
+from step_audio_jax.decoder.causal import layout as causal_layout
+from step_audio_jax.decoder.causal import objective as causal_objective
+from step_audio_jax.decoder.flow import matching
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
+from tests.decoder.causal import tiny_causal
 
 CONFIG, MEL = tiny_causal.CONFIG, tiny_causal.MEL
 HOP = MEL.hop
@@ -184,7 +184,7 @@ def squares():
 
 
 def draw_of(t, keep, prefix):
-  return flow_matching.Draw(
+  return matching.Draw(
     np.array(t, np.float32), np.array(keep), np.array(prefix, np.int32)
   )
 
@@ -280,7 +280,7 @@ def test_training_begins_with_closed_gates():
   assert jax.tree.map(np.shape, fresh['params']) == jax.tree.map(
     np.shape, tiny_causal.params()
   )
-  closed = causal_flow.CausalFlowDecoder(CONFIG, tiny_causal.fresh(), MEL)
+  closed = flow.CausalFlowDecoder(CONFIG, tiny_causal.fresh(), MEL)
   noise = np.random.default_rng(0).normal(size=(18, CONFIG.bands))
   mel = closed.mel(
     tiny_causal.ids(3),

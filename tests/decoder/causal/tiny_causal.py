@@ -4,14 +4,14 @@ import functools
 
 import jax
 import numpy as np
-import tiny_decoder
 
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import vocoder
+from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder import voice as voice_lib
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import hift
+from step_audio_jax.decoder.causal import flow
+from step_audio_jax.decoder.vocoder import vocoder
+from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.models.vocoder import hift
+from tests.decoder import tiny_decoder
 
 CONFIG = causal_config.CausalFlowConfig(
   bands=6,
@@ -50,7 +50,7 @@ HIFT = hift.HiftConfig(
 @functools.cache
 def params():
   """Weights that matter everywhere: as training begins, gates are zero."""
-  tree = tiny_decoder.drawn(causal_flow.shapes(CONFIG))
+  tree = tiny_decoder.drawn(flow.shapes(CONFIG))
   # Its rows are what comes in, however many there are.
   table = tree['embedding']['embedding']
   return {**tree, 'embedding': {'embedding': table * len(table) ** 0.5}}
@@ -68,7 +68,7 @@ def fresh():
 @functools.cache
 def decoder():
   """The decoder that all tests share, and with it what it has compiled."""
-  return causal_flow.CausalFlowDecoder(CONFIG, params(), MEL)
+  return flow.CausalFlowDecoder(CONFIG, params(), MEL)
 
 
 @functools.cache

@@ -2,26 +2,21 @@
 
 import json
 import pathlib
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 
-EVALUATION = pathlib.Path(__file__).parents[1] / 'evaluation'
-sys.path.insert(0, str(EVALUATION))
-
-import evaluation_parrot as parrot  # noqa: E402
-import tiny_decoder as tiny  # noqa: E402
-
-from step_audio_jax import cli  # noqa: E402
-from step_audio_jax import files  # noqa: E402
-from step_audio_jax.audio import io  # noqa: E402
-from step_audio_jax.decoder import door  # noqa: E402
-from step_audio_jax.decoder import speech  # noqa: E402
-from step_audio_jax.decoder import voice as voice_lib  # noqa: E402
-from step_audio_jax.generation import restore  # noqa: E402
-from step_audio_jax.tokenizers import dual  # noqa: E402
+from step_audio_jax.audio import io
+from step_audio_jax.commands import cli
+from step_audio_jax.decoder import speech
+from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.decoder.doors import speak as door
+from step_audio_jax.generation import restore
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import dual
+from tests.decoder import tiny_decoder as tiny
+from tests.evaluation import parrot
 
 
 @pytest.fixture

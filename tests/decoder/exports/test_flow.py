@@ -5,17 +5,17 @@ import json
 
 import numpy as np
 import pytest
-import tiny_causal
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.decoder import causal_export
-from step_audio_jax.decoder import causal_flow
-from step_audio_jax.decoder import causal_objective
-from step_audio_jax.decoder import export
 from step_audio_jax.decoder import speech
-from step_audio_jax.decoder import vocoder
-from step_audio_jax.training import stored
+from step_audio_jax.decoder.causal import flow as causal_flow
+from step_audio_jax.decoder.causal import objective
+from step_audio_jax.decoder.exports import flow as causal_export
+from step_audio_jax.decoder.exports import folder as export
+from step_audio_jax.decoder.vocoder import vocoder
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import stored
+from tests.decoder.causal import tiny_causal
 
 CONFIG, MEL = tiny_causal.CONFIG, tiny_causal.MEL
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory):
   """A run directory as the `train` door leaves it."""
   folder = tmp_path_factory.mktemp('run')
   stored.write_variables(folder, 7, {'params': tiny_causal.params()})
-  task = causal_objective.CausalFlowMatching(CONFIG, MEL)
+  task = objective.CausalFlowMatching(CONFIG, MEL)
   files.write_json(folder / 'config.json', task.describe())
   return folder
 

@@ -7,17 +7,17 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-import tiny_decoder as tiny
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import door
-from step_audio_jax.decoder import export
+from step_audio_jax.commands import cli
 from step_audio_jax.decoder import speech
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.training import stored
+from step_audio_jax.decoder.doors import speak
+from step_audio_jax.decoder.exports import folder as export
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.training.checkpoints import stored
+from tests.decoder import tiny_decoder as tiny
 
 
 def run_of(folder, variables, **config):
@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 
 
 def call(capsys, *words):
-  status = cli.run('speak', door.DOOR, [*words, '--json'])
+  status = cli.run('speak', speak.DOOR, [*words, '--json'])
   out, err = capsys.readouterr()
   return status, json.loads(out.splitlines()[-1]) if not status else err
 

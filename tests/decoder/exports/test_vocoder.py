@@ -7,18 +7,18 @@ from flax import linen as nn
 import jax
 import numpy as np
 import pytest
-import tiny_vocoder
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.decoder import vocoder_export
-from step_audio_jax.decoder import wave_feed
-from step_audio_jax.models import hift
+from step_audio_jax.decoder.exports import vocoder
+from step_audio_jax.decoder.vocoder import feed
+from step_audio_jax.models.vocoder import hift
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.tokenizers import storage
-from step_audio_jax.training import checkpoints
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import storage
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.checkpoints import checkpoints
+from tests.decoder.vocoder import tiny_vocoder
 
 GROUPS = optimizers.OptimizerGroups(
   {
@@ -39,7 +39,7 @@ def trainer(tmp_path_factory):
   mesh = mesh_lib.MeshConfig(fsdp=4)
   return loop.Trainer(
     objective=tiny_vocoder.objective(adversarial_start=4),
-    feed=wave_feed.WaveFeed(
+    feed=feed.WaveFeed(
       corpus=corpus, batch_size=4, frames=32, mel=tiny_vocoder.MEL
     ),
     optimizer=GROUPS,
@@ -109,7 +109,7 @@ def test_a_killed_run_of_two_players_ends_in_the_same_bits(
 
 
 def test_the_generator_is_given_away(finished):
-  config, params = vocoder_export.load(finished)
+  config, params = vocoder.load(finished)
   assert config == tiny_vocoder.CONFIG  # through JSON and back
   mean = checkpoints.load_variables(finished, ema=True)[0]['params']
   jax.tree.map(np.testing.assert_array_equal, params, mean['generator'])
@@ -125,19 +125,19 @@ def test_the_generator_is_given_away(finished):
   )
   assert found == wanted
   early, _ = checkpoints.load_variables(finished, 6, ema=True)
-  _, params = vocoder_export.load(finished, 6)
+  _, params = vocoder.load(finished, 6)
   jax.tree.map(
     np.testing.assert_array_equal, params, early['params']['generator']
   )
 
 
 def test_a_run_starts_from_a_decoders_vocoder(trainer, finished, tmp_path):
-  config, params = vocoder_export.load(finished)
+  config, params = vocoder.load(finished)
   storage.write_tree(tmp_path / 'vocoder.safetensors', params)
   told = {'vocoder': dataclasses.asdict(config)}
   files.write_json(tmp_path / 'config.json', told)
   description = trainer.objective.describe()
-  source = vocoder_export.read(tmp_path, description)
+  source = vocoder.read(tmp_path, description)
   with jax.set_mesh(trainer.mesh):
     variables, fresh = trainer.variables_from([('decoder', source)])
   jax.tree.map(
@@ -147,20 +147,20 @@ def test_a_run_starts_from_a_decoders_vocoder(trainer, finished, tmp_path):
   )
   assert fresh and all('/discriminators/' in path for path in fresh)
   # What is no decoder is left to others; one of another shape is told.
-  assert vocoder_export.read(finished, description) is None
+  assert vocoder.read(finished, description) is None
   other = description['model'] | {'harmonics': 8}
   with pytest.raises(errors.UserError, match='harmonics: found 3, expected 8'):
-    vocoder_export.read(tmp_path, {'model': other})
+    vocoder.read(tmp_path, {'model': other})
 
 
 def test_another_kind_of_run_is_refused(finished, tmp_path):
   with pytest.raises(errors.UserError, match='cannot be read'):
-    vocoder_export.load(tmp_path)
+    vocoder.load(tmp_path)
   (tmp_path / 'config.json').write_text('{"tokenizer": "semantic"}')
   with pytest.raises(errors.UserError, match='expected one of the vocoder'):
-    vocoder_export.load(tmp_path)
+    vocoder.load(tmp_path)
   (tmp_path / 'config.json').write_bytes(
     (finished / 'config.json').read_bytes()
   )
   with pytest.raises(errors.UserError, match='no finished checkpoint'):
-    vocoder_export.load(tmp_path)
+    vocoder.load(tmp_path)

@@ -5,11 +5,11 @@ import pytest
 
 from data_pipelines import records
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import embeddings
-from step_audio_jax.decoder import flow_feed
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.flow import feed as flow_feed
+from step_audio_jax.decoder.speaker import embeddings
 
 MEL = vocoder_mel.VocoderMel(
   sample_rate=8000, bands=8, fft=128, window=128, hop=40, high_hz=None

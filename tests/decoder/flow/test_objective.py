@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tiny_decoder
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import flow_matching
-from step_audio_jax.decoder import flow_objective
-from step_audio_jax.models import flow as flow_model
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.flow import matching
+from step_audio_jax.decoder.flow import objective as flow_objective
+from step_audio_jax.models.flow import flow as flow_model
+from tests.decoder import tiny_decoder
 
 MEL = tiny_decoder.MEL
 CONFIG = dataclasses.replace(
@@ -39,7 +39,7 @@ def arrays(rows=3, seed=0):
     'frames_B': frames,
     'speaker_BD': rng.normal(size=(rows, 8)).astype(np.float32),
     'noise_BTM': rng.normal(size=mel.shape).astype(np.float32),
-    'draw': flow_matching.Draw(
+    'draw': matching.Draw(
       jnp.array([0.2, 0.9, 0.5][:rows]),
       jnp.array([True, True, False][:rows]),
       jnp.array([0, 5, 3][:rows], jnp.int32),

@@ -5,14 +5,14 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-import tiny_decoder
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import flow
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.flow import offline
 from step_audio_jax.models import blocks
-from step_audio_jax.models import flow as flow_model
-from step_audio_jax.models import flow_estimator
+from step_audio_jax.models.flow import estimator
+from step_audio_jax.models.flow import flow as flow_model
+from tests.decoder import tiny_decoder
 
 SPEAKER = np.linspace(-1, 1, tiny_decoder.FLOW.speaker_size)
 
@@ -30,7 +30,7 @@ def test_frames_follow_the_ids():
 
 
 def test_a_bucket_is_wide_enough_and_not_much_wider():
-  widths = [flow.bucket(n) for n in range(1, 3000)]
+  widths = [offline.bucket(n) for n in range(1, 3000)]
   assert all(w >= n for n, w in enumerate(widths, 1))
   assert widths == sorted(widths)
   assert all(w <= max(32, n * 9 / 8 + 1) for n, w in enumerate(widths, 1))
@@ -38,10 +38,10 @@ def test_a_bucket_is_wide_enough_and_not_much_wider():
 
 
 def test_noise_of_a_longer_sentence_begins_with_that_of_a_shorter_one():
-  short, long = flow.noise_of(3, 5, 4), flow.noise_of(3, 9, 4)
+  short, long = offline.noise_of(3, 5, 4), offline.noise_of(3, 9, 4)
   np.testing.assert_array_equal(long[:5], short)
-  assert abs(flow.noise_of(0, 500, 80).std() - 1) < 0.02
-  assert not np.array_equal(short, flow.noise_of(4, 5, 4))
+  assert abs(offline.noise_of(0, 500, 80).std() - 1) < 0.02
+  assert not np.array_equal(short, offline.noise_of(4, 5, 4))
 
 
 def test_a_seed_is_a_mel_and_another_seed_another_one():
@@ -52,7 +52,7 @@ def test_a_seed_is_a_mel_and_another_seed_another_one():
 
 def test_given_noise_is_used():
   ids = tiny_decoder.ids(2)
-  noise = flow.noise_of(7, 30, 16)
+  noise = offline.noise_of(7, 30, 16)
   np.testing.assert_array_equal(mel(ids, noise_TM=noise), mel(ids, seed=7))
 
 
@@ -68,14 +68,14 @@ def test_a_prompt_and_a_voice_change_the_mel_and_are_not_returned():
 
 
 def test_the_temperature_scales_the_noise():
-  cold = flow.FlowDecoder(
+  cold = offline.FlowDecoder(
     dataclasses.replace(tiny_decoder.FLOW, temperature=0.5),
     tiny_decoder.flow().params,
     tiny_decoder.MEL,
   )
   ids = tiny_decoder.ids(3)
   got = cold.mel(ids, speaker_D=SPEAKER, steps=2, seed=4)
-  noise = 0.5 * flow.noise_of(4, 45, 16)
+  noise = 0.5 * offline.noise_of(4, 45, 16)
   np.testing.assert_allclose(got, mel(ids, noise_TM=noise), atol=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_bad_input_is_told(settings, sentence):
 
 def test_a_mel_of_other_bands_is_refused():
   with pytest.raises(errors.UserError, match='80 bands, expected 16'):
-    flow.FlowDecoder(
+    offline.FlowDecoder(
       tiny_decoder.FLOW, tiny_decoder.flow().params, vocoder_mel.VocoderMel()
     )
 
@@ -114,7 +114,7 @@ def test_a_mel_of_other_bands_is_refused():
 def test_padding_changes_nothing_and_stages_may_come_apart():
   own = tiny_decoder.flow()
   config, params = tiny_decoder.FLOW, own.params
-  model = flow_estimator.Estimator(config.estimator)
+  model = estimator.Estimator(config.estimator)
   rng = np.random.default_rng(0)
   bands = config.estimator.bands
 

@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 import soundfile
-import tiny_speaker
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import embeddings
-from step_audio_jax.decoder import speaker
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import embeddings
+from step_audio_jax.decoder.speaker import encoder as speaker
+from step_audio_jax.storage import files
+from tests.decoder.speaker import tiny_speaker
 
 
 @pytest.fixture(scope='module')

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-import tiny_speaker
 
 from step_audio_jax import errors
-from step_audio_jax.audio import fbank
-from step_audio_jax.decoder import speaker
-from step_audio_jax.models import campplus
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.decoder.speaker import encoder as speaker
+from step_audio_jax.models.speaker import campplus
+from tests.decoder.speaker import tiny_speaker
 
 SECONDS = (0.4, 1.37, 1.9, 2.5)
 

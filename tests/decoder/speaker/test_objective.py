@@ -8,21 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_speaker
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import speaker
-from step_audio_jax.decoder import speaker_export
-from step_audio_jax.decoder import speaker_feed
-from step_audio_jax.decoder import speaker_objective
-from step_audio_jax.models import campplus
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.exports import speaker
+from step_audio_jax.decoder.speaker import encoder as speaker
+from step_audio_jax.decoder.speaker import feed as speaker_feed
+from step_audio_jax.decoder.speaker import objective
+from step_audio_jax.models.speaker import campplus
 from step_audio_jax.parallel import mesh
-from step_audio_jax.training import checkpoints
+from step_audio_jax.storage import files
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.checkpoints import checkpoints
+from tests.decoder.speaker import tiny_speaker
 
 SECONDS = 0.64
 
@@ -31,7 +31,7 @@ def test_the_margin_turns_the_angle():
   angles = np.array([0.1, 1.0, 2.0, 2.9, 3.1])
   cosines = np.cos(angles)[:, None] * np.array([[1.0, 0.5, -0.5]])
   labels = np.array([0, 1, 2, 0, 0])
-  got = speaker_objective.with_margin(
+  got = objective.with_margin(
     jnp.asarray(cosines, jnp.float32), jnp.asarray(labels), 0.2
   )
   for row, (label, values) in enumerate(zip(labels, cosines)):
@@ -50,7 +50,7 @@ def test_the_margin_has_finite_slopes_everywhere():
   cosines = jnp.array([[1.0, -1.0], [-1.0, 1.0]])
 
   def total(c):
-    return speaker_objective.with_margin(c, jnp.array([0, 0]), 0.3).sum()
+    return objective.with_margin(c, jnp.array([0, 0]), 0.3).sum()
 
   assert np.isfinite(jax.grad(total)(cosines)).all()
 
@@ -162,7 +162,7 @@ def test_a_bad_feed_says_what_is_wrong(corpus, change, said):
     make_feed(corpus, **change)
 
 
-OBJECTIVE = speaker_objective.SpeakerAAM(
+OBJECTIVE = objective.SpeakerAAM(
   tiny_speaker.CONFIG, ('ann', 'bob'), margin_steps=10, noise=0.1
 )
 
@@ -194,7 +194,7 @@ def test_it_learns_to_tell_two_voices(run):
 
 def test_the_export_is_the_encoder_of_the_run(run, tmp_path):
   folder, _ = run
-  encoder = speaker_export.opened(folder)
+  encoder = speaker.opened(folder)
   assert encoder.config == tiny_speaker.CONFIG
   waves = [
     tiny_speaker.sound(name, seconds, seed)
@@ -215,7 +215,7 @@ def test_the_export_is_the_encoder_of_the_run(run, tmp_path):
     'speaker': dataclasses.asdict(encoder.config),
   }
   files.write_json(sealed / 'config.json', config)
-  again = speaker_export.opened(sealed)
+  again = speaker.opened(sealed)
   np.testing.assert_array_equal(
     again.params['params']['dense']['kernel'],
     encoder.params['params']['dense']['kernel'],
@@ -230,9 +230,9 @@ def test_other_folders_are_refused(run, tmp_path):
   ):
     files.write_json(tmp_path / 'config.json', config)
     with pytest.raises(errors.UserError, match=said):
-      speaker_export.opened(tmp_path)
+      speaker.opened(tmp_path)
   with pytest.raises(errors.UserError, match='config.json: no such file'):
-    speaker_export.opened(tmp_path / 'none')
+    speaker.opened(tmp_path / 'none')
 
 
 def test_a_row_without_weight_changes_nothing(run, corpus):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import speaker
-from step_audio_jax.models import campplus
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import encoder
+from step_audio_jax.models.speaker import campplus
 
 CONFIG = campplus.CampplusConfig(
   bands=16,
@@ -39,7 +39,7 @@ def tree(seed=0):
       for name, leaf in shapes.items()
     }
 
-  return walk(speaker.shapes(CONFIG))
+  return walk(encoder.shapes(CONFIG))
 
 
 def sound(voice, seconds, seed=0):

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import tiny_vocoder
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import wave_feed
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.vocoder import feed as wave_feed
+from tests.decoder.vocoder import tiny_vocoder
 
 FRAMES = 64
 SAMPLES = FRAMES * tiny_vocoder.HOP

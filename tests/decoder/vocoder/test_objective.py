@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_vocoder
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import vocoder_objective as lib
-from step_audio_jax.models import vocoder_discriminators as judges_lib
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.vocoder import objective as lib
+from step_audio_jax.models.vocoder import discriminators as judges_lib
+from tests.decoder.vocoder import tiny_vocoder
 
 FRAMES = 24
 SAMPLES = FRAMES * tiny_vocoder.HOP

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import tiny_decoder as tiny
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import piecewise_vocoder
-from step_audio_jax.decoder import vocoder
 from step_audio_jax.decoder import voice as voice_lib
+from step_audio_jax.decoder.vocoder import piecewise
+from step_audio_jax.decoder.vocoder import vocoder
+from tests.decoder import tiny_decoder as tiny
 
 
 def tone(seconds, hertz=220.0):
@@ -26,7 +26,7 @@ def pushed(stream, mel_TM, size):
 @pytest.mark.parametrize('frames', [1, 12, 48, 63, 64, 65, 150])
 @pytest.mark.parametrize('size', [1, 40, 999])
 def test_lengths_are_those_of_the_frames(frames, size):
-  stream = piecewise_vocoder.PiecewiseVocoder(tiny.Steps())
+  stream = piecewise.PiecewiseVocoder(tiny.Steps())
   mel = np.random.default_rng(0).normal(size=(frames, 16)).astype('f')
   assert len(pushed(stream, mel, size)) == 64 * frames
 
@@ -34,7 +34,7 @@ def test_lengths_are_those_of_the_frames(frames, size):
 def test_a_local_vocoder_is_put_together_as_it_was():
   # Slowly rising steps: the best move is within a frame, so is the error.
   mel = np.repeat(np.linspace(-1, 1, 200)[:, None], 16, axis=1).astype('f')
-  stream = piecewise_vocoder.PiecewiseVocoder(tiny.Steps())
+  stream = piecewise.PiecewiseVocoder(tiny.Steps())
   found = pushed(stream, mel, 7)
   np.testing.assert_allclose(found, tiny.Steps().wave(mel), atol=0.03)
 
@@ -42,7 +42,7 @@ def test_a_local_vocoder_is_put_together_as_it_was():
 def test_the_seams_of_a_tone_are_not_heard():
   wave = tone(1.2)
   mel = voice_lib.log_mel(wave, tiny.MEL)
-  stream = piecewise_vocoder.PiecewiseVocoder(vocoder.GriffinLim(tiny.MEL))
+  stream = piecewise.PiecewiseVocoder(vocoder.GriffinLim(tiny.MEL))
   found = pushed(stream, mel, 10)
   again = voice_lib.log_mel(found, tiny.MEL)
   whole = voice_lib.log_mel(vocoder.GriffinLim(tiny.MEL).wave(mel), tiny.MEL)
@@ -55,7 +55,7 @@ def test_the_seams_of_a_tone_are_not_heard():
 
 
 def test_a_stream_starts_again_and_refuses_what_is_no_mel():
-  stream = piecewise_vocoder.PiecewiseVocoder(tiny.Steps())
+  stream = piecewise.PiecewiseVocoder(tiny.Steps())
   mel = np.random.default_rng(0).normal(size=(130, 16)).astype('f')
   one, two = pushed(stream, mel, 33), pushed(stream, mel, 130)
   np.testing.assert_allclose(one, two, atol=1e-6)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import streaming_vocoder
-from step_audio_jax.decoder import vocoder
-from step_audio_jax.models import hift
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.decoder.vocoder import streaming
+from step_audio_jax.decoder.vocoder import vocoder
+from step_audio_jax.models.vocoder import hift
 from tests.models import tiny_hift
 
 CHUNK = 6
@@ -34,7 +34,7 @@ def whole(causal, frames=FRAMES, seed=3):
 
 def stream(causal, **settings):
   given = {'seed': 3, 'chunk': CHUNK, **settings}
-  return streaming_vocoder.VocoderStream(made(causal), **given)
+  return streaming.VocoderStream(made(causal), **given)
 
 
 def pushed(source, mel, cuts):
@@ -94,7 +94,7 @@ def test_less_context_is_faded_over_and_its_error_is_known():
 
 
 def test_the_fade_leaves_equal_sides_as_they_are():
-  rising = streaming_vocoder.rise(32)
+  rising = streaming.rise(32)
   np.testing.assert_allclose(rising + rising[::-1], 1.0, atol=1e-12)
   assert (np.diff(rising) > 0).all()
 

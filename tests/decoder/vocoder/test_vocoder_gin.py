@@ -4,10 +4,10 @@ from flax import linen as nn
 import jax
 import numpy as np
 import pytest
-import tiny_vocoder
 
-from step_audio_jax import gin_files
+from step_audio_jax.commands import gin_files
 from step_audio_jax.training import run
+from tests.decoder.vocoder import tiny_vocoder
 
 
 @pytest.fixture(autouse=True)

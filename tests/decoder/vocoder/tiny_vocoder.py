@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.audio import vocoder_mel
-from step_audio_jax.decoder import vocoder_objective
-from step_audio_jax.models import hift
-from step_audio_jax.models import vocoder_discriminators
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.vocoder import objective as vocoder_objective
+from step_audio_jax.models.vocoder import discriminators
+from step_audio_jax.models.vocoder import hift
 
 RATE, HOP = 8000, 16
 CONFIG = hift.HiftConfig(
@@ -26,7 +26,7 @@ CONFIG = hift.HiftConfig(
 MEL = vocoder_mel.VocoderMel(
   sample_rate=RATE, bands=12, fft=128, window=128, hop=HOP, high_hz=None
 )
-JUDGES = vocoder_discriminators.DiscriminatorConfig(
+JUDGES = discriminators.DiscriminatorConfig(
   periods=(3,),
   period_channels=(4, 6),
   resolutions=((64, 16, 64),),

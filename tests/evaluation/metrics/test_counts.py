@@ -4,19 +4,19 @@ import html
 import json
 import types
 
-import evaluation_corpus as corpus
-import evaluation_parrot as parrot
-import evaluation_rows
 import numpy as np
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.evaluation import captions as captions_lib
-from step_audio_jax.evaluation import counts
+from step_audio_jax.commands import cli
 from step_audio_jax.evaluation import door
-from step_audio_jax.evaluation import report
-from step_audio_jax.evaluation import sound as sound_lib
+from step_audio_jax.evaluation.metrics import captions as captions_lib
+from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import sound as sound_lib
+from step_audio_jax.evaluation.reports import report
+from tests.evaluation import corpus
+from tests.evaluation import parrot
+from tests.evaluation import rows as evaluation_rows
 
 score = corpus.score
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from step_audio_jax.evaluation import distances
+from step_audio_jax.evaluation.metrics import distances
 
 
 def mel(frames=37, bands=20, seed=0):

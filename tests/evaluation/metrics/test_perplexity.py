@@ -12,8 +12,8 @@ from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.evaluation import perplexity
-from step_audio_jax.models import speech_text
+from step_audio_jax.evaluation.metrics import perplexity
+from step_audio_jax.models.language import speech_text
 
 VOCABULARY = vocabulary_lib.Vocabulary(
   text_size=80, linguistic_size=10, semantic_size=20

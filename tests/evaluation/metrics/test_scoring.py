@@ -4,7 +4,7 @@ import hypothesis
 from hypothesis import strategies as st
 import pytest
 
-from step_audio_jax.evaluation import scoring
+from step_audio_jax.evaluation.metrics import scoring
 
 WORDS = st.lists(st.sampled_from('abc'), max_size=9)
 

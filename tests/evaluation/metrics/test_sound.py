@@ -2,16 +2,16 @@
 
 import types
 
-import evaluation_parrot as parrot
 import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import embeddings
-from step_audio_jax.evaluation import sound
-from step_audio_jax.evaluation import speech
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import embeddings
+from step_audio_jax.evaluation.metrics import sound
+from step_audio_jax.evaluation.metrics import speech
+from tests.evaluation import parrot
 
 RATE, GROUP = 8000, 960  # samples of 120 ms
 TEXTS = ('a cat', 'bird', 'zebra zoo')

@@ -1,12 +1,12 @@
 """ASR and TTS figures of a model whose every answer is known."""
 
-import evaluation_parrot as parrot
 import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
-from step_audio_jax.evaluation import speech
+from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation.metrics import speech
+from tests.evaluation import parrot
 
 VOCABULARY = parrot.VOCABULARY
 TEXTS = ['a cat', 'the dog sees a bird', 'x', 'green eggs and ham', 'no']

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import stages
-from step_audio_jax.evaluation import facts
-from step_audio_jax.training import schedule
+from step_audio_jax.corpus import schedule
+from step_audio_jax.corpus import stages
+from step_audio_jax.evaluation.reports import facts
 
 
 def record(run, sources, shares, row_length=32):

@@ -9,12 +9,12 @@ import wave
 import numpy as np
 import pytest
 
-from step_audio_jax import cli
-from step_audio_jax import manifest
 from step_audio_jax.audio import io as audio_io
-from step_audio_jax.evaluation import report
-from step_audio_jax.evaluation import report_page
-from step_audio_jax.evaluation import utterances
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation.reports import page
+from step_audio_jax.evaluation.reports import report
+from step_audio_jax.evaluation.reports import utterances
 
 KEYS = {
   'wall_seconds',
@@ -302,7 +302,7 @@ def test_marked_hypotheses():
   ],
 )
 def test_figures_are_shown_in_their_unit(key, value, expected):
-  assert report_page.show(key, value) == expected
+  assert page.show(key, value) == expected
 
 
 def flags(root, *more):

@@ -3,15 +3,15 @@
 import collections
 
 import numpy as np
-import released_tokenizer as released
 
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import flow as flow_interop
-from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.models import campplus
-from step_audio_jax.models import campplus_layers
-from step_audio_jax.models import flow
-from step_audio_jax.models import hift
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.decoder import flow as flow_interop
+from step_audio_jax.interop.decoder import hift as hift_interop
+from step_audio_jax.models.flow import flow
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.speaker import layers
+from step_audio_jax.models.vocoder import hift
+from tests.interop.tokenizer import released_tokenizer as released
 
 SPEAKER = campplus.CampplusConfig(
   bands=16,
@@ -213,7 +213,7 @@ def campplus_parts(state, config=SPEAKER, *, folded=True):
       mean, var = (
         state[f'{behind.name}.running_{kind}'] for kind in ('mean', 'var')
       )
-      scale = 1 / np.sqrt(var + np.float32(campplus_layers.EPSILON))
+      scale = 1 / np.sqrt(var + np.float32(layers.EPSILON))
       offset = np.zeros_like(scale)
       if behind.affine:
         scale = scale * state[f'{behind.name}.weight']

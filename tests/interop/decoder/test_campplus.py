@@ -6,14 +6,14 @@ import re
 import jax
 import numpy as np
 import pytest
-import released_decoder as released
-import released_tokenizer
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import speaker as speaker_lib
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import campplus_onnx
-from step_audio_jax.models import campplus
+from step_audio_jax.decoder.speaker import encoder as speaker_lib
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.decoder import campplus_onnx
+from step_audio_jax.models.speaker import campplus
+from tests.interop.decoder import released_decoder as released
+from tests.interop.tokenizer import released_tokenizer
 
 SPEAKER = released.SPEAKER
 

@@ -8,24 +8,24 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import released_decoder as released
-import released_tokenizer
 import yaml
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax.audio import vocoder_mel
+from step_audio_jax.audio.features import vocoder_mel
+from step_audio_jax.commands import cli
 from step_audio_jax.decoder import speech
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import decoder
-from step_audio_jax.interop import decoder_export
-from step_audio_jax.interop import flow as flow_interop
-from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.interop import hyper_yaml
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import torch_archive
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.decoder import exporting
+from step_audio_jax.interop.decoder import flow as flow_interop
+from step_audio_jax.interop.decoder import hift as hift_interop
+from step_audio_jax.interop.decoder import importing
+from step_audio_jax.interop.formats import hyper_yaml
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.interop.formats import torch_archive
+from step_audio_jax.storage import shards
+from tests.interop.decoder import released_decoder as released
+from tests.interop.tokenizer import released_tokenizer
 
 FILES = ('config.json', 'flow.safetensors', 'vocoder.safetensors')
 FILES += ('speaker.safetensors',)
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def sealed(folder, tmp_path_factory):
   target = tmp_path_factory.mktemp('sealed') / 'decoder'
-  decoder.import_folder(folder[0], target)
+  importing.import_folder(folder[0], target)
   return target
 
 
@@ -112,7 +112,7 @@ def test_both_spellings_and_folded_norms(folder, sealed, tmp_path):
   source = tmp_path / 'other'
   released.write(source, spelling='parametrizations', folded=True)
   target = tmp_path / 'decoder'
-  decoder.import_folder(source, target)
+  importing.import_folder(source, target)
   for name in ('flow', 'vocoder'):
     file = f'{name}.safetensors'
     same(tree_of(target / file), tree_of(sealed / file))
@@ -128,7 +128,7 @@ def test_both_spellings_and_folded_norms(folder, sealed, tmp_path):
 @pytest.fixture(scope='module')
 def exported(sealed, tmp_path_factory):
   target = tmp_path_factory.mktemp('exported') / 'cosyvoice'
-  facts = decoder_export.export_folder(sealed, target)
+  facts = exporting.export_folder(sealed, target)
   return target, facts
 
 
@@ -148,7 +148,7 @@ def test_export_has_the_original_names(folder, exported):
 
 def test_there_and_back_is_equal_to_the_bit(sealed, exported, tmp_path):
   target = tmp_path / 'again'
-  decoder.import_folder(exported[0], target)
+  importing.import_folder(exported[0], target)
   for file in FILES[1:]:
     same(tree_of(target / file), tree_of(sealed / file))
   one, two = (
@@ -214,7 +214,7 @@ def test_griffin_lim_and_no_speaker_are_exported_as_such(sealed, tmp_path):
   (less / 'config.json').write_text(
     json.dumps({**config, 'vocoder': None, 'speaker': None})
   )
-  facts = decoder_export.export_folder(less, tmp_path / 'out')
+  facts = exporting.export_folder(less, tmp_path / 'out')
   assert 'hift.pt: Griffin-Lim speaks' in facts['left_out']
   names = sorted(p.name for p in (tmp_path / 'out').iterdir())
   assert names == ['cosyvoice.yaml', 'flow.pt']
@@ -238,7 +238,7 @@ def test_what_cosyvoice_cannot_be_is_not_exported(
   other.mkdir()
   (other / 'config.json').write_text(json.dumps(config))
   with pytest.raises(errors.UserError, match=said):
-    decoder_export.export_folder(other, tmp_path / 'out')
+    exporting.export_folder(other, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
 
@@ -259,7 +259,7 @@ def test_a_large_flow_needs_little_more_than_its_size(copy):
   text = text.replace('        output_size: 16', '        output_size: 128')
   path.write_text(text.replace('num_blocks: 2', 'num_blocks: 4'))
   tracemalloc.start()
-  decoder.import_folder(copy, copy.with_name('target'))
+  importing.import_folder(copy, copy.with_name('target'))
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert size < 20e6 < 2 * size
@@ -281,7 +281,7 @@ def copy(folder, tmp_path):
 def refused(source, match):
   target = source.with_name('target')
   with pytest.raises(errors.UserError) as caught:
-    decoder.import_folder(source, target)
+    importing.import_folder(source, target)
   text = str(caught.value)
   assert re.search(match, text), text
   assert '\n' not in text and str(source) in text
@@ -299,11 +299,11 @@ def test_a_missing_file_is_named(copy, name):
 
 def test_a_released_decoder_is_not_taken_for_a_tokenizer(copy):
   """It has `speech_tokenizer_v1.onnx` too."""
-  assert decoder.is_folder(copy)
+  assert importing.is_folder(copy)
   (copy / 'flow.pt').unlink()
-  assert decoder.is_folder(copy)
+  assert importing.is_folder(copy)
   (copy / 'hift.pt').unlink()
-  assert not decoder.is_folder(copy)
+  assert not importing.is_folder(copy)
 
 
 def test_a_vocoder_of_another_layout_is_refused(copy, folder):

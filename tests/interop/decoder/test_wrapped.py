@@ -8,27 +8,27 @@ import re
 
 import numpy as np
 import pytest
-import released_decoder as released
-import released_tokenizer
-import tiny_folders as tiny
 
 from step_audio_jax import errors
-from step_audio_jax.interop import campplus
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import decoder
-from step_audio_jax.interop import flow
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import hift
-from step_audio_jax.interop import importing
-from step_audio_jax.interop import language
-from step_audio_jax.interop import paraformer
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import s3
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import state as state_lib
-from step_audio_jax.interop import tokenizer
-from step_audio_jax.interop import vision
-from step_audio_jax.training import stored
+from step_audio_jax.interop.decoder import campplus
+from step_audio_jax.interop.decoder import flow
+from step_audio_jax.interop.decoder import hift
+from step_audio_jax.interop.decoder import importing as decoder
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import importing
+from step_audio_jax.interop.language import vision
+from step_audio_jax.interop.language import weights
+from step_audio_jax.interop.tokenizer import paraformer
+from step_audio_jax.interop.tokenizer import released as tokenizer
+from step_audio_jax.interop.tokenizer import s3
+from step_audio_jax.storage import shards
+from step_audio_jax.training.checkpoints import stored
+from tests.interop.decoder import released_decoder as released
+from tests.interop.language import tiny_folders as tiny
+from tests.interop.tokenizer import released_tokenizer
 
 PREFIXES = ['generator.', 'module.', 'model.', 'module.generator.']
 PREFIXES += ['_orig_mod.module.model.', 'state_dict.']
@@ -270,8 +270,8 @@ def test_names_of_language_models(tmp_path, family, rename):
   renamed = {rename(name): value for name, value in tensors.items()}
   folder = tiny.write(tmp_path / 'm', config, renamed, files=2)
   ours = configs.read(config)
-  found = language.variables(ours, shards.read_folder(folder), str(folder))
-  want = language.variables(ours, tensors, 'm')
+  found = weights.variables(ours, shards.read_folder(folder), str(folder))
+  want = weights.variables(ours, tensors, 'm')
   for path in ('embedding', 'head'):
     np.testing.assert_array_equal(
       np.asarray(found['params']['transformer'][path]),
@@ -279,7 +279,7 @@ def test_names_of_language_models(tmp_path, family, rename):
     )
   twice = {**tensors, 'module.model.norm.weight': tensors['model.norm.weight']}
   with pytest.raises(errors.UserError, match='norm.weight is there twice'):
-    language.variables(ours, twice, 'm')
+    weights.variables(ours, twice, 'm')
 
 
 @pytest.mark.parametrize(

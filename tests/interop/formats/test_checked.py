@@ -6,22 +6,22 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
-import released_decoder as released
-import released_tokenizer
-import tiny_folders as tiny
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import lazy
+from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
-from step_audio_jax.interop import checked
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import decoder
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import shards
-from step_audio_jax.training import stored
+from step_audio_jax.interop.decoder import importing
+from step_audio_jax.interop.formats import checked
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import folders
+from step_audio_jax.storage import files
+from step_audio_jax.storage import lazy
+from step_audio_jax.storage import shards
+from step_audio_jax.training.checkpoints import stored
+from tests.interop.decoder import released_decoder as released
+from tests.interop.language import tiny_folders as tiny
+from tests.interop.tokenizer import released_tokenizer
 
 NAME = 'model.layers.1.mlp.up_proj.weight'
 
@@ -173,7 +173,7 @@ def test_speech_decoders(tmp_path, capsys):
     size = state[name].size
     told[file] = f"{source}/{file}: tensor '{name}': 2 of {size} numbers are N"
     with pytest.raises(errors.UserError) as caught:
-      decoder.import_folder(source, tmp_path / 'decoder')
+      importing.import_folder(source, tmp_path / 'decoder')
     assert str(caught.value).startswith(told[file])
     assert [path.name for path in tmp_path.iterdir()] == ['source']
     bad = (source / file).read_bytes()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.interop import hyper_yaml
+from step_audio_jax.interop.formats import hyper_yaml
 
 
 def read(tmp_path, text):

@@ -4,10 +4,10 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-import released_tokenizer as released
 
 from step_audio_jax import errors
-from step_audio_jax.interop import onnx
+from step_audio_jax.interop.formats import onnx
+from tests.interop.tokenizer import released_tokenizer as released
 
 STATE = released.arrays(released.s3_interop.shapes(released.S3), 4)
 

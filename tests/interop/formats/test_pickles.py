@@ -6,10 +6,10 @@ import zipfile
 import ml_dtypes
 import numpy as np
 import pytest
-import released_tokenizer as released
 
 from step_audio_jax import errors
-from step_audio_jax.interop import pickles
+from step_audio_jax.interop.formats import pickles
+from tests.interop.tokenizer import released_tokenizer as released
 
 
 def refused(path, match):
@@ -50,7 +50,7 @@ def test_arrays_come_back_to_the_bit(tmp_path, nested):
     ('subprocess', 'Popen'),
     ('torch', 'load'),
     ('numpy', 'load'),
-    ('step_audio_jax.interop.pickles', 'os.system'),
+    ('step_audio_jax.interop.formats.pickles', 'os.system'),
   ],
 )
 def test_a_pickle_that_wants_to_run_something_does_not(tmp_path, module, name):

@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import torch_archive
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.interop.formats import torch_archive
 
 ARRAYS = {
   'a.weight': np.arange(24, dtype=np.float32).reshape(2, 3, 4),

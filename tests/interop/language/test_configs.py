@@ -3,13 +3,13 @@
 import dataclasses
 
 import pytest
-from tiny_folders import FAMILIES
-from tiny_folders import config_of
 
 from step_audio_jax import errors
-from step_audio_jax.interop import configs
+from step_audio_jax.interop.language import configs
 from step_audio_jax.models import rope
-from step_audio_jax.models import transformer
+from step_audio_jax.models.language import transformer
+from tests.interop.language.tiny_folders import FAMILIES
+from tests.interop.language.tiny_folders import config_of
 
 SCALINGS = {
   'linear': {'rope_type': 'linear', 'factor': 2.0},

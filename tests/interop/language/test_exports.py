@@ -10,24 +10,24 @@ import ml_dtypes
 import numpy as np
 import pytest
 import sentencepiece
-import tiny_folders as tiny
 import tokenizers
 from tokenizers import models
 from tokenizers import pre_tokenizers
 from tokenizers import processors
 
-from data_pipelines import documents
-from data_pipelines import vocabulary as vocabulary_door
+from data_pipelines.tasks import vocabulary as vocabulary_door
+from step_audio_jax import documents
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import restore
-from step_audio_jax.interop import exporting
-from step_audio_jax.interop import importing
-from step_audio_jax.interop import rows as rows_lib
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import tokenizer_files
-from step_audio_jax.tokenizers import text as text_lib
+from step_audio_jax.interop.language import exporting
+from step_audio_jax.interop.language import importing
+from step_audio_jax.interop.language import rows as rows_lib
+from step_audio_jax.interop.language import tokenizer_files
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
+from step_audio_jax.tokenizers.text import text_models as text_lib
+from tests.interop.language import tiny_folders as tiny
 
 CONTROL = vocabulary_lib.CONTROL
 WORDS = [f'w{i}' for i in range(15)]

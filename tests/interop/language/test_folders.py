@@ -9,24 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_interop_vision as towers
-import tiny_folders as tiny
 import tokenizers
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import folders
-from step_audio_jax.interop import language
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import vision
-from step_audio_jax.models import speech_text
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import vision
+from step_audio_jax.interop.language import weights as language
+from step_audio_jax.models.language import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.tokenizers import text as text_lib
-from step_audio_jax.training import feed
+from step_audio_jax.storage import shards
+from step_audio_jax.tokenizers.text import text_models as text_lib
 from step_audio_jax.training import loop
-from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
-from step_audio_jax.training import transfer
+from step_audio_jax.training.feeds import feed
+from step_audio_jax.training.objectives import objectives
+from step_audio_jax.training.transfer import transfer
+from tests.interop.language import tiny_folders as tiny
 
 WORDS = 20
 MOVED = 68

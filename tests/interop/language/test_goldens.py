@@ -13,14 +13,14 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 from safetensors import safe_open
 
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import language
-from step_audio_jax.interop import shards
-from step_audio_jax.interop import vision as vision_interop
-from step_audio_jax.models import speech_text
-from step_audio_jax.models import vision
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import vision as vision_interop
+from step_audio_jax.interop.language import weights as language
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.models.language import vision
+from step_audio_jax.storage import shards
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
 NAMES = sorted(p.stem.removeprefix('hf_') for p in GOLDEN.glob('hf_*'))
 TEXT = [name for name in NAMES if name.startswith(('llama', 'qwen'))]
 TOWERS = [name for name in NAMES if name.startswith(('siglip', 'clip'))]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.interop import paraformer
-from step_audio_jax.interop import s3
+from step_audio_jax.interop.tokenizer import paraformer
+from step_audio_jax.interop.tokenizer import s3
 
 WIDTH, MLP, INPUT, KERNEL = 4, 6, 10, 5
 BANDS, CODES = 3, 7

@@ -5,10 +5,10 @@ import pathlib
 
 import pytest
 
-from step_audio_jax import gin_files
-from step_audio_jax.interop import configs
+from step_audio_jax.commands import gin_files
+from step_audio_jax.interop.language import configs
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 # File → (rows of its own vocabulary, published number of parameters).
 SIZES = {

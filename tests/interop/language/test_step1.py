@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_folders as tiny
 
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import language
-from step_audio_jax.interop import shards
-from step_audio_jax.models import speech_text
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import weights as language
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import shards
+from tests.interop.language import tiny_folders as tiny
 
 
 def slopes(heads):

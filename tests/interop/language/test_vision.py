@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.interop import vision as interop
-from step_audio_jax.models import vision
+from step_audio_jax.interop.language import vision as interop
+from step_audio_jax.models.language import vision
 
 W, F, P = 6, 10, 2
 

@@ -5,16 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_folders as tiny
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.interop import configs
-from step_audio_jax.interop import language
-from step_audio_jax.interop import shards
-from step_audio_jax.models import speech_text
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import stored
+from step_audio_jax.interop.language import configs
+from step_audio_jax.interop.language import weights
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.storage import lazy
+from step_audio_jax.storage import shards
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import stored
+from tests.interop.language import tiny_folders as tiny
 
 
 def opened(folder, family, **kwargs):
@@ -22,7 +22,7 @@ def opened(folder, family, **kwargs):
   config = configs.read(
     tiny.config_of(family, kwargs.get('tied', False)), str(folder)
   )
-  tree = language.variables(config, shards.read_folder(folder), str(folder))
+  tree = weights.variables(config, shards.read_folder(folder), str(folder))
   return config, tree, theirs
 
 
@@ -81,7 +81,7 @@ def test_every_parameter_lies_where_it_should(tmp_path, family, files):
 @pytest.mark.parametrize('family', tiny.FAMILIES)
 def test_names_there_and_back(tmp_path, family):
   config, tree, theirs = opened(tmp_path / 'm', family)
-  back = language.tensors(config, tree)
+  back = weights.tensors(config, tree)
   assert set(back) == set(theirs)
   for name, value in theirs.items():
     np.testing.assert_array_equal(np.asarray(back[name]), value)
@@ -109,7 +109,7 @@ def test_a_slice_reads_a_slice(tmp_path, monkeypatch):
 def refusal(tensors, family='llama', tied=False):
   config = configs.read(tiny.config_of(family, tied))
   with pytest.raises(errors.UserError) as caught:
-    language.variables(config, tensors, 'folder')
+    weights.variables(config, tensors, 'folder')
   return str(caught.value)
 
 
@@ -126,7 +126,7 @@ def test_an_unexpected_tensor_is_named():
   tensors = tiny.tensors_of('llama')
   tensors['model.layers.0.self_attn.rotary_emb.inv_freq'] = np.ones(2)
   config = configs.read(tiny.config_of('llama'))
-  language.variables(config, tensors, 'folder')  # a buffer of old files
+  weights.variables(config, tensors, 'folder')  # a buffer of old files
 
 
 def test_a_wrong_shape_is_named_with_its_file(tmp_path):
@@ -143,7 +143,7 @@ def test_dtypes_may_differ_between_weights_but_not_between_layers():
   tensors = tiny.tensors_of('llama')
   tensors['model.norm.weight'] = tensors['model.norm.weight'].astype('float16')
   config = configs.read(tiny.config_of('llama'))
-  language.variables(config, tensors, 'folder')
+  weights.variables(config, tensors, 'folder')
   name = 'model.layers.2.mlp.up_proj.weight'
   tensors[name] = tensors[name].astype(np.float16)
   assert 'is float16, expected float32 as in layer 0' in refusal(tensors)
@@ -153,7 +153,7 @@ def test_a_tied_model_may_carry_its_head_again():
   tensors = tiny.tensors_of('qwen3', tied=True)
   embedding = tensors['model.embed_tokens.weight']
   config = configs.read(tiny.config_of('qwen3', True))
-  tree = language.variables(
+  tree = weights.variables(
     config, tensors | {'lm_head.weight': embedding}, 'folder'
   )
   assert 'head' not in tree['params']['transformer']
@@ -165,14 +165,14 @@ def test_a_tied_model_may_carry_its_head_again():
 
 def test_our_own_tree_is_checked_on_the_way_out():
   config = configs.read(tiny.config_of('llama'))
-  tree = language.variables(config, tiny.tensors_of('llama'), 'folder')
+  tree = weights.variables(config, tiny.tensors_of('llama'), 'folder')
   blocks = tree['params']['transformer']['blocks']
   blocks['mlp']['up']['kernel'] = lazy.Layer(blocks['mlp']['up']['kernel'], 0)
   with pytest.raises(errors.UserError, match='mlp/up/kernel has shape'):
-    language.tensors(config, tree)
+    weights.tensors(config, tree)
   del blocks['mlp']['up']
   with pytest.raises(errors.UserError, match='mlp/up/kernel is missing'):
-    language.tensors(config, tree)
+    weights.tensors(config, tree)
 
 
 def test_weights_that_share_a_chunk_come_one_after_the_other(
@@ -181,17 +181,17 @@ def test_weights_that_share_a_chunk_come_one_after_the_other(
   monkeypatch.setattr(stored, 'CHUNK_BYTES', 100)
   config = configs.read(tiny.config_of('llama'))
   theirs = tiny.tensors_of('llama')
-  tree = language.variables(config, theirs, 'folder')
+  tree = weights.variables(config, theirs, 'folder')
   together = jax.tree.map(np.asarray, tree)
   store = checkpoints.Checkpoints(tmp_path)
   store.save(0, together, None, {'row': 0})
   store.close()
-  out = language.tensors(config, stored.open_variables(tmp_path)[0])
+  out = weights.tensors(config, stored.open_variables(tmp_path)[0])
   for name, tensor in out.items():
     np.testing.assert_array_equal(np.asarray(tensor), theirs[name])
   names = list(out)
   ups = [name for name in names if 'up_proj' in name]
   start = names.index(ups[0])
   assert names[start : start + tiny.L] == ups
-  plain = list(language.tensors(config, tree))
+  plain = list(weights.tensors(config, tree))
   assert plain.index(ups[1]) - plain.index(ups[0]) == 9  # a layer's tensors

@@ -7,10 +7,10 @@ import zipfile
 
 import numpy as np
 
-from step_audio_jax.interop import paraformer as paraformer_interop
-from step_audio_jax.interop import s3 as s3_interop
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
+from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
+from step_audio_jax.interop.tokenizer import s3 as s3_interop
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
 
 INSIDE = 'dengcunqin/speech_paraformer-online'
 PARAFORMER = paraformer.ParaformerConfig(

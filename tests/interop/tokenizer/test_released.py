@@ -5,16 +5,16 @@ import re
 
 import numpy as np
 import pytest
-import released_tokenizer as released
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax.interop import paraformer as paraformer_interop
-from step_audio_jax.interop import s3 as s3_interop
-from step_audio_jax.interop import tokenizer
+from step_audio_jax.commands import cli
+from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
+from step_audio_jax.interop.tokenizer import released as tokenizer
+from step_audio_jax.interop.tokenizer import s3 as s3_interop
 from step_audio_jax.models import blocks
-from step_audio_jax.tokenizers import dual
+from step_audio_jax.tokenizers.speech import dual
+from tests.interop.tokenizer import released_tokenizer as released
 
 
 def convert(capsys, *argv):

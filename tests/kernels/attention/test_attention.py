@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import kernels_rows as rows
 import numpy as np
 import pytest
 
-from step_audio_jax.kernels import attention
+from step_audio_jax.kernels.attention import attention
+from tests.kernels import rows
 
 
 def oracle(q, k, v, q_pos, kv_pos, q_seg, kv_seg, slopes):

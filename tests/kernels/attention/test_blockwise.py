@@ -5,12 +5,12 @@ import math
 
 import jax
 import jax.numpy as jnp
-import kernels_rows as rows
 import numpy as np
 import pytest
 
-from step_audio_jax.kernels import attention
-from step_audio_jax.kernels import layout
+from step_audio_jax.kernels.attention import attention
+from step_audio_jax.kernels.attention import layout
+from tests.kernels import rows
 
 SMALL = attention.Blocks(queries=128, keys=256)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.kernels import full
+from step_audio_jax.kernels.attention import full
 
 
 def oracle(q, k, v, lengths):

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import jax.numpy as jnp
-import kernels_rows as rows
 import pytest
 
-from step_audio_jax.kernels import attention
+from step_audio_jax.kernels.attention import attention
+from tests.kernels import rows
 
 SMALL = attention.Blocks(queries=128, keys=256)
 
@@ -40,7 +40,7 @@ import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from step_audio_jax.kernels import attention
+from step_audio_jax.kernels.attention import attention
 
 def compile(chip, B, T, H, G, D, dtype, biased):
   devices = topologies.get_topology_desc(

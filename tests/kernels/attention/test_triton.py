@@ -4,12 +4,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import kernels_rows as rows
 import numpy as np
 import pytest
 
-from step_audio_jax.kernels import layout
-from step_audio_jax.kernels import triton
+from step_audio_jax.kernels.attention import layout
+from step_audio_jax.kernels.attention import triton
+from tests.kernels import rows
 
 
 @functools.partial(jax.jit, static_argnames=('options',))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.kernels import windows
+from step_audio_jax.kernels.attention import windows
 
 
 def drawn(pieces, queries=3, rows=2, count=4, heads=2, width=5):

@@ -8,9 +8,9 @@ import pytest
 
 from step_audio_jax import errors
 from step_audio_jax.models import blocks as blocks_lib
-from step_audio_jax.models import causal_blocks
-from step_audio_jax.models import causal_config
-from step_audio_jax.models import causal_sight
+from step_audio_jax.models.causal_flow import attention_masks
+from step_audio_jax.models.causal_flow import blocks
+from step_audio_jax.models.causal_flow import causal_config
 
 WIDTH, HEADS, WINDOW = 16, 2, 4
 K = WIDTH // HEADS
@@ -50,7 +50,7 @@ def rows_sight():
     for place, (a, b) in enumerate(bounds(count)):
       first[row, prompt + place] = a - WINDOW
       end[row, prompt + place] = b
-  return causal_sight.whole_sight(position, segment, first, end, WINDOW, K)
+  return attention_masks.whole_sight(position, segment, first, end, WINDOW, K)
 
 
 def turned(x, distance):
@@ -109,7 +109,7 @@ def x_BTD():
 
 
 def test_attention_is_that_of_single_keys(x_BTD):
-  module = causal_blocks.Attention(WIDTH, HEADS)
+  module = blocks.Attention(WIDTH, HEADS)
   sight = rows_sight()
   params = random_params(module, x_BTD, sight)
   out, _ = jax.jit(module.apply)({'params': params}, x_BTD, sight)
@@ -121,7 +121,7 @@ def test_attention_is_that_of_single_keys(x_BTD):
 
 
 def stack(remat=False):
-  return causal_blocks.Stack(2, WIDTH, HEADS, 24, remat)
+  return blocks.Stack(2, WIDTH, HEADS, 24, remat)
 
 
 # Of all tests, so that nothing is compiled twice.
@@ -160,14 +160,14 @@ def test_chunks_behind_caches_are_the_whole_sequence(stacked, x_BTD):
   out, prompt = APPLY(
     variables,
     prompts,
-    causal_sight.whole_sight(place, segment, place, place, WINDOW, K),
+    attention_masks.whole_sight(place, segment, place, place, WINDOW, K),
     modulation,
     keep=True,
   )
   for row, (p, _) in enumerate(ROWS):
     np.testing.assert_allclose(out[row, P - p :], whole[row, :p], atol=1e-5)
   empty = jnp.zeros((len(ROWS), WINDOW, HEADS, K))
-  past = tuple(causal_blocks.Past(empty, empty, one.tail) for one in prompt)
+  past = tuple(blocks.Past(empty, empty, one.tail) for one in prompt)
   begin, number = 0, 0
   while begin < max(count for _, count in ROWS):
     size = CHUNKS[min(number, len(CHUNKS) - 1)]
@@ -179,7 +179,7 @@ def test_chunks_behind_caches_are_the_whole_sequence(stacked, x_BTD):
     out, past = APPLY(
       variables,
       chunk,
-      causal_sight.chunk_sight(
+      attention_masks.chunk_sight(
         np.full(len(ROWS), begin),
         there.astype(np.int32),
         size,

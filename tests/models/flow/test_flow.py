@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import flow
-from step_audio_jax.models import flow_encoder
-from step_audio_jax.models import flow_estimator
+from step_audio_jax.models.flow import encoder
+from step_audio_jax.models.flow import estimator
+from step_audio_jax.models.flow import flow
 
 
 def linear(h, frames):
@@ -63,13 +63,13 @@ def test_shift_puts_each_distance_at_its_key():
   n = 5
   distance = np.arange(n - 1, -n, -1)
   by_distance = np.broadcast_to(distance, (1, 2, n, 2 * n - 1))
-  got = flow_encoder.shifted(jnp.asarray(by_distance))
+  got = encoder.shifted(jnp.asarray(by_distance))
   i = np.arange(n)
   np.testing.assert_array_equal(got[0, 1], i[:, None] - i[None])
 
 
 def test_relative_positions_are_sines_and_cosines_of_distances():
-  table = flow_encoder.relative_positions(4, 6)
+  table = encoder.relative_positions(4, 6)
   assert table.shape == (7, 6)
   rates = 10000.0 ** (-np.array([0, 2, 4]) / 6)
   np.testing.assert_allclose(table[0, 0::2], np.sin(3 * rates), atol=1e-6)
@@ -80,7 +80,7 @@ def test_relative_positions_are_sines_and_cosines_of_distances():
 def test_mish_is_its_definition_everywhere():
   x = np.array([-100, -20, -1, -1e-3, 0, 1, 19.9, 20, 21, 80], np.float64)
   want = x * np.tanh(np.log1p(np.exp(x)))
-  got = flow_estimator.mish(jnp.asarray(x, jnp.float32))
+  got = estimator.mish(jnp.asarray(x, jnp.float32))
   np.testing.assert_allclose(got, want, rtol=2e-6, atol=1e-9)
 
 
@@ -108,7 +108,7 @@ def test_convolution_equals_the_library(length, kernel, stride):
     'kernel': rng.normal(size=(kernel, 4, 5)).astype(np.float32),
     'bias': rng.normal(size=5).astype(np.float32),
   }
-  got = flow_estimator.Conv(5, kernel, stride).apply({'params': weights}, x)
+  got = estimator.Conv(5, kernel, stride).apply({'params': weights}, x)
   want = convolved(x, *weights.values(), stride)
   np.testing.assert_allclose(got, want, atol=1e-5)
 
@@ -118,7 +118,7 @@ def test_doubling_is_the_adjoint_of_a_strided_convolution():
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 5, 3)).astype(np.float32)
   kernel = rng.normal(size=(4, 3, 6)).astype(np.float32)
-  got = flow_estimator.Double(6).apply(
+  got = estimator.Double(6).apply(
     {'params': {'kernel': kernel, 'bias': np.zeros(6, np.float32)}}, x
   )
 
@@ -144,7 +144,7 @@ def test_group_norm_counts_only_the_frames_it_is_told():
     'scale': rng.normal(size=6).astype(np.float32),
     'bias': rng.normal(size=6).astype(np.float32),
   }
-  got = flow_estimator.GroupNorm(3).apply(
+  got = estimator.GroupNorm(3).apply(
     {'params': params}, x, mask.astype(np.float32)
   )
   for row, length in enumerate(lengths):

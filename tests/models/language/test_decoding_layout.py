@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.models import speech_text
-from step_audio_jax.models import transformer
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.models.language import transformer
 
 SIZES = dict(
   vocab_size=70, width=32, layers=2, heads=4, kv_heads=2, mlp_width=48

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import speech_text
-from step_audio_jax.models import transformer
+from step_audio_jax.models.language import speech_text
+from step_audio_jax.models.language import transformer
 
 TINY = transformer.TransformerConfig(
   vocab_size=50,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import vision
+from step_audio_jax.models.language import vision
 
 WIDE = vision.VisionConfig(
   image_size=8, patch_size=4, width=12, layers=2, heads=3, mlp_width=10

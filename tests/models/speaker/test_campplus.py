@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import campplus
-from step_audio_jax.models import campplus_layers as layers
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.speaker import layers
 
 TINY = campplus.CampplusConfig(
   bands=16,

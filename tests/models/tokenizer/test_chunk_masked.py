@@ -8,8 +8,8 @@ import pytest
 import test_models_paraformer_oracle as oracle
 
 from step_audio_jax import errors
-from step_audio_jax.models import chunk_masked
-from step_audio_jax.models import paraformer
+from step_audio_jax.models.tokenizer import chunk_masked
+from step_audio_jax.models.tokenizer import paraformer
 
 CONFIG = oracle.CONFIGS[0]
 SPECS = (

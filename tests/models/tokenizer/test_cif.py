@@ -9,7 +9,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from step_audio_jax.models import cif
+from step_audio_jax.models.tokenizer import cif
 
 LENGTHS = np.array([12, 1, 7, 9], np.int32)
 

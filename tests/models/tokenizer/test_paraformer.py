@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.interop import paraformer as interop
-from step_audio_jax.models import paraformer
+from step_audio_jax.interop.tokenizer import paraformer as interop
+from step_audio_jax.models.tokenizer import paraformer
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'linguistic_A.npz'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden' / 'linguistic_A.npz'
 SHOWN = (0, 1, 2, 5, 10)  # chunks whose inner state was recorded
 
 

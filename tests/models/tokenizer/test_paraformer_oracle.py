@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.audio import fbank
-from step_audio_jax.interop import paraformer as interop
-from step_audio_jax.models import paraformer
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.interop.tokenizer import paraformer as interop
+from step_audio_jax.models.tokenizer import paraformer
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'linguistic_A.npz'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden' / 'linguistic_A.npz'
 
 # Overlap longer and shorter than a chunk; kernels longer than a window.
 CONFIGS = (

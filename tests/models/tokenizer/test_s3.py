@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.interop import s3 as interop
-from step_audio_jax.models import s3
+from step_audio_jax.interop.tokenizer import s3 as interop
+from step_audio_jax.models.tokenizer import s3
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'semantic_A.npz'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden' / 'semantic_A.npz'
 
 
 @pytest.fixture(scope='module')

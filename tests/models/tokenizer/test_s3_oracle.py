@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import s3
+from step_audio_jax.models.tokenizer import s3
 
 GELU = s3.S3Config(
   bands=5, width=8, heads=2, layers=2, positions=7, codes=6, head_layers=2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import vocoder_discriminators as judges_lib
+from step_audio_jax.models.vocoder import discriminators as judges_lib
 
 CONFIG = judges_lib.DiscriminatorConfig(
   periods=(2, 3),

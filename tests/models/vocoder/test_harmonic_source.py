@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.models import harmonics
+from step_audio_jax.models.vocoder import harmonic_source
 
 RATE, HOP = 22050, 256
 SINES = dict(rate=RATE, hop=HOP, amplitude=0.1, deviation=0.003, voiced_hz=10.0)
@@ -21,7 +21,9 @@ def summed(f0_T, number, hop=HOP):
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def turned(f0_BT, harmonic, hop=HOP):
-  return harmonics.phases(harmonics.steps(f0_BT, RATE, harmonic), hop)
+  return harmonic_source.phases(
+    harmonic_source.steps(f0_BT, RATE, harmonic), hop
+  )
 
 
 def apart(turns, expected):
@@ -56,16 +58,16 @@ def test_steps_of_any_size(f0):
 
 def test_chunks_carry_their_phase_exactly():
   f0 = np.random.default_rng(1).uniform(0, 500, (2, 37)).astype(np.float32)
-  steps = harmonics.steps(f0, RATE, 3)
-  whole = np.asarray(harmonics.phases(steps, HOP))
+  steps = harmonic_source.steps(f0, RATE, 3)
+  whole = np.asarray(harmonic_source.phases(steps, HOP))
   begin, at = jnp.zeros((2, 4), jnp.uint32), 0
   for count in (1, 7, 0, 20, 9):
     part = steps[:, at : at + count]
     np.testing.assert_array_equal(
-      harmonics.phases(part, HOP, begin),
+      harmonic_source.phases(part, HOP, begin),
       whole[:, at * HOP : (at + count) * HOP],
     )
-    begin = harmonics.advance(part, HOP, begin)
+    begin = harmonic_source.advance(part, HOP, begin)
     at += count
   assert at == 37
 
@@ -75,7 +77,7 @@ def test_sines_are_the_formula():
   rng = np.random.default_rng(2)
   phase = rng.uniform(-np.pi, np.pi, (1, 4)).astype(np.float32)
   noise = rng.standard_normal((1, 5 * HOP, 4)).astype(np.float32)
-  got = np.asarray(harmonics.sines(f0, phase, noise, **SINES))[0]
+  got = np.asarray(harmonic_source.sines(f0, phase, noise, **SINES))[0]
   voiced = np.repeat([1, 0, 0, 1, 1], HOP)  # strictly above 10 Hz
   for number in range(4):
     offset = phase[0, number] if number else 0.0
@@ -88,6 +90,6 @@ def test_sines_are_the_formula():
 def test_no_gradient_reaches_f0():
   def loss(f0):
     zeros = jnp.zeros((1, HOP, 2))
-    return harmonics.sines(f0, jnp.ones((1, 2)), zeros, **SINES).sum()
+    return harmonic_source.sines(f0, jnp.ones((1, 2)), zeros, **SINES).sum()
 
   assert float(jax.grad(loss)(jnp.array([[150.0]]))[0, 0]) == 0.0

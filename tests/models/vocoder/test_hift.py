@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_hift
 
 from step_audio_jax import errors
-from step_audio_jax.decoder import vocoder_step
-from step_audio_jax.models import hift
+from step_audio_jax.decoder.vocoder import step
+from step_audio_jax.models.vocoder import hift
+from tests.models.vocoder import tiny_hift
 
 TINY, CAUSAL = tiny_hift.TINY, tiny_hift.CAUSAL
 FRAMES = 40
@@ -31,7 +31,7 @@ def run(
 
 def test_the_released_layouts():
   def count(config):
-    tree = vocoder_step.shapes(config)
+    tree = step.shapes(config)
     return sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
   # The released 20,460,591 numbers, less one norm a row of each kernel.
@@ -39,7 +39,7 @@ def test_the_released_layouts():
   assert hift.HiftConfig().hop == 256
   assert count(hift.HIFT_24K) == 20_806_557 and hift.HIFT_24K.hop == 480
   causal = dataclasses.replace(hift.HIFT_24K, causal=True)
-  assert vocoder_step.shapes(causal) == vocoder_step.shapes(hift.HIFT_24K)
+  assert step.shapes(causal) == step.shapes(hift.HIFT_24K)
 
 
 @pytest.mark.parametrize('config', [TINY, CAUSAL])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.models import hift_layers
+from step_audio_jax.models.vocoder import layers
 
 
 def test_sine_squared_is_that_of_double_precision():
@@ -14,11 +14,11 @@ def test_sine_squared_is_that_of_double_precision():
   far = rng.uniform(-300, 300, 20000)
   for z, most in ((near, 4e-7), (far, 6e-7)):
     z = z.astype(np.float32)
-    got = np.asarray(jax.jit(hift_layers.sine_squared)(z))
+    got = np.asarray(jax.jit(layers.sine_squared)(z))
     assert np.abs(got - np.sin(z.astype(np.float64)) ** 2).max() < most
   edges = np.array([0, np.pi / 2, np.pi, -np.pi / 2, 1e-20], np.float32)
   want = np.sin(edges.astype(np.float64)) ** 2
-  np.testing.assert_allclose(hift_layers.sine_squared(edges), want, atol=2e-7)
+  np.testing.assert_allclose(layers.sine_squared(edges), want, atol=2e-7)
 
 
 def test_snake_and_its_derivatives():
@@ -26,7 +26,7 @@ def test_snake_and_its_derivatives():
   alpha = np.array([0.3, 1.0, 2.5], np.float32)
 
   def snake(alpha, x):
-    return hift_layers.Snake().apply({'params': {'alpha': alpha}}, x)
+    return layers.Snake().apply({'params': {'alpha': alpha}}, x)
 
   def plain(alpha, x):
     return x + jnp.sin(alpha[None, None] * x) ** 2 / (alpha[None, None] + 1e-9)
@@ -51,7 +51,7 @@ def test_upsampling_is_the_scattered_sum(kernel, rate):
   for t in range(6):
     for j in range(kernel):
       out[:, t * rate + j] += x[:, t] @ w[j]
-  layer = hift_layers.Upsample(2, kernel, rate, cut)
+  layer = layers.Upsample(2, kernel, rate, cut)
   got = layer.apply({'params': {'kernel': w, 'bias': bias}}, x)
   np.testing.assert_allclose(
     got, out[:, cut : cut + 6 * rate] + bias, atol=1e-5
@@ -60,6 +60,6 @@ def test_upsampling_is_the_scattered_sum(kernel, rate):
 
 def test_inside_ends_rows():
   x = np.ones((2, 4, 1), np.float32)
-  got = hift_layers.inside(x, np.array([4, 2]))
+  got = layers.inside(x, np.array([4, 2]))
   np.testing.assert_array_equal(got[..., 0], [[1, 1, 1, 1], [1, 1, 0, 0]])
-  assert hift_layers.inside(x, None) is x
+  assert layers.inside(x, None) is x

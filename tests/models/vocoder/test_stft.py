@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.models import short_fourier
+from step_audio_jax.models.vocoder import stft as short_fourier
 
 stft = jax.jit(short_fourier.stft, static_argnums=(1, 2, 4))
 inverse_stft = jax.jit(short_fourier.inverse_stft, static_argnums=(2, 4))

@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from step_audio_jax.decoder import vocoder_step
-from step_audio_jax.models import hift
+from step_audio_jax.decoder.vocoder import step
+from step_audio_jax.models.vocoder import hift
 
 TINY = hift.HiftConfig(
   bands=6,
@@ -41,7 +41,7 @@ def params(config, seed=0):
       return 0.1 * value
     return value / np.float32(np.sqrt(2 * np.prod(leaf.shape[:-1])))
 
-  return jax.tree_util.tree_map_with_path(draw, vocoder_step.shapes(config))
+  return jax.tree_util.tree_map_with_path(draw, step.shapes(config))
 
 
 def mel(frames, bands=TINY.bands, seed=0):

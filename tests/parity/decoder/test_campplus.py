@@ -4,15 +4,15 @@ What the original gives is without lengths; our batches know them, and each of
 their rows must be what the original gives for it alone.
 """
 
-import fixtures
 from flax import linen as nn
 import jax
 import numpy as np
 import pytest
 
-from step_audio_jax.decoder import speaker
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.models import campplus
+from step_audio_jax.decoder.speaker import encoder
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.models.speaker import campplus
+from tests.parity import fixtures
 
 _STAGES = (campplus.Head, campplus.Strided)
 _STAGES += campplus.DenseBlock, campplus.Transit
@@ -53,9 +53,9 @@ def test_speaker_network(path, parity):
   check('embedding', vector, z['out/embedding'])
   # Rows of several lengths in one batch, with garbage behind their ends: the
   # file's features, ours of its waveform, and the short ones.
-  assert fixtures.speaker_front_end(z.config) == speaker.front_end(config.bands)
+  assert fixtures.speaker_front_end(z.config) == encoder.front_end(config.bands)
   wave = z['in/wav'][None]
-  heard, count = speaker.features(
+  heard, count = encoder.features(
     wave, np.array([wave.shape[1]], np.int32), config.bands
   )
   own = [feat, np.asarray(heard)[0, : int(count[0])], *z['in/batch/feat']]

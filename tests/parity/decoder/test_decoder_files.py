@@ -6,13 +6,13 @@ import importlib.util
 import jax
 import numpy as np
 import pytest
-import speech_peers
 
-from step_audio_jax.interop import campplus as campplus_interop
-from step_audio_jax.interop import campplus_onnx
-from step_audio_jax.interop import pickles
-from step_audio_jax.interop import torch_archive
-from step_audio_jax.models import campplus
+from step_audio_jax.interop.decoder import campplus as campplus_interop
+from step_audio_jax.interop.decoder import campplus_onnx
+from step_audio_jax.interop.formats import pickles
+from step_audio_jax.interop.formats import torch_archive
+from step_audio_jax.models.speaker import campplus
+from tests.parity import speech_peers
 
 torch = pytest.importorskip('torch', reason='torch is missing (make parity)')
 

@@ -6,18 +6,18 @@ Fixtures hold (batch, channel, time); here it is (B, T, C).
 import functools
 import json
 
-import fixtures
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax.decoder import flow as flow_decoder
-from step_audio_jax.decoder import flow_matching
-from step_audio_jax.decoder import flow_objective
-from step_audio_jax.interop import flow as flow_interop
-from step_audio_jax.models import flow
+from step_audio_jax.decoder.flow import matching
+from step_audio_jax.decoder.flow import objective
+from step_audio_jax.decoder.flow import offline as flow_decoder
+from step_audio_jax.interop.decoder import flow as flow_interop
+from step_audio_jax.models.flow import flow
+from tests.parity import fixtures
 
 PATHS = fixtures.paths('flow')
 each = pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
@@ -117,7 +117,7 @@ def test_flow_steps(path, parity):
   own = network(path)
   z, name, config = own.golden, own.golden.name, own.golden.config
   steps = config['n_timesteps']
-  parity(f'{name} t_span', flow_matching.schedule(steps), z['out/t_span'], 1e-6)
+  parity(f'{name} t_span', matching.schedule(steps), z['out/t_span'], 1e-6)
   inputs = own.inputs(prompt=True)
 
   @jax.jit
@@ -138,7 +138,7 @@ def test_flow_steps(path, parity):
     )
 
   x = turned(z['noise/z'])
-  times, lengths = flow_matching.grid(steps)
+  times, lengths = matching.grid(steps)
   for number in range(steps):
     both, kept = first(own.variables, x, times[number], *inputs)
     key = f'step{number}'
@@ -149,7 +149,7 @@ def test_flow_steps(path, parity):
       parity(f'{name} {key}_vel', turned(both), z[f'out/inf/{key}_vel'], 2e-4)
     if not number:
       _inside(parity, name, z, kept['intermediates']['estimator'])
-    x = x + lengths[number] * flow_matching.guided(both, own.config.guidance)
+    x = x + lengths[number] * matching.guided(both, own.config.guidance)
   given = int(inputs[2][0, 0])
   parity(f'{name} mel', turned(x)[:, :, given:], z['out/inf/mel'], 3e-4)
 
@@ -200,8 +200,8 @@ def test_flow_sampler_in_buckets(path, prompt, parity):
 def test_flow_training(path, parity):
   own = network(path)
   z, name = own.golden, own.golden.name
-  draw = flow_matching.Draw(
-    jnp.asarray(flow_matching.cosine(z['noise/train/t_uniform'][:, 0, 0])),
+  draw = matching.Draw(
+    jnp.asarray(matching.cosine(z['noise/train/t_uniform'][:, 0, 0])),
     jnp.asarray(z['noise/train/cfg_keep'] > 0),
     jnp.asarray(z['noise/train/cond_prefix_len']),
   )
@@ -209,7 +209,7 @@ def test_flow_training(path, parity):
 
   @jax.jit
   def run(params):
-    (total, weight), parts = flow_objective.flow_loss(
+    (total, weight), parts = objective.flow_loss(
       own.model,
       {'params': params},
       z['in/train/speech_token'],

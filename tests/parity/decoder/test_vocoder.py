@@ -7,25 +7,25 @@ sources differ by what that rounding costs (6e-5 after a third of a second).
 
 import functools
 
-import fixtures
 import jax
 import numpy as np
 import pytest
 
-from step_audio_jax.interop import hift as hift_interop
-from step_audio_jax.models import harmonics
-from step_audio_jax.models import hift
-from step_audio_jax.models import hift_layers
-from step_audio_jax.models import short_fourier
+from step_audio_jax.interop.decoder import hift as hift_interop
+from step_audio_jax.models.vocoder import harmonic_source
+from step_audio_jax.models.vocoder import hift
+from step_audio_jax.models.vocoder import layers
+from step_audio_jax.models.vocoder import stft
+from tests.parity import fixtures
 
 _SOURCE = 1e-3
 each = pytest.mark.parametrize(
   'path', fixtures.paths('vocoder'), ids=lambda path: path.stem
 )
 _STAGES = (
-  hift_layers.Conv,
-  hift_layers.ResBlock,
-  hift_layers.Upsample,
+  layers.Conv,
+  layers.ResBlock,
+  layers.Upsample,
 )
 
 
@@ -77,7 +77,7 @@ def test_vocoder_source(path, parity):
   parity(f'{name} sine_waves', turned(sines), z['out/sine_waves'], _SOURCE)
   source = own.apply(given, *own.draws(), method='source')
   parity(f'{name} source', source[:, None], z['out/source'], _SOURCE)
-  fourier = jax.jit(short_fourier.stft, static_argnums=(1, 2))(
+  fourier = jax.jit(stft.stft, static_argnums=(1, 2))(
     z['out/source'][:, 0], c.istft_fft, c.istft_hop
   )
   parity(f'{name} source_stft', turned(fourier), z['out/source_stft'], 1e-4)
@@ -160,7 +160,7 @@ def test_vocoder_inverse_transform(path, parity):
   own = network(path)
   z, c = own.golden, own.config
   magnitude = np.minimum(turned(z['in/istft/magnitude']), 100.0)
-  got = jax.jit(short_fourier.inverse_stft, static_argnums=2)(
+  got = jax.jit(stft.inverse_stft, static_argnums=2)(
     magnitude, turned(z['in/istft/phase']), c.istft_hop
   )
   parity(f'{z.name} istft/wave', got, z['out/istft/wave'], 1e-4)
@@ -172,8 +172,8 @@ def test_vocoder_phases_can_be_cut_anywhere(path, parity):
   z, c = own.golden, own.config
   f0, (phase, noise) = z['out/f0'], own.draws()
   cut = f0.shape[1] // 3
-  begin = harmonics.advance(
-    harmonics.steps(f0[:, :cut], c.sample_rate, c.harmonics),
+  begin = harmonic_source.advance(
+    harmonic_source.steps(f0[:, :cut], c.sample_rate, c.harmonics),
     c.hop,
     np.zeros(phase.shape, np.uint32),
   )

@@ -7,13 +7,13 @@ import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-import tiny_dual
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.tokenizers import alignment
+from step_audio_jax.tokenizers.speech import alignment
+from tests.tokenizers.speech import tiny_dual
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
 
 
 def test_spans_are_those_of_the_rates():

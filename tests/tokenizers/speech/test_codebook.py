@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.tokenizers import codebook
+from step_audio_jax.tokenizers.speech import codebook
 
 
 def blobs(count=5, each=40, width=3, seed=0):

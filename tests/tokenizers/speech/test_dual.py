@@ -7,22 +7,22 @@ import pathlib
 import numpy as np
 import pytest
 import soundfile
-import tiny_dual
 
-from step_audio_jax import cli
 from step_audio_jax import errors
 from step_audio_jax.audio import io
-from step_audio_jax.interop import s3 as import_s3
+from step_audio_jax.commands import cli
+from step_audio_jax.interop.tokenizer import s3 as import_s3
 from step_audio_jax.models import blocks
-from step_audio_jax.models import s3
+from step_audio_jax.models.tokenizer import s3
 from step_audio_jax.tokenizers import door
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.tokenizers import linguistic
-from step_audio_jax.tokenizers import semantic
-from step_audio_jax.tokenizers import storage
-from step_audio_jax.tokenizers import streaming_dual
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import dual_stream
+from step_audio_jax.tokenizers.speech import linguistic
+from step_audio_jax.tokenizers.speech import semantic
+from step_audio_jax.tokenizers.speech import storage
+from tests.tokenizers.speech import tiny_dual
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
 
 
 @pytest.fixture(scope='module')
@@ -388,7 +388,7 @@ def test_door_reads_long_recordings_by_blocks(
 def test_door_streams(folder, tmp_path, monkeypatch, capsys):
   """The tiny table holds no block of the usual size: a smaller one."""
   monkeypatch.setattr(
-    streaming_dual.DualStream.__init__,
+    dual_stream.DualStream.__init__,
     '__kwdefaults__',
     {'rows': 1, 'peaks': None, 'left': 9, 'block': 3, 'right': 4},
   )

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import soundfile
-import tiny_dual
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import io
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.tokenizers import streaming_dual
-from step_audio_jax.tokenizers import streaming_semantic
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import dual_stream
+from step_audio_jax.tokenizers.speech import semantic_stream
+from tests.tokenizers.speech import tiny_dual
 
 PIECE = 12800  # samples that the tiny positional table holds: 20 codes
 
@@ -147,7 +147,7 @@ def blocks(tokenizer, wave, left, block, right):
 def test_live_semantic_codes_are_those_of_their_blocks(tokenizer):
   """However the samples come; two signals in turn through one stream."""
   rng = np.random.default_rng(1)
-  stream = streaming_semantic.SemanticStream(
+  stream = semantic_stream.SemanticStream(
     tokenizer.semantic, left=9, block=3, right=4
   )
   for samples in (30000, 5000, 12 * 640, 500, 100):
@@ -171,7 +171,7 @@ def test_live_groups_are_released_when_complete(tokenizer):
   """Rows side by side; the linguistic half is exact, the tail is dropped."""
   waves = [tiny_dual.speechlike(n, n) for n in (30000, 20000)]
   peaks = [np.abs(w).max() for w in waves]
-  stream = streaming_dual.DualStream(
+  stream = dual_stream.DualStream(
     tokenizer, rows=2, peaks=peaks, left=9, block=3, right=4
   )
   stream.warm_up()
@@ -197,7 +197,7 @@ def test_live_groups_are_released_when_complete(tokenizer):
 
 def test_a_live_stream_begins_anew_after_its_end(tokenizer):
   wave = tiny_dual.speechlike(9000, 1)
-  stream = streaming_dual.DualStream(tokenizer, left=9, block=3, right=4)
+  stream = dual_stream.DualStream(tokenizer, left=9, block=3, right=4)
   first = stream.push(wave, final=True)
   again = [stream.push(wave[:5000]), stream.push(wave[5000:], final=True)]
   for a, b in zip(first, map(np.concatenate, zip(*again))):
@@ -208,7 +208,7 @@ def test_a_live_stream_begins_anew_after_its_end(tokenizer):
 def test_a_whole_window_of_context_gives_the_codes_of_pieces(tokenizer):
   """The last block of each piece sees all of it, in its place."""
   wave = tiny_dual.speechlike(2 * PIECE, 8)
-  stream = streaming_semantic.SemanticStream(
+  stream = semantic_stream.SemanticStream(
     tokenizer.semantic, peaks=[np.abs(wave).max()], left=16, block=4, right=0
   )
   live = stream.push(wave, final=True)
@@ -225,6 +225,6 @@ def test_a_whole_window_of_context_gives_the_codes_of_pieces(tokenizer):
 def test_blocks_that_do_not_fit_are_refused(tokenizer, sizes):
   left, block, right = sizes
   with pytest.raises(errors.UserError, match='at most 20 codes in all'):
-    streaming_semantic.SemanticStream(
+    semantic_stream.SemanticStream(
       tokenizer.semantic, left=left, block=block, right=right
     )

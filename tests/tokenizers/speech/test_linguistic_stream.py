@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 import jax
 import numpy as np
 import pytest
-import tiny_dual
 
 from step_audio_jax import errors
-from step_audio_jax.audio import fbank
-from step_audio_jax.tokenizers import streaming
+from step_audio_jax.audio.features import fbank
+from step_audio_jax.tokenizers.speech import linguistic_stream
+from tests.tokenizers.speech import tiny_dual
 
-GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
 SIZE = fbank.CHUNK_SAMPLES
 
 
@@ -33,7 +33,7 @@ def original(golden):
 @pytest.fixture(scope='module')
 def stream(original):
   """One stream for all tests of a row: its function is compiled once."""
-  return streaming.LinguisticStream(original)
+  return linguistic_stream.LinguisticStream(original)
 
 
 def test_a_session_matches_golden_call_by_call(golden, stream):
@@ -96,7 +96,9 @@ def test_any_cuts_give_the_offline_codes(samples, sizes):
   padded[0, :samples] = wave
   codes, counts = tokenizer.encode_padded(padded, np.array([samples], np.int32))
   expected = np.asarray(codes)[0, : int(counts[0])]
-  stream = streaming.LinguisticStream(tokenizer, peaks=[np.abs(wave).max()])
+  stream = linguistic_stream.LinguisticStream(
+    tokenizer, peaks=[np.abs(wave).max()]
+  )
   got, begin = [], 0
   for size in itertools.cycle([*sizes, 5000]):
     end = min(samples, begin + size)
@@ -113,9 +115,9 @@ def test_rows_do_not_know_each_other():
   """Rows at different places, ending and beginning anew at different times."""
   tokenizer = tiny_dual.small().linguistic
   waves = [tiny_dual.speechlike(n, n) for n in (20000, 9000, 11520, 700)]
-  alone = streaming.LinguisticStream(tokenizer)
+  alone = linguistic_stream.LinguisticStream(tokenizer)
   expected = [alone.push(wave, final=True) for wave in waves]
-  rows = streaming.LinguisticStream(tokenizer, rows=2)
+  rows = linguistic_stream.LinguisticStream(tokenizer, rows=2)
   got = {0: [], 1: []}
   orders = {0: [0, 3], 1: [1, 3, 2]}
   signals = {row: list(order) for row, order in orders.items()}
@@ -152,7 +154,9 @@ def test_many_chunks_at_once_give_the_same_codes():
       padded, np.array([samples], np.int32)
     )
     peak = np.abs(wave).max()
-    stream = streaming.LinguisticStream(tokenizer, peaks=[peak], chunks=3)
+    stream = linguistic_stream.LinguisticStream(
+      tokenizer, peaks=[peak], chunks=3
+    )
     got = stream.push(wave, final=True)
     np.testing.assert_array_equal(got, np.asarray(codes)[0, : int(counts[0])])
 
@@ -185,7 +189,7 @@ def test_ten_minutes_cost_what_they_cost_at_first():
   with Compilations() as before:
     jax.jit(lambda x: x + 41)(np.float32(1.0))
   assert before.messages  # the count does count
-  stream = streaming.LinguisticStream(tokenizer)
+  stream = linguistic_stream.LinguisticStream(tokenizer)
   stream.warm_up()
   rng = np.random.default_rng(0)
   wave = rng.normal(size=600 * 16000 + 1000).astype(np.float32) * 0.1
@@ -215,7 +219,7 @@ def test_ten_minutes_cost_what_they_cost_at_first():
 def test_bad_samples_change_nothing(samples, pattern):
   tokenizer = tiny_dual.small().linguistic
   wave = tiny_dual.speechlike(9000, 2)
-  stream = streaming.LinguisticStream(tokenizer)
+  stream = linguistic_stream.LinguisticStream(tokenizer)
   first = stream.push(wave[:5000])
   with pytest.raises(errors.UserError, match=pattern):
     stream.push(samples)
@@ -225,7 +229,7 @@ def test_bad_samples_change_nothing(samples, pattern):
 
 
 def test_nothing_gives_nothing():
-  stream = streaming.LinguisticStream(tiny_dual.small().linguistic)
+  stream = linguistic_stream.LinguisticStream(tiny_dual.small().linguistic)
   for samples in ([], np.zeros(0, np.float32), np.zeros(160, np.float32)):
     codes = stream.push(samples, final=True)
     assert codes.shape == (0,) and codes.dtype == np.int32
@@ -236,14 +240,16 @@ def test_nothing_gives_nothing():
 def test_rows_and_peaks_are_checked():
   tokenizer = tiny_dual.small().linguistic
   with pytest.raises(errors.UserError, match='rows: found 0'):
-    streaming.LinguisticStream(tokenizer, rows=0)
+    linguistic_stream.LinguisticStream(tokenizer, rows=0)
   with pytest.raises(errors.UserError, match='peaks: found 1.*of 2 rows'):
-    streaming.LinguisticStream(tokenizer, rows=2, peaks=[0.5])
+    linguistic_stream.LinguisticStream(tokenizer, rows=2, peaks=[0.5])
   for peak in (-1.0, float('nan')):
     with pytest.raises(errors.UserError, match='peak: found'):
-      streaming.LinguisticStream(tokenizer, peaks=[peak])
+      linguistic_stream.LinguisticStream(tokenizer, peaks=[peak])
   with pytest.raises(ValueError, match='use push_rows'):
-    streaming.LinguisticStream(tokenizer, rows=2).push(np.zeros(4, np.float32))
+    linguistic_stream.LinguisticStream(tokenizer, rows=2).push(
+      np.zeros(4, np.float32)
+    )
 
 
 def test_chunks_that_end_inside_a_stacked_frame_are_refused():

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax.tokenizers import codebook
+from step_audio_jax.commands import cli
 from step_audio_jax.tokenizers import door
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import labels
-from step_audio_jax.tokenizers import storage
+from step_audio_jax.tokenizers.speech import codebook
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.speech import storage
+from step_audio_jax.tokenizers.training import labels
 
 
 def tree():

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax.interop import paraformer as import_paraformer
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import dual
-from step_audio_jax.tokenizers import linguistic
-from step_audio_jax.tokenizers import semantic
+from step_audio_jax.interop.tokenizer import paraformer as import_paraformer
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import linguistic
+from step_audio_jax.tokenizers.speech import semantic
 
 
 def _random(rng, model, features):

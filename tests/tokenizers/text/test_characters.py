@@ -20,8 +20,8 @@ from tokenizers import processors
 from tokenizers import trainers
 
 from step_audio_jax import vocabulary
-from step_audio_jax.tokenizers import characters
-from step_audio_jax.tokenizers import text as text_lib
+from step_audio_jax.tokenizers.text import characters
+from step_audio_jax.tokenizers.text import text_models as text_lib
 
 LINES = ['the cat sees a dog', 'a dog\tand    a cow', '妈妈有水', 'say <s>'] * 5
 SPECIAL = ['<|endoftext|>', '</s>', '[SEP]', '<s>', '[UNK]']

@@ -6,9 +6,9 @@ import pytest
 from sentencepiece import sentencepiece_model_pb2
 import tokenizers
 
-from data_pipelines import vocabulary as trainer
+from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import vocabulary
-from step_audio_jax.tokenizers import text as text_lib
+from step_audio_jax.tokenizers.text import text_models as text_lib
 
 TEXTS = ['the cat sees a dog', 'a bird hears the dog']
 

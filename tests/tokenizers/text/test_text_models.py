@@ -8,7 +8,7 @@ import tokenizers
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.tokenizers import text
+from step_audio_jax.tokenizers.text import text_models
 
 TEXTS = ['the cat sees a dog', 'a dog', '妈妈有水', 'the old king has tea'] * 5
 
@@ -43,13 +43,13 @@ def step_audio_pieces():
 @pytest.fixture(scope='module')
 def own(tmp_path_factory):
   path = tmp_path_factory.mktemp('own') / 'text.model'
-  return text.load(train(path, step_audio_pieces()))
+  return text_models.load(train(path, step_audio_pieces()))
 
 
 @pytest.fixture(scope='module')
 def foreign(tmp_path_factory):
   path = tmp_path_factory.mktemp('foreign') / 'text.model'
-  return text.load(train(path, []))
+  return text_models.load(train(path, []))
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +68,7 @@ def hugging_face(tmp_path_factory):
   )
   model.train_from_iterator(TEXTS, trainer)
   model.save(str(path))
-  return text.load(path)
+  return text_models.load(path)
 
 
 @pytest.fixture(params=['own', 'foreign', 'hugging_face'])
@@ -117,8 +117,8 @@ def test_audio_pieces_do_not_count_as_text(tmp_path):
   first = sentencepiece.SentencePieceProcessor(
     model_file=str(with_audio)
   ).piece_to_id('<audio_0>')
-  assert text.load(with_audio).size == first
-  assert text.load(whole).size > first
+  assert text_models.load(with_audio).size == first
+  assert text_models.load(whole).size > first
 
 
 def test_a_vocabulary_stands_on_it(any_text):
@@ -131,11 +131,11 @@ def test_a_vocabulary_stands_on_it(any_text):
 
 def test_bad_files_say_what_is_wrong(tmp_path):
   with pytest.raises(errors.UserError, match='absent.model: no such'):
-    text.load(tmp_path / 'absent.model')
+    text_models.load(tmp_path / 'absent.model')
   with pytest.raises(errors.UserError, match='unknown kind'):
-    text.load(tmp_path / 'words.txt')
+    text_models.load(tmp_path / 'words.txt')
   for suffix, kind in (('model', 'SentencePiece'), ('json', 'tokenizer.json')):
     broken = tmp_path / f'x.{suffix}'
     broken.write_bytes(b'{"version": 1')
     with pytest.raises(errors.UserError, match=f'x.{suffix}: not a {kind}'):
-      text.load(broken)
+      text_models.load(broken)

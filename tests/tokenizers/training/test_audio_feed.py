@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.tokenizers import audio_feed
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import labels
+from step_audio_jax.corpus import manifest
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.training import audio_feed
+from step_audio_jax.tokenizers.training import labels
 
 
 def make_corpus(folder, lines):

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
-from step_audio_jax.tokenizers import codebook
+from step_audio_jax.tokenizers.speech import codebook
 
 CONFIG = codebook.CodebookConfig(
   size=6, start=2, reservoir=64, fill_steps=2, decay=0.8, dead=0.3, window=3

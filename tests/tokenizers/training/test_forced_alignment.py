@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.tokenizers import forced_alignment
+from step_audio_jax.tokenizers.training import forced_alignment
 
 
 def log_probs(rng, *shape):

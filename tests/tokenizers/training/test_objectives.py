@@ -10,13 +10,13 @@ import optax
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.models import chunk_masked
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import codebook
-from step_audio_jax.tokenizers import features
-from step_audio_jax.tokenizers import labels
-from step_audio_jax.tokenizers import objectives
+from step_audio_jax.models.tokenizer import chunk_masked
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import codebook
+from step_audio_jax.tokenizers.speech import features
+from step_audio_jax.tokenizers.training import labels
+from step_audio_jax.tokenizers.training import objectives
 
 LABELS = labels.Labels(('a', 'b', 'c'))
 TONES = {1: 300.0, 2: 900.0, 3: 2400.0}  # Hz of each label

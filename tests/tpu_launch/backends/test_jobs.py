@@ -12,16 +12,16 @@ import hypothesis
 from hypothesis import strategies as st
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax.commands import cli
 from step_audio_jax.parallel import topology
 from step_audio_jax.parallel import xla_flags
 from tpu_launch import __main__ as launch
-from tpu_launch import backends
-from tpu_launch import jobs
-from tpu_launch import local
-from tpu_launch import queued_resource
-from tpu_launch import shell
+from tpu_launch.backends import jobs
+from tpu_launch.backends import local
+from tpu_launch.backends import queued_resource
+from tpu_launch.backends import registry
+from tpu_launch.backends import shell
 
 TPU = {
   'backend': 'queued-resource',
@@ -171,9 +171,9 @@ def test_every_backend_keeps_the_protocol():
     ('queued-resource', jobs.Job(name='j', **TPU)),
   ):
     assert name in jobs.BACKENDS
-    assert wanted <= set(dir(backends.of(job)))
-  assert isinstance(backends.of(jobs.Job(name='j')), local.Local)
-  found = backends.of(jobs.Job(name='j', **TPU))
+    assert wanted <= set(dir(registry.of(job)))
+  assert isinstance(registry.of(jobs.Job(name='j')), local.Local)
+  found = registry.of(jobs.Job(name='j', **TPU))
   assert isinstance(found, queued_resource.QueuedResource)
 
 

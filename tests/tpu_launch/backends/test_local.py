@@ -11,10 +11,10 @@ import time
 import psutil
 import pytest
 
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 from tpu_launch import __main__ as launch
-from tpu_launch import jobs
-from tpu_launch import local
+from tpu_launch.backends import jobs
+from tpu_launch.backends import local
 
 # Stands in for a door: says who it is, then does what its flags say.
 WORKER = """

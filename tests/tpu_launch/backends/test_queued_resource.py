@@ -12,14 +12,14 @@ import time
 
 import pytest
 
-from step_audio_jax import cli
 from step_audio_jax import errors
+from step_audio_jax.commands import cli
 from step_audio_jax.parallel import topology
 from step_audio_jax.parallel import xla_flags
 from tpu_launch import __main__ as launch
-from tpu_launch import jobs
-from tpu_launch import queued_resource
-from tpu_launch import shell
+from tpu_launch.backends import jobs
+from tpu_launch.backends import queued_resource
+from tpu_launch.backends import shell
 
 GCLOUD = r"""#!/bin/bash
 printf '%s\0' "$@" >> "$CALLS"; printf '\n' >> "$CALLS"

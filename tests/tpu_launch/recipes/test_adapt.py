@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import manifest
+from step_audio_jax.commands import cli
+from step_audio_jax.corpus import manifest
 from tpu_launch import __main__ as launch
-from tpu_launch import adapt
-from tpu_launch import adapt_recipe
+from tpu_launch.recipes import adapt
+from tpu_launch.recipes import adapt_recipe
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def utterance(name, split, seconds=1.0, text='one two', **more):

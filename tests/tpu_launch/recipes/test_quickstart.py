@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from step_audio_jax import cli
+from step_audio_jax.commands import cli
 from tpu_launch import __main__ as launch
-from tpu_launch import jobs
-from tpu_launch import local
-from tpu_launch import quickstart
+from tpu_launch.backends import jobs
+from tpu_launch.backends import local
+from tpu_launch.recipes import quickstart
 
 
 def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
@@ -34,7 +34,7 @@ def test_the_recipe_follows_the_stages_and_starts_from_the_one_before():
 
 
 def test_dry_run_prints_commands_and_makes_nothing(tmp_path, capsys):
-  from step_audio_jax import cli
+  from step_audio_jax.commands import cli
 
   out = tmp_path / 'q'
   status = cli.run(

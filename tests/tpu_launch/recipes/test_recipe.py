@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from step_audio_jax import errors
-from tpu_launch import recipe
+from tpu_launch.recipes import recipe
 
 
 def python(name, code):

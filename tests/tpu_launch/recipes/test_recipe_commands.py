@@ -8,12 +8,12 @@ import pytest
 
 from data_pipelines import __main__ as data_doors
 from step_audio_jax import __main__ as library_doors
-from step_audio_jax import cli
-from step_audio_jax import gin_files
-from tpu_launch import adapt_recipe
-from tpu_launch import quickstart
+from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
+from tpu_launch.recipes import adapt_recipe
+from tpu_launch.recipes import quickstart
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 DOORS = {
   'step_audio_jax': library_doors.DOORS,
   'data_pipelines': data_doors.DOORS,

@@ -10,7 +10,7 @@ from orbax.checkpoint._src.checkpointers import async_checkpointer
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.training import checkpoints
+from step_audio_jax.training.checkpoints import checkpoints
 
 
 def state(step):

@@ -9,16 +9,16 @@ import types
 
 import pytest
 
-from step_audio_jax.training import failed_saves
+from step_audio_jax.training.checkpoints import failed_saves
 
-ROOT = pathlib.Path(failed_saves.__file__).parents[2]
+ROOT = pathlib.Path(failed_saves.__file__).parents[3]
 # Saves under a limit of the file size, as on a disk that fills up.
 SAVE = """
 import resource, sys
 import numpy as np
 from absl import logging
 from step_audio_jax import console, errors
-from step_audio_jax.training import checkpoints
+from step_audio_jax.training.checkpoints import checkpoints
 logging.set_verbosity(logging.ERROR)
 def work():
   keeper = checkpoints.Checkpoints(sys.argv[1])

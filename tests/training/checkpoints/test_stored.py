@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import stored
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import stored
 
 
 def tree_of(seed=0):

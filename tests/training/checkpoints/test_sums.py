@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import stored
-from step_audio_jax.training import sums
+from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import stored
+from step_audio_jax.training.checkpoints import sums
 
 
 def state(step):

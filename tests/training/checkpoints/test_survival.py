@@ -12,15 +12,15 @@ import jax
 import numpy as np
 from orbax.checkpoint._src.checkpointers import async_checkpointer
 import pytest
-import toy_regression
 
 from step_audio_jax import errors
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import checkpoints
 from step_audio_jax.training import guard
 from step_audio_jax.training import loop
 from step_audio_jax.training import metrics
 from step_audio_jax.training import preemption
+from step_audio_jax.training.checkpoints import checkpoints
+from tests.training import toy_regression
 
 CONFIG = {'steps': 12, 'checkpoint_every': 4, 'ema_decay': 0.9}
 

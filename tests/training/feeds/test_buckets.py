@@ -7,8 +7,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from step_audio_jax import manifest
-from step_audio_jax.training import buckets
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import buckets
 
 
 @dataclasses.dataclass(frozen=True)

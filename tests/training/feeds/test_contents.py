@@ -6,18 +6,18 @@ import wave
 
 import numpy as np
 import pytest
-import toy_rows
 
-from step_audio_jax import digests
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
-from step_audio_jax.decoder import speaker_feed
-from step_audio_jax.decoder import wave_feed
-from step_audio_jax.tokenizers import audio_feed
-from step_audio_jax.tokenizers import labels
-from step_audio_jax.training import contents
-from step_audio_jax.training import feed
+from step_audio_jax.corpus import manifest
+from step_audio_jax.decoder.speaker import feed as speaker_feed
+from step_audio_jax.decoder.vocoder import feed as wave_feed
+from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.training import audio_feed
+from step_audio_jax.tokenizers.training import labels
+from step_audio_jax.training.feeds import contents
+from step_audio_jax.training.feeds import feed
+from tests.training import toy_rows
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import collections
 import numpy as np
 import pytest
 
-from step_audio_jax import manifest
 from step_audio_jax.audio import io
-from step_audio_jax.training import crops
-from step_audio_jax.training import recordings
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import crops
+from step_audio_jax.training.feeds import recordings
 
 RATE = 16000
 

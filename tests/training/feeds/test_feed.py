@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-import toy_rows
 
 from step_audio_jax import errors
-from step_audio_jax.training import feed
+from step_audio_jax.training.feeds import feed
+from tests.training import toy_rows
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_curriculum_changes_at_its_steps_and_repeats_no_row_early(rows):
 HOST = """
 import sys
 import numpy as np
-from step_audio_jax.training import feed
+from step_audio_jax.training.feeds import feed
 rows, host, hosts, out = sys.argv[1:]
 stream = feed.RowFeed(rows=rows, ratios={'a': 2, 'b': 1}, batch_size=8)
 size = 8 // int(hosts)

@@ -1,8 +1,8 @@
 """Recordings of a corpus: what is left out is counted, the first are told."""
 
 from step_audio_jax import errors
-from step_audio_jax import manifest
-from step_audio_jax.training import recordings
+from step_audio_jax.corpus import manifest
+from step_audio_jax.training.feeds import recordings
 
 
 def test_of_many_that_are_left_out_the_first_are_told(tmp_path, capsys):

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
-from step_audio_jax.models import vision
+from step_audio_jax.models.language import vision
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import contrastive
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.objectives import contrastive
 
 CONFIG = vision.VisionConfig(
   image_size=8, patch_size=4, width=16, layers=1, heads=2, mlp_width=16

@@ -13,24 +13,24 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import __main__ as doors
-from step_audio_jax import cli
 from step_audio_jax import errors
-from step_audio_jax import files
 from step_audio_jax import vocabulary
+from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
-from step_audio_jax.interop import peft
-from step_audio_jax.interop import shards
-from step_audio_jax.models import speech_text
+from step_audio_jax.interop.language import peft
+from step_audio_jax.models.language import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import checkpoints
-from step_audio_jax.training import feed
+from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
 from step_audio_jax.training import loop
-from step_audio_jax.training import lora
-from step_audio_jax.training import objectives
 from step_audio_jax.training import optimizers
 from step_audio_jax.training import run
-from step_audio_jax.training import stored
-from step_audio_jax.training import transfer
+from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import stored
+from step_audio_jax.training.feeds import feed
+from step_audio_jax.training.objectives import lora
+from step_audio_jax.training.objectives import objectives
+from step_audio_jax.training.transfer import transfer
 
 E, L, H, G, D, F, R = 16, 3, 4, 2, 6, 12, 3
 CONFIG = speech_text.TransformerConfig(

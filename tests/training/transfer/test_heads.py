@@ -8,19 +8,19 @@ from flax import linen as nn
 import jax
 import numpy as np
 import pytest
-import toy_rows
 
-from step_audio_jax.decoder import speaker_objective
-from step_audio_jax.models import campplus
-from step_audio_jax.models import paraformer
-from step_audio_jax.models import s3
-from step_audio_jax.tokenizers import codebook
-from step_audio_jax.tokenizers import labels
-from step_audio_jax.tokenizers import objectives
-from step_audio_jax.training import heads
-from step_audio_jax.training import transfer
+from step_audio_jax.decoder.speaker import objective as speaker_objective
+from step_audio_jax.models.speaker import campplus
+from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.tokenizers.speech import codebook
+from step_audio_jax.tokenizers.training import labels
+from step_audio_jax.tokenizers.training import objectives
+from step_audio_jax.training.transfer import heads
+from step_audio_jax.training.transfer import transfer
+from tests.training import toy_rows
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 class Spells:

@@ -5,11 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from step_audio_jax import bindings
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.training import remap
-from step_audio_jax.training import transfer
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.transfer import remap
+from step_audio_jax.training.transfer import transfer
 
 ONE = bindings.tokenizer('runs/one', '1' * 64)
 TWO = bindings.tokenizer('runs/two', '2' * 64)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax import lazy
-from step_audio_jax.models import speech_text
+from step_audio_jax.models.language import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
-from step_audio_jax.training import transfer
+from step_audio_jax.storage import lazy
+from step_audio_jax.training.transfer import transfer
 
 
 def boxed(vocab, vision=False):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
-import trees
 
-from data_pipelines.readers import base
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from tests.data_pipelines.readers import trees
 
 TEXT = st.text(
   st.characters(codec='utf-8', exclude_characters='\r\n'), max_size=12

@@ -7,14 +7,14 @@ import io
 import pathlib
 import re
 
-import ingesting
 import pytest
-import trees
 
-from data_pipelines.readers import base
-from data_pipelines.readers import delimited
-from data_pipelines.readers import tables
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import delimited
+from data_pipelines.readers.common import tables
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 FIELDS = ('file', 'text', 'speaker')
 ingested = functools.partial(ingesting.ingested, format='folder')
@@ -250,7 +250,7 @@ def test_a_table_of_any_name_is_a_source(tmp_path):
 
 
 def test_the_guide_says_which_lines_are_kept(tmp_path):
-  guide = pathlib.Path(__file__).parents[2] / 'docs' / 'new_corpus.md'
+  guide = pathlib.Path(__file__).parents[4] / 'docs' / 'new_corpus.md'
   text = guide.read_text(encoding='utf-8')
   section = text.split('### Tables and names')[1].split('\n### ')[0]
   (raw,) = re.findall(r'^```csv\n(.*?)^```', section, re.M | re.S)

@@ -6,13 +6,13 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pytest
-import trees
 
-from data_pipelines.readers import base
-from data_pipelines.readers import json_stream
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import json_stream
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 VALUES = st.recursive(
   st.one_of(

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
-import trees
 
-from data_pipelines.readers import base
-from data_pipelines.readers import tars
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import tars
 from step_audio_jax import errors
+from tests.data_pipelines.readers import trees
 
 BLOCK = 512
 PACK = {

@@ -5,17 +5,17 @@ import json
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pytest
-import trees
 
-from data_pipelines import ingest
-from data_pipelines.readers import base
-from data_pipelines.readers import kaldi
-from data_pipelines.readers import tables
+from data_pipelines.ingestion import ingest
+from data_pipelines.readers.common import base
+from data_pipelines.readers.common import tables
+from data_pipelines.readers.speech import kaldi
 from step_audio_jax import errors
-from step_audio_jax import files
-from step_audio_jax import manifest
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

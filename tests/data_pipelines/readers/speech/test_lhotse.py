@@ -3,18 +3,18 @@
 import functools
 import json
 
-import ingesting
 import numpy as np
 import pytest
 import soundfile
-import trees
 
-from data_pipelines import admission
-from data_pipelines.readers import base
-from data_pipelines.readers import lhotse
-from data_pipelines.readers import lhotse_cuts
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.common import base
+from data_pipelines.readers.speech import lhotse
+from data_pipelines.readers.speech import lhotse_cuts
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = functools.partial(ingesting.ingested, format='lhotse')
 

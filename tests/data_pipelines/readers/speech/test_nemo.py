@@ -2,11 +2,11 @@
 
 import json
 
-import ingesting
 import pytest
-import trees
 
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

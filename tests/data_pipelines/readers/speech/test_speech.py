@@ -8,14 +8,14 @@ import pathlib
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pytest
-import trees
 
-from data_pipelines import admission
 from data_pipelines import readers
-from data_pipelines.readers import base
+from data_pipelines.ingestion import admission
+from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = ingesting.ingested
 

@@ -8,13 +8,13 @@ import pickle
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-import ingesting
 import pytest
-import trees
 
-from data_pipelines.readers import base
-from data_pipelines.readers import webdataset
+from data_pipelines.readers.common import base
+from data_pipelines.readers.speech import webdataset
 from step_audio_jax import errors
+from tests.data_pipelines.ingestion import ingesting
+from tests.data_pipelines.readers import trees
 
 ingested = functools.partial(ingesting.ingested, format='webdataset')
 

@@ -1,0 +1,1 @@
+"""Measurements of flow, vocoder and streams."""

@@ -1,0 +1,1 @@
+"""Recordings → speech codes, in shards; alignment of words."""

@@ -1,0 +1,1 @@
+"""Lines of a corpus as examples of tasks."""

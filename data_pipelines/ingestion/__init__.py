@@ -1,0 +1,1 @@
+"""What readers yield → a corpus with a manifest."""

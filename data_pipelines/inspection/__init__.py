@@ -1,0 +1,1 @@
+"""Rows, schedules and corpora shown to people."""

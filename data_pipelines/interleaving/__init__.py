@@ -1,0 +1,1 @@
+"""Documents that go back and forth between text and speech."""

@@ -1,0 +1,1 @@
+"""What readers share: items, tables, tars, fields."""

@@ -1,0 +1,1 @@
+"""Readers of speech corpora, a module a toolkit or corpus."""

@@ -1,0 +1,1 @@
+"""Documents → packed rows of one length, verified."""

@@ -1,0 +1,1 @@
+"""Corpora that the machine makes: speech, images, text."""

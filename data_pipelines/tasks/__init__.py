@@ -1,0 +1,1 @@
+"""SeqIO tasks: definitions, registry, metrics, vocabularies."""

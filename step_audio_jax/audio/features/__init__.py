@@ -1,0 +1,1 @@
+"""Waveform → features: log-mel, filter banks, spectra, pitch."""

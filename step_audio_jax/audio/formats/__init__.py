@@ -1,0 +1,1 @@
+"""Containers and codecs by their bytes: how long a recording is."""

@@ -1,0 +1,1 @@
+"""What every door shares: flags, gin files, the console."""

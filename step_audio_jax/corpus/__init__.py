@@ -1,0 +1,1 @@
+"""Manifests of corpora, and how stages mix them."""

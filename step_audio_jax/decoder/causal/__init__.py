@@ -1,0 +1,1 @@
+"""The streaming flow: Speech tokens → mel while they come."""

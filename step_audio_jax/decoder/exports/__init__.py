@@ -1,0 +1,1 @@
+"""Training runs → the folder of a decoder."""

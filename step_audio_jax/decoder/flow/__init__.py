@@ -1,0 +1,1 @@
+"""The offline flow: speech tokens → mel by conditional flow matching."""

@@ -1,0 +1,1 @@
+"""Who speaks: the speaker encoder, its training, embeddings of a corpus."""

@@ -1,0 +1,1 @@
+"""Mel → waveform: HiFT whole and in pieces, its training, Griffin-Lim."""

@@ -1,0 +1,1 @@
+"""Error rates, perplexity, distances: each metric of an evaluation."""

@@ -1,0 +1,1 @@
+"""CosyVoice, HiFT and CAM++ in and out."""

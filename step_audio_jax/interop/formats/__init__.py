@@ -1,0 +1,1 @@
+"""Other people's files: pickles, ONNX, HyperPyYAML, torch archives."""

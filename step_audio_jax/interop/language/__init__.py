@@ -1,0 +1,1 @@
+"""Language models: Hugging Face and PEFT folders in and out."""

@@ -1,0 +1,1 @@
+"""Step-Audio-Tokenizer as it was released, in."""

@@ -1,0 +1,1 @@
+"""Attention by layout and by machine: Mosaic, Triton, XLA, a reference."""

@@ -1,0 +1,1 @@
+"""The chunk-causal flow-matching network, for streaming."""

@@ -1,0 +1,1 @@
+"""The speech-text language model and its image encoder."""

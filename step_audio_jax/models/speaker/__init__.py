@@ -1,0 +1,1 @@
+"""The speaker encoder CAM++."""

@@ -1,0 +1,1 @@
+"""The encoders of the two speech tokenizers: Paraformer and S3."""

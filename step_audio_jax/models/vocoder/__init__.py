@@ -1,0 +1,1 @@
+"""The vocoder HiFT and its discriminators."""

@@ -1,0 +1,1 @@
+"""Files in and out, their digests, and what binds folders together."""

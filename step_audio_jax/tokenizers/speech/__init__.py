@@ -1,0 +1,1 @@
+"""The dual-codebook speech tokenizer, offline and streaming."""

@@ -1,0 +1,1 @@
+"""Objectives, labels and feeds that train the speech tokenizers."""

@@ -1,0 +1,1 @@
+"""Checkpoints: saved, summed, read slice by slice."""

@@ -1,0 +1,1 @@
+"""What a run of the language model minimises; LoRA around it."""

@@ -1,0 +1,1 @@
+"""Parameters of one run as another's start."""

@@ -1,0 +1,1 @@
+"""Where jobs run: this machine, queued resources of Cloud TPUs."""

@@ -1,0 +1,1 @@
+"""Chains of commands: the quick start, `adapt`."""
