@@ -67,7 +67,7 @@ parity: $(PARITY)/installed
 
 # Writes tests/golden/hf_*.safetensors again.
 parity-goldens: $(PARITY)/installed
-	$(PARITY)/bin/python tests/parity/make_goldens.py
+	$(PARITY)/bin/python -m tests.parity.make_goldens
 
 lint: $(READY)
 	$(BIN)/ruff check .

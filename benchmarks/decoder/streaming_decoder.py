@@ -1,8 +1,9 @@
 r"""Live speech, ids → samples: cost of a chunk, first audio, real-time factor.
 
-    python benchmarks/decoder/streaming_decoder.py                      # 6 M, a CPU
-    python benchmarks/decoder/streaming_decoder.py --size=full          # 151 M + HiFT
-    python benchmarks/decoder/streaming_decoder.py --size=full --device=gpu --rows=8
+    python benchmarks/decoder/streaming_decoder.py                # 6 M, a CPU
+    python benchmarks/decoder/streaming_decoder.py --size=full    # 151 M, HiFT
+    python benchmarks/decoder/streaming_decoder.py --size=full --device=gpu \
+        --rows=8
     python benchmarks/decoder/streaming_decoder.py --size=full --device=gpu \
         --language_model=3B
 

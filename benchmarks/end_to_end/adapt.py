@@ -1,6 +1,7 @@
-"""From a folder of recordings to a model that knows them, timed and scored.
+r"""From a folder of recordings to a model that knows them, timed and scored.
 
-    python benchmarks/end_to_end/adapt.py --source=recordings --base=runs/quickstart
+    python benchmarks/end_to_end/adapt.py --source=recordings \
+      --base=runs/quickstart
 
 Runs `python -m tpu_launch adapt` in an empty folder and prints one JSON line:
 character errors on the held-out splits, of an unseen voice where

@@ -1,6 +1,7 @@
 r"""Generated speech, read by a recogniser that knows nothing of this project.
 
-    python benchmarks/end_to_end/independent_cer.py --decoder=runs/quickstart/decoder
+    python benchmarks/end_to_end/independent_cer.py \
+      --decoder=runs/quickstart/decoder
 
 PocketSphinx (the `test` extra) with its English model, and the quick start's
 own grammar as the only sentences there are. That model was made of people's

@@ -1,8 +1,9 @@
-"""Ingests a made corpus of a million utterances: seconds and memory.
+r"""Ingests a made corpus of a million utterances: seconds and memory.
 
     python benchmarks/pipelines/ingest.py
     python benchmarks/pipelines/ingest.py --format=kaldi
-    python benchmarks/pipelines/ingest.py --lines=100000 --recordings=100000 --open
+    python benchmarks/pipelines/ingest.py --lines=100000 \
+      --recordings=100000 --open
 
 A NeMo manifest, a Kaldi directory with segments, or a WenetSpeech.json of
 `--lines` utterances is written (durations and texts as ragged as
@@ -135,7 +136,7 @@ WRITERS = {
 def measured(
   source: pathlib.Path, output: pathlib.Path, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-  """Ingests in a process of its own; what it said, seconds and memory."""
+  r"""Ingests in a process of its own; what it said, seconds and memory."""
   core = min(os.sched_getaffinity(0))
   trust = [] if arguments.open else ['--trust_durations']
   begin = time.monotonic()

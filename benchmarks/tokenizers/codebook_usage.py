@@ -1,6 +1,7 @@
 r"""How much of full-size codebooks is used: 1,024 linguistic, 4,096 semantic.
 
-    python benchmarks/tokenizers/codebook_usage.py --corpus=runs/quickstart/data/speech \
+    python benchmarks/tokenizers/codebook_usage.py \
+      --corpus=runs/quickstart/data/speech \
       [--linguistic=runs/quickstart/linguistic]
 
 Trains both codebooks at Step-Audio's sizes behind the quick start's small

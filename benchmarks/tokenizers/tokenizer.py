@@ -1,10 +1,11 @@
-"""The dual tokenizer on CPU, against s3tokenizer and FunASR's chunk loop.
+r"""The dual tokenizer on CPU, against s3tokenizer and FunASR's chunk loop.
 
     python benchmarks/tokenizers/tokenizer.py --what=semantic --batch=1
     python benchmarks/tokenizers/tokenizer.py --what=semantic --batch=4
     python benchmarks/tokenizers/tokenizer.py --what=linguistic
     python benchmarks/tokenizers/tokenizer.py --what=streaming --no_peer
-    JAX_PLATFORMS=cuda python benchmarks/tokenizers/tokenizer.py --what=dual --no_peer
+    JAX_PLATFORMS=cuda python benchmarks/tokenizers/tokenizer.py --what=dual \
+      --no_peer
 
 Networks of the released size with random weights, the same on both sides; 30 s
 of noise with a changing spectrum, from the waveform to the codes. The peers

@@ -1,6 +1,7 @@
-"""What the tokenizer's modes cost: agreement, memory of an hour, live chunks.
+r"""What the tokenizer's modes cost: agreement, memory of an hour, live chunks.
 
-    python benchmarks/tokenizers/tokenizer_modes.py --tokenizer=runs/quickstart/tokenizer
+    python benchmarks/tokenizers/tokenizer_modes.py \
+      --tokenizer=runs/quickstart/tokenizer
 
 * agreement: equal semantic codes, in percent, of overlapping windows and of
   live blocks with those of 30 s pieces, on minutes of espeak speech and on

@@ -1,7 +1,7 @@
 r"""Step-1 3B on one GPU: a train step of 4,096 tokens, and decoding.
 
     python benchmarks/training/gpu_train_step.py
-    python benchmarks/training/gpu_train_step.py --tiny          # the logic, on a CPU
+    python benchmarks/training/gpu_train_step.py --tiny    # the logic, on a CPU
 
 Train step: bfloat16 matmuls over float32 parameters and AdamW state, rows of
 4,096 tokens, the sqrt-ALiBi bias. Ours is the Trainer's step; the peer is

@@ -4,9 +4,9 @@ r"""Documents of uneven length: packed rows against padded batches, on CPU.
 
 The same documents, 180 tokens long in the mean (log-normal, sigma 1, at most
 the row length of 2048), train the same 25M Llama on both sides, float32. Ours
-are rows of 2048 tokens made by `data_pipelines.rows.packing`, two a step. The peer
-(`LlamaForCausalLM`, torch's fused AdamW) takes them in the order they come and
-pads, under two conventions:
+are rows of 2048 tokens made by `data_pipelines.rows.packing`, two a step. The
+peer (`LlamaForCausalLM`, torch's fused AdamW) takes them in the order they come
+and pads, under two conventions:
 
   longest   each batch to its longest document, unsorted, as many documents as
             keep batch x longest within the tokens of our step: what a padding

@@ -373,8 +373,8 @@ DOOR = cli.Door(
       --text=data/quickstart/text --images=data/quickstart/images \\
       --text_model=data/quickstart/text.model --output=data/quickstart/rows
 
-A corpus can also be registered in Python (data_pipelines/tasks/corpora.py), and its
-module named with --module, or in gin:
+A corpus can also be registered in Python (data_pipelines/tasks/corpora.py), and
+its module named with --module, or in gin:
 
     python -m data_pipelines build --gin_file=gin/pretrain/rows.gin \\
       --gin.MODULES="['my_corpora']" --output=data/rows

@@ -13,8 +13,8 @@ of the one-shot decoder, frame by frame. The last window reaches back as far as
 it is long.
 
 It is this project's way to stream a network that was not made for it; the
-figures of what it costs come from `benchmarks/decoder/windows.py`. A flow that was
-made for streaming: `decoder.causal_flow`. Axes: T frames, M mel bands, S
+figures of what it costs come from `benchmarks/decoder/windows.py`. A flow that
+was made for streaming: `decoder.causal.flow`. Axes: T frames, M mel bands, S
 samples.
 """
 

@@ -18,7 +18,7 @@ speech_peers = tokenizer.speech_peers
 
 def run(*flags):
   return subprocess.run(
-    [sys.executable, 'tokenizer.py', *flags],
+    [sys.executable, 'tokenizers/tokenizer.py', *flags],
     cwd=FOLDER,
     # One device, as a user has; the suite forces several.
     env={

@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-import test_decoder_causal_flow as causal_test
 
 from step_audio_jax import errors
 from step_audio_jax.decoder import stream as stream_lib
 from step_audio_jax.decoder.causal import flow
 from step_audio_jax.decoder.vocoder import vocoder
 from tests.decoder import tiny_decoder
+from tests.decoder.causal import test_flow as causal_test
 from tests.decoder.causal import tiny_causal
 
 HOP = tiny_causal.MEL.hop

@@ -12,9 +12,9 @@ import pytest
 # `make parity` brings torch; elsewhere the peers are not even imported.
 if importlib.util.find_spec('torch') is None:
   collect_ignore = [
-    'test_parity_exports.py',
-    'test_parity_language.py',
-    'test_parity_vision.py',
+    'test_exports.py',
+    'test_language.py',
+    'test_vision.py',
   ]
 
 _ROWS = 'parity rows'

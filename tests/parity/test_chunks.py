@@ -3,10 +3,10 @@
 import functools
 
 import jax
-from test_parity_golden import each
-from test_parity_golden import linguistic
 
 from step_audio_jax.models.tokenizer import chunk_masked
+from tests.parity.test_golden import each
+from tests.parity.test_golden import linguistic
 
 
 @each('linguistic')

@@ -86,8 +86,8 @@ def export_folder(
       raise errors.UserError(f'{path}: {name}: found none, expected it.')
   if vocoder is not None and vocoder.causal:
     raise errors.UserError(
-      f'{path}: vocoder.causal: found True, expected False: {importing.VOCODER} '
-      'has no place for a causal vocoder.'
+      f'{path}: vocoder.causal: found True, expected False: '
+      f'{importing.VOCODER} has no place for a causal vocoder.'
     )
   if flow.estimator.mlp_factor != _MLP_FACTOR:
     raise errors.UserError(

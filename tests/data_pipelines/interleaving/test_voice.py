@@ -12,7 +12,7 @@ from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 from step_audio_jax.training.checkpoints import checkpoints
 from tests.data_pipelines import tiny
-from tests.evaluation import evaluation_parrot as parrot
+from tests.evaluation import parrot
 
 WORDS = ('the', 'cat', 'sees', 'a', 'big', 'dog')
 

@@ -12,7 +12,7 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.corpus import manifest
-from step_audio_jax.decoder.exports import speaker
+from step_audio_jax.decoder.exports import speaker as export
 from step_audio_jax.decoder.speaker import encoder as speaker
 from step_audio_jax.decoder.speaker import feed as speaker_feed
 from step_audio_jax.decoder.speaker import objective
@@ -194,7 +194,7 @@ def test_it_learns_to_tell_two_voices(run):
 
 def test_the_export_is_the_encoder_of_the_run(run, tmp_path):
   folder, _ = run
-  encoder = speaker.opened(folder)
+  encoder = export.opened(folder)
   assert encoder.config == tiny_speaker.CONFIG
   waves = [
     tiny_speaker.sound(name, seconds, seed)
@@ -215,7 +215,7 @@ def test_the_export_is_the_encoder_of_the_run(run, tmp_path):
     'speaker': dataclasses.asdict(encoder.config),
   }
   files.write_json(sealed / 'config.json', config)
-  again = speaker.opened(sealed)
+  again = export.opened(sealed)
   np.testing.assert_array_equal(
     again.params['params']['dense']['kernel'],
     encoder.params['params']['dense']['kernel'],
@@ -230,9 +230,9 @@ def test_other_folders_are_refused(run, tmp_path):
   ):
     files.write_json(tmp_path / 'config.json', config)
     with pytest.raises(errors.UserError, match=said):
-      speaker.opened(tmp_path)
+      export.opened(tmp_path)
   with pytest.raises(errors.UserError, match='config.json: no such file'):
-    speaker.opened(tmp_path / 'none')
+    export.opened(tmp_path / 'none')
 
 
 def test_a_row_without_weight_changes_nothing(run, corpus):

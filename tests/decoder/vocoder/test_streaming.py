@@ -15,7 +15,7 @@ from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder.vocoder import streaming
 from step_audio_jax.decoder.vocoder import vocoder
 from step_audio_jax.models.vocoder import hift
-from tests.models import tiny_hift
+from tests.models.vocoder import tiny_hift
 
 CHUNK = 6
 FRAMES = 45

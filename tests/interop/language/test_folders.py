@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_interop_vision as towers
 import tokenizers
 
 from step_audio_jax import errors
@@ -26,6 +25,7 @@ from step_audio_jax.training import optimizers
 from step_audio_jax.training.feeds import feed
 from step_audio_jax.training.objectives import objectives
 from step_audio_jax.training.transfer import transfer
+from tests.interop.language import test_vision as towers
 from tests.interop.language import tiny_folders as tiny
 
 WORDS = 20

@@ -5,11 +5,11 @@ import functools
 import jax
 import numpy as np
 import pytest
-import test_models_paraformer_oracle as oracle
 
 from step_audio_jax import errors
 from step_audio_jax.models.tokenizer import chunk_masked
 from step_audio_jax.models.tokenizer import paraformer
+from tests.models.tokenizer import test_paraformer_oracle as oracle
 
 CONFIG = oracle.CONFIGS[0]
 SPECS = (
