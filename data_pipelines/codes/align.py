@@ -22,7 +22,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from data_pipelines.interleaving import source
+from data_pipelines import words as words_lib
 from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax.audio import io as audio_io
@@ -112,7 +112,7 @@ class Aligner:
 
   def _plan(self, text: str):
     """(words, letters of each, ids of all)."""
-    places = source.word_places(text)
+    places = words_lib.spans(text)
     words = [text[start:stop] for start, stop in places]
     ids = self.labels.encode(text)
     letters = [len(labels_lib.spelling(word)) for word in words]

@@ -7,26 +7,16 @@ alternation of text and speech covers the units says all of it once.
 """
 
 import dataclasses
-import re
 from typing import Sequence
 import unicodedata
 
 import numpy as np
 
+from data_pipelines import words as words_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 
-# Scripts that are written without spaces: one character is one word.
-_UNSPACED = (
-  '\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff'
-  '\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af'
-)
-_WORD = re.compile(
-  f'[{_UNSPACED}][\u3099\u309a]*|(?![{_UNSPACED}])[^\\W_][^\\s{_UNSPACED}]*'
-)
-_OPENING = ('Ps', 'Pi')  # punctuation that goes with the word behind it
-
-Place = tuple[int, int]
+Place = words_lib.Place
 Word = tuple[str, float, float]
 
 
@@ -100,11 +90,11 @@ def of_words(
       'align` finds them.'
     )
   groups = ids.reshape(-1, vocabulary.GROUP)
-  found = _find(text, [word for word, _, _ in words])
+  found = words_lib.locate(text, [word for word, _, _ in words])
   return Source(
     ids=(name,),
     text=text,
-    places=_shared_out(text, found),
+    places=words_lib.cover_gaps(text, found),
     counts=(1,) * len(words),
     groups=groups,
     borders=group_borders([start for _, start, _ in words], len(groups)),
@@ -125,7 +115,7 @@ def of_segment(name: str, text: str, ids: np.ndarray, **about) -> Source:
     ids=(name,),
     text=text,
     places=((0, len(text)),),
-    counts=(word_count(text),),
+    counts=(words_lib.count(text),),
     groups=groups,
     borders=np.array([0, len(groups)]),
     **about,
@@ -138,7 +128,7 @@ def of_text(name: str, text: str, **about) -> Source:
   Raises:
     UserError: It is empty.
   """
-  places = word_places(text)
+  places = words_lib.spans(text)
   if not places:
     raise errors.UserError('text: missing, interleaving needs it.')
   return Source(
@@ -193,68 +183,6 @@ def group_borders(starts: Sequence[float], groups: int) -> np.ndarray:
   borders = np.append(borders, groups).astype(np.int64)
   borders[0] = 0
   return np.minimum(np.maximum.accumulate(borders), groups)
-
-
-def word_places(text: str) -> tuple[Place, ...]:
-  """Cuts a text into words with the punctuation that goes with them.
-
-  Words are separated by white space; in scripts without it every character
-  is one. What has neither letter nor digit is no word.
-  """
-  found = [match.span() for match in _WORD.finditer(text)]
-  if not found and text.strip():
-    found = [(0, len(text))]
-  return _shared_out(text, found)
-
-
-def word_count(text: str) -> int:
-  """How many `word_places` there are."""
-  return sum(1 for _ in _WORD.finditer(text)) or int(bool(text.strip()))
-
-
-def _find(transcript: str, words: Sequence[str]) -> list[Place]:
-  """(start, end) of each word in the transcript, in order."""
-  places, at = [], 0
-  for word in words:
-    found = transcript.find(word, at)
-    if found < 0:
-      raise errors.UserError(
-        f'words: {word!r} does not occur in order in the text '
-        f'{transcript[:40]!r}.'
-      )
-    at = found + len(word)
-    places.append((found, at))
-  return places
-
-
-def _shared_out(text: str, places: Sequence[Place]) -> tuple[Place, ...]:
-  """Gives what stands between words to one of them."""
-  if not places:
-    return ()
-  edges = [(0, _leading_space(text))]
-  for (_, end), (start, _) in zip(places, places[1:]):
-    before, behind = _gap(text[end:start])
-    edges.append((end + before, end + behind))
-  edges.append((len(text.rstrip()), len(text)))
-  return tuple((a[1], b[0]) for a, b in zip(edges, edges[1:]))
-
-
-def _gap(gap: str) -> Place:
-  """How much of a gap goes with the word before, and where the next begins."""
-  if gap == ' ':  # nearly always
-    return 0, 1
-  if not gap:
-    return 0, 0
-  head = len(gap.split(maxsplit=1)[0]) if not gap[0].isspace() else 0
-  if head < len(gap):
-    return head, head + _leading_space(gap[head:])
-  while head and unicodedata.category(gap[head - 1]) in _OPENING:
-    head -= 1
-  return head, head
-
-
-def _leading_space(text: str) -> int:
-  return len(text) - len(text.lstrip())
 
 
 def _joint(text: str, following: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.interleaving import source
+from data_pipelines import words as words_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.storage import bindings
@@ -123,7 +123,7 @@ class Voice:
 
     prompts = [prompts_lib.tts(self._vocabulary, text) for text in texts]
     group = vocabulary_lib.GROUP * self._config.groups_per_word
-    limits = [group * len(source.word_places(text)) for text in texts]
+    limits = [group * len(words_lib.spans(text)) for text in texts]
     outputs = decode.generate_outputs(
       self._model,
       self._variables,

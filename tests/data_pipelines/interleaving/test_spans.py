@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from data_pipelines import words as words_lib
 from data_pipelines.interleaving import builders
 from data_pipelines.interleaving import source as source_lib
 from data_pipelines.interleaving import spans as interleaving
@@ -112,8 +113,8 @@ def test_every_word_is_said_once_and_in_order(builder, lines, seed):
 def test_units_share_out_all_characters_and_groups(texts):
   sources = []
   for k, text in enumerate(texts):
-    places = source_lib.word_places(text)
-    assert source_lib.word_count(text) == len(places)
+    places = words_lib.spans(text)
+    assert words_lib.count(text) == len(places)
     if places:
       about = {'speaker': 's', 'file': None}
       sources.append(source_lib.of_text(f't{k}', text, **about))
@@ -142,7 +143,7 @@ def test_units_share_out_all_characters_and_groups(texts):
   ],
 )
 def test_words_and_their_punctuation(text, words):
-  assert [text[a:b] for a, b in source_lib.word_places(text)] == words
+  assert [text[a:b] for a, b in words_lib.spans(text)] == words
 
 
 def test_punctuation_stays_with_manifest_words():
