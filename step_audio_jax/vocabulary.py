@@ -302,46 +302,6 @@ _SPECIAL = re.compile(
 STEP_AUDIO = Vocabulary(text_size=65536, table_size=74752)
 
 
-def step_audio(*, text_model: str | None = None) -> Vocabulary:
-  """The released layout, `STEP_AUDIO`, with a text tokenizer if one is named.
-
-  Args:
-    text_model: A SentencePiece `.model` or a Hugging Face `tokenizer.json` of
-      at most 65,536 pieces; without it a run handles ids alone.
-  """
-  if text_model is None:
-    return STEP_AUDIO
-  from step_audio_jax.tokenizers.text import text_models as text_lib
-
-  return dataclasses.replace(STEP_AUDIO, text=text_lib.load(text_model))
-
-
-def load(
-  *, text_model: str, speech: bool = True, multiple: int = 1
-) -> Vocabulary:
-  """A vocabulary from a text model's file.
-
-  Args:
-    text_model: A SentencePiece `.model` or a Hugging Face `tokenizer.json`.
-    speech: Append the speech block; without it this is the text model's own
-      vocabulary, as the backbone has it before it hears anything.
-    multiple: The table is rounded up to a multiple of this.
-  """
-  from step_audio_jax.tokenizers.text import text_models as text_lib
-
-  text = text_lib.load(text_model)
-  if speech:
-    return Vocabulary.over(text, multiple)
-  rows = -(-text.size // multiple) * multiple
-  return Vocabulary(
-    text_size=text.size,
-    table_size=rows,
-    linguistic_size=0,
-    semantic_size=0,
-    text=text,
-  )
-
-
 def table_size(vocabulary: Vocabulary) -> int:
   """Rows of the embedding table; for gin files."""
   return vocabulary.table_size

@@ -46,7 +46,7 @@ def test_jax_is_kept_from_looking_for_absent_tpus(tmp_path, monkeypatch):
 def test_a_door_that_imports_jax_first_thing_does_not_look_for_tpus(tmp_path):
   (tmp_path / 'early_door.py').write_text(
     'import jax\n'
-    'from step_audio_jax import cli\n'
+    'from step_audio_jax.commands import cli\n'
     'def main(fv):\n'
     '  print(jax.default_backend())\n'
     "DOOR = cli.Door(summary='', main=main, uses_gin=False)\n"
@@ -57,7 +57,7 @@ def test_a_door_that_imports_jax_first_thing_does_not_look_for_tpus(tmp_path):
     [
       sys.executable,
       '-c',
-      'from step_audio_jax import cli; '
+      'from step_audio_jax.commands import cli; '
       "cli.dispatch('p', {'early': ('early_door', '')}, ['p', 'early'])",
     ],
     env={**env, 'PYTHONPATH': os.pathsep.join([root, str(tmp_path)])},

@@ -29,7 +29,8 @@ from step_audio_jax.storage import shards
 # getrusage would start with its parent's.
 CHILD = """
 import re, sys
-from step_audio_jax import __main__ as doors, cli
+from step_audio_jax import __main__ as doors
+from step_audio_jax.commands import cli
 from step_audio_jax.interop import convert
 status = cli.dispatch('step_audio_jax', doors.DOORS, sys.argv)
 text = open('/proc/self/status').read()

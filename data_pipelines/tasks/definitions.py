@@ -29,6 +29,7 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import vocabularies
 
 VERSION = 1  # part of every digest; raise it when documents change
 INTERLEAVING_VERSION = 3  # the same, of interleaved documents alone
@@ -360,7 +361,7 @@ def load_vocabulary(text_model: str) -> vocabulary.Vocabulary:
 def _loaded(text_model: str, *state: int) -> vocabulary.Vocabulary:
   """One reading of each content of a file."""
   del state
-  return vocabulary.load(text_model=text_model)
+  return vocabularies.load(text_model=text_model)
 
 
 def _file(path: str | os.PathLike) -> pathlib.Path:

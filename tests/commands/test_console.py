@@ -16,7 +16,9 @@ NAME = os.fsdecode(b'a\xff.wav')
 # A door that prints, writes a file, and returns the file's name as JSON.
 DOOR = """
 import os, sys
-from step_audio_jax import cli, files, progress
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import files
+from step_audio_jax import progress
 def main(fv):
   for _ in progress.bar(range(3), label='work'):
     print('你好 ' * 3000)
@@ -103,7 +105,7 @@ def test_nothing_is_left_to_tell_anybody(tmp_path):
 def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
   code = (
     'import os, sys\n'
-    'from step_audio_jax import console\n'
+    'from step_audio_jax.commands import console\n'
     'def work():\n'
     '  with open(sys.argv[1], "w") as handle:\n'
     '    os.write(1, b"a library speaks")\n'

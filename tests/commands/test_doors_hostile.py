@@ -220,7 +220,8 @@ def test_an_error_of_the_machine_is_a_sentence(capsys):
 def test_sigterm_lets_what_is_half_written_go(tmp_path):
   (tmp_path / 'slow_door.py').write_text(
     'import sys, time\n'
-    'from step_audio_jax import cli, files\n'
+    'from step_audio_jax.commands import cli\n'
+    'from step_audio_jax.storage import files\n'
     'def main(fv):\n'
     '  with files.atomic("x/out") as handle:\n'
     '    handle.write(b"half")\n'

@@ -146,7 +146,7 @@ def world(tmp_path_factory):
   ]
   manifest.write(folder / 'texts', texts)
   (folder / 'corpora_of_the_world.py').write_text(
-    'from data_pipelines import corpora\n'
+    'from data_pipelines.tasks import corpora\n'
     "corpora.register_text_corpus('world', 'texts', text_model='text.model')\n"
   )
   return folder

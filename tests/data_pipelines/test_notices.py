@@ -15,7 +15,7 @@ ROOT = pathlib.Path(notices.__file__).parents[1]
 def test_seqio_and_tensorflow_are_imported_without_a_word():
   env = {k: v for k, v in os.environ.items() if 'TF_' not in k}
   done = subprocess.run(
-    [sys.executable, '-c', 'from data_pipelines import corpora'],
+    [sys.executable, '-c', 'from data_pipelines.tasks import corpora'],
     cwd=ROOT,
     env=env,
     capture_output=True,

@@ -22,6 +22,7 @@ from step_audio_jax.evaluation.metrics import captions as captions_lib
 from step_audio_jax.evaluation.metrics import speech
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import vocabularies
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.feeds import feed
 from step_audio_jax.training.objectives import objectives
@@ -298,7 +299,7 @@ def test_a_saved_run_is_loaded_and_scored(run, rows, monkeypatch):
   hugging_face.pre_tokenizer = tokenizers.pre_tokenizers.Split('', 'isolated')
   path = run.root / 'tokenizer.json'
   hugging_face.save(str(path))
-  vocabulary = vocabulary_lib.load(text_model=str(path))
+  vocabulary = vocabularies.load(text_model=str(path))
   model, variables, _ = evaluation_rows.tiny(vocabulary, eyes=False)
   folder = run.root / 'real'
   store = checkpoints.Checkpoints(folder)

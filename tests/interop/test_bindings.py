@@ -7,7 +7,6 @@ import pytest
 import tokenizers
 
 from step_audio_jax import errors
-from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.interop.language import exporting
 from step_audio_jax.interop.language import folders
@@ -16,6 +15,7 @@ from step_audio_jax.models.language import speech_text
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.text import text_models as text_lib
+from step_audio_jax.tokenizers.text import vocabularies
 from step_audio_jax.training import run_bindings
 from step_audio_jax.training.objectives import objectives
 from step_audio_jax.training.transfer import remap
@@ -44,7 +44,7 @@ def base(tmp_path):
 
 def description_of(text_model, width=tiny.E):
   """Of an objective that would start from `base`."""
-  table = vocabulary_lib.load(text_model=str(text_model))
+  table = vocabularies.load(text_model=str(text_model))
   config = speech_text.SpeechTextConfig(
     speech_text.TransformerConfig(
       vocab_size=table.table_size, width=width, layers=tiny.L, heads=tiny.H,

@@ -19,7 +19,8 @@ GIB = 2**30
 # chips; one process a generation, for one process has one set of flags.
 CUT = """
 import json, sys
-from step_audio_jax import gin_files, vocabulary
+from step_audio_jax.commands import gin_files
+from step_audio_jax import vocabulary
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import door, step
 

@@ -14,6 +14,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import vocabularies
 from step_audio_jax.training import run_bindings
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.feeds import feed
@@ -43,13 +44,14 @@ def root(tmp_path_factory):
   lines = [x for x in text.splitlines() if not x.startswith(unused)]
   lines = [x for x in lines if '@vocabulary.Vocabulary' not in x]
   text = '\n'.join(lines) + (
+    '\nfrom step_audio_jax.tokenizers.text import vocabularies'
     '\nTEXT_MODEL = %gin.REQUIRED\nSPEECH = True\nSPEECH_ROWS = "match"'
     '\nROWS = %gin.REQUIRED'
-    '\nvocabulary.load.text_model = %TEXT_MODEL'
-    '\nvocabulary.load.speech = %SPEECH'
-    '\nvocabulary.table_size.vocabulary = @vocabulary.load()'
+    '\nvocabularies.load.text_model = %TEXT_MODEL'
+    '\nvocabularies.load.speech = %SPEECH'
+    '\nvocabulary.table_size.vocabulary = @vocabularies.load()'
     '\nVOCAB = @vocabulary.table_size()'
-    '\nobjectives.NextToken.vocabulary = @vocabulary.load()'
+    '\nobjectives.NextToken.vocabulary = @vocabularies.load()'
     '\nfeed.RowFeed.rows = %ROWS'
     '\nrun.train.speech_rows = %SPEECH_ROWS\n'
   )
@@ -59,7 +61,7 @@ def root(tmp_path_factory):
 
 def rows_of(root, name, model, tokenizer=ONE, tasks=('a',)):
   """Rows that say what they belong to; returns their folder."""
-  told = vocabulary.load(text_model=str(root / f'{model}.model')).describe()
+  told = vocabularies.load(text_model=str(root / f'{model}.model')).describe()
   for task in tasks:
     path = toy_rows.write_source(root / name, task, 9) / 'stats.json'
     stats = json.loads(path.read_text())
@@ -94,7 +96,7 @@ def table(run):
 
 def test_a_run_says_what_its_ids_belong_to(root, first):
   config = json.loads((first / 'config.json').read_text())
-  described = vocabulary.load(text_model=str(root / 'one.model')).describe()
+  described = vocabularies.load(text_model=str(root / 'one.model')).describe()
   assert config['vocabulary'] == described
   assert config['speech_tokenizer'] == ONE
   own = (first / 'tokenizer.model').read_bytes()
@@ -168,7 +170,7 @@ def test_the_own_copy_outlives_the_file(root, first, tmp_path, capsys):
   config = json.loads((moved / 'config.json').read_text())
   config['vocabulary']['text_model'] = str(own)
   files.write_json(moved / 'config.json', config)
-  ids = vocabulary.load(text_model=str(root / 'one.model')).encode('cat#')
+  ids = vocabularies.load(text_model=str(root / 'one.model')).encode('cat#')
   for content in (None, (root / 'two.model').read_bytes()):
     if content:
       own.write_bytes(content)
@@ -205,8 +207,8 @@ def test_init_from_takes_text_rows_by_piece(root, first, tmp_path, capsys):
   said = capsys.readouterr().err
   assert 'text rows by their piece' in said and '2 new ones drawn' in said
   old, new = table(first), table(run)
-  one = vocabulary.load(text_model=str(root / 'one.model'))
-  more = vocabulary.load(text_model=str(root / 'more.model'))
+  one = vocabularies.load(text_model=str(root / 'one.model'))
+  more = vocabularies.load(text_model=str(root / 'more.model'))
   assert len(new) == len(old) + 2
   for piece in TEXT:
     before, after = one.encode(piece)[-1], more.encode(piece)[-1]

@@ -15,6 +15,7 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import vocabularies
 
 _STEM = 'tokenizer'
 
@@ -86,7 +87,7 @@ def text_model_of(
     )
     return found
   if recorded.is_file() and digests.of_file(recorded) != expected:
-    found = vocabulary_lib.load(text_model=str(recorded)).describe()
+    found = vocabularies.load(text_model=str(recorded)).describe()
     if not bindings.same_pieces(found, described):
       raise errors.UserError(
         f'{recorded}: the run {run} was trained with '

@@ -140,7 +140,8 @@ def test_killed_between_two_renamings_there_is_no_corpus(
 
 KILLED = """
 import os, signal, sys
-from data_pipelines import ingest, staging
+from data_pipelines.ingestion import ingest
+from data_pipelines.ingestion import staging
 real, calls = staging.place, []
 def place(*args):
   calls.append(1)

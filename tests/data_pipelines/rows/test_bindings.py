@@ -11,10 +11,10 @@ from data_pipelines.rows import folders as rows_lib
 from data_pipelines.tasks import corpora
 from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import errors
-from step_audio_jax import vocabulary
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import vocabularies
 from tests.data_pipelines import tiny
 
 ONE, TWO = '1' * 64, '2' * 64
@@ -79,7 +79,7 @@ def stats_of(output, task):
 
 def test_rows_say_what_their_ids_belong_to(root, built):
   asr, text = (stats_of(built, f'bound_{task}') for task in ('asr', 'text'))
-  described = vocabulary.load(text_model=str(root / 'text.model')).describe()
+  described = vocabularies.load(text_model=str(root / 'text.model')).describe()
   assert asr['vocabulary'] == text['vocabulary'] == described
   tokenizer = {'folder': 'runs/tokenizer', 'sha256': ONE}
   assert asr['speech_tokenizer'] == tokenizer
@@ -91,8 +91,8 @@ def test_rows_say_what_their_ids_belong_to(root, built):
 
 def test_another_text_model_does_not_join_the_folder(root, built, capsys):
   text = f'--text={root}/text'
-  same = vocabulary.load(text_model=str(root / 'text.model'))
-  other = vocabulary.load(text_model=str(root / 'other.model'))
+  same = vocabularies.load(text_model=str(root / 'text.model'))
+  other = vocabularies.load(text_model=str(root / 'other.model'))
   assert same == other  # sizes alone do not tell
   status = build(root, built, text, text_model='other.model')
   told = capsys.readouterr().err

@@ -23,6 +23,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import stages
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.text import vocabularies
 
 TASKS = (
   'continuation', 'interleaved', 'asr', 'tts', 'sft_asr', 'sft_tts', 'text',
@@ -75,7 +76,7 @@ def test_every_task_and_split_has_rows(built):
 
 
 def test_rows_hold_the_documents_that_the_manifest_says(built, made):
-  table = vocabulary.load(text_model=str(made / 'text.model'))
+  table = vocabularies.load(text_model=str(made / 'text.model'))
   codes = manifest.read_codes(made / 'codes')
   told = {u.id: u for u in manifest.read(made / 'speech', splits=['train'])}
   for task, prompt in (('asr', 1.0), ('sft_asr', 0.0)):
@@ -97,7 +98,7 @@ def test_rows_hold_the_documents_that_the_manifest_says(built, made):
 
 
 def test_text_and_continuation_lose_nothing(built, made):
-  table = vocabulary.load(text_model=str(made / 'text.model'))
+  table = vocabularies.load(text_model=str(made / 'text.model'))
   for task, kind, count in (
     ('text', 'text', 80),
     ('continuation', 'speech', 24),

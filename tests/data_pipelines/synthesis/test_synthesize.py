@@ -123,7 +123,7 @@ def test_killed_and_continued_gives_the_same_files(corpus, tmp_path):
   root = tmp_path / 'again'
   program = (
     'import sys, time\n'
-    'from data_pipelines import synthesize\n'
+    'from data_pipelines.synthesis import synthesize\n'
     'real = synthesize.speak_line\n'
     'def slow(line):\n'
     '  time.sleep(0.1)\n'

@@ -9,6 +9,7 @@ import tokenizers
 from data_pipelines.tasks import vocabulary as trainer
 from step_audio_jax import vocabulary
 from step_audio_jax.tokenizers.text import text_models as text_lib
+from step_audio_jax.tokenizers.text import vocabularies
 
 TEXTS = ['the cat sees a dog', 'a bird hears the dog']
 
@@ -112,6 +113,6 @@ def test_a_vocabulary_tells_its_digests(tmp_path):
   assert told['text_model'] == str(tmp_path / 'one.model')
   again = vocabulary.Vocabulary.of_sizes(told, text)
   assert again == vocabulary.Vocabulary.over(text)
-  deaf = vocabulary.load(text_model=text.path, speech=False).describe()
+  deaf = vocabularies.load(text_model=text.path, speech=False).describe()
   assert deaf['pieces_sha256'] == told['pieces_sha256']
   assert 'pieces_sha256' not in vocabulary.Vocabulary().describe()

@@ -126,7 +126,7 @@ def started(here):
       sys.executable,
       '-c',
       # A suite that a shell runs in the background ignores interrupts.
-      'import signal; from tpu_launch import jobs, local;'
+      'import signal; from tpu_launch.backends import jobs, local;'
       'signal.signal(signal.SIGINT, signal.default_int_handler);'
       'local.Local(grace_seconds=3.0).run('
       "jobs.Job(name='j', processes=2), ['a_worker', 'all:sleep'])",

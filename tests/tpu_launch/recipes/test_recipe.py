@@ -131,7 +131,7 @@ def test_a_killed_recipe_takes_its_commands_along(tmp_path):
     [
       sys.executable,
       '-c',
-      'from tpu_launch import recipe as q\n'
+      'from tpu_launch.recipes import recipe as q\n'
       f'q.run([q.Command("sleeper", ("-c", {child!r}))], {str(tmp_path)!r})',
     ]
   )

@@ -17,7 +17,8 @@ SAVE = """
 import resource, sys
 import numpy as np
 from absl import logging
-from step_audio_jax import console, errors
+from step_audio_jax.commands import console
+from step_audio_jax import errors
 from step_audio_jax.training.checkpoints import checkpoints
 logging.set_verbosity(logging.ERROR)
 def work():

@@ -5,6 +5,7 @@ import tokenizers
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.tokenizers.text import vocabularies
 
 WORDS = {'<unknown>': 0, 'cat': 1, 'dog': 2, 'sees': 3, 'tea': 4}
 OWN = len(WORDS) + vocabulary.CONTROL_SIZE  # ids of text, control pieces first
@@ -24,7 +25,7 @@ def text_model(tmp_path_factory):
 @pytest.mark.parametrize('multiple', [1, 7, 128, 4096])
 @pytest.mark.parametrize('speech', [True, False])
 def test_the_table_is_rounded_up(text_model, speech, multiple):
-  table = vocabulary.load(
+  table = vocabularies.load(
     text_model=text_model, speech=speech, multiple=multiple
   )
   assert table.text_size == OWN == 73
@@ -35,7 +36,7 @@ def test_the_table_is_rounded_up(text_model, speech, multiple):
 
 
 def test_text_and_speech_in_one_line(text_model):
-  table = vocabulary.load(text_model=text_model)
+  table = vocabularies.load(text_model=text_model)
   ids = table.encode('<s>cat sees<audio_0><audio_1024>dog<|EOT|>')
   assert ids == [1, 69, 71, 73, 73 + 1024, 70, 3]
   assert table.decode(ids) == 'cat sees dog'
@@ -43,7 +44,7 @@ def test_text_and_speech_in_one_line(text_model):
 
 
 def test_a_backbone_without_ears_has_no_speech(text_model):
-  table = vocabulary.load(text_model=text_model, speech=False, multiple=128)
+  table = vocabularies.load(text_model=text_model, speech=False, multiple=128)
   assert table.encode('cat<|EOT|>') == [69, 3]
   assert not any(
     table.is_linguistic(i) or table.is_semantic(i)
@@ -57,8 +58,8 @@ def test_a_backbone_without_ears_has_no_speech(text_model):
 
 def test_speech_is_appended_behind_the_text(text_model):
   """So rows of text keep their places when a backbone learns to hear."""
-  deaf = vocabulary.load(text_model=text_model, speech=False)
-  hearing = vocabulary.load(text_model=text_model)
+  deaf = vocabularies.load(text_model=text_model, speech=False)
+  hearing = vocabularies.load(text_model=text_model)
   line = 'the cat sees tea'
   assert deaf.encode(line) == hearing.encode(line)
   assert hearing.linguistic_offset == deaf.table_size
@@ -66,10 +67,10 @@ def test_speech_is_appended_behind_the_text(text_model):
 
 def test_a_file_that_is_none_is_told(tmp_path):
   with pytest.raises(errors.UserError, match='absent.model: no such'):
-    vocabulary.load(text_model=str(tmp_path / 'absent.model'))
+    vocabularies.load(text_model=str(tmp_path / 'absent.model'))
   (tmp_path / 'x.json').write_text('[]')
   with pytest.raises(errors.UserError, match='x.json: not a tokenizer.json'):
-    vocabulary.load(text_model=str(tmp_path / 'x.json'), speech=False)
+    vocabularies.load(text_model=str(tmp_path / 'x.json'), speech=False)
 
 
 def test_the_released_layout():
@@ -83,6 +84,6 @@ def test_the_released_layout():
 
 
 def test_vocabularies_are_equal_by_their_sizes(text_model):
-  a, b = (vocabulary.load(text_model=text_model) for _ in range(2))
+  a, b = (vocabularies.load(text_model=text_model) for _ in range(2))
   assert a == b and hash(a) == hash(b)
-  assert a != vocabulary.load(text_model=text_model, multiple=4096)
+  assert a != vocabularies.load(text_model=text_model, multiple=4096)
