@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from data_pipelines.codes import tokenize
+from data_pipelines.synthesis import plan
 from data_pipelines.synthesis import synthesize
 from data_pipelines.tasks import vocabulary
 from tests.data_pipelines import stand_in
@@ -14,7 +15,7 @@ from tests.data_pipelines import stand_in
 def made(tmp_path_factory):
   """A folder with speech, images, text, codes, text.model."""
   root = tmp_path_factory.mktemp('made')
-  config = synthesize.Config(
+  config = plan.Config(
     train=24, dev=6, test=5, unseen=2, images=20, text_lines=80
   )
   synthesize.synthesize(root, config, processes=1)

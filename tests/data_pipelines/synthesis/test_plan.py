@@ -14,6 +14,9 @@ from data_pipelines import __main__ as doors
 from data_pipelines.synthesis import drawing
 from data_pipelines.synthesis import espeak
 from data_pipelines.synthesis import grammar
+from data_pipelines.synthesis import images
+from data_pipelines.synthesis import plan
+from data_pipelines.synthesis import speech
 from data_pipelines.synthesis import synthesize
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
@@ -21,7 +24,7 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 
 UNSEEN = manifest.UNSEEN_VOICE
-SMALL = synthesize.Config(
+SMALL = plan.Config(
   train=11, dev=3, test=4, unseen=2, images=20, text_lines=30, part=3
 )
 
@@ -37,7 +40,7 @@ def voice(monkeypatch):
     words = [[w, 0.1 * k, 0.1 * k + 0.1] for k, w in enumerate(line.words)]
     return samples, words
 
-  monkeypatch.setattr(synthesize, 'speak_line', speak)
+  monkeypatch.setattr(speech, 'speak_line', speak)
   return spoken
 
 
@@ -59,11 +62,11 @@ COUNTS = st.integers(0, 30)
 def test_no_held_out_sentence_is_ever_trained_on(
   train, dev, test, unseen, text_lines, english, seed
 ):
-  config = synthesize.Config(
+  config = plan.Config(
     seed=seed, train=train, dev=dev, test=test, unseen=unseen,
     text_lines=text_lines, english_share=english,
   )  # fmt: skip
-  lines = synthesize.plan_speech(config)
+  lines = plan.plan_speech(config)
   counts = collections.Counter(line.split for line in lines)
   wanted = {'train': train, 'dev': dev, 'test': test, UNSEEN: unseen}
   assert counts == collections.Counter(wanted)
@@ -86,14 +89,14 @@ def test_no_held_out_sentence_is_ever_trained_on(
   assert len(set(everything)) == len(everything)
   assert len({line.id for line in lines}) == len(lines)
   assert len({line.seed for line in lines}) == len(lines)
-  plain = synthesize.plan_text(config)
+  plain = plan.plan_text(config)
   trained = [u.text for u in plain if u.split == 'train']
   assert len(trained) == len(set(trained)) == text_lines
   for split in ('dev', 'test', UNSEEN):
     assert not set(trained) & set(texts[split])
   assert [u.text for u in plain if u.split == 'dev'] == [
     ' '.join(words) if language == 'en' else ''.join(words)
-    for language, words in synthesize.plan_sentences(config)['dev']
+    for language, words in plan.plan_sentences(config)['dev']
   ]
 
 
@@ -154,7 +157,7 @@ def test_stopped_at_any_line_and_continued(tmp_path, voice, monkeypatch, stop):
   synthesize.synthesize(tmp_path / 'whole', SMALL, processes=1)
   whole, count = tree(tmp_path / 'whole'), len(voice)
   assert count == 20
-  easy = synthesize.speak_line
+  easy = speech.speak_line
   voice.clear()
 
   def stops(line):
@@ -162,13 +165,13 @@ def test_stopped_at_any_line_and_continued(tmp_path, voice, monkeypatch, stop):
       raise KeyboardInterrupt
     return easy(line)
 
-  monkeypatch.setattr(synthesize, 'speak_line', stops)
+  monkeypatch.setattr(speech, 'speak_line', stops)
   root = tmp_path / 'again'
   with pytest.raises(KeyboardInterrupt):
     synthesize.synthesize(root, SMALL, processes=1)
   assert not (root / 'speech' / 'manifest.jsonl').exists()
   assert not (root / 'images').exists()
-  monkeypatch.setattr(synthesize, 'speak_line', easy)
+  monkeypatch.setattr(speech, 'speak_line', easy)
   finished = stop // SMALL.part * SMALL.part
   voice.clear()
   synthesize.synthesize(root, SMALL, processes=1)
@@ -223,7 +226,7 @@ def test_another_grammar_is_another_corpus(tmp_path, voice, monkeypatch):
 
 def test_images_of_dev_and_test_show_scenes_of_their_own(tmp_path):
   config = dataclasses.replace(SMALL, images=200)
-  lines = synthesize.make_images(tmp_path, config)
+  lines = images.make_images(tmp_path, config)
   counts = collections.Counter(u.split for u in lines)
   assert counts == {'train': 200, 'dev': 20, 'test': 20}
   scenes = {
@@ -238,7 +241,7 @@ def test_images_of_dev_and_test_show_scenes_of_their_own(tmp_path):
   assert not shown['train'] & shown['dev']
   assert not shown['train'] & shown['test']
   assert not shown['dev'] & shown['test']
-  again = synthesize.make_images(tmp_path / 'again', config)
+  again = images.make_images(tmp_path / 'again', config)
   assert again == lines
   for utterance in lines:
     path = utterance.image_path(tmp_path / 'again')
@@ -254,7 +257,7 @@ def test_trimming_keeps_the_sound_and_its_times(before, loud, after, rate):
   samples = np.concatenate(
     [np.full(before, 200), sound, np.full(after, -200)]
   ).astype(np.int16)
-  trimmed, shift = synthesize.trim(samples, rate)
+  trimmed, shift = speech.trim(samples, rate)
   margin = round(0.05 * rate)
   assert len(trimmed) == loud + 2 * margin
   np.testing.assert_array_equal(trimmed[margin : margin + loud], sound)
@@ -273,11 +276,11 @@ def test_words_start_where_they_were_reported(words, data):
   )
   times = np.cumsum(gaps).tolist()
   total = times[-1] + 0.3
-  whole = synthesize.word_starts(words, list(zip(places, times)), total)
+  whole = speech.word_starts(words, list(zip(places, times)), total)
   np.testing.assert_allclose(whole, times)
   kept = data.draw(st.sets(st.integers(1, len(words)))) | {0}
   events = [e for k, e in enumerate(zip(places, times)) if k in kept]
-  starts = synthesize.word_starts(words, events, total)
+  starts = speech.word_starts(words, events, total)
   assert (np.diff(starts) >= 0).all() and starts[-1] <= total
   for k, start in enumerate(starts):
     if k in kept:
@@ -289,9 +292,9 @@ def test_words_start_where_they_were_reported(words, data):
 
 
 def test_a_spoken_line_has_its_words_inside_the_sound():
-  for line in synthesize.plan_speech(SMALL)[:6]:
-    samples, words = synthesize.speak_line(line)
-    again, _ = synthesize.speak_line(line)
+  for line in plan.plan_speech(SMALL)[:6]:
+    samples, words = speech.speak_line(line)
+    again, _ = speech.speak_line(line)
     np.testing.assert_array_equal(samples, again)
     seconds = len(samples) / 16000
     assert samples.dtype == np.int16

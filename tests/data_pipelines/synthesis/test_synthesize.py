@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipelines.synthesis import plan
+from data_pipelines.synthesis import speech
 from data_pipelines.synthesis import synthesize
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 
-SMALL = synthesize.Config(
+SMALL = plan.Config(
   train=9, dev=3, test=3, unseen=2, images=10, text_lines=40, part=4
 )
 
@@ -38,8 +40,8 @@ def corpus(tmp_path_factory):
 
 
 def test_the_default_plan_keeps_the_splits_apart():
-  config = synthesize.Config()
-  lines = synthesize.plan_speech(config)
+  config = plan.Config()
+  lines = plan.plan_speech(config)
   texts = {}
   for line in lines:
     texts.setdefault(line.split, []).append(line.text)
@@ -49,7 +51,7 @@ def test_the_default_plan_keeps_the_splits_apart():
   everything = [text for found in texts.values() for text in found]
   assert len(set(everything)) == len(everything)
   held = {t for split, t in texts.items() if split != 'train' for t in t}
-  text = synthesize.plan_text(config)
+  text = plan.plan_text(config)
   train = {u.text for u in text if u.split == 'train'}
   assert len(train) == config.text_lines and not train & held
   assert {u.text for u in text if u.split == 'test'} == set(texts['test'])
@@ -62,9 +64,9 @@ def test_the_default_plan_keeps_the_splits_apart():
 
 
 def test_the_plan_is_the_seeds():
-  assert synthesize.plan_speech(SMALL) == synthesize.plan_speech(SMALL)
+  assert plan.plan_speech(SMALL) == plan.plan_speech(SMALL)
   other = dataclasses.replace(SMALL, seed=1)
-  assert synthesize.plan_speech(SMALL) != synthesize.plan_speech(other)
+  assert plan.plan_speech(SMALL) != plan.plan_speech(other)
   assert SMALL.fingerprint != other.fingerprint
 
 
@@ -123,13 +125,13 @@ def test_killed_and_continued_gives_the_same_files(corpus, tmp_path):
   root = tmp_path / 'again'
   program = (
     'import sys, time\n'
-    'from data_pipelines.synthesis import synthesize\n'
-    'real = synthesize.speak_line\n'
+    'from data_pipelines.synthesis import plan, speech, synthesize\n'
+    'real = speech.speak_line\n'
     'def slow(line):\n'
     '  time.sleep(0.1)\n'
     '  return real(line)\n'
-    'synthesize.speak_line = slow\n'
-    'config = synthesize.Config(train=9, dev=3, test=3, unseen=2, images=10,'
+    'speech.speak_line = slow\n'
+    'config = plan.Config(train=9, dev=3, test=3, unseen=2, images=10,'
     ' text_lines=40, part=4)\n'
     f'synthesize.synthesize({str(root)!r}, config, processes=1)\n'
   )
@@ -155,18 +157,18 @@ def test_trimming_leaves_fifty_milliseconds():
     samples = np.concatenate(
       [np.zeros(before, np.int16), sound, np.zeros(after, np.int16)]
     )
-    trimmed, shift = synthesize.trim(samples, 1000)
+    trimmed, shift = speech.trim(samples, 1000)
     assert len(trimmed) == 200
     np.testing.assert_array_equal(trimmed[50:150], sound)
     assert shift == pytest.approx((50 - before) / 1000)
-  silent, shift = synthesize.trim(np.zeros(9, np.int16), 1000)
+  silent, shift = speech.trim(np.zeros(9, np.int16), 1000)
   assert len(silent) == 9 and shift == 0
 
 
 def test_a_word_without_a_report_is_placed_between_its_neighbours():
-  starts = synthesize.word_starts(['aa', 'bb', 'cc'], [(0, 0.0), (6, 0.6)], 0.9)
+  starts = speech.word_starts(['aa', 'bb', 'cc'], [(0, 0.0), (6, 0.6)], 0.9)
   np.testing.assert_allclose(starts, [0.0, 0.3, 0.6])
-  starts = synthesize.word_starts(['aa', 'b'], [(0, 0.1)], 0.5)
+  starts = speech.word_starts(['aa', 'b'], [(0, 0.1)], 0.5)
   np.testing.assert_allclose(starts, [0.1, 0.4])
 
 

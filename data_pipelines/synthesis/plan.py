@@ -1,0 +1,184 @@
+"""What a synthesised corpus is to hold: who says which sentence, and how.
+
+Everything follows from the seed, and nothing is written here.
+"""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+
+from data_pipelines.synthesis import grammar
+from step_audio_jax import errors
+from step_audio_jax.corpus import manifest
+
+VERSION = 1  # part of the fingerprint; raise it when the output changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """How much of what.
+
+  Attributes:
+    seed: Everything follows from it.
+    train: Training utterances; `dev`, `test`, `unseen` likewise.
+    images: Images in train; a tenth of that again in dev and in test.
+    text_lines: Training lines of plain text.
+    english_share: Of the utterances; the rest is Mandarin.
+    text_english_share: Of the plain text.
+    voices: espeak-ng variants of train, dev and test.
+    unseen_voice: The variant that is held out.
+    english_rates, mandarin_rates: Lowest and highest words per minute.
+    pitches: Lowest and highest pitch, 0..100.
+    part: Utterances per resumable part.
+  """
+
+  seed: int = 0
+  train: int = 1600
+  dev: int = 60
+  test: int = 60
+  unseen: int = 30
+  images: int = 320
+  text_lines: int = 6000
+  english_share: float = 0.6
+  text_english_share: float = 0.75
+  voices: tuple[str, ...] = (
+    'm1', 'm3', 'm5', 'm7', 'm2', 'f1', 'f2', 'f4'
+  )  # fmt: skip
+  unseen_voice: str = 'f3'
+  english_rates: tuple[int, int] = (140, 180)
+  mandarin_rates: tuple[int, int] = (160, 210)
+  pitches: tuple[int, int] = (40, 60)
+  part: int = 100
+
+  def __post_init__(self):
+    for name in (
+      *('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines'),
+    ):
+      if getattr(self, name) < 0:
+        raise errors.UserError(
+          f'--{name}: found {getattr(self, name)}, expected 0 or more.'
+        )
+    if not 0 <= self.english_share <= 1:
+      raise errors.UserError(
+        f'--english_share: found {self.english_share}, expected 0..1.'
+      )
+    if self.unseen_voice in self.voices:
+      raise errors.UserError(
+        f'unseen_voice: {self.unseen_voice!r} is also one of the voices.'
+      )
+
+  @property
+  def fingerprint(self) -> str:
+    """Two configs with one fingerprint make the same corpus."""
+    rules = {k: dataclasses.asdict(v) for k, v in grammar.GRAMMARS.items()}
+    value = {'version': VERSION, 'rules': rules, **dataclasses.asdict(self)}
+    raw = json.dumps(value, sort_keys=True).encode()
+    return hashlib.sha256(raw).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """One utterance to be spoken."""
+
+  id: str
+  split: str
+  language: str
+  words: tuple[str, ...]
+  voice: str
+  rate: int
+  pitch: int
+  seed: int
+
+  @property
+  def text(self) -> str:
+    return grammar.GRAMMARS[self.language].joint.join(self.words)
+
+
+def plan_sentences(
+  config: Config,
+) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+  """Split → [(language, words)]; held-out splits are disjoint from train."""
+  rng = np.random.default_rng([config.seed, 1])
+  counts = {
+    'dev': config.dev,
+    'test': config.test,
+    manifest.UNSEEN_VOICE: config.unseen,
+    'train': config.train,
+  }
+  plan = {split: [] for split in counts}
+  for language, rules in grammar.GRAMMARS.items():
+    seen = set()
+    for split, count in counts.items():
+      english = round(count * config.english_share)
+      count = english if language == 'en' else count - english
+      found = rules.draw_unique(rng, count, seen)
+      seen.update(rules.joint.join(words) for words in found)
+      plan[split] += [(language, words) for words in found]
+  for sentences in plan.values():
+    rng.shuffle(sentences)
+  return plan
+
+
+def plan_speech(config: Config) -> list[Line]:
+  """Every utterance of the speech corpus, in the manifest's order."""
+  rng = np.random.default_rng([config.seed, 2])
+  rates = {'en': config.english_rates, 'zh': config.mandarin_rates}
+  lines = []
+  for split, sentences in sorted(plan_sentences(config).items()):
+    for place, (language, words) in enumerate(sentences):
+      voices = (
+        (config.unseen_voice,)
+        if split == manifest.UNSEEN_VOICE
+        else config.voices
+      )
+      lines.append(
+        Line(
+          id=f'{split}-{place:05d}',
+          split=split,
+          language=language,
+          words=tuple(str(word) for word in words),
+          voice=voices[rng.integers(len(voices))],
+          rate=int(rng.integers(*rates[language], endpoint=True)),
+          pitch=int(rng.integers(*config.pitches, endpoint=True)),
+          seed=len(lines),
+        )
+      )
+  return lines
+
+
+def plan_text(config: Config) -> list[manifest.Utterance]:
+  """The plain-text corpus: train lines, and the held-out sentences."""
+  rng = np.random.default_rng([config.seed, 3])
+  sentences = plan_sentences(config)
+  lines = []
+  for language, rules in grammar.GRAMMARS.items():
+    held = {
+      rules.joint.join(words)
+      for split in ('dev', 'test', manifest.UNSEEN_VOICE)
+      for spoken, words in sentences[split]
+      if spoken == language
+    }
+    english = round(config.text_lines * config.text_english_share)
+    count = english if language == 'en' else config.text_lines - english
+    lines += [
+      ('train', language, rules.joint.join(words))
+      for words in rules.draw_unique(rng, count, held)
+    ]
+  rng.shuffle(lines)
+  for split in ('dev', 'test'):
+    lines += [
+      (split, language, grammar.GRAMMARS[language].joint.join(words))
+      for language, words in sentences[split]
+    ]
+  return [
+    manifest.Utterance(
+      id=f'text-{place:06d}',
+      kind='text',
+      split=str(split),
+      language=str(language),
+      text=str(text),
+    )
+    for place, (split, language, text) in enumerate(lines)
+  ]

@@ -1,0 +1,164 @@
+"""Sentences of a plan become wav files with word times, part by part."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import pathlib
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from data_pipelines.synthesis import espeak
+from data_pipelines.synthesis import plan
+from step_audio_jax import progress
+from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
+
+SAMPLE_RATE = 16000
+MARGIN_SECONDS = 0.05
+ESPEAK_LANGUAGES = {'en': 'en-us', 'zh': 'cmn'}
+
+
+def trim(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
+  """Leaves exactly 50 ms around the sound; cuts silence or adds it.
+
+  Args:
+    samples: int16 (S,).
+    sample_rate: Hz.
+
+  Returns:
+    The trimmed samples and the seconds to add to every time in them.
+  """
+  loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > 200)
+  if not len(loud):
+    return samples, 0.0
+  margin = round(MARGIN_SECONDS * sample_rate)
+  padded = np.pad(samples, margin)
+  start, stop = loud[0], loud[-1] + 1 + 2 * margin
+  return padded[start:stop], (margin - start) / sample_rate
+
+
+def word_starts(
+  words: Sequence[str], events: Sequence[tuple[int, float]], total: float
+) -> np.ndarray:
+  """Start of each word, seconds, float64 (words,).
+
+  espeak-ng says some neighbours in one breath (`有 水`) and reports only the
+  first; the others get their place by counting characters between the
+  reports around them.
+
+  Args:
+    words: The words, spoken with one space between them.
+    events: (character position, seconds), rising.
+    total: Where the speech ends, seconds.
+  """
+  text = ' '.join(words)
+  places = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+  known = dict(events)
+  return np.interp(
+    places, [*known, len(text)], [*known.values(), max(total, *known.values())]
+  )
+
+
+def speak_line(line: plan.Line) -> tuple[np.ndarray, list[list[Any]]]:
+  """Says one line: int16 samples at 16 kHz, and its words with times."""
+  import soxr
+
+  spoken = ' '.join(line.words)
+  speech = espeak.speak(
+    spoken,
+    voice=f'{ESPEAK_LANGUAGES[line.language]}+{line.voice}',
+    rate=line.rate,
+    pitch=line.pitch,
+    seed=line.seed,
+  )
+  samples, shift = trim(speech.samples, speech.sample_rate)
+  total = len(samples) / speech.sample_rate
+  samples = soxr.resample(
+    samples.astype(np.float32), speech.sample_rate, SAMPLE_RATE
+  )
+  samples = np.clip(np.round(samples), -32768, 32767).astype(np.int16)
+  starts = word_starts(line.words, speech.words, total - shift) + shift
+  starts = [float(start) for start in np.clip(starts, 0.0, total)]
+  ends = [*starts[1:], total - MARGIN_SECONDS]
+  words = [
+    [word, round(start, 3), round(max(start, end), 3)]
+    for word, start, end in zip(line.words, starts, ends)
+  ]
+  return samples, words
+
+
+def make_speech_part(root: str, path: str, lines: Sequence[plan.Line]) -> int:
+  """Speaks some lines into wav files; `path` lists them when all are there."""
+  import soundfile
+
+  done = []
+  for line in lines:
+    samples, words = speak_line(line)
+    audio = f'wav/{line.id}.wav'
+    with files.atomic(pathlib.Path(root) / audio) as handle:
+      soundfile.write(
+        handle, samples, SAMPLE_RATE, format='WAV', subtype='PCM_16'
+      )
+    done.append(
+      manifest.Utterance(
+        id=line.id,
+        kind='speech',
+        split=line.split,
+        text=line.text,
+        language=line.language,
+        audio=audio,
+        duration=round(len(samples) / SAMPLE_RATE, 6),
+        sample_rate=SAMPLE_RATE,
+        speaker=line.voice,
+        words=words,
+      )
+    )
+  manifest.write(path, done)
+  return len(done)
+
+
+def make_speech(
+  root: pathlib.Path, parts: pathlib.Path, config: plan.Config, processes: int
+) -> list:
+  """Speaks the speech corpus; returns its manifest's lines.
+
+  Args:
+    root: Folder of the corpus.
+    parts: Folder of the parts; what lies there is not spoken again.
+    config: What to speak.
+    processes: How many speak at once.
+  """
+  lines = plan.plan_speech(config)
+  jobs = [
+    (str(parts / f'{start:06d}.jsonl'), lines[start : start + config.part])
+    for start in range(0, len(lines), config.part)
+  ]
+  left = [job for job in jobs if not os.path.exists(job[0])]
+  done = len(lines) - sum(len(job[1]) for job in left)
+  with progress.bar(
+    label='speech', total=len(lines), initial=done, unit='utt'
+  ) as bar:
+    for count in _spread(
+      make_speech_part, [(str(root), *job) for job in left], processes
+    ):
+      bar.update(count)
+  return [u for path, _ in jobs for u in manifest.read(path)]
+
+
+def _spread(function: Callable, jobs: Sequence[tuple], processes: int):
+  """Yields `function(*job)` as they finish; one process works in place."""
+  if processes <= 1 or len(jobs) <= 1:
+    for job in jobs:
+      yield function(*job)
+    return
+  with concurrent.futures.ProcessPoolExecutor(
+    min(processes, len(jobs)), multiprocessing.get_context('spawn')
+  ) as pool:
+    futures = [pool.submit(function, *job) for job in jobs]
+    try:
+      for future in concurrent.futures.as_completed(futures):
+        yield future.result()
+    except BaseException:
+      pool.shutdown(cancel_futures=True)
+      raise
