@@ -1,6 +1,6 @@
 """`tokenize`: the audio of a corpus → dual speech codes.
 
-The work is cut into shards of utterances (`code_shards`). The local executor
+The work is cut into shards of utterances (`codes.shards`). The local executor
 runs the shards one after the other, and Beam maps the same function on any
 runner. A finished shard is recognised by its digest and not made again; of an
 unfinished one the batches in its journal are kept.

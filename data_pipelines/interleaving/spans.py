@@ -3,7 +3,7 @@
     <s> <audio_start> A… <text_start> text <audio_start> A… <|EOT|>
 
 A builder says which neighbouring utterances make one document and which of
-its words are spoken; `interleaving_builders` has three. This module turns that
+its words are spoken; `interleaving.builders` has three. This module turns that
 into ids. Cuts fall on groups of 120 ms, so that the 2:3 pattern of the codes
 survives; every word appears once, in order, as text or as speech.
 """

@@ -82,7 +82,7 @@ class VoiceConfig:
 
 
 class Voice:
-  """An `interleaving.Synthesise`: texts → codes."""
+  """An `interleaving.spans.Synthesise`: texts → codes."""
 
   def __init__(
     self,

@@ -5,7 +5,7 @@ packed from its own documents alone. A folder is made again only if something
 that decides its content has changed. What cannot become a document, or is
 longer than a row, goes into `quarantine.jsonl` with its reason.
 
-A large task is built in `parts` (`row_parts`), which Beam maps over workers;
+A large task is built in `parts` (`rows.parts`), which Beam maps over workers;
 parts that stand when a build is killed are not made again.
 """
 

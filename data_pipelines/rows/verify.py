@@ -1,7 +1,7 @@
 """Verifies what the jobs left: folders of rows, codes, corpora.
 
 Everything is read as a stream: memory does not grow with what is verified,
-but for the 8 bytes an id that tell one that occurs twice. `row_checks` says
+but for the 8 bytes an id that tell one that occurs twice. `rows.checks` says
 what must hold in a row.
 """
 

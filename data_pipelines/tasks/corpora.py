@@ -395,7 +395,7 @@ def register_speech_corpus(
     codes: What `tokenize` made of it.
     text_model: Text vocabulary.
     interleaving: `segments`, `words` or `poisson`, see
-      `interleaving_builders`; None means words where any line has word
+      `interleaving.builders`; None means words where any line has word
       times, and segments where none has.
     **settings: `seed`, `poisson`, see `definitions.Definition`; and
       `prompt_loss`, the weight of the given side of asr and tts, of all tasks
@@ -416,7 +416,7 @@ def register_text_corpus(
     source: Corpus folder.
     text_model: Text vocabulary.
     **settings: `voice`, the run of a model that has learnt TTS, or an
-      `interleaving_voice.VoiceConfig`; `seed`, `poisson`.
+      `interleaving.voice.VoiceConfig`; `seed`, `poisson`.
   """
   found = definitions.text(name, source, text_model, **settings)
   return [register(definition) for definition in found]

@@ -67,7 +67,7 @@ class Definition:
     image_size: Side of the images, pixels.
     patches: Places that an image takes.
     seed: Of the choices that interleaving makes.
-    interleaving: Which of `interleaving_builders.BUILDERS`; None means words
+    interleaving: Which of `interleaving.builders.BUILDERS`; None means words
       where any line has word times, and segments where none has.
     poisson: How the builder of that name draws.
     voice: Speaks a text corpus where that is interleaved.
@@ -159,7 +159,7 @@ class Definition:
   def examples(
     self, split: str, part: corpus_examples.Part = corpus_examples.Part()
   ) -> Iterator[Example]:
-    """The raw examples of a split or a part of it; see `corpus_examples`."""
+    """The raw examples of a split or a part of it; see `documents.examples`."""
     return corpus_examples.read(
       self.corpus, self.corpus_kind, split, self.codes, part
     )

@@ -1,6 +1,7 @@
 """What SeqIO measures of a task: error rates and likelihood.
 
-    asr, tts   character and word error rate (`evaluation.scoring`) of what was
+    asr, tts   character and word error rate (`evaluation.metrics.scoring`) of
+    what was
                written, or of what an ASR heard in the speech
     all        negative log-likelihood of a learnt id, and its exponential
 

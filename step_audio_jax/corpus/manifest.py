@@ -366,7 +366,7 @@ def stream_codes(
 def stream_shard(
   shard: str | os.PathLike,
 ) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-  """As `stream_codes`, of one of `code_shards`."""
+  """As `stream_codes`, of one of `codes.shards`."""
   for number, record in enumerate(stream_records(shard)):
     try:
       tensors, metadata = unpack(record)

@@ -30,8 +30,8 @@ def read(
 
   Args:
     source: See the module.
-    tokenizer: Gives a `tokenizers.dual.DualTokenizer`, asked for only where
-      the source is a recording.
+    tokenizer: Gives a `tokenizers.speech.dual.DualTokenizer`, asked for only
+      where the source is a recording.
     channel: Of a recording, from 0; None is the mean of all.
     check: Called with what codes are called and the tokenizer that made them,
       None where they do not say.

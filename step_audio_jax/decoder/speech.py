@@ -42,10 +42,10 @@ class SpeechDecoder:
   """Mixed speech ids and a voice → a waveform.
 
   Attributes:
-    flow: `decoder.flow.FlowDecoder`, or what has its `mel`.
-    vocoder: `decoder.vocoder.HiftVocoder` or `GriffinLim`.
-    speaker: `decoder.speaker.SpeakerEncoder`; None where voices come with
-      their embedding.
+    flow: `decoder.flow.offline.FlowDecoder`, or what has its `mel`.
+    vocoder: `decoder.vocoder.vocoder.HiftVocoder` or `GriffinLim`.
+    speaker: `decoder.speaker.encoder.SpeakerEncoder`; None where voices come
+      with their embedding.
     mel: What the frames between flow and vocoder are.
     voice: The decoder's own voice, or None.
     tokenizer: Whose codes it speaks, as `bindings` has it; None if that is not

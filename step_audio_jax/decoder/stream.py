@@ -41,14 +41,14 @@ class SpeechStream:
 
     Args:
       flow: The causal flow.
-      vocoder: `decoder.vocoder.HiftVocoder`, or `GriffinLim`, which is put
-        together from pieces.
-      voices: See `causal_stream.CausalFlowStream`.
+      vocoder: `decoder.vocoder.vocoder.HiftVocoder`, or `GriffinLim`, which is
+        put together from pieces.
+      voices: See `decoder.causal.stream.CausalFlowStream`.
       seeds: Likewise; also of the vocoder.
       steps: Likewise.
-      **vocoding: Of `streaming_vocoder.VocoderStream`: `chunk`, `right` and
-        `fade`. To speak as soon as the first chunk of the flow is there, they
-        must not add up to more than its frames.
+      **vocoding: Of `decoder.vocoder.streaming.VocoderStream`: `chunk`, `right`
+        and `fade`. To speak as soon as the first chunk of the flow is there,
+        they must not add up to more than its frames.
 
     Raises:
       UserError: Parts do not fit each other.
@@ -116,9 +116,9 @@ def vocoder_stream(vocoder: Any, seed: int = 0, **settings: Any) -> Any:
   """A stream of a vocoder: its own, or pieces put together.
 
   Args:
-    vocoder: `decoder.vocoder.HiftVocoder` or `GriffinLim`.
+    vocoder: `decoder.vocoder.vocoder.HiftVocoder` or `GriffinLim`.
     seed: Of its phases and noise.
-    **settings: Of `streaming_vocoder.VocoderStream`; pieces have none.
+    **settings: Of `decoder.vocoder.streaming.VocoderStream`; pieces have none.
   """
   if hasattr(vocoder, 'step'):
     return streaming.VocoderStream(vocoder, seed=seed, **settings)

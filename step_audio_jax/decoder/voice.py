@@ -70,7 +70,7 @@ class Voice:
       wave_S: Mono float samples; what is behind 30 s is not used.
       rate: Hz.
       tokenizer: `encode(wave at 16 kHz)` gives its codes
-        (`tokenizers.dual.DualTokenizer`).
+        (`tokenizers.speech.dual.DualTokenizer`).
       speaker: `embed(wave at 16 kHz)` gives (D,) (`decoder.speaker`).
       mel: Of the flow.
       text: What is said.

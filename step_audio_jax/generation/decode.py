@@ -62,7 +62,7 @@ def prefill(
   """Left-padded prompts without their last id → a filled cache.
 
   Args:
-    model: Flax module with the API of `models.speech_text`.
+    model: Flax module with the API of `models.language.speech_text`.
     variables: Its variables.
     tokens_BT: Ids, int32; row b begins at `starts_B[b]`.
     starts_B: First place that is no padding.
@@ -251,7 +251,8 @@ def generate_outputs(
   Prompts of like length share a batch.
 
   Args:
-    model: Flax module with the API of `models.speech_text.SpeechTextModel`.
+    model: Flax module with the API of
+      `models.language.speech_text.SpeechTextModel`.
     variables: Its variables, unboxed.
     prompts: Ids; each prompt has at least one.
     max_new_tokens: Limit, one for all or one a prompt.

@@ -112,7 +112,7 @@ def estimate(
   """(HBM bytes, seconds of a step) of one chip.
 
   Args:
-    config: `models.transformer.TransformerConfig`.
+    config: `models.language.transformer.TransformerConfig`.
     candidate: How it runs.
     length: Tokens of a row.
     found: One slice.

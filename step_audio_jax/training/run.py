@@ -71,7 +71,7 @@ def train(
 
   Args:
     run_dir: Made if it is not there.
-    objective: What is minimised (`training.objectives.Objective`).
+    objective: What is minimised (`training.objectives.objectives.Objective`).
     feed: Where batches come from.
     optimizer: Numbers of the Optax chain, or chains.
     config: Length of the run.

@@ -47,7 +47,7 @@ def codes(text):
 
 @dataclasses.dataclass(frozen=True)
 class Parrot:
-  """Has the API of `models.speech_text.SpeechTextModel`."""
+  """Has the API of `models.language.speech_text.SpeechTextModel`."""
 
   @property
   def config(self):

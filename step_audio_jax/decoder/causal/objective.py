@@ -2,13 +2,15 @@
 
     loss = masked |v(y_t, t, mu, speaker, prompt) − (x₁ − (1 − σ) z)|²
 
-as the offline flow (`flow_objective`), with what it sees made small: the length
-of the chunks is drawn for every row, uniformly from the shortest of the model's
-chunks to the longest, and some rows are one whole chunk, so one network serves
-every chunk size and whole utterances. The prompt's steps do not look ahead into
-what follows them, since in use they come from another recording.
+as the offline flow (`decoder.flow.objective`), with what it sees made small:
+the length of the chunks is drawn for every row, uniformly from the shortest of
+the model's chunks to the longest, and some rows are one whole chunk, so one
+network serves every chunk size and whole utterances. The prompt's steps do not
+look ahead into what follows them, since in use they come from another
+recording.
 
-Batches come from `flow_feed.FlowFeed`, with the mel computed inside the step.
+Batches come from `decoder.flow.feed.FlowFeed`, with the mel computed inside the
+step.
 
 Axes: B rows, N ids, S steps of 40 ms, T = 2 S frames, M mel bands, E speaker
 embedding.
@@ -110,7 +112,7 @@ def sights(
 
 @dataclasses.dataclass(frozen=True)
 class CausalFlowMatching:
-  """Trains `models.causal_flow.CausalFlow` on waveforms and their codes.
+  """Trains `models.causal_flow.causal_flow.CausalFlow` on waves and codes.
 
   Attributes:
     config: Shape of the flow.

@@ -29,7 +29,8 @@ class Memory(NamedTuple):
   """What is kept between chunks, or of a prompt.
 
   Attributes:
-    steps: Of the encoder's blocks at 25 Hz, a `causal_blocks.Past` each.
+    steps: Of the encoder's blocks at 25 Hz, a `models.causal_flow.blocks.Past`
+      each.
     frames: Of its blocks at 50 Hz.
     estimator: Of the velocity's blocks, arrays (N, 2 B, …).
   """
@@ -123,12 +124,12 @@ def whole(
   """Utterances behind their prompts, at once → mel (B, T, M).
 
   Args:
-    model: `models.causal_flow.CausalFlow`.
+    model: `models.causal_flow.causal_flow.CausalFlow`.
     variables: Its variables.
     noise_BTM: Standard normal.
     ids_BS2: Steps.
     segment_BS: See `CausalFlow.encode`.
-    position_BS: See `causal_sight.whole_sight`, in steps.
+    position_BS: See `models.causal_flow.attention_masks.whole_sight`, in steps.
     first_BS: Likewise.
     end_BS: Likewise.
     condition_BTM: Mel of the prompt in its frames, else 0.
@@ -214,7 +215,7 @@ def advance(
   """One chunk of every row that has one.
 
   Args:
-    model: `models.causal_flow.CausalFlow`.
+    model: `models.causal_flow.causal_flow.CausalFlow`.
     variables: Its variables.
     voices: Of `remember`.
     memory: Of the chunk before, or of `empty`; its buffers are used up.

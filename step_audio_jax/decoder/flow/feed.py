@@ -1,8 +1,8 @@
 """Waveforms with their codes and speakers, for training a flow.
 
-Utterances are sorted into buckets by length (`training.buckets`). A waveform
-is cut to the mel frames that its codes stand for, so that both sides of the
-flow end at the same time.
+Utterances are sorted into buckets by length (`training.feeds.buckets`). A
+waveform is cut to the mel frames that its codes stand for, so that both sides
+of the flow end at the same time.
 
 Axes: B rows, S samples, N ids, D speaker embedding.
 """

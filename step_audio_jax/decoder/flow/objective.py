@@ -9,7 +9,7 @@ prompt. As CosyVoice trains it, which Step-Audio's decoder is a variant of; the
 second term is not theirs (Grad-TTS and Matcha-TTS have one like it): it shows
 the encoder at once what it is for, and makes a run of minutes possible.
 
-Batches come from `flow_feed.FlowFeed`: `wave` (B, S) at the mel's rate,
+Batches come from `decoder.flow.feed.FlowFeed`: `wave` (B, S) at the mel's rate,
 `samples` (B,), `tokens` (B, N), `token_counts` (B,), `speaker` (B, D),
 `weights` (B,). The mel is computed inside the step.
 """
@@ -99,7 +99,7 @@ def flow_loss(
 
 @dataclasses.dataclass(frozen=True)
 class FlowMatching:
-  """Trains `models.flow.Flow` on waveforms and their codes.
+  """Trains `models.flow.flow.Flow` on waveforms and their codes.
 
   Attributes:
     config: Shape of the flow.

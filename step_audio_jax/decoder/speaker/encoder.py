@@ -60,7 +60,7 @@ class SpeakerEncoder:
 
     Args:
       config: Shape.
-      params: As `interop.campplus.params` gives them.
+      params: As `interop.decoder.campplus.params` gives them.
     """
     self.config = config
     self.params = jax.tree.map(jnp.asarray, dict(params))

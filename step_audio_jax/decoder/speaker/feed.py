@@ -36,7 +36,7 @@ def speakers_of(
 
 
 class SpeakerFeed(recording_feed.RecordingFeed[manifest.Utterance]):
-  """Crops for `speaker_objective.SpeakerAAM`.
+  """Crops for `decoder.speaker.objective.SpeakerAAM`.
 
   Batches hold wave float32 (B, S) at 16 kHz, samples int32 (B,), speakers
   int32 (B,) and weights float32 (B,).

@@ -43,7 +43,7 @@ def with_margin(
 class SpeakerAAM:
   """Speaker classification with an additive angular margin.
 
-  Batches come from `speaker_feed.SpeakerFeed`.
+  Batches come from `decoder.speaker.feed.SpeakerFeed`.
 
   Attributes:
     config: Of the network.

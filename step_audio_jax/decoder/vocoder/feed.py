@@ -1,7 +1,7 @@
 """Crops of waveforms with their F0, a pure function of (seed, step).
 
-One crop of each utterance an epoch (`training.crops`). Only the crop and a
-margin around it are read: a row costs the same whatever the length of its
+One crop of each utterance an epoch (`training.feeds.crops`). Only the crop and
+a margin around it are read: a row costs the same whatever the length of its
 recording.
 
 Axes: B rows, S samples of a crop, T frames of it.

@@ -12,8 +12,9 @@ are constant where the generator is judged, and the generator's wave is constant
 where they are, so that the gradient of the sum is the gradient of each for its
 own parameters. `training.optimizers.OptimizerGroups` steps them apart.
 
-Batches come from `wave_feed.WaveFeed`: `wave` (B, S) with S = T · hop, `f0`
-(B, T), `weights` (B,), and the loop's `step`. The mel is computed in the step.
+Batches come from `decoder.vocoder.feed.WaveFeed`: `wave` (B, S) with S = T ·
+hop, `f0` (B, T), `weights` (B,), and the loop's `step`. The mel is computed in
+the step.
 
 Axes: B rows, S samples, T frames, M mel bands, N judged places.
 """
@@ -88,7 +89,7 @@ def for_discriminators(
 
 @dataclasses.dataclass(frozen=True)
 class VocoderGAN:
-  """Trains `models.hift.Hift` on waveforms.
+  """Trains `models.vocoder.hift.Hift` on waveforms.
 
   Attributes:
     config: Of the vocoder.

@@ -21,13 +21,13 @@ _FADE = 4
 
 
 class PiecewiseVocoder:
-  """As `streaming_vocoder.VocoderStream`, for any vocoder with a `wave`."""
+  """As `streaming.VocoderStream`, for any vocoder with a `wave`."""
 
   def __init__(self, vocoder: Any, *, seed: int = 0):
     """Begins.
 
     Args:
-      vocoder: `decoder.vocoder.GriffinLim`.
+      vocoder: `decoder.vocoder.vocoder.GriffinLim`.
       seed: Of its phases.
     """
     self._vocoder, self._seed = vocoder, seed

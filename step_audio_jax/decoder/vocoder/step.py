@@ -46,7 +46,8 @@ class State(NamedTuple):
   Attributes:
     keys_B: Of the noise.
     offset_BH: Initial phases, radians.
-    phase_BH: Phases before the next frame, of `harmonics.advance`.
+    phase_BH: Phases before the next frame, of
+      `models.vocoder.harmonic_source.advance`.
     source_BS: The source of the next window's frames that are done.
   """
 
@@ -66,7 +67,8 @@ class HiftStep:
   def __init__(self, config: hift.HiftConfig, params: Mapping[str, Any]):
     """Holds the weights on the device.
 
-    On a CPU the residual blocks' convolutions are turned into `fast_conv`'s.
+    On a CPU the residual blocks' convolutions are turned into
+    `models.vocoder.winograd`'s.
 
     Raises:
       UserError: The weights are of another vocoder.
@@ -227,7 +229,7 @@ def _noise(key, numbers_T, c):
 
 
 def _fast(params):
-  """Kernels of residual blocks → what `fast_conv` multiplies with."""
+  """Kernels of residual blocks → what `winograd` multiplies with."""
   found = {}
   for path, array in traverse_util.flatten_dict(dict(params)).items():
     if path[-1] == 'kernel' and 'block_' in path[0] and winograd.worth(array):

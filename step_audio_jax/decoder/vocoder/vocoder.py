@@ -25,8 +25,9 @@ class HiftVocoder:
   Attributes:
     name: 'hift'.
     config: Shape.
-    params: Of `models.hift.Hift`, as they were given.
-    step: The compiled step; `streaming_vocoder.VocoderStream` shares it.
+    params: Of `models.vocoder.hift.Hift`, as they were given.
+    step: The compiled step; `decoder.vocoder.streaming.VocoderStream` shares
+      it.
   """
 
   name = 'hift'
@@ -60,7 +61,7 @@ class HiftVocoder:
     """Samples of a whole mel.
 
     Args:
-      mel_TM: Log-mel (T, M) of `audio.vocoder_mel`.
+      mel_TM: Log-mel (T, M) of `audio.features.vocoder_mel`.
       seed: Of phases and noise.
 
     Returns:

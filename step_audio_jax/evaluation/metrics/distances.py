@@ -37,7 +37,7 @@ def pitch_difference(one_T: np.ndarray, two_T: np.ndarray) -> dict[str, float]:
   """F0 of one recording against that of another.
 
   Args:
-    one_T: Hz, 0 where unvoiced (`audio.pitch.track`).
+    one_T: Hz, 0 where unvoiced (`audio.features.pitch.track`).
     two_T: Likewise.
 
   Returns:

@@ -84,7 +84,7 @@ def batch_sums(model, variables, batch, stream_V):
   """(nll, weight) of a batch, each float32 (Q,).
 
   Args:
-    model: Flax module with the API of `models.speech_text`.
+    model: Flax module with the API of `models.language.speech_text`.
     variables: Its variables.
     batch: tokens, segment_ids, positions int32 (B, L), loss_weights float32
       (B, L): the weight of predicting the id *at* that place; and, with

@@ -171,7 +171,7 @@ def params(
   state: Mapping[str, np.ndarray],
   config: campplus.CampplusConfig | None = None,
 ) -> Tree:
-  """Variables of `models.campplus.Campplus`: 'params' and 'batch_stats'.
+  """Variables of `models.speaker.campplus.Campplus`: two collections.
 
   Args:
     state: Arrays under their original names.

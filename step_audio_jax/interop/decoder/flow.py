@@ -247,7 +247,7 @@ def config_from(
 
 
 def params(state: Mapping[str, np.ndarray], config: flow.FlowConfig) -> Any:
-  """Parameters of `models.flow.Flow`.
+  """Parameters of `models.flow.flow.Flow`.
 
   Args:
     state: Arrays under the names of `flow.pt`.

@@ -161,7 +161,7 @@ def _folded(state, name):
 def params(
   state: Mapping[str, np.ndarray], config: hift.HiftConfig
 ) -> dict[str, Any]:
-  """Parameters of `models.hift.Hift`.
+  """Parameters of `models.vocoder.hift.Hift`.
 
   Args:
     state: Arrays under the names of `hift.pt`, any spelling.

@@ -7,8 +7,8 @@
 
 Step-Audio-TTS-3B brings such a folder. Every array is checked by name and shape
 before anything is written, and no code of the files is run. The way back is
-`decoder_export`, which writes the speaker encoder as `speaker.safetensors`
-under its original names; such a folder is read as well.
+`interop.decoder.exporting`, which writes the speaker encoder as
+`speaker.safetensors` under its original names; such a folder is read as well.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""SigLIP's and CLIP's image encoders as parameters of `models.vision`.
+"""SigLIP's and CLIP's image encoders as parameters of `models.language.vision`.
 
 Read are the vision towers of `SiglipModel`, `SiglipVisionModel`, `CLIPModel`
 and `CLIPVisionModel`. Kept is what gives a feature to every patch: SigLIP's

@@ -20,7 +20,7 @@ _NORMS = {'attention_norm': 'norm1', 'mlp_norm': 'norm2'}
 
 
 def encoder_params(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Parameters of `models.paraformer.SanmEncoder` from a state dict.
+  """Parameters of `models.tokenizer.paraformer.SanmEncoder` from a state dict.
 
   Args:
     state: Arrays under the names of `SANMEncoderChunkOpt`, with the prefix

@@ -77,7 +77,7 @@ def import_folder(
 
   Args:
     source: As downloaded.
-    target: Folder of `tokenizers.dual`; must not exist.
+    target: Folder of `tokenizers.speech.dual`; must not exist.
     dry_run: Check everything, write nothing.
     allow_nonfinite: Take numbers that are not finite as they are.
 

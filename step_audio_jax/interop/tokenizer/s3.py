@@ -23,7 +23,7 @@ _NORMS = {'attention_norm': 'attn_ln', 'mlp_norm': 'mlp_ln'}
 def encoder_params(
   state: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, Any], np.ndarray]:
-  """Parameters of `models.s3.S3Encoder` and the codebook.
+  """Parameters of `models.tokenizer.s3.S3Encoder` and the codebook.
 
   Args:
     state: Arrays under the names of `s3tokenizer`'s state dict

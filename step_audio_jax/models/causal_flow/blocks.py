@@ -6,7 +6,7 @@
 
 with n a LayerNorm of single frames, shifted and scaled, and gates g, by time
 (adaLN, as DiT has it, arXiv 2212.09748) or, in the encoder, by nothing. Who
-sees whom is in `models.causal_sight`.
+sees whom is in `models.causal_flow.attention_masks`.
 
 Either a sequence is whole, with a mask (training, the prompt itself), or a
 chunk comes with what the blocks kept of the frames before (`Past`). Both

@@ -8,9 +8,9 @@
 The layout in time, the look-ahead of three steps, 6 + 4 encoder blocks, the
 transformer of depth 16 in place of a U-Net and its causal convolutions are
 those that later StepFun systems publish (Step-Audio-EditX, arXiv 2511.03601).
-The blocks themselves (`models.causal_blocks`: chunks, window, prompt, adaLN)
-are this project's choice, as are sizes that are not published: weights of those
-systems do not fit.
+The blocks themselves (`models.causal_flow.blocks`: chunks, window, prompt,
+adaLN) are this project's choice, as are sizes that are not published: weights
+of those systems do not fit.
 
 Axes: B rows, S steps of 40 ms, T = 2 S frames, M mel bands, D width, L blocks,
 N times.
@@ -121,7 +121,8 @@ class CausalFlow(nn.Module):
         step looks from one segment into the other.
       step_sight: At 25 Hz.
       frame_sight: At 50 Hz.
-      past: Of `step_blocks` and `frame_blocks`; see `causal_blocks.Stack`.
+      past: Of `step_blocks` and `frame_blocks`; see
+        `models.causal_flow.blocks.Stack`.
       prompt: Likewise.
       keep: Likewise.
     """
@@ -182,7 +183,7 @@ class CausalFlow(nn.Module):
       speaker_BM: Of `voice`.
       condition_BTM: The prompt's mel, 0 behind it.
       sight: At 50 Hz.
-      past: See `causal_blocks.Stack`.
+      past: See `models.causal_flow.blocks.Stack`.
       prompt: Likewise.
       keep: Likewise.
     """
@@ -246,7 +247,7 @@ def whole_sights(
 ) -> tuple[attention_masks.Sight, attention_masks.Sight]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
-  See `causal_sight.whole_sight`.
+  See `models.causal_flow.attention_masks.whole_sight`.
   """
   within = jnp.arange(_FRAMES * position_BS.shape[1])[None] % _FRAMES
 
@@ -280,7 +281,7 @@ def chunk_sights(
 ) -> tuple[attention_masks.Sight, attention_masks.Sight]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
-  See `causal_sight.chunk_sight`.
+  See `models.causal_flow.attention_masks.chunk_sight`.
   """
   return tuple(
     attention_masks.chunk_sight(

@@ -5,7 +5,7 @@
 
 as Step-Audio-TTS-3B ships it: one embedding over the 5120 mixed ids in their
 interleaved order (arXiv 2407.05407, 2502.11946). The solver and the loss are in
-`decoder.flow_matching`.
+`decoder.flow.matching`.
 
 Axes: B rows, N tokens, T frames, M mel bands, D encoder width, P parts.
 """
@@ -194,7 +194,7 @@ class Flow(nn.Module):
   def velocity(
     self, x_BTM, t_B, mu_BTM, speaker_BM, condition_BTM, mask_BT
   ) -> jax.Array:
-    """See `flow_estimator.Estimator`."""
+    """See `models.flow.estimator.Estimator`."""
     return self.estimator(
       x_BTM, t_B, mu_BTM, speaker_BM, condition_BTM, mask_BT
     )

@@ -117,7 +117,7 @@ class ResidualBlock(nn.Module):
   Attributes:
     width: Channels.
     stride: Of the bands; above 1 the shortcut is a convolution too.
-    train: See `campplus_layers.Norm`.
+    train: See `models.speaker.layers.Norm`.
   """
 
   width: int
@@ -181,7 +181,7 @@ class DenseLayer(nn.Module):
   Attributes:
     config: Of the network.
     block: Which block it is in, from 0.
-    train: See `campplus_layers.Norm`.
+    train: See `models.speaker.layers.Norm`.
   """
 
   config: CampplusConfig

@@ -10,8 +10,8 @@ them: a chunk that is not the last of its row is complete, with zeros in the
 place of frames that the utterance does not have, and these are attended to;
 and the last frames of a chunk see no look-back.
 
-Axes as in `models.paraformer`: B rows, T frames, C chunks, W frames of a
-chunk, S keys (look-back, then chunk), D width.
+Axes as in `models.tokenizer.paraformer`: B rows, T frames, C chunks, W frames
+of a chunk, S keys (look-back, then chunk), D width.
 """
 
 import dataclasses

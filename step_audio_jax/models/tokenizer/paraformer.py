@@ -330,7 +330,7 @@ class SanmEncoder(nn.Module):
     lengths_B: jax.Array,
     spec: chunk_masked_lib.ChunkSpec,
   ) -> jax.Array:
-    """Runs overlapping training chunks; see `models.chunk_masked`.
+    """Runs overlapping training chunks; see `models.tokenizer.chunk_masked`.
 
     Returns:
       (B, T, D), zeros behind a row's length.

@@ -134,8 +134,8 @@ class Hift(nn.Module):
       phase_BH: Initial phases in radians, uniform in ±π; the fundamental's
         counts as 0. H = harmonics + 1.
       noise_BSH: Standard normal.
-      begin_BH: Phases before the first sample, of `harmonics.advance`; by
-        default 0.
+      begin_BH: Phases before the first sample, of
+        `models.vocoder.harmonic_source.advance`; by default 0.
 
     Returns:
       Samples (B, S), S = T · hop.

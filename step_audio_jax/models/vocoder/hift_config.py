@@ -218,7 +218,7 @@ class HiftConfig:
     left, right = left + self.pre_pads[0], right + self.pre_pads[1]
     found[-1] = (max(left, found[-1][0]), max(right, found[-1][1]))
     if self.causal:
-      # A source frame reaches into no later mel frame (see `models.hift`).
+      # A source frame reaches into no later mel frame (see `vocoder.hift`).
       found = [(one, 0) for one, _ in found[:-1]] + [(found[-1][0], right)]
     # A level is computed from what the level before has computed.
     for i in range(1, len(found)):

@@ -89,7 +89,7 @@ class DualTokenizer:
     Args:
       waves: Float samples (S,) at 16 kHz each, of any lengths.
       mode: How semantic codes of more than 30 s are made: see
-        `tokenizers.semantic`.
+        `tokenizers.speech.semantic`.
 
     Returns:
       (linguistic, semantic) uint16 for each waveform, in order. Both are

@@ -61,7 +61,7 @@ class DualStream:
   def push_rows(
     self, samples: Mapping[int, np.ndarray], final: Collection[int] = ()
   ) -> dict[int, Pair]:
-    """Hands samples to rows; see `streaming.Streams.push_rows`.
+    """Hands samples to rows; see `linguistic_stream.Streams.push_rows`.
 
     Returns:
       For each row of `samples` and `final` the (linguistic, semantic) codes

@@ -1,9 +1,10 @@
 """The linguistic tokenizer: streaming Paraformer frames → nearest centroid.
 
 16.67 Hz. Offline encoding computes exactly what feeding 240 ms chunks would
-(see `models.paraformer`), as Step-Audio does; `tokenizers.streaming` feeds
-them. A folder holds `config.json`, `encoder.safetensors` (encoder and CMVN)
-and `centroids.npy`. Axes: B rows, S samples, T frames, D width.
+(see `models.tokenizer.paraformer`), as Step-Audio does;
+`tokenizers.speech.linguistic_stream` feeds them. A folder holds `config.json`,
+`encoder.safetensors` (encoder and CMVN) and `centroids.npy`. Axes: B rows, S
+samples, T frames, D width.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ class LinguisticTokenizer:
 
     Args:
       config: Of the encoder.
-      params: Of `models.paraformer.SanmEncoder`.
+      params: Of `models.tokenizer.paraformer.SanmEncoder`.
       cmvn: `shift` and `scale`, each (input_size,).
       centroids: (K, width).
 

@@ -5,8 +5,9 @@ they complete. Everything compiled has one shape, whatever the sizes of the
 pieces, so nothing is compiled after `warm_up`.
 
 `LinguisticStream` is Step-Audio's own streaming: chunks of 240 ms with caches;
-the codes are those of offline encoding. Semantic codes: `streaming_semantic`;
-both together: `streaming_dual`.
+the codes are those of offline encoding. Semantic codes:
+`tokenizers.speech.semantic_stream`; both together:
+`tokenizers.speech.dual_stream`.
 
 Energy normalisation needs the loudest sample of the whole signal. Where the
 caller knows it (`peak`), codes are those of offline encoding; where not, the

@@ -57,7 +57,7 @@ class SemanticTokenizer:
 
     Args:
       config: Of the model.
-      params: Of `models.s3.S3Encoder`.
+      params: Of `models.tokenizer.s3.S3Encoder`.
       codebook: (codes, width).
     """
     self.config, self.size = config, len(codebook)

@@ -1,7 +1,7 @@
 """What the tokenizers minimise; three objectives for the training loop.
 
 * `LinguisticCTC`: a Paraformer encoder spells transcripts from its streaming
-  windows, by CTC, by integrate-and-fire (`models.cif`), or by both;
+  windows, by CTC, by integrate-and-fire (`models.tokenizer.cif`), or by both;
 * `LinguisticKMeans`: the frozen encoder's frames are clustered;
 * `SemanticCTC`: an S3 encoder spells through its quantiser.
 

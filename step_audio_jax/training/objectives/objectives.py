@@ -80,7 +80,7 @@ def next_token_losses(
   predicted place.
 
   Args:
-    model: `models.speech_text.SpeechTextModel`, or one with its
+    model: `models.language.speech_text.SpeechTextModel`, or one with its
       `features_and_head`.
     variables: Of the model.
     batch: tokens, segment_ids, positions int32 (B, T), loss_weights float32
