@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks import side_by_side
 from benchmarks import small_llama
-from benchmarks.pipelines import data
+from benchmarks.pipelines import material
+from benchmarks.pipelines import packing
 from benchmarks.training import decode
 from benchmarks.training import packed_rows
 from benchmarks.training import train_step
@@ -21,12 +22,17 @@ from data_pipelines.tasks import definitions
 
 FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
 
-SCRIPTS = ('train_step', 'packed_rows', 'decode', 'gpu_train_step')
+SCRIPTS = (
+  'training/train_step',
+  'training/packed_rows',
+  'training/decode',
+  'training/gpu_train_step',
+)
 
 
 def run(script: str, *flags: str) -> subprocess.CompletedProcess:
   return subprocess.run(
-    [sys.executable, f'training/{script}.py', *flags],
+    [sys.executable, f'{script}.py', *flags],
     cwd=FOLDER,
     # One device, as a user has; the suite forces several.
     env={
@@ -44,10 +50,11 @@ def test_our_side_runs_without_torch(script):
   done = run(script, '--tiny', '--no_peer', '--rounds=2', '--threads=1')
   assert done.returncode == 0, done.stderr
   result = json.loads(done.stdout.splitlines()[-1])
-  assert result['benchmark'] == script and 'ratio' not in result
+  assert script == f'training/{result["benchmark"]}'
+  assert 'ratio' not in result
   seconds = next(v for k, v in result.items() if k.endswith('_seconds'))
   assert 0 < seconds['min'] <= seconds['median'] <= seconds['max']
-  if script != 'decode':
+  if script != 'training/decode':
     return
   assert result['distinct_ids'] > 3  # else greedy says nothing
 
@@ -64,7 +71,7 @@ def test_help_is_the_docstring(script):
   pathlib.Path('/dev/nvidia0').exists(), reason='there is a GPU'
 )
 def test_without_a_gpu_one_sentence_says_so():
-  done = run('gpu_train_step')
+  done = run('training/gpu_train_step')
   assert done.returncode == 1 and not done.stdout
   assert done.stderr.count('\n') == 1 and 'found no NVIDIA GPU' in done.stderr
 
@@ -114,7 +121,7 @@ def test_sides_that_differ_are_refused(module, right, wrong):
 
 
 def test_data_measures_its_parts_in_processes_of_their_own():
-  done = run('data', '--tiny', '--only=shares,feed,packed,hosts')
+  done = run('pipelines/data', '--tiny', '--only=shares,feed,packed,hosts')
   assert done.returncode == 0, done.stderr
   (line,) = done.stdout.splitlines()
   result = json.loads(line)
@@ -126,26 +133,27 @@ def test_data_measures_its_parts_in_processes_of_their_own():
   packed = result['packed']['rope']
   assert packed['rows'][0] < packed['rows'][1]
   assert packed['largest_gradient'] > 1e3 * packed['gradients']
-  done = run('data', '--only=shares,build,nothing')
+  done = run('pipelines/data', '--only=shares,build,nothing')
   assert done.returncode == 1 and "found 'nothing'" in done.stderr
-  assert 'python benchmarks/pipelines/data.py' in run('data', '--help').stdout
+  told = run('pipelines/data', '--help').stdout
+  assert 'python benchmarks/pipelines/data.py' in told
 
 
 @pytest.mark.parametrize('cut', [0, 5])
 def test_padding_is_that_of_the_same_documents(cut):
   sizes = np.random.default_rng(1).integers(50, 900, 300)
-  made = list(data.documents(sizes, cut))
+  made = list(material.documents(sizes, cut))
   assert [len(one) for one in made] == sizes.tolist()
   assert all((one.split(300) is not None) == bool(cut) for one in made[:9])
-  again = list(data.documents(sizes, cut))
+  again = list(material.documents(sizes, cut))
   np.testing.assert_array_equal(made[7].tokens, again[7].tokens)
-  result = data.padding(tiny=True)
+  result = packing.padding(tiny=True)
   assert result['met'] and result['sft']['seqio_padding'] is None
   assert result['pretraining']['documents'] == 300
 
 
 def test_the_corpus_of_the_build_is_one_that_the_jobs_left(tmp_path):
-  data.make_corpus(tmp_path, 501)  # one more than a shard of codes
+  material.make_corpus(tmp_path, 501)  # one more than a shard of codes
   checked = collections.Counter()
   assert list(verify.code_faults(tmp_path / 'codes', checked)) == []
   assert checked['codes'] == 501
@@ -220,7 +228,7 @@ def test_a_short_last_step_of_packed_rows_is_filled_with_padding():
   ],
 )
 def test_every_made_utterance_is_counted(format, more):
-  done = run('ingest', '--lines=2008', f'--format={format}', *more)
+  done = run('pipelines/ingest', '--lines=2008', f'--format={format}', *more)
   assert done.returncode == 0, done.stderr
   (line,) = done.stdout.splitlines()
   result = json.loads(line)
@@ -233,5 +241,5 @@ def test_every_made_utterance_is_counted(format, more):
 
 
 def test_an_ingestion_that_fails_is_no_figure():
-  done = run('ingest', '--lines=0')
+  done = run('pipelines/ingest', '--lines=0')
   assert done.returncode == 1 and 'none of 0 lines' in done.stderr
