@@ -13,7 +13,7 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -85,12 +85,12 @@ def read_shard(path: str | os.PathLike) -> list[bytes]:
   Raises:
     UserError: The shard is missing, cut short or changed.
   """
-  return manifest.read_records(path)
+  return array_records.read_records(path)
 
 
 def count(path: str | os.PathLike) -> int:
   """How many records a shard holds; raises as `read_shard`."""
-  return manifest.count_records(path)
+  return array_records.count_records(path)
 
 
 def stream_shard(path: str | os.PathLike, start: int = 0) -> Iterator[bytes]:
@@ -99,7 +99,7 @@ def stream_shard(path: str | os.PathLike, start: int = 0) -> Iterator[bytes]:
   Raises:
     UserError: As `read_shard`.
   """
-  return manifest.stream_records(path, start)
+  return array_records.stream_records(path, start)
 
 
 def shards_of(folder: str | os.PathLike, stem: str) -> Sequence[pathlib.Path]:

@@ -4,6 +4,8 @@ import pathlib
 
 import numpy as np
 
+from step_audio_jax.corpus import speech_codes
+
 LENGTH = 8192
 
 
@@ -84,7 +86,7 @@ def make_corpus(folder: pathlib.Path, utterances: int) -> None:
   (folder / 'codes').mkdir()
   shards = -(-utterances // 500)
   for shard in range(shards):
-    name = records.shard_name(manifest.CODES_STEM, shard, shards)
+    name = records.shard_name(speech_codes.STEM, shard, shards)
     some = range(500 * shard, min(500 * (shard + 1), utterances))
     records.write_shard(folder / 'codes' / name, packed(some))
   files.write_json(

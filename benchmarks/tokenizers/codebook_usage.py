@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 
 ROOT = pathlib.Path(__file__).parents[2]
 CODES = {'linguistic': 1024, 'semantic': 4096}
@@ -111,7 +111,7 @@ def main() -> int:
     *('data_pipelines', 'tokenize', f'--corpus={corpus}'),
     *(f'--tokenizer={folder / "tokenizer"}', f'--output={folder / "codes"}'),
   )
-  pairs = list(manifest.read_codes(folder / 'codes').values())
+  pairs = list(speech_codes.read_codes(folder / 'codes').values())
   result = {
     name: figures(np.concatenate([pair[k] for pair in pairs]), entries)
     for k, (name, entries) in enumerate(CODES.items())

@@ -22,6 +22,7 @@ from step_audio_jax import vocabulary
 from step_audio_jax.audio import channels
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import array_records
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -96,7 +97,7 @@ class Batch:
   @classmethod
   def unpack(cls, payload: bytes) -> 'Batch':
     """From bytes of `pack`."""
-    tensors, metadata = manifest.unpack(payload)
+    tensors, metadata = array_records.unpack(payload)
     head = json.loads(metadata['head'])
     codes = {
       name: (tensors[f'{k}/linguistic'], tensors[f'{k}/semantic'])

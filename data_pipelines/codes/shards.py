@@ -19,6 +19,7 @@ from data_pipelines.codes.encoding import Batch
 from data_pipelines.codes.encoding import Progress
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -55,7 +56,7 @@ class Shard:
 
   @property
   def path(self) -> pathlib.Path:
-    name = records.shard_name(manifest.CODES_STEM, self.number, self.count)
+    name = records.shard_name(speech_codes.STEM, self.number, self.count)
     return pathlib.Path(self.output) / name
 
   @property

@@ -11,7 +11,7 @@ from typing import Iterator
 
 import numpy as np
 
-from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import files
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -36,12 +36,12 @@ class CodeStream:
     """Number of the shard that begins with an utterance, or 0.
 
     Raises:
-      UserError: As `manifest.read_codes`.
+      UserError: As `speech_codes.read_codes`.
     """
     if self._firsts is None:
       self._firsts = {
-        next(manifest.stream_shard(shard), (None,))[0]: number
-        for number, shard in enumerate(manifest.code_shards(self._folder))
+        next(speech_codes.stream_shard(shard), (None,))[0]: number
+        for number, shard in enumerate(speech_codes.list_shards(self._folder))
       }
     return self._firsts.get(name, 0)
 
@@ -57,7 +57,7 @@ class CodeStream:
     """The codes of an utterance, once; None if it has none.
 
     Raises:
-      UserError: As `manifest.read_codes`.
+      UserError: As `speech_codes.read_codes`.
     """
     if self.lacks(name):
       return None
@@ -70,6 +70,6 @@ class CodeStream:
     return None
 
   def _read(self) -> Iterator[tuple[str, Pair]]:
-    shards = manifest.code_shards(self._folder)
+    shards = speech_codes.list_shards(self._folder)
     for shard in shards[self._start :] + shards[: self._start]:
-      yield from manifest.stream_shard(shard)
+      yield from speech_codes.stream_shard(shard)

@@ -34,6 +34,7 @@ from step_audio_jax import memory
 from step_audio_jax import progress
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import seal as seal_lib
@@ -234,11 +235,11 @@ def _finish(output, shards, tokenizer, made) -> dict[str, Any]:
   receipts = [files.read_json(shard.receipt) for shard in shards]
   quarantine = [item for r in receipts for item in r['quarantined']]
   expected = {shard.path.name for shard in shards}
-  for path in records.shards_of(output, manifest.CODES_STEM):
+  for path in records.shards_of(output, speech_codes.STEM):
     if path.name not in expected:  # of an earlier cut into shards
       path.unlink()
       path.with_suffix('.json').unlink(missing_ok=True)
-  stem = manifest.CODES_STEM
+  stem = speech_codes.STEM
   for pattern in (f'{stem}-*.journal', f'.{stem}-*.tmp'):  # of killed workers
     for path in output.glob(pattern):
       path.unlink()

@@ -12,6 +12,7 @@ import numpy as np
 from data_pipelines.codes import stream
 from data_pipelines.documents import survey
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 
 Example = Mapping[str, Any]
 _EMPTY = np.zeros(0, np.uint16)
@@ -120,6 +121,6 @@ class _Codes:
     pair = self._stream.get(name)
     if pair is None:  # rare, so that nothing is kept for its sake
       if self._again is None:
-        self._again = manifest.read_codes(self._folder)
+        self._again = speech_codes.read_codes(self._folder)
       pair = self._again.get(name)
     return pair

@@ -17,6 +17,7 @@ from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import exposure
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 
@@ -31,7 +32,7 @@ def kind_of(path: pathlib.Path) -> str:
   """
   if list(path.glob(f'{rows_lib.STEM}-*.array_record')):
     return 'rows'
-  if list(path.glob(f'{manifest.CODES_STEM}-*.array_record')):
+  if list(path.glob(f'{speech_codes.STEM}-*.array_record')):
     return 'codes'
   if manifest.path_of(path).is_file():
     return 'corpus'
@@ -47,7 +48,7 @@ def show_codes(path: pathlib.Path) -> dict[str, Any]:
   names = ('linguistic', 'semantic')
   found = {name: collections.Counter() for name in names}
   result = {'utterances': 0}
-  for _, pair in manifest.stream_codes(path):
+  for _, pair in speech_codes.stream_codes(path):
     result['utterances'] += 1
     for name, codes in zip(names, pair):
       found[name].update(codes.tolist())

@@ -21,7 +21,7 @@ from data_pipelines import records
 from data_pipelines.rows import packing
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 
@@ -282,7 +282,7 @@ class Folder:
     path = self.path / shard
     for number, record in enumerate(records.stream_shard(path, start), start):
       try:
-        tensors, metadata = manifest.unpack(record)
+        tensors, metadata = array_records.unpack(record)
       except (ValueError, KeyError) as error:
         raise errors.UserError(
           f'{path}: record {number} is not a row: {error}.'

@@ -17,6 +17,7 @@ from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import files
 
 # In the order in which they are reported.
@@ -121,7 +122,7 @@ def code_faults(
     checked: Counts what was looked at.
   """
   table, ids = vocabulary.Vocabulary(), id_marks.Marks()
-  for name, pair in manifest.stream_codes(folder):
+  for name, pair in speech_codes.stream_codes(folder):
     checked['codes'] += 1
     ids.add(name)
     try:
@@ -135,7 +136,7 @@ def code_faults(
       f'{folder}/stats.json: kept is {kept}, found {checked["codes"]} '
       'utterances.'
     )
-  twice = ids.repeated(name for name, _ in manifest.stream_codes(folder))
+  twice = ids.repeated(name for name, _ in speech_codes.stream_codes(folder))
   if twice:
     number, name = twice
     yield f'{folder}: item {number}: id {name!r} occurs twice.'

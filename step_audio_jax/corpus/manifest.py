@@ -14,22 +14,16 @@ manifest's folder and cannot leave it. Times are seconds from the start of the
 utterance. `audio: null` is allowed for speech (a transcript whose audio is
 missing); jobs that need the audio put such a line in quarantine.
 
-The tokenised form of a corpus lies beside it as ArrayRecord shards of
-safetensors records (`read_codes`).
+The tokenised form of a corpus lies beside it (`speech_codes`).
 """
 
-import contextlib
 import dataclasses
 import functools
-import json
 import math
 import operator
 import os
 import pathlib
-import struct
 from typing import Any, Collection, Iterable, Iterator, Mapping
-
-import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import languages
@@ -40,7 +34,6 @@ NAME = 'manifest.jsonl'
 KINDS = ('speech', 'text', 'image_text', 'chat')
 UNSEEN_VOICE = 'test_unseen_voice'  # split of voices that training never hears
 ROLES = ('system', 'user', 'assistant')
-CODES_STEM = 'codes'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,124 +331,6 @@ def write(corpus: str | os.PathLike, utterances: Iterable[Utterance]) -> int:
       yield utterance.to_json()
 
   return files.write_jsonl(path_of(corpus), lines())
-
-
-def read_codes(
-  folder: str | os.PathLike,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Reads a tokenised corpus: id → (linguistic, semantic), both uint16.
-
-  Raises:
-    UserError: There are no shards, some are missing, or a record is broken.
-  """
-  return dict(stream_codes(folder))
-
-
-def stream_codes(
-  folder: str | os.PathLike,
-) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-  """(id, (linguistic, semantic)) in the order of the shards.
-
-  Raises:
-    UserError: As `read_codes`.
-  """
-  for shard in code_shards(folder):
-    yield from stream_shard(shard)
-
-
-def stream_shard(
-  shard: str | os.PathLike,
-) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-  """As `stream_codes`, of one of `codes.shards`."""
-  for number, record in enumerate(stream_records(shard)):
-    try:
-      tensors, metadata = unpack(record)
-      told = metadata['id'], (tensors['linguistic'], tensors['semantic'])
-    except (KeyError, ValueError) as error:
-      raise errors.UserError(
-        f'{shard}: record {number} is not a tokenised utterance: {error}.'
-      ) from error
-    yield told
-
-
-def read_records(path: str | os.PathLike) -> list[bytes]:
-  """All records of one ArrayRecord shard.
-
-  Raises:
-    UserError: The shard is missing, cut short or changed.
-  """
-  return list(stream_records(path))
-
-
-def count_records(path: str | os.PathLike) -> int:
-  """How many records a shard holds; raises as `read_records`."""
-  with _reader(path) as reader:
-    return reader.num_records()
-
-
-def stream_records(
-  path: str | os.PathLike, start: int = 0, chunk: int = 64
-) -> Iterator[bytes]:
-  """Yields the records of a shard from `start` on, `chunk` in memory.
-
-  Raises:
-    UserError: As `read_records`.
-  """
-  with _reader(path) as reader:
-    count = reader.num_records()
-    for first in range(start, count, chunk):
-      yield from reader.read(first, min(first + chunk, count))
-
-
-@contextlib.contextmanager
-def _reader(path: str | os.PathLike) -> Iterator[Any]:
-  """An open shard; what its reader raises becomes one sentence."""
-  from array_record.python import array_record_module
-
-  try:
-    reader = array_record_module.ArrayRecordReader(str(path))
-    try:
-      yield reader
-    finally:
-      reader.close()
-  except (RuntimeError, ValueError, IndexError) as error:
-    reason = str(error).partition(';')[0]
-    raise errors.UserError(
-      f'{path}: not a whole ArrayRecord file, make it again: {reason}.'
-    ) from error
-
-
-def code_shards(folder: str | os.PathLike) -> list[pathlib.Path]:
-  """The shards of a tokenised corpus in order.
-
-  Raises:
-    UserError: There are none, or the set is incomplete.
-  """
-  folder = pathlib.Path(folder)
-  paths = sorted(folder.glob(f'{CODES_STEM}-*-of-*.array_record'))
-  if not paths:
-    raise errors.UserError(
-      f'{folder}: no {CODES_STEM}-*.array_record; run '
-      '`python -m data_pipelines tokenize` first.'
-    )
-  total = int(paths[0].stem.rsplit('-', 1)[1])
-  if len(paths) != total:
-    raise errors.UserError(
-      f'{folder}: found {len(paths)} shards, expected {total}; run '
-      '`python -m data_pipelines tokenize` again to finish them.'
-    )
-  return paths
-
-
-def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """Bytes of one safetensors record → (arrays by name, metadata)."""
-  import safetensors.numpy
-
-  if len(record) < 8:
-    raise ValueError('the record is cut off')
-  (size,) = struct.unpack('<Q', record[:8])
-  header = json.loads(record[8 : 8 + size])
-  return safetensors.numpy.load(record), header.get('__metadata__', {})
 
 
 def _check_relative(field: str, path: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest as manifest_lib
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
@@ -206,7 +207,7 @@ class Corpus:
       UserError: There are none, or a shard is broken.
     """
     if self._table is None:
-      self._table = manifest_lib.read_codes(self.codes)
+      self._table = speech_codes.read_codes(self.codes)
     return self._table
 
   def digest(self, split: str, most: int, heard: bool) -> str:
@@ -220,7 +221,7 @@ class Corpus:
     path = manifest_lib.path_of(self.folder)
     made_from = [self._memory.file(path)]
     if heard:
-      shards = manifest_lib.code_shards(self.codes)
+      shards = speech_codes.list_shards(self.codes)
       made_from += [self._memory.file(shard) for shard in shards]
 
     def make():

@@ -24,6 +24,7 @@ from step_audio_jax import __main__ as doors
 from step_audio_jax.commands import cli
 from step_audio_jax.commands import gin_files
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.corpus import stages
 from step_audio_jax.decoder.speaker import embeddings
 
@@ -133,7 +134,7 @@ def world(tmp_path_factory):
     'semantic': np.arange(48, dtype=np.uint16),
   }
   records.write_shard(
-    folder / 'codes' / records.shard_name(manifest.CODES_STEM, 0, 1),
+    folder / 'codes' / records.shard_name(speech_codes.STEM, 0, 1),
     [records.pack(codes, {'id': one.id}) for one in utterances],
   )
   embeddings.write(

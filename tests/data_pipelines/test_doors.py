@@ -24,6 +24,7 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import files
 from tests.data_pipelines import stand_in
 from tests.data_pipelines import tiny
@@ -108,7 +109,7 @@ def test_a_bad_line_of_a_manifest_is_placed(own, call, line, said):
 def test_codes_outside_their_books_are_found(own, call, pair, said):
   status, told = verified(call, own / 'codes')
   assert status == 0 and told['checked'] == {'codes': 7, 'counts': 7}
-  codes = manifest.read_codes(own / 'codes')
+  codes = speech_codes.read_codes(own / 'codes')
   tiny.write_codes(own / 'codes', {**codes, 'u3': pair})
   status, told = verified(call, own / 'codes')
   assert status == 2 and f'{own}/codes: u3: {said}' in told

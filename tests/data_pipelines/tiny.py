@@ -6,6 +6,7 @@ from data_pipelines import records
 from data_pipelines.synthesis import drawing
 from data_pipelines.tasks import vocabulary
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import files
 
 WORDS = ('the', 'cat', 'sees', 'a', 'big', 'dog')
@@ -73,7 +74,7 @@ def make(root, count=7):
 def write_codes(folder, codes, digest='first', shards=2):
   """Codes as `tokenize` leaves them; `codes` is id → (linguistic, semantic)."""
   folder.mkdir(parents=True, exist_ok=True)
-  for path in records.shards_of(folder, manifest.CODES_STEM):
+  for path in records.shards_of(folder, speech_codes.STEM):
     path.unlink()
   packed = [
     records.pack(
@@ -86,7 +87,7 @@ def write_codes(folder, codes, digest='first', shards=2):
     for name, pair in codes.items()
   ]
   for shard in range(shards):
-    name = records.shard_name(manifest.CODES_STEM, shard, shards)
+    name = records.shard_name(speech_codes.STEM, shard, shards)
     records.write_shard(folder / name, packed[shard::shards])
   files.write_json(
     folder / 'stats.json', {'digest': digest, 'kept': len(codes)}

@@ -17,6 +17,7 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.decoder.speaker import embeddings as embeddings_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
@@ -89,7 +90,7 @@ class FlowFeed(recording_feed.RecordingFeed[_Item]):
     self._mel, self._streams, self._max_seconds = mel, streams, max_seconds
     self._speakers = embeddings_lib.read(embeddings)
     self.speech_tokenizer = bindings.of_codes(codes)
-    table = manifest.read_codes(codes)
+    table = speech_codes.read_codes(codes)
     items = self._select(splits, lambda one: self._item(one, table))
     self._order = buckets_lib.Buckets(items, buckets, batch_size, seed)
     self._places = [

@@ -15,6 +15,8 @@ from data_pipelines.codes import tokenize
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import files
 from tests.data_pipelines import stand_in
 
@@ -64,7 +66,7 @@ def change(corpus, place, **fields):
 
 def test_codes_are_those_of_the_tokenizer_alone(corpus, tokenizer):
   output, stats = run(corpus, tokenizer)
-  codes = manifest.read_codes(output)
+  codes = speech_codes.read_codes(output)
   assert list(codes) == [f'u{k}' for k in range(7)]
   alone = stand_in.StandIn(tokenizer)
   for utterance in manifest.read(corpus):
@@ -83,7 +85,7 @@ def test_offsets_cut_the_right_part(corpus, tokenizer):
   output, _ = run(corpus, tokenizer)
   samples, _ = soundfile.read(corpus / 'wav' / '6.wav', dtype='float32')
   want = stand_in.StandIn(tokenizer).encode(samples[3840:11520])
-  for found, codes in zip(manifest.read_codes(output)['u6'], want):
+  for found, codes in zip(speech_codes.read_codes(output)['u6'], want):
     np.testing.assert_array_equal(found, codes)
 
 
@@ -99,11 +101,11 @@ def test_only_what_changed_is_made_again(corpus, tokenizer):
   assert run(corpus, tokenizer)[1]['shards_made'] == 1
   records.shards_of(output, 'codes')[2].unlink()
   with pytest.raises(errors.UserError, match='found 2 shards, expected 3'):
-    manifest.read_codes(output)
+    speech_codes.read_codes(output)
   assert run(corpus, tokenizer)[1]['shards_made'] == 1
   stand_in.save(tokenizer, linguistic=32)
   assert run(corpus, tokenizer)[1]['shards_made'] == 3
-  codes = manifest.read_codes(output)
+  codes = speech_codes.read_codes(output)
   assert max(pair[0].max() for pair in codes.values()) < 32
 
 
@@ -112,7 +114,7 @@ def test_another_cut_leaves_no_old_shards(corpus, tokenizer):
   output, stats = run(corpus, tokenizer, shard_size=4)
   assert stats['shards'] == 2
   assert len(list(output.iterdir())) == 2 * 2 + 2
-  assert len(manifest.read_codes(output)) == 7
+  assert len(speech_codes.read_codes(output)) == 7
 
 
 def test_a_failure_in_the_middle_is_continued(corpus, tokenizer, monkeypatch):
@@ -129,10 +131,10 @@ def test_a_failure_in_the_middle_is_continued(corpus, tokenizer, monkeypatch):
   output = corpus.parent / 'codes'
   assert not (output / 'stats.json').exists()
   with pytest.raises(errors.UserError, match='found 1 shards, expected 3'):
-    manifest.read_codes(output)
+    speech_codes.read_codes(output)
   monkeypatch.undo()
   assert run(corpus, tokenizer)[1]['shards_made'] == 2
-  assert len(manifest.read_codes(output)) == 7
+  assert len(speech_codes.read_codes(output)) == 7
 
 
 def test_bad_audio_goes_into_quarantine_with_its_reason(corpus, tokenizer):
@@ -147,7 +149,7 @@ def test_bad_audio_goes_into_quarantine_with_its_reason(corpus, tokenizer):
   change(corpus, 5, duration=1.0)
   output, stats = run(corpus, tokenizer)
   assert (stats['read'], stats['kept'], stats['quarantined']) == (7, 1, 6)
-  assert list(manifest.read_codes(output)) == ['u6']
+  assert list(speech_codes.read_codes(output)) == ['u6']
   lines = list(files.read_jsonl(output / 'quarantine.jsonl'))
   reasons = {line['id']: line['reason'] for line in lines}
   for name, said in {
@@ -181,7 +183,7 @@ def test_lengths_are_checked(corpus, tokenizer):
 def test_long_recordings_are_encoded_from_their_files(
   corpus, tokenizer, monkeypatch
 ):
-  want = manifest.read_codes(run(corpus, tokenizer)[0])
+  want = speech_codes.read_codes(run(corpus, tokenizer)[0])
   # The last three are longer than this.
   monkeypatch.setattr(encoding, 'LONG_SECONDS', 0.75)
   change(corpus, 5, duration=9.0)
@@ -198,7 +200,7 @@ def test_long_recordings_are_encoded_from_their_files(
   assert (stats['kept'], stats['quarantined']) == (6, 1)
   (line,) = files.read_jsonl(output / 'quarantine.jsonl')
   assert line['id'] == 'u5' and 'expected 9.00 s' in line['reason']
-  for name, pair in manifest.read_codes(output).items():
+  for name, pair in speech_codes.read_codes(output).items():
     for found, codes in zip(pair, want[name]):
       np.testing.assert_array_equal(found, codes)
 
@@ -286,8 +288,8 @@ def test_records_are_whole_or_absent(tmp_path):
   tensors = {'a': np.arange(6).reshape(2, 3), 'b': np.float32(1)}
   records.write_shard(path, [records.pack(tensors, {'id': '小'})])
   (record,) = records.read_shard(path)
-  again, metadata = manifest.unpack(record)
+  again, metadata = array_records.unpack(record)
   np.testing.assert_array_equal(again['a'], tensors['a'])
   assert metadata == {'id': '小'}
   with pytest.raises(ValueError, match='cut off'):
-    manifest.unpack(struct.pack('<I', 3))
+    array_records.unpack(struct.pack('<I', 3))

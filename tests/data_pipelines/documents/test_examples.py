@@ -13,6 +13,7 @@ from data_pipelines.documents import examples as corpus_examples
 from data_pipelines.documents import survey
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import files
 from tests.data_pipelines import tiny
 
@@ -123,14 +124,14 @@ def test_a_part_reads_only_its_own_shards_and_holds_nothing(
     36
   )]  # fmt: skip
   corpus, codes = write(tmp_path, utterances)
-  stream, opened = manifest.stream_records, []
+  stream, opened = array_records.stream_records, []
 
   def counted(path, *more):
     for number, record in enumerate(stream(path, *more)):
       opened.append((int(path.name.split('-')[1]), number))
       yield record
 
-  monkeypatch.setattr(manifest, 'stream_records', counted)
+  monkeypatch.setattr(array_records, 'stream_records', counted)
   for index, shards in ((0, range(3)), (2, range(5, 9)), (3, range(8, 12))):
     opened.clear()
     examples = corpus_examples.read(

@@ -24,6 +24,7 @@ from step_audio_jax.audio import io as audio_io
 from step_audio_jax.audio import levels
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation.reports import utterances
 from step_audio_jax.storage import files
 from step_audio_jax.training.feeds import recordings
@@ -185,7 +186,7 @@ def tokenized(root, corpus):
   output = root / 'codes'
   tokenize.tokenize(corpus, output, folder, load=stand_in.StandIn)
   left = files.read_jsonl(output / 'quarantine.jsonl')
-  return manifest.read_codes(output), {x['id']: x['reason'] for x in left}
+  return speech_codes.read_codes(output), {x['id']: x['reason'] for x in left}
 
 
 @pytest.fixture

@@ -21,7 +21,9 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.corpus import stages
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.text import vocabularies
 
@@ -77,7 +79,7 @@ def test_every_task_and_split_has_rows(built):
 
 def test_rows_hold_the_documents_that_the_manifest_says(built, made):
   table = vocabularies.load(text_model=str(made / 'text.model'))
-  codes = manifest.read_codes(made / 'codes')
+  codes = speech_codes.read_codes(made / 'codes')
   told = {u.id: u for u in manifest.read(made / 'speech', splits=['train'])}
   for task, prompt in (('asr', 1.0), ('sft_asr', 0.0)):
     found = {
@@ -437,7 +439,7 @@ def spoil(folder, change):
   (path,) = records.shards_of(folder, 'rows')
   packed = []
   for number, record in enumerate(records.read_shard(path)):
-    tensors, metadata = manifest.unpack(record)
+    tensors, metadata = array_records.unpack(record)
     tensors = {name: value.copy() for name, value in tensors.items()}
     if number == 0:
       change(tensors)

@@ -21,7 +21,7 @@ from data_pipelines.rows import verify
 from step_audio_jax import documents
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import files
 
 TABLE = vocabulary.Vocabulary(
@@ -101,7 +101,7 @@ ARRAYS = st.builds(
   st.dictionaries(st.text('abc小', min_size=1), st.text('a小"\\\n{}')),
 )
 def test_a_record_comes_back_as_it_was(tensors, metadata):
-  again, told = manifest.unpack(records.pack(tensors, metadata))
+  again, told = array_records.unpack(records.pack(tensors, metadata))
   assert told == metadata and set(again) == set(tensors)
   for name, value in tensors.items():
     assert again[name].dtype == value.dtype
@@ -112,7 +112,7 @@ def test_a_record_comes_back_as_it_was(tensors, metadata):
 def test_arrays_that_are_views_are_packed_by_value():
   whole = np.arange(24).reshape(4, 6)
   view = whole[::2, 1::2].T
-  again, _ = manifest.unpack(records.pack({'x': view}))
+  again, _ = array_records.unpack(records.pack({'x': view}))
   np.testing.assert_array_equal(again['x'], view)
 
 
@@ -281,7 +281,7 @@ def spoil(folder, number, change):
   for name in sorted(stats['sha256']):
     packed = []
     for record in records.read_shard(folder / name):
-      tensors, metadata = manifest.unpack(record)
+      tensors, metadata = array_records.unpack(record)
       tensors = {key: value.copy() for key, value in tensors.items()}
       if seen == number:
         change(tensors)

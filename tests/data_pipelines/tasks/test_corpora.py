@@ -20,6 +20,7 @@ from step_audio_jax import documents
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.corpus import stages
 from step_audio_jax.storage import files
 from tests.data_pipelines import tiny
@@ -378,7 +379,7 @@ def test_chats_become_rows_that_learn_the_assistant(own, tmp_path, parts):
   )  # fmt: skip
   folder = folders.open_folder(tmp_path / 'reg_chat' / 'train')
   assert list(verify.faults(folder)) == []
-  codes, table = manifest.read_codes(own / 'codes'), task.output_features[
+  codes, table = speech_codes.read_codes(own / 'codes'), task.output_features[
     'tokens'
   ].vocabulary.table  # fmt: skip
   names = {'system': 'system', 'user': 'human', 'assistant': 'assistant'}
@@ -435,7 +436,7 @@ def flags(root, output):
 
 
 def test_counts_of_a_build_add_up(own, tmp_path, capsys):
-  codes = manifest.read_codes(own / 'codes')
+  codes = speech_codes.read_codes(own / 'codes')
   codes['u0'] = [1024, 1, 2, 3], [1] * 6  # outside its book
   del codes['u1']
   tiny.write_codes(own / 'codes', codes, 'second')

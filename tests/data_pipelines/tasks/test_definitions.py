@@ -15,6 +15,7 @@ from data_pipelines.synthesis import drawing
 from data_pipelines.tasks import definitions
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import files
 from tests.data_pipelines import tiny
 
@@ -102,7 +103,7 @@ def test_wrong_loss_weights_are_refused(root, weights, said):
 
 
 def test_examples_are_the_lines_of_the_manifest_with_their_codes(root):
-  codes = manifest.read_codes(root / 'codes')
+  codes = speech_codes.read_codes(root / 'codes')
   told = manifest.read(root / 'speech', splits=['dev'])
   found = list(tasks_of(root)['asr'].examples('dev'))
   for example, utterance in zip(found, told, strict=True):
@@ -124,7 +125,7 @@ def test_examples_are_the_lines_of_the_manifest_with_their_codes(root):
 def test_documents_are_written_out_id_by_id(root):
   tasks = tasks_of(root, prompt_loss=0.5)
   table = tasks['asr'].vocabulary()
-  codes = manifest.read_codes(root / 'codes')
+  codes = speech_codes.read_codes(root / 'codes')
   want = {}
   for utterance in manifest.read(root / 'speech', splits=['train']):
     linguistic, semantic = codes[utterance.id]
@@ -187,7 +188,7 @@ def test_interleaving_is_decided_by_the_seed_and_the_id_alone(root):
 )  # fmt: skip
 def test_segments_are_runs_of_one_speaker(root, lines):
   task = tasks_of(root)['interleaved']
-  pair = manifest.read_codes(root / 'codes')['u0']
+  pair = speech_codes.read_codes(root / 'codes')['u0']
   examples = [
     {
       'id': f'v{k}', 'text': '' if bad else 'a cat', 'speaker': speaker,
@@ -218,7 +219,7 @@ def test_what_cannot_be_a_document_is_reported_with_its_file(own):
   train[1]['audio'] = None
   for key in ('duration', 'sample_rate'):
     train[1].pop(key)
-  codes = manifest.read_codes(own / 'codes')
+  codes = speech_codes.read_codes(own / 'codes')
   del codes[train[1]['id']]
   codes[train[2]['id']] = codes[train[2]['id']][0], [4096, 1, 2, 3]
   tiny.write_codes(own / 'codes', codes, 'second')
@@ -320,7 +321,7 @@ def test_a_digest_follows_the_files_and_not_their_times(own):
 def test_codes_are_read_again_when_they_were_made_again(own):
   task = tasks_of(own)['continuation']
   before, _ = documents_of(task)
-  codes = manifest.read_codes(own / 'codes')
+  codes = speech_codes.read_codes(own / 'codes')
   codes['u0'] = [5] * 4, [6] * 6
   tiny.write_codes(own / 'codes', codes, 'second')
   after, _ = documents_of(task)
@@ -372,7 +373,7 @@ def test_chats_speak_with_the_codes_of_their_corpus(own):
   document = found.pop('c0')
   assert not found
   table = task.vocabulary()
-  pair = manifest.read_codes(own / 'codes')['u1']
+  pair = speech_codes.read_codes(own / 'codes')['u1']
   spoken = table.interleave(*pair)
   tokens = document.tokens.tolist()
   start = tokens.index(int(spoken[0]))

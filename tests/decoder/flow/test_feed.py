@@ -8,6 +8,7 @@ from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
 from step_audio_jax.decoder.flow import feed as flow_feed
 from step_audio_jax.decoder.speaker import embeddings
 
@@ -19,7 +20,7 @@ SECONDS = (0.5, 1.3, 0.7, 0.9, 1.1, 0.6)
 
 def write_codes(folder, codes):
   records.write_shard(
-    folder / records.shard_name(manifest.CODES_STEM, 0, 1),
+    folder / records.shard_name(speech_codes.STEM, 0, 1),
     (
       records.pack({'linguistic': a, 'semantic': b}, {'id': name})
       for name, (a, b) in codes.items()
