@@ -12,7 +12,7 @@ from typing import Iterator
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
+def hold_stderr() -> Iterator[None]:
   """Keeps what the block writes to standard error; shows it if it fails."""
   sys.stderr.flush()
   try:

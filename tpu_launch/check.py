@@ -14,7 +14,7 @@ def main(fv: flags.FlagValues):
   if fv.gin_file:
     gin_files.parse(fv.gin_file, fv.gin_bindings)
     print(f'gin: {", ".join(fv.gin_file)} parse; every macro has a value')
-  return dict(registry.of(job).check(job))
+  return dict(registry.backend_of(job).check(job))
 
 
 DOOR = cli.Door(

@@ -10,7 +10,7 @@ from tpu_launch.backends import registry
 def main(fv: flags.FlagValues):
   """Stops a saved job."""
   job = jobs.find(fv)
-  return dict(registry.of(job).down(job))
+  return dict(registry.backend_of(job).down(job))
 
 
 DOOR = cli.Door(

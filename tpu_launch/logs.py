@@ -17,7 +17,9 @@ def _define(fv: flags.FlagValues) -> None:
 def main(fv: flags.FlagValues):
   """Prints the end of a log."""
   job = jobs.find(fv)
-  return dict(registry.of(job).logs(job, fv.worker, fv.lines, fv.follow))
+  return dict(
+    registry.backend_of(job).logs(job, fv.worker, fv.lines, fv.follow)
+  )
 
 
 DOOR = cli.Door(

@@ -15,7 +15,7 @@ def _define(fv: flags.FlagValues) -> None:
 def main(fv: flags.FlagValues):
   """Starts the workers; `local` waits for them."""
   job = jobs.to_start(fv)
-  return dict(registry.of(job).run(job, jobs.command(fv)))
+  return dict(registry.backend_of(job).run(job, jobs.command(fv)))
 
 
 DOOR = cli.Door(

@@ -10,7 +10,7 @@ from tpu_launch.backends import registry
 def main(fv: flags.FlagValues):
   """Asks the backend of a saved job."""
   job = jobs.find(fv)
-  return dict(registry.of(job).status(job))
+  return dict(registry.backend_of(job).status(job))
 
 
 DOOR = cli.Door(

@@ -10,7 +10,7 @@ from tpu_launch.backends import registry
 def main(fv: flags.FlagValues):
   """Asks the backend; returns what it says."""
   job = jobs.to_start(fv)
-  return dict(registry.of(job).up(job))
+  return dict(registry.backend_of(job).up(job))
 
 
 DOOR = cli.Door(

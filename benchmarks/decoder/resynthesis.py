@@ -65,7 +65,7 @@ def compared(original, wave, decoder) -> dict[str, float]:
   """Figures of one waveform at the decoder's rate."""
   mel = decoder.mel
   mel_TM = voice_lib.log_mel(wave, mel)
-  wave_16k = voice_lib.resampled(wave, mel.sample_rate, RATE)
+  wave_16k = voice_lib.resample(wave, mel.sample_rate, RATE)
   f0_T = pitch.track(wave, mel.sample_rate, mel.hop)
   return {
     'mel': distances.mel_distance(original.mel_TM, mel_TM),
@@ -102,7 +102,7 @@ class Ear:
   def __init__(self, run, tokenizer):
     model, variables, vocabulary = restore.load_model(run)
     self._speaker = speech_lib.Speaker(
-      restore.unrolled(model), variables, vocabulary
+      restore.unroll_layers(model), variables, vocabulary
     )
     self._vocabulary, self._tokenizer = vocabulary, tokenizer
 
@@ -127,7 +127,7 @@ def measure(originals, decoder, make, ear, seed, label):
     wave = make(decoder, original, seed)
     seconds += time.perf_counter() - begin
     rows.append(compared(original, wave, decoder))
-    waves.append(voice_lib.resampled(wave, decoder.sample_rate, RATE))
+    waves.append(voice_lib.resample(wave, decoder.sample_rate, RATE))
   found = distances.means(rows)
   total = sum(len(wave) for wave in waves) / RATE
   found['rtf'] = round(seconds / total, 4)

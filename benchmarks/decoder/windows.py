@@ -52,7 +52,7 @@ def material(args, decoder, tokenizer):
       continue
     ids.append(voice_lib.IDS.interleave(*tokenizer.encode(wave)))
     count = int(len(ids[-1]) / 5 * _SECONDS * mel.sample_rate / mel.hop)
-    wave = voice_lib.resampled(wave, io.SAMPLE_RATE, mel.sample_rate)
+    wave = voice_lib.resample(wave, io.SAMPLE_RATE, mel.sample_rate)
     frames.append(voice_lib.log_mel(wave, mel)[:count])
   if not args.prompt:
     voice = speech.Voice.of_speaker(voice.speaker_D, mel.bands)

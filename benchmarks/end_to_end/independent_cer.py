@@ -33,8 +33,8 @@ from data_pipelines.synthesis import espeak
 from data_pipelines.synthesis import grammar as grammar_lib
 from step_audio_jax.audio import io
 from step_audio_jax.corpus import manifest
-from step_audio_jax.decoder import speaking
 from step_audio_jax.decoder import speech
+from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import repetition
@@ -105,7 +105,7 @@ def said_by(speaker, text):
   """espeak-ng's own sentence at 16 kHz."""
   said = espeak.speak(text, voice=f'en-us+{speaker}')
   samples = said.samples.astype(np.float32) / 32768
-  return voice_lib.resampled(samples, said.sample_rate, RATE)
+  return voice_lib.resample(samples, said.sample_rate, RATE)
 
 
 def by_voice(recogniser, utterances, root) -> dict[str, float]:
@@ -183,7 +183,7 @@ def spoken(args, recogniser, texts, recordings, sample):
 
   def sound(ids):
     wave, hertz = decoder.decode(ids, voice, args.seed)
-    return voice_lib.resampled(wave, hertz, RATE)
+    return voice_lib.resample(wave, hertz, RATE)
 
   codes = [
     voice_lib.IDS.interleave(*pair)
@@ -191,11 +191,11 @@ def spoken(args, recogniser, texts, recordings, sample):
   ]
   linguistic, semantic = dual.code_counts(args.tokenizer)
   model, variables, vocabulary = restore.load_model(args.run)
-  writer = speaking.Writer(
-    restore.unrolled(model),
+  writer = text_to_codes.Writer(
+    restore.unroll_layers(model),
     variables,
     vocabulary,
-    speaking.Manner(
+    text_to_codes.SpeakOptions(
       linguistic_codes=linguistic,
       semantic_codes=semantic,
       longest=6.0,

@@ -460,5 +460,5 @@ def _compare(one: Case, wave: np.ndarray, rate: int) -> str | None:
 
 
 def hear_nothing() -> None:
-  """Keeps `surveys.tell` quiet: a thousand files are odd here."""
+  """Keeps `surveys.warn` quiet: a thousand files are odd here."""
   surveys._told[:] = [''] * 99

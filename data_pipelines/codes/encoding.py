@@ -106,7 +106,7 @@ class Batch:
     return cls(codes, **head)
 
 
-def encoded(
+def encode_batches(
   corpus: str | os.PathLike,
   batches: Sequence[Sequence[manifest.Utterance]],
   tokenizer: Tokenizer,

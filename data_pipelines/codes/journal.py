@@ -27,7 +27,7 @@ class Journal:
   """
 
   def __init__(self, handle: BinaryIO, entries: list[bytes]):
-    """Use `opened`."""
+    """Use `open_journal`."""
     self._handle, self.entries = handle, entries
 
   def append(self, payload: bytes) -> None:
@@ -43,7 +43,7 @@ class Journal:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike, digest: str) -> Iterator[Journal]:
+def open_journal(path: str | os.PathLike, digest: str) -> Iterator[Journal]:
   """Opens the journal of a job; one process at a time, others wait.
 
   Args:
@@ -53,7 +53,7 @@ def opened(path: str | os.PathLike, digest: str) -> Iterator[Journal]:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   with _locked(path) as handle:
-    payloads, end = whole(handle.read())
+    payloads, end = complete_entries(handle.read())
     if payloads[:1] == [digest.encode()]:
       handle.truncate(end)
       handle.seek(end)
@@ -82,7 +82,7 @@ def _locked(path: pathlib.Path) -> Iterator[BinaryIO]:
         return
 
 
-def whole(data: bytes) -> tuple[list[bytes], int]:
+def complete_entries(data: bytes) -> tuple[list[bytes], int]:
   """The payloads of whole entries, and where the last of them ends."""
   payloads, place = [], 0
   while place + _HEAD.size <= len(data):

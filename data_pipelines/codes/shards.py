@@ -126,7 +126,7 @@ def tokenize_shard(
     on_progress: Told what each batch adds, and whether it was encoded now or
       found in the journal.
   """
-  with journal.opened(shard.journal, shard.digest) as book:
+  with journal.open_journal(shard.journal, shard.digest) as book:
     if shard.is_done():  # another worker made it while this one waited
       book.done()
       return files.read_json(shard.receipt)
@@ -138,7 +138,9 @@ def tokenize_shard(
       [one for one in batch if one.id not in done] for batch in shard.batches()
     ]
     left = [part for part in left if part]
-    for batch in encoding.encoded(shard.corpus, left, tokenizer, shard.longest):
+    for batch in encoding.encode_batches(
+      shard.corpus, left, tokenizer, shard.longest
+    ):
       book.append(batch.pack())
       made.append(batch)
       on_progress(batch.progress, True)
@@ -152,14 +154,14 @@ def progress_of(shard: Shard) -> Progress:
   if shard.is_done():
     lost = len(files.read_json(shard.receipt)['quarantined'])
     return Progress(len(shard.utterances), lost, shard.seconds)
-  batches = [batch.progress for batch in journaled(shard)]
+  batches = [batch.progress for batch in journaled_batches(shard)]
   return Progress(*map(sum, zip(*batches))) if batches else Progress()
 
 
-def journaled(shard: Shard) -> list[Batch]:
+def journaled_batches(shard: Shard) -> list[Batch]:
   """The finished batches of a shard that does not stand yet."""
   try:
-    payloads, _ = journal.whole(shard.journal.read_bytes())
+    payloads, _ = journal.complete_entries(shard.journal.read_bytes())
   except OSError:
     return []
   if payloads[:1] != [shard.digest.encode()]:

@@ -48,7 +48,7 @@ def read(
   """
   first, last = 0, None
   if part.count > 1:
-    total = survey.of(corpus).lines.get((kind, split), 0)
+    total = survey.read_survey(corpus).lines.get((kind, split), 0)
     first = part.index * total // part.count
     last = (part.index + 1) * total // part.count
   voice = _Codes(codes) if codes is not None else None

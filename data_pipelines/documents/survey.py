@@ -32,7 +32,7 @@ class Survey(NamedTuple):
     return [split for found, split in self.lines if found == kind]
 
 
-def of(corpus: str | os.PathLike) -> Survey:
+def read_survey(corpus: str | os.PathLike) -> Survey:
   """Reads a manifest, or remembers it.
 
   Raises:

@@ -64,10 +64,10 @@ def ingest(
   source = files.local(source, '--source')
   output = files.check_writable(output, '--output', folder=True)
   found = _opened(source, format, options)
-  with _one_sentence(output), staging.making(output, source) as part:
+  with _one_sentence(output), staging.staged_folder(output, source) as part:
 
     def put(content: pathlib.Path | bytes, target: str) -> None:
-      staging.place(content, part / target, copy)
+      staging.place_file(content, part / target, copy)
 
     run = intake.Intake(put, rules or admission.Rules())
     with (
@@ -88,7 +88,7 @@ def ingest(
     return result
 
 
-def look(
+def preview(
   source: str | os.PathLike,
   *,
   format: str = 'folder',
@@ -275,7 +275,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   }
   files.check_writable(fv.output, '--output', folder=True)
   if fv.dry_run:
-    run = look(fv.source, **told)
+    run = preview(fv.source, **told)
     print(
       f'would read {run.read} lines of {fv.source} and keep {run.kept} in '
       f'{fv.output}; {run.quarantined} cannot be used'

@@ -27,7 +27,7 @@ _BLOCK = 2**20
 
 
 @contextlib.contextmanager
-def making(
+def staged_folder(
   output: pathlib.Path, source: pathlib.Path
 ) -> Iterator[pathlib.Path]:
   """A folder to write a corpus into; it becomes `output` on success.
@@ -60,7 +60,7 @@ def making(
         output.rmdir()  # unless it holds a corpus
 
 
-def place(
+def place_file(
   content: pathlib.Path | bytes, target: pathlib.Path, copy: bool
 ) -> None:
   """Writes a new file of a corpus: a hard link where that is possible.

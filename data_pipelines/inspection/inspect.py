@@ -15,7 +15,7 @@ from data_pipelines.rows import folders as rows_lib
 from data_pipelines.rows import verify
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
-from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import epochs
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import bindings
@@ -105,7 +105,7 @@ def faults_of(
 _UNITS = {'checksums': 'shards', 'codes': 'utterances', 'files': 'files'}
 
 
-def verified(path: pathlib.Path, kind: str) -> dict[str, Any]:
+def verify_folder(path: pathlib.Path, kind: str) -> dict[str, Any]:
   """Checks a folder and prints a line for each kind of check.
 
   Raises:
@@ -191,7 +191,7 @@ def _define(fv: flags.FlagValues) -> None:
   )
   flags.DEFINE_float(
     'most_epochs',
-    exposure.MOST_EPOCHS,
+    epochs.MOST_EPOCHS,
     'Warn of a source that is seen more often.',
     flag_values=fv,
   )
@@ -209,7 +209,7 @@ def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
       split=fv.split,
       batch_size=fv.batch_size,
     )
-  shown = schedule.show(
+  shown = schedule.print_table(
     plan,
     start=fv.start,
     stop=fv.stop,
@@ -234,7 +234,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   if kind == 'schedule':
     return _schedule(fv, path)
   if fv.verify:
-    return verified(path, kind)
+    return verify_folder(path, kind)
   if fv.html:
     counts = page.write(
       path,

@@ -142,7 +142,7 @@ def table_of(
     table = definitions.load_vocabulary(recorded)
     if bindings.same_pieces(described, table.describe()) is not False:
       return table
-    bindings.note(
+    bindings.warn_once(
       f'{recorded}: not the text model that these rows were built with '
       f'({bindings.vocabulary_name(table.describe())}, expected '
       f'{bindings.vocabulary_name(described)}); text is shown as its length.'

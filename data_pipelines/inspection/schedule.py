@@ -14,7 +14,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import epochs
 from step_audio_jax.corpus import schedule as schedule_lib
 from step_audio_jax.corpus import stages
 from step_audio_jax.storage import files
@@ -148,13 +148,13 @@ def _parsed(ratios: str | None) -> Any:
   return value
 
 
-def show(
+def print_table(
   plan: Plan,
   *,
   start: int = 0,
   stop: int | None = None,
   budget: float | None = None,
-  most_epochs: float = exposure.MOST_EPOCHS,
+  most_epochs: float = epochs.MOST_EPOCHS,
 ) -> dict[str, Any]:
   """Prints the table; returns it.
 
@@ -185,7 +185,7 @@ def show(
       f'--stop: found {stop}, expected at most {done}, the rows that the run '
       'recorded.'
     )
-  table = exposure.table(
+  table = epochs.by_source(
     plan.schedule, plan.sizes, plan.row_length, start, stop, plan.consumed
   )
   result = {
@@ -196,10 +196,12 @@ def show(
     'warnings': [],
   }
   if whole is not None:
-    drawn = exposure.table(plan.schedule, plan.sizes, plan.row_length, 0, whole)
+    drawn = epochs.by_source(
+      plan.schedule, plan.sizes, plan.row_length, 0, whole
+    )
     for line, all_of_it in zip(table, drawn):
       line['budget_epochs'] = all_of_it['epochs']
-    result['warnings'] = exposure.warnings(drawn, most_epochs)
+    result['warnings'] = epochs.warnings(drawn, most_epochs)
   _print(result, plan, note)
   return result
 

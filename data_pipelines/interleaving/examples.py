@@ -102,11 +102,11 @@ class Maker:
   def _source(self, builder, example, about) -> interleaving_source.Source:
     name, text = example['id'], example['text']
     if self.voice:
-      return interleaving_source.of_text(name, text, **about)
+      return interleaving_source.from_text(name, text, **about)
     pair = self.codes_of(example)
     ids = documents_lib.speech_ids(self.table, *pair)
     if builder.whole:
-      return interleaving_source.of_segment(name, text, ids, **about)
-    return interleaving_source.of_words(
+      return interleaving_source.from_segment(name, text, ids, **about)
+    return interleaving_source.from_words(
       name, text, example['words'], ids, **about
     )

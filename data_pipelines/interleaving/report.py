@@ -64,7 +64,7 @@ class Report:
     return told
 
 
-def joined(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+def merge(parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
   """Figures of parts (`Report.to_json`) → those of the whole.
 
   The speed is that of one worker.

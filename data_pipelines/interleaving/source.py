@@ -64,7 +64,7 @@ class Source:
     return self.groups[self.borders[first] : self.borders[last]].reshape(-1)
 
 
-def of_words(
+def from_words(
   name: str,
   text: str,
   words: Sequence[Word],
@@ -102,7 +102,7 @@ def of_words(
   )
 
 
-def of_segment(name: str, text: str, ids: np.ndarray, **about) -> Source:
+def from_segment(name: str, text: str, ids: np.ndarray, **about) -> Source:
   """One recording as one unit.
 
   Raises:
@@ -122,7 +122,7 @@ def of_segment(name: str, text: str, ids: np.ndarray, **about) -> Source:
   )
 
 
-def of_text(name: str, text: str, **about) -> Source:
+def from_text(name: str, text: str, **about) -> Source:
   """A text without a recording, cut into words.
 
   Raises:
@@ -140,7 +140,7 @@ def of_text(name: str, text: str, **about) -> Source:
   )
 
 
-def joined(sources: Sequence[Source]) -> Source:
+def join(sources: Sequence[Source]) -> Source:
   """Neighbours as one source."""
   if len(sources) == 1:
     return sources[0]

@@ -89,7 +89,7 @@ def document(
   Raises:
     UserError: A text has no ids, or there is neither recording nor voice.
   """
-  source = interleaving_source.joined(gathered)
+  source = interleaving_source.join(gathered)
   seed = seed_of(source.ids[0])
   spans = builder.draw(source, np.random.default_rng(seed))
   speech = _speech(table, source, spans, seed, synthesise)

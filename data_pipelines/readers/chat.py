@@ -48,7 +48,7 @@ def read(
       continue
     path, stem, number, row = found
     below = pathlib.PurePosixPath(stem).parent
-    items = base.guarded(
+    items = base.reject_on_error(
       f'{path}:{number}',
       _items,
       columns,

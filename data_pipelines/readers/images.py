@@ -29,7 +29,7 @@ def read(
       continue
     path, stem, number, row = found
     root, below = options.root(source), pathlib.PurePosixPath(stem).parent
-    yield base.guarded(
+    yield base.reject_on_error(
       f'{path}:{number}',
       _item,
       columns,

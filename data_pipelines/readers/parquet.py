@@ -45,7 +45,7 @@ def read(
       yield row
       continue
     where, place, number, values = row
-    yield base.guarded(
+    yield base.reject_on_error(
       where,
       _item,
       columns,
@@ -69,7 +69,7 @@ def read_text(
       yield row
       continue
     where, place, number, values = row
-    yield base.guarded(
+    yield base.reject_on_error(
       where,
       texts.item_of,
       columns,
@@ -116,7 +116,9 @@ def _file_rows(path, columns, batch):
     yield 0, base.Rejected(str(path), reason)
     return
   with file:
-    used = base.guarded(str(path), _used, columns, file.schema_arrow.names)
+    used = base.reject_on_error(
+      str(path), _used, columns, file.schema_arrow.names
+    )
     if isinstance(used, base.Rejected):
       yield 0, used
       return
@@ -228,4 +230,4 @@ def _samples(value: Mapping[str, Any]) -> bytes:
     raise errors.UserError(f'audio: not samples: {error}.') from error
   if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
     samples = samples.T  # `datasets` decodes to (channels, S)
-  return media.wav(samples, rate)
+  return media.wav_bytes(samples, rate)

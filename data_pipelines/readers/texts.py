@@ -35,7 +35,7 @@ def read_jsonl(
       continue
     path, stem, number, row = found
     where = f'{path}:{number}'
-    yield base.guarded(
+    yield base.reject_on_error(
       where,
       item_of,
       columns,
@@ -63,7 +63,7 @@ def read_txt(
   Raises:
     UserError: The option `document` is neither `line` nor `paragraph`.
   """
-  base.only(options.extra, ('document',))
+  base.check_options(options.extra, ('document',))
   document = options.extra.get('document', 'line')
   if document not in DOCUMENTS:
     raise errors.UserError(

@@ -82,7 +82,7 @@ def read(
         for count, example in enumerate(found, 1):
           where = f'{path}:{count}'
           place = f'{split}/{number + count:08d}'
-          yield base.guarded(
+          yield base.reject_on_error(
             where, _item, columns, where, place, example, used, kind, rate
           )
       except errors.UserError as error:
@@ -103,7 +103,7 @@ def _item(columns, where, place, example, used, kind, rate):
   fields['id'] = fields['id'] or f'{split}-{int(number)}'
   fields['split'] = tables.split_named(split) or split
   if rate is not None:
-    content, suffix = media.wav(content, rate), '.wav'
+    content, suffix = media.wav_bytes(content, rate), '.wav'
   elif kind == 'audio':
     suffix = media.audio_suffix(content)
   else:
@@ -167,7 +167,7 @@ def check_classes(folder: pathlib.Path) -> None:
 
 def _open(folder: pathlib.Path):
   """What TFDS reads the folder with."""
-  with notices.held_back():
+  with notices.hold_stderr():
     import tensorflow as tf
     import tensorflow_datasets as tfds
 

@@ -228,7 +228,7 @@ def join(job: Job, works: Sequence[Work]) -> None:
     lines = (files.read_jsonl(f.path / 'quarantine.jsonl') for f in folders)
     raise _nothing(job, [line for part in lines for line in part])
   about = {'inputs': job.inputs}
-  told = interleaving_report.joined(
+  told = interleaving_report.merge(
     [folder.stats.get('interleaving') for folder in folders]
   )
   if told:

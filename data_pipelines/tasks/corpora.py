@@ -24,7 +24,7 @@ import numpy as np
 
 from data_pipelines import notices
 
-with notices.held_back():
+with notices.hold_stderr():
   import seqio
   import tensorflow as tf
 

@@ -100,7 +100,7 @@ class Definition:
 
   def splits(self) -> list[str]:
     """Splits of the corpus that this task can use, in the file's order."""
-    return survey.of(self.corpus).splits(self.corpus_kind)
+    return survey.read_survey(self.corpus).splits(self.corpus_kind)
 
   @property
   def corpus_kind(self) -> str:
@@ -191,7 +191,7 @@ class Definition:
   def _maker(self, table, split: str | None) -> interleaving_examples.Maker:
     name = self.interleaving
     if name is None and split is not None:
-      timed = survey.of(self.corpus).timed
+      timed = survey.read_survey(self.corpus).timed
       name = 'words' if (self.corpus_kind, split) in timed else 'segments'
     return interleaving_examples.Maker(
       table, self._seed_of, self._pair, name, self.poisson, self.voice

@@ -37,7 +37,7 @@ _LOWEST = 60.0  # Hz
 _RATE = 16000  # enough to judge by, Hz
 
 
-def checked(channel: Any) -> int | tuple[int, ...] | None:
+def check(channel: Any) -> int | tuple[int, ...] | None:
   """A channel, several of them, or None, as a manifest names them.
 
   Raises:
@@ -88,7 +88,7 @@ class Mixdown:
     Raises:
       UserError: There is no such channel.
     """
-    channel = checked(channel)
+    channel = check(channel)
     named = (channel,) if isinstance(channel, int) else channel
     for one in named or ():
       if one >= count:

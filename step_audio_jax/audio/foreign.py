@@ -20,7 +20,7 @@ ENDINGS = (
 WAY_ON = '`ffmpeg -i IN OUT.flac` converts it'
 
 
-def name_of(head: bytes) -> str | None:
+def format_name(head: bytes) -> str | None:
   """The name of the format of a file that begins with `head`, if it is one.
 
   Args:

@@ -128,7 +128,7 @@ def read_blocks(
   name = _name_of(source, name)
   with _opened(source, name) as opened:
     found = surveys.survey(opened, name)
-    surveys.tell(name, found.notes)
+    surveys.warn(name, found.notes)
     blocks = _read(opened, found, name, (offset, duration), block_seconds)
     scale = _full_scale(opened, found, name)
     parts = _mono(blocks, found, name, offset, channel, scale, audible)
@@ -325,7 +325,7 @@ def _full_scale(opened, found, name):
   except soundfile.LibsndfileError:
     return 1.0  # who reads the samples tells what is wrong with them
   if scale != 1:
-    levels.tell_scaled(name, scale)
+    levels.warn_scaled(name, scale)
   return scale
 
 

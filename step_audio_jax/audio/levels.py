@@ -16,7 +16,7 @@ from step_audio_jax import errors
 SILENCE = 1e-3  # of full scale, -60 dB; 16-bit dither is at -84 dB
 LARGEST = 8.0  # +18 dB; what is beyond has another full scale
 _BITS = (16, 24, 32)
-_told: list[str] = []  # the file of which `tell_scaled` spoke
+_told: list[str] = []  # the file of which `warn_scaled` spoke
 
 
 class Extremes:
@@ -77,7 +77,7 @@ def full_scale(blocks: Iterable[np.ndarray]) -> float:
   return next((2.0 ** (n - 1) for n in _BITS if peak <= 2.0 ** (n - 1)), 1.0)
 
 
-def tell_scaled(name: str, scale: float) -> None:
+def warn_scaled(name: str, scale: float) -> None:
   """Says on stderr that a file holds whole numbers.
 
   Said of the first such file of a process; a corpus may have a million.

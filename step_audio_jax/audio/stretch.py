@@ -64,7 +64,7 @@ def stretch(wave_S: np.ndarray, speed: float, sample_rate: int) -> np.ndarray:
       # What would follow the last piece, compared with every candidate.
       wanted = padded[last + half : last + 2 * half]
       field = padded[start - search : start + search + half]
-      start += best_place(wanted, field) - search
+      start += best_offset(wanted, field) - search
     out[piece * half : (piece + 2) * half] += (
       window * padded[start : start + 2 * half]
     )
@@ -72,7 +72,7 @@ def stretch(wave_S: np.ndarray, speed: float, sample_rate: int) -> np.ndarray:
   return out[half : half + total]
 
 
-def best_place(wanted: np.ndarray, field: np.ndarray) -> int:
+def best_offset(wanted: np.ndarray, field: np.ndarray) -> int:
   """Where in `field` the piece most like `wanted` begins.
 
   The likeness is the cosine; `field` is at least as long as `wanted`.

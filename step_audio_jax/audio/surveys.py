@@ -36,7 +36,7 @@ _UNKNOWN_FRAMES = 2**62  # libsndfile: the largest number, or about that
 _REMEMBERED = 64
 _TICK = 2 * 10**9  # nanoseconds; the coarsest clock of file systems in use
 _TOLD = 20
-_told: list[str] = []  # what `tell` has said
+_told: list[str] = []  # what `warn` has said
 _memory: collections.OrderedDict[tuple, links.Survey] = (
   collections.OrderedDict()
 )
@@ -74,7 +74,7 @@ def survey(source: spans.Source, name: str) -> links.Survey:
   return found
 
 
-def tell(name: str, notes: tuple[str, ...]) -> None:
+def warn(name: str, notes: tuple[str, ...]) -> None:
   """Says on stderr what is odd about a file.
 
   Of a file once, and of the first files of a process only: a corpus may have
@@ -132,7 +132,9 @@ def _walked(source: spans.Source) -> links.Survey | None:
     return flac.survey(source, begin)
   if head[:4] == b'OggS':
     return ogg.survey(source, begin)
-  if begin or mpeg_frames.head_of(head) is not None or not head.strip(b'\0'):
+  if (
+    begin or mpeg_frames.parse_header(head) is not None or not head.strip(b'\0')
+  ):
     return mpeg.survey(source)
   return None
 
@@ -141,7 +143,7 @@ def _opened(source, parts, name):
   try:
     return decoding.open_file(source, parts)
   except soundfile.LibsndfileError as error:
-    form = foreign.name_of(source.read(0, 16))
+    form = foreign.format_name(source.read(0, 16))
     if form is not None:
       raise errors.UserError(
         f'{name}: not readable as audio: {form}, expected wav, flac, ogg, mp3 '

@@ -222,7 +222,7 @@ def configure(fv: flags.FlagValues, function: Callable[..., Any]):
   return gin_files.configure(fv.gin_file, fv.gin_bindings, function)
 
 
-def folder(
+def default_folder(
   flag: str, given: str | None, variable: str, default: str, door: str
 ) -> str:
   """A folder as it is named, else by the environment, else the quick start's.

@@ -200,24 +200,24 @@ def _bindings() -> dict[Binding, str]:
       continue
     owner = gin.config._REGISTRY[selector].wrapped
     for name, value in parameters.items():
-      found[scope, owner, name] = written(value, known)
+      found[scope, owner, name] = value_text(value, known)
   return found
 
 
-def written(value: Any, known: Mapping[str, Any] | None = None) -> str:
+def value_text(value: Any, known: Mapping[str, Any] | None = None) -> str:
   """A value as text; lists and tuples, and spellings of a number, are alike."""
   known = known or {}
   if isinstance(value, gin.config.ConfigurableReference):
     scopes = '/'.join(value.scopes)
     if value.configurable.selector == 'gin.macro':
-      return written(known.get(scopes), known)
+      return value_text(known.get(scopes), known)
     call = '()' if value.evaluate else ''
     scope = f'{scopes}/' if scopes else ''
     return f'@{scope}{value.configurable.wrapped.__name__}{call}'
   if isinstance(value, (list, tuple)):
-    return f'[{", ".join(written(one, known) for one in value)}]'
+    return f'[{", ".join(value_text(one, known) for one in value)}]'
   if isinstance(value, Mapping):
-    pairs = (f'{k!r}: {written(one, known)}' for k, one in value.items())
+    pairs = (f'{k!r}: {value_text(one, known)}' for k, one in value.items())
     return f'{{{", ".join(pairs)}}}'
   return repr(value)
 
@@ -281,7 +281,7 @@ def _check_values(parsed: Sequence[Any], bindings: Sequence[str]) -> None:
     if selector == 'gin.macro':
       continue
     function = gin.config._REGISTRY[selector].wrapped
-    hints = gin_types.hints(function)
+    hints = gin_types.annotations(function)
     for name, value in list(parameters.items()):
       place, pattern = (scope, selector, name), rf'(?:[\w/.]+\.)?{name}'
       while _is_macro(value):
@@ -304,13 +304,13 @@ def _check_values(parsed: Sequence[Any], bindings: Sequence[str]) -> None:
 
 def _fault(value: Any, hint: Any, name: str) -> str | None:
   """What is wrong with the value of a parameter; None if nothing is."""
-  if not gin_types.is_right(value, hint):
+  if not gin_types.matches(value, hint):
     text = repr(value)
     text = text if len(text) < 80 else f'{text[:76]} …'
-    told = gin_types.expected(hint)
+    told = gin_types.describe(hint)
     if type(value) is float and value.is_integer() and 'integer' in told:
       told += f', {value:.0f}'
-    elif isinstance(value, str) and gin_types.is_right([value], hint):
+    elif isinstance(value, str) and gin_types.matches([value], hint):
       told += f', {text.join("[]")}'
     return f'is {text}, expected {told}'
   if not name.endswith('url'):
@@ -338,7 +338,7 @@ def _plain(value: Any) -> Any:
     name = f'@{function.__name__}'
     if not value.evaluate:
       return gin_types.Reference(name, type(function))
-    kind = gin_types.hints(function).get('return')
+    kind = gin_types.annotations(function).get('return')
     known = kind if isinstance(kind, type) else None
     return gin_types.Reference(f'{name}()', known)
   if isinstance(value, (tuple, list)):

@@ -43,7 +43,7 @@ class Reference:
     return self.name
 
 
-def hints(function: Callable[..., Any]) -> dict[str, Any]:
+def annotations(function: Callable[..., Any]) -> dict[str, Any]:
   """Annotations of the parameters of a function or class, and `return`."""
   is_class = inspect.isclass(function)
   try:
@@ -53,13 +53,13 @@ def hints(function: Callable[..., Any]) -> dict[str, Any]:
   return found | {'return': function} if is_class else found
 
 
-def is_right(value: Any, hint: Any) -> bool:
+def matches(value: Any, hint: Any) -> bool:
   """Whether `value` is of the annotated type; references stand for theirs."""
   origin, inner = typing.get_origin(hint), typing.get_args(hint)
   if hint is Any or isinstance(hint, typing.TypeVar):
     return True
   if origin in _UNIONS:
-    return any(is_right(value, one) for one in inner)
+    return any(matches(value, one) for one in inner)
   if origin is typing.Literal:
     return any(value == one and type(value) is type(one) for one in inner)
   if isinstance(value, Reference):
@@ -81,7 +81,7 @@ def is_right(value: Any, hint: Any) -> bool:
     return isinstance(value, (tuple, list)) and _tuple_is_right(value, inner)
   if issubclass(kind, collections.abc.Mapping):
     return isinstance(value, collections.abc.Mapping) and all(
-      is_right(part, one)
+      matches(part, one)
       for item in value.items()
       for part, one in zip(item, inner)
     )
@@ -89,7 +89,7 @@ def is_right(value: Any, hint: Any) -> bool:
     return _has_methods(type(value), kind)
   if kind in _COLLECTIONS:
     return isinstance(value, (tuple, list)) and all(
-      is_right(part, one) for part in value for one in inner
+      matches(part, one) for part in value for one in inner
     )
   if kind is collections.abc.Callable:
     return callable(value)
@@ -108,8 +108,8 @@ def _tuple_is_right(value, inner) -> bool:
   if not inner:
     return True
   if inner[-1] is Ellipsis:
-    return all(is_right(part, inner[0]) for part in value)
-  return len(value) == len(inner) and all(map(is_right, value, inner))
+    return all(matches(part, inner[0]) for part in value)
+  return len(value) == len(inner) and all(map(matches, value, inner))
 
 
 def _has_methods(kind: type, protocol: type) -> bool:
@@ -130,11 +130,11 @@ def _refers_to(value: Reference, kind: Any) -> bool:
     return True
 
 
-def expected(hint: Any) -> str:
+def describe(hint: Any) -> str:
   """An annotation in words."""
   origin, inner = typing.get_origin(hint), typing.get_args(hint)
   if origin in _UNIONS:
-    words = dict.fromkeys(map(expected, inner))
+    words = dict.fromkeys(map(describe, inner))
     return ' or '.join(words)
   if origin is typing.Literal:
     return ' or '.join(map(repr, inner))
@@ -144,13 +144,13 @@ def expected(hint: Any) -> str:
     return 'None'
   kind = origin or hint
   if kind is tuple and inner[1:] and inner[-1] is not Ellipsis:
-    return f'a tuple ({", ".join(map(expected, inner))})'
+    return f'a tuple ({", ".join(map(describe, inner))})'
   if kind is tuple or kind in _COLLECTIONS:
     name = 'a tuple' if kind is tuple else 'a list'
     one = inner[0] if inner else Any
     return f'{name} of {_ITEMS.get(one) or _each(one)}' if inner else name
   if inspect.isclass(kind) and issubclass(kind, collections.abc.Mapping):
-    return f'a dict {{{", ".join(map(expected, inner))}: …}}'
+    return f'a dict {{{", ".join(map(describe, inner))}: …}}'
   if kind is collections.abc.Callable:
     return 'the @name of a function'
   if inspect.isclass(kind) and kind.__name__ == 'PathLike':
@@ -161,14 +161,14 @@ def expected(hint: Any) -> str:
 
 
 def _each(hint: Any) -> str:
-  return f'items each {expected(hint)}'
+  return f'items each {describe(hint)}'
 
 
 def with_tuples(value: Any, hint: Any) -> Any:
   """`value` with its lists as tuples, where the annotation has tuples."""
   origin, inner = typing.get_origin(hint), typing.get_args(hint)
   if origin in _UNIONS:
-    fitting = [one for one in inner if is_right(value, one)]
+    fitting = [one for one in inner if matches(value, one)]
     return with_tuples(value, fitting[0]) if fitting else value
   if origin is tuple and isinstance(value, (tuple, list)):
     return _frozen(value)

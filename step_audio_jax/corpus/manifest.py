@@ -107,7 +107,7 @@ class Utterance:
     if self.kind == 'image_text' and self.image is None:
       raise errors.UserError('image: missing, expected a path in image_text.')
     object.__setattr__(self, 'language', languages.normalise(self.language))
-    object.__setattr__(self, 'channel', channels.checked(self.channel))
+    object.__setattr__(self, 'channel', channels.check(self.channel))
     object.__setattr__(self, 'words', _checked_words(self.words))
     object.__setattr__(self, 'turns', _checked_turns(self.kind, self.turns))
 

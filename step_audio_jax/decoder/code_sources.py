@@ -42,7 +42,7 @@ def read(
   """
   if source.lstrip().startswith('<audio_'):
     ids = _named(
-      lambda: voice_lib.checked_ids(
+      lambda: voice_lib.check_ids(
         voice_lib.IDS.from_audio_string(source.strip())
       ),
       '--codes',
@@ -98,7 +98,7 @@ def _from_json(path: str | os.PathLike, check) -> np.ndarray:
   made_by = bindings.tokenizer_of(value, path)
   made_by = made_by or bindings.tokenizer_of(whole, path)
   if isinstance(value, list):
-    ids = voice_lib.checked_ids(_whole(value, 'ids'))
+    ids = voice_lib.check_ids(_whole(value, 'ids'))
     check(str(path), None)
     return ids
   if not isinstance(value, Mapping) or not set(_STREAMS) <= set(value):
@@ -107,7 +107,7 @@ def _from_json(path: str | os.PathLike, check) -> np.ndarray:
       'them, or a list of ids.'
     )
   one, two = (_whole(value[name], name) for name in _STREAMS)
-  ids = voice_lib.checked_ids(voice_lib.IDS.interleave(one, two))
+  ids = voice_lib.check_ids(voice_lib.IDS.interleave(one, two))
   check(str(path), made_by)
   return ids
 

@@ -126,7 +126,7 @@ class SpeechDecoder:
     steps: int = 10,
   ) -> np.ndarray:
     """Ids → log-mel float32 (T, M); see `decode`."""
-    ids, voice = voice_lib.checked_ids(ids), self.chosen(voice)
+    ids, voice = voice_lib.check_ids(ids), self.chosen(voice)
     mel_TM = self.flow.mel(
       self.tokens_of(ids),
       prompt_tokens=self.tokens_of(voice.tokens),
@@ -333,7 +333,7 @@ def _own_voice(value, folder, mel, speaker_size) -> Voice | None:
       f'{folder / CONFIG}: voice: expected its text, tokens and frames.'
     ) from error
   if len(tokens):
-    tokens = voice_lib.checked_ids(tokens)
+    tokens = voice_lib.check_ids(tokens)
   arrays = storage.read_tree(
     folder / 'voice.safetensors',
     {

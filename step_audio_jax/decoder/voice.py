@@ -79,13 +79,13 @@ class Voice:
     Raises:
       UserError: It is too short, silent, or not finite.
     """
-    wave_S = checked_wave(wave_S, rate, name)
-    wave_S = shortened(wave_S, rate, name, len(wave_S) / rate)
-    wave_16k = resampled(wave_S, rate, io.SAMPLE_RATE)
+    wave_S = check_wave(wave_S, rate, name)
+    wave_S = trim(wave_S, rate, name, len(wave_S) / rate)
+    wave_16k = resample(wave_S, rate, io.SAMPLE_RATE)
     ids = IDS.interleave(*tokenizer.encode(wave_16k))
     if not len(ids):
       raise errors.UserError(f'{name}: the tokenizer found no group of codes.')
-    mel_TM = log_mel(resampled(wave_S, rate, mel.sample_rate), mel)
+    mel_TM = log_mel(resample(wave_S, rate, mel.sample_rate), mel)
     # Both end with the last whole group of codes.
     groups = len(ids) // vocabulary_lib.GROUP
     frames = int(
@@ -94,7 +94,7 @@ class Voice:
     return cls(ids, mel_TM[:frames], speaker.embed(wave_16k), text)
 
 
-def shortened(
+def trim(
   wave_S: np.ndarray, rate: int, name: str, seconds: float
 ) -> np.ndarray:
   """The part of a recording that serves as a voice; tells what does not.
@@ -116,13 +116,13 @@ def shortened(
   return wave_S[:most]
 
 
-def checked_wave(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
+def check_wave(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
   """A recording that may serve as a voice, float32 (S,).
 
   Raises:
     UserError: It is too short, silent, not mono, or not finite.
   """
-  wave_S = storage.checked_wave(wave_S, name)
+  wave_S = storage.check_wave(wave_S, name)
   seconds = len(wave_S) / rate
   if seconds < SHORTEST:
     raise errors.UserError(
@@ -134,7 +134,7 @@ def checked_wave(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
   return wave_S
 
 
-def resampled(wave_S: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+def resample(wave_S: np.ndarray, rate: int, wanted: int) -> np.ndarray:
   """Samples at another rate."""
   if rate == wanted:
     return wave_S
@@ -156,7 +156,7 @@ def log_mel(wave_S: np.ndarray, mel: vocoder_mel.VocoderMel) -> np.ndarray:
   return np.asarray(mel_BTM[0, : int(counts_B[0])])
 
 
-def checked_ids(ids: Sequence[int]) -> np.ndarray:
+def check_ids(ids: Sequence[int]) -> np.ndarray:
   """Mixed ids of whole groups, int32 (N,).
 
   Raises:

@@ -164,11 +164,11 @@ class MelWindows:
       UserError: The ids are wrong, or the speech ends without any.
     """
     if len(ids):
-      ids = voice_lib.checked_ids(ids)
+      ids = voice_lib.check_ids(ids)
       self._ids = np.concatenate([self._ids, ids])
       self._groups += len(ids) // _GROUP
     if final and not self._groups:
-      voice_lib.checked_ids([])
+      voice_lib.check_ids([])
     w = self._windows
     parts = [np.zeros((0, self._decoder.mel.bands), np.float32)]
     while self._groups - self._begin >= w.groups + final:

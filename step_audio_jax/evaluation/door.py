@@ -45,7 +45,7 @@ def _main(fv) -> dict[str, Any]:
     return result
   print(table(result['results']))
   print('\nscored, of how many:')
-  print('\n'.join(counts.lines(result['counts'], result['left_out'])))
+  print('\n'.join(counts.describe_steps(result['counts'], result['left_out'])))
   print(f'\ncurves: {result["page"]}')
   _tell(result)
   return result

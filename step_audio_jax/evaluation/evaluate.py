@@ -22,8 +22,8 @@ from step_audio_jax.evaluation.pages import curves
 from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints as checkpoints_lib
 
-flat = scores.flat
-sound_folder = sound_lib.folder
+flat = scores.flatten
+sound_folder = sound_lib.wave_folder
 
 
 def evaluate(
@@ -108,7 +108,7 @@ def evaluate(
       'evaluate: manifest is given and codes is not; give the folder that '
       '`python -m data_pipelines tokenize` made.'
     )
-  memory = identity.Memory(run / 'evaluation')
+  memory = identity.DigestCache(run / 'evaluation')
   plan = score_lib.Plan(settings, speech, sound, memory)
   asked = plan.parts()
   store = parts_lib.Store(run)
@@ -138,10 +138,10 @@ def evaluate(
       )
     mine = list(held[step].values())
     about = {'run': str(run), 'step': step, 'settings': settings}
-    answers[step] = scores.view(about, mine)
+    answers[step] = scores.to_json(about, mine)
     others, notes = _others(run, step, models[step], store, plan, mine)
     told['notes'] += notes
-    views[step] = scores.view(about, [*mine, *others])
+    views[step] = scores.to_json(about, [*mine, *others])
     if _changed(result_path(run, step), views[step]):
       files.write_json(result_path(run, step), views[step])
     memory.save()
@@ -248,7 +248,7 @@ def _page(run, views, memory, store):
     ]
     if any(found):
       some = [one for one in found if one]
-      chosen[step] = scores.view({**about, 'step': step}, some)
+      chosen[step] = scores.to_json({**about, 'step': step}, some)
     if not all(found):
       absent.append(step)
   notes = []

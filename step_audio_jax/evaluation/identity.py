@@ -25,7 +25,7 @@ _READ_BYTES = 2**28  # a larger shard of rows is believed what is said of it
 _NOT_SCORED = ('data', 'ema', 'metrics', 'optimizer')
 
 
-class Memory:
+class DigestCache:
   """Digests that were computed before, in one JSON file."""
 
   def __init__(self, folder: str | os.PathLike):
@@ -178,7 +178,7 @@ class Corpus:
     codes: Folder of its codes, or None.
   """
 
-  def __init__(self, folder: str, codes: str | None, memory: Memory):
+  def __init__(self, folder: str, codes: str | None, memory: DigestCache):
     self.folder, self.codes = folder, codes
     self._memory = memory
     self._lines: list[manifest_lib.Utterance] | None = None

@@ -80,7 +80,7 @@ def compare(runs: Sequence[str | pathlib.Path]) -> None:
         first.setdefault(key, (run, mine)) if mine else (run, mine)
       )
       if mine != theirs:
-        bindings.note(
+        bindings.warn_once(
           f'{run} and {before} differ in their {key} '
           f'({digests.short(mine)}, {digests.short(theirs)}): their '
           'perplexities cannot be compared.'

@@ -33,7 +33,7 @@ class Plan:
     settings: Mapping[str, Any],
     speech: speech_lib.SpeechConfig,
     sound: sound_lib.SoundConfig | None,
-    memory: identity.Memory,
+    memory: identity.DigestCache,
   ):
     """Nothing is read yet.
 
@@ -136,7 +136,7 @@ class Plan:
         keep(part, time.monotonic(), None, _DEAF)
     elif said:
       speaker = speech_lib.Speaker(
-        restore.unrolled(loaded[0]), loaded[1], loaded[2], self._speech
+        restore.unroll_layers(loaded[0]), loaded[1], loaded[2], self._speech
       )
       for task in ('asr', 'tts'):
         self._score_speech(
@@ -262,7 +262,7 @@ class Plan:
       vocabulary,
       {part.name: spoken},
       self._sound,
-      sound_lib.folder(run, step) / place,
+      sound_lib.wave_folder(run, step) / place,
       self._asked['manifest'],
     )[part.name]
     for item in result['hypotheses']:
@@ -293,7 +293,7 @@ class Plan:
       keep(part, began, None, _DEAF if deaf else _BLIND)
       return
     most = self._asked['max_rows']
-    sums = perplexity.of_source(
+    sums = perplexity.sum_source(
       model, variables, vocabulary, source, max_rows=most
     )
     rows = min(len(source), most or len(source))
@@ -313,7 +313,7 @@ class Plan:
       return
     count = self._asked['captions']
     result = captions_lib.evaluate(
-      restore.unrolled(model),
+      restore.unroll_layers(model),
       variables,
       vocabulary,
       folder=self._folder(part.name),

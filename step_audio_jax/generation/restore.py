@@ -54,8 +54,8 @@ def load_model(
     )
   variables, _ = checkpoints.load_variables(run_dir, step, ema)
   if 'lora' in config:
-    variables = jax.tree.map(np.asarray, lora.merged(variables, config['lora']))
-  vocabulary = own_vocabulary.of_run(run_dir, config['vocabulary'])
+    variables = jax.tree.map(np.asarray, lora.merge(variables, config['lora']))
+  vocabulary = own_vocabulary.vocabulary_of_run(run_dir, config['vocabulary'])
   try:
     model = model_from(config['model'])
   except (KeyError, TypeError) as error:
@@ -66,7 +66,7 @@ def load_model(
   return model, variables, vocabulary
 
 
-def unrolled(model: Any) -> Any:
+def unroll_layers(model: Any) -> Any:
   """The same model with a shallow stack of layers unrolled for decoding."""
   config = getattr(model, 'config', None)
   transformer = getattr(config, 'transformer', None)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 
-def apart(stacked: Any, layers: int) -> tuple[Any, ...]:
+def unstack(stacked: Any, layers: int) -> tuple[Any, ...]:
   """Parameters of the scanned blocks → those of each block."""
   stacked = nn.unbox(stacked)
   return tuple(
@@ -20,6 +20,6 @@ def apart(stacked: Any, layers: int) -> tuple[Any, ...]:
   )
 
 
-def stacked(blocks: tuple[Any, ...]) -> Any:
-  """The inverse of `apart`."""
+def stack(blocks: tuple[Any, ...]) -> Any:
+  """The inverse of `unstack`."""
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)

@@ -136,7 +136,7 @@ def compile_step(
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    memory = refused(str(error), arguments, chip.usable_hbm_bytes)
+    memory = out_of_memory_bytes(str(error), arguments, chip.usable_hbm_bytes)
     if memory is None:
       told = str(error).strip().splitlines()[0].rstrip('.')
       raise errors.UserError(
@@ -159,7 +159,9 @@ def compile_step(
   return memory, compiled.as_text(), seconds
 
 
-def refused(message: str, arguments: int, capacity: int) -> Memory | None:
+def out_of_memory_bytes(
+  message: str, arguments: int, capacity: int
+) -> Memory | None:
   """What the compiler asked for when it ran out of memory; else None."""
   if 'RESOURCE_EXHAUSTED' not in message:
     return None

@@ -104,7 +104,7 @@ def count(text: str | hlo.Module, slices: int = 1) -> Counts:
           collective = dataclasses.replace(collective, hidden=True)
         collectives.append(collective)
     moved += times * sum(
-      traffic.of(module, computation, instruction)
+      traffic.operation_bytes(module, computation, instruction)
       for instruction in computation.instructions.values()
     )
   unknown = [name for name, trips in module.loops().items() if trips is None]

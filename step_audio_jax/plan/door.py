@@ -173,7 +173,7 @@ def _search(fv, parts, target) -> dict[str, Any]:
 
 def _describe(parts, target) -> dict[str, Any]:
   trainer = step.trainer_of(parts, target)
-  facts = step.described(trainer, target)
+  facts = step.describe(trainer, target)
   state = trainer.abstract_state(), trainer.abstract_batch()
   arguments = absent.shard_bytes(state) / topology.GIB
   print(
@@ -187,7 +187,7 @@ def _main(fv) -> dict[str, Any]:
   target = step.Target(topology.parse(fv.topology), fv.slices)
   if fv.search:
     files.check_writable(fv.cache, '--cache', folder=True)
-  parts = step.configured(fv.gin_file, fv.gin_bindings)
+  parts = step.configure(fv.gin_file, fv.gin_bindings)
   if fv.search:
     return _search(fv, parts, target)
   if fv.dry_run:

@@ -96,7 +96,7 @@ class Instruction:
     end = start
     while end < len(self.text) and self.text[end] not in ', }':
       if self.text[end] in _CLOSING:
-        end = balanced(self.text, end)
+        end = closing_bracket(self.text, end)
       end += 1
     return self.text[start:end]
 
@@ -327,11 +327,11 @@ def _instruction(line: str) -> Instruction | None:
     return None
   start = end = head.end()
   if line[start] == '(':
-    end = balanced(line, start) + 1
+    end = closing_bracket(line, start) + 1
   else:
     end = _ARRAY.match(line, start).end()
   opcode = _OPCODE.match(line, end)
-  close = balanced(line, opcode.end() - 1)
+  close = closing_bracket(line, opcode.end() - 1)
   inside = line[opcode.end() : close]
   return Instruction(
     name=head[2],
@@ -360,7 +360,7 @@ def operand_arrays(
       yield from computation.instructions[name].arrays
 
 
-def balanced(text: str, start: int) -> int:
+def closing_bracket(text: str, start: int) -> int:
   """Index of the bracket that closes the one at `start`."""
   depth, quoted = 0, False
   for found in _BRACKETS.finditer(text, start):

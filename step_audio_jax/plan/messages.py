@@ -173,7 +173,7 @@ def replica_groups(text: str, partitions: int) -> list[tuple[int, ...]]:
     return _rows(_iota(iota[2]).reshape(groups, -1))
   if not text.startswith('{'):
     return [tuple(range(partitions))]
-  listed = re.findall(r'\{([\d,]+)\}', text[: hlo.balanced(text, 0) + 1])
+  listed = re.findall(r'\{([\d,]+)\}', text[: hlo.closing_bracket(text, 0) + 1])
   return [tuple(int(n) for n in inner.split(',')) for inner in listed] or [
     tuple(range(partitions))
   ]
@@ -191,7 +191,7 @@ def _iota(text: str) -> np.ndarray:
 
 def _mesh_groups(text: str) -> list[tuple[int, ...]]:
   """`mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a','b':(1)2}`."""
-  end = hlo.balanced(text, 4)
+  end = hlo.closing_bracket(text, 4)
   axes = {
     name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", text[:end])
   }
@@ -200,7 +200,7 @@ def _mesh_groups(text: str) -> list[tuple[int, ...]]:
   if order := re.match(rf',? ?device_ids=\(({_IOTA})\)', rest):
     ids = _iota(order[1]).reshape(-1)
   start = rest.index('{')
-  along = rest[start : hlo.balanced(rest, start)]
+  along = rest[start : hlo.closing_bracket(rest, start)]
   shape, chosen = [], []
   parts = {
     name: (int(before or 1), int(size or 0))

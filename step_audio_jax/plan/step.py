@@ -58,7 +58,7 @@ class Target:
     return f'{times}{self.slice.topology}'
 
 
-def configured(
+def configure(
   gin_file: Sequence[str], bindings: Sequence[str]
 ) -> dict[str, Any]:
   """The parts of the run that gin files describe, with a feed of no data.
@@ -107,7 +107,7 @@ def plan(parts: Mapping[str, Any], target: Target) -> dict[str, Any]:
   """
   began = time.monotonic()
   trainer = trainer_of(parts, target)
-  facts = described(trainer, target)
+  facts = describe(trainer, target)
   state = trainer.abstract_state(), trainer.abstract_batch()
   lowered = trainer.lowered()
   memory, text, seconds = absent.compile_step(
@@ -120,7 +120,7 @@ def plan(parts: Mapping[str, Any], target: Target) -> dict[str, Any]:
   }
   if text is not None:
     counts = counts_lib.count(text)
-    facts |= predicted(counts, trainer, target, facts['model_flops_per_chip'])
+    facts |= predict(counts, trainer, target, facts['model_flops_per_chip'])
     facts['program'] = hashlib.sha256(text.encode()).hexdigest()[:16]
   facts['total_seconds'] = round(time.monotonic() - began, 1)
   facts['host_memory_gib'] = round(
@@ -135,7 +135,7 @@ def transformer_of(objective: Any) -> Any:
   return getattr(getattr(model, 'config', None), 'transformer', None)
 
 
-def described(trainer: loop.Trainer, target: Target) -> dict[str, Any]:
+def describe(trainer: loop.Trainer, target: Target) -> dict[str, Any]:
   """What is planned: sizes that need no compiler."""
   batch = trainer.abstract_batch()
   tokens = batch.get('tokens')
@@ -158,7 +158,7 @@ def described(trainer: loop.Trainer, target: Target) -> dict[str, Any]:
   }
 
 
-def predicted(
+def predict(
   counts: counts_lib.Counts,
   trainer: loop.Trainer,
   target: Target,

@@ -17,7 +17,7 @@ _FREE = frozenset(
 _FREE_CALLS = ('AllocateBuffer', 'ConcatBitcast', 'Sharding')
 
 
-def of(
+def operation_bytes(
   module: hlo.Module,
   computation: hlo.Computation,
   instruction: hlo.Instruction,

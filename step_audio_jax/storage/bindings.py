@@ -35,7 +35,7 @@ Described = Mapping[str, Any] | None
 _said: set[str] = set()
 
 
-def note(sentence: str) -> None:
+def warn_once(sentence: str) -> None:
   """Says a sentence on stderr, once in a process."""
   if sentence not in _said:
     _said.add(sentence)
@@ -92,7 +92,7 @@ def tokenizer_of(value: Any, path: str | pathlib.Path) -> Described:
   return entry
 
 
-def exported(config: Mapping[str, Any]) -> dict[str, Any]:
+def read_export(config: Mapping[str, Any]) -> dict[str, Any]:
   """What an exported model says of its ids, from the `config.json` of a run."""
   vocabulary = config.get(VOCABULARY) or {}
   digests_ = {k: vocabulary[k] for k in (PIECES, ENCODER) if k in vocabulary}
@@ -105,10 +105,10 @@ def exported(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_export(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
-  """What `exported` wrote into a `config.json`; {} where there is nothing.
+  """What `read_export` wrote into a `config.json`; {} where there is nothing.
 
   Raises:
-    UserError: It is not what `exported` writes.
+    UserError: It is not what `read_export` writes.
   """
   told = config.get(EXPORTED) or {}
   if not isinstance(told, Mapping) or not isinstance(
@@ -169,12 +169,12 @@ def check_vocabulary(
         f'{expected.get(name)} in {whose}; {way_on}.'
       )
   if same is None:
-    note(
+    warn_once(
       f'{what} and {whose}: the text model of one is not known by its pieces, '
       'so whether their ids mean the same cannot be checked beyond sizes.'
     )
   elif found.get(ENCODER) != expected.get(ENCODER):
-    note(
+    warn_once(
       f'{what} and {whose}: equal pieces, but the encoder differs '
       f'({digests.short(found.get(ENCODER))} and '
       f'{digests.short(expected.get(ENCODER))}): texts are cut in another way.'
@@ -188,7 +188,7 @@ def check_tokenizer(
   expected: Described,
   way_on: str,
   *,
-  say: Callable[[str], None] = note,
+  say: Callable[[str], None] = warn_once,
 ) -> None:
   """Refuses speech codes of one tokenizer where another's are expected.
 

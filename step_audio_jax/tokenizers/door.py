@@ -82,7 +82,9 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       f'tokenize: --mode={fv.mode} does not go with --stream, which has '
       'blocks of its own.'
     )
-  folder = cli.folder('tokenizer', fv.tokenizer, VARIABLE, DEFAULT, 'tokenize')
+  folder = cli.default_folder(
+    'tokenizer', fv.tokenizer, VARIABLE, DEFAULT, 'tokenize'
+  )
   from step_audio_jax.audio import io
   from step_audio_jax.tokenizers.speech import dual
 

@@ -43,7 +43,7 @@ class SpikeConfig:
       over more batches.
     patience: Spikes in a row that are skipped; those behind them are taken
       with their gradient cut to the limit. 0 only cuts; where it is not below
-      `give_up`, spikes stop the run.
+      `stop_error`, spikes stop the run.
   """
 
   factor: float = settings.free(10.0)
@@ -106,13 +106,13 @@ class Verdict(NamedTuple):
   taken: bool
 
 
-def empty(config: SpikeConfig) -> History:
+def empty_history(config: SpikeConfig) -> History:
   """The history before the first step."""
   zero = jnp.zeros((), jnp.int32)
   return History(jnp.zeros(config.window), zero, zero)
 
 
-def limit_of(
+def norm_limit(
   config: SpikeConfig, history: History, accepted: jax.Array
 ) -> jax.Array:
   """The largest norm that is no spike after `accepted` steps, float32 ()."""
@@ -150,7 +150,7 @@ def judge(
     (accepted bool (), what its gradient is multiplied by float32 (), the new
     history, what `read` makes a `Verdict` of).
   """
-  limit = limit_of(config, history, accepted)
+  limit = norm_limit(config, history, accepted)
   finite = jnp.isfinite(norm) & jnp.isfinite(loss)
   ordinary = finite & (norm <= limit)
   before = history.in_a_row
@@ -225,7 +225,7 @@ def notice(config: SpikeConfig, step: int, verdict: Verdict) -> str:
   )
 
 
-def give_up(step: int, verdict: Verdict, feed: Any) -> errors.UserError:
+def stop_error(step: int, verdict: Verdict, feed: Any) -> errors.UserError:
   """The error that ends a run.
 
   Args:

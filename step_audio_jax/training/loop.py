@@ -124,7 +124,10 @@ class Trainer:
     self._example = jax.tree.map(np.asarray, example)
     self.chain = self.optimizer.build(self.shapes['params'], self.config.steps)
     self._initial = functools.partial(
-      step_lib.initial, self.chain, self.config.spikes, self.config.ema_decay
+      step_lib.initial_state,
+      self.chain,
+      self.config.spikes,
+      self.config.ema_decay,
     )
     self._optimizer_shapes = jax.eval_shape(
       self._initial, self.shapes['params']
@@ -215,7 +218,7 @@ class Trainer:
       self.boxed, sources, initial, self.config.seed
     )
     arrays = jax.tree.map(
-      lambda value, sharding, shape: transfer.placed(
+      lambda value, sharding, shape: transfer.place_on_mesh(
         value, sharding, shape.dtype
       ),
       variables,
@@ -233,9 +236,9 @@ class Trainer:
   def device_batch(self, step: int) -> Any:
     """The global batch of a step; this host reads only its own rows."""
     rows = self.feed.batch_size
-    start, stop = placement.span(self._rows_sharding((rows,)), rows)
+    start, stop = placement.local_rows(self._rows_sharding((rows,)), rows)
     host = self._host_batch(step, start, stop)
-    return placement.placed(host, rows, start, self._rows_sharding)
+    return placement.global_batch(host, rows, start, self._rows_sharding)
 
   def gradients(self, variables: Any, batch: Any):
     """((loss, metrics, updates), gradients) of one batch; traceable."""
@@ -244,18 +247,19 @@ class Trainer:
     )
     pin = jax.lax.with_sharding_constraint
     with nn.logical_axis_rules(self.rules):
-      total, weight, metrics, updates, grads = step_lib.accumulated(
+      total, weight, metrics, updates, grads = step_lib.accumulate_gradients(
         self.objective,
         variables,
         batch,
         key,
         self.config.microbatches,
         lambda array: pin(
-          array, placement.behind(self._rows_sharding(array.shape[1:]))
+          array,
+          placement.add_leading_axis(self._rows_sharding(array.shape[1:])),
         ),
         lambda grads: pin(grads, self.shardings['params']),
       )
-    loss, grads = step_lib.mean(total, weight, grads)
+    loss, grads = step_lib.weighted_mean(total, weight, grads)
     return (loss, metrics, updates), grads
 
   def _compiled_step(self) -> Callable[..., Any]:

@@ -274,7 +274,7 @@ class Log:
       if self._writer and notice:
         self._bar.write(notice, file=sys.stderr)
       if guard.must_stop(self._config.spikes, verdict):
-        raise guard.give_up(step, verdict, self._feed)
+        raise guard.stop_error(step, verdict, self._feed)
     if step % self._config.log_every == 0 or step == self._config.steps:
       line = self._window.pop() | self._meter.read(step)
       if verdict:

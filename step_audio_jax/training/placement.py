@@ -8,7 +8,7 @@ import numpy as np
 Sharding = jax.sharding.NamedSharding
 
 
-def span(sharding: Sharding, rows: int) -> tuple[int, int]:
+def local_rows(sharding: Sharding, rows: int) -> tuple[int, int]:
   """First and last + 1 of the `rows` that this host's devices hold."""
   spans = [
     index[0].indices(rows)[:2]
@@ -17,7 +17,7 @@ def span(sharding: Sharding, rows: int) -> tuple[int, int]:
   return min(low for low, _ in spans), max(high for _, high in spans)
 
 
-def placed(
+def global_batch(
   host: Mapping[str, Any],
   rows: int,
   start: int,
@@ -47,7 +47,7 @@ def placed(
   return {name: place(array) for name, array in host.items()}
 
 
-def behind(sharding: Sharding) -> Sharding:
+def add_leading_axis(sharding: Sharding) -> Sharding:
   """The sharding of arrays that gained a first axis, which is not split."""
   return Sharding(
     sharding.mesh, jax.sharding.PartitionSpec(None, *sharding.spec)

@@ -382,7 +382,7 @@ def _value(bindings, scope: str, owner: Any, name: str) -> str:
   default = inspect.Parameter.empty if parameter is None else parameter.default
   if default is inspect.Parameter.empty:
     return 'absent'
-  return gin_files.written(default)
+  return gin_files.value_text(default)
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,7 @@ from step_audio_jax import errors
 from step_audio_jax import memory
 from step_audio_jax.commands import cli
 from step_audio_jax.commands import gin_files
-from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import epochs
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
@@ -64,7 +64,7 @@ def train(
   init_from: Sequence[str] = (),
   readers: Sequence[Callable[..., Any]] = (),
   speech_rows: str = 'match',
-  most_epochs: float = exposure.MOST_EPOCHS,
+  most_epochs: float = epochs.MOST_EPOCHS,
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """Trains one model, from the newest checkpoint of `run_dir` if it has one.
@@ -98,8 +98,8 @@ def train(
   if not os.path.isfile(folder / 'done.json'):
     files.check_writable(folder, 'run_dir', folder=True)
   given = resume.Given(objective, feed, optimizer, config, tuple(init_from))
-  ids = run_bindings.of_run(objective.describe(), feed)
-  ids = run_bindings.resumed(folder, ids)
+  ids = run_bindings.bindings_of_run(objective.describe(), feed)
+  ids = run_bindings.bindings_of_resumed(folder, ids)
   if not dry_run and _agreed(lambda: _finished(folder, given, ids)):
     # A directory that was moved says where it is, not where it was.
     return {**files.read_json(folder / 'done.json'), 'run_dir': str(run_dir)}
@@ -121,22 +121,22 @@ def train(
     'feed': feed.describe(),
     'init_from': [str(path) for path in init_from],
   }
-  if hasattr(feed, 'exposure'):
-    seen = feed.exposure(0, config.steps * feed.batch_size)
+  if hasattr(feed, 'epochs'):
+    seen = feed.epochs(0, config.steps * feed.batch_size)
     facts['epochs'] = {n['source']: round(n['epochs'], 4) for n in seen}
     if jax.process_index() == 0:
-      for sentence in exposure.warnings(seen, most_epochs):
+      for sentence in epochs.warnings(seen, most_epochs):
         print(f'warning: {sentence}', file=sys.stderr, flush=True)
   starts: list[run_bindings.Start] = []
   if init_from and not checkpoints.steps_of(folder):
-    starts = run_bindings.starts(
+    starts = run_bindings.table_starts(
       init_from, objective.describe(), ids, speech_rows
     )
     for start in starts:
       if start.tokenizer:
         ids.setdefault(bindings.TOKENIZER, start.tokenizer)
       if start.told and jax.process_index() == 0:
-        bindings.note(start.told)
+        bindings.warn_once(start.told)
   if dry_run:
     return facts
 
@@ -197,7 +197,7 @@ def _open(
   variables, _ = stored.open_variables(path)
   adapted = checkpoints.run_config(path).get('lora')
   if adapted and 'lora' not in description:
-    return lora.merged(variables, adapted)
+    return lora.merge(variables, adapted)
   return variables
 
 
@@ -211,7 +211,7 @@ def _by_name(
   named = (getattr(objective, n, tuple)() for n in ('heads', 'all_or_nothing'))
   if not any(named):
     return variables
-  fitting, told = heads.matched(
+  fitting, told = heads.match_heads(
     str(path),
     transfer.flatten(variables),
     checkpoints.run_config(path),
@@ -269,7 +269,7 @@ def _claim(
     identity = resume.check(folder, given, steps[-1])
   else:  # nothing to go on from: whatever was asked for before is forgotten
     identity = given.identity()
-  own_vocabulary.keep(folder, description.get(bindings.VOCABULARY))
+  own_vocabulary.copy_text_model(folder, description.get(bindings.VOCABULARY))
   (folder / 'done.json').unlink(missing_ok=True)
   _write(folder, identity, description)
 

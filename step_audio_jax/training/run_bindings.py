@@ -34,7 +34,9 @@ class Start(NamedTuple):
   tokenizer: bindings.Described = None
 
 
-def of_run(description: Mapping[str, Any], feed: Any) -> dict[str, Any]:
+def bindings_of_run(
+  description: Mapping[str, Any], feed: Any
+) -> dict[str, Any]:
   """What a run carries, after its rows were compared with its model.
 
   Args:
@@ -78,12 +80,14 @@ def of_run(description: Mapping[str, Any], feed: Any) -> dict[str, Any]:
   return found | {bindings.VOCABULARY: {**known, **mine}}
 
 
-def resumed(folder: pathlib.Path, ids: dict[str, Any]) -> dict[str, Any]:
+def bindings_of_resumed(
+  folder: pathlib.Path, ids: dict[str, Any]
+) -> dict[str, Any]:
   """What a run carries that goes on; nothing changes where it is new.
 
   Args:
     folder: The run directory.
-    ids: Of `of_run`.
+    ids: Of `bindings_of_run`.
 
   Raises:
     UserError: It began with another vocabulary or other codes.
@@ -116,7 +120,7 @@ def resumed(folder: pathlib.Path, ids: dict[str, Any]) -> dict[str, Any]:
   return {bindings.TOKENIZER: one, **ids} if one else ids
 
 
-def starts(
+def table_starts(
   init_from: Sequence[str | os.PathLike],
   description: Mapping[str, Any],
   ids: Mapping[str, Any],
@@ -127,7 +131,7 @@ def starts(
   Args:
     init_from: Run directories, and other folders, which are passed over.
     description: `describe()` of the objective.
-    ids: Of `of_run`.
+    ids: Of `bindings_of_run`.
     speech_rows: Of `remap.POLICIES`.
 
   Raises:
@@ -160,8 +164,8 @@ def _start(path, description, ids, policy) -> Start:
   if bindings.same_pieces(old, new) is not True and old['text_size']:
     pieces = [_pieces(folder, old), _pieces(None, new)]
   rows = remap.rows_between(
-    remap.Side(path, old, pieces[0], tokenizer),
-    remap.Side('this run', new, pieces[1], mine),
+    remap.VocabularySide(path, old, pieces[0], tokenizer),
+    remap.VocabularySide('this run', new, pieces[1], mine),
     policy,
   )
   return Start(path, rows, _sentence(path, rows), tokenizer)

@@ -32,7 +32,7 @@ class State(NamedTuple):
   ema: Any
 
 
-def summed(objective: Any, variables: Any, batch: Any, key: jax.Array):
+def batch_gradients(objective: Any, variables: Any, batch: Any, key: jax.Array):
   """(total, weight, metrics, updates, gradients of total) of one batch."""
 
   def scalar(params):
@@ -47,7 +47,7 @@ def summed(objective: Any, variables: Any, batch: Any, key: jax.Array):
   return total, weight, metrics, updates, grads
 
 
-def accumulated(
+def accumulate_gradients(
   objective: Any,
   variables: Any,
   batch: Any,
@@ -56,7 +56,7 @@ def accumulated(
   place: Callable[[jax.Array], jax.Array],
   shard: Callable[[Any], Any],
 ):
-  """As `summed`, over `count` microbatches one after the other.
+  """As `batch_gradients`, over `count` microbatches one after the other.
 
   Microbatch m holds the rows m, m + count, …: every device cuts its own rows.
   Other collections than the parameters go from one microbatch to the next.
@@ -71,7 +71,7 @@ def accumulated(
     shard: Pins a tree of gradients to where the parameters lie.
   """
   if count == 1:
-    return summed(objective, variables, batch, key)
+    return batch_gradients(objective, variables, batch, key)
 
   def part(array):
     if not jnp.ndim(array):
@@ -81,7 +81,7 @@ def accumulated(
     return place(array.swapaxes(0, 1))
 
   def one(collections, index, rows):
-    total, weight, metrics, updates, grads = summed(
+    total, weight, metrics, updates, grads = batch_gradients(
       objective,
       {**collections, 'params': variables['params']},
       rows,
@@ -109,13 +109,13 @@ def accumulated(
   return total, weight, metrics, collections, grads
 
 
-def mean(total: jax.Array, weight: jax.Array, grads: Any):
+def weighted_mean(total: jax.Array, weight: jax.Array, grads: Any):
   """(loss, its gradients) of sums."""
   scale = 1.0 / jnp.maximum(weight, 1e-8)
   return total * scale, jax.tree.map(lambda g: g * scale, grads)
 
 
-def initial(
+def initial_state(
   chain: optax.GradientTransformation,
   spikes: guard_lib.SpikeConfig | None,
   ema_decay: float,
@@ -125,7 +125,7 @@ def initial(
   return State(
     jnp.zeros((), jnp.int32),
     chain.init(params),
-    guard_lib.empty(spikes) if spikes else None,
+    guard_lib.empty_history(spikes) if spikes else None,
     # A copy: both are donated, and no buffer can be given away twice.
     jax.tree.map(jnp.copy, params) if ema_decay else None,
   )

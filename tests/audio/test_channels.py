@@ -174,7 +174,7 @@ def test_channels_by_number():
 @pytest.mark.parametrize('bad', [-1, 0.0, True, '0', [], [0, 0], [0, None]])
 def test_what_is_no_channel_is_refused(bad):
   with pytest.raises(errors.UserError, match='^channel: found .*expected a nu'):
-    channels.checked(bad)
+    channels.check(bad)
 
 
 def test_only_what_is_heard_must_be_finite():

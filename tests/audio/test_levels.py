@@ -64,7 +64,7 @@ def test_floats_far_above_one_are_refused(factor):
   with pytest.raises(errors.UserError, match='x.wav: a sample of .*within ±1'):
     read(raw)
   with pytest.raises(errors.UserError, match='x.wav: a sample of .*within ±1'):
-    storage.checked_wave(wave, 'x.wav')
+    storage.check_wave(wave, 'x.wav')
 
 
 def test_integer_files_are_not_looked_at():

@@ -327,7 +327,7 @@ def test_what_is_odd_is_said_once(tmp_path, capsys, monkeypatch):
     capsys.readouterr().err == f'{path}: 100 zero bytes follow the sound.\n'
   )
   for number in range(100):
-    surveys.tell(str(number), ('odd',))
+    surveys.warn(str(number), ('odd',))
   assert len(capsys.readouterr().err.splitlines()) == surveys._TOLD
 
 

@@ -208,12 +208,12 @@ def test_a_macro_of_two_files_is_told_of_the_last(configured, tmp_path):
     ),
     max_leaves=5,
   ),
-  hint=st.sampled_from(list(gin_types.hints(Outer).values())),
+  hint=st.sampled_from(list(gin_types.annotations(Outer).values())),
 )
 def test_any_value_of_any_type_gets_an_answer(value, hint):
-  right = gin_types.is_right(value, hint)
+  right = gin_types.matches(value, hint)
   assert right in (True, False)
-  assert gin_types.expected(hint)
+  assert gin_types.describe(hint)
   fit = gin_types.with_tuples(value, hint)
   if right and typing.get_origin(hint) is tuple:
     assert type(fit) is tuple and list(fit) == list(value)
@@ -235,7 +235,7 @@ def shipped():
     gin_files.parse([str(path)], [], lint=False)
     for (_, selector), parameters in gin_files.gin.config._CONFIG.items():
       function = gin_files.gin.config._REGISTRY[selector].wrapped
-      hints = gin_types.hints(function)
+      hints = gin_types.annotations(function)
       for name in parameters if selector != 'gin.macro' else ():
         found[selector, name] = function, hints.get(name)
   gin_files.parse([], [])
@@ -248,20 +248,20 @@ def test_every_configurable_of_the_shipped_files_refuses_wrong_types():
   for (selector, name), (function, hint) in bound.items():
     assert hint not in (None, Any), f'{selector}.{name} has no annotation'
     refused = [
-      value for value, _ in SAMPLES if not gin_types.is_right(value, hint)
+      value for value, _ in SAMPLES if not gin_types.matches(value, hint)
     ]
     assert len(refused) >= 2, f'{selector}.{name}: {hint}'
     if hint in (int, float, bool, str):
       right = [value for value, kinds in SAMPLES if hint in kinds]
       assert [v for v, _ in SAMPLES if v not in refused] == right
-    assert callable(function) and gin_types.expected(hint)
+    assert callable(function) and gin_types.describe(hint)
 
 
 def test_no_path_of_a_shipped_file_may_be_an_address():
   """Every parameter that takes strings, also inside of lists and dicts."""
   for (selector, name), (_, hint) in shipped().items():
     for value in ('gs://b/x', ['gs://b/x'], {'a': 'gs://b/x'}):
-      if gin_types.is_right(value, hint):
+      if gin_types.matches(value, hint):
         assert files.NO_ADDRESS in gin_files._fault(value, hint, name), selector
 
 

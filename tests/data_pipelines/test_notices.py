@@ -26,10 +26,10 @@ def test_seqio_and_tensorflow_are_imported_without_a_word():
 
 
 def test_what_is_held_back_is_shown_where_the_import_fails(capfd):
-  with notices.held_back():
+  with notices.hold_stderr():
     os.write(2, b'a notice\n')
   with pytest.raises(ImportError):
-    with notices.held_back():
+    with notices.hold_stderr():
       os.write(2, b'why it fails\n')
       raise ImportError
   os.write(2, b'behind it\n')

@@ -131,7 +131,7 @@ class Painted:
     self.calls.append((len(prompt_tokens), len(tokens_n)))
     total = self.frames(len(tokens_n))
     if noise_TM is None:
-      noise_TM = flow_lib.noise_of(seed, given + total, MEL.bands)
+      noise_TM = flow_lib.prior_noise(seed, given + total, MEL.bands)
     place = (np.arange(total) + 0.5) * MEL.hop / MEL.sample_rate * self.rate
     painted = np.asarray(tokens_n)[place.astype(int), None] / 5120.0
     mel_TM = painted + self.noise * noise_TM[given : given + total]

@@ -279,13 +279,13 @@ def test_captioned_documents_of_a_packed_row(rows):
 
 def test_shallow_models_are_unrolled_and_stay_the_same():
   model, variables, _ = evaluation_rows.tiny(parrot.VOCABULARY, eyes=False)
-  unrolled = restore.unrolled(model)
+  unrolled = restore.unroll_layers(model)
   assert unrolled.config.transformer.scan_unroll == 2
   tokens = np.asarray([[1, 70, 80]], np.int32)
   np.testing.assert_allclose(
     unrolled.apply(variables, tokens), model.apply(variables, tokens), atol=1e-6
   )
-  assert restore.unrolled('no transformer') == 'no transformer'
+  assert restore.unroll_layers('no transformer') == 'no transformer'
 
 
 def test_a_saved_run_is_loaded_and_scored(run, rows, monkeypatch):

@@ -262,7 +262,9 @@ def test_scores_of_a_longer_training_before_this_one_are_not_shown(run):
   assert 'step 20 lies behind the newest checkpoint' in note
   assert 'Checkpoints scored: 1.' in page(run) and 'step 20 lies' in page(run)
   assert facts.newest_result(run.root / 'run')['step'] == 10
-  (doubt,) = facts.doubts([('x', run.root / 'run', saved(run, 10))])
+  (doubt,) = facts.comparability_warnings(
+    [('x', run.root / 'run', saved(run, 10))]
+  )
   assert doubt.startswith('x: the scores of step 20 are of an earlier training')
 
 

@@ -105,7 +105,7 @@ def test_a_folder_is_started_from_with_its_own_text_model_alone(base, tmp_path):
     assert word in str(refusal.value)
   # The way on that it names: the run's rows are matched by piece.
   importing.import_folder(base, tmp_path / 'run')
-  (start,) = run_bindings.starts(
+  (start,) = run_bindings.table_starts(
     [tmp_path / 'run'], description_of(other), {}, remap.MATCH
   )
   index = start.rows.index[68:88]
@@ -122,7 +122,7 @@ def test_codes_of_a_folder_are_compared(base):
 
   def start(tokenizer, policy=remap.MATCH):
     ids = {bindings.TOKENIZER: tokenizer}
-    return run_bindings.starts([base], description, ids, policy)[0]
+    return run_bindings.table_starts([base], description, ids, policy)[0]
 
   assert start(ONE).tokenizer == ONE
   assert start(TWO, remap.KEEP).rows is None

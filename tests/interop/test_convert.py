@@ -151,8 +151,8 @@ def test_rows_of_step_audio_stay(tmp_path, capsys):
   table = np.zeros((9, 4), np.float32)
   theirs = rows.Rows(moved=0, text_size=5, speech_size=2, table_size=9)
   config = {'bos_token_id': 1}
-  assert rows.inward({'head': table}, theirs, config, 'f')['head'] is table
-  assert rows.outward({'head': table}, theirs)['head'] is table
+  assert rows.to_ours({'head': table}, theirs, config, 'f')['head'] is table
+  assert rows.to_theirs({'head': table}, theirs)['head'] is table
   assert theirs.note() is None
 
 

@@ -14,12 +14,12 @@ def test_apart_and_stacked_are_inverse():
     'kernel': rng.normal(size=(3, 4, 5)).astype(np.float32),
     'norm': {'scale': rng.normal(size=(3, 4)).astype(np.float32)},
   }
-  parts = blocks.apart(tree, 3)
+  parts = blocks.unstack(tree, 3)
   assert len(parts) == 3
   np.testing.assert_array_equal(
     parts[2]['norm']['scale'], tree['norm']['scale'][2]
   )
-  jax.tree.map(np.testing.assert_array_equal, blocks.stacked(parts), tree)
+  jax.tree.map(np.testing.assert_array_equal, blocks.stack(parts), tree)
 
 
 def test_s3_encodes_alike_from_either():
@@ -30,7 +30,7 @@ def test_s3_encodes_alike_from_either():
   mel_BTM = jax.random.normal(jax.random.key(0), (2, 24, 8))
   lengths_B = jnp.array([23, 9])
   params = encoder.init(jax.random.key(1), mel_BTM, lengths_B)['params']
-  apart = {**params, 'blocks': blocks.apart(params['blocks'], 2)}
+  apart = {**params, 'blocks': blocks.unstack(params['blocks'], 2)}
   apply = jax.jit(lambda p: encoder.apply({'params': p}, mel_BTM, lengths_B))
   (ours, counts), (theirs, same) = apply(apart), apply(params)
   np.testing.assert_array_equal(counts, same)

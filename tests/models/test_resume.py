@@ -82,7 +82,7 @@ def test_a_last_window_shorter_than_a_chunk(params):
 
 def test_blocks_that_lie_apart_are_the_same(params):
   """Whole, resumed and with the last block cut to its new frames."""
-  layers = blocks_lib.apart(params['params']['blocks'], CONFIG.layers - 1)
+  layers = blocks_lib.unstack(params['params']['blocks'], CONFIG.layers - 1)
   apart = {'params': {**params['params'], 'blocks': layers}}
   rng = np.random.default_rng(3)
   lengths = np.array([23, 24, 9], np.int32)

@@ -289,7 +289,7 @@ def test_semantic_network(path, parity):
       ),
       mutable=['intermediates'],
     )
-    codes = s3.nearest(s3.unit(hidden), table)
+    codes = s3.nearest_code(s3.l2_normalise(hidden), table)
     return hidden, counts, codes, kept['intermediates']
 
   mel, lengths = z['in/mel'].swapaxes(1, 2), z['in/mel_len']

@@ -60,7 +60,7 @@ def test_messages_of_the_compiler():
     'RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required '
     'for HLO temporaries (7.53G) exceeds available HBM (6.84G).'
   )
-  found = absent.refused(message, 3 * GIB, 95 * GIB)
+  found = absent.out_of_memory_bytes(message, 3 * GIB, 95 * GIB)
   assert found.arguments == 3 * GIB and found.capacity == 95 * GIB
   assert found.temporaries == pytest.approx(7.53 * GIB, rel=1e-6)
   message = (
@@ -68,17 +68,21 @@ def test_messages_of_the_compiler():
     'memory space hbm. Used 20.51G of 15.75G hbm. Exceeded hbm capacity by '
     '4.76G.'
   )
-  found = absent.refused(message, 3 * GIB, 16 * GIB)
+  found = absent.out_of_memory_bytes(message, 3 * GIB, 16 * GIB)
   assert not found.fits and found.gib() == {
     'arguments': 3.0,
     'temporaries': 17.51,
     'total': 20.51,
     'capacity': 15.75,
   }
-  small = absent.refused('RESOURCE_EXHAUSTED Used 512.0M of 1.0G hbm', 0, GIB)
+  small = absent.out_of_memory_bytes(
+    'RESOURCE_EXHAUSTED Used 512.0M of 1.0G hbm', 0, GIB
+  )
   assert small.total == 512 * 2**20 and small.fits
-  assert absent.refused('INTERNAL: Used 2G of 1G hbm', 0, GIB) is None
-  assert absent.refused('RESOURCE_EXHAUSTED: quota', 0, GIB) is None
+  assert (
+    absent.out_of_memory_bytes('INTERNAL: Used 2G of 1G hbm', 0, GIB) is None
+  )
+  assert absent.out_of_memory_bytes('RESOURCE_EXHAUSTED: quota', 0, GIB) is None
 
 
 def test_libtpu_is_asked_for(monkeypatch):

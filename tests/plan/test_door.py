@@ -159,11 +159,11 @@ def test_a_gin_file_without_a_run(tmp_path):
   path = tmp_path / 'empty.gin'
   path.write_text('BATCH_SIZE = 4\nLENGTH = 8\n', encoding='utf-8')
   with pytest.raises(errors.UserError):
-    step.configured([str(path)], [])
+    step.configure([str(path)], [])
 
 
 def test_what_a_run_is_planned_with():
-  found = step.configured([STEP1_3B], ['LENGTH = 4096', 'BATCH_SIZE = 16'])
+  found = step.configure([STEP1_3B], ['LENGTH = 4096', 'BATCH_SIZE = 16'])
   assert (found['feed'].batch_size, found['feed'].length) == (16, 4096)
   config = step.transformer_of(found['objective'])
   assert config.parameters == 3_529_706_496

@@ -111,10 +111,10 @@ def test_a_known_trip_count_is_believed():
 
 
 def test_brackets_within_strings_do_not_count():
-  assert hlo.balanced('(a "(" {b}) tail', 0) == 10
-  assert hlo.balanced(r'{"x\"}"}', 0) == 7
+  assert hlo.closing_bracket('(a "(" {b}) tail', 0) == 10
+  assert hlo.closing_bracket(r'{"x\"}"}', 0) == 7
   with pytest.raises(ValueError, match='unbalanced'):
-    hlo.balanced('(a ")" {b}', 0)
+    hlo.closing_bracket('(a ")" {b}', 0)
 
 
 def test_text_without_an_entry():

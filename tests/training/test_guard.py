@@ -54,7 +54,7 @@ NORM = st.one_of(
   st.lists(st.tuples(NORM, st.sampled_from([1.0, 1.0, np.nan])), max_size=20)
 )
 def test_the_guard_is_the_plain_one(steps):
-  history, accepted, got = guard.empty(CONFIG), jnp.int32(0), []
+  history, accepted, got = guard.empty_history(CONFIG), jnp.int32(0), []
   for norm, loss in steps:
     ok, scale, history, told = judge(
       history, accepted, jnp.float32(norm), jnp.float32(loss)
@@ -95,7 +95,7 @@ def test_a_sharp_point_is_left():
 def test_one_bad_batch_at_a_sharp_point_does_not_end_the_run():
   """Only skipped steps count towards `give_up`, not those that were cut."""
   config = guard.SpikeConfig(warmup=8, window=64)
-  history, accepted = guard.empty(config), jnp.int32(0)
+  history, accepted = guard.empty_history(config), jnp.int32(0)
   verdicts = []
   for norm in [1.0] * 50 + [50.0] * 20 + [np.nan, 50.0, 1.0]:
     ok, _, history, told = guard.judge(
@@ -120,14 +120,14 @@ def test_what_is_not_finite_is_never_taken():
 def test_a_level_that_creeps_up_is_followed():
   norms = [1.05**i for i in range(100)]
   assert all(walk(norms))
-  history, accepted = guard.empty(CONFIG), jnp.int32(0)
+  history, accepted = guard.empty_history(CONFIG), jnp.int32(0)
   for norm in norms:
     ok, _, history, _ = judge(
       history, accepted, jnp.float32(norm), jnp.float32(1)
     )
     accepted += 1
     assert ok
-  limit = guard.limit_of(CONFIG, history, accepted)
+  limit = guard.norm_limit(CONFIG, history, accepted)
   assert float(limit) == pytest.approx(3 * norms[-3], rel=1e-5)
 
 
@@ -150,10 +150,10 @@ def test_giving_up_names_step_and_rows():
       return [f'a/{step}', 'b/2']
 
   verdict = guard.Verdict(7, 5, float('nan'), 1.0, False)
-  text = str(guard.give_up(41, verdict, Feed()))
+  text = str(guard.stop_error(41, verdict, Feed()))
   assert text.startswith('step 41: skipped, the last of 5 in a row')
   assert 'found the rows a/40, b/2. To pass over more batches raise' in text
-  assert 'found another. To' in str(guard.give_up(41, verdict, object()))
+  assert 'found another. To' in str(guard.stop_error(41, verdict, object()))
 
 
 def test_of_a_sharp_point_the_first_cut_step_is_told():

@@ -244,7 +244,7 @@ def test_a_flow_is_bound_to_its_codes_as_well(tmp_path, rows):
   files.write_json(tmp_path / 'flow/config.json', told)
 
   def start(tokenizer, policy='match'):
-    return run_bindings.starts(
+    return run_bindings.table_starts(
       [tmp_path / 'flow'], described, {'speech_tokenizer': tokenizer}, policy
     )[0]
 

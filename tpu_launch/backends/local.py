@@ -56,7 +56,7 @@ class Local:
       for worker in range(job.processes)
     ]
     for env in envs:
-      print(f'+ {shell.show(["python", *argv[1:]], env)}', flush=True)
+      print(f'+ {shell.quoted(["python", *argv[1:]], env)}', flush=True)
     if job.dry_run:
       return {'state': 'dry_run', 'workers': job.processes}
     if _alive(job.state()):

@@ -165,7 +165,7 @@ def _folder(job: jobs.Job) -> str:
 def _start(job: jobs.Job, command: Sequence[str]) -> str:
   """The remote line that starts the workers and returns at once."""
   flags = xla_flags.libtpu_init_args(job.slice.chip.name, job.slices)
-  worker = shell.show(
+  worker = shell.quoted(
     ['.venv/bin/python', '-m', *command],
     {
       'JAX_PLATFORMS': 'tpu,cpu',

@@ -10,6 +10,6 @@ _BACKENDS = {
 }
 
 
-def of(job: jobs.Job) -> jobs.Backend:
+def backend_of(job: jobs.Job) -> jobs.Backend:
   """The backend of a job."""
   return _BACKENDS[job.backend]()

@@ -8,7 +8,7 @@ from typing import Mapping, Sequence
 from step_audio_jax import errors
 
 
-def show(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+def quoted(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
   """One line that could be pasted into a shell."""
   words = [f'{name}={value}' for name, value in (env or {}).items()]
   return shlex.join((['env', *words] if words else []) + list(argv))
@@ -25,7 +25,7 @@ def run(
   Raises:
     UserError: The program is not installed, or the command failed.
   """
-  print(f'+ {show(argv)}', flush=True)
+  print(f'+ {quoted(argv)}', flush=True)
   if dry_run:
     return ''
   if shutil.which(argv[0]) is None:

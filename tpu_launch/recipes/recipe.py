@@ -94,7 +94,7 @@ def train(name: str, gin_file: str, **values: Any) -> Command:
   )
 
 
-class Memory:
+class PeakMemory:
   """Highest resident memory of this process and all below it, bytes."""
 
   def __init__(self, seconds: float = 0.5):
@@ -259,7 +259,7 @@ def follow(steps: Steps, root: str) -> dict[str, Any]:
         'started': time.time() - _seconds(timing['commands']),
       },
     )
-    with Memory() as memory:
+    with PeakMemory() as memory:
       run(commands, root)
     seconds = time.monotonic() - started
     timing['peak_memory_bytes'] = max(timing['peak_memory_bytes'], memory.peak)

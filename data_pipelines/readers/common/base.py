@@ -46,7 +46,7 @@ class Item:
       belong here. `part_of` is the id of what it shares the split with,
       `heard` the language of the sound where the text may be a translation,
       `side` a channel that counts only where the recording has several.
-    audio: The recording: a path that `inside` gave, or its bytes.
+    audio: The recording: a path that `resolve_inside` gave, or its bytes.
     audio_name: Its name below the corpus' `audio/`. Items with one name are
       parts of one recording.
     image: As `audio`.
@@ -112,7 +112,7 @@ class Options:
 Reader = Callable[[pathlib.Path, Options], Iterator[Item | Rejected]]
 
 
-def guarded(
+def reject_on_error(
   where: str,
   make: Callable[..., T],
   *args: Any,
@@ -132,7 +132,7 @@ def _real(folder: str) -> str:
   return os.path.realpath(folder)
 
 
-def inside(
+def resolve_inside(
   root: str | os.PathLike, name: str | os.PathLike, field: str = 'audio'
 ) -> pathlib.Path:
   """The file that `name` means, which lies in `root` whatever links say.
@@ -210,9 +210,9 @@ def locate(
   """A file of a corpus → (its path, its name below `audio/` or `images/`).
 
   Raises:
-    UserError: As `inside`.
+    UserError: As `resolve_inside`.
   """
-  path = inside(root, name, field)
+  path = resolve_inside(root, name, field)
   text = with_slashes(root, os.fspath(name))
   if not text.startswith('/'):
     return path, posixpath.normpath(text)  # `./a//b` → `a/b`
@@ -251,14 +251,16 @@ def file_of(
     name: Relative to `source`. The file need not exist.
 
   Raises:
-    UserError: As `inside`.
+    UserError: As `resolve_inside`.
   """
   try:
-    return inside(source, name, 'source')
+    return resolve_inside(source, name, 'source')
   except errors.UserError:
     if options.audio_root is None:
       raise
-    return inside(options.audio_root, (source / name).absolute(), 'source')
+    return resolve_inside(
+      options.audio_root, (source / name).absolute(), 'source'
+    )
 
 
 def text_lines(
@@ -280,12 +282,12 @@ def text_lines(
   for line in raw_lines(path):
     if not isinstance(line, Rejected):
       number, raw = line
-      line = decoded(path, number, raw)
+      line = decode_line(path, number, raw)
     if line is not None:
       yield line
 
 
-def decoded(
+def decode_line(
   path: str | os.PathLike, number: int, raw: bytes
 ) -> tuple[int, str] | Rejected | None:
   """(number, text without the line's end); None for a line of white space."""
@@ -387,7 +389,7 @@ def table_lines(
       continue
     number, raw = line
     if not (b'\r' in raw or b'\0' in raw or raw.startswith(_BOM)):
-      one = decoded(path, number + more, raw)
+      one = decode_line(path, number + more, raw)
       if one is not None:
         yield one
       continue
@@ -413,7 +415,7 @@ def table_lines(
 def _checked(path, number, raw):
   while raw.startswith(_BOM):  # of files that were joined
     raw = raw.removeprefix(_BOM)
-  one = decoded(path, number, raw)
+  one = decode_line(path, number, raw)
   if isinstance(one, tuple) and '\0' in one[1]:
     return Rejected(
       f'{path}:{number}',
@@ -472,7 +474,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
   return value
 
 
-def only(extra: Mapping[str, str], names: tuple[str, ...]) -> None:
+def check_options(extra: Mapping[str, str], names: tuple[str, ...]) -> None:
   """Refuses options that a reader does not know.
 
   Raises:

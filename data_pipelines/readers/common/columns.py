@@ -80,7 +80,7 @@ class Columns:
     Raises:
       UserError: An option is unknown.
     """
-    base.only(options.extra, (*fields, *more))
+    base.check_options(options.extra, (*fields, *more))
     named = {f: (options.extra[f],) for f in fields if f in options.extra}
     return cls({f: NAMES[f] for f in fields} | named, frozenset(named))
 
@@ -253,7 +253,9 @@ def files_of(
     )
   names = collections.Counter(_without(one, endings) for one in found)
   for one in sorted(found):
-    path = base.guarded(str(source / one), base.file_of, source, options, one)
+    path = base.reject_on_error(
+      str(source / one), base.file_of, source, options, one
+    )
     name = _without(one, endings)
     name = name if names[name] == 1 else one
     yield path if isinstance(path, base.Rejected) else (path, name)

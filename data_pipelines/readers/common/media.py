@@ -48,7 +48,7 @@ def audio_suffix(data: bytes) -> str:
   for magic, suffix in _AUDIO_MAGIC:
     if data.startswith(magic):
       return suffix
-  form = foreign.name_of(data[:16])
+  form = foreign.format_name(data[:16])
   if form is not None:
     raise errors.UserError(
       f'audio: found {form}, expected {_all(AUDIO)}; {foreign.WAY_ON}.'
@@ -73,7 +73,7 @@ def image_suffix(data: bytes) -> str:
   raise errors.UserError(f'image: {_told(data)}, expected {_all(IMAGES)}.')
 
 
-def wav(samples: np.ndarray, sample_rate: int) -> bytes:
+def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
   """Samples → the bytes of a WAV file.
 
   Args:

@@ -39,7 +39,7 @@ def split_named(name: str) -> str | None:
   return None
 
 
-def span(begin: Any, end: Any) -> tuple[float, float]:
+def offset_and_duration(begin: Any, end: Any) -> tuple[float, float]:
   """Begin and end → offset and duration, seconds.
 
   Raises:

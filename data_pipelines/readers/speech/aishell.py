@@ -31,7 +31,7 @@ def read_1(
   Raises:
     UserError: There is no transcript or no folder of recordings.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   root = options.root(source)
   wav = source / 'wav'
   if not wav.is_dir():
@@ -40,7 +40,7 @@ def read_1(
   with tables.Lookup(table) as texts:
     yield from texts.load()
     for path in _recordings(wav):
-      yield base.guarded(
+      yield base.reject_on_error(
         str(path), _item_1, root, texts, path, id=path.stem, file=path.name
       )
     yield from texts.left(f'a transcript without a recording in {wav}.')
@@ -76,7 +76,7 @@ def read_2(
   Raises:
     UserError: `wav.scp` or `trans.txt` cannot be opened.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   yield from kaldi.read_tables(
     source,
     options,

@@ -87,7 +87,7 @@ def read(
   Raises:
     UserError: There is no table, or its columns are not known.
   """
-  base.only(options.extra, OPTIONS)
+  base.check_options(options.extra, OPTIONS)
   speaker = options.extra.get('speaker')
   if speaker not in (None, 'folder'):
     raise errors.UserError(
@@ -101,7 +101,7 @@ def read(
       yield line
       continue
     number, fields = line
-    yield base.guarded(
+    yield base.reject_on_error(
       f'{table}:{number}',
       _item,
       f'{table}:{number}',

@@ -46,7 +46,7 @@ def read(
   Raises:
     UserError: `wav.scp` or `text` cannot be opened, or leads out.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   yield from read_tables(
     source, options, 'text', split=tables.split_named(source.name)
   )
@@ -129,7 +129,7 @@ def read_tables(
         continue
       number, name, value = pair
       where = f'{driver}:{number}'
-      yield base.guarded(
+      yield base.reject_on_error(
         where,
         item,
         where,
@@ -161,7 +161,7 @@ def _segment(value: str) -> tuple[str, dict[str, float | int | None]]:
       f'segments: found {value!r}, expected RECORDING begin end and maybe a '
       'channel.'
     )
-  offset, duration = tables.span(*words[1:3])
+  offset, duration = tables.offset_and_duration(*words[1:3])
   to_the_end = words[2].partition('.')[0] == '-1'
   said = {'offset': offset, 'duration': None if to_the_end else duration}
   if len(words) == 4 and words[3] != '-1':  # which says nothing

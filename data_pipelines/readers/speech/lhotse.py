@@ -38,7 +38,7 @@ def read(
   Raises:
     UserError: There are none.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   root = options.root(source)
   found, paths = 0, {}
   for one in columns.files_of(source, options, ENDINGS):
@@ -96,7 +96,7 @@ def _pair(recordings, supervisions, root):
         continue
       number, value = line
       where = f'{supervisions}:{number}'
-      yield base.guarded(
+      yield base.reject_on_error(
         where, _supervised, known, root, value, where, number,
         id=value.get('id'), line=number,
       )  # fmt: skip
@@ -110,7 +110,7 @@ def _supervised(known, root, value, where, number) -> base.Item:
       f'recording_id: no recording {value.get("recording_id")!r} in '
       f'{known.path}.'
     )
-  channels = lhotse_cuts.named(value.get('channel', 0))
+  channels = lhotse_cuts.named_channels(value.get('channel', 0))
   audio = *file_of(json.loads(found), root, channels), 0.0
   return lhotse_cuts.item_of(0.0, value, where, number, audio)
 
@@ -123,7 +123,7 @@ def read_shar(
   Raises:
     UserError: There is no cuts.*.jsonl[.gz].
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   found = 0
   for one in columns.files_of(source, options, ENDINGS):
     if isinstance(one, base.Rejected):

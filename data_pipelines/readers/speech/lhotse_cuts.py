@@ -43,13 +43,13 @@ class Part:
     """The channels that are spoken on; where it names none, all."""
     if len(self.channels) == 1:
       return self.channels
-    return named(supervision.get('channel')) or self.channels
+    return named_channels(supervision.get('channel')) or self.channels
 
 
 Find = Callable[[Part, tuple[int, ...]], Audio]
 
 
-def named(channel: Any) -> tuple[int, ...]:
+def named_channels(channel: Any) -> tuple[int, ...]:
   """The channels that a supervision names: a number, or a list of them."""
   found = channel if isinstance(channel, list) else [channel]
   whole = all(type(one) is int for one in found)
@@ -70,7 +70,7 @@ def cut_items(
     line: Of the cut.
     find: Where its recording is.
   """
-  part = base.guarded(where, part_of, cut, id=cut.get('id'), line=line)
+  part = base.reject_on_error(where, part_of, cut, id=cut.get('id'), line=line)
   if isinstance(part, base.Rejected):
     yield part
     return
@@ -95,9 +95,9 @@ def cut_items(
     return base.Item(where, fields, content, name, line=line)
 
   if not part.supervisions:
-    yield base.guarded(where, whole, id=part.id, line=line)
+    yield base.reject_on_error(where, whole, id=part.id, line=line)
   for supervision in part.supervisions:
-    yield base.guarded(
+    yield base.reject_on_error(
       where, item, supervision, id=supervision.get('id'), line=line
     )
 

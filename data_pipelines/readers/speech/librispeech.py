@@ -30,7 +30,7 @@ def read(
   Raises:
     UserError: There is no part of the corpus.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   root = options.root(source)
   parts = _parts(source, options.subset)
   chapters = [
@@ -93,7 +93,9 @@ def _chapter(root, part, chapter, shared):
     yield base.Rejected(str(path), said, id=path.stem, file=path.name)
   left = dict(paths)
   for table in sorted(chapter.glob('*.trans.txt')):
-    safe = base.guarded(str(table), base.inside, root, table.absolute(), 'file')
+    safe = base.reject_on_error(
+      str(table), base.resolve_inside, root, table.absolute(), 'file'
+    )
     if isinstance(safe, base.Rejected):
       yield safe
       continue
@@ -107,7 +109,7 @@ def _chapter(root, part, chapter, shared):
       known = name
       if name in shared:
         known = f'{chapter.relative_to(part.parent)}/{name}'
-      yield base.guarded(
+      yield base.reject_on_error(
         where,
         _item,
         root,

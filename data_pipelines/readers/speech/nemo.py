@@ -41,7 +41,7 @@ def read_manifest(
   Raises:
     UserError: A manifest cannot be opened, or there is none.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   paths = [source]
   if source.is_dir():
     paths = [
@@ -90,7 +90,7 @@ def _fields(row: Mapping[str, Any], name: str, split: str | None):
   if known is None:
     known = str(pathlib.PurePosixPath(name).with_suffix(''))
     if offset:
-      milliseconds = tables.span(offset, offset)[0] * 1000
+      milliseconds = tables.offset_and_duration(offset, offset)[0] * 1000
       known = f'{known}-{milliseconds:.0f}'
     said = channels.told_apart(known, channel)
   return said | {
@@ -112,14 +112,14 @@ def read_tarred(
   Raises:
     UserError: There is no manifest, or no tar.
   """
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   split = tables.split_named(source.absolute().name)
   for bucket, shards in _buckets(source):
     below = bucket.relative_to(source)
     with tables.Lookup(bucket, many=True) as lines:
       yield from _load(bucket, options, lines)
       for number, path in shards:
-        safe = base.guarded(
+        safe = base.reject_on_error(
           str(path), base.file_of, source, options, below / path.name
         )
         if isinstance(safe, base.Rejected):
@@ -206,7 +206,7 @@ def _items(path, place, shard, lines, name, data, split):
     yield base.Rejected(where, reason, id=stem, file=name)
   for _, value in found:
     _, number, row = json.loads(value)
-    said = base.guarded(
+    said = base.reject_on_error(
       where,
       _fields,
       row,

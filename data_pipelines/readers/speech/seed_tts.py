@@ -30,7 +30,7 @@ def read(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a list: a file, or the folder of `meta.lst`."""
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   path = base.file_of(source, options, NAME) if source.is_dir() else source
   root, folder = options.root(path), path.resolve().parent.name
   language = folder if folder in LANGUAGES else None
@@ -52,7 +52,7 @@ def read(
     row = _Row(where, number, root, language, *cells[:4])
     fresh = row.prompt not in prompts
     about = {'id': row.utt, 'line': number}
-    first = base.guarded(
+    first = base.reject_on_error(
       where, row.prompt_item, prompts, **about, file=row.prompt
     )
     if fresh or isinstance(first, base.Rejected):
@@ -62,7 +62,7 @@ def read(
     recorded = cells[4] if len(cells) == 5 else f'wavs/{row.utt}.wav'
     if len(cells) == 4 and not _is_file(root, recorded):
       recorded = None
-    yield base.guarded(
+    yield base.reject_on_error(
       where, row.item, row.utt, 'test', row.text, recorded, **about,
       file=recorded,
     )  # fmt: skip
@@ -121,6 +121,6 @@ def _is_record(text: str | None) -> bool:
 
 def _is_file(root, name) -> bool:
   try:
-    return base.inside(root, name).is_file()
+    return base.resolve_inside(root, name).is_file()
   except errors.UserError:
     return False

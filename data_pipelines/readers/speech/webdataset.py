@@ -54,7 +54,7 @@ def read(
         continue
       key, parts = sample
       where = f'{path}!{key}'
-      yield base.guarded(
+      yield base.reject_on_error(
         where,
         _item,
         columns,
@@ -83,7 +83,7 @@ def samples(
   split = split or split_name
   key, parts, mixed, crowded = None, {}, False, False
 
-  for member in tars.members(path, wanted):
+  for member in tars.members(path, is_sample_member):
     if isinstance(member, base.Rejected):
       yield member
       continue
@@ -154,7 +154,7 @@ def _ending(extension: str) -> str:
   return f'.{extension.rpartition(".")[2]}'
 
 
-def wanted(name: str) -> bool:
+def is_sample_member(name: str) -> bool:
   """Whether a member can be part of a sample."""
   hidden = name.rpartition('/')[2].startswith('.')
   return not hidden and _ending(split_name(name)[1]) in _KNOWN
@@ -167,7 +167,7 @@ def _item(columns, where, place, parts) -> base.Item:
     if ending == '.json':
       row = base.parse_object(data)
     elif ending == '.txt':
-      text = decoded(data)
+      text = decode_text(data)
     elif ending in PICKLES:
       passed = f' ({ending[1:]} is not opened: a pickle can run code)'
     elif ending in foreign.ENDINGS:
@@ -198,7 +198,7 @@ def _item(columns, where, place, parts) -> base.Item:
   )
 
 
-def decoded(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
   """The text of a member; raises `UserError` where it is not UTF-8."""
   try:
     return data.decode('utf-8-sig')

@@ -23,7 +23,7 @@ def read_raw(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a raw list; raises `UserError` where it cannot be opened."""
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   root = options.root(source)
   path = _list(source, options, 'data.list')
   split = tables.split_named(path.absolute().parent.name)
@@ -32,7 +32,7 @@ def read_raw(
       yield line
       continue
     number, row = line
-    yield base.guarded(
+    yield base.reject_on_error(
       f'{path}:{number}',
       _raw_item,
       root,
@@ -57,7 +57,7 @@ def _raw_item(root, path, number, row, split):
     'split': split,
   }
   if 'start' in row or 'end' in row:
-    said['offset'], said['duration'] = tables.span(
+    said['offset'], said['duration'] = tables.offset_and_duration(
       row.get('start', 0), row.get('end')
     )
   return base.Item(f'{path}:{number}', said, audio, name, line=number)
@@ -67,7 +67,7 @@ def read_shards(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads shards; raises `UserError` where there are none."""
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   split = tables.split_named(source.absolute().name) or tables.split_named(
     source.absolute().parent.name
   )
@@ -82,7 +82,7 @@ def read_shards(
         continue
       key, parts = sample
       where = f'{path}!{key}'
-      yield base.guarded(
+      yield base.reject_on_error(
         where,
         _shard_item,
         where,
@@ -119,7 +119,7 @@ def _shards(source, options):
       yield line
       continue
     where, number, name = line
-    found = base.guarded(
+    found = base.reject_on_error(
       where, _opened, options.root(source), name, line=number, file=name
     )
     if isinstance(found, base.Rejected):
@@ -156,6 +156,6 @@ def _shard_item(where, stem, key, parts, split):
   (ending,) = endings
   text = None
   if '.txt' in found:
-    text = webdataset.decoded(found['.txt'])
+    text = webdataset.decode_text(found['.txt'])
   said = {'id': key, 'text': text, 'split': split}
   return base.Item(where, said, found[ending], f'{stem}/{key}{ending}')

@@ -45,7 +45,7 @@ def read_gigaspeech(
 
 
 def _read(source, options, name, text, language):
-  base.only(options.extra, ())
+  base.check_options(options.extra, ())
   root = options.root(source)
   path = base.file_of(source, options, name) if source.is_dir() else source
   for element in json_stream.elements(path, 'audios'):
@@ -53,7 +53,7 @@ def _read(source, options, name, text, language):
       yield element
       continue
     where, audio = element
-    recording = base.guarded(
+    recording = base.reject_on_error(
       where,
       base.locate,
       root,
@@ -79,7 +79,7 @@ def _read(source, options, name, text, language):
       if options.subset is not None and options.subset not in subsets:
         continue
 
-      said = base.guarded(
+      said = base.reject_on_error(
         place,
         _fields,
         audio,
@@ -106,7 +106,7 @@ def _subsets(segment: Mapping[str, Any]) -> list[str]:
 
 
 def _fields(audio, segment, subsets, text):
-  offset, duration = tables.span(
+  offset, duration = tables.offset_and_duration(
     segment.get('begin_time'), segment.get('end_time')
   )
   said = segment.get(text)

@@ -140,7 +140,9 @@ def frames(
   wave_BS: jax.Array, count: int, config: FrontEnd = RELEASED
 ) -> jax.Array:
   """Overlapping frames (25 ms every 10 ms by default), (B, count, frame)."""
-  return framing.sliding(wave_BS[:, :, None], config.frame, config.hop, count)
+  return framing.sliding_windows(
+    wave_BS[:, :, None], config.frame, config.hop, count
+  )
 
 
 def fbank(
@@ -194,7 +196,7 @@ def stack(
     ],
     axis=1,
   )
-  return framing.sliding(x, config.stack, config.stride, count)
+  return framing.sliding_windows(x, config.stack, config.stride, count)
 
 
 def stacked_features(
@@ -230,7 +232,7 @@ def history(config: FrontEnd = RELEASED) -> int:
   return left * config.hop
 
 
-def continued_features(
+def streaming_features(
   wave_BS: jax.Array,
   heard_B: jax.Array,
   first_B: jax.Array,
@@ -260,7 +262,7 @@ def continued_features(
   place = jnp.where(first_B[:, None], jnp.maximum(place, left), place)
   x_BFM = jnp.take_along_axis(frames_BFM, place[:, :, None], axis=1)
   total = (wave_BS.shape[1] - past) // (config.hop * config.stride)
-  x_BTD = framing.sliding(x_BFM, config.stack, config.stride, total)
+  x_BTD = framing.sliding_windows(x_BFM, config.stack, config.stride, total)
   # One chunk stands for all that came before: the tail rule sees no further.
   before_B = jnp.where(first_B, 0, config.chunk_samples)
   counts_B = stacked_count(before_B + heard_B, config)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def reflected(
+def reflect_pad(
   wave_BS: jax.Array, lengths_B: jax.Array | None, left: int, right: int
 ) -> jax.Array:
   """Samples −left … right − 1 of rows mirrored at their own ends, (B, ·).
@@ -24,7 +24,9 @@ def reflected(
   return jnp.take_along_axis(wave_BS, place, axis=1)
 
 
-def sliding(x_BND: jax.Array, size: int, step: int, count: int) -> jax.Array:
+def sliding_windows(
+  x_BND: jax.Array, size: int, step: int, count: int
+) -> jax.Array:
   """`size` rows joined every `step`, (B, count, size · D).
 
   Joined from slices of `step` rows: cheaper than a gather on every backend.

@@ -85,8 +85,8 @@ def log_mel(
   """
   count = frame_count(wave_BS.shape[1], hop)
   half = fft // 2
-  padded = framing.reflected(wave_BS, lengths_B, half, count * hop + half)
-  x_BTN = framing.sliding(padded[:, :, None], fft, hop, count)
+  padded = framing.reflect_pad(wave_BS, lengths_B, half, count * hop + half)
+  x_BTN = framing.sliding_windows(padded[:, :, None], fft, hop, count)
   window = np.hanning(fft + 1)[:-1].astype(np.float32)
   spectrum = jnp.fft.rfft(x_BTN * window[None, None], axis=-1)
   power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)

@@ -43,10 +43,10 @@ def magnitude(
     floor: Added to the power.
   """
   count = frame_count(wave_BS.shape[1], fft=fft, hop=hop, edge=edge)
-  padded = framing.reflected(
+  padded = framing.reflect_pad(
     wave_BS, lengths_B, edge, max(0, count - 1) * hop + fft - edge
   )
-  x_BTN = framing.sliding(padded[:, :, None], fft, hop, count)
+  x_BTN = framing.sliding_windows(padded[:, :, None], fft, hop, count)
   left = (fft - window) // 2
   window_N = np.zeros(fft, np.float32)
   window_N[left : left + window] = np.hanning(window + 1)[:-1]

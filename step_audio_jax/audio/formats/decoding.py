@@ -89,7 +89,7 @@ def read_link(
       start += len(block_SC)
 
 
-def holds(source: spans.Source, link: links.Link, count: int) -> bool:
+def can_decode(source: spans.Source, link: links.Link, count: int) -> bool:
   """Whether so many samples of a link can be decoded."""
   try:
     return sum(map(len, read_link(source, link, stop=count))) == count

@@ -111,7 +111,7 @@ def _link(source: spans.Source, begin: int, end: int):
     notes.append(f'{zeros} zero bytes follow the sound')
   if not intact and not fault:
     tail = source.read(end - 1, 1)
-    if tail != b'\xff' and frames and decoding.holds(source, link, frames):
+    if tail != b'\xff' and frames and decoding.can_decode(source, link, frames):
       notes.append('bytes that are no frames follow the sound')
     else:
       fault = 'cut short or damaged: a frame is not whole'

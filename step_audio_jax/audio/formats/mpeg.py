@@ -35,7 +35,7 @@ class _Run:
     cut: Whether the file ends within the next one.
   """
 
-  head: mpeg_frames.Head
+  head: mpeg_frames.StreamHeader
   starts: array.array
   end: int
   tags: list[int]
@@ -43,9 +43,13 @@ class _Run:
 
 
 def _walk(
-  source: spans.Source, place: int, end: int, head: mpeg_frames.Head
+  source: spans.Source, place: int, end: int, head: mpeg_frames.StreamHeader
 ) -> _Run:
-  starts, found_tags, sizes = array.array('q'), [], mpeg_frames.sizes_of(head)
+  starts, found_tags, sizes = (
+    array.array('q'),
+    [],
+    mpeg_frames.frame_sizes(head),
+  )
   second, mono, add = head.second, head.mono, starts.append
   cut = False
   while True:
@@ -83,9 +87,9 @@ def _begins_frame(tail: bytes, second: int) -> bool:
 
 def _confirmed(
   source: spans.Source, place: int, end: int
-) -> mpeg_frames.Head | None:
+) -> mpeg_frames.StreamHeader | None:
   """The head of a frame at `place` if more follow it, or the end."""
-  head = mpeg_frames.head_of(source.read(place, 4))
+  head = mpeg_frames.parse_header(source.read(place, 4))
   if head is None:
     return None
   for number in range(4):
@@ -94,9 +98,9 @@ def _confirmed(
       place >= end or tags.tag_end(source, place, end) is not None
     ):
       return head
-    if mpeg_frames.head_of(header) != head:
+    if mpeg_frames.parse_header(header) != head:
       return None
-    size = mpeg_frames.sizes_of(head)[header[2]]
+    size = mpeg_frames.frame_sizes(head)[header[2]]
     if not size:
       return None
     if place + size > end:
@@ -118,7 +122,9 @@ def find_frames(source: spans.Source, begin: int, end: int) -> int:
       if q < stop:
         if q == tag and tags.tag_end(source, place + q, end) is not None:
           return place + q
-        if q == frame and mpeg_frames.head_of(block[q : q + 4]) is not None:
+        if (
+          q == frame and mpeg_frames.parse_header(block[q : q + 4]) is not None
+        ):
           if _confirmed(source, place + q, end) is not None:
             return place + q
         q += 1
@@ -164,7 +170,9 @@ def survey(
         place = found
         continue
       if (
-        found == end and not runs and mpeg_frames.is_free(source.read(place, 4))
+        found == end
+        and not runs
+        and mpeg_frames.is_free_format(source.read(place, 4))
       ):
         fault = 'its frames have the free format, which states no size'
         break
@@ -230,10 +238,10 @@ class _Info:
   def of(cls, source: spans.Source, place: int, end: int) -> '_Info | None':
     """Of the frame at `place`; None if it holds sound."""
     raw = source.read(place, min(4096, end - place))
-    head = mpeg_frames.head_of(raw)
+    head = mpeg_frames.parse_header(raw)
     if head is None or head.layer != 3:
       return None
-    size = mpeg_frames.sizes_of(head)[raw[2]]
+    size = mpeg_frames.frame_sizes(head)[raw[2]]
     raw = raw[:size]
     if raw[36:40] == b'VBRI' and len(raw) >= 54:
       size, frames = struct.unpack('>II', raw[46:54])
@@ -283,7 +291,10 @@ def _links(source: spans.Source, run: _Run):
 
 
 def _link(
-  source: spans.Source, head: mpeg_frames.Head, starts: np.ndarray, end: int
+  source: spans.Source,
+  head: mpeg_frames.StreamHeader,
+  starts: np.ndarray,
+  end: int,
 ):
   info = _Info.of(source, int(starts[0]), end)
   notes, fault, whole = [], None, end - int(starts[0])

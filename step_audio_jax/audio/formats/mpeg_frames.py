@@ -22,7 +22,7 @@ _RATES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Head:
+class StreamHeader:
   """What all frames of a stream share.
 
   Attributes:
@@ -80,10 +80,10 @@ class Head:
     return sizes
 
 
-_known: dict[Head, list[int]] = {}
+_known: dict[StreamHeader, list[int]] = {}
 
 
-def head_of(header: bytes) -> Head | None:
+def parse_header(header: bytes) -> StreamHeader | None:
   """What a frame's header says of its stream; None if it is no header."""
   if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
     return None
@@ -91,29 +91,29 @@ def head_of(header: bytes) -> Head | None:
   rate_bits, kilobits = header[2] & 0x0C, header[2] >> 4
   if version == 1 or not layer or rate_bits == 0x0C or kilobits == 15:
     return None
-  return Head(header[1] | 1, rate_bits, header[3] >> 6 == 3)
+  return StreamHeader(header[1] | 1, rate_bits, header[3] >> 6 == 3)
 
 
-def sizes_of(head: Head) -> list[int]:
+def frame_sizes(head: StreamHeader) -> list[int]:
   """`Head.sizes`, made once."""
   if head not in _known:
     _known[head] = head.sizes()
   return _known[head]
 
 
-def is_free(header: bytes) -> bool:
+def is_free_format(header: bytes) -> bool:
   """Whether a header is of the free format, whose frames state no size."""
-  return head_of(header) is not None and not header[2] >> 4
+  return parse_header(header) is not None and not header[2] >> 4
 
 
-def side_at(frame: bytes) -> int:
+def side_info_offset(frame: bytes) -> int:
   """Where the side information begins: behind a checksum, if there is one."""
   return 4 if frame[1] & 1 else 6
 
 
-def borrowed(frame: bytes, head: Head) -> int:
+def reservoir_bytes(frame: bytes, head: StreamHeader) -> int:
   """How many bytes of the frames before it a frame of layer III needs."""
-  at = side_at(frame)
+  at = side_info_offset(frame)
   if head.is_first:
     return frame[at] << 1 | frame[at + 1] >> 7
   return frame[at]

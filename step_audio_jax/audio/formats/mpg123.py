@@ -44,7 +44,7 @@ class MpegLink(links.Link):
   quiet: int = 0
 
   def opening(self, source, start):
-    head = mpeg_frames.head_of(self.header)
+    head = mpeg_frames.parse_header(self.header)
     first = (start + self.lead) // head.samples
     heard = max(0, first - 2)  # the filter bank remembers two frames
     fill, held = heard, 0
@@ -69,8 +69,8 @@ def _shown(source: spans.Source, link: MpegLink, fill: int, heard: int):
   Returns:
     Its parts, and the samples before frame `fill`.
   """
-  head, mode = mpeg_frames.head_of(link.header), link.header[3]
-  sizes = mpeg_frames.sizes_of(head)
+  head, mode = mpeg_frames.parse_header(link.header), link.header[3]
+  sizes = mpeg_frames.frame_sizes(head)
   keys = [index << 4 | head.rate_bits for index in range(1, 15)]
 
   def made(key: int) -> bytes:
@@ -99,15 +99,18 @@ def _shown(source: spans.Source, link: MpegLink, fill: int, heard: int):
   return parts, head.samples - FILTER_DELAY
 
 
-def _muted(frame: bytes, head: mpeg_frames.Head) -> bytes:
+def _muted(frame: bytes, head: mpeg_frames.StreamHeader) -> bytes:
   """A frame that is silent and still holds its bits for those behind it."""
-  at, stop = mpeg_frames.side_at(frame), mpeg_frames.side_at(frame) + head.side
+  at, stop = (
+    mpeg_frames.side_info_offset(frame),
+    mpeg_frames.side_info_offset(frame) + head.side,
+  )
   kept = bytes([frame[at], frame[at + 1] & 0x80 if head.is_first else 0])
   return frame[:at] + kept + bytes(head.side - 2) + frame[stop:]
 
 
 def count_quiet(
-  source: spans.Source, head: mpeg_frames.Head, starts: np.ndarray
+  source: spans.Source, head: mpeg_frames.StreamHeader, starts: np.ndarray
 ) -> int:
   """Frames at the beginning whose bits lie in front of the file."""
   held = quiet = 0
@@ -115,8 +118,8 @@ def count_quiet(
     if head.layer != 3 or held >= _RESERVOIR:
       break
     frame = source.read(int(starts[number]), 40)
-    if mpeg_frames.borrowed(frame, head) > held:
+    if mpeg_frames.reservoir_bytes(frame, head) > held:
       quiet = number + 1
     size = int(starts[number + 1] - starts[number])
-    held += size - mpeg_frames.side_at(frame) - head.side
+    held += size - mpeg_frames.side_info_offset(frame) - head.side
   return quiet

@@ -54,7 +54,7 @@ class CausalFlowDecoder:
     check_mel(config, mel)
     self.config, self.mel_config, self.params = config, mel, params
     self.model = causal_flow.CausalFlow(config)
-    self.variables = {'params': laid_out(config, params)}
+    self.variables = {'params': for_decoding(config, params)}
 
   def mel(
     self,
@@ -89,7 +89,7 @@ class CausalFlowDecoder:
       UserError: Ids, the prompt or the speaker do not fit the flow.
     """
     c = self.config
-    ids = layout.checked_ids(tokens_n, c)
+    ids = layout.check_ids(tokens_n, c)
     layout.whole_groups(len(ids))
     if not len(ids):
       raise errors.UserError('tokens: found none, expected some speech.')
@@ -110,7 +110,7 @@ class CausalFlowDecoder:
           Noise(seed, c.bands).next(_FRAMES * (total - given)),
         ]
       )
-    mel_BTM = solver.whole(
+    mel_BTM = solver.solve_utterances(
       self.model,
       self.variables,
       _filled(noise_TM[: _FRAMES * total], _FRAMES * S),
@@ -126,7 +126,7 @@ class CausalFlowDecoder:
     return np.asarray(mel_BTM)[0, _FRAMES * given : _FRAMES * total]
 
 
-def laid_out(
+def for_decoding(
   config: causal_config.CausalFlowConfig, params: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Parameters on the device, those of the blocks apart."""
@@ -136,7 +136,7 @@ def laid_out(
     ('frame_blocks', config.frame_layers),
     ('estimator_blocks', config.estimator_layers),
   ):
-    blocks = blocks_lib.apart(params[name]['blocks'], layers)
+    blocks = blocks_lib.unstack(params[name]['blocks'], layers)
     params[name] = {'blocks': blocks}
   return jax.tree.map(jnp.asarray, params)
 

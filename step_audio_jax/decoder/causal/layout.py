@@ -30,7 +30,7 @@ class Prompt(NamedTuple):
   speaker_E: np.ndarray
 
 
-def checked_ids(
+def check_ids(
   ids_N: Sequence[int],
   config: CausalFlowConfig,
   name: str = 'tokens',
@@ -121,7 +121,7 @@ def prompt(
       different lengths.
   """
   who = speaker(speaker_E, config)
-  ids = checked_ids(tokens, config, 'prompt tokens')
+  ids = check_ids(tokens, config, 'prompt tokens')
   whole_groups(len(ids), 'prompt tokens')
   mel = np.zeros((0, config.bands)) if mel_TM is None else np.asarray(mel_TM)
   if mel.ndim != 2 or mel.shape[1] != config.bands:

@@ -72,14 +72,16 @@ def rows(
   )
 
 
-def sights(
+def chunk_masks(
   config: causal_config.CausalFlowConfig,
   total: int,
   steps_B: jax.Array,
   prefix_B: jax.Array,
   chunk_B: jax.Array,
 ) -> tuple[
-  jax.Array, tuple[attention_masks.Sight, attention_masks.Sight], jax.Array
+  jax.Array,
+  tuple[attention_masks.AttentionMask, attention_masks.AttentionMask],
+  jax.Array,
 ]:
   """Segments (B, S), the sights of chunks that are all of one length, mask.
 
@@ -100,7 +102,7 @@ def sights(
   size_B1 = jnp.maximum(chunk_B, 1)[:, None]
   begin_BS = position_BS // size_B1 * size_B1
   one_B1 = (chunk_B == 0)[:, None]
-  both = causal_flow.whole_sights(
+  both = causal_flow.full_masks(
     config,
     position_BS,
     segment_BS,
@@ -214,7 +216,7 @@ class CausalFlowMatching:
       chunk_B: Of `chunks`.
     """
     prefix_B = draw.prefix_B // _FRAMES
-    segment_BS, both, mask_BT = sights(
+    segment_BS, both, mask_BT = chunk_masks(
       self.config,
       batch.ids_BS2.shape[1],
       batch.steps_B,

@@ -1,10 +1,10 @@
 """The causal flow's solver: whole utterances, prompts, and single chunks.
 
-Three compiled functions share one solver. `whole` runs an utterance at once,
-with masks in the place of caches; `remember` runs a voice's prompt and keeps
-what the blocks need of it; `advance` runs one chunk behind it. What every
-solver step keeps is apart from what the others keep: a chunk at step n sees
-earlier frames as they were at step n.
+Three compiled functions share one solver. `solve_utterances` runs an utterance
+at once, with masks in the place of caches; `run_prompts` runs a voice's prompt
+and keeps what the blocks need of it; `solve_chunk` runs one chunk behind it.
+What every solver step keeps is apart from what the others keep: a chunk at step
+n sees earlier frames as they were at step n.
 
 The conditional and the unconditional branch are one batch of 2 B rows. Times
 are the same for all rows, so what they do to the blocks is computed once.
@@ -25,7 +25,7 @@ from step_audio_jax.models.causal_flow import causal_config
 from step_audio_jax.models.causal_flow import causal_flow
 
 
-class Memory(NamedTuple):
+class Cache(NamedTuple):
   """What is kept between chunks, or of a prompt.
 
   Attributes:
@@ -35,9 +35,9 @@ class Memory(NamedTuple):
     estimator: Of the velocity's blocks, arrays (N, 2 B, …).
   """
 
-  steps: tuple[blocks.Past, ...]
-  frames: tuple[blocks.Past, ...]
-  estimator: tuple[blocks.Past, ...]
+  steps: tuple[blocks.KeyValueCache, ...]
+  frames: tuple[blocks.KeyValueCache, ...]
+  estimator: tuple[blocks.KeyValueCache, ...]
 
 
 class Voices(NamedTuple):
@@ -51,7 +51,7 @@ class Voices(NamedTuple):
 
   speaker_BM: jax.Array
   counts_B: jax.Array
-  memory: Memory | None
+  memory: Cache | None
 
   @property
   def places(self) -> int:
@@ -73,7 +73,7 @@ def _solve(
 ):
   """Noise → mel (B, T, M), and what the blocks keep, (N, 2 B, …)."""
   B = len(noise_BTM)
-  times, _ = matching.grid(steps)
+  times, _ = matching.time_grid(steps)
   modulation = model.apply(variables, jnp.asarray(times), method='modulations')
 
   def with_nothing(array):
@@ -95,7 +95,7 @@ def _solve(
       keep=keep,
       method='velocity',
     )
-    return matching.guided(v, model.config.guidance), kept
+    return matching.apply_guidance(v, model.config.guidance), kept
 
   return matching.euler_scan(velocity, noise_BTM, steps, (modulation, memory))
 
@@ -107,7 +107,7 @@ def _ahead(model, array, value=0):
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'steps'))
-def whole(
+def solve_utterances(
   model,
   variables,
   noise_BTM,
@@ -136,7 +136,7 @@ def whole(
     speaker_BE: Speaker embeddings.
     steps: Of the solver.
   """
-  sights = causal_flow.whole_sights(
+  sights = causal_flow.full_masks(
     model.config, position_BS, segment_BS, first_BS, end_BS
   )
   mu, _ = model.apply(
@@ -161,7 +161,7 @@ def whole(
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'steps'))
-def remember(
+def run_prompts(
   model, variables, noise_BTM, ids_BP2, counts_B, mel_BTM, speaker_BE, *, steps
 ):
   """Runs prompts, which stand at the right of their places → `Voices`."""
@@ -171,7 +171,7 @@ def remember(
     return Voices(speaker, counts_B, None)
   place_BP = jnp.broadcast_to(jnp.arange(-P, 0)[None], ids_BP2.shape[:2])
   segment = (place_BP >= -counts_B[:, None]).astype(jnp.int32)
-  sights = causal_flow.whole_sights(
+  sights = causal_flow.full_masks(
     model.config, place_BP, segment, place_BP, place_BP
   )
   mu, (of_steps, of_frames) = model.apply(
@@ -193,13 +193,13 @@ def remember(
     sights[1],
     keep=True,
   )
-  return Voices(speaker, counts_B, Memory(of_steps, of_frames, of_estimator))
+  return Voices(speaker, counts_B, Cache(of_steps, of_frames, of_estimator))
 
 
 @functools.partial(
   jax.jit, static_argnames=('model', 'steps'), donate_argnames=('memory',)
 )
-def advance(
+def solve_chunk(
   model,
   variables,
   voices,
@@ -217,8 +217,8 @@ def advance(
   Args:
     model: `models.causal_flow.causal_flow.CausalFlow`.
     variables: Its variables.
-    voices: Of `remember`.
-    memory: Of the chunk before, or of `empty`; its buffers are used up.
+    voices: Of `run_prompts`.
+    memory: Of the chunk before, or of `empty_cache`; its buffers are used up.
     noise_BTM: Standard normal; its T says the size of the chunk.
     ids_BS2: The chunk's steps, then those it looks ahead to.
     known_B: How many of these there are; fewer only at an utterance's end.
@@ -229,7 +229,7 @@ def advance(
   Returns:
     Mel (B, T, M), of which the first 2 counts_B frames count, and the memory.
   """
-  sights = causal_flow.chunk_sights(
+  sights = causal_flow.chunk_masks(
     model.config,
     start_B,
     counts_B,
@@ -237,7 +237,7 @@ def advance(
     voices.counts_B,
     voices.places,
   )
-  prompt = voices.memory or Memory(None, None, None)
+  prompt = voices.memory or Cache(None, None, None)
   past = _begun(memory, prompt, start_B)
   known = jnp.arange(ids_BS2.shape[1])[None] < known_B[:, None]
   mu, (of_steps, of_frames) = model.apply(
@@ -261,7 +261,7 @@ def advance(
     past=past.estimator,
     prompt=prompt.estimator,
   )
-  new = Memory(of_steps, of_frames, of_estimator)
+  new = Cache(of_steps, of_frames, of_estimator)
   return mel, _chosen(counts_B > 0, new, memory)
 
 
@@ -272,14 +272,14 @@ def _flags(flags_B, array, part):
 
 
 def _chosen(flags_B, new, old):
-  return Memory(
+  return Cache(
     *(
       jax.tree.map(
         lambda n, o, part=part: jnp.where(_flags(flags_B, n, part), n, o),
         getattr(new, part),
         getattr(old, part),
       )
-      for part in Memory._fields
+      for part in Cache._fields
     )
   )
 
@@ -296,21 +296,21 @@ def _begun(memory, prompt, start_B):
       out.append(past._replace(tail=jnp.where(fresh, before, past.tail)))
     return tuple(out)
 
-  return Memory(*map(begun, Memory._fields))
+  return Cache(*map(begun, Cache._fields))
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'rows', 'steps'))
-def empty(
+def empty_cache(
   config: causal_config.CausalFlowConfig, rows: int, steps: int
-) -> Memory:
+) -> Cache:
   """Memory in which nothing is remembered."""
 
   def block(window, *lead):
     heads = (*lead, window, config.heads, config.head_dim)
     tail = (*lead, blocks.TAPS - 1, config.width)
-    return blocks.Past(*(map(jnp.zeros, (heads, heads, tail))))
+    return blocks.KeyValueCache(*(map(jnp.zeros, (heads, heads, tail))))
 
-  return Memory(
+  return Cache(
     tuple(block(config.step_window, rows) for _ in range(config.step_layers)),
     tuple(block(config.window, rows) for _ in range(config.frame_layers)),
     tuple(

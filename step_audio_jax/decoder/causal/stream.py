@@ -107,7 +107,9 @@ class CausalFlowStream:
     return _Row(flow.Noise(self._seeds[row], self._bands))
 
   def _empty(self):
-    return solver.empty(self._decoder.config, self.rows, self._solver_steps)
+    return solver.empty_cache(
+      self._decoder.config, self.rows, self._solver_steps
+    )
 
   def _remember(self, voices):
     c = self._decoder.config
@@ -124,7 +126,7 @@ class CausalFlowStream:
       frames = _FRAMES * int(count)
       mel[row, _FRAMES * P - frames :] = prompt.mel_TM
       noise[row, _FRAMES * P - frames :] = flow.prompt_noise(frames, c.bands)
-    return solver.remember(
+    return solver.run_prompts(
       self._decoder.model,
       self._decoder.variables,
       noise,
@@ -197,7 +199,7 @@ class CausalFlowStream:
     known = {}
     for row in dict.fromkeys([*tokens, *final]):
       at = self._at[row]
-      more = layout.checked_ids(tokens.get(row, ()), c, f'row {row}', at.place)
+      more = layout.check_ids(tokens.get(row, ()), c, f'row {row}', at.place)
       known[row] = ids = np.concatenate([at.ids, more])
       if row in final:
         layout.whole_groups(at.place + len(more), f'row {row}')
@@ -235,7 +237,7 @@ class CausalFlowStream:
       known_B[row], counts_B[row] = len(job.pairs_S2), job.count
       start_B[row] = at.steps
       noise[row, : _FRAMES * job.count] = at.noise.next(_FRAMES * job.count)
-    return solver.advance(
+    return solver.solve_chunk(
       self._decoder.model,
       self._decoder.variables,
       self._voices,

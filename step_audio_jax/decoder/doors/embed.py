@@ -47,7 +47,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   splits = fv.splits or None
   count = len(manifest.read(fv.corpus, splits=splits, kind='speech'))
   memory.keep_freed()  # batches of one shape ask for the same memory again
-  encoder = speaker.opened(fv.speaker)
+  encoder = speaker.open_encoder(fv.speaker)
   facts = {
     'output': str(output),
     'utterances': count,
@@ -56,7 +56,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.dry_run:
     print(f'would embed {count} utterances in {output}')
     return facts
-  found = embeddings.of_corpus(fv.corpus, encoder, splits)
+  found = embeddings.embed_corpus(fv.corpus, encoder, splits)
   embeddings.write(output, found.vectors)
   print(
     f'{output}: {len(found.vectors)} embeddings of {facts["size"]} numbers; '

@@ -103,23 +103,27 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   words = ' '.join(fv.arguments or ())
   _check(fv, words)
   from step_audio_jax.decoder import code_sources
-  from step_audio_jax.decoder import sounding
-  from step_audio_jax.decoder import speaking
+  from step_audio_jax.decoder import rendering
+  from step_audio_jax.decoder import text_to_codes
 
   given = code_sources.is_recording(fv.codes, fv.channel) if fv.codes else None
   plan = {'out': fv.out}
   if not fv.codes:
-    model = cli.folder('model', fv.model, *MODEL, 'speak')
-    layout = speaking.layout_of(model) if fv.layout == 'auto' else fv.layout
-    pieces = speaking.sentences(words, keep_tags=layout == 'turns')
+    model = cli.default_folder('model', fv.model, *MODEL, 'speak')
+    layout = (
+      text_to_codes.layout_of(model) if fv.layout == 'auto' else fv.layout
+    )
+    pieces = text_to_codes.sentences(words, keep_tags=layout == 'turns')
     plan |= {'model': str(model), 'layout': layout, 'sentences': pieces}
-  voice_wave = sounding.recording(fv.voice, fv.channel) if fv.voice else None
+  voice_wave = (
+    rendering.read_recording(fv.voice, fv.channel) if fv.voice else None
+  )
   decoder = _decoder(fv)
   plan['vocoder'] = decoder.vocoder.name
   plan[bindings.TOKENIZER] = decoder.tokenizer
   tokenizer = _Lazy(fv, decoder)
   if not fv.codes:
-    decoder.check_codes(str(model), speaking.tokenizer_of(model))
+    decoder.check_codes(str(model), text_to_codes.tokenizer_of(model))
   if not (fv.voice or fv.codes and given):
     decoder.chosen(None)  # says so now if there is no voice
   if fv.dry_run:
@@ -139,13 +143,13 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     ids = code_sources.read(
       fv.codes, tokenizer.get, fv.channel, decoder.check_codes
     )
-    spoken = [speaking.Spoken('', ids, True)]
+    spoken = [text_to_codes.SpokenSentence('', ids, True)]
     if voice is None and decoder.voice is None:
-      voice = sounding.speaker_of(decoder, fv.codes, fv.channel)
+      voice = rendering.load_speaker(decoder, fv.codes, fv.channel)
   else:
     spoken = _written(fv, tokenizer, model, layout, pieces, voice)
   writing = time.monotonic() - began
-  wave_S, first = sounding.waveform(
+  wave_S, first = rendering.waveform(
     decoder,
     spoken,
     voice,
@@ -159,7 +163,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   wave_S = stretch.stretch(wave_S, fv.speed, decoder.sample_rate)
   io.write_audio(fv.out, wave_S, decoder.sample_rate)
   for sentence in decoder.unchecked:
-    bindings.note(sentence)
+    bindings.warn_once(sentence)
   wall = time.monotonic() - began
   seconds = len(wave_S) / decoder.sample_rate
   result = {
@@ -222,7 +226,7 @@ def _sampler(fv):
 def _decoder(fv):
   from step_audio_jax.decoder import speech
 
-  folder = cli.folder('decoder', fv.decoder, *DECODER, 'speak')
+  folder = cli.default_folder('decoder', fv.decoder, *DECODER, 'speak')
   return speech.SpeechDecoder.load(folder)
 
 
@@ -237,7 +241,9 @@ class _Lazy:
     own = self._decoder.tokenizer
     if not self._fv.tokenizer and own and _is_there(own):
       return own['folder']
-    return cli.folder('tokenizer', self._fv.tokenizer, *TOKENIZER, 'speak')
+    return cli.default_folder(
+      'tokenizer', self._fv.tokenizer, *TOKENIZER, 'speak'
+    )
 
   def get(self):
     """Loads it.
@@ -275,10 +281,10 @@ def _is_there(identity) -> bool:
 
 def _written(fv, tokenizer, model, layout, pieces, voice):
   """The model's ids for every sentence."""
-  from step_audio_jax.decoder import speaking
+  from step_audio_jax.decoder import text_to_codes
 
   linguistic, semantic = tokenizer.code_counts()
-  manner = speaking.Manner(
+  manner = text_to_codes.SpeakOptions(
     layout=layout,
     system=fv.system,
     longest=fv.longest,
@@ -287,7 +293,7 @@ def _written(fv, tokenizer, model, layout, pieces, voice):
     sampler=_sampler(fv),
     seed=fv.seed,
   )
-  spoken = speaking.Writer.load(model, manner).write(
+  spoken = text_to_codes.Writer.load(model, manner).write(
     pieces, voice, 'writing codes' if len(pieces) > 1 else None
   )
   for piece in spoken:
@@ -308,13 +314,13 @@ def _export(fv) -> dict[str, Any]:
         'finished training run.'
       )
   files.check_writable(fv.export, '--export', folder=True)
-  from step_audio_jax.decoder import sounding
+  from step_audio_jax.decoder import rendering
   from step_audio_jax.decoder.exports import folder as export
 
   decoder = export.decoder(fv.flow, fv.speaker, fv.vocoder)
   if fv.voice:
     decoder.voice = decoder.voice_from(
-      *sounding.recording(fv.voice, fv.channel),
+      *rendering.read_recording(fv.voice, fv.channel),
       _Lazy(fv, decoder).get(),
       fv.voice_text,
       fv.voice,
@@ -330,7 +336,7 @@ def _export(fv) -> dict[str, Any]:
     return result
   decoder.save(fv.export)
   for sentence in decoder.unchecked:
-    bindings.note(sentence)
+    bindings.warn_once(sentence)
   print(f'{fv.export}: a decoder whose vocoder is {decoder.vocoder.name}')
   return result
 

@@ -38,7 +38,7 @@ def decoder(
   vocoder: Any = vocoder_lib.GriffinLim(mel)
   if vocoder_run is not None:
     vocoder = vocoder_lib.HiftVocoder(*vocoder_export.load(vocoder_run))
-  encoder = speaker_export.opened(speaker)
+  encoder = speaker_export.open_encoder(speaker)
   if encoder.config.embedding != flow.config.speaker_size:
     raise errors.UserError(
       f'{speaker}: embeddings of {encoder.config.embedding} numbers, expected '

@@ -34,7 +34,7 @@ def load(
   return campplus.CampplusConfig(**config['model']), tree
 
 
-def opened(path: str | os.PathLike) -> encoder.SpeakerEncoder:
+def open_encoder(path: str | os.PathLike) -> encoder.SpeakerEncoder:
   """The encoder of a run of `SpeakerAAM`, or of a sealed speech decoder.
 
   Raises:

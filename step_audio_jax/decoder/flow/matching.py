@@ -89,7 +89,7 @@ def masked_loss(
   return total, mask.sum() * pred_BTM.shape[-1]
 
 
-def guided(velocity_2BTM: jax.Array, guidance: float) -> jax.Array:
+def apply_guidance(velocity_2BTM: jax.Array, guidance: float) -> jax.Array:
   """Conditional rows, then unconditional ones → their mixture (B, T, M)."""
   with_BTM, without_BTM = jnp.split(velocity_2BTM, 2)
   return (1.0 + guidance) * with_BTM - guidance * without_BTM
@@ -136,11 +136,11 @@ def euler_scan(
     v, left = velocity(x, t, given)
     return x + dt * v, left
 
-  times, lengths = map(jnp.asarray, grid(steps))
+  times, lengths = map(jnp.asarray, time_grid(steps))
   return jax.lax.scan(body, x, (times, lengths, inputs), length=steps)
 
 
-def grid(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def time_grid(steps: int) -> tuple[np.ndarray, np.ndarray]:
   """Start and length of every solver step, float32 (steps,) each."""
   spans, t = schedule(steps), np.float32(0.0)
   times, lengths = [], []

@@ -118,7 +118,7 @@ def sample(
   )
 
   def guided(x_BTM, t):
-    return matching.guided(
+    return matching.apply_guidance(
       velocity(model, variables, c, x_BTM, t), model.config.guidance
     )
 
@@ -205,7 +205,7 @@ class FlowDecoder:
     prompt[0, :given] = prompt_mel_TM
     noise = np.zeros((1, width, bands), np.float32)
     if noise_TM is None:
-      noise_TM = noise_of(seed, total, bands)
+      noise_TM = prior_noise(seed, total, bands)
     noise[0, :total] = self.config.temperature * noise_TM[:total]
     mel = sample(
       self._model,
@@ -255,13 +255,13 @@ class FlowDecoder:
 def _laid_out(config, params):
   """Parameters on the device, those of the middle stages apart."""
   estimator = dict(params['estimator'])
-  estimator['middle'] = blocks.apart(
+  estimator['middle'] = blocks.unstack(
     estimator['middle'], config.estimator.middle
   )
   return jax.tree.map(jnp.asarray, {**params, 'estimator': estimator})
 
 
-def noise_of(seed: int, frames: int, bands: int) -> np.ndarray:
+def prior_noise(seed: int, frames: int, bands: int) -> np.ndarray:
   """Standard normal noise (T, M) of which a longer one is a continuation."""
   draws = np.random.Generator(np.random.Philox(seed))
   return draws.standard_normal((frames, bands), np.float32)

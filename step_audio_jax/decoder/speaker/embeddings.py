@@ -24,7 +24,7 @@ _TOGETHER = 16  # recordings that are read before they are embedded
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedded:
+class CorpusEmbeddings:
   """Embeddings of a corpus.
 
   Attributes:
@@ -36,11 +36,11 @@ class Embedded:
   left_out: Mapping[str, str]
 
 
-def of_corpus(
+def embed_corpus(
   corpus: str | os.PathLike,
   encoder: speaker_lib.SpeakerEncoder,
   splits: Collection[str] | None = None,
-) -> Embedded:
+) -> CorpusEmbeddings:
   """Embeds every utterance that has audio, similar lengths together.
 
   Those that cannot be read, are too short or silent are left out; each is
@@ -63,7 +63,7 @@ def of_corpus(
         if wave_S is None:
           continue
         try:
-          waves.append(speaker_lib.checked(wave_S, utterance.audio))
+          waves.append(speaker_lib.check_wave(wave_S, utterance.audio))
           names.append(utterance.id)
         except errors.UserError as error:
           reader.leave_out(utterance, error)
@@ -76,7 +76,7 @@ def of_corpus(
       f'{len(left_out)}.'
     )
   ordered = {u.id: vectors[u.id] for u in found if u.id in vectors}
-  return Embedded(ordered, left_out)
+  return CorpusEmbeddings(ordered, left_out)
 
 
 def write(path: str | os.PathLike, vectors: Mapping[str, np.ndarray]) -> None:

@@ -89,7 +89,7 @@ class SpeakerEncoder:
     names = names or [f'waveform {i}' for i in range(len(waves))]
     pieces, owners = [], []
     for owner, (wave, name) in enumerate(zip(waves, names, strict=True)):
-      wave = checked(wave, name)
+      wave = check_wave(wave, name)
       count = -(-len(wave) // int(LONGEST * fbank.SAMPLE_RATE))
       pieces += np.array_split(wave, count)
       owners += [owner] * count
@@ -132,13 +132,13 @@ def shapes(config: campplus.CampplusConfig) -> dict[str, Any]:
   return {kind: tree[kind] for kind in ('params', 'batch_stats')}
 
 
-def checked(wave_S: np.ndarray, name: str) -> np.ndarray:
+def check_wave(wave_S: np.ndarray, name: str) -> np.ndarray:
   """A waveform in which someone may speak, float32 (S,).
 
   Raises:
     UserError: It is empty, too short, silent, not mono, or not finite.
   """
-  wave_S = storage.checked_wave(wave_S, name)
+  wave_S = storage.check_wave(wave_S, name)
   seconds = len(wave_S) / fbank.SAMPLE_RATE
   if seconds < SHORTEST:
     raise errors.UserError(

@@ -56,8 +56,8 @@ def relativistic(
 
 
 def for_generator(
-  real: Sequence[judges_lib.Judgement],
-  fake: Sequence[judges_lib.Judgement],
+  real: Sequence[judges_lib.DiscriminatorOutput],
+  fake: Sequence[judges_lib.DiscriminatorOutput],
   limit: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Adversarial loss, feature distance and relativistic loss, (B,) each."""
@@ -72,8 +72,8 @@ def for_generator(
 
 
 def for_discriminators(
-  real: Sequence[judges_lib.Judgement],
-  fake: Sequence[judges_lib.Judgement],
+  real: Sequence[judges_lib.DiscriminatorOutput],
+  fake: Sequence[judges_lib.DiscriminatorOutput],
   limit: float,
   weight: float,
 ) -> jax.Array:

@@ -44,7 +44,7 @@ class PiecewiseVocoder:
     Raises:
       UserError: The mel has other bands or is not finite.
     """
-    mel_TM = streaming.checked_mel(
+    mel_TM = streaming.check_mel(
       mel_TM, self._vocoder.bands, 'vocoder stream: mel'
     )
     self._mel_TM = np.concatenate([self._mel_TM, mel_TM])
@@ -71,11 +71,11 @@ class PiecewiseVocoder:
     tail = self._tail_S
     if len(tail):
       field = wave_S[begin - hop : begin + hop + len(tail)]
-      begin += stretch.best_place(tail, field) - hop
+      begin += stretch.best_offset(tail, field) - hop
     piece_S = wave_S[begin : begin + (frames + fade) * hop]
     piece_S = np.pad(piece_S, (0, (frames + fade) * hop - len(piece_S)))
     if len(tail):
-      rising = streaming.rise(len(tail)).astype(np.float32)
+      rising = streaming.hamming_rise(len(tail)).astype(np.float32)
       count = min(len(tail), len(piece_S))
       head = (
         tail * (1 - rising)

@@ -35,7 +35,7 @@ from step_audio_jax.models.vocoder import winograd
 BLOCK = 16
 
 
-def before(config: hift.HiftConfig) -> int:
+def leading_frames(config: hift.HiftConfig) -> int:
   """Done frames at the beginning of a window, if there are as many."""
   return max(config.context[0], BLOCK - 1 + config.f0_context[0])
 
@@ -98,7 +98,7 @@ class HiftStep:
       keys_B,
       offset_BH,
       jnp.zeros((rows, width), jnp.uint32),
-      jnp.zeros((rows, before(c) * c.hop)),
+      jnp.zeros((rows, leading_frames(c) * c.hop)),
     )
 
   def __call__(
@@ -116,7 +116,7 @@ class HiftStep:
 
     Args:
       state: Of `begin` or of the step before.
-      mel_BWM: Window: at most `before` frames that are done (all that
+      mel_BWM: Window: at most `leading_frames` frames that are done (all that
         there are, if fewer), then `size` and some of right context. W is the
         same for every step.
       first_B: How many of each row are done.
@@ -147,7 +147,7 @@ def _step(
   model, variables, state, mel_BWM, first_B, frames_B, number_B, *, chunk, size
 ):
   c, hop = model.config, model.config.hop
-  done = before(c)
+  done = leading_frames(c)
   new = mel_BWM.shape[1] - done  # frames whose source is made here
   with jax.default_matmul_precision('highest'):
     f0_BT = _f0(model, variables, mel_BWM, first_B, frames_B, number_B, new)
@@ -177,7 +177,7 @@ def _step(
       hift.Part(first_B, size),
       method='wave',
     )
-  steps_BTH = harmonic_source.steps(
+  steps_BTH = harmonic_source.phase_steps(
     f0_BT[:, :chunk], c.sample_rate, c.harmonics
   )
   moved_B = jnp.maximum(first_B + chunk - done, 0)
@@ -185,7 +185,7 @@ def _step(
   state = State(
     state.keys_B,
     state.offset_BH,
-    harmonic_source.advance(steps_BTH, hop, state.phase_BH),
+    harmonic_source.advance_phases(steps_BTH, hop, state.phase_BH),
     kept_BS,
   )
   return state, wave_BS
@@ -232,9 +232,13 @@ def _fast(params):
   """Kernels of residual blocks → what `winograd` multiplies with."""
   found = {}
   for path, array in traverse_util.flatten_dict(dict(params)).items():
-    if path[-1] == 'kernel' and 'block_' in path[0] and winograd.worth(array):
+    if (
+      path[-1] == 'kernel'
+      and 'block_' in path[0]
+      and winograd.is_worthwhile(array)
+    ):
       path = (*path[:-1], winograd.NAME)
-      array = winograd.prepare(np.asarray(array))
+      array = winograd.transform_kernel(np.asarray(array))
     found[path] = array
   return traverse_util.unflatten_dict(found)
 

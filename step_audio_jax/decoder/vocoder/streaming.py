@@ -25,7 +25,7 @@ CHUNK = 24
 FADE = 8
 
 
-def checked_mel(mel_TM: np.ndarray, bands: int, name: str) -> np.ndarray:
+def check_mel(mel_TM: np.ndarray, bands: int, name: str) -> np.ndarray:
   """A log-mel as float32 (T, M).
 
   Raises:
@@ -45,7 +45,7 @@ def checked_mel(mel_TM: np.ndarray, bands: int, name: str) -> np.ndarray:
   return mel_TM.astype(np.float32)
 
 
-def rise(count: int) -> np.ndarray:
+def hamming_rise(count: int) -> np.ndarray:
   """The rising half of a Hamming window, float64 (count,).
 
   It and its mirror image add up to 1: what is equal on both sides stays as it
@@ -97,7 +97,7 @@ class VocoderStream:
       )
     self._vocoder, self._seed = vocoder, seed
     self.chunk, self.right, self.fade = chunk, right, fade
-    self._before = step.before(vocoder.config)
+    self._before = step.leading_frames(vocoder.config)
     self._restart()
 
   @property
@@ -125,7 +125,7 @@ class VocoderStream:
       UserError: The mel has other bands or is not finite; the stream is then
         as it was. Or the weights make samples that are not finite.
     """
-    mel_TM = checked_mel(mel_TM, self._vocoder.bands, 'vocoder stream: mel')
+    mel_TM = check_mel(mel_TM, self._vocoder.bands, 'vocoder stream: mel')
     self._mel_TM = np.concatenate([self._mel_TM, mel_TM])
     pieces = []
     while True:
@@ -179,7 +179,7 @@ class VocoderStream:
     hop, tail = self._vocoder.hop, self._tail
     count = frames * hop
     if len(tail):
-      rising = rise(len(tail))
+      rising = hamming_rise(len(tail))
       head = tail * (1 - rising) + wave_S[: len(tail)] * rising
       wave_S = np.concatenate([head, wave_S[len(tail) :]])
     self._tail = wave_S[count : count + (0 if last else self.fade * hop)]

@@ -146,7 +146,7 @@ class GriffinLim:
 
 
 def _some(mel_TM, bands):
-  mel_TM = streaming.checked_mel(mel_TM, bands, 'vocoder: mel')
+  mel_TM = streaming.check_mel(mel_TM, bands, 'vocoder: mel')
   if not len(mel_TM):
     raise errors.UserError('vocoder: mel: 0 frames, expected some.')
   return mel_TM

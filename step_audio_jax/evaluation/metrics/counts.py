@@ -29,7 +29,7 @@ def count(
   }
 
 
-def total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def sum_counts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   """The sum of several counts of one unit."""
   found = count(0, 0, parts[0]['unit'] if parts else '')
   for part in parts:
@@ -41,14 +41,14 @@ def total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   return found
 
 
-def brief(found: Mapping[str, Any]) -> str:
+def short_text(found: Mapping[str, Any]) -> str:
   """`58 of 60 utterances`."""
   return f'{found["scored"]:,} of {found["of"]:,} {found["unit"]}'
 
 
-def sentence(found: Mapping[str, Any]) -> str:
+def describe(found: Mapping[str, Any]) -> str:
   """`58 of 60 utterances: 2 without codes; 1 cut at max_text_tokens=64`."""
-  text = brief(found)
+  text = short_text(found)
   if found['left_out']:
     text += ': ' + _listed(found['left_out'])
   if found['cut']:
@@ -56,7 +56,7 @@ def sentence(found: Mapping[str, Any]) -> str:
   return text
 
 
-def lines(
+def describe_steps(
   counted: Mapping[int, Mapping[str, Mapping[str, Any]]],
   left_out: Mapping[int, Mapping[str, str]],
 ) -> list[str]:
@@ -69,7 +69,7 @@ def lines(
   told = {}
   for step, found in counted.items():
     for metric, one in found.items():
-      told.setdefault(metric, {})[step] = sentence(one)
+      told.setdefault(metric, {})[step] = describe(one)
   for step, found in left_out.items():
     for part, reason in found.items():
       told.setdefault(part, {})[step] = f'left out, {reason}'

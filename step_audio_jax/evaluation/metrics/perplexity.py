@@ -100,7 +100,7 @@ def batch_sums(model, variables, batch, stream_V):
   return sums_Q, weights_QBL.sum((1, 2))
 
 
-def of_source(
+def sum_source(
   model: Any,
   variables: Mapping[str, Any],
   vocabulary: vocabulary_lib.Vocabulary,
@@ -127,7 +127,7 @@ def of_source(
   return total
 
 
-def of_rows(
+def row_perplexities(
   model: Any,
   variables: Mapping[str, Any],
   vocabulary: vocabulary_lib.Vocabulary,
@@ -164,7 +164,7 @@ def of_rows(
         f'{folder}: no such folder of rows; build them with '
         '`python -m data_pipelines build`.'
       )
-    sums = of_source(
+    sums = sum_source(
       model,
       variables,
       vocabulary,

@@ -11,7 +11,7 @@ from step_audio_jax.evaluation.metrics import scoring
 TASKS = ('asr', 'tts', 'sound', 'perplexity', 'captions')
 
 
-def view(
+def to_json(
   about: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
   """The scores of a step, as `<run>/evaluation/<step>.json` has them.
@@ -58,13 +58,13 @@ def view(
   if any(part['task'] == 'perplexity' for part in parts):
     found.setdefault('perplexity', {})['all'] = sums.as_dict()
     if rows:
-      found['counts']['perplexity/all'] = counts.total(rows)
-  found['metrics'] = flat(found)
+      found['counts']['perplexity/all'] = counts.sum_counts(rows)
+  found['metrics'] = flatten(found)
   found['seconds'] = round(sum(part['seconds'] for part in parts), 2)
   return found
 
 
-def flat(result: Mapping[str, Any]) -> dict[str, float]:
+def flatten(result: Mapping[str, Any]) -> dict[str, float]:
   """The figures of a result under short names, for curves and tables."""
   metrics = {}
   for task in ('asr', 'tts', 'sound'):

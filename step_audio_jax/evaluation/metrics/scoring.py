@@ -66,7 +66,7 @@ def normalise(text: str, language: str = 'en', like: str | None = None) -> str:
 
   Args:
     text: What is compared.
-    language: Its tag, in any form that `languages.known` takes.
+    language: Its tag, in any form that `languages.resolve` takes.
     like: The text that it is compared with, whose script then decides for
       both; None means `text` itself.
   """
@@ -174,7 +174,9 @@ def corpus_errors(
   )
 
 
-def show(reference: Sequence, hypothesis: Sequence) -> tuple[str, str, str]:
+def format_alignment(
+  reference: Sequence, hypothesis: Sequence
+) -> tuple[str, str, str]:
   """Three lines of equal length: reference, hypothesis, operations.
 
   Tokens are joined as they are (characters), gaps shown as `*`; the operation

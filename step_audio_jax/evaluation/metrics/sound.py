@@ -57,7 +57,7 @@ class SoundConfig:
       )
 
 
-def folder(run: str | pathlib.Path, step: int) -> pathlib.Path:
+def wave_folder(run: str | pathlib.Path, step: int) -> pathlib.Path:
   """Where the waveforms of a step lie."""
   return pathlib.Path(run) / 'evaluation' / f'{step}_sound'
 

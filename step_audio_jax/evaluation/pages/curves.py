@@ -77,7 +77,7 @@ def write(
     for name in names
   ]
   head = ['metric', *(f'step {step}' for step in sorted(metrics))]
-  told = counts.lines(
+  told = counts.describe_steps(
     {step: result.get('counts', {}) for step, result in results.items()},
     {step: result.get('left_out', {}) for step, result in results.items()},
   )

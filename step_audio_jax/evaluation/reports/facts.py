@@ -35,7 +35,7 @@ def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
   return found
 
 
-def origin(run: str | pathlib.Path) -> dict[str, str | None]:
+def vocabulary_origin(run: str | pathlib.Path) -> dict[str, str | None]:
   """What a run's ids belong to, by name; None where it does not say."""
   path = pathlib.Path(run) / 'config.json'
   config = files.read_json(path) if path.is_file() else {}
@@ -47,7 +47,9 @@ def origin(run: str | pathlib.Path) -> dict[str, str | None]:
   }
 
 
-def thin(steps: Sequence[float], values: Sequence[float], most: int = 240):
+def downsample(
+  steps: Sequence[float], values: Sequence[float], most: int = 240
+):
   """At most `most` points: means of neighbours; short curves unchanged."""
   if len(steps) <= most:
     return list(steps), list(values)
@@ -179,11 +181,11 @@ def is_stale(run: str | pathlib.Path, result: Mapping[str, Any]) -> bool:
   folder = pathlib.Path(run) / 'checkpoints' / str(step)
   if model is None or not folder.is_dir():
     return False
-  memory = identity.Memory(pathlib.Path(run) / 'evaluation')
+  memory = identity.DigestCache(pathlib.Path(run) / 'evaluation')
   return memory.model(run, step) != model
 
 
-def doubts(
+def comparability_warnings(
   named: Sequence[tuple[str, str | pathlib.Path, Mapping[str, Any]]],
 ) -> list[str]:
   """Why figures of several runs should not be read side by side.

@@ -23,7 +23,7 @@ FIGURES = {
 }
 
 
-def show(key: str, value: float) -> str:
+def format_figure(key: str, value: float) -> str:
   """A figure of the report for people."""
   if key == 'wall_seconds':
     minutes, seconds = divmod(round(value), 60)
@@ -66,11 +66,15 @@ def render(
     _stage_charts(values),
     _stage_table(values),
     _count_table(values),
-    utterances.cards(last, 'asr', seen, 'Seen voices', manifest, players),
-    utterances.cards(
+    utterances.utterance_cards(
+      last, 'asr', seen, 'Seen voices', manifest, players
+    ),
+    utterances.utterance_cards(
       last, 'asr', unseen, 'A voice never heard', manifest, players
     ),
-    utterances.cards(last, 'tts', tts, 'Text to speech tokens', None, players),
+    utterances.utterance_cards(
+      last, 'tts', tts, 'Text to speech tokens', None, players
+    ),
     _sound(last, values, tts, players),
     utterances.captions(results),
     '<h2>Sources</h2>',
@@ -95,7 +99,7 @@ def _lead(values) -> str:
 
 def _sound(last, values, split, players) -> str:
   """Generated speech to listen to, and who spoke."""
-  cards = utterances.cards(
+  cards = utterances.utterance_cards(
     last,
     'sound',
     split,
@@ -127,11 +131,11 @@ def _tiles(values) -> str:
       continue
     limit = values['targets'].get(key)
     if counted := values['counts'].get(key):
-      text += f', {counts.brief(counted)}'
+      text += f', {counts.short_text(counted)}'
     if limit is not None:
-      text += f'; at most {show(key, limit)}'
+      text += f'; at most {format_figure(key, limit)}'
     good = None if limit is None else value <= limit
-    tiles.append(page.tile(show(key, value), text, good))
+    tiles.append(page.tile(format_figure(key, value), text, good))
   return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
@@ -147,7 +151,7 @@ def _curves(runs) -> str:
     for name in curve:
       if name == 'loss' or name.startswith('loss/'):
         steps, losses = lines.setdefault(name, ([], []))
-        x, y = facts.thin(*curve[name])
+        x, y = facts.downsample(*curve[name])
         # A gap, so that stages are not joined by a line.
         steps += [offset, *(offset + s for s in x)]
         losses += [float('nan'), *y]
@@ -249,7 +253,7 @@ def _count_table(values) -> str:
       for name, found in s['counts'].items()
       if not name.startswith('perplexity/') or name == 'perplexity/all'
     }
-    for line in counts.lines({0: shown}, {0: s['left_out']}):
+    for line in counts.describe_steps({0: shown}, {0: s['left_out']}):
       name, text = line.split('  ', 1)
       rows.append([s['name'], name, text.strip()])
   if not rows:
@@ -317,8 +321,8 @@ def _timing(values) -> str:
 def _next(values, runs) -> str:
   last = html.escape(str(runs[-1])) if runs else 'RUN'
   missed = [
-    f'<li>{html.escape(FIGURES[k])}: {show(k, values[k])}, wanted at most '
-    f'{show(k, limit)}.</li>'
+    f'<li>{html.escape(FIGURES[k])}: {format_figure(k, values[k])}, wanted '
+    f'at most {format_figure(k, limit)}.</li>'
     for k, limit in values['targets'].items()
     if k in FIGURES and values.get(k) is not None and values[k] > limit
   ]

@@ -97,7 +97,7 @@ def report(
           .items()
         },
         'shares': facts.shares(run),
-        **facts.origin(run),
+        **facts.vocabulary_origin(run),
       }
     )
   in_stages = [
@@ -134,7 +134,7 @@ def report(
       )
       if (found := _count(results, task, split))
     },
-    'notes': facts.doubts(
+    'notes': facts.comparability_warnings(
       [(s['name'], s['run'], r) for s, r in zip(stages, results)]
     ),
     'title': title,
@@ -193,8 +193,8 @@ def _main(fv) -> dict[str, Any]:
     value = result.get(key)
     if value is not None:
       counted = result['counts'].get(key)
-      over = f'  over {counts.sentence(counted)}' if counted else ''
-      print(f'{text:<44}{page.show(key, value)}{over}')
+      over = f'  over {counts.describe(counted)}' if counted else ''
+      print(f'{text:<44}{page.format_figure(key, value)}{over}')
   for note in result['notes']:
     print(f'note: {note}', file=sys.stderr)
   if fv.dry_run:

@@ -16,7 +16,7 @@ from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import scoring
 
 
-def marked(reference: str, hypothesis: str, language: str) -> str:
+def mark_errors(reference: str, hypothesis: str, language: str) -> str:
   """The hypothesis as HTML, wrong characters marked, missing ones as ‸."""
   out = []
   for kind, _, token in scoring.align(
@@ -32,7 +32,7 @@ def marked(reference: str, hypothesis: str, language: str) -> str:
   return ''.join(out)
 
 
-def cards(
+def utterance_cards(
   result: Mapping[str, Any],
   task: str,
   split: str,
@@ -64,12 +64,12 @@ def cards(
     if item['id'] in by_id:
       sound = player(by_id[item['id']], root)
     elif own and 'wav' in item:
-      sound = recording(pathlib.Path(corpus) / item['wav'])
+      sound = recording_player(pathlib.Path(corpus) / item['wav'])
     reading = 'heard' if task == 'asr' else 'read back'
     note = f'{100 * item["cer"]:.0f} %'
     if 'seconds' in item:
       note += f', {item["seconds"]:.1f} s of tokens'
-    text = marked(item['reference'], item['hypothesis'], item['language'])
+    text = mark_errors(item['reference'], item['hypothesis'], item['language'])
     parts.append(
       f'<div class="utterance">{sound}<dl><dt>text</dt>'
       f'<dd>{html.escape(item["reference"])}</dd><dt>{reading}</dt>'
@@ -78,7 +78,7 @@ def cards(
   counted = result.get('counts', {}).get(f'{task}_cer/{split}')
   over = f'{scores["utterances"]} utterances'
   if counted:
-    over = counts.sentence(counted)
+    over = counts.describe(counted)
   return (
     f'<h2>{html.escape(title)} <small>{100 * scores["cer"]:.1f} % over '
     f'{html.escape(over)}</small></h2>'
@@ -88,10 +88,10 @@ def cards(
 
 def player(utterance: manifest_lib.Utterance, root: str | pathlib.Path) -> str:
   """An audio element that holds its sound; a note if it cannot be read."""
-  return recording(utterance.audio_path(root), **utterance.part())
+  return recording_player(utterance.audio_path(root), **utterance.part())
 
 
-def recording(path: str | pathlib.Path, **part: Any) -> str:
+def recording_player(path: str | pathlib.Path, **part: Any) -> str:
   """As `player`, of a file or a part of it (`audio.io.read_audio`)."""
   try:
     rate = audio_io.probe(path).sample_rate
@@ -100,11 +100,11 @@ def recording(path: str | pathlib.Path, **part: Any) -> str:
     return f'<p class="quiet">{html.escape(str(error))}</p>'
   return (
     '<audio controls preload="none" src="data:audio/wav;base64,'
-    f'{wav(samples, rate)}"></audio>'
+    f'{wav_base64(samples, rate)}"></audio>'
   )
 
 
-def wav(samples: np.ndarray, rate: int) -> str:
+def wav_base64(samples: np.ndarray, rate: int) -> str:
   """Samples in [-1, 1] → base64 of a 16-bit mono WAV file."""
   buffer = io.BytesIO()
   with wave.open(buffer, 'wb') as handle:
@@ -126,13 +126,14 @@ def captions(results: Sequence[Mapping[str, Any]]) -> str:
     '<div class="utterance">'
     f'<img alt="" src="data:image/png;base64,{item["png"]}"><dl><dt>text</dt>'
     f'<dd>{html.escape(item["reference"])}</dd><dt>seen</dt>'
-    f'<dd>{marked(item["reference"], item["hypothesis"], "en")}</dd></dl></div>'
+    f'<dd>{mark_errors(item["reference"], item["hypothesis"], "en")}</dd>'
+    '</dl></div>'
     for item in scores['examples']
   )
   name = html.escape(pathlib.Path(found['run']).name)
   over = f'{scores["images"]} captions'
   if counted := found.get('counts', {}).get('caption_cer'):
-    over = counts.sentence(counted)
+    over = counts.describe(counted)
   return (
     f'<h2>Images <small>{100 * scores["exact"]:.0f} % exact, over '
     f'{html.escape(over)}, after {name}</small></h2>'

@@ -132,7 +132,7 @@ def _left_out(vocoder, speaker):
 def _looked_at(state, file, allow):
   """The arrays, each of which is looked at."""
   for name, array in state.items():
-    checked.whole(array, name, str(file), allow)
+    checked.read_checked(array, name, str(file), allow)
   return state
 
 

@@ -31,13 +31,13 @@ def all_finite(array: np.ndarray) -> bool:
   return not ((bits & exponent) == exponent).any()
 
 
-def converted(array: np.ndarray, dtype: Any) -> np.ndarray:
+def cast(array: np.ndarray, dtype: Any) -> np.ndarray:
   """`array` as `dtype`; what does not fit becomes infinite without a word."""
   with np.errstate(over='ignore'):
     return array.astype(dtype, copy=False)
 
 
-class Checked(lazy.LazyArray):
+class CheckedArray(lazy.LazyArray):
   """An array, perhaps in another dtype, whose every number is looked at.
 
   Attributes:
@@ -77,10 +77,12 @@ class Checked(lazy.LazyArray):
       UserError: A number is not finite, or not in this dtype.
     """
     block = np.asarray(self._array[lazy.slices(spans)])
-    out = converted(block, self.dtype)
+    out = cast(block, self.dtype)
     if not all_finite(out) and not self._told:
       self._told = True
-      tell(self._counted(), self._name, self._where, self.dtype, self._allow)
+      report_nonfinite(
+        self._counted(), self._name, self._where, self.dtype, self._allow
+      )
     return out
 
   def _counted(self) -> tuple[int, int, int]:
@@ -95,11 +97,13 @@ class Checked(lazy.LazyArray):
 def count(array: np.ndarray, dtype: Any) -> tuple[int, int]:
   """How many numbers are not finite, and how many are only not in `dtype`."""
   finite = np.isfinite(array)
-  fits = np.isfinite(converted(array, dtype))
+  fits = np.isfinite(cast(array, dtype))
   return int((~finite).sum()), int((finite & ~fits).sum())
 
 
-def tell(found, name: str, where: str, dtype: Any, allow: bool) -> None:
+def report_nonfinite(
+  found, name: str, where: str, dtype: Any, allow: bool
+) -> None:
   """Says what was found in a tensor, and refuses it unless that is allowed.
 
   Args:
@@ -133,23 +137,23 @@ def tensors(
   *,
   dtype: str = '',
   allow: bool = False,
-) -> dict[str, Checked]:
-  """Arrays by name, each as `Checked`.
+) -> dict[str, CheckedArray]:
+  """Arrays by name, each as `CheckedArray`.
 
   Args:
     arrays: Lazy ones are not read yet.
     where: What holds them, for messages.
     dtype: What they are read as; as they are if empty.
-    allow: See `Checked`.
+    allow: See `CheckedArray`.
   """
   wanted = _DTYPES[dtype] if dtype else None
   return {
-    name: Checked(array, name, str(where), dtype=wanted, allow=allow)
+    name: CheckedArray(array, name, str(where), dtype=wanted, allow=allow)
     for name, array in arrays.items()
   }
 
 
-def whole(array: Any, name: str, where: str, allow: bool) -> np.ndarray:
+def read_checked(array: Any, name: str, where: str, allow: bool) -> np.ndarray:
   """One array as float32, looked at.
 
   Raises:
@@ -161,8 +165,8 @@ def whole(array: Any, name: str, where: str, allow: bool) -> np.ndarray:
       f'{where}: {name}: found {array.dtype.name}, expected floating-point '
       'numbers.'
     )
-  out = converted(array, np.float32)
+  out = cast(array, np.float32)
   if not all_finite(out):
     found = count(array, np.float32)
-    tell((*found, array.size), name, where, np.float32, allow)
+    report_nonfinite((*found, array.size), name, where, np.float32, allow)
   return out

@@ -27,14 +27,14 @@ KEPT = 'huggingface'
 DTYPES = {array.name: array for array in shards.DTYPES.values()}
 
 
-def widest(tree: Mapping[str, Any]) -> str:
+def widest_dtype(tree: Mapping[str, Any]) -> str:
   """The dtype that holds every array of nested dicts."""
   leaves = traverse_util.flatten_dict(dict(tree)).values()
   names = {np.dtype(leaf.dtype).name for leaf in leaves}
   return names.pop() if len(names) == 1 else 'float32'
 
 
-def size(tree: Mapping[str, Any]) -> int:
+def tree_bytes(tree: Mapping[str, Any]) -> int:
   """Bytes of the arrays of nested dicts."""
   return sum(
     int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize
@@ -42,7 +42,7 @@ def size(tree: Mapping[str, Any]) -> int:
   )
 
 
-def take_along(source: pathlib.Path, target: pathlib.Path) -> None:
+def copy_companions(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies the files that belong to a model beside its weights."""
   target.mkdir(exist_ok=True)
   for name in (*_COMPANIONS, *_own_code(source)):
@@ -72,7 +72,7 @@ def copy(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def bar(label: str, total: int):
+def progress_callback(label: str, total: int):
   """A callback that counts written bytes on a progress bar."""
   with progress.bar(label=label, total=-(-total // 10**6), unit='MB') as bar:
     written = 0

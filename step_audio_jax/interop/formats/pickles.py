@@ -143,7 +143,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
         f'{found}.'
       ) from error
     self._folder, tree = self._unpickled()
-    tree = state_lib.unwrapped(
+    tree = state_lib.unwrap_state_dict(
       tree, lambda value: isinstance(value, Tensor), str(path)
     )
     self._tensors = {

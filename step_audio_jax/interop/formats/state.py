@@ -21,7 +21,7 @@ WRAPPERS = (
 )
 
 
-def unwrapped(
+def unwrap_state_dict(
   tree: Any, is_array: Callable[[Any], bool], where: str = 'state dict'
 ) -> Mapping[str, Any]:
   """The state dict inside nested dicts.
@@ -59,7 +59,7 @@ def _holds(value, is_array) -> bool:
   )
 
 
-def own_names(
+def find_names(
   names: Iterable[str],
   roots: Iterable[str],
   others: Iterable[str] = (),
@@ -120,23 +120,25 @@ class State(Mapping[str, np.ndarray]):
       state: Arrays by name, or a dict around them; a `State` stays as it is.
       kind: Whose weights were expected, for errors.
       roots: First parts of the network's names; none: names are as they are.
-      others: See `own_names`.
+      others: See `find_names`.
       where: The file, for errors.
       allow: Take numbers that are not finite as they are, and tell them.
 
     Raises:
-      UserError: As `unwrapped` and `own_names`.
+      UserError: As `unwrap_state_dict` and `find_names`.
     """
     if isinstance(state, State):
       vars(self).update(vars(state))
       return
     if isinstance(state, dict):
-      state = unwrapped(state, lambda value: hasattr(value, 'dtype'), where)
+      state = unwrap_state_dict(
+        state, lambda value: hasattr(value, 'dtype'), where
+      )
     self._state, self._kind = state, kind
     self._where, self._allow = str(where), allow
     self._names = {name: name for name in state}
     if roots:
-      self._names = own_names(state, roots, others, self._where)
+      self._names = find_names(state, roots, others, self._where)
 
   def shape(self, name: str) -> tuple[int, ...]:
     """Shape of an array, unread where it can be."""
@@ -156,7 +158,7 @@ class State(Mapping[str, np.ndarray]):
         f'{self._kind}.'
       )
     raw = self._names[name]
-    return checked.whole(self._state[raw], raw, self._where, self._allow)
+    return checked.read_checked(self._state[raw], raw, self._where, self._allow)
 
   def __contains__(self, name: object) -> bool:
     return name in self._names

@@ -88,11 +88,11 @@ def export_run(
       source, target, description, tree, step, rows, base, dry_run
     )
   if 'lora' in description:
-    tree = lora.merged(tree, description['lora'])
-  tables = rows_lib.outward(rows_lib.tables_of(tree), rows)
-  tree = rows_lib.with_tables(tree, tables)
+    tree = lora.merge(tree, description['lora'])
+  tables = rows_lib.to_theirs(rows_lib.vocabulary_tables(tree), rows)
+  tree = rows_lib.replace_tables(tree, tables)
   if not dtype and trained:
-    dtype = bases.dtype_of(base, origin) or outputs.widest(tree)
+    dtype = bases.dtype_of(base, origin) or outputs.widest_dtype(tree)
   embedding = tables['embedding']
   config = dataclasses.replace(ours, vocab_size=embedding.shape[0])
   out = checked.tensors(
@@ -108,10 +108,10 @@ def export_run(
   if rows.note():
     written[rows_lib.NOTE] = rows.note()
   written.pop(bindings.EXPORTED, None)
-  belongs = bindings.exported(description)
+  belongs = bindings.read_export(description)
   if belongs:
     written[bindings.EXPORTED] = belongs
-  total = outputs.size(out)
+  total = outputs.tree_bytes(out)
   facts = {
     'step': step,
     'parameters': config.parameters,
@@ -127,7 +127,7 @@ def export_run(
     return facts
   with (
     files.atomic_folder(target) as folder,
-    outputs.bar('export', total) as told,
+    outputs.progress_callback('export', total) as told,
   ):
     facts['files'] = shards.write_folder(folder, out, int(shard_gb * 1e9), told)
     facts |= _companions(folder, description, base, rows, trained, written)
@@ -138,7 +138,7 @@ def export_run(
 def _companions(folder, description, base, rows, trained, config):
   """What lies beside weights: tokenizer, settings of `generate`."""
   if base is not None:
-    outputs.take_along(base, folder)
+    outputs.copy_companions(base, folder)
   if trained:
     path = folder / tokenizer_files.GENERATION
     origin = files.read_json(path) if path.is_file() else None
@@ -181,7 +181,7 @@ def _export_adapter(
     with files.atomic_folder(target) as folder:
       shards.write_file(folder / peft.WEIGHTS, tensors)
       files.write_json(folder / peft.CONFIG, config)
-      belongs = bindings.exported(description)
+      belongs = bindings.read_export(description)
       files.write_json(folder / f'{bindings.EXPORTED}.json', belongs)
       facts |= _companions(folder, description, base, rows, True, {})
       (folder / 'config.json').unlink(missing_ok=True)  # of the whole model

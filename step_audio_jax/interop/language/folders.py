@@ -99,8 +99,10 @@ def read(
   _same_ids(path, config, description)
   tree = weights.variables(theirs, _tensors(path), str(path))
   rows = rows_lib.Rows.of(description['vocabulary'])
-  tables = rows_lib.inward(rows_lib.tables_of(tree), rows, config, where)
-  return rows_lib.with_tables(tree, tables)
+  tables = rows_lib.to_ours(
+    rows_lib.vocabulary_tables(tree), rows, config, where
+  )
+  return rows_lib.replace_tables(tree, tables)
 
 
 def _tensors(path) -> dict[str, Any]:

@@ -58,12 +58,14 @@ def import_folder(
   if tokenizer is not None:
     vocabulary['text_model'] = str(tokenizer)
   rows = rows_lib.Rows.of(vocabulary)
-  tables = rows_lib.inward(rows_lib.tables_of(tree), rows, origin, where)
+  tables = rows_lib.to_ours(
+    rows_lib.vocabulary_tables(tree), rows, origin, where
+  )
   tables = {
     name: _grown(table, vocabulary['table_size'], name)
     for name, table in tables.items()
   }
-  tree = rows_lib.with_tables(tree, tables)
+  tree = rows_lib.replace_tables(tree, tables)
   config = dataclasses.replace(theirs, vocab_size=vocabulary['table_size'])
   if tokenizer is not None:
     vocabulary['text_model'] = str(target / tokenizer.name)
@@ -73,7 +75,7 @@ def import_folder(
       bindings.ENCODER: text.encoder_digest,
     }
   belongs = bindings.of_export(origin, where)
-  total = outputs.size(tree)
+  total = outputs.tree_bytes(tree)
   facts = {
     'parameters': config.parameters,
     'architecture': configs.family(origin, where),
@@ -84,12 +86,12 @@ def import_folder(
     return facts
   with (
     files.atomic_folder(target) as folder,
-    outputs.bar('import', total) as told,
+    outputs.progress_callback('import', total) as told,
   ):
     stored.write_variables(folder, 0, tree, told)
     if tokenizer is not None:
       outputs.copy(tokenizer, folder / tokenizer.name)
-    outputs.take_along(source, folder / outputs.KEPT)
+    outputs.copy_companions(source, folder / outputs.KEPT)
     model = speech_text.SpeechTextConfig(config)
     description = {
       'model': dataclasses.asdict(model),
@@ -141,4 +143,4 @@ def _grown(table, count, name):
   if table.shape[0] >= count:
     return table
   seed = transfer.table_seed(weights.ROOT + name, 0)
-  return lazy.Cast(transfer.Grown(table, count, 0, seed), table.dtype)
+  return lazy.Cast(transfer.GrownTable(table, count, 0, seed), table.dtype)

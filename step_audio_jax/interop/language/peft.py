@@ -43,13 +43,13 @@ def adapter(
     UserError: An adapter is on something that is no linear layer of theirs,
       or a parameter was trained in full.
   """
-  if whole := lora.whole(adapters):
+  if whole := lora.full_parameters(adapters):
     raise errors.UserError(
       f'lora: {next(iter(whole))} was trained in full; merge the adapters '
       'instead (leave --adapter out).'
     )
   tensors, modules = {}, set()
-  for path, a, b in lora.pairs(adapters):
+  for path, a, b in lora.adapter_pairs(adapters):
     ours = path.removeprefix(_BLOCKS).removesuffix('/kernel')
     if ours not in _LAYERS or not path.startswith(_BLOCKS):
       raise errors.UserError(

@@ -83,7 +83,7 @@ class Rows:
     return note if self.speech_size else {**note, 'speech_rows': 0}
 
 
-def inward(
+def to_ours(
   tables: Mapping[str, Any],
   rows: Rows,
   config: Mapping[str, Any],
@@ -131,7 +131,7 @@ def inward(
     room = rows.table_size - rows.moved
     kept = text if rows.speech_size else min(count, room)
     path = f'params/transformer/{name}/control'
-    control = transfer.Drawn(
+    control = transfer.DrawnRows(
       lazy.Rows([(table, 0, text)]),
       rows.moved,
       0,
@@ -162,8 +162,8 @@ def _own_control_rows(config) -> dict[int, int]:
   return out
 
 
-def outward(tables: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
-  """Our tables as theirs; the inverse of `inward`."""
+def to_theirs(tables: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+  """Our tables as theirs; the inverse of `to_ours`."""
   out = {}
   for name, table in tables.items():
     pieces = [(table, rows.moved, table.shape[0])]
@@ -173,13 +173,13 @@ def outward(tables: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
   return out
 
 
-def tables_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+def vocabulary_tables(tree: Mapping[str, Any]) -> dict[str, Any]:
   """The vocabulary tables of a tree of variables."""
   backbone = tree['params']['transformer']
   return {name: backbone[name] for name in _TABLES if name in backbone}
 
 
-def with_tables(tree: Mapping[str, Any], tables: Mapping[str, Any]) -> dict:
+def replace_tables(tree: Mapping[str, Any], tables: Mapping[str, Any]) -> dict:
   """The tree with other vocabulary tables."""
   params = tree['params']
   backbone = {**params['transformer'], **tables}

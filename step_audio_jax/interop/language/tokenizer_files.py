@@ -59,7 +59,9 @@ def generation_config(
   return {**kept, **special_ids(rows)}
 
 
-def names(rows: rows_lib.Rows, known: Mapping[str, int]) -> dict[str, int]:
+def missing_pieces(
+  rows: rows_lib.Rows, known: Mapping[str, int]
+) -> dict[str, int]:
   """The piece of every row that a tokenizer does not name, and its id.
 
   Args:
@@ -114,7 +116,7 @@ def write(
   if tree is None:
     return {'tokenizer': 'none: tokenizer.json cannot say what it does'}
   known = tokenizers.Tokenizer.from_str(json.dumps(tree)).get_vocab()
-  new = names(rows, known)
+  new = missing_pieces(rows, known)
   if not (new or trained):
     return {'tokenizer': text_model.name}
   pieces = {**known, **new}

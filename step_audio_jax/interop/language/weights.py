@@ -206,7 +206,7 @@ def _own_names(tensors, where) -> dict[str, Any]:
 
   A backbone that was saved alone has no `model.`, one inside others has more.
   """
-  found = state_lib.own_names(tensors, _ROOTS, where=where)
+  found = state_lib.find_names(tensors, _ROOTS, where=where)
   out = {}
   for own, name in found.items():
     ours = own.partition('.')[0] in _ROOTS and not own.startswith('lm_head.')

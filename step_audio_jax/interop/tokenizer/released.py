@@ -134,7 +134,7 @@ def _linguistic(source, allow):
       f'{path}: found {centroids.shape} of {centroids.dtype}, expected '
       f'(codes, {config.width}) of float32.'
     )
-  centroids = checked.whole(centroids, 'centroids', str(path), allow)
+  centroids = checked.read_checked(centroids, 'centroids', str(path), allow)
   shift, scale = read_cmvn(folder / 'am.mvn')
   for name, row in (('<AddShift>', shift), ('<Rescale>', scale)):
     if row.shape != (config.input_size,):

@@ -47,7 +47,7 @@ def attention(
   return weigh(weights_BCHWS, tuple(values))
 
 
-def behind_empty(x: jax.Array, look_back: int) -> jax.Array:
+def pad_left_windows(x: jax.Array, look_back: int) -> jax.Array:
   """Windows (B, C, …) behind empty ones that the first of them look back on."""
   before = ((0, 0), (look_back, 0)) + ((0, 0),) * (x.ndim - 2)
   return jnp.pad(x, before)

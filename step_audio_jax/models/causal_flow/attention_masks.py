@@ -21,7 +21,7 @@ from step_audio_jax.models import rope
 _THETA = 10000.0
 
 
-class Sight(NamedTuple):
+class AttentionMask(NamedTuple):
   """Who sees whom, and from how far; shared by the blocks of a stack.
 
   Attributes:
@@ -43,14 +43,14 @@ class Sight(NamedTuple):
   prompt_BP: jax.Array | None = None
 
 
-def whole_sight(
+def full_mask(
   position_BT: jax.Array,
   segment_BT: jax.Array,
   first_BT: jax.Array,
   end_BT: jax.Array,
   window: int,
   head_dim: int,
-) -> Sight:
+) -> AttentionMask:
   """Of sequences that are there from begin to end.
 
   Args:
@@ -70,7 +70,7 @@ def whole_sight(
   )
   near_BTT &= behind_BT[:, :, None] & behind_BT[:, None, :]
   turns = rope.tables(position_BT, head_dim, _THETA)
-  return Sight(
+  return AttentionMask(
     segment_BT > 0,
     turns,
     rope.tables(jnp.minimum(position_BT, window), head_dim, _THETA),
@@ -80,7 +80,7 @@ def whole_sight(
   )
 
 
-def chunk_sight(
+def chunk_mask(
   start_B: jax.Array,
   count_B: jax.Array,
   size: int,
@@ -88,7 +88,7 @@ def chunk_sight(
   prompt_B: jax.Array,
   places: int,
   head_dim: int,
-) -> Sight:
+) -> AttentionMask:
   """Of one chunk behind cached frames.
 
   Args:
@@ -108,7 +108,7 @@ def chunk_sight(
   own_1T = jnp.arange(size)[None]
   visible_BS = (slot_1S >= -start_B[:, None]) & (slot_1S < count_B[:, None])
   place_BT = start_B[:, None] + own_1T
-  return Sight(
+  return AttentionMask(
     own_1T < count_B[:, None],
     turns(own_1T),
     turns(jnp.minimum(place_BT, window)),

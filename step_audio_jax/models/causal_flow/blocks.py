@@ -9,8 +9,8 @@ with n a LayerNorm of single frames, shifted and scaled, and gates g, by time
 sees whom is in `models.causal_flow.attention_masks`.
 
 Either a sequence is whole, with a mask (training, the prompt itself), or a
-chunk comes with what the blocks kept of the frames before (`Past`). Both
-compute the same numbers.
+chunk comes with what the blocks kept of the frames before (`KeyValueCache`).
+Both compute the same numbers.
 
 Axes: B rows, T frames, S keys, W cached frames, P places of the prompt, D
 width, H heads, K head width, L blocks.
@@ -30,7 +30,7 @@ TAPS = 3
 _FAR = -1e30
 
 
-class Past(NamedTuple):
+class KeyValueCache(NamedTuple):
   """What a block keeps of earlier frames.
 
   Attributes:
@@ -126,12 +126,12 @@ class Block(nn.Module):
       sight: Of the stack.
       modulation_B9D: Shift, scale and gate of the three parts; None in the
         encoder.
-      past: `Past` of the frames before a chunk.
-      prompt: `Past` of the prompt before them.
+      past: `KeyValueCache` of the frames before a chunk.
+      prompt: `KeyValueCache` of the prompt before them.
 
     Returns:
-      Frames (B, T, D), and the `Past` behind them (None for a whole sequence
-      that is not kept).
+      Frames (B, T, D), and the `KeyValueCache` behind them (None for a whole
+      sequence that is not kept).
     """
     valid_BT1 = sight.valid_BT[:, :, None]
 
@@ -167,8 +167,8 @@ class Block(nn.Module):
     tail = h[:, -(TAPS - 1) :]
     if past is not None:
       W = past.key.shape[1]
-      return x_BTD, Past(keys[:, -W:], values[:, -W:], tail)
-    return x_BTD, Past(turned, values, tail) if self.keep else None
+      return x_BTD, KeyValueCache(keys[:, -W:], values[:, -W:], tail)
+    return x_BTD, KeyValueCache(turned, values, tail) if self.keep else None
 
 
 def side_by_side(x_BTD: jax.Array, taps: int) -> jax.Array:
@@ -200,13 +200,13 @@ class Stack(nn.Module):
   def __call__(
     self,
     x_BTD: jax.Array,
-    sight: attention_masks.Sight,
+    sight: attention_masks.AttentionMask,
     modulation_LB9D: jax.Array | None = None,
     past: Any = None,
     prompt: Any = None,
     keep: bool = False,
   ) -> tuple[jax.Array, Any]:
-    """Frames, and a tuple of each block's `Past` (see `Block`).
+    """Frames, and a tuple of each block's `KeyValueCache` (see `Block`).
 
     `past` and `prompt` are such tuples and need parameters that lie apart, as
     `keep` does.

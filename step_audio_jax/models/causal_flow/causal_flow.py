@@ -32,7 +32,7 @@ _FRAMES = causal_config.FRAMES_PER_STEP
 _TIME_WIDTH = 256
 
 
-class Closed(nn.Module):
+class ZeroLinear(nn.Module):
   """A projection that starts at zero: blocks begin as the identity.
 
   Attributes:
@@ -92,11 +92,11 @@ class CausalFlow(nn.Module):
       _dense(c.width, ('embed_in', 'embed')),
       _dense(c.width, ('embed', 'mlp')),
     )
-    self.modulation = Closed((c.estimator_layers, 9, c.width))
+    self.modulation = ZeroLinear((c.estimator_layers, 9, c.width))
     self.estimator_blocks = self._stack(c.estimator_layers)
-    self.last_modulation = Closed((2, c.width))
+    self.last_modulation = ZeroLinear((2, c.width))
     self.last_norm = nn.LayerNorm(use_bias=False, use_scale=False)
-    self.last = Closed((c.bands,))
+    self.last = ZeroLinear((c.bands,))
 
   def _stack(self, layers):
     c = self.config
@@ -106,8 +106,8 @@ class CausalFlow(nn.Module):
     self,
     ids_BS2: jax.Array,
     segment_BS: jax.Array,
-    step_sight: attention_masks.Sight,
-    frame_sight: attention_masks.Sight,
+    step_sight: attention_masks.AttentionMask,
+    frame_sight: attention_masks.AttentionMask,
     past: Any = (None, None),
     prompt: Any = (None, None),
     keep: bool = False,
@@ -169,7 +169,7 @@ class CausalFlow(nn.Module):
     mu_BTM: jax.Array,
     speaker_BM: jax.Array,
     condition_BTM: jax.Array,
-    sight: attention_masks.Sight,
+    sight: attention_masks.AttentionMask,
     past: Any = None,
     prompt: Any = None,
     keep: bool = False,
@@ -203,7 +203,7 @@ class CausalFlow(nn.Module):
     self,
     ids_BS2: jax.Array,
     segment_BS: jax.Array,
-    sights: tuple[attention_masks.Sight, attention_masks.Sight],
+    sights: tuple[attention_masks.AttentionMask, attention_masks.AttentionMask],
     speaker_BE: jax.Array,
     condition_BTM: jax.Array,
     x_BTM: jax.Array,
@@ -238,13 +238,13 @@ class CausalFlow(nn.Module):
     return velocity
 
 
-def whole_sights(
+def full_masks(
   config: causal_config.CausalFlowConfig,
   position_BS: jax.Array,
   segment_BS: jax.Array,
   first_BS: jax.Array,
   end_BS: jax.Array,
-) -> tuple[attention_masks.Sight, attention_masks.Sight]:
+) -> tuple[attention_masks.AttentionMask, attention_masks.AttentionMask]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
   See `models.causal_flow.attention_masks.whole_sight`.
@@ -254,14 +254,14 @@ def whole_sights(
   def frames(array):
     return jnp.repeat(array, _FRAMES, axis=1)
 
-  return attention_masks.whole_sight(
+  return attention_masks.full_mask(
     position_BS,
     segment_BS,
     first_BS,
     end_BS,
     config.step_window,
     config.head_dim,
-  ), attention_masks.whole_sight(
+  ), attention_masks.full_mask(
     _FRAMES * frames(position_BS) + within,
     frames(segment_BS),
     _FRAMES * frames(first_BS),
@@ -271,20 +271,20 @@ def whole_sights(
   )
 
 
-def chunk_sights(
+def chunk_masks(
   config: causal_config.CausalFlowConfig,
   start_B: jax.Array,
   counts_B: jax.Array,
   size: int,
   prompt_B: jax.Array,
   places: int,
-) -> tuple[attention_masks.Sight, attention_masks.Sight]:
+) -> tuple[attention_masks.AttentionMask, attention_masks.AttentionMask]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
   See `models.causal_flow.attention_masks.chunk_sight`.
   """
   return tuple(
-    attention_masks.chunk_sight(
+    attention_masks.chunk_mask(
       scale * start_B,
       scale * counts_B,
       scale * size,
@@ -306,7 +306,7 @@ def init(config: causal_config.CausalFlowConfig, rng: jax.Array):
     rng,
     jnp.zeros((1, S, 2), jnp.int32),
     place + 2,
-    whole_sights(config, place, place + 2, place, place + 1),
+    full_masks(config, place, place + 2, place, place + 1),
     jnp.zeros((1, config.speaker_size)),
     mel,
     mel,

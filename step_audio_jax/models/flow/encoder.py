@@ -87,7 +87,7 @@ def relative_positions(count: int, width: int) -> np.ndarray:
   return table.reshape(len(distance), width).astype(np.float32)
 
 
-def shifted(scores_BHNR: jax.Array) -> jax.Array:
+def relative_shift(scores_BHNR: jax.Array) -> jax.Array:
   """Scores by distance (N, 2N − 1) → by key (N, N): Transformer-XL's shift."""
   B, H, N, R = scores_BHNR.shape
   padded = jnp.pad(scores_BHNR, ((0, 0), (0, 0), (0, 0), (1, 0)))
@@ -123,7 +123,7 @@ class RelativeAttention(nn.Module):
     by_place = jnp.einsum(
       'bqhk,rhk->bhqr', query + place_bias_HK[None, None], place_RHK
     )
-    scores = (by_content + shifted(by_place)) * K**-0.5
+    scores = (by_content + relative_shift(by_place)) * K**-0.5
     valid = valid_BN[:, None, None, :]
     weights = jax.nn.softmax(jnp.where(valid, scores, -1e30), axis=-1)
     mixed = jnp.einsum('bhqn,bnhk->bqhk', jnp.where(valid, weights, 0.0), value)

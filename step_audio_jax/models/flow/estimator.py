@@ -137,7 +137,7 @@ class Conv(nn.Module):
     return total
 
 
-class Double(nn.Module):
+class Upsample(nn.Module):
   """Twice the frames: a transposed convolution, 4 taps, stride 2, cut 1.
 
   y[2i] = x[i] W₁ + x[i − 1] W₃      y[2i + 1] = x[i + 1] W₀ + x[i] W₂
@@ -345,7 +345,7 @@ class Estimator(nn.Module):
       h, resnets = _middle(c)(h, time_BE, half, seen(half))
       self.sow('intermediates', 'middle_resnets', resnets)
     h = stage('up0', jnp.concatenate([h, skip1], axis=-1), half)
-    h = Double(c.channels, name='double')(h * half)
+    h = Upsample(c.channels, name='double')(h * half)
     self.sow('intermediates', 'doubled', h)
     h = stage('up1', jnp.concatenate([h[:, :T], skip0], axis=-1), whole)
     h = Conv(c.channels, name='up_conv')(h * whole)

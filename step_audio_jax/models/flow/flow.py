@@ -81,7 +81,7 @@ class FlowConfig:
     return int(tokens / self.token_rate * frame_rate)
 
 
-def stretched(
+def interpolate_parts(
   h_BNM: jax.Array,
   tokens_BP: jax.Array,
   frames_BP: jax.Array,
@@ -122,7 +122,7 @@ def stretched(
   return out
 
 
-class Regulator(nn.Module):
+class LengthRegulator(nn.Module):
   """What smooths the stretched sequence: convolutions, norms over all, Mish."""
 
   layers: int
@@ -166,7 +166,7 @@ class Flow(nn.Module):
     self.speaker = flow_encoder.dense(bands, ('embed', 'mlp'), None)
     self.encoder = flow_encoder.Encoder(c.encoder, self.train)
     self.project = flow_encoder.dense(bands, ('embed', 'mlp'), None)
-    self.regulator = Regulator(c.regulator_layers, c.estimator.padded)
+    self.regulator = LengthRegulator(c.regulator_layers, c.estimator.padded)
     self.estimator = flow_estimator.Estimator(c.estimator)
 
   def encode(self, tokens_BN: jax.Array, counts_B: jax.Array) -> jax.Array:
@@ -188,7 +188,7 @@ class Flow(nn.Module):
     """Encoded parts, their tokens and frames → mu (B, T, M)."""
     total = mask_BT.shape[1]
     return self.regulator(
-      stretched(h_BNM, tokens_BP, frames_BP, total), mask_BT
+      interpolate_parts(h_BNM, tokens_BP, frames_BP, total), mask_BT
     )
 
   def velocity(

@@ -29,7 +29,7 @@ def of(
   """
   params = {
     **params,
-    'blocks': blocks_lib.apart(params['blocks'], layers),
+    'blocks': blocks_lib.unstack(params['blocks'], layers),
   }
   if not tiles:
     return params

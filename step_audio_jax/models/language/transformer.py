@@ -491,7 +491,7 @@ class Transformer(nn.Module):
     """The blocks without a scan, which would copy all caches every time."""
     blocks = self.variables['params']['blocks']
     if not isinstance(blocks, tuple):
-      blocks = blocks_lib.apart(blocks, self.config.layers)
+      blocks = blocks_lib.unstack(blocks, self.config.layers)
     out = []
     for params, cache in zip(blocks, caches, strict=True):
       x_BTE, cache = Block(self.config, parent=None).apply(

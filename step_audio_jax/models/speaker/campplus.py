@@ -136,10 +136,10 @@ class ResidualBlock(nn.Module):
       x_BTFC = layers.Norm(self.train, name='shortcut_norm')(
         short(x_BTFC), valid
       )
-    return layers.cut(nn.relu(h + x_BTFC), valid)
+    return layers.mask_padding(nn.relu(h + x_BTFC), valid)
 
 
-class Head(nn.Module):
+class ConvFrontEnd(nn.Module):
   """Features as an image of one channel → (B, T, head_width x bands / 8)."""
 
   config: CampplusConfig
@@ -149,7 +149,7 @@ class Head(nn.Module):
   def __call__(self, x_BTM, valid_BT1):
     c = self.config
     valid = None if valid_BT1 is None else valid_BT1[:, :, :, None]
-    x = layers.cut(x_BTM, valid_BT1)[..., None]
+    x = layers.mask_padding(x_BTM, valid_BT1)[..., None]
     x = layers.conv(c.head_width, (3, 3), 'conv1')(x)
     x = layers.relu(layers.Norm(self.train, name='norm1'), x, valid)
     for level, count in enumerate(c.head_blocks, 1):
@@ -163,7 +163,7 @@ class Head(nn.Module):
     return x.swapaxes(2, 3).reshape(*x.shape[:2], -1)
 
 
-class Strided(nn.Module):
+class StridedConv(nn.Module):
   """Kernel 5, stride 2, then norm and ReLU."""
 
   config: CampplusConfig
@@ -223,7 +223,7 @@ class DenseBlock(nn.Module):
     return x_BTC
 
 
-class Transit(nn.Module):
+class TransitLayer(nn.Module):
   """Norm, ReLU and a 1 x 1 convolution to half the channels."""
 
   train: bool
@@ -266,16 +266,18 @@ class Campplus(nn.Module):
         return None
       return (jnp.arange(total)[None, :] < counts_B[:, None])[:, :, None]
 
-    x = Head(c, train, name='head')(x_BTM, valid(x_BTM.shape[1], lengths_B))
+    x = ConvFrontEnd(c, train, name='head')(
+      x_BTM, valid(x_BTM.shape[1], lengths_B)
+    )
     counts_B = None if lengths_B is None else frame_count(lengths_B)
     valid_BT1 = valid(frame_count(x_BTM.shape[1]), counts_B)
-    x = Strided(c, train, name='tdnn')(x, valid_BT1)
+    x = StridedConv(c, train, name='tdnn')(x, valid_BT1)
     for block in range(len(c.layers)):
       name = f'block{block + 1}'
       x = DenseBlock(c, block, train, name=name)(x, valid_BT1)
-      x = Transit(train, name=f'transit{block + 1}')(x, valid_BT1)
+      x = TransitLayer(train, name=f'transit{block + 1}')(x, valid_BT1)
     x = layers.relu(layers.Norm(train, name='out_norm'), x, valid_BT1)
-    x_BC = layers.statistics(x, valid_BT1)
+    x_BC = layers.statistics_pooling(x, valid_BT1)
     self.sow('intermediates', 'statistics', x_BC)
     dense = nn.Dense(
       c.embedding,
@@ -316,4 +318,6 @@ class SpeakerClassifier(nn.Module):
   def __call__(self, x_BTM: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """Cosines of each row and each speaker, (B, speakers)."""
     vectors_BD = self.encoder(x_BTM, lengths_B)
-    return layers.unit(vectors_BD) @ layers.unit(self.directions).T
+    return (
+      layers.l2_normalise(vectors_BD) @ layers.l2_normalise(self.directions).T
+    )

@@ -77,14 +77,14 @@ def _wide(vector, x):
   return vector.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-def cut(x, valid):
+def mask_padding(x, valid):
   """Zero where a row has ended, as behind a recording."""
   return x if valid is None else jnp.where(valid, x, 0.0)
 
 
 def relu(norm, x, valid):
   """Norm, then ReLU, then zero where a row has ended."""
-  return cut(nn.relu(norm(x, valid)), valid)
+  return mask_padding(nn.relu(norm(x, valid)), valid)
 
 
 def context(x_BTC: jax.Array, valid_BT1: jax.Array | None) -> jax.Array:
@@ -109,7 +109,9 @@ def context(x_BTC: jax.Array, valid_BT1: jax.Array | None) -> jax.Array:
   return sums_BSC / jnp.maximum(counts_BS1, 1.0) + whole_B1C
 
 
-def statistics(x_BTC: jax.Array, valid_BT1: jax.Array | None) -> jax.Array:
+def statistics_pooling(
+  x_BTC: jax.Array, valid_BT1: jax.Array | None
+) -> jax.Array:
   """Mean and unbiased deviation over time, (B, 2 C)."""
   if valid_BT1 is None:
     valid_BT1 = jnp.ones((*x_BTC.shape[:2], 1), bool)
@@ -126,7 +128,7 @@ def statistics(x_BTC: jax.Array, valid_BT1: jax.Array | None) -> jax.Array:
   return jnp.concatenate([mean_B1C[:, 0], deviation_BC], axis=-1)
 
 
-def unit(x: jax.Array) -> jax.Array:
+def l2_normalise(x: jax.Array) -> jax.Array:
   """Rows of length 1; a row of zeros stays one and has no gradient."""
   square = jnp.square(x).sum(axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

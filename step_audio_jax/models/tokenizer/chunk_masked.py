@@ -78,7 +78,7 @@ class ChunkSpec:
 
   def keys_valid(self, valid_BCW: jax.Array) -> jax.Array:
     """Which keys exist, (B, C, S)."""
-    line = windows.behind_empty(valid_BCW, self.look_back)
+    line = windows.pad_left_windows(valid_BCW, self.look_back)
     seen = windows.pieces(line, self.look_back, self.stride, self.size)
     return jnp.concatenate(seen, axis=2)
 

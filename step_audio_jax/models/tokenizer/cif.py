@@ -29,13 +29,13 @@ import jax.numpy as jnp
 TAIL = 0.45
 
 
-def scaled(alpha_BT: jax.Array, counts_B: jax.Array) -> jax.Array:
+def scale_to_counts(alpha_BT: jax.Array, counts_B: jax.Array) -> jax.Array:
   """α of each row times what makes its sum `counts_B`."""
   total_B = jnp.maximum(alpha_BT.sum(axis=1), 1e-6)
   return alpha_BT * (counts_B / total_B)[:, None]
 
 
-def shares(alpha_BT: jax.Array, tokens: int) -> jax.Array:
+def token_weights(alpha_BT: jax.Array, tokens: int) -> jax.Array:
   """What of each frame goes to each of the first `tokens` tokens, (B, N, T).
 
   A row of the result sums to 1 where the token fired, to less where the
@@ -49,12 +49,14 @@ def shares(alpha_BT: jax.Array, tokens: int) -> jax.Array:
   return jnp.maximum(upper - lower, 0.0)
 
 
-def fired(hidden_BTD: jax.Array, alpha_BT: jax.Array, tokens: int) -> jax.Array:
+def integrate_and_fire(
+  hidden_BTD: jax.Array, alpha_BT: jax.Array, tokens: int
+) -> jax.Array:
   """Vectors of the first `tokens` tokens, (B, N, D)."""
-  return jnp.einsum('BNT,BTD->BND', shares(alpha_BT, tokens), hidden_BTD)
+  return jnp.einsum('BNT,BTD->BND', token_weights(alpha_BT, tokens), hidden_BTD)
 
 
-def with_tail(
+def append_tail(
   hidden_BTD: jax.Array,
   alpha_BT: jax.Array,
   lengths_B: jax.Array,
@@ -142,7 +144,9 @@ class CifHead(nn.Module):
       Logits (B, N, labels) and the weights before scaling (B, T).
     """
     alpha_BT = self.alpha(hidden_BTD, lengths_B)
-    vectors = fired(hidden_BTD, scaled(alpha_BT, counts_B), tokens)
+    vectors = integrate_and_fire(
+      hidden_BTD, scale_to_counts(alpha_BT, counts_B), tokens
+    )
     return self.head(vectors), alpha_BT
 
   def spell(
@@ -150,8 +154,8 @@ class CifHead(nn.Module):
   ) -> tuple[jax.Array, jax.Array]:
     """Inference: labels (B, N) int32 and how many of them fired (B,)."""
     alpha_BT = self.alpha(hidden_BTD, lengths_B)
-    hidden, alpha, counts_B = with_tail(hidden_BTD, alpha_BT, lengths_B)
-    logits = self.head(fired(hidden, alpha, tokens))
+    hidden, alpha, counts_B = append_tail(hidden_BTD, alpha_BT, lengths_B)
+    logits = self.head(integrate_and_fire(hidden, alpha, tokens))
     best = logits[..., 1:].argmax(-1).astype(jnp.int32) + 1
     return best, jnp.minimum(counts_B, tokens)
 

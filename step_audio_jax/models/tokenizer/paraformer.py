@@ -145,7 +145,7 @@ class Sanm(nn.Module):
     spec, look_back, kept, window = where.get('spec'), 0, 0, k.shape[2]
     if spec is not None:
       look_back, kept = spec.look_back, spec.stride
-      k, v = (windows.behind_empty(x, look_back) for x in (k, v))
+      k, v = (windows.pad_left_windows(x, look_back) for x in (k, v))
       mask_BCWS = mask_BCWS & spec.visible()[None, None]
     elif mask_BCWS.shape[-1] > window:
       look_back, kept = c.look_back, c.chunk
@@ -212,7 +212,7 @@ class Sanm(nn.Module):
     rows, _, window, width = x_BCWD.shape
     size = c.chunk * c.look_back
     if cached_BND is None:
-      line = windows.behind_empty(x_BCWD, c.look_back)
+      line = windows.pad_left_windows(x_BCWD, c.look_back)
     else:
       past = cached_BND.reshape(rows, c.look_back, c.chunk, width)
       longest = max(window, c.chunk)

@@ -242,13 +242,13 @@ class S3Encoder(nn.Module):
     return x, counts_B
 
 
-def unit(x_BTD: jax.Array) -> jax.Array:
+def l2_normalise(x_BTD: jax.Array) -> jax.Array:
   """L2-normalises the last axis."""
   norm = jnp.linalg.norm(x_BTD, axis=-1, keepdims=True)
   return x_BTD / jnp.maximum(norm, 1e-12)
 
 
-def nearest(x: jax.Array, codebook_ND: jax.Array) -> jax.Array:
+def nearest_code(x: jax.Array, codebook_ND: jax.Array) -> jax.Array:
   """Index of the Euclidean-nearest row, int32; the lowest one on ties."""
   cross = jnp.einsum('...D,ND->...N', x, codebook_ND)
   square_N = jnp.sum(jnp.square(codebook_ND), axis=-1)
@@ -302,8 +302,8 @@ class S3CTC(nn.Module):
       (B, T', labels) and `counts` (B,).
     """
     hidden_BTD, counts_B = self.encoder(mel_BTM, lengths_B)
-    unit_BTD = unit(hidden_BTD)
-    codes_BT = nearest(jax.lax.stop_gradient(unit_BTD), codebook_ND)
+    unit_BTD = l2_normalise(hidden_BTD)
+    codes_BT = nearest_code(jax.lax.stop_gradient(unit_BTD), codebook_ND)
     quantised_BTD = jnp.take(codebook_ND, codes_BT, axis=0)
     through = unit_BTD + jax.lax.stop_gradient(quantised_BTD - unit_BTD)
     z_BTD = jnp.where(quantise, through, unit_BTD)

@@ -83,7 +83,7 @@ class DiscriminatorConfig:
         )
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
   """What one judge says.
 
   Attributes:
@@ -143,14 +143,14 @@ class NormedConv(nn.Module):
     return out + along_channels(bias_C)
 
 
-class PeriodJudge(nn.Module):
+class PeriodDiscriminator(nn.Module):
   """Judges every `period`-th sample; phases are rows of one convolution."""
 
   config: DiscriminatorConfig
   period: int
 
   @nn.compact
-  def __call__(self, wave_BS: jax.Array) -> Judgement:
+  def __call__(self, wave_BS: jax.Array) -> DiscriminatorOutput:
     c, p = self.config, self.period
     rows, samples = wave_BS.shape
     wave_BS = jnp.pad(wave_BS, ((0, 0), (0, -samples % p)), mode='reflect')
@@ -166,17 +166,17 @@ class PeriodJudge(nn.Module):
       features.append(x.reshape(rows, p, *x.shape[1:]))
     x = NormedConv(1, (3,), (1,), name='score')(x)
     score_BN = x.reshape(rows, -1)
-    return Judgement(score_BN, (*features, score_BN))
+    return DiscriminatorOutput(score_BN, (*features, score_BN))
 
 
-class SpectrumJudge(nn.Module):
+class SpectrumDiscriminator(nn.Module):
   """Judges the magnitude spectrogram of one resolution."""
 
   config: DiscriminatorConfig
   resolution: tuple[int, int, int]
 
   @nn.compact
-  def __call__(self, wave_BS: jax.Array) -> Judgement:
+  def __call__(self, wave_BS: jax.Array) -> DiscriminatorOutput:
     c = self.config
     fft, hop, window = self.resolution
     x = spectrum.magnitude(
@@ -191,7 +191,7 @@ class SpectrumJudge(nn.Module):
       features.append(x)
     x = NormedConv(1, (3, 3), (1, 1), name='score')(x)
     score_BN = x.reshape(len(x), -1)
-    return Judgement(score_BN, (*features, score_BN))
+    return DiscriminatorOutput(score_BN, (*features, score_BN))
 
 
 class Discriminators(nn.Module):
@@ -200,7 +200,7 @@ class Discriminators(nn.Module):
   config: DiscriminatorConfig
 
   @nn.compact
-  def __call__(self, wave_BS: jax.Array) -> list[Judgement]:
+  def __call__(self, wave_BS: jax.Array) -> list[DiscriminatorOutput]:
     """Judges waveforms, of which each row is judged by itself.
 
     Args:
@@ -208,8 +208,9 @@ class Discriminators(nn.Module):
         longer than half of the longest transform.
     """
     c = self.config
-    judges = [PeriodJudge(c, p, name=f'period_{p}') for p in c.periods]
+    judges = [PeriodDiscriminator(c, p, name=f'period_{p}') for p in c.periods]
     judges += [
-      SpectrumJudge(c, r, name=f'spectrum_{r[0]}_{r[1]}') for r in c.resolutions
+      SpectrumDiscriminator(c, r, name=f'spectrum_{r[0]}_{r[1]}')
+      for r in c.resolutions
     ]
     return [judge(wave_BS) for judge in judges]

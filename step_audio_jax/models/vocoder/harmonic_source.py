@@ -23,7 +23,7 @@ import numpy as np
 _TURN = 2.0**32
 
 
-def steps(f0_BT: jax.Array, rate: int, harmonics: int) -> jax.Array:
+def phase_steps(f0_BT: jax.Array, rate: int, harmonics: int) -> jax.Array:
   """What a sample adds to the phases, uint32 (B, T, H)."""
   number_H = np.arange(1, harmonics + 2, dtype=np.float32)
   hertz_BTH = f0_BT[..., None] * number_H[None, None]
@@ -34,7 +34,9 @@ def steps(f0_BT: jax.Array, rate: int, harmonics: int) -> jax.Array:
   return jnp.round(ratio_BTH * np.float32(_TURN)).astype(jnp.uint32)
 
 
-def advance(steps_BTH: jax.Array, hop: int, begin_BH: jax.Array) -> jax.Array:
+def advance_phases(
+  steps_BTH: jax.Array, hop: int, begin_BH: jax.Array
+) -> jax.Array:
   """The phases after all frames, uint32 (B, H)."""
   return begin_BH + np.uint32(hop) * steps_BTH.sum(1, dtype=jnp.uint32)
 
@@ -45,7 +47,7 @@ def phases(
   """Fractions of a turn, float32 (B, S, H) in [0, 1].
 
   Args:
-    steps_BTH: Of `steps`.
+    steps_BTH: Of `phase_steps`.
     hop: Samples N of a frame.
     begin_BH: The phases before the first sample; by default 0.
   """
@@ -63,7 +65,7 @@ def phases(
   )
 
 
-def sines(
+def harmonics_and_noise(
   f0_BT: jax.Array,
   phase_BH: jax.Array,
   noise_BSH: jax.Array,
@@ -86,10 +88,10 @@ def sines(
     amplitude: Of the sines; a third of it is the deviation of unvoiced noise.
     deviation: Of voiced noise.
     voiced_hz: A frame with an F0 above is voiced.
-    begin_BH: Phases before the first sample, of `advance`; by default 0.
+    begin_BH: Phases before the first sample, of `advance_phases`; by default 0.
   """
   f0_BT = jax.lax.stop_gradient(f0_BT)
-  steps_BTH = steps(f0_BT, rate, phase_BH.shape[1] - 1)
+  steps_BTH = phase_steps(f0_BT, rate, phase_BH.shape[1] - 1)
   first_H = np.arange(phase_BH.shape[1]) == 0
   offset_BH = jnp.where(first_H[None], 0.0, phase_BH)
   turn_BSH = phases(steps_BTH, hop, begin_BH)

@@ -108,7 +108,7 @@ class Hift(nn.Module):
   ) -> jax.Array:
     """Harmonics and noise before they are merged, (B, S, H)."""
     c = self.config
-    return harmonic_source.sines(
+    return harmonic_source.harmonics_and_noise(
       f0_BT,
       phase_BH,
       noise_BSH,
@@ -216,19 +216,19 @@ class Hift(nn.Module):
         return None if counts_B is None else counts_B * per_frame + more
 
       if i == 0:
-        x = self.conv_pre(layers.inside(x, counts_B))
+        x = self.conv_pre(layers.mask_padding(x, counts_B))
       if fourier is None or part is not None:
         fourier = stft.stft(
           source, c.istft_fft, c.istft_hop, level(c.hop), c.causal
         )
       last = i + 1 == len(c.units)
       x = nn.leaky_relu(x, c.slope)
-      x = self.up[i](layers.inside(x, level(c.units[i - 1] if i else 1)))
+      x = self.up[i](layers.mask_padding(x, level(c.units[i - 1] if i else 1)))
       more = int(last and not c.causal)
       if more:
         x = jnp.pad(x, ((0, 0), (1, 0), (0, 0)), mode='reflect')
       finest = level(c.units[-1], int(not c.causal))
-      s = self.source_down[i](layers.inside(fourier, finest))
+      s = self.source_down[i](layers.mask_padding(fourier, finest))
       # The transform has one frame more than the levels before the last.
       s = s[:, : x.shape[1]]
       s = self.source_block[i](s, level(unit, more))
@@ -237,7 +237,7 @@ class Hift(nn.Module):
         self.block[i]
       )
     x = nn.leaky_relu(x, _LAST_SLOPE)
-    x = self.conv_post(layers.inside(x, level(c.units[-1], more)))
+    x = self.conv_post(layers.mask_padding(x, level(c.units[-1], more)))
     bins = c.istft_fft // 2 + 1
 
     def cut(wave_BS):

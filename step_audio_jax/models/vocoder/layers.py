@@ -20,7 +20,7 @@ from step_audio_jax.models.vocoder import stft
 from step_audio_jax.models.vocoder import winograd
 
 
-def inside(x_BTC: jax.Array, counts_B: jax.Array | None) -> jax.Array:
+def mask_padding(x_BTC: jax.Array, counts_B: jax.Array | None) -> jax.Array:
   """Zero behind each row's end; None ends no row."""
   if counts_B is None:
     return x_BTC
@@ -141,7 +141,7 @@ def _polynomial(coefficients, x):
 
 
 @jax.custom_jvp
-def sine_squared(z: jax.Array) -> jax.Array:
+def snake(z: jax.Array) -> jax.Array:
   """sin² to about one float32 rounding: a polynomial that vectorises.
 
   Its period is π: one remainder, no branches and no table, a fifth of the time
@@ -151,14 +151,14 @@ def sine_squared(z: jax.Array) -> jax.Array:
   return z * z * _polynomial(_SINE_SQUARED, z * z)
 
 
-@sine_squared.defjvp
+@snake.defjvp
 def _sine_squared_jvp(primals, tangents):
   # The derivative of the polynomial: `sin` would take most of a training step.
   (z,), (dz,) = primals, tangents
   near = _within_half_turn(z)
   order = np.arange(1, len(_SINE_SQUARED) + 1, dtype=np.float32)
   slope = 2.0 * near * _polynomial(order * _SINE_SQUARED, near * near)
-  return sine_squared(z), slope * dz
+  return snake(z), slope * dz
 
 
 class Snake(nn.Module):
@@ -172,7 +172,7 @@ class Snake(nn.Module):
       x_BTC.shape[-1:],
     )
     inverse_C = 1.0 / (alpha_C + np.float32(1e-9))
-    square = sine_squared(x_BTC * alpha_C[None, None])
+    square = snake(x_BTC * alpha_C[None, None])
     return x_BTC + square * inverse_C[None, None]
 
 
@@ -195,7 +195,7 @@ class ResBlock(nn.Module):
     for i, dilation in enumerate(self.dilations):
       y = x_BTC
       for half, d in ((1, dilation), (2, 1)):
-        y = inside(Snake(name=f'snake{half}_{i}')(y), counts_B)
+        y = mask_padding(Snake(name=f'snake{half}_{i}')(y), counts_B)
         pads = self.config.pads(self.kernel, d)
         y = Conv(width, self.kernel, pads, d, name=f'conv{half}_{i}')(y)
       x_BTC = x_BTC + y
@@ -212,7 +212,7 @@ class F0Predictor(nn.Module):
     c = self.config
     x = x_BTM
     for i in range(hift_config.F0_LAYERS):
-      x = inside(x, counts_B)
+      x = mask_padding(x, counts_B)
       conv = Conv(c.f0_channels, 3, c.f0_pads(i), name=f'conv{i}')
       x = nn.elu(conv(x))
     out = nn.Dense(

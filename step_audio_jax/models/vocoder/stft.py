@@ -79,8 +79,8 @@ def stft(
   elif counts_B is None:
     x = jnp.pad(wave_BS, ((0, 0), (half, half)), mode='reflect')
   else:
-    x = framing.reflected(wave_BS, counts_B, half, wave_BS.shape[1] + half)
-  x_BTN = framing.sliding(x[..., None], fft, hop, frames + (not causal))
+    x = framing.reflect_pad(wave_BS, counts_B, half, wave_BS.shape[1] + half)
+  x_BTN = framing.sliding_windows(x[..., None], fft, hop, frames + (not causal))
   angle, w = _angles(fft), window(fft)[:, None]
   matrix = np.concatenate([w * np.cos(angle), -w * np.sin(angle)], axis=1)
   return jnp.matmul(x_BTN, matrix.astype('f'), precision='highest')

@@ -54,13 +54,13 @@ def _matrices(taps):
   return powers(_TILE).T, powers(taps) * size, inputs / size
 
 
-def worth(kernel_KCD: np.ndarray) -> bool:
+def is_worthwhile(kernel_KCD: np.ndarray) -> bool:
   """Whether the transforms cost less than they save."""
   taps, *widths = np.shape(kernel_KCD)
   return taps >= 3 and min(widths) >= 32
 
 
-def prepare(kernel_KCD: np.ndarray) -> np.ndarray:
+def transform_kernel(kernel_KCD: np.ndarray) -> np.ndarray:
   """A kernel → its values at the points, float32 (P, G, C, D)."""
   taps, groups = _taps(len(kernel_KCD))
   kernel = np.asarray(kernel_KCD, np.float64)
@@ -91,7 +91,7 @@ def conv(
 
   Args:
     x_BTC: Input.
-    points_PGCD: Of `prepare`.
+    points_PGCD: Of `transform_kernel`.
     kernel: K.
     pads: Zeros before and behind.
     dilation: Steps between taps.

@@ -24,7 +24,7 @@ SAMPLES = {'linguistic': 960, 'semantic': 640, 'group': 1920}
 _PIECE, _SHORTEST_PIECE = 480_000, 480
 
 
-def span(index, stream: str = 'group') -> tuple[np.ndarray, np.ndarray]:
+def time_span(index, stream: str = 'group') -> tuple[np.ndarray, np.ndarray]:
   """Begin and end of codes or groups, seconds.
 
   Args:

@@ -101,8 +101,7 @@ class DualTokenizer:
     """
     self.semantic.overlap(mode)
     waves = [
-      storage.checked_wave(wave, f'waveform {i}')
-      for i, wave in enumerate(waves)
+      storage.check_wave(wave, f'waveform {i}') for i, wave in enumerate(waves)
     ]
     out: list = [None] * len(waves)
     for part, wave_BS, samples_B in storage.batches(waves):

@@ -63,7 +63,7 @@ class LinguisticTokenizer:
         f'{config.width}).'
       )
     self.config, self.size = config, len(centroids)
-    blocks = blocks_lib.apart(params['blocks'], config.layers - 1)
+    blocks = blocks_lib.unstack(params['blocks'], config.layers - 1)
     self._arrays = {
       'params': jax.tree.map(jnp.asarray, {**params, 'blocks': blocks}),
       'shift': jnp.asarray(cmvn['shift']),
@@ -139,7 +139,7 @@ class LinguisticTokenizer:
       wave_BS = preparation.scale(wave_BS, gains_2B)
       wave_BS = jnp.concatenate([old['wave'], wave_BS], axis=1)
       first_B = old['encoder']['position'] == 1
-      x_BTF, counts_B = fbank.continued_features(wave_BS, heard_B, first_B)
+      x_BTF, counts_B = fbank.streaming_features(wave_BS, heard_B, first_B)
       x_BTF = fbank.normalise(x_BTF, arrays['shift'], arrays['scale'])
       hidden_BTD, cache = paraformer.SanmEncoder(self.config).apply(
         {'params': arrays['params']},
@@ -162,7 +162,7 @@ class LinguisticTokenizer:
     folder, arrays = pathlib.Path(folder), self._arrays
     cmvn = {'shift': arrays['shift'], 'scale': arrays['scale']}
     params = dict(arrays['params'])
-    params['blocks'] = blocks_lib.stacked(params['blocks'])
+    params['blocks'] = blocks_lib.stack(params['blocks'])
     storage.write_tree(
       folder / 'encoder.safetensors', {'params': params, 'cmvn': cmvn}
     )

@@ -184,4 +184,4 @@ def _checked(samples, name: str) -> np.ndarray:
   samples = np.asarray(samples)
   if samples.ndim == 1 and not samples.size:
     return np.zeros(0, np.float32)
-  return storage.checked_wave(samples, name)
+  return storage.check_wave(samples, name)

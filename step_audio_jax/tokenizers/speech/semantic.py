@@ -61,7 +61,7 @@ class SemanticTokenizer:
       codebook: (codes, width).
     """
     self.config, self.size = config, len(codebook)
-    blocks = blocks_lib.apart(params['blocks'], config.layers)
+    blocks = blocks_lib.unstack(params['blocks'], config.layers)
     self._arrays = {
       'params': jax.tree.map(jnp.asarray, {**params, 'blocks': blocks}),
       'codebook': jnp.asarray(codebook, jnp.float32),
@@ -157,7 +157,9 @@ class SemanticTokenizer:
       hidden_BTD, counts_B = s3.S3Encoder(self.config).apply(
         {'params': arrays['params']}, mel_BTM, frames_B, first_B
       )
-      codes_BT = s3.nearest(s3.unit(hidden_BTD), arrays['codebook'])
+      codes_BT = s3.nearest_code(
+        s3.l2_normalise(hidden_BTD), arrays['codebook']
+      )
     codes_BPT = codes_BT.reshape(rows, windows, -1)
     counts_BP = counts_B.reshape(rows, windows)
     if not shared or windows == 1:
@@ -173,7 +175,7 @@ class SemanticTokenizer:
     """Writes the folder."""
     folder = pathlib.Path(folder)
     params = self._arrays['params']
-    params = {**params, 'blocks': blocks_lib.stacked(params['blocks'])}
+    params = {**params, 'blocks': blocks_lib.stack(params['blocks'])}
     storage.write_tree(
       folder / 'model.safetensors', {**self._arrays, 'params': params}
     )

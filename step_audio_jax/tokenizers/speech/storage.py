@@ -62,7 +62,7 @@ def read_tree(
   return traverse_util.unflatten_dict(flat, sep='/')
 
 
-def checked_wave(wave, name: str) -> np.ndarray:
+def check_wave(wave, name: str) -> np.ndarray:
   """A waveform as float32 (S,).
 
   Raises:

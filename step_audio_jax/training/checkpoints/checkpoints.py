@@ -76,7 +76,7 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
-    failed_saves.tell_once()
+    failed_saves.silence_repeats()
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
@@ -370,14 +370,14 @@ def load_variables(
     UserError: There is no such step, or it cannot be read, or it has no mean.
   """
   folder, step = step_folder(run_dir, step, ema)
-  checked(folder, ema)
+  verify(folder, ema)
   if not ema:
     return _load(folder / 'variables'), step
   variables = _load(folder / 'variables', without='params')
   return {**variables, 'params': _load(folder / 'ema')}, step
 
 
-def checked(folder: pathlib.Path, ema: bool = False) -> None:
+def verify(folder: pathlib.Path, ema: bool = False) -> None:
   """Compares the parameters of a step with its checksums.
 
   Where a program runs in several processes all must call this: they share the

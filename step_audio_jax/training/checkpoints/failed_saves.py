@@ -16,7 +16,7 @@ _MAKERS = ('/orbax/', '/tensorstore/')
 _CLOSED = 'Event loop is closed'
 
 
-def tell_once() -> None:
+def silence_repeats() -> None:
   """Silences the echoes from now on; a second call changes nothing."""
   for name in ('absl', 'asyncio'):
     logger = logging.getLogger(name)

@@ -56,7 +56,7 @@ def open_variables(
     UserError: There is no such step, or it cannot be read, or it has no mean.
   """
   folder, step = checkpoints.step_folder(run_dir, step, ema)
-  checkpoints.checked(folder, ema)
+  checkpoints.verify(folder, ema)
   variables = _open(folder / 'variables')
   if ema:
     variables['params'] = _open(folder / 'ema')

@@ -11,14 +11,14 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.training.feeds import feed as feed_lib
 
 
-class Sized(Protocol):
+class SizedUtterance(Protocol):
   """An utterance of so many samples."""
 
   utterance: manifest.Utterance
   samples: int
 
 
-Item = TypeVar('Item', bound=Sized)
+Item = TypeVar('Item', bound=SizedUtterance)
 
 
 class Buckets(Generic[Item]):
@@ -58,7 +58,7 @@ class Buckets(Generic[Item]):
     """Items of a part of a batch, and the number of their bucket."""
     epoch, place = divmod(step, len(self))
     key = self._seed * 1_000_003 + epoch
-    place = feed_lib.permuted(place, len(self), key)
+    place = feed_lib.permute(place, len(self), key)
     bucket = 0
     while place >= self._batches[bucket]:
       place -= self._batches[bucket]
@@ -66,7 +66,7 @@ class Buckets(Generic[Item]):
     items = self.buckets[bucket]
     rows = [
       items[
-        feed_lib.permuted(
+        feed_lib.permute(
           (place * self._batch_size + row) % len(items),
           len(items),
           key * 1_000_003 + bucket + 1,

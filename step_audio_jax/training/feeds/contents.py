@@ -28,7 +28,7 @@ SAMPLE_BYTES = 64 * 2**20
 _END_BYTES = 64 * 2**10
 
 
-class Budget:
+class ByteBudget:
   """Bytes that may be read whole."""
 
   def __init__(self, size: int):
@@ -43,7 +43,7 @@ class Budget:
 
 
 def rows(
-  folder: str | os.PathLike, stats: Mapping[str, Any], budget: Budget
+  folder: str | os.PathLike, stats: Mapping[str, Any], budget: ByteBudget
 ) -> dict[str, Any]:
   """The rows of a folder, as digests.
 
@@ -100,7 +100,7 @@ def sample(paths: Sequence[str | os.PathLike | None]) -> str:
   Args:
     paths: In the order of the utterances; None for what has none.
   """
-  budget, found = Budget(SAMPLE_BYTES), []
+  budget, found = ByteBudget(SAMPLE_BYTES), []
   count = min(SAMPLE, len(paths))
   for i in range(count):
     path = paths[i * len(paths) // count]

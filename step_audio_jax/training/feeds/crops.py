@@ -53,6 +53,6 @@ class Crops:
     epoch, place = divmod(index, size)
     key = self._seed * 1_000_003 + epoch
     return Crop(
-      self._utterances[feed_lib.permuted(place, size, key)],
+      self._utterances[feed_lib.permute(place, size, key)],
       np.random.default_rng([self._seed, index]).random(),
     )

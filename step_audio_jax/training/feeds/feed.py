@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
-from step_audio_jax.corpus import exposure
+from step_audio_jax.corpus import epochs
 from step_audio_jax.corpus import schedule as schedule_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
@@ -28,7 +28,7 @@ from step_audio_jax.training.feeds import contents as contents_lib
 _ROUNDS = 4
 
 
-def permuted(index: int, size: int, key: int) -> int:
+def permute(index: int, size: int, key: int) -> int:
   """Place of `index` in a pseudo-random permutation of range(size).
 
   A Feistel network with cycle walking (Black and Rogaway, 2002): constant time
@@ -131,14 +131,14 @@ class Source:
     return len(self._records)
 
   def contents(
-    self, budget: contents_lib.Budget | None = None
+    self, budget: contents_lib.ByteBudget | None = None
   ) -> dict[str, Any]:
     """What lies in the folder; see `contents.rows`.
 
     Raises:
       UserError: It is not what `stats.json` says.
     """
-    budget = budget or contents_lib.Budget(contents_lib.WHOLE_BYTES)
+    budget = budget or contents_lib.ByteBudget(contents_lib.WHOLE_BYTES)
     return contents_lib.rows(self.folder, self.stats, budget)
 
   def row(self, index: int) -> dict[str, np.ndarray]:
@@ -269,7 +269,7 @@ class RowFeed:
     size = len(self.sources[source])
     epoch, index = divmod(rank, size)
     key = (self._seed * 1_000_003 + source) * 1_000_003 + epoch
-    return source, permuted(index, size, key)
+    return source, permute(index, size, key)
 
   def batch(
     self, step: int, start: int = 0, stop: int | None = None
@@ -337,10 +337,10 @@ class RowFeed:
     counts = {f'rows/{name}': n for name, n in rows.items()}
     return counts | {f'tokens/{n}': r * self.length for n, r in rows.items()}
 
-  def exposure(self, start: int, stop: int) -> list[dict[str, Any]]:
-    """What rows start..stop show of each source; see `exposure.table`."""
+  def epochs(self, start: int, stop: int) -> list[dict[str, Any]]:
+    """What rows start..stop show of each source; see `epochs.by_source`."""
     sizes = {source.name: len(source) for source in self.sources}
-    return exposure.table(self.schedule, sizes, self.length, start, stop)
+    return epochs.by_source(self.schedule, sizes, self.length, start, stop)
 
   def settings(self) -> dict[str, Any]:
     """What decides which row comes when; a resume compares it."""
@@ -361,7 +361,7 @@ class RowFeed:
     Raises:
       UserError: A shard is not the one of its `stats.json`.
     """
-    budget = contents_lib.Budget(contents_lib.WHOLE_BYTES)
+    budget = contents_lib.ByteBudget(contents_lib.WHOLE_BYTES)
     return {source.name: source.contents(budget) for source in self.sources}
 
   def describe(self) -> dict[str, Any]:

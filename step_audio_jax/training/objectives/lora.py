@@ -90,7 +90,7 @@ class Lora:
     """Initial A and B of one kernel, boxed with its axis names."""
     names = getattr(leaf, 'names', ())
     value = leaf.value if names else leaf
-    layers, inputs, outputs = sides(path, names)
+    layers, inputs, outputs = kernel_axes(path, names)
     shape = dict(zip(('layers', 'in', 'out'), (layers, inputs, outputs)))
     lead, fan_in, fan_out = (
       tuple(value.shape[axis] for axis in axes) for axes in shape.values()
@@ -113,8 +113,8 @@ class Lora:
       path: leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf
       for path, leaf in base.items()
     }
-    params |= whole(variables['params'])
-    for path, a, b in pairs(variables['params']):
+    params |= full_parameters(variables['params'])
+    for path, a, b in adapter_pairs(variables['params']):
       delta = _product(a, b, _layered(params[path], a, b))
       params[path] += (self.alpha / self.rank) * delta
     inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
@@ -147,7 +147,7 @@ class Lora:
     }
 
 
-def sides(
+def kernel_axes(
   path: str, names: Sequence[str | None]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
   """Places of a kernel's layer axis, input axes and output axes.
@@ -172,7 +172,7 @@ def sides(
   return layers, groups[0], groups[1]
 
 
-def pairs(adapters: Mapping[str, Any]):
+def adapter_pairs(adapters: Mapping[str, Any]):
   """(path of the kernel, A, B) of every adapter."""
   flat = traverse_util.flatten_dict(dict(adapters), sep='/')
   for path in flat:
@@ -181,7 +181,7 @@ def pairs(adapters: Mapping[str, Any]):
       yield kernel, flat[path], flat[f'{kernel}/b']
 
 
-def whole(adapters: Mapping[str, Any]) -> dict[str, Any]:
+def full_parameters(adapters: Mapping[str, Any]) -> dict[str, Any]:
   """What is trained in full, by path."""
   flat = traverse_util.flatten_dict(dict(adapters), sep='/')
   return {
@@ -203,7 +203,7 @@ def _product(a, b, layered):
   )
 
 
-class Merged(lazy.LazyArray):
+class MergedKernel(lazy.LazyArray):
   """A kernel with its adapter, of which only slices are formed."""
 
   def __init__(self, kernel: Any, a: Any, b: Any, scale: float):
@@ -226,7 +226,7 @@ class Merged(lazy.LazyArray):
     return old + np.float32(self._scale) * delta
 
 
-def merged(
+def merge(
   variables: Mapping[str, Any], description: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Plain variables from those of an adapted run, lazily.
@@ -237,8 +237,8 @@ def merged(
   """
   params = traverse_util.flatten_dict(dict(variables['base']), sep='/')
   scale = description['alpha'] / description['rank']
-  params |= whole(variables['params'])
-  for path, a, b in pairs(variables['params']):
-    params[path] = Merged(params[path], a, b, scale)
+  params |= full_parameters(variables['params'])
+  for path, a, b in adapter_pairs(variables['params']):
+    params[path] = MergedKernel(params[path], a, b, scale)
   inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
   return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}

@@ -58,7 +58,7 @@ class Partial(lazy.LazyArray):
     return self.over(zeros)[lazy.slices(spans)]
 
 
-def matched(
+def match_heads(
   source: str,
   variables: Mapping[str, Any],
   recorded: Mapping[str, Any],

@@ -25,7 +25,9 @@ def path_in(run: str | os.PathLike, text_model: str) -> pathlib.Path:
   return pathlib.Path(run) / (_STEM + pathlib.Path(text_model).suffix)
 
 
-def keep(run: str | os.PathLike, described: bindings.Described) -> None:
+def copy_text_model(
+  run: str | os.PathLike, described: bindings.Described
+) -> None:
   """Copies the text model of a run into it.
 
   Args:
@@ -73,7 +75,7 @@ def text_model_of(
   expected = described.get(bindings.ENCODER)
   if expected and own.is_file() and digests.of_file(own) == expected:
     if recorded.is_file() and digests.of_file(recorded) != expected:
-      bindings.note(
+      bindings.warn_once(
         f'{recorded}: not the text model that {run} was trained with; its own '
         f'copy {own} is used.'
       )
@@ -81,7 +83,7 @@ def text_model_of(
   if not expected:
     # A converted run recorded its own copy, and may have been moved since.
     found = recorded if recorded.is_file() or not own.is_file() else own
-    bindings.note(
+    bindings.warn_once(
       f'{run}/config.json: has no digest of its vocabulary, so whether {found} '
       'is the text model that it was trained with cannot be checked.'
     )
@@ -95,7 +97,7 @@ def text_model_of(
         f'{bindings.vocabulary_name(found)}, and its own copy {own} is gone; '
         'put the right file there.'
       )
-    bindings.note(
+    bindings.warn_once(
       f'{recorded}: has the pieces of the text model that {run} was trained '
       'with, but another encoder: texts are cut in another way.'
     )
@@ -114,7 +116,7 @@ def with_own_copy(
   return {**described, 'text_model': None if path is None else str(path)}
 
 
-def of_run(
+def vocabulary_of_run(
   run: str | os.PathLike, described: Mapping[str, Any]
 ) -> vocabulary_lib.Vocabulary:
   """The vocabulary of a run, with its text model.

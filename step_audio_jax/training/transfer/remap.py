@@ -26,7 +26,7 @@ _FRESH = -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
+class VocabularySide:
   """One of the two vocabularies.
 
   Attributes:
@@ -82,7 +82,9 @@ class RowMap:
     )
 
 
-def rows_between(old: Side, new: Side, speech: str = MATCH) -> RowMap:
+def rows_between(
+  old: VocabularySide, new: VocabularySide, speech: str = MATCH
+) -> RowMap:
   """Finds each row of the new table in the old one.
 
   Args:
@@ -116,7 +118,7 @@ def rows_between(old: Side, new: Side, speech: str = MATCH) -> RowMap:
   return RowMap(index, old.rows, old.end, told)
 
 
-def _text_rows(old: Side, new: Side) -> np.ndarray:
+def _text_rows(old: VocabularySide, new: VocabularySide) -> np.ndarray:
   """Old row of each new text id."""
   same = bindings.same_pieces(old.sizes, new.sizes)
   if same is None and old.pieces and new.pieces:
@@ -145,7 +147,7 @@ def _text_rows(old: Side, new: Side) -> np.ndarray:
 
 
 def _speech_rows(
-  old: Side, new: Side, policy: str
+  old: VocabularySide, new: VocabularySide, policy: str
 ) -> list[tuple[int, int, int]]:
   """(new row, old row, count) of the stretches of speech that are taken."""
   if policy not in POLICIES:

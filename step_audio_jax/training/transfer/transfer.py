@@ -6,8 +6,8 @@ a normal distribution with the mean and covariance of the old rows (Hewitt,
 "Initializing new word embeddings for pretrained language models", 2021), so old
 logits do not change and new ones start where the old ones lie.
 
-Sources may be lazy: then nothing is read before `placed` asks for the slices
-of this host's devices.
+Sources may be lazy: then nothing is read before `place_on_mesh` asks for the
+slices of this host's devices.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from step_audio_jax.training.transfer import remap
 _ROWS = 8192
 
 
-class Drawn(lazy.LazyArray):
+class DrawnRows(lazy.LazyArray):
   """Rows drawn like those of a table, of which only slices are made."""
 
   def __init__(
@@ -84,7 +84,7 @@ class Drawn(lazy.LazyArray):
     return np.moveaxis(new.reshape(-1, *shape), 0, axis)
 
 
-class Mapped(lazy.LazyArray):
+class MappedTable(lazy.LazyArray):
   """A table whose rows are those of another in a new order; float32."""
 
   def __init__(
@@ -102,11 +102,11 @@ class Mapped(lazy.LazyArray):
       index: Old row of each new one; -1 draws a row like the old ones.
       axis: Along which rows lie.
       seed: Of the draw.
-      known: See `Drawn`.
+      known: See `DrawnRows`.
     """
     self._table, self._index, self._axis = table, np.asarray(index), axis
     fresh = int((self._index < 0).sum())
-    self._drawn = Drawn(table, fresh, axis, seed, known)
+    self._drawn = DrawnRows(table, fresh, axis, seed, known)
     shape = list(table.shape)
     shape[axis] = len(self._index)
     self.shape, self.dtype = tuple(shape), np.dtype(np.float32)
@@ -137,7 +137,7 @@ class Mapped(lazy.LazyArray):
     return np.moveaxis(block, self._axis, 0)
 
 
-class Grown(Mapped):
+class GrownTable(MappedTable):
   """A table with rows behind it that are drawn like its own."""
 
   def __init__(self, table: Any, rows: int, axis: int, seed: int):
@@ -147,7 +147,7 @@ class Grown(Mapped):
     super().__init__(table, index, axis, seed)
 
 
-def grown(old: np.ndarray, rows: int, axis: int, seed: int) -> np.ndarray:
+def grow(old: np.ndarray, rows: int, axis: int, seed: int) -> np.ndarray:
   """Appends rows drawn like the old ones along `axis`.
 
   Args:
@@ -159,7 +159,7 @@ def grown(old: np.ndarray, rows: int, axis: int, seed: int) -> np.ndarray:
   Returns:
     The table, float32; its first rows are `old`, bit for bit.
   """
-  return np.asarray(Grown(old, rows, axis, seed))
+  return np.asarray(GrownTable(old, rows, axis, seed))
 
 
 class Source(NamedTuple):
@@ -195,7 +195,7 @@ def transfer(
 
   Returns:
     (variables with plain leaves, paths that stayed fresh). A leaf of a lazy
-    source is lazy; `placed` reads it.
+    source is lazy; `place_on_mesh` reads it.
 
   Raises:
     UserError: A source gives nothing, or a shape differs in another way than
@@ -236,7 +236,7 @@ def flatten(tree: Any) -> dict[str, Any]:
   return traverse_util.flatten_dict(tree, sep='/')
 
 
-def placed(value: Any, sharding: jax.sharding.Sharding, dtype: Any):
+def place_on_mesh(value: Any, sharding: jax.sharding.Sharding, dtype: Any):
   """An array on the mesh; this host reads only its own devices' slices.
 
   Args:
@@ -275,7 +275,7 @@ def _fit(source, path, old, leaf, seed, rows=None):
     )
     if not rows.is_identity():
       drawn = table_seed(path, seed)
-      old = Mapped(old, rows.index, axis, drawn, rows.known)
+      old = MappedTable(old, rows.index, axis, drawn, rows.known)
       old = old if is_lazy else np.asarray(old)
   if old.shape == new.shape:
     return old if is_lazy else np.asarray(old, new.dtype)
@@ -288,7 +288,7 @@ def _fit(source, path, old, leaf, seed, rows=None):
     and old.shape[differ[0]] < new.shape[differ[0]]
   ):
     (axis,) = differ
-    table = Grown(old, new.shape[axis], axis, table_seed(path, seed))
+    table = GrownTable(old, new.shape[axis], axis, table_seed(path, seed))
     return table if is_lazy else np.asarray(table)
   raise errors.UserError(
     f'{source}: {path} has shape {tuple(old.shape)}, expected '

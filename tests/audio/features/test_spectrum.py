@@ -37,8 +37,8 @@ def test_without_lengths_rows_fill_the_array():
   full = jnp.full(3, 200)
   for left, right in ((24, 230), (30, 190), (0, 200)):
     np.testing.assert_array_equal(
-      framing.reflected(wave, None, left, right),
-      framing.reflected(wave, full, left, right),
+      framing.reflect_pad(wave, None, left, right),
+      framing.reflect_pad(wave, full, left, right),
     )
 
 

@@ -22,18 +22,18 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 
 def entries(path, digest='job'):
-  with journal.opened(path, digest) as book:
+  with journal.open_journal(path, digest) as book:
     return list(book.entries)
 
 
 def test_a_journal_keeps_what_was_appended(tmp_path):
   path = tmp_path / 'folder' / 'a.journal'
-  with journal.opened(path, 'job') as book:
+  with journal.open_journal(path, 'job') as book:
     assert book.entries == []
     for payload in (b'one', b'', b'\0' * 70_000):
       book.append(payload)
   assert entries(path) == [b'one', b'', b'\0' * 70_000]
-  with journal.opened(path, 'job') as book:
+  with journal.open_journal(path, 'job') as book:
     book.append(b'four')
   assert entries(path)[-1] == b'four'
   assert entries(path, 'another job') == []
@@ -42,11 +42,11 @@ def test_a_journal_keeps_what_was_appended(tmp_path):
 
 def test_a_finished_journal_goes(tmp_path):
   path = tmp_path / 'a.journal'
-  with journal.opened(path, 'job') as book:
+  with journal.open_journal(path, 'job') as book:
     book.append(b'one')
     book.done()
   assert not path.exists()
-  with pytest.raises(KeyError), journal.opened(path, 'job') as book:
+  with pytest.raises(KeyError), journal.open_journal(path, 'job') as book:
     book.append(b'one')
     raise KeyError
   assert entries(path) == [b'one']
@@ -54,7 +54,7 @@ def test_a_finished_journal_goes(tmp_path):
 
 def test_every_cut_leaves_the_entries_before_it(tmp_path):
   path = tmp_path / 'a.journal'
-  with journal.opened(path, 'job') as book:
+  with journal.open_journal(path, 'job') as book:
     ends = [path.stat().st_size]
     for payload in (b'first', b'second!', b'third'):
       book.append(payload)
@@ -64,7 +64,9 @@ def test_every_cut_leaves_the_entries_before_it(tmp_path):
     path.write_bytes(data[:cut])
     whole = sum(end <= cut for end in ends) - 1
     assert entries(path) == [b'first', b'second!', b'third'][: max(whole, 0)]
-    with journal.opened(path, 'job') as book:  # and it goes on behind them
+    with journal.open_journal(
+      path, 'job'
+    ) as book:  # and it goes on behind them
       book.append(b'more')
     assert entries(path)[-1] == b'more'
     assert len(entries(path)) == max(whole, 0) + 1
@@ -72,7 +74,7 @@ def test_every_cut_leaves_the_entries_before_it(tmp_path):
 
 def test_a_flipped_bit_ends_the_journal(tmp_path):
   path = tmp_path / 'a.journal'
-  with journal.opened(path, 'job') as book:
+  with journal.open_journal(path, 'job') as book:
     for payload in (b'first', b'second'):
       book.append(payload)
   data = bytearray(path.read_bytes())

@@ -244,7 +244,7 @@ def test_a_survey_counts_kinds_and_splits(tmp_path):
       speech('e'),
     ],
   )  # fmt: skip
-  found = survey.of(tmp_path)
+  found = survey.read_survey(tmp_path)
   assert found.lines == {
     ('speech', 'test'): 1, ('speech', 'train'): 2, ('speech', 'dev'): 1,
     ('text', 'dev'): 1,
@@ -256,13 +256,13 @@ def test_a_survey_counts_kinds_and_splits(tmp_path):
 
 def test_a_survey_is_kept_until_the_file_changes(tmp_path, monkeypatch):
   manifest.write(tmp_path, [speech('a')])
-  first = survey.of(tmp_path)
+  first = survey.read_survey(tmp_path)
   stream = manifest.stream
   monkeypatch.setattr(manifest, 'stream', None)
-  assert survey.of(tmp_path) is first
+  assert survey.read_survey(tmp_path) is first
   monkeypatch.setattr(manifest, 'stream', stream)
   manifest.write(tmp_path, [speech('b', 'dev')])  # as long as before
-  assert survey.of(tmp_path).splits('speech') == ['dev']
+  assert survey.read_survey(tmp_path).splits('speech') == ['dev']
 
 
 def test_ids_that_occur_twice_are_named(tmp_path, monkeypatch):
@@ -270,14 +270,14 @@ def test_ids_that_occur_twice_are_named(tmp_path, monkeypatch):
   utterances[41]['id'] = 'u7'
   files.write_jsonl(tmp_path / 'manifest.jsonl', utterances)
   with pytest.raises(errors.UserError, match="item 42: id 'u7' occurs twice"):
-    survey.of(tmp_path)
+    survey.read_survey(tmp_path)
   # Marks that collide are no ids that do.
   utterances[41]['id'] = 'u41'
   files.write_jsonl(tmp_path / 'manifest.jsonl', utterances)
   monkeypatch.setattr(id_marks, 'hash', len, raising=False)
-  assert survey.of(tmp_path).lines == {('speech', 'train'): 50}
+  assert survey.read_survey(tmp_path).lines == {('speech', 'train'): 50}
   with pytest.raises(errors.UserError, match='no such file'):
-    survey.of(tmp_path / 'nowhere')
+    survey.read_survey(tmp_path / 'nowhere')
 
 
 @hypothesis.given(st.lists(st.text('ab', max_size=3)))

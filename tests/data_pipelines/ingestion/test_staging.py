@@ -201,10 +201,10 @@ def test_no_link_is_written_through(copy, tmp_path):
   ours = trees.put(tmp_path / 'ours.wav', b'ours')
   other = trees.put(tmp_path / 'other.wav', b'other')
   target = tmp_path / 'out' / 'a.wav'
-  staging.place(ours, target, copy)
+  staging.place_file(ours, target, copy)
   for content in (other, b'bytes'):
     with pytest.raises(FileExistsError):
-      staging.place(content, target, copy)
+      staging.place_file(content, target, copy)
   assert ours.read_bytes() == target.read_bytes() == b'ours'
   assert target.samefile(ours) != copy
 
@@ -218,7 +218,7 @@ def test_a_copy_that_fails_leaves_no_part(tmp_path, monkeypatch):
 
   monkeypatch.setattr(staging.shutil, 'copyfileobj', fails)
   with pytest.raises(OSError, match='Input/output'):
-    staging.place(ours, tmp_path / 'out' / 'a.wav', True)
+    staging.place_file(ours, tmp_path / 'out' / 'a.wav', True)
   assert not list((tmp_path / 'out').iterdir())
 
 
@@ -226,7 +226,7 @@ def test_a_dry_run_counts_what_a_run_counts(source, tmp_path):
   (source / '2.wav').unlink()
   (source / '1.wav').write_text('no audio')
   before = tree(tmp_path)
-  run = ingest.look(source)
+  run = ingest.preview(source)
   assert tree(tmp_path) == before
   assert run.counts() == {'read': 3, 'kept': 1, 'quarantined': 2}
   result = ingest.ingest(source, tmp_path / 'out')

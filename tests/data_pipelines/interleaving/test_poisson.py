@@ -36,7 +36,7 @@ def recording(name, count, seed=0, speaker='s'):
   said = [WORDS[i] for i in rng.integers(0, len(WORDS), count)]
   ends = np.cumsum(rng.gamma(3.0, 0.12, count))
   starts = [0.0, *ends[:-1]]
-  return source_lib.of_words(
+  return source_lib.from_words(
     name, ' '.join(said), list(zip(said, starts, ends)),
     TABLE.interleave(*codes(math.ceil(ends[-1] / 0.12))),
     speaker=speaker, file=None,
@@ -92,7 +92,7 @@ def test_spans_are_as_many_as_their_mean_wants():
   """Of all lengths from 300 words on: draws without ids, so many of them."""
   builder, total, spans = builders.Poisson(), 0, 0
   for words in range(300, 3000, 7):
-    source = source_lib.of_text('t', 'a ' * words, speaker='', file=None)
+    source = source_lib.from_text('t', 'a ' * words, speaker='', file=None)
     found = builder.draw(source, np.random.default_rng(words))
     lengths = [s.last - s.first for s in found if s.spoken]
     assert abs(sum(lengths) / words - 0.3) <= 0.02, words
@@ -179,7 +179,7 @@ def test_neighbours_of_a_speaker_are_joined():
   assert abs(share(document) - 0.3) <= 0.02
   alone = builders.Poisson(join=0)
   assert [len(run) for run in interleaving.gather(alone, sources)] == [1] * 8
-  name = source_lib.joined([recording(f'v{k}', 1) for k in range(9)]).name
+  name = source_lib.join([recording(f'v{k}', 1) for k in range(9)]).name
   assert name == 'v0+…+v8'
 
 
@@ -301,8 +301,8 @@ def test_reports_of_parts_add_up(parts):
     whole.add(document)
     reports[k % parts].add(document)
   told = [report.to_json(2.0) for report in reports]
-  assert interleaving_report.joined([*told, None]) == whole.to_json(2.0 * parts)
-  assert interleaving_report.joined([None]) is None
+  assert interleaving_report.merge([*told, None]) == whole.to_json(2.0 * parts)
+  assert interleaving_report.merge([None]) is None
 
 
 def test_a_build_says_what_was_achieved(tmp_path):

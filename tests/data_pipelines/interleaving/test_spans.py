@@ -45,7 +45,7 @@ def recording(name, words, groups, speaker='s'):
   ids = TABLE.interleave(*codes(groups))
   text = ' '.join(word for word, _ in words)
   about = {'speaker': speaker, 'file': None}
-  return source_lib.of_words(name, text, told, ids, **about)
+  return source_lib.from_words(name, text, told, ids, **about)
 
 
 def check_nothing_is_lost(document, source):
@@ -97,7 +97,7 @@ def test_every_word_is_said_once_and_in_order(builder, lines, seed):
   for k, (words, groups) in enumerate(lines):
     source = recording(f'u{k}', words, groups)
     if builder.whole:
-      source = source_lib.of_segment(
+      source = source_lib.from_segment(
         f'u{k}', source.text, source.groups.reshape(-1), speaker='s', file=None
       )
     sources.append(source)
@@ -105,7 +105,7 @@ def test_every_word_is_said_once_and_in_order(builder, lines, seed):
   for gathered in interleaving.gather(builder, sources):
     seen += gathered
     document = interleaving.document(TABLE, builder, gathered, lambda _: seed)
-    check_nothing_is_lost(document, source_lib.joined(gathered))
+    check_nothing_is_lost(document, source_lib.join(gathered))
   assert seen == sources
 
 
@@ -117,12 +117,12 @@ def test_units_share_out_all_characters_and_groups(texts):
     assert words_lib.count(text) == len(places)
     if places:
       about = {'speaker': 's', 'file': None}
-      sources.append(source_lib.of_text(f't{k}', text, **about))
+      sources.append(source_lib.from_text(f't{k}', text, **about))
     else:
       assert not text.strip()
   if not sources:
     return
-  whole = source_lib.joined(sources)
+  whole = source_lib.join(sources)
   said = ''.join(whole.text[a:b] for a, b in whole.places)
   assert ''.join(said.split()) == ''.join(''.join(texts).split())
   assert all(a < b for a, b in whole.places)
@@ -152,7 +152,7 @@ def test_punctuation_stays_with_manifest_words():
     ['Ah', 'The', 'cat', 'a', 'big', 'one', 'sat']
   )]  # fmt: skip
   ids = TABLE.interleave(*codes(20))
-  source = source_lib.of_words('x', text, words, ids, speaker='', file=None)
+  source = source_lib.from_words('x', text, words, ids, speaker='', file=None)
   assert [text[a:b] for a, b in source.places] == [
     'Ah!', 'The', 'cat,', '(a', 'big', 'one)', 'sat.'
   ]  # fmt: skip
@@ -162,12 +162,12 @@ def test_pauses_are_no_words_and_absent_words_are_refused():
   ids = TABLE.interleave(*codes(9))
   words = [('', 0, 0.2), ('the', 0.2, 0.4), ('', 0.4, 0.6), ('dog', 0.6, 1)]
   about = {'speaker': '', 'file': None}
-  source = source_lib.of_words('x', 'the dog', words, ids, **about)
+  source = source_lib.from_words('x', 'the dog', words, ids, **about)
   assert source.counts == (1, 1) and source.borders.tolist() == [0, 5, 9]
   with pytest.raises(errors.UserError, match="'cat' does not occur"):
-    source_lib.of_words('x', 'the dog', [('cat', 0, 1)], ids, **about)
+    source_lib.from_words('x', 'the dog', [('cat', 0, 1)], ids, **about)
   with pytest.raises(errors.UserError, match='there are none.* align'):
-    source_lib.of_words('x', 'the dog', words[:1], ids, **about)
+    source_lib.from_words('x', 'the dog', words[:1], ids, **about)
 
 
 def test_borders_share_out_every_group():
@@ -193,7 +193,7 @@ def test_spans_of_words_are_one_to_three_of_both_kinds():
 def test_mandarin_is_joined_as_the_text_has_it():
   words = [('小猫', 0.0, 0.5), ('喜欢', 0.5, 1.0), ('书', 1.0, 1.2)]
   ids = TABLE.interleave(*codes(10))
-  source = source_lib.of_words(
+  source = source_lib.from_words(
     'x', '小猫喜欢书', words, ids, speaker='', file=None
   )
   found = set()
@@ -203,13 +203,13 @@ def test_mandarin_is_joined_as_the_text_has_it():
     )
     found |= {len(ids) for kind, ids in spans_of(document) if kind == TEXT}
   assert found <= {1, 2, 3, 4, 5} and {1, 2, 4, 5} <= found
-  two = source_lib.joined([source, source])
+  two = source_lib.join([source, source])
   assert two.text == '小猫喜欢书小猫喜欢书'
 
 
 def test_segments_alternate_and_speakers_part():
   sources = [
-    source_lib.of_segment(
+    source_lib.from_segment(
       f'u{k}', 'ab'[k % 2] * 2, TABLE.interleave(*codes(k + 1)),
       speaker='one' if k < 6 else 'two', file=None,
     )
@@ -274,7 +274,7 @@ def test_the_default_is_what_it_always_was(tmp_path):
 
 
 def test_documents_without_recording_need_a_voice():
-  source = source_lib.of_text('t', 'a b c d', speaker='', file=None)
+  source = source_lib.from_text('t', 'a b c d', speaker='', file=None)
   with pytest.raises(errors.UserError, match='no voice'):
     interleaving.document(TABLE, builders.Poisson(), [source], lambda _: 0)
 

@@ -198,7 +198,7 @@ def test_other_bytes_are_told_apart(data):
 def test_whole_samples_keep_their_values(values, kind, rate):
   samples = np.array(values, kind)
   found, rate_found = soundfile.read(
-    io.BytesIO(media.wav(samples, rate)), dtype='int16'
+    io.BytesIO(media.wav_bytes(samples, rate)), dtype='int16'
   )
   np.testing.assert_array_equal(found, values)
   assert rate_found == rate
@@ -207,4 +207,4 @@ def test_whole_samples_keep_their_values(values, kind, rate):
 @pytest.mark.parametrize('rate', [0, -8000, float('nan'), 2**31, 2**40])
 def test_rates_that_no_file_has(rate):
   with pytest.raises(errors.UserError, match='a sample rate of .*expected Hz'):
-    media.wav(np.zeros(4), rate)
+    media.wav_bytes(np.zeros(4), rate)

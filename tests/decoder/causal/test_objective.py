@@ -140,7 +140,7 @@ def test_ids_and_mel_are_cut_to_the_same_time():
 def test_masks_of_a_batch_written_out():
   """Prompts, chunk lengths and padding of four rows, key by key."""
   steps, prefix, chunk = [9, 12, 0, 7], [2, 0, 0, 3], [4, 0, 3, 12]
-  segment, sights, mask = causal_objective.sights(
+  segment, sights, mask = causal_objective.chunk_masks(
     CONFIG, 12, *(np.array(x, np.int32) for x in (steps, prefix, chunk))
   )
   for rate, sight in ((1, sights[0]), (2, sights[1])):

@@ -9,7 +9,7 @@ from step_audio_jax.decoder.flow import matching
 
 
 def test_the_grid_is_the_cosine_map_and_adds_up():
-  times, lengths = matching.grid(10)
+  times, lengths = matching.time_grid(10)
   want = 1 - np.cos(np.pi / 2 * np.arange(11) / 10)
   np.testing.assert_allclose(matching.schedule(10), want, atol=1e-6)
   np.testing.assert_allclose(times, want[:-1], atol=1e-6)
@@ -47,10 +47,10 @@ def test_the_solver_converges_to_a_curved_solution():
 
 def test_guidance_pushes_away_from_the_unconditional_branch():
   both = jnp.array([[[1.0]], [[0.25]]])
-  assert float(matching.guided(both, 0.7)[0, 0, 0]) == pytest.approx(
+  assert float(matching.apply_guidance(both, 0.7)[0, 0, 0]) == pytest.approx(
     1.7 * 1.0 - 0.7 * 0.25
   )
-  assert float(matching.guided(both, 0.0)[0, 0, 0]) == 1.0
+  assert float(matching.apply_guidance(both, 0.0)[0, 0, 0]) == 1.0
 
 
 def test_the_loss_counts_only_what_is_in_the_mask():

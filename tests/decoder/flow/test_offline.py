@@ -38,10 +38,10 @@ def test_a_bucket_is_wide_enough_and_not_much_wider():
 
 
 def test_noise_of_a_longer_sentence_begins_with_that_of_a_shorter_one():
-  short, long = offline.noise_of(3, 5, 4), offline.noise_of(3, 9, 4)
+  short, long = offline.prior_noise(3, 5, 4), offline.prior_noise(3, 9, 4)
   np.testing.assert_array_equal(long[:5], short)
-  assert abs(offline.noise_of(0, 500, 80).std() - 1) < 0.02
-  assert not np.array_equal(short, offline.noise_of(4, 5, 4))
+  assert abs(offline.prior_noise(0, 500, 80).std() - 1) < 0.02
+  assert not np.array_equal(short, offline.prior_noise(4, 5, 4))
 
 
 def test_a_seed_is_a_mel_and_another_seed_another_one():
@@ -52,7 +52,7 @@ def test_a_seed_is_a_mel_and_another_seed_another_one():
 
 def test_given_noise_is_used():
   ids = tiny_decoder.ids(2)
-  noise = offline.noise_of(7, 30, 16)
+  noise = offline.prior_noise(7, 30, 16)
   np.testing.assert_array_equal(mel(ids, noise_TM=noise), mel(ids, seed=7))
 
 
@@ -75,7 +75,7 @@ def test_the_temperature_scales_the_noise():
   )
   ids = tiny_decoder.ids(3)
   got = cold.mel(ids, speaker_D=SPEAKER, steps=2, seed=4)
-  noise = 0.5 * offline.noise_of(4, 45, 16)
+  noise = 0.5 * offline.prior_noise(4, 45, 16)
   np.testing.assert_allclose(got, mel(ids, noise_TM=noise), atol=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_padding_changes_nothing_and_stages_may_come_apart():
     mask,
   )
   apart = dict(params['estimator'])
-  apart['middle'] = blocks.apart(apart['middle'], config.estimator.middle)
+  apart['middle'] = blocks.unstack(apart['middle'], config.estimator.middle)
   alone = run(
     {'params': apart},
     short,

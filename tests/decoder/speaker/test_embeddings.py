@@ -156,7 +156,7 @@ def test_bad_flags_get_one_sentence(corpus, sealed, tmp_path, capsys):
 def test_a_corpus_without_a_voice_is_refused(encoder, tmp_path, capsys):
   tiny_speaker.write_corpus(tmp_path, [('short', 'ann', 0.2, 'train')])
   with pytest.raises(errors.UserError, match='no utterance to embed; left out'):
-    embeddings.of_corpus(tmp_path, encoder)
+    embeddings.embed_corpus(tmp_path, encoder)
   assert 'short is left out' in capsys.readouterr().err
 
 

@@ -194,7 +194,7 @@ def test_it_learns_to_tell_two_voices(run):
 
 def test_the_export_is_the_encoder_of_the_run(run, tmp_path):
   folder, _ = run
-  encoder = export.opened(folder)
+  encoder = export.open_encoder(folder)
   assert encoder.config == tiny_speaker.CONFIG
   waves = [
     tiny_speaker.sound(name, seconds, seed)
@@ -215,7 +215,7 @@ def test_the_export_is_the_encoder_of_the_run(run, tmp_path):
     'speaker': dataclasses.asdict(encoder.config),
   }
   files.write_json(sealed / 'config.json', config)
-  again = export.opened(sealed)
+  again = export.open_encoder(sealed)
   np.testing.assert_array_equal(
     again.params['params']['dense']['kernel'],
     encoder.params['params']['dense']['kernel'],
@@ -230,9 +230,9 @@ def test_other_folders_are_refused(run, tmp_path):
   ):
     files.write_json(tmp_path / 'config.json', config)
     with pytest.raises(errors.UserError, match=said):
-      export.opened(tmp_path)
+      export.open_encoder(tmp_path)
   with pytest.raises(errors.UserError, match='config.json: no such file'):
-    export.opened(tmp_path / 'none')
+    export.open_encoder(tmp_path / 'none')
 
 
 def test_a_row_without_weight_changes_nothing(run, corpus):

@@ -94,7 +94,7 @@ def test_less_context_is_faded_over_and_its_error_is_known():
 
 
 def test_the_fade_leaves_equal_sides_as_they_are():
-  rising = streaming.rise(32)
+  rising = streaming.hamming_rise(32)
   np.testing.assert_allclose(rising + rising[::-1], 1.0, atol=1e-12)
   assert (np.diff(rising) > 0).all()
 

@@ -40,7 +40,7 @@ def test_utterances(run):
     run, {'max_text_tokens': 6}, asr_splits=('dev', 'test'),
     tts_splits=('test',), max_utterances=4,
   )  # fmt: skip
-  told = {k: counts.sentence(c) for k, c in found['counts'][20].items()}
+  told = {k: counts.describe(c) for k, c in found['counts'][20].items()}
   assert told == {
     'asr_cer/dev': '1 of 2 utterances: 1 without codes',
     'asr_cer/test': '3 of 5 utterances: 1 beyond max_utterances=4, 1 without a '
@@ -88,7 +88,7 @@ def test_the_report_shows_them(run, capsys):
     unseen_split='dev', manifest=None,
   )  # fmt: skip
   assert found['notes'] == []
-  assert counts.brief(found['counts']['asr_cer']) == '4 of 5 utterances'
+  assert counts.short_text(found['counts']['asr_cer']) == '4 of 5 utterances'
   saved = json.loads((run.root / 'out/report.json').read_text())
   assert saved['counts'] == found['counts']
   text = html.unescape((run.root / 'out/report.html').read_text())
@@ -168,7 +168,7 @@ def sound(run, monkeypatch):
 
 def test_sound(run, sound):
   found = score(run, **sound)
-  assert counts.sentence(found['counts'][20]['sound_cer/test']) == (
+  assert counts.describe(found['counts'][20]['sound_cer/test']) == (
     '3 of 5 utterances: 1 without a transcript, 1 beyond sound.utterances=3'
   )
 
@@ -226,7 +226,7 @@ def test_rows_and_what_the_model_cannot_read(run, rows, monkeypatch):
                       lambda *_: loaded)  # fmt: skip
   asked = {'manifest': None, 'rows': str(rows), 'captions': 9}
   found = score(run, max_rows=2, **asked)
-  told = counts.lines(found['counts'], found['left_out'])
+  told = counts.describe_steps(found['counts'], found['left_out'])
   assert 'perplexity/text        2 of 3 rows: 1 beyond max_rows=2' in told
   assert 'perplexity/all         3 of 4 rows: 1 beyond max_rows=2' in told
   blind = 'left out, the model has no image encoder'
@@ -269,13 +269,15 @@ def test_captions(rows):
 def test_equal_steps_are_told_once():
   one = counts.count(1, 2, 'rows', {'late': 1, 'never': 0})
   two = counts.count(2, 2, 'rows')
-  assert counts.lines({1: {'a': one}, 2: {'a': one}}, {}) == [
+  assert counts.describe_steps({1: {'a': one}, 2: {'a': one}}, {}) == [
     'a  1 of 2 rows: 1 late'
   ]
-  assert counts.lines({1: {'a': one}, 2: {'a': two}}, {2: {'b': 'blind'}}) == [
+  assert counts.describe_steps(
+    {1: {'a': one}, 2: {'a': two}}, {2: {'b': 'blind'}}
+  ) == [
     'a  step 1: 1 of 2 rows: 1 late',
     'a  step 2: 2 of 2 rows',
     'b  left out, blind',
   ]
-  assert counts.lines({}, {}) == []
-  assert counts.sentence(counts.total([one, two])) == '3 of 4 rows: 1 late'
+  assert counts.describe_steps({}, {}) == []
+  assert counts.describe(counts.sum_counts([one, two])) == '3 of 4 rows: 1 late'

@@ -114,7 +114,7 @@ def test_packed_rows_equal_single_documents(tmp_path, batch_size):
   docs = {'asr': documents(0, 17), 'text': documents(1, 8)}
   for name, some in docs.items():
     write(tmp_path / name / 'dev', pack(some))
-  found = perplexity.of_rows(
+  found = perplexity.row_perplexities(
     model,
     variables,
     VOCABULARY,
@@ -143,10 +143,10 @@ def test_max_rows_takes_the_first_rows(tmp_path):
   write(tmp_path / 'all' / 'dev', rows)
   write(tmp_path / 'some' / 'dev', rows[:2])
   common = dict(rows=str(tmp_path), split='dev', batch_size=4)
-  cut = perplexity.of_rows(
+  cut = perplexity.row_perplexities(
     model, variables, VOCABULARY, sources=['all'], max_rows=2, **common
   )
-  whole = perplexity.of_rows(
+  whole = perplexity.row_perplexities(
     model, variables, VOCABULARY, sources=['some'], **common
   )
   assert cut['all'] == whole['some']
@@ -178,10 +178,12 @@ def test_missing_folder_and_foreign_rows_are_named(tmp_path):
   model, variables = tiny()
   common = dict(rows=str(tmp_path), split='dev', batch_size=2)
   with pytest.raises(errors.UserError, match='nope/dev: no such folder'):
-    perplexity.of_rows(model, variables, VOCABULARY, sources=['nope'], **common)
+    perplexity.row_perplexities(
+      model, variables, VOCABULARY, sources=['nope'], **common
+    )
   docs = [(np.asarray([1, 5000, 3], np.int32), np.ones(3, np.float32))]
   write(tmp_path / 'foreign' / 'dev', pack(docs))
   with pytest.raises(errors.UserError, match='found id 5000'):
-    perplexity.of_rows(
+    perplexity.row_perplexities(
       model, variables, VOCABULARY, sources=['foreign'], **common
     )

@@ -134,6 +134,10 @@ def test_unknown_mode():
 
 
 def test_display_lines_up():
-  assert scoring.show('abcd', 'abxde') == ('abcd*', 'abxde', '  S I')
-  lines = scoring.show('kitten', 'sitting')
+  assert scoring.format_alignment('abcd', 'abxde') == (
+    'abcd*',
+    'abxde',
+    '  S I',
+  )
+  lines = scoring.format_alignment('kitten', 'sitting')
   assert lines == ('kitten*', 'sitting', 'S   S I')

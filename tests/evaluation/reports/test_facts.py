@@ -146,8 +146,8 @@ def test_curves_of_a_run(tmp_path):
 
 
 def test_thinning_keeps_the_mean_and_short_curves():
-  assert facts.thin([1, 2], [3, 4]) == ([1, 2], [3, 4])
-  x, y = facts.thin(list(range(1000)), list(range(1000)), most=10)
+  assert facts.downsample([1, 2], [3, 4]) == ([1, 2], [3, 4])
+  x, y = facts.downsample(list(range(1000)), list(range(1000)), most=10)
   assert len(x) == len(y) == 10 and x == y
   assert np.mean(x) == pytest.approx(499.5)
 

@@ -81,7 +81,7 @@ def runs(tmp_path):
   corpus.mkdir()
   samples = np.sin(np.arange(16000) / 10) * 0.5
   (corpus / 'u0.wav').write_bytes(
-    base64.b64decode(utterances.wav(samples, 16000))
+    base64.b64decode(utterances.wav_base64(samples, 16000))
   )
   utterance = manifest.Utterance(
     id='u0',
@@ -282,7 +282,7 @@ def test_nothing_scored_yet_still_gives_a_page(tmp_path):
 
 
 def test_marked_hypotheses():
-  found = utterances.marked('a <b> cd', 'a <x>d', 'en')
+  found = utterances.mark_errors('a <b> cd', 'a <x>d', 'en')
   # Escaped letter by letter; b became x, a space and c are missing.
   assert found == (
     'a &lt;<span class="wrong">x</span>&gt;<span class="gap">‸</span>'
@@ -302,7 +302,7 @@ def test_marked_hypotheses():
   ],
 )
 def test_figures_are_shown_in_their_unit(key, value, expected):
-  assert page.show(key, value) == expected
+  assert page.format_figure(key, value) == expected
 
 
 def flags(root, *more):

@@ -249,7 +249,7 @@ def test_whole_numbers_are_no_weights():
   with pytest.raises(errors.UserError, match=told):
     flow.params(state, released.FLOW)
   with pytest.raises(errors.UserError, match='found a list, expected a state'):
-    state_lib.unwrapped([1], lambda value: True, 'x.pt')
+    state_lib.unwrap_state_dict([1], lambda value: True, 'x.pt')
 
 
 # Language models: names and nulls.

@@ -145,10 +145,10 @@ def test_every_block_is_counted():
   array = np.zeros((1000, 3), np.float32)
   array[[0, 5, 999]] = np.nan
   array[7] = 1e9
-  found = checked.Checked(array, 'x', 'f', dtype=np.float16)
+  found = checked.CheckedArray(array, 'x', 'f', dtype=np.float16)
   with pytest.raises(errors.UserError, match=r"f: tensor 'x': 9 of 3000 .* an"):
     _ = found[5:6]
-  assert np.asarray(checked.Checked(array[8:20], 'x', 'f')).sum() == 0
+  assert np.asarray(checked.CheckedArray(array[8:20], 'x', 'f')).sum() == 0
   assert isinstance(found, lazy.LazyArray) and found.dtype == np.float16
 
 

@@ -196,7 +196,7 @@ def test_rows_that_pad_the_table_are_named_too(world):
   rows = rows_lib.Rows.of(config['vocabulary'], True)
   wide = rows_lib.Rows(68, rows.text_size, 5120, rows.table_size + 9, True)
   known = {word: i for i, word in enumerate([*WORDS, 'x', 'y'])}
-  found = tokenizer_files.names(wide, known)
+  found = tokenizer_files.missing_pieces(wide, known)
   assert sorted(found.values()) == list(range(17, wide.table_size))
   assert found['<|EOT|>'] == wide.table_size - 65
   assert found['<audio_5119>'] == 17 + 5119

@@ -44,7 +44,7 @@ def check(made, written):
   assert (one.config, two.config) == (released.PARAFORMER, released.S3)
   held = one._arrays['params']
   same(
-    {**held, 'blocks': blocks.stacked(held['blocks'])},
+    {**held, 'blocks': blocks.stack(held['blocks'])},
     paraformer_interop.encoder_params(written['encoder']),
   )
   np.testing.assert_array_equal(one._arrays['centroids'], written['centroids'])
@@ -52,7 +52,7 @@ def check(made, written):
   np.testing.assert_allclose(cmvn, written['cmvn'], rtol=1e-6)
   params, table = s3_interop.encoder_params(written['semantic'])
   held = two._arrays['params']
-  same({**held, 'blocks': blocks.stacked(held['blocks'])}, params)
+  same({**held, 'blocks': blocks.stack(held['blocks'])}, params)
   np.testing.assert_array_equal(two._arrays['codebook'], table)
 
 

@@ -50,7 +50,7 @@ def rows_sight():
     for place, (a, b) in enumerate(bounds(count)):
       first[row, prompt + place] = a - WINDOW
       end[row, prompt + place] = b
-  return attention_masks.whole_sight(position, segment, first, end, WINDOW, K)
+  return attention_masks.full_mask(position, segment, first, end, WINDOW, K)
 
 
 def turned(x, distance):
@@ -141,7 +141,7 @@ def stacked(x_BTD):
 
 def test_parameters_apart_compute_the_same(stacked, x_BTD):
   params, modulation, whole = stacked
-  apart = {'blocks': blocks_lib.apart(params['blocks'], 2)}
+  apart = {'blocks': blocks_lib.unstack(params['blocks'], 2)}
   again, _ = APPLY({'params': apart}, x_BTD, rows_sight(), modulation)
   np.testing.assert_allclose(again, whole, atol=1e-5)
 
@@ -149,7 +149,7 @@ def test_parameters_apart_compute_the_same(stacked, x_BTD):
 def test_chunks_behind_caches_are_the_whole_sequence(stacked, x_BTD):
   """Rows of other lengths and prompts side by side, padded chunks included."""
   params, modulation, whole = stacked
-  variables = {'params': {'blocks': blocks_lib.apart(params['blocks'], 2)}}
+  variables = {'params': {'blocks': blocks_lib.unstack(params['blocks'], 2)}}
   P = 6
   prompts = np.zeros((len(ROWS), P, WIDTH), np.float32)
   counts = np.array([p for p, _ in ROWS], np.int32)
@@ -160,14 +160,14 @@ def test_chunks_behind_caches_are_the_whole_sequence(stacked, x_BTD):
   out, prompt = APPLY(
     variables,
     prompts,
-    attention_masks.whole_sight(place, segment, place, place, WINDOW, K),
+    attention_masks.full_mask(place, segment, place, place, WINDOW, K),
     modulation,
     keep=True,
   )
   for row, (p, _) in enumerate(ROWS):
     np.testing.assert_allclose(out[row, P - p :], whole[row, :p], atol=1e-5)
   empty = jnp.zeros((len(ROWS), WINDOW, HEADS, K))
-  past = tuple(blocks.Past(empty, empty, one.tail) for one in prompt)
+  past = tuple(blocks.KeyValueCache(empty, empty, one.tail) for one in prompt)
   begin, number = 0, 0
   while begin < max(count for _, count in ROWS):
     size = CHUNKS[min(number, len(CHUNKS) - 1)]
@@ -179,7 +179,7 @@ def test_chunks_behind_caches_are_the_whole_sequence(stacked, x_BTD):
     out, past = APPLY(
       variables,
       chunk,
-      attention_masks.chunk_sight(
+      attention_masks.chunk_mask(
         np.full(len(ROWS), begin),
         there.astype(np.int32),
         size,

@@ -23,7 +23,7 @@ def linear(h, frames):
   return h[low] * (1 - share) + h[high] * share
 
 
-STRETCH = jax.jit(flow.stretched, static_argnums=3)
+STRETCH = jax.jit(flow.interpolate_parts, static_argnums=3)
 
 
 @hypothesis.given(
@@ -63,7 +63,7 @@ def test_shift_puts_each_distance_at_its_key():
   n = 5
   distance = np.arange(n - 1, -n, -1)
   by_distance = np.broadcast_to(distance, (1, 2, n, 2 * n - 1))
-  got = encoder.shifted(jnp.asarray(by_distance))
+  got = encoder.relative_shift(jnp.asarray(by_distance))
   i = np.arange(n)
   np.testing.assert_array_equal(got[0, 1], i[:, None] - i[None])
 
@@ -118,7 +118,7 @@ def test_doubling_is_the_adjoint_of_a_strided_convolution():
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 5, 3)).astype(np.float32)
   kernel = rng.normal(size=(4, 3, 6)).astype(np.float32)
-  got = estimator.Double(6).apply(
+  got = estimator.Upsample(6).apply(
     {'params': {'kernel': kernel, 'bias': np.zeros(6, np.float32)}}, x
   )
 

@@ -167,7 +167,7 @@ def test_pooling_is_mean_and_unbiased_deviation():
   x[:, :, 2] = 1.5  # a channel that never moves
   lengths = np.array([9, 4, 1, 0])
   valid = np.arange(9)[None, :, None] < lengths[:, None, None]
-  pooled = jax.jit(layers.statistics)
+  pooled = jax.jit(layers.statistics_pooling)
   got = pooled(x, valid)
   for row, length in ((0, 9), (1, 4)):
     part = x[row, :length].astype(np.float64)
@@ -175,7 +175,7 @@ def test_pooling_is_mean_and_unbiased_deviation():
     np.testing.assert_allclose(got[row], want, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(got[2, 3:], 0)
 
-  slope = jax.jit(jax.grad(lambda x: layers.statistics(x, valid).sum()))
+  slope = jax.jit(jax.grad(lambda x: layers.statistics_pooling(x, valid).sum()))
   assert np.isfinite(slope(jnp.asarray(x))).all()
 
 

@@ -41,7 +41,7 @@ def loop(hidden, alpha):
 
 @functools.partial(jax.jit, static_argnums=2)
 def fired(hidden, alpha, tokens):
-  return cif.fired(hidden, alpha, tokens)
+  return cif.integrate_and_fire(hidden, alpha, tokens)
 
 
 @pytest.mark.parametrize('loudness', [1.0, 4.0])
@@ -62,14 +62,14 @@ def test_firing_equals_the_loop(loudness):
 def test_scaled_weights_fire_one_token_for_each_label():
   hidden, alpha = ragged(1)
   counts = np.array([5, 1, 0, 9], np.int32)
-  parts = np.asarray(cif.shares(cif.scaled(alpha, counts), 9))
+  parts = np.asarray(cif.token_weights(cif.scale_to_counts(alpha, counts), 9))
   for row, count in enumerate(counts):
     np.testing.assert_allclose(parts[row].sum(1)[:count], 1.0, atol=1e-5)
     assert parts[row, count:].sum() < 1e-5
     # Time runs forward: a token begins where the one before it ended.
     places = (parts[row] * np.arange(12)[None, :]).sum(1)[:count]
     assert (np.diff(places) > 0).all()
-  scaled = np.asarray(cif.scaled(alpha, counts))
+  scaled = np.asarray(cif.scale_to_counts(alpha, counts))
   np.testing.assert_allclose(parts.sum(1), scaled, atol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_the_tail_fires_what_is_nearly_complete():
   hidden = np.ones((3, 4, 2), np.float32)
   alpha = np.array([[0.5, 0.6, 0.5, 0.0], [0.5, 0.5, 0.5, 0.0], [0.9] * 4])
   lengths = np.array([3, 3, 4])
-  h, a, counts = cif.with_tail(hidden, alpha.astype(np.float32), lengths)
+  h, a, counts = cif.append_tail(hidden, alpha.astype(np.float32), lengths)
   # 1.6 + 0.45, 1.5 + 0.45, 3.6 + 0.45
   assert counts.tolist() == [2, 1, 4]
   np.testing.assert_allclose(a[0], [0.5, 0.6, 0.5, 0.45, 0], rtol=1e-6)
@@ -101,7 +101,7 @@ def test_gradients_are_those_of_finite_differences():
 
   def value(hidden, alpha):
     alpha = jnp.where(inside, alpha, 0.0)
-    out = cif.fired(hidden, cif.scaled(alpha, counts), 6)
+    out = cif.integrate_and_fire(hidden, cif.scale_to_counts(alpha, counts), 6)
     return jnp.sum(out * probe) / 50
 
   # Away from the borders where a frame changes its token.

@@ -59,7 +59,7 @@ def test_hidden_and_codes_match_golden_in_a_ragged_batch(
   mel, lengths = golden['in/mel'].transpose(0, 2, 1), golden['in/mel_len']
   model = s3.S3Encoder(config)
   hidden, counts = jax.jit(model.apply)({'params': params}, mel, lengths)
-  codes = jax.jit(s3.nearest)(s3.unit(hidden), codebook)
+  codes = jax.jit(s3.nearest_code)(s3.l2_normalise(hidden), codebook)
   np.testing.assert_array_equal(counts, golden['out/code_len'])
   for row, count in enumerate(counts):
     np.testing.assert_allclose(
@@ -99,7 +99,7 @@ def test_nearest_takes_the_lowest_index_on_ties():
   codebook = jnp.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
   x = jnp.array([[0.0, 1.0], [1.0, 0.0], [0.9, 0.0]])
   # A long row is no nearer for being long: Euclid, not the inner product.
-  assert s3.nearest(x, codebook).tolist() == [1, 3, 3]
+  assert s3.nearest_code(x, codebook).tolist() == [1, 3, 3]
 
 
 SMALL = s3.S3Config(
@@ -118,7 +118,7 @@ def small_model():
   model = s3.S3CTC(SMALL, labels=4)
   mel = jax.random.normal(jax.random.key(0), (2, 20, 8))
   lengths = jnp.array([20, 11])
-  codebook = s3.unit(jax.random.normal(jax.random.key(2), (5, 16)))
+  codebook = s3.l2_normalise(jax.random.normal(jax.random.key(2), (5, 16)))
   init = jax.jit(model.init)
   variables = nn.unbox(init(jax.random.key(1), mel, lengths, codebook))
   return model, variables, mel, lengths, codebook

@@ -194,7 +194,7 @@ def test_four_mel_frames_are_one_code_rounded_up(frames):
   assert s3.code_count(frames) == math.ceil(frames / 4)
 
 
-NEAREST = jax.jit(s3.nearest)
+NEAREST = jax.jit(s3.nearest_code)
 
 
 @hypothesis.given(
@@ -220,7 +220,7 @@ def test_nearest_keeps_leading_axes():
 def test_unit_has_length_one_and_leaves_silence_at_zero():
   x = jnp.array([[[3.0, 4.0], [0.0, 0.0], [1e-3, 0.0]]])
   np.testing.assert_allclose(
-    s3.unit(x), [[[0.6, 0.8], [0.0, 0.0], [1.0, 0.0]]], rtol=1e-6
+    s3.l2_normalise(x), [[[0.6, 0.8], [0.0, 0.0], [1.0, 0.0]]], rtol=1e-6
   )
 
 

@@ -22,7 +22,7 @@ def summed(f0_T, number, hop=HOP):
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def turned(f0_BT, harmonic, hop=HOP):
   return harmonic_source.phases(
-    harmonic_source.steps(f0_BT, RATE, harmonic), hop
+    harmonic_source.phase_steps(f0_BT, RATE, harmonic), hop
   )
 
 
@@ -58,7 +58,7 @@ def test_steps_of_any_size(f0):
 
 def test_chunks_carry_their_phase_exactly():
   f0 = np.random.default_rng(1).uniform(0, 500, (2, 37)).astype(np.float32)
-  steps = harmonic_source.steps(f0, RATE, 3)
+  steps = harmonic_source.phase_steps(f0, RATE, 3)
   whole = np.asarray(harmonic_source.phases(steps, HOP))
   begin, at = jnp.zeros((2, 4), jnp.uint32), 0
   for count in (1, 7, 0, 20, 9):
@@ -67,7 +67,7 @@ def test_chunks_carry_their_phase_exactly():
       harmonic_source.phases(part, HOP, begin),
       whole[:, at * HOP : (at + count) * HOP],
     )
-    begin = harmonic_source.advance(part, HOP, begin)
+    begin = harmonic_source.advance_phases(part, HOP, begin)
     at += count
   assert at == 37
 
@@ -77,7 +77,9 @@ def test_sines_are_the_formula():
   rng = np.random.default_rng(2)
   phase = rng.uniform(-np.pi, np.pi, (1, 4)).astype(np.float32)
   noise = rng.standard_normal((1, 5 * HOP, 4)).astype(np.float32)
-  got = np.asarray(harmonic_source.sines(f0, phase, noise, **SINES))[0]
+  got = np.asarray(
+    harmonic_source.harmonics_and_noise(f0, phase, noise, **SINES)
+  )[0]
   voiced = np.repeat([1, 0, 0, 1, 1], HOP)  # strictly above 10 Hz
   for number in range(4):
     offset = phase[0, number] if number else 0.0
@@ -90,6 +92,8 @@ def test_sines_are_the_formula():
 def test_no_gradient_reaches_f0():
   def loss(f0):
     zeros = jnp.zeros((1, HOP, 2))
-    return harmonic_source.sines(f0, jnp.ones((1, 2)), zeros, **SINES).sum()
+    return harmonic_source.harmonics_and_noise(
+      f0, jnp.ones((1, 2)), zeros, **SINES
+    ).sum()
 
   assert float(jax.grad(loss)(jnp.array([[150.0]]))[0, 0]) == 0.0

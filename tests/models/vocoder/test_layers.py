@@ -14,11 +14,11 @@ def test_sine_squared_is_that_of_double_precision():
   far = rng.uniform(-300, 300, 20000)
   for z, most in ((near, 4e-7), (far, 6e-7)):
     z = z.astype(np.float32)
-    got = np.asarray(jax.jit(layers.sine_squared)(z))
+    got = np.asarray(jax.jit(layers.snake)(z))
     assert np.abs(got - np.sin(z.astype(np.float64)) ** 2).max() < most
   edges = np.array([0, np.pi / 2, np.pi, -np.pi / 2, 1e-20], np.float32)
   want = np.sin(edges.astype(np.float64)) ** 2
-  np.testing.assert_allclose(layers.sine_squared(edges), want, atol=2e-7)
+  np.testing.assert_allclose(layers.snake(edges), want, atol=2e-7)
 
 
 def test_snake_and_its_derivatives():
@@ -60,6 +60,6 @@ def test_upsampling_is_the_scattered_sum(kernel, rate):
 
 def test_inside_ends_rows():
   x = np.ones((2, 4, 1), np.float32)
-  got = layers.inside(x, np.array([4, 2]))
+  got = layers.mask_padding(x, np.array([4, 2]))
   np.testing.assert_array_equal(got[..., 0], [[1, 1, 1, 1], [1, 1, 0, 0]])
-  assert layers.inside(x, None) is x
+  assert layers.mask_padding(x, None) is x

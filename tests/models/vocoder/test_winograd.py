@@ -30,7 +30,7 @@ def test_it_is_the_convolution(taps, dilation, frames):
   whole = dilation * (taps - 1)
   for pads in ((whole // 2, whole // 2), (whole, 0)):
     want = direct(x, kernel, pads, dilation)
-    got = conv(x, winograd.prepare(kernel), taps, pads, dilation)
+    got = conv(x, winograd.transform_kernel(kernel), taps, pads, dilation)
     assert got.shape == want.shape
     size = np.sqrt((want**2).mean())
     assert np.abs(got - want).max() < 1e-5 * max(size, 1.0)
@@ -41,7 +41,7 @@ def test_any_other_number_of_taps(taps):
   rng = np.random.default_rng(taps)
   x = rng.standard_normal((1, 23, 4)).astype(np.float32)
   kernel = rng.standard_normal((taps, 4, 4)).astype(np.float32)
-  got = conv(x, winograd.prepare(kernel), taps, (0, 0), 2)
+  got = conv(x, winograd.transform_kernel(kernel), taps, (0, 0), 2)
   np.testing.assert_allclose(got, direct(x, kernel, (0, 0), 2), atol=3e-5)
 
 
@@ -53,7 +53,7 @@ def test_errors_stay_near_those_of_a_direct_sum():
   plain = jax.lax.conv_general_dilated(
     x, kernel, (1,), ((3, 3),), dimension_numbers=('NWC', 'WIO', 'NWC')
   )
-  fast = conv(x, winograd.prepare(kernel), 7, (3, 3), 1)
+  fast = conv(x, winograd.transform_kernel(kernel), 7, (3, 3), 1)
 
   def error(y):
     return np.sqrt(((np.asarray(y) - want) ** 2).mean())
@@ -63,11 +63,11 @@ def test_errors_stay_near_those_of_a_direct_sum():
 
 def test_multiplications_are_halved():
   for taps in (3, 7, 11):
-    points = winograd.prepare(np.zeros((taps, 32, 32), np.float32))
+    points = winograd.transform_kernel(np.zeros((taps, 32, 32), np.float32))
     assert points.shape[0] * points.shape[1] / 4 <= 0.53 * taps
 
 
 def test_it_is_used_where_it_is_worth_it():
-  assert winograd.worth(np.zeros((3, 128, 128)))
-  assert not winograd.worth(np.zeros((1, 128, 128)))
-  assert not winograd.worth(np.zeros((7, 128, 18)))
+  assert winograd.is_worthwhile(np.zeros((3, 128, 128)))
+  assert not winograd.is_worthwhile(np.zeros((1, 128, 128)))
+  assert not winograd.is_worthwhile(np.zeros((7, 128, 18)))

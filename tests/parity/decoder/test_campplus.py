@@ -14,8 +14,8 @@ from step_audio_jax.interop.decoder import campplus as campplus_interop
 from step_audio_jax.models.speaker import campplus
 from tests.parity import fixtures
 
-_STAGES = (campplus.Head, campplus.Strided)
-_STAGES += campplus.DenseBlock, campplus.Transit
+_STAGES = (campplus.ConvFrontEnd, campplus.StridedConv)
+_STAGES += campplus.DenseBlock, campplus.TransitLayer
 _TOLERANCE = 1e-3
 
 

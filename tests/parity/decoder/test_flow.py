@@ -138,7 +138,7 @@ def test_flow_steps(path, parity):
     )
 
   x = turned(z['noise/z'])
-  times, lengths = matching.grid(steps)
+  times, lengths = matching.time_grid(steps)
   for number in range(steps):
     both, kept = first(own.variables, x, times[number], *inputs)
     key = f'step{number}'
@@ -149,7 +149,7 @@ def test_flow_steps(path, parity):
       parity(f'{name} {key}_vel', turned(both), z[f'out/inf/{key}_vel'], 2e-4)
     if not number:
       _inside(parity, name, z, kept['intermediates']['estimator'])
-    x = x + lengths[number] * matching.guided(both, own.config.guidance)
+    x = x + lengths[number] * matching.apply_guidance(both, own.config.guidance)
   given = int(inputs[2][0, 0])
   parity(f'{name} mel', turned(x)[:, :, given:], z['out/inf/mel'], 3e-4)
 

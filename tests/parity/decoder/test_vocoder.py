@@ -172,8 +172,8 @@ def test_vocoder_phases_can_be_cut_anywhere(path, parity):
   z, c = own.golden, own.config
   f0, (phase, noise) = z['out/f0'], own.draws()
   cut = f0.shape[1] // 3
-  begin = harmonic_source.advance(
-    harmonic_source.steps(f0[:, :cut], c.sample_rate, c.harmonics),
+  begin = harmonic_source.advance_phases(
+    harmonic_source.phase_steps(f0[:, :cut], c.sample_rate, c.harmonics),
     c.hop,
     np.zeros(phase.shape, np.uint32),
   )

@@ -17,11 +17,11 @@ GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
 
 
 def test_spans_are_those_of_the_rates():
-  begin, end = alignment.span(np.arange(3))
+  begin, end = alignment.time_span(np.arange(3))
   np.testing.assert_allclose(begin, [0, 0.12, 0.24])
   np.testing.assert_allclose(end, [0.12, 0.24, 0.36])
-  assert alignment.span(50, 'linguistic') == (3.0, 3.06)
-  assert alignment.span(50, 'semantic') == (2.0, 2.04)
+  assert alignment.time_span(50, 'linguistic') == (3.0, 3.06)
+  assert alignment.time_span(50, 'semantic') == (2.0, 2.04)
 
 
 @hypothesis.given(
@@ -29,7 +29,7 @@ def test_spans_are_those_of_the_rates():
 )
 def test_times_and_indices_are_inverse(index, stream):
   """Exactly, at every boundary: floats that are a hair off do not matter."""
-  begin, end = alignment.span(index, stream)
+  begin, end = alignment.time_span(index, stream)
   assert alignment.index_at(begin, stream) == index
   assert alignment.index_at((begin + end) / 2, stream) == index
   assert alignment.index_at(end, stream) == index + 1
@@ -39,7 +39,7 @@ def test_times_and_indices_are_inverse(index, stream):
 def test_every_id_lies_inside_its_group(place):
   begin, end = alignment.id_span(place)
   group = place // vocabulary.GROUP
-  outer = alignment.span(group)
+  outer = alignment.time_span(group)
   assert outer[0] <= begin < end <= outer[1]
   stream = 'linguistic' if place % vocabulary.GROUP < 2 else 'semantic'
   ids = vocabulary.STEP_AUDIO.interleave(
@@ -105,8 +105,8 @@ def test_packing_matches_golden_in_both_directions():
 @pytest.mark.parametrize(
   'call, pattern',
   [
-    (lambda: alignment.span(-1), 'group index: found -1'),
-    (lambda: alignment.span(1, 'text'), "stream: found 'text'"),
+    (lambda: alignment.time_span(-1), 'group index: found -1'),
+    (lambda: alignment.time_span(1, 'text'), "stream: found 'text'"),
     (lambda: alignment.index_at(-0.5), 'time: found -0.5'),
     (lambda: alignment.index_at(float('nan')), 'not a finite'),
     (lambda: alignment.groups_between(2.0, 1.0), 'the end behind the begin'),

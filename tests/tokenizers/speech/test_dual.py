@@ -245,7 +245,7 @@ def test_more_codes_than_places_are_refused(tokenizer):
   held = part._arrays['params']
   big = linguistic.LinguisticTokenizer(
     part.config,
-    {**held, 'blocks': blocks.stacked(held['blocks'])},
+    {**held, 'blocks': blocks.stack(held['blocks'])},
     {'shift': np.zeros(560), 'scale': np.ones(560)},
     np.zeros((1025, 16)),
   )

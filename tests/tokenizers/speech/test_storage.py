@@ -135,15 +135,15 @@ def test_no_waves_are_no_batches():
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
 def test_a_wave_becomes_float32(dtype):
-  wave = storage.checked_wave(np.array([0.5, -0.25], dtype), 'x')
+  wave = storage.check_wave(np.array([0.5, -0.25], dtype), 'x')
   assert wave.dtype == np.float32 and wave.tolist() == [0.5, -0.25]
-  assert storage.checked_wave([0.5], 'a list').tolist() == [0.5]
+  assert storage.check_wave([0.5], 'a list').tolist() == [0.5]
 
 
 @pytest.mark.parametrize('wave', [np.float32(1), [1, 2], ['a'], [[0.5]]])
 def test_no_wave_is_told(wave):
   with pytest.raises(errors.UserError, match='x.wav: found an array'):
-    storage.checked_wave(wave, 'x.wav')
+    storage.check_wave(wave, 'x.wav')
 
 
 LETTERS = labels.Labels(tuple('abcdé'))

@@ -44,7 +44,7 @@ def small(seed=0):
   return dual.DualTokenizer(
     linguistic.LinguisticTokenizer(one, params, cmvn, rng.normal(size=(7, 16))),
     semantic.SemanticTokenizer(
-      two, params_two, s3.unit(rng.normal(size=(9, 16)))
+      two, params_two, s3.l2_normalise(rng.normal(size=(9, 16)))
     ),
   )
 

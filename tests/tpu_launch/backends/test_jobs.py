@@ -171,9 +171,9 @@ def test_every_backend_keeps_the_protocol():
     ('queued-resource', jobs.Job(name='j', **TPU)),
   ):
     assert name in jobs.BACKENDS
-    assert wanted <= set(dir(registry.of(job)))
-  assert isinstance(registry.of(jobs.Job(name='j')), local.Local)
-  found = registry.of(jobs.Job(name='j', **TPU))
+    assert wanted <= set(dir(registry.backend_of(job)))
+  assert isinstance(registry.backend_of(jobs.Job(name='j')), local.Local)
+  found = registry.backend_of(jobs.Job(name='j', **TPU))
   assert isinstance(found, queued_resource.QueuedResource)
 
 
@@ -236,7 +236,7 @@ def test_workers_are_counted_over_the_slices(capsys, accelerator, slices):
   env=st.dictionaries(st.sampled_from('ABC'), st.text(max_size=5)),
 )
 def test_shown_commands_are_read_back(argv, env):
-  words = shlex.split(shell.show(argv, env))
+  words = shlex.split(shell.quoted(argv, env))
   extra = ['env', *(f'{k}={v}' for k, v in env.items())] if env else []
   assert words == extra + argv
 

@@ -156,7 +156,7 @@ def test_the_set_up_line_is_good_shell():
 
 def test_shown_commands_can_be_pasted():
   argv = ['printf', '%s|', 'a b', "c'd", '$e', '*']
-  line = shell.show(argv, {'X': 'y z'})
+  line = shell.quoted(argv, {'X': 'y z'})
   assert shlex.split(line) == ['env', 'X=y z', *argv]
   done = subprocess.run(['sh', '-c', line], capture_output=True, text=True)
   assert done.stdout == "a b|c'd|$e|*|"

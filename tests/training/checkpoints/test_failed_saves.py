@@ -58,8 +58,8 @@ def hooks(monkeypatch):
   seen = []
   monkeypatch.setattr(threading, 'excepthook', seen.append)
   monkeypatch.setattr(sys, 'unraisablehook', seen.append)
-  failed_saves.tell_once()
-  failed_saves.tell_once()
+  failed_saves.silence_repeats()
+  failed_saves.silence_repeats()
   yield seen
 
 

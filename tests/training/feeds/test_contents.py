@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 def told(folder, whole=2**20):
   stats = files.read_json(folder / 'stats.json')
-  return contents.rows(folder, stats, contents.Budget(whole))
+  return contents.rows(folder, stats, contents.ByteBudget(whole))
 
 
 def spoilt(path, place):

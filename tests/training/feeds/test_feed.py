@@ -30,12 +30,12 @@ def make(rows, **kwargs):
 @given(st.integers(1, 300), st.integers(0, 2**40))
 @settings(max_examples=50, deadline=None)
 def test_permuted_is_a_permutation(size, key):
-  seen = {feed.permuted(i, size, key) for i in range(size)}
+  seen = {feed.permute(i, size, key) for i in range(size)}
   assert seen == set(range(size))
 
 
 def test_permutations_of_two_epochs_differ():
-  orders = [[feed.permuted(i, 50, key) for i in range(50)] for key in (1, 2)]
+  orders = [[feed.permute(i, 50, key) for i in range(50)] for key in (1, 2)]
   assert orders[0] != orders[1]
 
 
@@ -88,7 +88,7 @@ def test_a_curriculum_changes_at_its_steps_and_repeats_no_row_early(rows):
   assert json.loads(json.dumps(told)) == told
   counts = stream.counts(7)
   assert counts['rows/a'] + counts['rows/b'] == 56
-  seen = stream.exposure(0, 56)
+  seen = stream.epochs(0, 56)
   assert [line['rows'] for line in seen] == [
     counts['rows/a'], counts['rows/b']
   ]  # fmt: skip

@@ -104,7 +104,7 @@ def test_adapters_start_with_nothing_to_say():
   key = jax.random.key(3)
   some = dataclasses.replace(ADAPTED, targets='attention/(q|out)/kernel')
   params = jax.jit(lambda: nn.unbox(some.init(key, batch()))['params'])()
-  for path, a, b in lora.pairs(params):
+  for path, a, b in lora.adapter_pairs(params):
     assert not np.asarray(b).any(), path
     fan_in = a.size // L // R
     np.testing.assert_allclose(np.std(a), fan_in**-0.5, rtol=0.4)
@@ -145,7 +145,7 @@ def test_gradients_on_a_mesh_equal_those_of_the_written_out_kernel():
 
   def by_hand(params):
     base = transfer.flatten(dict(values['base']))
-    for path, a, b in lora.pairs(params):
+    for path, a, b in lora.adapter_pairs(params):
       inner = a.reshape(L, -1, R) @ b.reshape(L, R, -1)
       base[path] = base[path] + 2.0 * inner.reshape(base[path].shape)
     tree = transfer.traverse_util.unflatten_dict(base, sep='/')
@@ -178,7 +178,7 @@ def test_gradients_on_a_mesh_equal_those_of_the_written_out_kernel():
 
 def test_merging_gives_the_same_logits():
   values = trained(variables())
-  merged = lora.merged(values, ADAPTED.describe()['lora'])
+  merged = lora.merge(values, ADAPTED.describe()['lora'])
   merged = jax.tree.map(np.asarray, merged)
   assert set(merged) == {'params'}
   unmerged = logits(ADAPTED.effective(values)['params'])
@@ -188,7 +188,7 @@ def test_merging_gives_the_same_logits():
 
 def test_slices_of_merged_kernels():
   values = trained(variables())
-  lazily = lora.merged(values, ADAPTED.describe()['lora'])
+  lazily = lora.merge(values, ADAPTED.describe()['lora'])
   whole = transfer.flatten(ADAPTED.effective(values)['params'])
   for path, index in (
     ('attention/q', (slice(1, 3), slice(2, 9), slice(1, 3), slice(0, 5))),
@@ -363,11 +363,11 @@ def test_tables_may_be_trained_in_full():
   both = dataclasses.replace(ADAPTED, whole='embedding|head$')
   shapes = nn.unbox(jax.eval_shape(both.init, jax.random.key(0), batch()))
   tables = {'transformer/embedding', 'transformer/head'}
-  assert set(lora.whole(shapes['params'])) == tables
+  assert set(lora.full_parameters(shapes['params'])) == tables
   assert not tables & set(transfer.flatten(shapes['base']))
   rng = np.random.default_rng(5)
   values = jax.tree.map(lambda x: rng.standard_normal(x.shape), shapes)
-  merged = lora.merged(values, both.describe()['lora'])
+  merged = lora.merge(values, both.describe()['lora'])
   plain = nn.unbox(jax.eval_shape(PLAIN.init, jax.random.key(0), batch()))
   sizes = jax.tree.map(np.shape, merged['params'])
   assert sizes == jax.tree.map(np.shape, plain['params'])
@@ -404,7 +404,7 @@ def test_a_merged_kernel_is_not_rounded_to_its_base():
   rng = np.random.default_rng(0)
   kernel = rng.normal(size=(4, 5)).astype(jnp.bfloat16)
   a, b = rng.normal(size=(4, 2)), rng.normal(size=(2, 5))
-  merged = np.asarray(lora.Merged(kernel, a, b, 0.5))
+  merged = np.asarray(lora.MergedKernel(kernel, a, b, 0.5))
   assert merged.dtype == np.float32
   want = kernel.astype(np.float64) + 0.5 * a @ b
   np.testing.assert_allclose(merged, want, atol=1e-6)

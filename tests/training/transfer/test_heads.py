@@ -58,7 +58,7 @@ def started(old, new, recorded=None):
   saved, fresh = old.tree(0), transfer.flatten(new.tree(1))
   shapes = {path: leaf.shape for path, leaf in fresh.items()}
   recorded = {'labels': list(old.letters)} if recorded is None else recorded
-  flat, told = heads.matched(
+  flat, told = heads.match_heads(
     'run', transfer.flatten(saved), recorded, shapes, new
   )
   out, names = transfer.transfer(

@@ -29,7 +29,7 @@ def side(pieces, linguistic=3, semantic=4, *, padding=0, tokenizer=ONE, **more):
   sizes['table_size'] = padding + sum(
     sizes[name] for name in ('text_size', 'linguistic_size', 'semantic_size')
   )
-  return remap.Side('runs/old', sizes, table, tokenizer)
+  return remap.VocabularySide('runs/old', sizes, table, tokenizer)
 
 
 def table_of(old, width=3):
@@ -66,7 +66,7 @@ def test_a_speech_block_behind_a_text_backbone_grows_as_it_always_did():
   before, after, rows = moved(old, side('abc', padding=2))
   seed = transfer.table_seed('params/head', 0)
   np.testing.assert_array_equal(
-    after, transfer.grown(before, len(after), 0, seed)
+    after, transfer.grow(before, len(after), 0, seed)
   )
   assert rows.told['speech_drawn'] == 7 and rows.told['text_taken'] == 5
 
@@ -103,7 +103,7 @@ def test_text_goes_by_piece_and_speech_by_code(letters):
 
 def test_kinds_are_kept_apart():
   old = side('ab')
-  new = remap.Side('new', old.sizes | {'pieces_sha256': 'x'}, [
+  new = remap.VocabularySide('new', old.sizes | {'pieces_sha256': 'x'}, [
     *CONTROL, ('b', 'special'), ('a', 'normal'),
   ], ONE)  # fmt: skip
   index = remap.rows_between(old, new).index
@@ -150,7 +150,7 @@ def test_unknown_pieces_pass_by_size_and_are_refused_where_sizes_differ():
   def unknown(letters):
     found = side(letters)
     sizes = {k: v for k, v in found.sizes.items() if k != 'pieces_sha256'}
-    return remap.Side('runs/older', sizes, None, None)
+    return remap.VocabularySide('runs/older', sizes, None, None)
 
   assert remap.rows_between(unknown('ab'), side('xy')).is_identity()
   with pytest.raises(errors.UserError, match=r'runs/older: .* put back'):
@@ -169,14 +169,16 @@ def test_slices_of_a_moved_table_are_those_of_the_whole(monkeypatch):
     def read(self, spans):
       return table[lazy.slices(spans)].copy()
 
-  whole = np.asarray(transfer.Mapped(Stored(), index, 0, 5, known=9))
+  whole = np.asarray(transfer.MappedTable(Stored(), index, 0, 5, known=9))
   np.testing.assert_array_equal(whole[index >= 0], table[index[index >= 0]])
-  drawn = np.asarray(transfer.Drawn(table[:9], 4, 0, 5))
+  drawn = np.asarray(transfer.DrawnRows(table[:9], 4, 0, 5))
   np.testing.assert_array_equal(whole[index < 0], drawn)
   for start, stop in [(0, 4), (4, 6), (5, 10), (3, 3)]:
-    part = transfer.Mapped(Stored(), index, 0, 5, known=9)[start:stop, 1:3]
+    part = transfer.MappedTable(Stored(), index, 0, 5, known=9)[start:stop, 1:3]
     np.testing.assert_array_equal(part, whole[start:stop, 1:3])
-  turned = transfer.Mapped(np.ascontiguousarray(table.T), index, 1, 5, known=9)
+  turned = transfer.MappedTable(
+    np.ascontiguousarray(table.T), index, 1, 5, known=9
+  )
   np.testing.assert_array_equal(turned[:, 2:8], whole[2:8].T)
 
 

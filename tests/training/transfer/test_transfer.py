@@ -47,7 +47,7 @@ def test_new_rows_have_the_mean_and_covariance_of_the_old():
   rng = np.random.default_rng(0)
   mixing = rng.standard_normal((4, 4))
   old = (rng.standard_normal((500, 4)) @ mixing + 3.0).astype(np.float32)
-  table = transfer.grown(old, 40_500, axis=0, seed=1)
+  table = transfer.grow(old, 40_500, axis=0, seed=1)
   np.testing.assert_array_equal(table[:500], old)
   new = table[500:]
   np.testing.assert_allclose(new.mean(0), old.mean(0), atol=0.1)
@@ -109,9 +109,9 @@ class Lazy(lazy.LazyArray):
 def test_lazy_growth_is_eager_growth(monkeypatch):
   monkeypatch.setattr(transfer, '_ROWS', 7)  # several blocks of old rows
   old = np.random.default_rng(0).normal(2.0, 1.0, (20, 6)).astype(np.float32)
-  want = transfer.grown(old, 50, 0, 3)
+  want = transfer.grow(old, 50, 0, 3)
   np.testing.assert_array_equal(want[:20], old)
-  table = transfer.Grown(Lazy(old), 50, 0, 3)
+  table = transfer.GrownTable(Lazy(old), 50, 0, 3)
   for index in (
     (slice(0, 50), slice(0, 6)),
     (slice(18, 33), slice(2, 5)),
@@ -120,12 +120,14 @@ def test_lazy_growth_is_eager_growth(monkeypatch):
     (slice(4, 4), slice(0, 6)),
   ):
     np.testing.assert_allclose(table[index], want[index], atol=1e-5)
-  sideways = transfer.Grown(Lazy(old.T.copy()), 50, 1, 3)
+  sideways = transfer.GrownTable(Lazy(old.T.copy()), 50, 1, 3)
   np.testing.assert_allclose(np.asarray(sideways), want.T, atol=1e-5)
 
 
 def test_old_rows_alone_are_read_for_old_rows():
-  table = transfer.Grown(old := Lazy(np.ones((20, 6), np.float32)), 50, 0, 3)
+  table = transfer.GrownTable(
+    old := Lazy(np.ones((20, 6), np.float32)), 50, 0, 3
+  )
   table[2:4, 1:3]
   assert old.spans == [[(2, 4), (1, 3)]]
 
@@ -152,7 +154,7 @@ def test_lazy_sources_keep_old_logits_on_a_mesh(tied):
   mesh = mesh_lib.MeshConfig(fsdp=2, tensor=4).build()
   shardings = mesh_lib.shardings(grown_shapes, mesh, mesh_lib.DEFAULT_RULES)
   arrays = jax.tree.map(
-    lambda leaf, sharding: transfer.placed(leaf, sharding, np.float32),
+    lambda leaf, sharding: transfer.place_on_mesh(leaf, sharding, np.float32),
     variables,
     shardings,
   )

@@ -173,9 +173,9 @@ def test_no_path_leads_out(root, name, start):
   ],
 )
 def test_paths_that_stay_inside(name, found, root):
-  assert base.inside(root, name) == root / found
-  assert base.inside(root, str(root / name)) == root / found
-  assert base.inside(root, pathlib.Path(name)) == root / found
+  assert base.resolve_inside(root, name) == root / found
+  assert base.resolve_inside(root, str(root / name)) == root / found
+  assert base.resolve_inside(root, pathlib.Path(name)) == root / found
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_paths_that_stay_inside(name, found, root):
 )
 def test_paths_that_are_refused(name, words, root):
   with pytest.raises(errors.UserError, match=words):
-    base.inside(root, name)
+    base.resolve_inside(root, name)
 
 
 def test_a_link_may_lead_into_the_folder_that_is_named(root, monkeypatch):
@@ -215,22 +215,24 @@ def test_a_link_may_lead_into_the_folder_that_is_named(root, monkeypatch):
 
 
 def test_options_that_no_reader_knows():
-  base.only({'text': 'x'}, ('id', 'text'))
+  base.check_options({'text': 'x'}, ('id', 'text'))
   with pytest.raises(errors.UserError, match="option 'b', expected id, text"):
-    base.only({'text': 'x', 'b': '1'}, ('id', 'text'))
+    base.check_options({'text': 'x', 'b': '1'}, ('id', 'text'))
   with pytest.raises(errors.UserError, match='none for this format'):
-    base.only({'b': '1'}, ())
+    base.check_options({'b': '1'}, ())
 
 
 def test_a_sentence_becomes_a_refusal():
-  assert base.guarded('here', json.loads, '[1]') == [1]
+  assert base.reject_on_error('here', json.loads, '[1]') == [1]
 
   def fails():
     raise errors.UserError('audio: gone.')
 
-  found = base.guarded('here', fails, id='a', line=3, file='f')
+  found = base.reject_on_error('here', fails, id='a', line=3, file='f')
   assert found == base.Rejected(
     'here', 'audio: gone.', id='a', line=3, file='f'
   )
   with pytest.raises(ValueError):
-    base.guarded('here', json.loads, 'no')  # a fault of the program stays one
+    base.reject_on_error(
+      'here', json.loads, 'no'
+    )  # a fault of the program stays one

@@ -33,7 +33,7 @@ _TAGS = re.compile(r'\s*(?:[(（][^()（）]*[)）]\s*)+')
 
 
 @dataclasses.dataclass(frozen=True)
-class Spoken:
+class SpokenSentence:
   """What the model wrote for one sentence.
 
   Attributes:
@@ -48,7 +48,7 @@ class Spoken:
 
 
 @dataclasses.dataclass(frozen=True)
-class Manner:
+class SpeakOptions:
   """How texts are spoken.
 
   Attributes:
@@ -149,7 +149,7 @@ class Writer:
     model: Any,
     variables: Mapping[str, Any],
     vocabulary: vocabulary_lib.Vocabulary,
-    manner: Manner = Manner(),
+    manner: SpeakOptions = SpeakOptions(),
   ):
     """Holds the model.
 
@@ -172,7 +172,7 @@ class Writer:
     )
 
   @classmethod
-  def load(cls, run: str | os.PathLike, manner: Manner) -> 'Writer':
+  def load(cls, run: str | os.PathLike, manner: SpeakOptions) -> 'Writer':
     """The model of a run directory.
 
     Raises:
@@ -180,7 +180,7 @@ class Writer:
     """
     try:
       model, variables, vocabulary = restore.load_model(pathlib.Path(run))
-      return cls(restore.unrolled(model), variables, vocabulary, manner)
+      return cls(restore.unroll_layers(model), variables, vocabulary, manner)
     except errors.UserError as error:
       if str(error).startswith('speak:'):
         raise errors.UserError(f'{run}: {error}') from error
@@ -191,7 +191,7 @@ class Writer:
     texts: Sequence[str],
     voice: voice_lib.Voice | None = None,
     label: str | None = None,
-  ) -> list[Spoken]:
+  ) -> list[SpokenSentence]:
     """Sentences → their speech ids, in order.
 
     Args:
@@ -220,7 +220,7 @@ class Writer:
       label=label,
     )
     return [
-      Spoken(text, self._mixed(output.tokens), output.stopped)
+      SpokenSentence(text, self._mixed(output.tokens), output.stopped)
       for text, output in zip(texts, outputs, strict=True)
     ]
 

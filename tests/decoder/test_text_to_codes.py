@@ -5,7 +5,7 @@ import pytest
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.decoder import speaking
+from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import prompts as prompts_lib
@@ -17,11 +17,11 @@ CONTROL = vocabulary_lib.CONTROL
 
 
 def writer(**manner):
-  return speaking.Writer(
+  return text_to_codes.Writer(
     parrot.Parrot(),
     parrot.VARIABLES,
     parrot.VOCABULARY,
-    speaking.Manner(**manner),
+    text_to_codes.SpeakOptions(**manner),
   )
 
 
@@ -33,7 +33,7 @@ def test_each_sentence_becomes_its_own_mixed_ids():
     assert piece.stopped
     expected = voice_lib.IDS.interleave(*parrot.codes(piece.text))
     np.testing.assert_array_equal(piece.ids, expected)
-    voice_lib.checked_ids(piece.ids)
+    voice_lib.check_ids(piece.ids)
 
 
 def test_a_limit_cuts_and_is_told():
@@ -90,7 +90,9 @@ def test_turns_hold_the_voice_in_the_ids_of_the_model(monkeypatch):
     voice_text=voice.text,
     voice_ids=vocabulary.interleave(*codes),
   )
-  silent = speaking.voice_lib.Voice(voice.tokens, voice.mel_TM, voice.speaker_D)
+  silent = text_to_codes.voice_lib.Voice(
+    voice.tokens, voice.mel_TM, voice.speaker_D
+  )
   with pytest.raises(errors.UserError, match='voice_text: missing'):
     asked(monkeypatch, 'turns', silent)
 
@@ -107,11 +109,13 @@ def test_turns_hold_the_voice_in_the_ids_of_the_model(monkeypatch):
   ],
 )
 def test_sentences(text, pieces):
-  assert speaking.sentences(text) == pieces
+  assert text_to_codes.sentences(text) == pieces
 
 
 def test_tags_go_before_every_sentence():
-  found = speaking.sentences('（高兴1）(四川话) 你好。再见。', keep_tags=True)
+  found = text_to_codes.sentences(
+    '（高兴1）(四川话) 你好。再见。', keep_tags=True
+  )
   assert found == ['（高兴1）(四川话)你好。', '（高兴1）(四川话)再见。']
 
 
@@ -127,7 +131,7 @@ def test_tags_go_before_every_sentence():
 )
 def test_what_is_no_text_is_named(text, message):
   with pytest.raises(errors.UserError, match=message):
-    speaking.sentences(text)
+    text_to_codes.sentences(text)
 
 
 def test_unknown_characters_are_named():
@@ -136,7 +140,7 @@ def test_unknown_characters_are_named():
       return [0 if x == 'é' else 70 for x in text]
 
   vocabulary = vocabulary_lib.Vocabulary(text_size=200, text=Small())
-  small = speaking.Writer(parrot.Parrot(), parrot.VARIABLES, vocabulary)
+  small = text_to_codes.Writer(parrot.Parrot(), parrot.VARIABLES, vocabulary)
   with pytest.raises(errors.UserError, match="'café' has a character"):
     small.write(['café'])
 
@@ -151,7 +155,7 @@ def test_unknown_characters_are_named():
 )
 def test_bad_manners_are_named(settings, message):
   with pytest.raises(errors.UserError, match=message):
-    speaking.Manner(**settings)
+    text_to_codes.SpeakOptions(**settings)
 
 
 def test_a_model_without_speech_is_refused():
@@ -163,7 +167,7 @@ def test_a_model_without_speech_is_refused():
     (vocabulary_lib.STEP_AUDIO, 'text vocabulary'),
   ):
     with pytest.raises(errors.UserError, match=f'has no {what}'):
-      speaking.Writer(None, {}, vocabulary)
+      text_to_codes.Writer(None, {}, vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +193,4 @@ def test_a_model_without_speech_is_refused():
 )
 def test_the_layout_follows_the_run(tmp_path, config, layout):
   files.write_json(tmp_path / 'config.json', config)
-  assert speaking.layout_of(tmp_path) == layout
+  assert text_to_codes.layout_of(tmp_path) == layout

@@ -9,7 +9,7 @@ import numpy as np
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import io
-from step_audio_jax.decoder import speaking
+from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.decoder import windows
 
@@ -17,7 +17,7 @@ _PAUSE = 0.2  # seconds between sentences
 _CHUNK_GROUPS = 5  # of ids that a stream is handed at a time, 0.6 s
 
 
-def recording(path: str, channel: int | None) -> tuple[np.ndarray, int]:
+def read_recording(path: str, channel: int | None) -> tuple[np.ndarray, int]:
   """The samples of a voice at their own rate, no more than are used.
 
   What is left out of a longer recording is told.
@@ -39,17 +39,19 @@ def recording(path: str, channel: int | None) -> tuple[np.ndarray, int]:
   )
   # Of the whole file: what was read ends soon behind what is used.
   seconds = max(seconds or 0.0, len(wave_S) / rate)
-  wave_S = voice_lib.shortened(wave_S, rate, path, seconds)
-  return voice_lib.checked_wave(wave_S, rate, path), rate
+  wave_S = voice_lib.trim(wave_S, rate, path, seconds)
+  return voice_lib.check_wave(wave_S, rate, path), rate
 
 
-def speaker_of(decoder: Any, path: str, channel: int | None) -> voice_lib.Voice:
+def load_speaker(
+  decoder: Any, path: str, channel: int | None
+) -> voice_lib.Voice:
   """Who speaks in a recording that is resynthesised; no prompt.
 
   Args:
     decoder: `decoder.speech.SpeechDecoder`.
-    path: As in `recording`.
-    channel: As in `recording`.
+    path: As in `read_recording`.
+    channel: As in `read_recording`.
 
   Raises:
     UserError: The decoder cannot tell, and has no voice of its own.
@@ -63,7 +65,7 @@ def speaker_of(decoder: Any, path: str, channel: int | None) -> voice_lib.Voice:
 
 def waveform(
   decoder: Any,
-  spoken: Sequence[speaking.Spoken],
+  spoken: Sequence[text_to_codes.SpokenSentence],
   voice: voice_lib.Voice | None,
   *,
   seed: int,

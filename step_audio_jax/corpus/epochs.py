@@ -13,7 +13,7 @@ from step_audio_jax.corpus import schedule as schedule_lib
 MOST_EPOCHS = 4.0  # more passes over the same rows deserve a word
 
 
-def table(
+def by_source(
   schedule: schedule_lib.Schedule | schedule_lib.Curriculum,
   sizes: Mapping[str, int],
   row_length: int,
@@ -87,7 +87,7 @@ def warnings(
   """Sentences on sources that repeat too often, or are never drawn.
 
   Args:
-    found: Of `table`.
+    found: Of `by_source`.
     most: Passes over a source's rows; more are told.
   """
   often = [
