@@ -171,7 +171,7 @@ def params(
   state: Mapping[str, np.ndarray],
   config: campplus.CampplusConfig | None = None,
 ) -> Tree:
-  """Variables of `models.speaker.campplus.Campplus`: two collections.
+  """Variables ('params', 'batch_stats') of `speaker.campplus.Campplus`.
 
   Args:
     state: Arrays under their original names.
