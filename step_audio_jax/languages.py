@@ -82,7 +82,7 @@ def _subtag(tag: str) -> str:
 
 
 def normalise(tag: str) -> str:
-  """`known(tag)`; a tag that nobody knows stays as it is, ends stripped."""
+  """`resolve(tag)`; a tag that nobody knows stays as it is, ends stripped."""
   return resolve(tag) or tag.strip()
 
 

@@ -29,8 +29,8 @@ class Cache(NamedTuple):
   """What is kept between chunks, or of a prompt.
 
   Attributes:
-    steps: Of the encoder's blocks at 25 Hz, a `models.causal_flow.blocks.Past`
-      each.
+    steps: Of the encoder's blocks at 25 Hz, a
+      `causal_flow.blocks.KeyValueCache` each.
     frames: Of its blocks at 50 Hz.
     estimator: Of the velocity's blocks, arrays (N, 2 B, …).
   """
@@ -129,7 +129,7 @@ def solve_utterances(
     noise_BTM: Standard normal.
     ids_BS2: Steps.
     segment_BS: See `CausalFlow.encode`.
-    position_BS: See `models.causal_flow.attention_masks.whole_sight`, in steps.
+    position_BS: See `models.causal_flow.attention_masks.full_mask`, in steps.
     first_BS: Likewise.
     end_BS: Likewise.
     condition_BTM: Mel of the prompt in its frames, else 0.

@@ -47,7 +47,7 @@ class State(NamedTuple):
     keys_B: Of the noise.
     offset_BH: Initial phases, radians.
     phase_BH: Phases before the next frame, of
-      `models.vocoder.harmonic_source.advance`.
+      `models.vocoder.harmonic_source.advance_phases`.
     source_BS: The source of the next window's frames that are done.
   """
 

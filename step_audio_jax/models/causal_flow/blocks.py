@@ -45,7 +45,7 @@ class KeyValueCache(NamedTuple):
 
 
 class Attention(nn.Module):
-  """Attention over what a `Sight` lets through.
+  """Attention over what an `AttentionMask` lets through.
 
   Attributes:
     width: D.

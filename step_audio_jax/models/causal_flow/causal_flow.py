@@ -247,7 +247,7 @@ def full_masks(
 ) -> tuple[attention_masks.AttentionMask, attention_masks.AttentionMask]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
-  See `models.causal_flow.attention_masks.whole_sight`.
+  See `models.causal_flow.attention_masks.full_mask`.
   """
   within = jnp.arange(_FRAMES * position_BS.shape[1])[None] % _FRAMES
 
@@ -281,7 +281,7 @@ def chunk_masks(
 ) -> tuple[attention_masks.AttentionMask, attention_masks.AttentionMask]:
   """Sights at 25 Hz and at 50 Hz; the arguments are at 25 Hz.
 
-  See `models.causal_flow.attention_masks.chunk_sight`.
+  See `models.causal_flow.attention_masks.chunk_mask`.
   """
   return tuple(
     attention_masks.chunk_mask(

@@ -135,7 +135,7 @@ class Hift(nn.Module):
         counts as 0. H = harmonics + 1.
       noise_BSH: Standard normal.
       begin_BH: Phases before the first sample, of
-        `models.vocoder.harmonic_source.advance`; by default 0.
+        `models.vocoder.harmonic_source.advance_phases`; by default 0.
 
     Returns:
       Samples (B, S), S = T · hop.

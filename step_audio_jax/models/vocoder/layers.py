@@ -52,8 +52,8 @@ def _bias(module, features):
 class Conv(nn.Module):
   """Convolution over time.
 
-  Parameters that `models.vocoder.winograd.prepare` has transformed are used as
-  they are.
+  Parameters that `models.vocoder.winograd.transform_kernel` has transformed are
+  used as they are.
 
   Attributes:
     features: Channels of the output.

@@ -5,9 +5,9 @@
     semantic     by code, likewise
     padding      rows that nothing emits stay behind each other
 
-What the old table does not know is drawn like its rows (`transfer.Drawn`). So
-a table that only grows keeps its rows bit for bit, and text rows never become
-speech rows.
+What the old table does not know is drawn like its rows (`transfer.DrawnRows`).
+So a table that only grows keeps its rows bit for bit, and text rows never
+become speech rows.
 
 Axes: V rows of the new table.
 """
