@@ -67,7 +67,7 @@ def test_what_a_corpus_folder_holds(source, tmp_path):
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt(), SystemExit(1)])
-@pytest.mark.parametrize('name, count', [('place', 2), ('_commit', 1)])
+@pytest.mark.parametrize('name, count', [('place_file', 2), ('_commit', 1)])
 def test_a_first_run_that_stops_leaves_nothing(
   name, count, error, source, tmp_path, monkeypatch
 ):
@@ -101,13 +101,13 @@ def test_a_second_run_that_stops_leaves_the_first(
 def test_a_full_disk_is_told_and_a_bad_recording_costs_itself(
   source, tmp_path, monkeypatch
 ):
-  stop_at(monkeypatch, 'place', 2, OSError(5, 'Input/output error'))
+  stop_at(monkeypatch, 'place_file', 2, OSError(5, 'Input/output error'))
   result = ingest.ingest(source, tmp_path / 'out')
   assert (result['kept'], result['quarantined']) == (2, 1)
   (left,) = files.read_jsonl(tmp_path / 'out' / 'quarantine.jsonl')
   assert 'Input/output error' in left['reason']
   monkeypatch.undo()
-  stop_at(monkeypatch, 'place', 2, OSError(28, 'No space left on device'))
+  stop_at(monkeypatch, 'place_file', 2, OSError(28, 'No space left on device'))
   with pytest.raises(errors.UserError, match='audio/1.wav: No space left'):
     ingest.ingest(source, tmp_path / 'new')
   assert not (tmp_path / 'new').exists()
@@ -142,13 +142,13 @@ KILLED = """
 import os, signal, sys
 from data_pipelines.ingestion import ingest
 from data_pipelines.ingestion import staging
-real, calls = staging.place, []
+real, calls = staging.place_file, []
 def place(*args):
   calls.append(1)
   if len(calls) == 3:
     os.kill(os.getpid(), signal.SIGKILL)
   real(*args)
-staging.place = place
+staging.place_file = place
 ingest.ingest(sys.argv[1], sys.argv[2])
 """
 

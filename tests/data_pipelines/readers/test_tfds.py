@@ -34,6 +34,7 @@ def written(data_dir, name, features, splits, **options):
   gcs_utils._is_gcs_disabled = True
 
   class Made(builders.core.GeneratorBasedBuilder, skip_registration=True):
+    __module__ = 'made'  # of no package, whose files would be looked for
     VERSION = builders.core.Version(options.get('version', '1.1.1'))
     BUILDER_CONFIGS = [
       builders.core.BuilderConfig(name=options.get('config', 'plain_text'))
