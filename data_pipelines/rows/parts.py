@@ -242,9 +242,10 @@ def documents_of(work: Work, left_out: list) -> Iterator:
 
   What the task itself leaves out, and what is too long, joins `left_out`.
   """
-  from data_pipelines.tasks import corpora
+  from data_pipelines.tasks import datasets
+  from data_pipelines.tasks import sources
 
-  seqio = corpora.seqio  # imported there without its notices
+  seqio = sources.seqio  # imported there without its notices
 
   job, settings = work.job, work.settings
   size = _table(work).table_size
@@ -255,10 +256,10 @@ def documents_of(work: Work, left_out: list) -> Iterator:
     shuffle=False,
     shard_info=seqio.ShardInfo(index, count) if count > 1 else None,
   )
-  with corpora.quarantine() as found:
-    for number, example in enumerate(corpora.examples_of(dataset)):
+  with sources.quarantine() as found:
+    for number, example in enumerate(datasets.examples_of(dataset)):
       # SeqIO gives a part every `count`-th example of a handmade task.
-      document = corpora.to_document(
+      document = sources.to_document(
         example, f'{job.task}-{number * count + index}'
       )
       reason = fault(document, size, settings.length)
@@ -315,10 +316,10 @@ def _table(work: Work) -> vocabulary.Vocabulary:
     return work.definition.vocabulary()
   import seqio
 
-  from data_pipelines.tasks import corpora
+  from data_pipelines.tasks import sources
 
   feature = seqio.TaskRegistry.get(work.job.task).output_features.get('tokens')
   told = getattr(feature, 'vocabulary', None)
-  if isinstance(told, corpora.TextAndSpeech):
+  if isinstance(told, sources.TextAndSpeech):
     return told.table
   return vocabulary.Vocabulary()

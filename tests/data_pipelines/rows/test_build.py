@@ -374,31 +374,6 @@ def test_the_door_finds_what_is_built(built, made, capsys):
   assert status == 0 and said == built[1]
 
 
-@pytest.mark.parametrize(
-  'more, said',
-  [
-    (['--tasks=small_ars'], "no task 'small_ars'; did you mean 'small_asr'?"),
-    (['--splits=train,tset'], "no task has the split 'tset'; there are dev"),
-    (['--length=4'], '--length: found 4'),
-    (['--text=/nowhere'], '/nowhere/manifest.jsonl: no such file'),
-    (['--codes='], '--codes: missing'),
-    (['--codes=/nowhere'], '/nowhere/stats.json: no such file'),
-    (['--text_model='], '--text_model: missing'),
-    (['--text_model=/no.model'], '/no.model: no such file'),
-    (['--module=no_such_module_'], 'cannot be imported'),
-    (['--interleaving=both'], "interleaving: found 'both', expected one of"),
-    (['--voice=/nowhere'], 'small_interleaved is a task of --speech already'),
-    (['--voice=/nowhere', '--speech='], '/nowhere'),
-    (['--parts=0'], '--parts: found 0, expected at least 1'),
-    (['--speech=', '--text=', '--images='], 'nothing to build'),
-  ],
-)
-def test_the_door_says_what_is_wrong(made, tmp_path, capsys, more, said):
-  status, found = call(capsys, *flags(made, tmp_path / 'rows'), *more)
-  assert status == 2 and said in found
-  assert not (tmp_path / 'rows').exists()
-
-
 def test_modules_register_corpora_and_handmade_tasks(
   made, tmp_path, capsys, monkeypatch
 ):

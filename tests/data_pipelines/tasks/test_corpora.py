@@ -1,24 +1,20 @@
 """SeqIO's side: examples cross unchanged, names collide, mixtures mix."""
 
 import dataclasses
-import json
 
-import hypothesis
-from hypothesis import strategies as st
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
-from data_pipelines import __main__ as doors
 from data_pipelines.rows import build
 from data_pipelines.rows import folders
 from data_pipelines.rows import verify
 from data_pipelines.tasks import corpora
+from data_pipelines.tasks import datasets
 from data_pipelines.tasks import definitions
-from step_audio_jax import documents
+from data_pipelines.tasks import sources
 from step_audio_jax import errors
-from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.corpus import stages
@@ -84,86 +80,6 @@ def handmade(name, tokens, **columns):
   )
 
 
-SPEC = {
-  'id': tf.TensorSpec([], tf.string),
-  'tokens': tf.TensorSpec([None], tf.int32),
-  'weights': tf.TensorSpec([None], tf.float32),
-  'images': tf.TensorSpec([None, 2, 3], tf.uint8),
-  'header': tf.TensorSpec([], tf.int32),
-}
-
-
-@pytest.mark.parametrize('count', [0, 1, 256, 257])
-def test_ragged_examples_cross_tensorflow_unchanged(count):
-  rng = np.random.default_rng(count)
-  made = [
-    {
-      'id': 'x小\n"'[: k % 5] + str(k),
-      'tokens': rng.integers(-9, 9, rng.integers(0, 7)).astype(np.int32),
-      'weights': rng.random(rng.integers(0, 3)).astype(np.float32),
-      'images': rng.integers(0, 255, (k % 3, 2, 3)).astype(np.uint8),
-      'header': k,
-    }
-    for k in range(count)
-  ]
-  dataset = corpora.dataset_of(lambda: iter(made), SPEC)
-  assert dataset.element_spec == SPEC
-  for _ in range(2):  # a dataset can be read again
-    found = list(corpora.examples_of(dataset))
-    assert len(found) == count
-    for got, want in zip(found, made):
-      assert set(got) == set(want)
-      assert got['id'] == want['id'] and got['header'] == want['header']
-      for name in ('tokens', 'weights', 'images'):
-        assert got[name].dtype == want[name].dtype
-        assert got[name].shape == want[name].shape
-        np.testing.assert_array_equal(got[name], want[name])
-
-
-def test_examples_that_vary_in_two_dimensions_cross_too():
-  made = [np.arange(6).reshape(2, 3), np.arange(4).reshape(4, 1)]
-  dataset = tf.data.Dataset.from_generator(
-    lambda: ({'id': f'小{k}', 'x': x} for k, x in enumerate(made)),
-    output_signature={
-      'id': tf.TensorSpec([], tf.string),
-      'x': tf.TensorSpec([None, None], tf.int32),
-    },
-  )
-  found = list(corpora.examples_of(dataset))
-  assert [example['id'] for example in found] == ['小0', '小1']
-  for example, want in zip(found, made):
-    np.testing.assert_array_equal(example['x'], want)
-
-
-@hypothesis.settings(max_examples=30)
-@hypothesis.given(
-  st.lists(st.integers(0, 99), min_size=1, max_size=9), st.integers(0, 2),
-  st.integers(0, 2), st.integers(0, 5),
-)  # fmt: skip
-def test_a_document_is_an_example_and_back(tokens, images, header, cut):
-  one = documents.Document(
-    'd小',
-    np.array(tokens, np.int32),
-    np.linspace(0, 1, len(tokens)).astype(np.float32),
-    np.arange(images, dtype=np.int32),
-    np.full((images, 4, 4, 3), 7, np.uint8) if images else None,
-    header,
-    cut,
-  )
-  again = corpora.to_document(corpora.from_document(one, 4))
-  for field in dataclasses.fields(one):
-    got, want = getattr(again, field.name), getattr(one, field.name)
-    assert type(got) is type(want)
-    np.testing.assert_array_equal(got, want)
-
-
-def test_of_an_example_only_the_tokens_are_needed():
-  one = corpora.to_document({'tokens': [1, 5, 3]}, 'hand-0')
-  assert (one.id, one.header, one.cut, one.images) == ('hand-0', 0, 0, None)
-  assert one.tokens.dtype == np.int32 and one.loss_weights.tolist() == [1] * 3
-  assert one.image_slots.tolist() == []
-
-
 READ = {
   'reg_asr': ('dev',), 'reg_interleaved': ('train',),
   'reg_image_text': ('train',),
@@ -177,7 +93,7 @@ def test_the_registry_gives_the_documents_of_the_definition(root):
     for split in READ.get(task.name, ()):
       want = list(definition.documents(definition.examples(split), print))
       dataset = task.get_dataset(None, split, shuffle=False)
-      found = [corpora.to_document(e) for e in corpora.examples_of(dataset)]
+      found = [sources.to_document(e) for e in datasets.examples_of(dataset)]
       assert len(found) == len(want) > 0
       for got, one in zip(found, want):
         assert (got.id, got.header, got.cut) == (one.id, one.header, one.cut)
@@ -213,8 +129,8 @@ def test_all_tasks_have_the_same_features(root):
 
 def test_the_vocabulary_of_the_registry(root, tmp_path):
   path = str(root / 'text.model')
-  one, same = corpora.TextAndSpeech(path), corpora.TextAndSpeech(path)
-  other = corpora.TextAndSpeech(str(tmp_path / 'later.model'))  # not opened
+  one, same = sources.TextAndSpeech(path), sources.TextAndSpeech(path)
+  other = sources.TextAndSpeech(str(tmp_path / 'later.model'))  # not opened
   assert one == same and hash(one) == hash(same) and one != other
   assert one != seqio.PassThroughVocabulary(0, 3)
   assert 'later.model' in str(other)
@@ -292,9 +208,9 @@ def test_a_corpus_may_be_made_after_it_was_registered(tmp_path):
   assert {tuple(task.splits) for task in tasks} == {('train', 'dev', 'test')}
   dataset = tasks[-2].get_dataset(None, 'train', shuffle=False)
   with pytest.raises(errors.UserError, match='text.model: no such file'):
-    list(corpora.examples_of(dataset))
+    list(datasets.examples_of(dataset))
   tiny.make(later)
-  found = [example['id'] for example in corpora.examples_of(dataset)]
+  found = [example['id'] for example in datasets.examples_of(dataset)]
   assert found == ['t0', 't1', 't3', 't4', 't6']
 
 
@@ -303,18 +219,18 @@ def test_what_is_left_out_goes_to_the_innermost_list(own, monkeypatch):
   task = register_all(own)[-1]
   warned = []
   monkeypatch.setattr(
-    corpora.logging, 'warning', lambda text, *args: warned.append(text % args)
+    sources.logging, 'warning', lambda text, *args: warned.append(text % args)
   )
 
   def read():
     dataset = task.get_dataset(None, 'train', shuffle=False)
-    return [example['id'] for example in corpora.examples_of(dataset)]
+    return [example['id'] for example in datasets.examples_of(dataset)]
 
   assert read() == ['i0', 'i2']
   (said,) = warned
   assert said.startswith('reg_image_text: left out i1: not a readable image')
-  with corpora.quarantine() as outer:
-    with corpora.quarantine() as inner:
+  with sources.quarantine() as outer:
+    with sources.quarantine() as inner:
       read()
     assert not outer
     read()
@@ -415,121 +331,3 @@ def test_chats_become_rows_that_learn_the_assistant(own, tmp_path, parts):
   assert set(told) == {'c2', 'c3'}
   assert 'none of the assistant' in told['c2']
   assert "no codes of 'unheard'" in told['c3']
-
-
-def call(capsys, *argv):
-  argv = ['data_pipelines', 'build', *map(str, argv), '--json']
-  status = cli.dispatch('data_pipelines', doors.DOORS, argv)
-  out = capsys.readouterr()
-  if not status:
-    return status, json.loads(out.out.splitlines()[-1])
-  (line,) = [x for x in out.err.splitlines() if not x.startswith('importing')]
-  return status, line
-
-
-def flags(root, output):
-  return [
-    '--name=reg', f'--speech={root}/speech', f'--codes={root}/codes',
-    f'--text={root}/text', f'--images={root}/images',
-    f'--text_model={root}/text.model', f'--output={output}', '--length=64',
-  ]  # fmt: skip
-
-
-def test_counts_of_a_build_add_up(own, tmp_path, capsys):
-  codes = speech_codes.read_codes(own / 'codes')
-  codes['u0'] = [1024, 1, 2, 3], [1] * 6  # outside its book
-  del codes['u1']
-  tiny.write_codes(own / 'codes', codes, 'second')
-  status, said = call(
-    capsys, *flags(own, tmp_path / 'rows'), '--length=128',
-    '--tasks=reg_asr,reg_interleaved,reg_image_text', '--splits=train',
-  )  # fmt: skip
-  assert status == 0
-  lines = [*manifest.read(own / 'speech')]
-  for name, stats in said.items():
-    task, split = name.split('/')
-    folder = folders.open_folder(tmp_path / 'rows' / name)
-    quarantine = list(files.read_jsonl(folder.path / 'quarantine.jsonl'))
-    assert stats['dropped'] == len(quarantine) == folder.stats['dropped']
-    if task != 'reg_image_text':
-      total = sum(u.split == split for u in lines)
-      assert stats['documents'] + stats['dropped'] == total
-      assert {line['id'] for line in quarantine} == {'u0', 'u1'}
-    assert list(verify.faults(folder)) == []
-    packed = {name for _, names in folder for name in names}
-    assert len(packed) == stats['documents']
-    assert not packed & {line['id'] for line in quarantine}
-  assert len(said) == 3
-
-
-@pytest.mark.parametrize(
-  'more, said',
-  [
-    (['--name=my-corpus'], "name: found 'my-corpus_continuation', expected"),
-    (['--name=../up'], "name: found '../up_continuation'"),
-    (['--patch_size=0'], '--image_size, --patch_size: found 32, 0'),
-    (['--patch_size=5'], 'a whole number of patches'),
-    (['--image_size=-8'], '--image_size, --patch_size: found -8, 8'),
-    (['--window=1'], '--window: found 1'),
-    (['--shard_rows=0'], '--shard_rows: found 0'),
-    (['--length=x'], '--length'),
-    (['--tasks=asr'], "no task 'asr'"),
-    (['--splits=tran'], "the split 'tran'; there are dev, train"),
-  ],
-)
-def test_bad_flags_end_with_two_and_write_nothing(
-  root, tmp_path, capsys, more, said
-):
-  status, told = call(capsys, *flags(root, tmp_path / 'rows'), *more)
-  assert status == 2 and told.startswith('error: ') and said in told
-  assert not (tmp_path / 'rows').exists()
-
-
-def spoil_manifest(own):
-  path = own / 'text' / 'manifest.jsonl'
-  path.write_text(path.read_text() + '{"id": "t9", "kind": "text"}\n')
-
-
-def cut_manifest(own):
-  path = own / 'text' / 'manifest.jsonl'
-  path.write_text(path.read_text()[:-9])
-
-
-def cut_codes(own):
-  path = sorted((own / 'codes').glob('*.array_record'))[1]
-  path.write_bytes(path.read_bytes()[:-700])
-
-
-def lose_codes(own):
-  sorted((own / 'codes').glob('*.array_record'))[1].unlink()
-
-
-def cut_model(own):
-  path = own / 'text.model'
-  path.write_bytes(path.read_bytes()[:900])
-
-
-def odd_model(own):
-  (own / 'text.model').write_text('no model')
-
-
-@pytest.mark.parametrize(
-  'spoil, file, said',
-  [
-    (spoil_manifest, 'text/manifest.jsonl', 'text: missing'),
-    (cut_manifest, 'text/manifest.jsonl', 'not a JSON line'),
-    (cut_codes, 'codes/codes-00001-of', 'not a whole ArrayRecord file'),
-    (lose_codes, 'codes', 'found 1 shards, expected 2'),
-    (cut_model, 'text.model', 'text.model'),
-    (odd_model, 'text.model', 'text.model'),
-  ],
-)
-def test_a_broken_file_is_named_and_no_rows_are_half_written(
-  own, tmp_path, capsys, spoil, file, said
-):
-  spoil(own)
-  output = tmp_path / 'rows'
-  status, told = call(capsys, *flags(own, output), '--tasks=reg_asr,reg_text')
-  assert status == 2, told
-  assert f'{own}/{file}' in told and said in told
-  assert not [p for p in output.rglob('*') if p.is_file()]
