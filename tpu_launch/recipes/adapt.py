@@ -22,6 +22,7 @@ from step_audio_jax.storage import files
 from tpu_launch.recipes import adapt_recipe
 from tpu_launch.recipes import quickstart
 from tpu_launch.recipes import recipe
+from tpu_launch.recipes import sizing
 
 # What the recipe takes from the quick start's folder.
 BASE = ('data/text.model', 'linguistic', 'semantic', 'speaker', 'flow', 'sft')
@@ -112,7 +113,7 @@ def _dry_run(options: adapt_recipe.Options) -> dict[str, Any]:
     if done.returncode:
       said = done.stderr.strip().splitlines()[-1:] or ['ingest failed']
       raise errors.UserError(said[0].removeprefix('error: '))
-    found = adapt_recipe.survey(f'{folder}/data')
+    found = sizing.survey(f'{folder}/data')
   steps = [
     next(adapt_recipe.commands(options)),
     *adapt_recipe.after_ingest(options, found),
@@ -120,10 +121,10 @@ def _dry_run(options: adapt_recipe.Options) -> dict[str, Any]:
   return {**recipe.show(steps), **_told(found)}
 
 
-def _told(found: adapt_recipe.Survey) -> dict[str, Any]:
+def _told(found: sizing.Survey) -> dict[str, Any]:
   return {
     'corpus': dataclasses.asdict(found),
-    'plan': dataclasses.asdict(adapt_recipe.plan(found)),
+    'plan': dataclasses.asdict(sizing.plan(found)),
   }
 
 
@@ -185,7 +186,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   timing = recipe.follow(adapt_recipe.commands(options), options.output)
   return {
     **recipe.result(options.output, timing),
-    **_told(adapt_recipe.survey(f'{options.output}/data')),
+    **_told(sizing.survey(f'{options.output}/data')),
   }
 
 

@@ -14,6 +14,7 @@ from step_audio_jax.corpus import manifest
 from tpu_launch import __main__ as launch
 from tpu_launch.recipes import adapt
 from tpu_launch.recipes import adapt_recipe
+from tpu_launch.recipes import sizing
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -44,7 +45,7 @@ def test_the_survey_counts_what_can_be_learnt(tmp_path):
       dataclasses.replace(utterance('h', 'other', 30.0), text=None),
     ],
   )
-  assert adapt_recipe.survey(tmp_path) == adapt_recipe.Survey(
+  assert sizing.survey(tmp_path) == sizing.Survey(
     train=3,
     seconds=14.75,
     longest=12.0,
@@ -63,27 +64,27 @@ def test_a_voice_is_a_file_from_its_beginning_and_its_channel(tmp_path):
     utterance('d', 'test'),
   ]
   manifest.write(tmp_path, lines)
-  found = adapt_recipe.survey(tmp_path)
+  found = sizing.survey(tmp_path)
   assert (found.voice, found.voice_channel) == ('audio/a.wav', 1)
   steps = adapt_recipe._speech(
     adapt_recipe.Names(adapt_recipe.Options(source='in', output='run')),
-    adapt_recipe.plan(found),
+    sizing.plan(found),
     found,
   )
   export = next(c for part in steps for c in part if '--channel=1' in c.words)
   assert '--voice=run/data/audio/a.wav' in export.words
   manifest.write(tmp_path, lines[1:])
-  assert adapt_recipe.survey(tmp_path).voice is None
+  assert sizing.survey(tmp_path).voice is None
 
 
 @pytest.mark.parametrize('split', ['train', 'test'])
 def test_learning_needs_something_to_learn_and_to_judge_by(tmp_path, split):
   manifest.write(tmp_path, [utterance('a', split)])
   with pytest.raises(errors.UserError, match='expected some in both'):
-    adapt_recipe.survey(tmp_path)
+    sizing.survey(tmp_path)
 
 
-SURVEY = adapt_recipe.Survey(
+SURVEY = sizing.Survey(
   train=1000,
   seconds=1500.0,
   longest=1.3,
@@ -99,7 +100,7 @@ SURVEY = adapt_recipe.Survey(
   [(1.3, 5, 272, 4), (8.0, 120, 480, 2), (30.0, 400, 1680, 1)],
 )
 def test_rows_hold_the_longest_document(seconds, text, length, rows):
-  found = adapt_recipe.plan(
+  found = sizing.plan(
     dataclasses.replace(SURVEY, longest=seconds, longest_text=text)
   )
   assert (found.length, found.rows) == (length, rows)
@@ -109,9 +110,7 @@ def test_rows_hold_the_longest_document(seconds, text, length, rows):
 
 def test_more_recordings_are_more_steps():
   def steps(count):
-    return adapt_recipe.plan(dataclasses.replace(SURVEY, train=count)).steps(
-      400
-    )
+    return sizing.plan(dataclasses.replace(SURVEY, train=count)).steps(400)
 
   assert [steps(n) for n in (10, 1600, 3200, 10**9)] == [400, 400, 800, 10_000]
 
@@ -188,7 +187,7 @@ def test_an_output_belongs_to_its_recordings(
   base(tmp_path / 'base')
   monkeypatch.setattr(adapt.recipe, 'follow', lambda steps, root: {})
   monkeypatch.setattr(adapt, '_told', lambda found: {})
-  monkeypatch.setattr(adapt_recipe, 'survey', lambda corpus: None)
+  monkeypatch.setattr(sizing, 'survey', lambda corpus: None)
   assert call(recordings, tmp_path) == 0
   assert call(recordings, tmp_path) == 0
   table = recordings / 'metadata.csv'
@@ -227,4 +226,4 @@ def test_recordings_without_any_transcript(tmp_path):
   line = dataclasses.replace(utterance('a', 'train'), text=None)
   manifest.write(tmp_path, [line])
   with pytest.raises(errors.UserError, match='no transcript of any of 1 rec'):
-    adapt_recipe.survey(tmp_path)
+    sizing.survey(tmp_path)

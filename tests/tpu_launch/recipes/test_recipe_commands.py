@@ -12,6 +12,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.commands import gin_files
 from tpu_launch.recipes import adapt_recipe
 from tpu_launch.recipes import quickstart
+from tpu_launch.recipes import sizing
 
 ROOT = pathlib.Path(__file__).parents[3]
 DOORS = {
@@ -20,7 +21,7 @@ DOORS = {
 }
 # Flags and macros that name what a command makes; all others read.
 WRITES = ('--output=', '--export=', '--gin.RUN_DIR=', '--gin.OUTPUT=')
-SMALL = adapt_recipe.Survey(
+SMALL = sizing.Survey(
   train=40,
   seconds=60.0,
   longest=2.5,
@@ -29,7 +30,7 @@ SMALL = adapt_recipe.Survey(
   speakers=1,
   voice=None,
 )
-LARGE = adapt_recipe.Survey(
+LARGE = sizing.Survey(
   train=90_000,
   seconds=4e5,
   longest=19.0,
