@@ -1,285 +1,128 @@
-"""What a user names by a path: whole or absent, or refused in one sentence.
+"""The one opener: whatever a user names by a path is reached through here.
 
-All reading and writing of named files goes through here: atomic writes of
-files and folders, JSON and JSON lines, one process at a time. What the
-operating system says of a path is told as a `UserError`, once, in this module.
+A path is a text or a `pathlib.Path`, which only joins and takes apart names.
+Corpora, rows, codes, runs, tokenizers and reports, in and out, are opened,
+listed, replaced, claimed and removed by these functions and nowhere else, so
+that what stands behind a path can be another store than this machine's:
+nothing here promises a rename, a link or a lock.
+
+    opened, open_read, read_…     a file is read
+    atomic, atomic_path, write_…  a file appears whole, or not at all
+    atomic_folder                 so does a folder
+    growing                       a log, which others read while it grows
+    exists, is_file, children, …  what lies where
+    only_one, in_turn             one process at a time
+    put, move, remove, …          what is there already
+    as_local                      a name for libraries that open by themselves
+
+What the operating system says of a path is told as a `UserError`, except where
+a function says otherwise.
 """
 
 import contextlib
-import fcntl
-import glob
 import io
 import json
 import os
 import pathlib
-import re
-import shutil
 import stat
-import tempfile
-from typing import Any, Collection, Iterable, Iterator
+from typing import Any, BinaryIO, Iterable, Iterator
 
 from step_audio_jax import errors
+from step_audio_jax.storage import claims
 from step_audio_jax.storage import lfs
+from step_audio_jax.storage import listing
+from step_audio_jax.storage import moving
+from step_audio_jax.storage import places
+from step_audio_jax.storage import publishing
 
-# `gs://bucket/x`, and what pathlib makes of it. Two letters at least: `C:/`.
-_ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
-NO_ADDRESS = (
-  'an address, expected a path on this machine; mount that store, or copy '
-  'from or to it'
-)
+Path = places.Path
+NO_ADDRESS = places.NO_ADDRESS
+address = places.address
+local = places.local
+check_writable = places.check_writable
+
+exists = listing.exists
+is_file = listing.is_file
+is_dir = listing.is_dir
+is_named = listing.is_named
+size = listing.size
+state = listing.state
+real = listing.real
+look = listing.look
+children = listing.children
+glob = listing.glob
+every_file = listing.every_file
+walk = listing.walk
+
+writing = publishing.writing
+temporary = publishing.temporary
+atomic = publishing.atomic
+atomic_path = publishing.atomic_path
+atomic_folder = publishing.atomic_folder
+
+only_one = claims.only_one
+in_turn = claims.in_turn
+empty = claims.empty
+
+make_folder = moving.make_folder
+put = moving.put
+move = moving.move
+merge = moving.merge
+remove = moving.remove
+remove_tree = moving.remove_tree
+remove_empty = moving.remove_empty
 
 
-def local(path: str | os.PathLike, what: str | None = None) -> pathlib.Path:
-  """A path of this machine; whoever takes a path from a user asks here.
+@contextlib.contextmanager
+def as_local(path: Path) -> Iterator[pathlib.Path]:
+  """A name on this machine, for a library that opens or maps files itself.
+
+  It means the file only inside the block.
+  """
+  yield places.local(path)
+
+
+def growing(path: Path, mode: str = 'w') -> Any:
+  """Opens a log: what is flushed is there for others, whatever comes later.
 
   Args:
-    path: As the user wrote it.
-    what: What named it, such as `--output`, for messages.
+    path: Of the file; its folder is there.
+    mode: As of `open`: 'a' goes on where an earlier log ends.
 
   Raises:
-    UserError: It is empty, or the address of another store (`gs://…`). A
-      local folder of such a name is reached as `./gs:/…`.
+    OSError: It cannot be written.
   """
-  text = os.fsdecode(path)
-  where = f'{what}={text}' if what else text
-  if address(text):
-    raise errors.UserError(f'{where}: found {NO_ADDRESS}.')
-  if not text or '\0' in text:
-    found = 'a null character' if text else 'nothing'
-    raise errors.UserError(
-      f'{what or ascii(text)}: found {found}, expected a path.'
-    )
-  return pathlib.Path(path)
+  return open(path, mode, **({} if 'b' in mode else {'encoding': 'utf-8'}))
 
 
-def address(text: str) -> str | None:
-  """The scheme of `gs://bucket/x`, `file:/x` and their like, else None."""
-  found = _ADDRESS.match(text)
-  return found[1] if found else None
-
-
-def check_writable(
-  path: str | os.PathLike,
-  what: str | None = None,
-  *,
-  folder: bool = False,
-) -> pathlib.Path:
-  """Finds out, before any work, whether an output could be written.
-
-  A nameless file is written where the output would come to lie; nothing stays.
-
-  Args:
-    path: Of the output; it need not be there, nor the folders above it.
-    what: What named it, such as `--output`, for messages.
-    folder: Whether it is a folder.
-
-  Returns:
-    The path.
+def open_read(path: Path) -> BinaryIO:
+  """As `opened`, for those who tell the errors in their own words.
 
   Raises:
-    UserError: As `local`; something else is in its place, or what is there
-      takes no new file (permission, a full or read-only disk).
+    OSError: There is no such file, or it cannot be read.
   """
-  path = local(path, what)
-  where = f'{what}={path}' if what else f'{path}'
-  try:
-    if trouble := _obstacle(path, folder):
-      raise errors.UserError(f'{where}: {trouble}.')
-    with contextlib.suppress(FileNotFoundError):
-      os.lstat(path)  # says whether the name is too long
-    nearest = path if folder else path.parent
-    while not nearest.exists():
-      nearest = nearest.parent
-    with tempfile.TemporaryFile(dir=nearest, prefix='.writable.') as probe:
-      probe.write(b'\0')
-  except OSError as error:
-    raise _unwritable(where, error) from error
-  return path
+  return open(path, 'rb')
 
 
-def _obstacle(path: pathlib.Path, folder: bool) -> str | None:
-  """What stands in the way of an output; None if nothing does."""
-  if folder:
-    if os.path.lexists(path) and not path.is_dir():
-      return f'found {_kind(path)}, expected a folder'
-  elif path.is_dir():
-    return 'found a folder, expected a file'
-  elif path.exists() and not path.is_file():
-    return f'found {_kind(path)}, expected a file'
-  for parent in path.parents:
-    if parent.is_dir():
-      return None
-    if os.path.lexists(parent):
-      return f'{parent} is {_kind(parent)}, expected a folder'
-  return None
+def read_bytes(path: Path) -> bytes:
+  """All of a file; raises as `open_read`."""
+  return pathlib.Path(path).read_bytes()
 
 
-def _kind(path: pathlib.Path) -> str:
-  if not path.exists():
-    return 'a link to nothing'
-  mode = path.stat().st_mode
-  return 'a file' if stat.S_ISREG(mode) else 'a device or pipe'
+def read_text(
+  path: Path, encoding: str = 'utf-8', errors: str = 'strict'
+) -> str:
+  """A file as text, with every line's end as LF; raises as `open_read`."""
+  return pathlib.Path(path).read_text(encoding, errors)
 
 
-def _unwritable(where: str, error: OSError) -> errors.UserError:
-  return errors.UserError(
-    f'{where}: cannot be written ({error.strerror or error}); expected a '
-    'place with room and the permission to write.'
-  )
+def write_bytes(path: Path, content: bytes) -> None:
+  """Writes a file, whole or not at all."""
+  with publishing.atomic(path) as handle:
+    handle.write(content)
 
 
-@contextlib.contextmanager
-def writing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Around all that writes `path`: makes the folders above it, tells errors.
-
-  Folders made here go again where the block fails, unless they hold something.
-
-  Raises:
-    UserError: As `check_writable`, but found while writing: errors of the
-      operating system that name `path` or a neighbour of it, or nothing.
-  """
-  path = local(path)
-  made = []
-  try:
-    for parent in path.parents:
-      if os.path.lexists(parent):
-        break
-      made.append(parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-      os.lstat(path)  # says now whether the name is too long
-    yield path
-  except BaseException as error:
-    for parent in made:
-      with contextlib.suppress(OSError):
-        parent.rmdir()
-    if isinstance(error, OSError) and _is_of(error, path):
-      raise _unwritable(str(path), error) from error
-    raise
-
-
-def _is_of(error: OSError, path: pathlib.Path) -> bool:
-  """Whether an error comes from writing `path` and not from another file."""
-  if isinstance(error, BrokenPipeError):
-    return False
-  if error.filename is None or isinstance(error.filename, int):
-    return True  # of an open file
-  named = pathlib.Path(os.fsdecode(error.filename))
-  return named.is_relative_to(temporary(path)) or path.is_relative_to(named)
-
-
-def temporary(path: pathlib.Path) -> pathlib.Path:
-  """The neighbour under whose name this process writes `path`."""
-  name = path.name
-  while len(os.fsencode(name)) > 200:  # file systems take 255 bytes
-    name = name[:-1]
-  return path.with_name(f'.{name}.{os.getpid()}.tmp')
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike, mode: str = 'wb') -> Iterator[Any]:
-  """Opens a temporary neighbour of `path`; it becomes `path` on success.
-
-  On an exception the temporary file is removed and `path` is left as it was,
-  so a reader never sees half a file. In a text, what is no UTF-8 of a file's
-  name is written with a backslash, as Python and JSON read it.
-
-  Raises:
-    UserError: `path` cannot be written, or no longer: the disk is full.
-  """
-  text = {'encoding': 'utf-8', 'errors': 'backslashreplace'}
-  with atomic_path(path) as part:
-    with open(part, mode, **({} if 'b' in mode else text)) as handle:
-      yield handle
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """As `atomic`, for a library that opens files itself: gives their name."""
-  with writing(path) as path:
-    if trouble := _obstacle(path, folder=False):
-      raise errors.UserError(f'{path}: {trouble}.')
-    part = temporary(path)
-    try:
-      yield part
-      with open(part, 'rb') as handle:
-        os.fsync(handle.fileno())
-      os.replace(part, path)
-    except BaseException:
-      part.unlink(missing_ok=True)
-      raise
-
-
-@contextlib.contextmanager
-def atomic_folder(
-  path: str | os.PathLike,
-  *,
-  replace: bool = False,
-  expected: Collection[str] | None = None,
-) -> Iterator[pathlib.Path]:
-  """Makes a temporary neighbour of `path`; it becomes `path` on success.
-
-  On an exception the temporary folder goes. What earlier processes left of
-  theirs when they were killed goes, too.
-
-  Args:
-    path: The folder.
-    replace: Whether an older folder goes.
-    expected: Names that such a folder may hold; None takes all. One with
-      anything else in it stays: it is not ours to remove.
-
-  Raises:
-    UserError: `path` cannot be written, or no longer: the disk is full; or it
-      is there already, or is another kind of folder than the one that goes.
-  """
-  path = local(path)
-  if replace and os.path.isdir(path):
-    path = path.resolve()  # a link stays; `.` and `..` have no neighbours
-  with writing(path) as path:
-    trouble = _obstacle(path, folder=True)
-    if not trouble and not replace and path.exists():
-      trouble = 'is there already, expected a new folder'
-    if not trouble and expected is not None and path.exists():
-      if foreign := sorted(set(os.listdir(path)) - set(expected)):
-        trouble = (
-          f'holds {ascii(foreign[0])}, expected a new or empty folder, or one '
-          f'with nothing but {", ".join(sorted(expected))}, which is replaced'
-        )
-    if trouble:
-      raise errors.UserError(f'{path}: {trouble}.')
-    part = temporary(path)
-    if replace:
-      for stale in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
-        shutil.rmtree(stale)  # left by a job that was killed
-    try:
-      part.mkdir()
-      yield part
-      if replace:
-        replace_folder(part, path)
-      else:
-        os.rename(part, path)
-    except BaseException:
-      shutil.rmtree(part, ignore_errors=True)
-      raise
-
-
-def replace_folder(new: pathlib.Path, folder: pathlib.Path) -> None:
-  """Renames `new` to `folder`; an older `folder` goes, or is put back."""
-  old = folder.with_name(f'.{folder.name}.{os.getpid()}.old.tmp')
-  if folder.exists():
-    folder.rename(old)
-  try:
-    new.rename(folder)
-  except BaseException:
-    if old.exists():
-      old.rename(folder)
-    raise
-  shutil.rmtree(old, ignore_errors=True)
-
-
-def opened(
-  path: str | os.PathLike, name: str | None = None, **keywords: Any
-) -> Any:
+def opened(path: Path, name: str | None = None, **keywords: Any) -> Any:
   """`open(path, 'rb')`, or with other `keywords`; says what is wrong.
 
   A pipe (`/dev/stdin`, `<(…)`) is read into memory when it is first opened,
@@ -294,7 +137,7 @@ def opened(
     UserError: There is no such file, it cannot be read, it is a Git LFS
       pointer, or a pipe that never ends.
   """
-  local(path)
+  places.local(path)
   try:
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
@@ -334,32 +177,9 @@ def _held(path, name, identity, mode='rb', buffering=-1, **text) -> Any:
   return raw if 'b' in mode else io.TextIOWrapper(raw, **text)
 
 
-@contextlib.contextmanager
-def only_one(folder: str | os.PathLike) -> Iterator[None]:
-  """Keeps a second process out of a folder; the lock dies with its process.
-
-  Raises:
-    UserError: Another process holds the folder.
-  """
-  folder = local(folder)
-  if trouble := _obstacle(folder, folder=True):
-    raise errors.UserError(f'{folder}: {trouble}.')
-  path = folder / '.lock'
-  with contextlib.ExitStack() as stack:
-    with writing(path):
-      handle = stack.enter_context(open(path, 'w', encoding='utf-8'))
-    try:
-      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      raise errors.UserError(
-        f'{folder}: another process is writing here; wait for it or stop it.'
-      ) from error
-    yield
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
   """Writes `value` as indented JSON, atomically."""
-  with atomic(path, 'w') as handle:
+  with publishing.atomic(path, 'w') as handle:
     json.dump(value, handle, indent=2, ensure_ascii=False, sort_keys=True)
     handle.write('\n')
 
@@ -373,7 +193,7 @@ def decoded(raw: bytes) -> str:
   return raw.decode(json.detect_encoding(raw))
 
 
-def read_json(path: str | os.PathLike) -> Any:
+def read_json(path: Path) -> Any:
   """Reads one JSON file, also in UTF-16 or with a byte-order mark.
 
   Raises:
@@ -387,17 +207,17 @@ def read_json(path: str | os.PathLike) -> Any:
     raise errors.UserError(f'{path}: not valid JSON: {error}.') from error
 
 
-def write_jsonl(path: str | os.PathLike, items: Iterable[Any]) -> int:
+def write_jsonl(path: Path, items: Iterable[Any]) -> int:
   """Writes one JSON value a line, atomically; returns how many."""
   count = 0
-  with atomic(path, 'w') as handle:
+  with publishing.atomic(path, 'w') as handle:
     for item in items:
       handle.write(json.dumps(item, ensure_ascii=False) + '\n')
       count += 1
   return count
 
 
-def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
+def read_jsonl(path: Path) -> Iterator[Any]:
   """Yields the values of a JSON-lines file; blank lines are skipped.
 
   Raises:
@@ -407,7 +227,7 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[Any]:
     yield value
 
 
-def read_numbered_jsonl(path: str | os.PathLike) -> Iterator[tuple[int, Any]]:
+def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
   """As `read_jsonl`, with the number of each value's line, from 1."""
   with opened(path, mode='r', encoding='utf-8-sig') as handle:
     number = 0

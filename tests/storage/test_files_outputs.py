@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import resource
+import tempfile
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_no_permission_a_read_only_disk_a_used_up_quota(
   def refuse(*args, **kwargs):
     raise OSError(number, os.strerror(number))
 
-  monkeypatch.setattr(files.tempfile, 'TemporaryFile', refuse)
+  monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
   with pytest.raises(errors.UserError, match=os.strerror(number)):
     files.check_writable(tmp_path / 'a/x')
   assert tree(tmp_path) == []

@@ -25,6 +25,7 @@ from step_audio_jax.corpus import speech_codes
 from step_audio_jax.corpus import stages
 from step_audio_jax.storage import array_records
 from step_audio_jax.storage import files
+from step_audio_jax.storage import publishing
 from step_audio_jax.tokenizers.text import vocabularies
 
 TASKS = (
@@ -269,7 +270,7 @@ def test_a_killed_build_leaves_the_old_rows(built, monkeypatch):
   (work,) = build.works_of(
     job, corpora.DEFINITIONS['small_asr'], build.Settings(LENGTH)
   )
-  monkeypatch.setattr(files, 'replace_folder', stop)
+  monkeypatch.setattr(publishing, 'replace_folder', stop)
   with pytest.raises(KeyboardInterrupt):
     parts.make(work)
   assert {p.name: p.read_bytes() for p in folder.iterdir()} == before

@@ -20,6 +20,7 @@ from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
+from step_audio_jax.storage import publishing
 from tests.data_pipelines import tiny
 
 LENGTH = 96
@@ -161,7 +162,9 @@ def test_finished_parts_are_not_made_again(root, built, tmp_path, monkeypatch):
   monkeypatch.setattr(
     row_parts, 'make', lambda work: made.append(work.part.index) or make(work)
   )
-  monkeypatch.setattr(files, 'replace_folder', killed_while_joining(files))
+  monkeypatch.setattr(
+    publishing, 'replace_folder', killed_while_joining(publishing)
+  )
   with pytest.raises(KeyboardInterrupt):
     build.build(task, ['train'], tmp_path, settings)
   assert made == [0, 1, 2, 3]
