@@ -8,7 +8,6 @@ trainer can fetch any record by its number.
 import contextlib
 import os
 import pathlib
-import shutil
 from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -71,14 +70,6 @@ def _told() -> Iterator[None]:
     raise OSError(str(error).partition(';')[0]) from error
 
 
-def link(path: str | os.PathLike, target: str | os.PathLike) -> None:
-  """Gives a whole shard a second name; a copy where that cannot be."""
-  try:
-    os.link(path, target)
-  except OSError:
-    shutil.copyfile(path, target)
-
-
 def read_shard(path: str | os.PathLike) -> list[bytes]:
   """All records of one shard.
 
@@ -104,4 +95,4 @@ def stream_shard(path: str | os.PathLike, start: int = 0) -> Iterator[bytes]:
 
 def shards_of(folder: str | os.PathLike, stem: str) -> Sequence[pathlib.Path]:
   """The shards called `stem` in a folder, in order."""
-  return sorted(pathlib.Path(folder).glob(f'{stem}-*-of-*{SUFFIX}'))
+  return sorted(files.glob(folder, f'{stem}-*-of-*{SUFFIX}'))

@@ -9,12 +9,12 @@ before it counts.
 """
 
 import contextlib
-import fcntl
 import os
-import pathlib
 import struct
 from typing import BinaryIO, Iterator
 import zlib
+
+from step_audio_jax.storage import files
 
 _HEAD = struct.Struct('<II')
 
@@ -50,9 +50,7 @@ def open_journal(path: str | os.PathLike, digest: str) -> Iterator[Journal]:
     path: Of the file; made where it is missing, removed when it was `done`.
     digest: Of the job.
   """
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with _locked(path) as handle:
+  with files.claim_file(path) as handle:
     payloads, end = complete_entries(handle.read())
     if payloads[:1] == [digest.encode()]:
       handle.truncate(end)
@@ -65,21 +63,7 @@ def open_journal(path: str | os.PathLike, digest: str) -> Iterator[Journal]:
       book.append(digest.encode())
     yield book
     if not os.fstat(handle.fileno()).st_size:
-      path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[BinaryIO]:
-  """The file under its lock; what was removed while waiting is made again."""
-  while True:
-    with open(path, 'a+b') as handle:
-      fcntl.flock(handle, fcntl.LOCK_EX)
-      if path.exists() and os.path.samestat(
-        path.stat(), os.fstat(handle.fileno())
-      ):
-        handle.seek(0)
-        yield handle
-        return
+      files.remove(path)
 
 
 def complete_entries(data: bytes) -> tuple[list[bytes], int]:

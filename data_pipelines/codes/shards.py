@@ -77,8 +77,8 @@ class Shard:
   def is_done(self) -> bool:
     """Whether the shard on disk is the one that would be made."""
     return (
-      self.path.exists()
-      and self.receipt.exists()
+      files.exists(self.path)
+      and files.exists(self.receipt)
       and files.read_json(self.receipt).get('digest') == self.digest
     )
 
@@ -161,7 +161,7 @@ def progress_of(shard: Shard) -> Progress:
 def journaled_batches(shard: Shard) -> list[Batch]:
   """The finished batches of a shard that does not stand yet."""
   try:
-    payloads, _ = journal.complete_entries(shard.journal.read_bytes())
+    payloads, _ = journal.complete_entries(files.read_bytes(shard.journal))
   except OSError:
     return []
   if payloads[:1] != [shard.digest.encode()]:
@@ -203,7 +203,7 @@ def file_state(
 ) -> list[int] | None:
   """Size and time of an utterance's file; None where there is none."""
   try:
-    state = utterance.audio_path(corpus).stat()
+    state = files.state(utterance.audio_path(corpus))
   except (OSError, errors.UserError):
     return None
-  return [state.st_size, state.st_mtime_ns]
+  return [state.size, state.changed]

@@ -28,7 +28,7 @@ class CodeStream:
     self._ahead: dict[str, Pair] = {}
     quarantine = pathlib.Path(folder) / 'quarantine.jsonl'
     self._without = set()
-    if quarantine.is_file():
+    if files.is_file(quarantine):
       lines = files.read_jsonl(quarantine)
       self._without = {line.get('id') for line in lines}
 

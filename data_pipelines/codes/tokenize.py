@@ -127,7 +127,7 @@ def tokenize(
   left = [shard for shard in shards if not shard.is_done()]
   if left:
     # From here on the folder is not what its stats.json says.
-    (output / 'stats.json').unlink(missing_ok=True)
+    files.remove(output / 'stats.json')
     if runner == 'local':
       _run_here(shards, left, load)
     else:
@@ -237,12 +237,12 @@ def _finish(output, shards, tokenizer, made) -> dict[str, Any]:
   expected = {shard.path.name for shard in shards}
   for path in records.shards_of(output, speech_codes.STEM):
     if path.name not in expected:  # of an earlier cut into shards
-      path.unlink()
-      path.with_suffix('.json').unlink(missing_ok=True)
+      files.remove(path)
+      files.remove(path.with_suffix('.json'))
   stem = speech_codes.STEM
   for pattern in (f'{stem}-*.journal', f'.{stem}-*.tmp'):  # of killed workers
-    for path in output.glob(pattern):
-      path.unlink()
+    for path in files.glob(output, pattern):
+      files.remove(path)
   files.write_jsonl(output / 'quarantine.jsonl', quarantine)
   stats = {
     key: sum(receipt.get(key, 0) for receipt in receipts)

@@ -12,6 +12,7 @@ from typing import Mapping, NamedTuple
 from data_pipelines import id_marks
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 Group = tuple[str, str]  # (kind, split)
 
@@ -40,14 +41,14 @@ def read_survey(corpus: str | os.PathLike) -> Survey:
   """
   path = manifest.path_of(corpus)
   try:
-    state = path.stat()
+    state = files.state(path)
   except OSError:
     return _read(str(path))  # says what is missing
-  return _kept(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+  return _kept(str(path), state)
 
 
 @functools.lru_cache(maxsize=16)
-def _kept(path: str, *state: int) -> Survey:
+def _kept(path: str, state: files.State) -> Survey:
   del state  # only tells one content from another
   return _read(path)
 

@@ -19,6 +19,7 @@ from data_pipelines.readers.common import channels
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 from step_audio_jax.storage import lfs
 
 TRANSCRIPT_BYTES = 10**6
@@ -310,19 +311,20 @@ def _examine(item) -> audio_io.Sound:
     return audio_io.examine(item.audio, name=item.where)
   path = os.fspath(item.audio)
   try:
-    status = os.stat(path)
+    state = files.state(path)
   except OSError:
     return audio_io.examine(path)  # says what is wrong
-  return _remembered(path, (status.st_mtime_ns, status.st_size))
+  return _remembered(path, (state.changed, state.size))
 
 
 def _check_image(image: pathlib.Path | bytes, name: str) -> None:
   import PIL.Image
 
   try:
-    source = io.BytesIO(image) if isinstance(image, bytes) else image
-    with PIL.Image.open(source, formats=_IMAGES):
-      pass
+    raw = io.BytesIO(image) if isinstance(image, bytes) else None
+    with raw or files.open_read(image) as source:
+      with PIL.Image.open(source, formats=_IMAGES):
+        pass
   except FileNotFoundError as error:
     raise errors.UserError(f'{name}: no such file.') from error
   # A damaged header makes Pillow raise nearly anything.

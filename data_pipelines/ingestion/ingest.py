@@ -67,7 +67,7 @@ def ingest(
   with _one_sentence(output), staging.staged_folder(output, source) as part:
 
     def put(content: pathlib.Path | bytes, target: str) -> None:
-      staging.place_file(content, part / target, copy)
+      files.put(content, part / target, copy)
 
     run = intake.Intake(put, rules or admission.Rules())
     with (
@@ -144,7 +144,7 @@ def _opened(source, format, options):
 def _check_is_there(content: pathlib.Path | bytes, target: str) -> None:
   del target
   if isinstance(content, pathlib.Path):
-    os.stat(content)
+    files.state(content)
 
 
 def _define(fv: flags.FlagValues) -> None:
@@ -236,7 +236,7 @@ def _options(fv: flags.FlagValues) -> base.Options:
       )
     extra[name] = value
   root = fv.audio_root
-  if root is not None and not pathlib.Path(root).is_dir():
+  if root is not None and not files.is_dir(root):
     raise errors.UserError(f'--audio_root: {root} is no folder.')
   return base.Options(
     audio_root=None if root is None else pathlib.Path(root),

@@ -8,10 +8,7 @@ one, or (killed between two renamings) none, but never parts of both.
 """
 
 import contextlib
-import io
-import os
 import pathlib
-import shutil
 from typing import Iterator
 
 from step_audio_jax import errors
@@ -23,7 +20,6 @@ NOTES = 'notes.jsonl'
 STATS = 'stats.json'
 _FOLDERS = ('audio', 'images')
 _PART = '.ingest'
-_BLOCK = 2**20
 
 
 @contextlib.contextmanager
@@ -44,61 +40,23 @@ def staged_folder(
     UserError: `source` would be overwritten, or another process writes here.
   """
   _keep_apart(output, source)
-  is_new = not output.exists()
+  is_new = not files.exists(output)
   part = output / _PART
   try:
     with files.only_one(part):
       try:
-        _clear(part)  # a run before this one was killed
+        files.empty(part)  # a run before this one was killed
         yield part
         _commit(part, output)
       finally:
-        shutil.rmtree(part, ignore_errors=True)
+        files.remove_tree(part)
   finally:
     if is_new:
-      with contextlib.suppress(OSError):
-        output.rmdir()  # unless it holds a corpus
-
-
-def place_file(
-  content: pathlib.Path | bytes, target: pathlib.Path, copy: bool
-) -> None:
-  """Writes a new file of a corpus: a hard link where that is possible.
-
-  Raises:
-    OSError: It cannot be written, or is there already; nothing is written.
-  """
-  if not copy and not isinstance(content, bytes):
-    try:
-      _link(content, target)
-      return
-    except FileExistsError:
-      raise
-    except OSError:
-      pass  # another file system
-  target.parent.mkdir(parents=True, exist_ok=True)
-  raw = io.BytesIO(content) if isinstance(content, bytes) else None
-  with raw or open(content, 'rb') as taken:
-    # `x`: a link that is there already would lead to somebody's recording.
-    with open(target, 'xb') as out:
-      try:
-        shutil.copyfileobj(taken, out, _BLOCK)
-      except BaseException:
-        target.unlink()
-        raise
-
-
-def _link(content: pathlib.Path, target: pathlib.Path) -> None:
-  try:
-    os.link(content, target)
-  except FileNotFoundError:  # the first of its folder; or there is no content
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.link(content, target)
+      files.remove_empty(output)
 
 
 def _keep_apart(output: pathlib.Path, source: pathlib.Path) -> None:
-  whole, read = map(os.path.realpath, (output, source))
-  whole, read = pathlib.Path(whole), pathlib.Path(read)
+  whole, read = files.resolve(output), files.resolve(source)
   if read == whole or any(
     read.is_relative_to(whole / name) for name in (*_FOLDERS, _PART)
   ):
@@ -108,36 +66,15 @@ def _keep_apart(output: pathlib.Path, source: pathlib.Path) -> None:
     )
 
 
-def _clear(part: pathlib.Path) -> None:
-  for path in part.iterdir():
-    if path.is_dir() and not path.is_symlink():
-      shutil.rmtree(path)
-    elif path.name != '.lock':
-      path.unlink()
-
-
 def _commit(part: pathlib.Path, output: pathlib.Path) -> None:
-  (output / manifest.NAME).unlink(missing_ok=True)
+  files.remove(output / manifest.NAME)
   for name in _FOLDERS:
-    if (part / name).is_dir():
-      _move(part / name, output / name)
+    if files.is_dir(part / name):
+      files.merge(part / name, output / name)
   notes = part / NOTES
-  if notes.exists() and notes.stat().st_size:
-    os.replace(notes, output / NOTES)
+  if files.exists(notes) and files.size(notes):
+    files.move(notes, output / NOTES)
   else:
-    (output / NOTES).unlink(missing_ok=True)
+    files.remove(output / NOTES)
   for name in (QUARANTINE, STATS, manifest.NAME):
-    os.replace(part / name, output / name)
-
-
-def _move(folder: pathlib.Path, target: pathlib.Path) -> None:
-  """Renames a folder; into one that is there, file by file."""
-  if not target.exists():
-    os.rename(folder, target)
-    return
-  with os.scandir(folder) as entries:
-    for entry in entries:
-      if entry.is_dir(follow_symlinks=False):
-        _move(pathlib.Path(entry), target / entry.name)
-      else:
-        os.replace(entry, target / entry.name)
+    files.move(part / name, output / name)

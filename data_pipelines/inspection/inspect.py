@@ -30,11 +30,11 @@ def kind_of(path: pathlib.Path) -> str:
   Raises:
     UserError: It is none of them.
   """
-  if list(path.glob(f'{rows_lib.STEM}-*.array_record')):
+  if list(files.glob(path, f'{rows_lib.STEM}-*.array_record')):
     return 'rows'
-  if list(path.glob(f'{speech_codes.STEM}-*.array_record')):
+  if list(files.glob(path, f'{speech_codes.STEM}-*.array_record')):
     return 'codes'
-  if manifest.path_of(path).is_file():
+  if files.is_file(manifest.path_of(path)):
     return 'corpus'
   if inspect_rows.folders_below(path):
     return 'tree'
@@ -198,7 +198,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
-  if (path / 'config.json').is_file():
+  if files.is_file(path / 'config.json'):
     plan = schedule.of_run(path)
   else:
     plan = schedule.of_rows(

@@ -13,6 +13,7 @@ from data_pipelines.tasks import definitions
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
 from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 
 KINDS = ('text', 'linguistic', 'semantic', 'image', 'special')
 _TEXT, _LINGUISTIC, _SEMANTIC, _IMAGE, _SPECIAL = range(len(KINDS))
@@ -138,7 +139,7 @@ def table_of(
     )
     return table
   recorded = stats.get('text_model')
-  if recorded and pathlib.Path(recorded).is_file():
+  if recorded and files.is_file(recorded):
     table = definitions.load_vocabulary(recorded)
     if bindings.same_pieces(described, table.describe()) is not False:
       return table
@@ -197,9 +198,9 @@ def show(
 
 def folders_below(path: pathlib.Path) -> list[pathlib.Path]:
   """The row folders `TASK/SPLIT` of a folder that `build` wrote."""
-  found = (p.parent for p in path.glob('*/*/stats.json'))
+  found = (p.parent for p in files.glob(path, '*/*/stats.json'))
   shards = f'{rows_lib.STEM}-*{records.SUFFIX}'
-  return sorted(p for p in found if any(p.glob(shards)))
+  return sorted(p for p in found if any(files.glob(p, shards)))
 
 
 def show_tree(path: pathlib.Path) -> dict[str, Any]:

@@ -67,8 +67,9 @@ def of_run(run: pathlib.Path) -> Plan:
   ]
   order = schedule_lib.create(mixtures if len(mixtures) > 1 else mixtures[0][1])
   consumed = None
-  if (run / 'sources.npy').is_file():
-    consumed = np.load(run / 'sources.npy', allow_pickle=False)
+  if files.is_file(run / 'sources.npy'):
+    with files.opened(run / 'sources.npy') as handle:
+      consumed = np.load(handle, allow_pickle=False)
   return Plan(
     schedule=order,
     sizes={one['name']: one['rows'] for one in sources},

@@ -5,6 +5,7 @@ from typing import Collection
 
 from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation.reports import utterances
+from step_audio_jax.storage import files
 
 
 class Recordings:
@@ -32,7 +33,7 @@ class Recordings:
     self._runs: dict[tuple[str, str], list[manifest.Utterance]] = {}
     if corpus is None:
       self.note = 'These rows do not say which corpus they were made from.'
-    elif not manifest.path_of(corpus).is_file():
+    elif not files.is_file(manifest.path_of(corpus)):
       self.note = f'The corpus {corpus} is not here; name it with --corpus.'
     else:
       self._root = manifest.path_of(corpus).parent

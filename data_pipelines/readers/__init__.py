@@ -11,6 +11,7 @@ from typing import Iterator
 from data_pipelines.readers import detection
 from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Format:
 
   def fits(self, source: pathlib.Path) -> bool:
     """Whether `source` has what marks this format."""
-    if source.is_dir():
+    if files.is_dir(source):
       return bool(self.marks) and all(
         detection.has(source, mark) for mark in self.marks
       )
@@ -161,7 +162,7 @@ def choose(name: str, source: pathlib.Path) -> Format:
   Raises:
     UserError: There is no such source, or not one format that fits it.
   """
-  if not source.exists():
+  if not files.exists(source):
     raise errors.UserError(f'{source}: no such file or folder.')
   if name != 'auto':
     return READERS[name]

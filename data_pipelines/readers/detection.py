@@ -7,7 +7,6 @@ answer, too: the caller says so.
 """
 
 import itertools
-import os
 import pathlib
 from typing import Any, Iterator, Mapping
 
@@ -17,6 +16,7 @@ from data_pipelines.readers.common import columns as columns_lib
 from data_pipelines.readers.common import delimited
 from data_pipelines.readers.common import media
 from data_pipelines.readers.common import tars
+from step_audio_jax.storage import files
 from step_audio_jax.storage import lfs
 
 JSON = ('.jsonl', '.jsonl.gz', '.json', '.json.gz', '.list')
@@ -44,7 +44,7 @@ def detect(source: pathlib.Path, formats: Mapping[str, Any]) -> list[str]:
   ]
   if hinted:
     return hinted
-  if source.is_file() and source.name.endswith(delimited.NAMES):
+  if files.is_file(source) and source.name.endswith(delimited.NAMES):
     return ['folder']
   for deep in (False, True):
     found = _by_content(source, formats, deep)
@@ -98,7 +98,8 @@ def by_columns(path: pathlib.Path) -> set[str]:
 
   lfs.refuse_path(path)
   try:
-    schema = parquet.read_schema(path)
+    with files.as_local(path) as local:
+      schema = parquet.read_schema(local)
   # A damaged footer makes pyarrow raise nearly anything.
   except (pa.ArrowException, OSError, ValueError, TypeError):
     return {'parquet', 'text_parquet'}
@@ -109,8 +110,8 @@ def by_columns(path: pathlib.Path) -> set[str]:
 
   names = columns_lib.NAMES
   # Columns such as `path` name files of any kind: their content tells which.
-  files = [n for n in names['image'] if n in types]
-  if any(map(_are_media, _first(path, files))):
+  named = [n for n in names['image'] if n in types]
+  if any(map(_are_media, _first(path, named))):
     return {'parquet'}
   holders = [n for n in (*names['audio'], *names['image']) if n in types]
   if any(holds(types[n]) for n in holders):
@@ -138,7 +139,7 @@ def _first(path: pathlib.Path, names: list[str]) -> list[list[str | None]]:
   from pyarrow import parquet
 
   try:
-    with parquet.ParquetFile(path) as file:
+    with files.as_local(path) as local, parquet.ParquetFile(local) as file:
       types = {name: file.schema_arrow.field(name).type for name in names}
       texts = [name for name, type in types.items() if _is_text(pa, type)]
       if not texts:
@@ -169,21 +170,21 @@ def _files(
   source: pathlib.Path, endings: tuple[str, ...], deep: bool
 ) -> Iterator[pathlib.Path]:
   """Files with such endings in a folder, or in those below it; or itself."""
-  if not source.is_dir():
-    if source.is_file() and source.name.endswith(endings):
+  if not files.is_dir(source):
+    if files.is_file(source) and source.name.endswith(endings):
       yield source
     return
-  for folder, inner, names in os.walk(source):
+  for folder, inner, names in files.walk(source):
     inner[:] = sorted(i for i in inner if not i.startswith('.')) * deep
     for name in sorted(names):
       path = pathlib.Path(folder, name)
       hidden = name.startswith('.')
-      if name.endswith(endings) and not hidden and path.is_file():
+      if name.endswith(endings) and not hidden and files.is_file(path):
         yield path
 
 
 def has(source: pathlib.Path, pattern: str) -> bool:
   """Whether a folder has such a file, or a file such a name."""
-  if source.is_dir():
-    return next(source.glob(pattern), None) is not None
+  if files.is_dir(source):
+    return next(files.glob(source, pattern), None) is not None
   return source.match(pattern)

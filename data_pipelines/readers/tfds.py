@@ -48,7 +48,7 @@ def read(
   columns = columns_lib.Columns.of(options, FIELDS, ('name', 'sample_rate'))
   source = source.absolute()
   folder = find(source, options.extra.get('name'))
-  for path in (*folder.glob('*.json'), *folder.glob('*.txt')):
+  for path in (*files.glob(folder, '*.json'), *files.glob(folder, '*.txt')):
     base.file_of(source, options, path)
   check_classes(folder)
   builder = _open(folder)
@@ -119,7 +119,7 @@ def find(source: pathlib.Path, name: str | None) -> pathlib.Path:
   Raises:
     UserError: There is none, or not one data set.
   """
-  if name is None and (source / INFO).is_file():
+  if name is None and files.is_file(source / INFO):
     return source
   if name is not None and '..' in name.split('/'):
     raise errors.UserError(
@@ -127,7 +127,7 @@ def find(source: pathlib.Path, name: str | None) -> pathlib.Path:
       'librispeech/plain_text.'
     )
   below = source / name.strip('/') if name else source
-  found = [path.parent for path in below.glob(f'**/{INFO}')]
+  found = [path.parent for path in files.glob(below, f'**/{INFO}')]
   sets = {path.relative_to(source).parent for path in found}
   if len(sets) != 1:
     nothing = f'no {INFO} of {name or "a data set"}'

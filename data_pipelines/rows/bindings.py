@@ -92,7 +92,7 @@ def _to_make(jobs, tasks) -> Iterator[Origin]:
 def _there(jobs, output: pathlib.Path) -> Iterator[Origin]:
   """Folders that stay."""
   replaced = {job.folder for job in jobs}
-  for path in sorted(output.glob('*/*/stats.json')):
+  for path in sorted(files.glob(output, '*/*/stats.json')):
     folder = path.parent
     shards = records.shards_of(folder, rows_lib.STEM)
     if folder in replaced or not shards:

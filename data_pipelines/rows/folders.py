@@ -146,7 +146,7 @@ def write(
     digests = {}
     for number, path in enumerate(parts):
       name = records.shard_name(STEM, number, len(parts))
-      path.rename(temporary / name)
+      files.move(path, temporary / name)
       digests[name] = records.sha256(temporary / name)
     left_out = list(quarantine)
     files.write_jsonl(temporary / 'quarantine.jsonl', left_out)
@@ -180,7 +180,7 @@ def join(
     digests = {}
     for number, (part, name) in enumerate(shards):
       joined = records.shard_name(STEM, number, len(shards))
-      records.link(part.path / name, temporary / joined)
+      files.put(part.path / name, temporary / joined)
       digests[joined] = part.stats['sha256'][name]
     files.write_jsonl(
       temporary / 'quarantine.jsonl',
@@ -196,7 +196,7 @@ def join(
 
 
 def _sizes(folder: pathlib.Path, names: Iterable[str]) -> dict[str, int]:
-  return {name: (folder / name).stat().st_size for name in names}
+  return {name: files.size(folder / name) for name in names}
 
 
 def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def _recorded(part, shape, summary: Summary) -> Iterator[bytes]:
 def is_done(folder: str | os.PathLike, digest: str) -> bool:
   """Whether the folder holds the rows that `digest` stands for."""
   path = pathlib.Path(folder) / 'stats.json'
-  return path.exists() and files.read_json(path).get('inputs') == digest
+  return files.exists(path) and files.read_json(path).get('inputs') == digest
 
 
 @dataclasses.dataclass(frozen=True)

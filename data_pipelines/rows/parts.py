@@ -8,7 +8,6 @@ many workers make them, and how often they were killed, changes nothing.
 
 import dataclasses
 import pathlib
-import shutil
 import threading
 import time
 from typing import Any, Iterator, Sequence
@@ -143,7 +142,7 @@ def make_in_worker(work: Work) -> None:
   with _BUILDING:
     if work.is_done():
       return
-    work.complaint.unlink(missing_ok=True)
+    files.remove(work.complaint)
     try:
       modules_lib.import_all(work.modules)
       if work.definition is not None:
@@ -155,10 +154,10 @@ def make_in_worker(work: Work) -> None:
 
 def check(works: Sequence[Work]) -> None:
   """Raises UserError if a worker could not make its part."""
-  told = [w.complaint for w in works if w.complaint.exists()]
+  told = [w.complaint for w in works if files.exists(w.complaint)]
   sentences = [files.read_json(path) for path in told]
   for path in told:
-    path.unlink()
+    files.remove(path)
   if sentences:
     raise errors.UserError(sentences[0])
 
@@ -234,7 +233,7 @@ def join(job: Job, works: Sequence[Work]) -> None:
   if told:
     about['interleaving'] = told
   rows_lib.join(job.folder, folders, about)
-  shutil.rmtree(job.parts_folder, ignore_errors=True)
+  files.remove_tree(job.parts_folder)
 
 
 def documents_of(work: Work, left_out: list) -> Iterator:

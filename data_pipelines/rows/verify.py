@@ -70,14 +70,14 @@ def _changed_shards(folder: rows_lib.Folder, checked) -> Iterator[str]:
     return
   for name in folder.shards():
     path = folder.path / name
-    if not path.exists():
+    if not files.exists(path):
       yield f'{path}: no such file.'
     elif records.sha256(path) != digests[name]:
       yield f'{path}: its sha256 is not the one of stats.json.'
     else:
       checked['checksums'] += 1
   # The feed reads all that is there.
-  for path in sorted(folder.path.glob(f'*{records.SUFFIX}')):
+  for path in sorted(files.glob(folder.path, f'*{records.SUFFIX}')):
     if path.name not in digests:
       yield f'{path}: stats.json does not name this file.'
 
@@ -156,7 +156,7 @@ def corpus_faults(
         continue
       checked['files'] += 1
       try:
-        there = getattr(utterance, f'{field}_path')(folder).is_file()
+        there = files.is_file(getattr(utterance, f'{field}_path')(folder))
       except errors.UserError as error:  # a link that leads out
         yield str(error)
         continue

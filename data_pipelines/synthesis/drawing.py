@@ -11,6 +11,8 @@ import itertools
 
 import numpy as np
 
+from step_audio_jax.storage import files
+
 SIZE = 32
 COLOURS = {
   'red': ((220, 40, 40), '红色'),
@@ -96,7 +98,7 @@ def load(path, size: int = SIZE) -> np.ndarray:
   from PIL import Image
 
   try:
-    with Image.open(path) as image:
+    with files.open_read(path) as handle, Image.open(handle) as image:
       image = image.convert('RGB')
       if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import multiprocessing
-import os
 import pathlib
 from typing import Any, Callable, Sequence
 
@@ -134,7 +133,7 @@ def make_speech(
     (str(parts / f'{start:06d}.jsonl'), lines[start : start + config.part])
     for start in range(0, len(lines), config.part)
   ]
-  left = [job for job in jobs if not os.path.exists(job[0])]
+  left = [job for job in jobs if not files.exists(job[0])]
   done = len(lines) - sum(len(job[1]) for job in left)
   with progress.bar(
     label='speech', total=len(lines), initial=done, unit='utt'

@@ -18,7 +18,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 from typing import Any, Mapping, Sequence
 
 from absl import flags
@@ -61,14 +60,14 @@ def synthesize(
   result = {}
   for name in makers:
     _check_stamp(output / name, config)
-  if not all((output / name / 'corpus.json').exists() for name in makers):
+  if not all(files.exists(output / name / 'corpus.json') for name in makers):
     # What cannot be had is said before anything is written.
     plan.plan_text(config)
   for name, make in makers.items():
     root = output / name
     stamp = root / 'corpus.json'
-    if not stamp.exists():
-      _parts(root, config).mkdir(parents=True, exist_ok=True)
+    if not files.exists(stamp):
+      files.make_folder(_parts(root, config))
       utterances = make(root)
       manifest.write(root, utterances)
       settings = dataclasses.asdict(config)
@@ -80,7 +79,7 @@ def synthesize(
           **statistics(utterances),
         },
       )
-    shutil.rmtree(_parts(root, config), ignore_errors=True)
+    files.remove_tree(_parts(root, config))
     result[name] = {
       key: value
       for key, value in files.read_json(stamp).items()
@@ -96,8 +95,9 @@ def _parts(root: pathlib.Path, config: plan.Config) -> pathlib.Path:
 
 def _check_stamp(root: pathlib.Path, config: plan.Config) -> None:
   stamp = root / 'corpus.json'
-  if not stamp.exists():
-    if (root / manifest.NAME).exists() and not list(root.glob('.parts-*')):
+  if not files.exists(stamp):
+    begun = any(files.glob(root, '.parts-*'))
+    if files.exists(root / manifest.NAME) and not begun:
       raise errors.UserError(
         f'{root}: holds a manifest that synthesize did not finish; name '
         'another --output or remove the folder.'

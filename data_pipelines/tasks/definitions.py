@@ -147,7 +147,7 @@ class Definition:
       told['images'] = [
         digests.of_file(path)
         for utterance in self._utterances(split)
-        if (path := utterance.image_path(self.corpus)).exists()
+        if files.exists(path := utterance.image_path(self.corpus))
       ]
     return digests.of_bytes(json.dumps(told, sort_keys=True).encode())
 
@@ -353,8 +353,8 @@ def load_vocabulary(text_model: str) -> vocabulary.Vocabulary:
   Raises:
     UserError: The file is not there or holds no text model.
   """
-  state = _file(text_model).stat()
-  return _loaded(text_model, state.st_mtime_ns, state.st_size)
+  state = files.state(_file(text_model))
+  return _loaded(text_model, state.changed, state.size)
 
 
 @functools.lru_cache(maxsize=8)
@@ -366,6 +366,6 @@ def _loaded(text_model: str, *state: int) -> vocabulary.Vocabulary:
 
 def _file(path: str | os.PathLike) -> pathlib.Path:
   path = pathlib.Path(path)
-  if not path.is_file():
+  if not files.is_file(path):
     raise errors.UserError(f'{path}: no such file, expected a text model.')
   return path

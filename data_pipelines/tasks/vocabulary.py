@@ -170,7 +170,7 @@ def make(
     json.dumps([texts, model_type, size], ensure_ascii=False).encode()
   )
   record = output.with_suffix('.json')
-  if output.exists() and record.exists():
+  if files.exists(output) and files.exists(record):
     found = files.read_json(record)
     if found.get('inputs') == digest and (
       digests.of_file(output) == found.get('sha256')
@@ -196,7 +196,9 @@ def make(
 
 def _check_not_another(output: pathlib.Path, model: bytes) -> None:
   """Raises UserError where `output` is a file of other bytes."""
-  if not output.exists() or digests.of_file(output) == digests.of_bytes(model):
+  if not files.exists(output):
+    return
+  if digests.of_file(output) == digests.of_bytes(model):
     return
   raise errors.UserError(
     f'--output={output}: holds another vocabulary '

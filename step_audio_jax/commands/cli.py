@@ -241,7 +241,7 @@ def default_folder(
   if found:
     files.local(found, f'--{flag}' if given else f'${variable}')
     return found
-  if not os.path.isdir(default):
+  if not files.is_dir(default):
     raise UserError(
       f'{door}: no {flag}: expected --{flag}=FOLDER or ${variable}; '
       f'`make quickstart` trains one into {default}.'

@@ -375,7 +375,7 @@ def _definition(pattern, parsed, bindings, line=False) -> str:
   def inside(items):
     for item in reversed(items):
       path = _find(item.filename)
-      text = path.read_text(encoding='utf-8') if path else ''
+      text = files_lib.read_text(path) if path else ''
       found = list(pattern.finditer(text))
       if found and (not line or len(found) > 1):
         return item.filename
@@ -391,7 +391,7 @@ def _definition(pattern, parsed, bindings, line=False) -> str:
 def _find(path: str) -> pathlib.Path | None:
   """The file that gin would open for `path`."""
   for folder in gin.config._LOCATION_PREFIXES:
-    if os.path.isfile(found := os.path.join(folder, path)):
+    if files_lib.is_file(found := os.path.join(folder, path)):
       return pathlib.Path(found)
   return None
 

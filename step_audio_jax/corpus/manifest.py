@@ -242,7 +242,7 @@ def _checked_turns(kind: str, turns: Any):
 def path_of(corpus: str | os.PathLike) -> pathlib.Path:
   """The manifest of a corpus, given its folder or the file itself."""
   path = pathlib.Path(corpus)
-  return path / NAME if path.is_dir() or not path.suffix else path
+  return path / NAME if files.is_dir(path) or not path.suffix else path
 
 
 def read(
@@ -377,8 +377,8 @@ def _resolve(
   if path is None:
     raise errors.UserError(f'{root}: {name}: {field} is null.')
   root = pathlib.Path(root)
-  whole = (root / path).resolve()
-  if not whole.is_relative_to(root.resolve()):
+  whole = files.resolve(root / path)
+  if not whole.is_relative_to(files.resolve(root)):
     raise errors.UserError(
       f'{root}: {name}: {field} {path!r} leads out of the corpus folder.'
     )

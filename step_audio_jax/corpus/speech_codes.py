@@ -12,6 +12,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.storage import array_records
+from step_audio_jax.storage import files
 
 STEM = 'codes'
 
@@ -61,7 +62,7 @@ def list_shards(folder: str | os.PathLike) -> list[pathlib.Path]:
     UserError: There are none, or the set is incomplete.
   """
   folder = pathlib.Path(folder)
-  paths = sorted(folder.glob(f'{STEM}-*-of-*.array_record'))
+  paths = sorted(files.glob(folder, f'{STEM}-*-of-*.array_record'))
   if not paths:
     raise errors.UserError(
       f'{folder}: no {STEM}-*.array_record; run '

@@ -249,7 +249,7 @@ class SpeechDecoder:
         'tokens': v.tokens.tolist(),
         'frames': len(v.mel_TM),
       }
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in files.list_folder(folder))
     config[_SUMS] = digests.of_files(folder, names)
     files.write_json(folder / CONFIG, config)
 
@@ -262,7 +262,7 @@ class SpeechDecoder:
     """
     folder = pathlib.Path(folder)
     path = folder / CONFIG
-    if not path.is_file():
+    if not files.is_file(path):
       raise errors.UserError(
         f'{path}: no such file; expected a speech decoder, as `python -m '
         'step_audio_jax convert` makes it.'

@@ -165,13 +165,13 @@ def _held(run, store, step, part, model) -> dict[str, Any] | None:
   if found and part.task == 'sound' and not found['left_out']:
     folder = sound_folder(run, step)
     wavs = (h.get('wav') for h in found['result']['hypotheses'])
-    if not all((folder / wav).is_file() for wav in wavs if wav):
+    if not all(files.is_file(folder / wav) for wav in wavs if wav):
       return None
   return found
 
 
 def _changed(path: pathlib.Path, view: Mapping[str, Any]) -> bool:
-  if not path.is_file():
+  if not files.is_file(path):
     return True
   try:
     return files.read_json(path) != view
@@ -195,7 +195,7 @@ def _notes(run: pathlib.Path, wanted: Sequence[int]) -> list[str]:
 def _result(run, step, otherwise):
   path = result_path(run, step)
   try:
-    return files.read_json(path) if path.is_file() else otherwise
+    return files.read_json(path) if files.is_file(path) else otherwise
   except errors.UserError:
     return otherwise
 
@@ -240,7 +240,7 @@ def _page(run, views, memory, store):
   about = {'run': str(run), 'settings': newest['settings']}
   behind = steps_behind(run)
   for step in sorted({*views, *_scored_steps(run)} - set(behind)):
-    there = step in views or (run / 'checkpoints' / str(step)).is_dir()
+    there = step in views or files.is_dir(run / 'checkpoints' / str(step))
     model = memory.model(run, step) if there else None
     found = [
       store.of_condition(step, one['task'], one['condition'], model)
@@ -288,7 +288,7 @@ def steps_behind(run: str | pathlib.Path) -> list[int]:
 
 
 def _scored_steps(run: str | pathlib.Path) -> list[int]:
-  paths = (pathlib.Path(run) / 'evaluation').glob('*.json')
+  paths = files.glob(pathlib.Path(run) / 'evaluation', '*.json')
   return sorted(int(path.stem) for path in paths if path.stem.isdigit())
 
 

@@ -33,7 +33,7 @@ class DigestCache:
     self._path = pathlib.Path(folder) / NAME
     self._known: dict[str, Any] = {}
     self._changed = False
-    if self._path.is_file():
+    if files.is_file(self._path):
       try:
         self._known = dict(files.read_json(self._path))
       except (errors.UserError, TypeError, ValueError):
@@ -53,10 +53,10 @@ class DigestCache:
     """
     place = os.path.abspath(path)
     try:
-      found = os.stat(place)
+      found = files.state(place)
     except OSError as error:
       raise errors.UserError(f'{path}: no such file.') from error
-    seen = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    seen = [found.size, found.changed, *found.version]
     return self._remembered(
       f'file {place}', seen, lambda: digests.of_file(place)
     )
@@ -68,13 +68,12 @@ class DigestCache:
       UserError: It is no folder, or a file of it cannot be read.
     """
     root = pathlib.Path(folder)
-    if not root.is_dir():
+    if not files.is_dir(root):
       raise errors.UserError(f'{folder}: no such folder.')
     return digests.of_value(
       {
         path.relative_to(root).as_posix(): self.file(path)
-        for path in sorted(root.rglob('*'))
-        if path.is_file()
+        for path in sorted(files.list_files(root))
       }
     )
 
@@ -86,14 +85,14 @@ class DigestCache:
     run = pathlib.Path(run)
     found = parameters(run / 'checkpoints' / str(step), self.file)
     told: dict[str, Any] = {}
-    if (run / 'config.json').is_file():
+    if files.is_file(run / 'config.json'):
       config = files.read_json(run / 'config.json')
       told = {n: config.get(n) for n in ('model', 'vocabulary', 'lora')}
     vocabulary = dict(told.get('vocabulary') or {})
     text_model = vocabulary.pop('text_model', None)
     if text_model and vocabulary.get(bindings.ENCODER):
       text_model = own_vocabulary.text_model_of(run, told['vocabulary'])
-    if text_model and pathlib.Path(text_model).is_file():
+    if text_model and files.is_file(text_model):
       vocabulary['text_model'] = self.file(text_model)
     return digests.of_value(
       {
@@ -109,7 +108,7 @@ class DigestCache:
       UserError: There are none.
     """
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
+    if not files.is_dir(folder):
       raise errors.UserError(
         f'{folder}: no such folder of rows; build them with '
         '`python -m data_pipelines build`.'
@@ -117,9 +116,9 @@ class DigestCache:
     stats = files.read_json(folder / 'stats.json')
     known = stats.get('sha256') or {}
     found = {}
-    for path in sorted(folder.glob('*.array_record')):
+    for path in sorted(files.glob(folder, '*.array_record')):
       stated = known.get(path.name)
-      big = path.stat().st_size > _READ_BYTES
+      big = files.size(path) > _READ_BYTES
       found[path.name] = stated if big and stated else self.file(path)
     return digests.of_value(found)
 
@@ -154,13 +153,12 @@ def parameters(
     of_file: Digest of a file.
   """
   folder = pathlib.Path(folder)
-  if (folder / sums.NAME).is_file():
+  if files.is_file(folder / sums.NAME):
     known = files.read_json(folder / sums.NAME)
     return {name: known[name] for name in sorted(known) if _is_scored(name)}
   names = (
     path.relative_to(folder).as_posix()
-    for path in sorted(folder.rglob('*'))
-    if path.is_file()
+    for path in sorted(files.list_files(folder))
   )
   return {name: of_file(folder / name) for name in names if _is_scored(name)}
 

@@ -40,13 +40,13 @@ def check(
       are named.
   """
   run = pathlib.Path(run)
-  if not (run / 'config.json').is_file():
+  if not files.is_file(run / 'config.json'):
     return  # told where the model is loaded
   config = checkpoints.run_config(run)
   mine = config.get(bindings.VOCABULARY)
   tokenizer = bindings.tokenizer_of(config, run / 'config.json')
   hears = bool(mine and mine.get('linguistic_size'))
-  if codes is not None and hears and pathlib.Path(codes).is_dir():
+  if codes is not None and hears and files.is_dir(codes):
     bindings.check_tokenizer(
       str(codes),
       bindings.of_codes(codes),
@@ -70,7 +70,7 @@ def compare(runs: Sequence[str | pathlib.Path]) -> None:
   first: dict[str, tuple[Any, Any]] = {}
   for run in map(pathlib.Path, runs):
     path = run / 'config.json'
-    config = files.read_json(path) if path.is_file() else {}
+    config = files.read_json(path) if files.is_file(path) else {}
     for key, digest in (
       (bindings.VOCABULARY, bindings.PIECES),
       (bindings.TOKENIZER, 'sha256'),
@@ -91,7 +91,7 @@ def _sources(rows, names, split):
   folders = [rows / name / split for name in names]
   if not names:
     folders = [
-      path.parent for path in sorted(rows.glob(f'*/{split}/stats.json'))
+      path.parent for path in sorted(files.glob(rows, f'*/{split}/stats.json'))
     ]
   for folder in folders:
     try:
@@ -119,14 +119,14 @@ def _check_rows(source, run, mine, tokenizer) -> None:
 
 def _check_sound(sound, run, tokenizer) -> None:
   config = pathlib.Path(sound.decoder) / 'config.json'
-  if not config.is_file():
+  if not files.is_file(config):
     return  # told where it is loaded
   decoder = bindings.tokenizer_of(files.read_json(config), config)
   way_on = 'name the decoder and the tokenizer of the codes that the run speaks'
   bindings.check_tokenizer(
     str(run), tokenizer, f'the decoder {sound.decoder}', decoder, way_on
   )
-  if (pathlib.Path(sound.tokenizer) / seal.NAME).is_file():
+  if files.is_file(pathlib.Path(sound.tokenizer) / seal.NAME):
     bindings.check_tokenizer(
       f'the tokenizer {sound.tokenizer}',
       seal.identity(sound.tokenizer),

@@ -90,10 +90,12 @@ class Store:
         figure stands.
     """
     end = '*' if model is None else model[:_SHOWN]
-    paths = (self._folder / str(step)).glob(
-      f'{task}-{condition[:_SHOWN]}-{end}.json'
+    paths = files.glob(
+      self._folder / str(step), f'{task}-{condition[:_SHOWN]}-{end}.json'
     )
-    newest = max(paths, key=lambda path: path.stat().st_mtime, default=None)
+    newest = max(
+      paths, key=lambda path: files.state(path).changed, default=None
+    )
     return None if newest is None else _read(newest)
 
   def save(
@@ -133,6 +135,6 @@ class Store:
 def _read(path: pathlib.Path) -> dict[str, Any] | None:
   """A part; None where it is missing or broken, and so is scored again."""
   try:
-    return dict(files.read_json(path)) if path.is_file() else None
+    return dict(files.read_json(path)) if files.is_file(path) else None
   except (errors.UserError, TypeError, ValueError):
     return None

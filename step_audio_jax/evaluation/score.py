@@ -183,7 +183,8 @@ class Plan:
   def _sources(self) -> list[str]:
     root, split = pathlib.Path(self._asked['rows']), self._asked['row_split']
     found = list(self._asked['sources']) or sorted(
-      path.parent.parent.name for path in root.glob(f'*/{split}/stats.json')
+      path.parent.parent.name
+      for path in files.glob(root, f'*/{split}/stats.json')
     )
     if not found:
       self._absent.append(
@@ -206,7 +207,7 @@ class Plan:
   def _of_images(self) -> Part | None:
     name = self._asked['caption_source']
     folder = self._folder(name)
-    if not (folder / 'stats.json').is_file():
+    if not files.is_file(folder / 'stats.json'):
       self._absent.append(f'captions: {folder} has no rows with images.')
       return None
     settings = {

@@ -25,9 +25,9 @@ from step_audio_jax.storage import files
 def _main(fv) -> Mapping[str, Any]:
   source = pathlib.Path(fv['from'].value)
   target = files.check_writable(fv.to, '--to', folder=True)
-  if target.exists():
+  if files.exists(target):
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
-  if not source.is_dir():
+  if not files.is_dir(source):
     raise errors.UserError(f'--from={source}: no such folder.')
   speech = _speech_part(source)
   inward = folders.is_folder(source)

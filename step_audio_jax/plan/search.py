@@ -103,7 +103,7 @@ class Compilations:
       UserError: The other process failed for another reason.
     """
     path = self.path(candidate)
-    if path.exists():
+    if files.exists(path):
       return files.read_json(path)
     command = [sys.executable, '-m', 'step_audio_jax', 'plan']
     command += self._arguments + self._target

@@ -9,6 +9,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 
 def read_records(path: str | os.PathLike) -> list[bytes]:
@@ -46,11 +47,12 @@ def _reader(path: str | os.PathLike) -> Iterator[Any]:
   from array_record.python import array_record_module
 
   try:
-    reader = array_record_module.ArrayRecordReader(str(path))
-    try:
-      yield reader
-    finally:
-      reader.close()
+    with files.as_local(path) as name:
+      reader = array_record_module.ArrayRecordReader(str(name))
+      try:
+        yield reader
+      finally:
+        reader.close()
   except (RuntimeError, ValueError, IndexError) as error:
     reason = str(error).partition(';')[0]
     raise errors.UserError(

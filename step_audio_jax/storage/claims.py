@@ -52,7 +52,7 @@ def empty(folder: places.Path) -> None:
 
 
 @contextlib.contextmanager
-def in_turn(path: places.Path) -> Iterator[BinaryIO]:
+def claim_file(path: places.Path) -> Iterator[BinaryIO]:
   """Opens a file to read it and to append to it, one process after the other.
 
   Args:

@@ -6,14 +6,14 @@ listed, replaced, claimed and removed by these functions and nowhere else, so
 that what stands behind a path can be another store than this machine's:
 nothing here promises a rename, a link or a lock.
 
-    opened, open_read, read_…     a file is read
-    atomic, atomic_path, write_…  a file appears whole, or not at all
-    atomic_folder                 so does a folder
-    growing                       a log, which others read while it grows
-    exists, is_file, children, …  what lies where
-    only_one, in_turn             one process at a time
-    put, move, remove, …          what is there already
-    as_local                      a name for libraries that open by themselves
+    opened, open_read, read_…      a file is read
+    atomic, atomic_path, write_…   a file appears whole, or not at all
+    atomic_folder                  so does a folder
+    open_log                       a log, which others read while it grows
+    exists, list_folder, glob, …   what lies where
+    only_one, claim_file           one process at a time
+    put, move, remove, …           what is there already
+    as_local                       a name for libraries that open by themselves
 
 What the operating system says of a path is told as a `UserError`, except where
 a function says otherwise.
@@ -36,6 +36,7 @@ from step_audio_jax.storage import places
 from step_audio_jax.storage import publishing
 
 Path = places.Path
+State = listing.State
 NO_ADDRESS = places.NO_ADDRESS
 address = places.address
 local = places.local
@@ -47,11 +48,11 @@ is_dir = listing.is_dir
 is_named = listing.is_named
 size = listing.size
 state = listing.state
-real = listing.real
+resolve = listing.resolve
 look = listing.look
-children = listing.children
+list_folder = listing.list_folder
 glob = listing.glob
-every_file = listing.every_file
+list_files = listing.list_files
 walk = listing.walk
 
 writing = publishing.writing
@@ -61,7 +62,7 @@ atomic_path = publishing.atomic_path
 atomic_folder = publishing.atomic_folder
 
 only_one = claims.only_one
-in_turn = claims.in_turn
+claim_file = claims.claim_file
 empty = claims.empty
 
 make_folder = moving.make_folder
@@ -82,7 +83,7 @@ def as_local(path: Path) -> Iterator[pathlib.Path]:
   yield places.local(path)
 
 
-def growing(path: Path, mode: str = 'w') -> Any:
+def open_log(path: Path, mode: str = 'w') -> Any:
   """Opens a log: what is flushed is there for others, whatever comes later.
 
   Args:

@@ -45,13 +45,13 @@ def is_named(path: places.Path) -> bool:
   return os.path.lexists(path)
 
 
-def real(path: places.Path) -> pathlib.Path:
+def resolve(path: places.Path) -> pathlib.Path:
   """The whole path without links; it need not be there."""
   return pathlib.Path(os.path.realpath(path))
 
 
 def look(path: str) -> tuple[str, bool | None, int]:
-  """A file that may be a link: one look where `real` takes many.
+  """A file that may be a link: one look where `resolve` takes many.
 
   Args:
     path: Its folder is without links.
@@ -70,7 +70,7 @@ def look(path: str) -> tuple[str, bool | None, int]:
     return path, None, 0
 
 
-def children(folder: places.Path) -> Iterator[pathlib.Path]:
+def list_folder(folder: places.Path) -> Iterator[pathlib.Path]:
   """What lies in a folder, in no order."""
   return pathlib.Path(folder).iterdir()
 
@@ -83,7 +83,7 @@ def glob(folder: places.Path, pattern: str) -> Iterator[pathlib.Path]:
   return pathlib.Path(folder).glob(pattern)
 
 
-def every_file(folder: places.Path) -> Iterator[pathlib.Path]:
+def list_files(folder: places.Path) -> Iterator[pathlib.Path]:
   """The files in a folder and in those below it, in no order."""
   return filter(is_file, glob(folder, '**/*'))
 

@@ -63,8 +63,8 @@ class JsonLinesWriter(_ScalarWriter):
   def __init__(self, path: str | pathlib.Path, first_step: int):
     self._path = pathlib.Path(path)
     kept = []
-    if self._path.exists():
-      for line in self._path.read_text(encoding='utf-8').splitlines():
+    if files.exists(self._path):
+      for line in files.read_text(self._path).splitlines():
         try:
           if json.loads(line)['step'] <= first_step:
             kept.append(line + '\n')
@@ -72,7 +72,7 @@ class JsonLinesWriter(_ScalarWriter):
           continue  # the line that a kill cut in half
     with files.atomic(self._path, 'w') as handle:
       handle.write(''.join(kept))
-    self._handle = open(self._path, 'a', encoding='utf-8')
+    self._handle = files.open_log(self._path, 'a')
 
   def write_scalars(self, step: int, scalars: Mapping[str, Any]):
     line = {'step': step, **{k: float(v) for k, v in scalars.items()}}
@@ -98,8 +98,8 @@ class TensorBoardWriter(_ScalarWriter):
     from tensorboardX.proto import event_pb2
 
     self._folder = folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    again = first_step > 0 or any(folder.iterdir())
+    files.make_folder(folder)
+    again = first_step > 0 or any(files.list_folder(folder))
     self._event, self._scalar = event_pb2.Event, summary.scalar
     # Names hold whole seconds: a run that dies at once must not come back
     # into the file of its last life.

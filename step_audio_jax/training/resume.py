@@ -231,7 +231,7 @@ def read(run_dir: pathlib.Path) -> Identity | None:
     UserError: The file is not what was written.
   """
   path = run_dir / NAME
-  if not path.exists():
+  if not files.exists(path):
     return None
   try:
     return Identity(**files.read_json(path))
@@ -352,14 +352,14 @@ def _old_horizons(run_dir, new: Identity) -> dict[str, int]:
 def _check_text(run_dir: pathlib.Path) -> None:
   """Compares a run directory of before `NAME` by its gin text."""
   path = run_dir / 'config.gin'
-  if not path.is_file():
+  if not files.is_file(path):
     raise errors.UserError(
       f'{run_dir}: has checkpoints but neither {NAME} nor config.gin, which '
       'say what made them; expected one of the two, or another run directory, '
       f"which INIT_FROM = ['{run_dir}'] starts from these parameters."
     )
   now = gin_files.bindings()
-  text = path.read_text(encoding='utf-8', errors='replace')
+  text = files.read_text(path, errors='replace')
   before = gin_files.bindings(text or '#', str(path))
   changed = []
   for scope, owner, name in now | before:

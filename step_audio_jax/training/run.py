@@ -8,7 +8,6 @@ resumes the run; what may differ then is `resume`'s to say.
 """
 
 import contextlib
-import os
 import pathlib
 import sys
 from typing import Any, Callable, Collection, Mapping, Sequence
@@ -95,7 +94,7 @@ def train(
       rows, model and what it starts from have no ids in common.
   """
   folder = files.local(run_dir, 'run_dir')
-  if not os.path.isfile(folder / 'done.json'):
+  if not files.is_file(folder / 'done.json'):
     files.check_writable(folder, 'run_dir', folder=True)
   given = resume.Given(objective, feed, optimizer, config, tuple(init_from))
   ids = run_bindings.bindings_of_run(objective.describe(), feed)
@@ -263,20 +262,20 @@ def _claim(
   folder: pathlib.Path, given: resume.Given, description: dict[str, Any]
 ) -> None:
   """Writes what a run is, or checks that it is the one that is here."""
-  folder.mkdir(parents=True, exist_ok=True)
+  files.make_folder(folder)
   steps = checkpoints.steps_of(folder)
   if steps:
     identity = resume.check(folder, given, steps[-1])
   else:  # nothing to go on from: whatever was asked for before is forgotten
     identity = given.identity()
   own_vocabulary.copy_text_model(folder, description.get(bindings.VOCABULARY))
-  (folder / 'done.json').unlink(missing_ok=True)
+  files.remove(folder / 'done.json')
   _write(folder, identity, description)
 
 
 def _absent(folder: pathlib.Path) -> set[str]:
   names = ('config.gin', 'operative_config.gin')
-  return {name for name in names if not (folder / name).is_file()}
+  return {name for name in names if not files.is_file(folder / name)}
 
 
 def _write(

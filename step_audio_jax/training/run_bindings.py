@@ -150,7 +150,9 @@ def table_starts(
 
 def _start(path, description, ids, policy) -> Start:
   folder = pathlib.Path(path)
-  ours = any((folder / name).exists() for name in ('config.gin', 'checkpoints'))
+  ours = any(
+    files.exists(folder / name) for name in ('config.gin', 'checkpoints')
+  )
   if not ours:
     return _exported(folder, ids, policy)
   config = checkpoints.run_config(folder)
@@ -219,7 +221,7 @@ def _pieces(folder: pathlib.Path | None, described: Mapping[str, Any]):
   path = described.get('text_model')
   if folder is not None:
     path = own_vocabulary.text_model_of(folder, described)
-  if not path or not pathlib.Path(path).is_file():
+  if not path or not files.is_file(path):
     return None
   from step_audio_jax.tokenizers.text import text_models
 

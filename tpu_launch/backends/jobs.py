@@ -88,7 +88,7 @@ class Job:
   def state(self) -> dict[str, Any]:
     """What was saved; empty where nothing was."""
     path = self.folder / 'job.json'
-    return files.read_json(path) if path.exists() else {}
+    return files.read_json(path) if files.exists(path) else {}
 
 
 class Backend(Protocol):
@@ -165,7 +165,7 @@ def from_flags(fv: flags.FlagValues) -> Job:
   given |= {'name': fv.name, 'state_dir': fv.state_dir, 'dry_run': fv.dry_run}
   path = files.local(fv.state_dir, '--state_dir') / fv.name / 'job.json'
   saved = {}
-  if _NAME.fullmatch(fv.name) and path.exists():
+  if _NAME.fullmatch(fv.name) and files.exists(path):
     saved = files.read_json(path).get('job', {})
   if given.get('backend', saved.get('backend')) != saved.get('backend'):
     saved = {}

@@ -19,6 +19,7 @@ from typing import Any, Mapping, Sequence
 import psutil
 
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 from tpu_launch.backends import jobs
 from tpu_launch.backends import shell
 
@@ -89,7 +90,7 @@ class Local:
   ) -> Mapping[str, Any]:
     path = _log(job, worker)
     argv = ['tail', f'--lines={lines}', *(['--follow'] if follow else [])]
-    if not job.dry_run and not path.exists():
+    if not job.dry_run and not files.exists(path):
       raise errors.UserError(f'{path}: no such file; has the worker started?')
     shell.run([*argv, str(path)], dry_run=job.dry_run)
     return {'log': str(path)}
@@ -142,7 +143,7 @@ class _Supervisor:
       The worker that failed first, if one did, and the exit status of each:
       0, the worker's own, or minus the signal that ended it.
     """
-    self._job.folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(self._job.folder)
     before = signal.signal(signal.SIGTERM, _interrupt)
     pumps = []
     state = 'stopped'
@@ -194,7 +195,7 @@ class _Supervisor:
   def _pump(self, worker: int) -> None:
     """Copies one worker's lines to its log and, prefixed, to our output."""
     prefix = f'[{worker}] ' if len(self._envs) > 1 else ''
-    with open(_log(self._job, worker), 'w', encoding='utf-8') as log:
+    with files.open_log(_log(self._job, worker)) as log:
       for line in self._workers[worker].stdout:
         log.write(line)
         log.flush()

@@ -33,12 +33,12 @@ _TABLES = ('.csv', '.tsv', '.txt', '.json', '.jsonl', '.lst', '.list', '.scp')
 
 def _check(options: adapt_recipe.Options) -> None:
   """What can be wrong before anything is made."""
-  if not pathlib.Path(options.source).exists():
+  if not files.exists(options.source):
     raise errors.UserError(
       f'--source={options.source}: no such file or folder.'
     )
   source, output = (
-    pathlib.Path(path).resolve() for path in (options.source, options.output)
+    files.resolve(path) for path in (options.source, options.output)
   )
   if output.is_relative_to(source):
     raise errors.UserError(
@@ -46,7 +46,7 @@ def _check(options: adapt_recipe.Options) -> None:
       'it would be taken for recordings; expected a folder elsewhere.'
     )
   missing = [
-    name for name in BASE if not (pathlib.Path(options.base) / name).exists()
+    name for name in BASE if not files.exists(pathlib.Path(options.base) / name)
   ]
   if missing:
     raise errors.UserError(
@@ -68,10 +68,10 @@ def _check_source(options: adapt_recipe.Options) -> None:
   path = pathlib.Path(options.output) / _SOURCE
   told = {'files': len(listing), 'sha256': digests.of_value(listing)}
   output = pathlib.Path(options.output)
-  trained = any((output / name).exists() for name in _FIRST)
-  changed = path.is_file() and files.read_json(path) != told
+  trained = any(files.exists(output / name) for name in _FIRST)
+  changed = files.is_file(path) and files.read_json(path) != told
   if changed and not trained:
-    (output / recipe.TIMING).unlink(missing_ok=True)
+    files.remove(output / recipe.TIMING)
   elif changed:
     raise errors.UserError(
       f'--output={options.output}: made of other recordings '
@@ -83,14 +83,14 @@ def _check_source(options: adapt_recipe.Options) -> None:
 
 def _listing(source: pathlib.Path) -> list[tuple[str, int, str]]:
   """(name, bytes, digest of a table) of every file of a corpus, sorted."""
-  if source.is_file():
+  if files.is_file(source):
     source, paths = source.parent, [source]
   else:
-    paths = sorted(p for p in source.rglob('*') if p.is_file())
+    paths = sorted(files.list_files(source))
   return [
     (
       str(path.relative_to(source)),
-      path.stat().st_size,
+      files.size(path),
       digests.of_file(path) if path.suffix.lower() in _TABLES else '',
     )
     for path in paths

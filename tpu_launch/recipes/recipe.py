@@ -59,9 +59,9 @@ class Command:
 
 
 def _add_gin(path: str, contents: dict[str, str]) -> None:
-  if path in contents or not pathlib.Path(path).is_file():
+  if path in contents or not files.is_file(path):
     return  # who reads it says what is wrong
-  text = pathlib.Path(path).read_text(encoding='utf-8', errors='replace')
+  text = files.read_text(path, errors='replace')
   contents[path] = text
   for included in _INCLUDE.findall(text):
     _add_gin(included, contents)
@@ -148,14 +148,14 @@ def run(commands: Sequence[Command], root: str) -> None:
   cores = sorted(os.sched_getaffinity(0))
   share = max(1, len(cores) // len(commands))
   logs = pathlib.Path(root) / 'logs'
-  logs.mkdir(parents=True, exist_ok=True)
+  files.make_folder(logs)
   running = []
   for i, command in enumerate(commands):
     print(f'\n$ {command}', flush=True)
     mine = cores[i * share : (i + 1) * share] or cores
     log = logs / f'{command.name.replace(" ", "-")}.log'
     alone = len(commands) == 1
-    handle = None if alone else open(log, 'wb')
+    handle = None if alone else files.open_log(log, 'wb')
     running.append(
       (
         command,
@@ -181,7 +181,9 @@ def run(commands: Sequence[Command], root: str) -> None:
     command, log, status = failed
     tail = ''
     if len(commands) > 1:
-      tail = ''.join(log.read_text(errors='replace').splitlines(True)[-15:])
+      tail = ''.join(
+        files.read_text(log, errors='replace').splitlines(True)[-15:]
+      )
     raise errors.UserError(
       f'{tail}the command "{command.name}" ended with status {status}; '
       'mend what it says and start the same command again, it continues.'
@@ -210,7 +212,7 @@ def _wait_showing(running) -> None:
       continue
     shown = time.monotonic()
     for command, log, _ in running:
-      text = log.read_text(errors='replace').replace('\r', '\n')
+      text = files.read_text(log, errors='replace').replace('\r', '\n')
       lines = [line for line in text.splitlines() if line.strip()]
       if lines:
         print(f'  {command.name}: {lines[-1][-110:]}', flush=True)
@@ -236,7 +238,7 @@ def follow(steps: Steps, root: str) -> dict[str, Any]:
   """
   path = files.check_writable(root, '--output', folder=True) / TIMING
   timing: dict[str, Any] = {'commands': [], 'peak_memory_bytes': 0}
-  if path.is_file():
+  if files.is_file(path):
     timing = files.read_json(path)
   before, timing['commands'] = timing['commands'], []
   for commands in steps:
@@ -301,7 +303,7 @@ def result(root: str, timing: Mapping[str, Any]) -> dict[str, Any]:
   """What a recipe's door tells: its report, its figures, its times."""
   facts = {'report': f'{root}/report.html', **timing}
   report = pathlib.Path(root) / 'report.json'
-  if report.is_file():
+  if files.is_file(report):
     facts |= files.read_json(report)
   print(f'\nopen {root}/report.html')
   return facts
@@ -313,7 +315,7 @@ def check_in_checkout() -> None:
   Raises:
     UserError: The working directory is no checkout.
   """
-  if not pathlib.Path('gin/quickstart').is_dir():
+  if not files.is_dir('gin/quickstart'):
     raise errors.UserError(
       f'{os.getcwd()}: found no gin/quickstart folder; run this from the root '
       'of the checkout.'

@@ -18,7 +18,6 @@ import json
 import os
 import pathlib
 import posixpath
-import stat
 from typing import Any, Callable, Iterator, Mapping, TypeVar
 import zlib
 
@@ -106,7 +105,7 @@ class Options:
     if self.audio_root is not None:
       return pathlib.Path(self.audio_root)
     source = pathlib.Path(source)
-    return source if source.is_dir() else source.parent
+    return source if files.is_dir(source) else source.parent
 
 
 Reader = Callable[[pathlib.Path, Options], Iterator[Item | Rejected]]
@@ -129,7 +128,7 @@ def reject_on_error(
 
 @functools.lru_cache(maxsize=2**16)
 def _real(folder: str) -> str:
-  return os.path.realpath(folder)
+  return str(files.resolve(folder))
 
 
 def resolve_inside(
@@ -162,15 +161,8 @@ def resolve_inside(
     # Folders are resolved once: a corpus has many files and few folders.
     folder, last = os.path.split(os.path.join(os.fspath(root), text))
     whole = os.path.join(_real(folder), last)
-    mode, size, found = stat.S_IFREG, 0, False
-    try:
-      status = os.lstat(whole)
-      if stat.S_ISLNK(status.st_mode):
-        whole = os.path.realpath(whole)
-        status = os.lstat(whole)
-      mode, size, found = status.st_mode, status.st_size, True
-    except OSError:
-      pass  # who opens it will say that it is not there
+    # Of what is not there, who opens it will say so.
+    whole, is_regular, size = files.look(whole)
     good = os.path.join(whole, '').startswith(
       os.path.join(_real(os.fspath(root)), '')
     )
@@ -181,11 +173,11 @@ def resolve_inside(
       f'{field}: {text!r} leads out of {root}; --audio_root names another '
       'folder.'
     )
-  if not stat.S_ISREG(mode):
+  if is_regular is False:
     raise errors.UserError(
       f'{field}: {text!r} is not a regular file, expected one.'
     )
-  if not found and text != os.fspath(name):
+  if is_regular is None and text != os.fspath(name):
     raise errors.UserError(
       f'{field}: found {name!r}, a path with backslashes, and no file {text} '
       f'in {root}; expected a path below that folder, with slashes.'
@@ -199,7 +191,7 @@ def with_slashes(root: str | os.PathLike, name: str) -> str:
   """A path of Windows with slashes, unless a file has the name as it is."""
   if '\\' not in name or '\0' in name:
     return name
-  if os.path.lexists(os.path.join(os.fspath(root), name)):
+  if files.is_named(os.path.join(os.fspath(root), name)):
     return name
   return name.replace('\\', '/')
 

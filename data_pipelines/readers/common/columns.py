@@ -19,6 +19,7 @@ from data_pipelines.readers.common import tables
 from step_audio_jax import errors
 from step_audio_jax import languages
 from step_audio_jax.audio import foreign
+from step_audio_jax.storage import files
 from step_audio_jax.storage import lfs
 
 # Field → columns that may hold it, the first that is there counts.
@@ -235,12 +236,12 @@ def files_of(
   Raises:
     UserError: There are none.
   """
-  if source.is_file():
+  if files.is_file(source):
     lfs.refuse_path(source)
     yield source, _without(source.name, endings)
     return
   found = []
-  for folder, inner, names in os.walk(source):
+  for folder, inner, names in files.walk(source):
     inner[:] = [one for one in inner if not one.startswith('.')]
     found += [
       os.path.relpath(os.path.join(folder, one), source)

@@ -133,4 +133,4 @@ def stem(path: str | os.PathLike) -> str:
 
 def is_tar(path: pathlib.Path) -> bool:
   """Whether a file is named as a tar."""
-  return path.is_file() and path.name.endswith(ENDINGS)
+  return files.is_file(path) and path.name.endswith(ENDINGS)

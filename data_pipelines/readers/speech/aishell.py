@@ -19,6 +19,7 @@ from data_pipelines.readers.common import base
 from data_pipelines.readers.common import tables
 from data_pipelines.readers.speech import kaldi
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 _TRANSCRIPT = 'aishell_transcript_v0.8.txt'
 
@@ -34,7 +35,7 @@ def read_1(
   base.check_options(options.extra, ())
   root = options.root(source)
   wav = source / 'wav'
-  if not wav.is_dir():
+  if not files.is_dir(wav):
     raise errors.UserError(f'{wav}: no such folder, expected train, dev, test.')
   table = base.file_of(source, options, f'transcript/{_TRANSCRIPT}')
   with tables.Lookup(table) as texts:
@@ -61,11 +62,11 @@ def _item_1(root, texts, path):
 
 def _recordings(wav: pathlib.Path) -> Iterator[pathlib.Path]:
   """Recordings of one speaker after the other."""
-  for split in sorted(wav.iterdir()):
-    if split.is_dir():
-      for speaker in sorted(split.iterdir()):
-        if speaker.is_dir():
-          yield from sorted(speaker.glob('*.wav'))
+  for split in sorted(files.list_folder(wav)):
+    if files.is_dir(split):
+      for speaker in sorted(files.list_folder(split)):
+        if files.is_dir(speaker):
+          yield from sorted(files.glob(speaker, '*.wav'))
 
 
 def read_2(

@@ -25,6 +25,7 @@ from data_pipelines.readers.common import base
 from data_pipelines.readers.common import channels
 from data_pipelines.readers.common import delimited
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 TABLES = tuple(f'metadata{ending}' for ending in (*delimited.ENDINGS, '.jsonl'))
 FIELDS = (
@@ -40,13 +41,13 @@ def find_table(source: pathlib.Path, options: base.Options) -> pathlib.Path:
   Raises:
     UserError: There is none, there are two, or it is a link that leads out.
   """
-  if source.is_file():
+  if files.is_file(source):
     return source
   found = [
     base.file_of(source, options, name)
     for table in TABLES
     for name in (table, f'{table}.gz')
-    if (source / name).is_file()
+    if files.is_file(source / name)
   ]
   if len(found) != 1:
     raise errors.UserError(
@@ -74,7 +75,7 @@ def read_table(
     return base.json_lines(path)
 
   def exists(name):
-    return root is None or os.path.isfile(os.path.join(root, _plain(name)))
+    return root is None or files.is_file(os.path.join(root, _plain(name)))
 
   return delimited.Table(path, FIELDS, quotes, exists).rows()
 
@@ -171,19 +172,19 @@ class _Names:
       self._ids.add(hash(name))
     elif file and isinstance(file, str):
       *short, whole = self._choices(file)
-      for files, one in zip(self._files, short):
+      for names, one in zip(self._files, short):
         key, value = hash(one), hash(whole)
-        if files.setdefault(key, value) != value:
-          files[key] = None
+        if names.setdefault(key, value) != value:
+          names[key] = None
 
   def of(self, file: str) -> str:
     """The name of a file."""
     if not self._known:
       self._load()
     *short, whole = self._choices(file)
-    for files, one in zip(self._files, short):
+    for names, one in zip(self._files, short):
       key = hash(one)
-      if files.get(key) is not None and key not in self._ids:
+      if names.get(key) is not None and key not in self._ids:
         return one
     return whole
 

@@ -32,6 +32,7 @@ from data_pipelines.readers.common import media
 from data_pipelines.readers.common import tables
 from data_pipelines.readers.common import tars
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 _SHELL = '|&;<>`$\n'
 _SIDES = 'reco2file_and_channel'
@@ -90,15 +91,15 @@ def read_tables(
     yield from texts.load()
     more = {}  # field → its table
     for field, name in (('speaker', 'utt2spk'), ('language', 'utt2lang')):
-      if (source / name).exists():
+      if files.exists(source / name):
         more[field] = lookup(name)
         yield from more[field].load()
     sides = None
-    if (source / _SIDES).exists():
+    if files.exists(source / _SIDES):
       sides = lookup(_SIDES)
       yield from sides.load()
     driver = table('wav.scp')
-    if (source / 'segments').exists():
+    if files.exists(source / 'segments'):
       places = lookup('wav.scp')
       yield from places.load()
       driver = table('segments')

@@ -26,6 +26,7 @@ from data_pipelines.readers.common import tables
 from data_pipelines.readers.common import tars
 from data_pipelines.readers.speech import lhotse_cuts
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 ENDINGS = ('.jsonl', '.jsonl.gz')
 
@@ -47,12 +48,12 @@ def read(
       continue
     path, stem = one
     paths[stem] = path
-    if source.is_file() or 'cuts' in pathlib.PurePosixPath(stem).name:
+    if files.is_file(source) or 'cuts' in pathlib.PurePosixPath(stem).name:
       found += 1
       yield from _cuts(path, root)
   for stem, path in paths.items():
     folder, _, name = stem.rpartition('/')
-    if 'cuts' in name or 'supervisions' not in name or source.is_file():
+    if 'cuts' in name or 'supervisions' not in name or files.is_file(source):
       continue
     twin = name.replace('supervisions', 'recordings')
     twin = paths.get(f'{folder}/{twin}' if folder else twin)
@@ -178,7 +179,7 @@ def _stored(data, name, part, channels):
 
 
 def _recordings(tar):
-  if not tar.is_file():
+  if not files.is_file(tar):
     yield base.Rejected(str(tar), 'no such file, expected the recordings.')
     return
   endings = (*media.AUDIO, '.nodata')

@@ -18,6 +18,7 @@ from typing import Iterator
 from data_pipelines.readers.common import base
 from data_pipelines.readers.common import tables
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 _AUDIO = ('.flac', '.wav', '.mp3', '.ogg', '.opus')
 
@@ -50,16 +51,16 @@ def read(
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:
   try:
-    return sorted(one for one in path.iterdir() if one.is_dir())
+    return sorted(one for one in files.list_folder(path) if files.is_dir(one))
   except OSError as error:
     raise errors.UserError(f'{path}: {error.strerror}.') from error
 
 
 def _parts(source, subset):
-  if not source.is_dir():
+  if not files.is_dir(source):
     raise errors.UserError(f'{source}: a file, expected a folder.')
   for root in (source, source / 'LibriSpeech'):
-    if root.is_dir():
+    if files.is_dir(root):
       found = [p for p in _folders(root) if tables.split_named(p.name)]
       if found:
         break
@@ -79,7 +80,7 @@ def _recordings(
 ) -> tuple[dict[str, pathlib.Path], list[pathlib.Path]]:
   """Recordings by name, and those whose name another one has."""
   paths, others = {}, []
-  for path in sorted(chapter.iterdir()):
+  for path in sorted(files.list_folder(chapter)):
     if path.suffix in _AUDIO and paths.setdefault(path.stem, path) != path:
       others.append(path)
   return paths, others
@@ -92,7 +93,7 @@ def _chapter(root, part, chapter, shared):
     said = f'{paths[path.stem].name} has the same name, expected one of them.'
     yield base.Rejected(str(path), said, id=path.stem, file=path.name)
   left = dict(paths)
-  for table in sorted(chapter.glob('*.trans.txt')):
+  for table in sorted(files.glob(chapter, '*.trans.txt')):
     safe = base.reject_on_error(
       str(table), base.resolve_inside, root, table.absolute(), 'file'
     )

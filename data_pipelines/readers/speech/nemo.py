@@ -24,6 +24,7 @@ from data_pipelines.readers.common import channels
 from data_pipelines.readers.common import tables
 from data_pipelines.readers.common import tars
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 _ENDINGS = ('.json', '.jsonl', '.json.gz', '.jsonl.gz')
 _TARRED = 'tarred_audio_manifest.json'
@@ -43,11 +44,13 @@ def read_manifest(
   """
   base.check_options(options.extra, ())
   paths = [source]
-  if source.is_dir():
+  if files.is_dir(source):
     paths = [
       base.file_of(source, options, path.name)
-      for path in sorted(source.iterdir())
-      if path.name.endswith(_ENDINGS) and path.is_file() and _is_manifest(path)
+      for path in sorted(files.list_folder(source))
+      if path.name.endswith(_ENDINGS)
+      and files.is_file(path)
+      and _is_manifest(path)
     ]
     if not paths:
       raise errors.UserError(
@@ -138,16 +141,18 @@ def _buckets(
   source: pathlib.Path,
 ) -> list[tuple[pathlib.Path, list[tuple[int, pathlib.Path]]]]:
   """The folders with shards: (folder, [(number of the shard, tar)])."""
-  if not source.is_dir():
+  if not files.is_dir(source):
     raise errors.UserError(f'{source}: a file, expected a folder of shards.')
-  inner = sorted(path for path in source.iterdir() if path.is_dir())
+  inner = sorted(
+    path for path in files.list_folder(source) if files.is_dir(path)
+  )
   for folders in ([source], inner):
     found = [
       (
         folder,
         sorted(
           (int(match[1]), path)
-          for path in folder.glob('audio_*.tar')
+          for path in files.glob(folder, 'audio_*.tar')
           if (match := _SHARD.search(path.name))
         ),
       )
@@ -162,8 +167,8 @@ def _buckets(
 def _load(folder, options, lines):
   """Keeps the lines of the manifests by shard and recording."""
   names = [_TARRED]
-  if not (folder / _TARRED).is_file():
-    found = sorted(folder.glob('sharded_manifests/manifest_*.json'))
+  if not files.is_file(folder / _TARRED):
+    found = sorted(files.glob(folder, 'sharded_manifests/manifest_*.json'))
     names = [path.relative_to(folder) for path in found] or names
   total = 0
   for path in (base.file_of(folder, options, name) for name in names):

@@ -19,6 +19,7 @@ from typing import Iterator, NamedTuple
 
 from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 NAME = 'meta.lst'
 LANGUAGES = ('en', 'zh')
@@ -31,8 +32,8 @@ def read(
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a list: a file, or the folder of `meta.lst`."""
   base.check_options(options.extra, ())
-  path = base.file_of(source, options, NAME) if source.is_dir() else source
-  root, folder = options.root(path), path.resolve().parent.name
+  path = base.file_of(source, options, NAME) if files.is_dir(source) else source
+  root, folder = options.root(path), files.resolve(path).parent.name
   language = folder if folder in LANGUAGES else None
   prompts = {}  # recording → its transcript
   for line in base.table_lines(path, _is_record):
@@ -121,6 +122,6 @@ def _is_record(text: str | None) -> bool:
 
 def _is_file(root, name) -> bool:
   try:
-    return base.resolve_inside(root, name).is_file()
+    return files.is_file(base.resolve_inside(root, name))
   except errors.UserError:
     return False

@@ -17,6 +17,7 @@ from data_pipelines.readers.common import tables
 from data_pipelines.readers.common import tars
 from data_pipelines.readers.speech import webdataset
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 
 def read_raw(
@@ -100,13 +101,15 @@ def _split_name(name: str) -> tuple[str, str]:
 
 
 def _list(source, options, name):
-  return base.file_of(source, options, name) if source.is_dir() else source
+  return base.file_of(source, options, name) if files.is_dir(source) else source
 
 
 def _shards(source, options):
   """Yields (path, name without endings) of each shard, or a `Rejected`."""
-  if source.is_dir() and not (source / 'shards.list').is_file():
-    found = sorted(path for path in source.iterdir() if tars.is_tar(path))
+  if files.is_dir(source) and not files.is_file(source / 'shards.list'):
+    found = sorted(
+      path for path in files.list_folder(source) if tars.is_tar(path)
+    )
     if not found:
       raise errors.UserError(f'{source}: found neither shards.list nor *.tar.')
     lines = ((str(path), None, path.absolute()) for path in found)
@@ -140,7 +143,7 @@ def _listed(path):
 
 def _opened(root, name):
   path, below = base.locate(root, name, 'shard')
-  if not path.is_file():
+  if not files.is_file(path):
     raise errors.UserError(f'shard: {path}: no such file.')
   return path, below
 

@@ -19,6 +19,7 @@ from data_pipelines.readers.common import base
 from data_pipelines.readers.common import json_stream
 from data_pipelines.readers.common import tables
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 _SIGNS = {
   'COMMA': ',',
@@ -47,7 +48,7 @@ def read_gigaspeech(
 def _read(source, options, name, text, language):
   base.check_options(options.extra, ())
   root = options.root(source)
-  path = base.file_of(source, options, name) if source.is_dir() else source
+  path = base.file_of(source, options, name) if files.is_dir(source) else source
   for element in json_stream.elements(path, 'audios'):
     if isinstance(element, base.Rejected):
       yield element

@@ -7,6 +7,7 @@ from step_audio_jax import errors
 from step_audio_jax.audio.features import vocoder_mel
 from step_audio_jax.decoder.causal import flow
 from step_audio_jax.models.causal_flow import causal_config
+from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints
 
 KIND = 'causal-flow'
@@ -34,7 +35,7 @@ def load(
       'flow.'
     )
   folder, step = checkpoints.step_folder(run_dir, step)
-  mean = (folder / 'ema').is_dir()
+  mean = files.is_dir(folder / 'ema')
   variables, _ = checkpoints.load_variables(run_dir, step, ema=mean)
   return flow.CausalFlowDecoder(
     causal_config.CausalFlowConfig(**config['model']),

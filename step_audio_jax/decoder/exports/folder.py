@@ -15,6 +15,7 @@ from step_audio_jax.decoder.flow import offline as flow_lib
 from step_audio_jax.decoder.vocoder import vocoder as vocoder_lib
 from step_audio_jax.models.flow import flow as flow_model
 from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints
 
 
@@ -70,6 +71,6 @@ def _flow(run) -> tuple[Any, vocoder_mel.VocoderMel]:
   mel = parts.config_of(vocoder_mel.VocoderMel, config.get('mel'), path, 'mel')
   folder, step = checkpoints.step_folder(run, None)
   variables, _ = checkpoints.load_variables(
-    run, step, ema=(folder / 'ema').is_dir()
+    run, step, ema=files.is_dir(folder / 'ema')
   )
   return flow_lib.FlowDecoder(shape, variables['params'], mel), mel

@@ -41,7 +41,7 @@ def open_encoder(path: str | os.PathLike) -> encoder.SpeakerEncoder:
     UserError: It is neither, or has no speaker encoder.
   """
   path = pathlib.Path(path)
-  if not (path / 'config.json').is_file():
+  if not files.is_file(path / 'config.json'):
     raise errors.UserError(
       f'{path / "config.json"}: no such file; expected a run of the speaker '
       'encoder or a speech decoder.'

@@ -33,7 +33,7 @@ def load(
       f'{config.get("decoder", "another model")}, expected one of the vocoder.'
     )
   folder, step = checkpoints.step_folder(run_dir, step)
-  mean = (folder / 'ema').is_dir()
+  mean = files.is_dir(folder / 'ema')
   variables, _ = checkpoints.load_variables(run_dir, step, ema=mean)
   return hift.HiftConfig(**config['model']), variables['params']['generator']
 
@@ -55,7 +55,7 @@ def read(
     UserError: Its vocoder has another shape than the run's, or is broken.
   """
   path = pathlib.Path(path)
-  if not (path / 'vocoder.safetensors').is_file():
+  if not files.is_file(path / 'vocoder.safetensors'):
     return None
   config = path / 'config.json'
   vocoder = parts.vocoder(files.read_json(config).get('vocoder'), path)

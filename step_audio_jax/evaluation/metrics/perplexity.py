@@ -23,6 +23,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.storage import files
 from step_audio_jax.training.feeds import feed
 from step_audio_jax.training.objectives import objectives
 
@@ -159,7 +160,7 @@ def row_perplexities(
   found, total = {}, Sums()
   for name in progress.bar(sources, label='perplexity', unit='source'):
     folder = pathlib.Path(rows) / name / split
-    if not folder.is_dir():
+    if not files.is_dir(folder):
       raise errors.UserError(
         f'{folder}: no such folder of rows; build them with '
         '`python -m data_pipelines build`.'

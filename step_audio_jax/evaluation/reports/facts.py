@@ -23,7 +23,7 @@ def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
   """Metric → (steps, values) of a run's `metrics.jsonl`; {} without one."""
   path = pathlib.Path(run) / 'metrics.jsonl'
   found: dict[str, tuple[list, list]] = {}
-  if not path.is_file():
+  if not files.is_file(path):
     return found
   for line in files.read_jsonl(path):
     step = line.pop('step', None)
@@ -38,7 +38,7 @@ def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
 def vocabulary_origin(run: str | pathlib.Path) -> dict[str, str | None]:
   """What a run's ids belong to, by name; None where it does not say."""
   path = pathlib.Path(run) / 'config.json'
-  config = files.read_json(path) if path.is_file() else {}
+  config = files.read_json(path) if files.is_file(path) else {}
   vocabulary = config.get(bindings.VOCABULARY)
   tokenizer = bindings.tokenizer_of(config, path)
   return {
@@ -74,10 +74,11 @@ def shares(run: str | pathlib.Path) -> list[dict[str, Any]]:
     UserError: The record of the rows contradicts itself.
   """
   run = pathlib.Path(run)
-  if not (run / 'sources.json').is_file():
+  if not files.is_file(run / 'sources.json'):
     return []
   record = files.read_json(run / 'sources.json')
-  consumed = np.load(run / 'sources.npy')
+  with files.opened(run / 'sources.npy') as handle:
+    consumed = np.load(handle)
   if len(consumed) != record['rows'] or (
     len(consumed) and consumed.max() >= len(record['names'])
   ):
@@ -179,7 +180,7 @@ def is_stale(run: str | pathlib.Path, result: Mapping[str, Any]) -> bool:
   """
   step, model = result.get('step'), result.get('model')
   folder = pathlib.Path(run) / 'checkpoints' / str(step)
-  if model is None or not folder.is_dir():
+  if model is None or not files.is_dir(folder):
     return False
   memory = identity.DigestCache(pathlib.Path(run) / 'evaluation')
   return memory.model(run, step) != model

@@ -65,7 +65,7 @@ def report(
     UserError: A run directory or a file that is named does not exist.
   """
   for run in runs:
-    if not pathlib.Path(run).is_dir():
+    if not files.is_dir(run):
       raise errors.UserError(
         f'{run}: no such run directory; report needs the runs in order.'
       )

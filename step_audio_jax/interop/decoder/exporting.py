@@ -42,7 +42,7 @@ _MLP_FACTOR = 4
 def is_sealed(path: pathlib.Path) -> bool:
   """Whether this is a decoder folder of `decoder.speech`."""
   path = path / speech.CONFIG
-  if not path.is_file():
+  if not files.is_file(path):
     return False
   config = files.read_json(path)
   return isinstance(config, dict) and config.get('format') == speech.FORMAT

@@ -51,7 +51,7 @@ DILATIONS = 'campplus_dilations'  # this project's own field of the yaml
 
 def is_folder(path: pathlib.Path) -> bool:
   """Whether this is a released decoder, by its files."""
-  return any((path / name).is_file() for name in (FLOW, VOCODER))
+  return any(files.is_file(path / name) for name in (FLOW, VOCODER))
 
 
 def import_folder(
@@ -216,7 +216,7 @@ def read_speaker(
     UserError: There is none, or it is another network.
   """
   names = (SPEAKER, PICKLED_SPEAKER, NAMED_SPEAKER)
-  there = [folder / name for name in names if (folder / name).is_file()]
+  there = [folder / name for name in names if files.is_file(folder / name)]
   path = there[0] if there else folder / SPEAKER
   if path.name == SPEAKER:
     return campplus_onnx.read(path, allow_nonfinite)

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 from step_audio_jax.storage import lfs
 
 _DTYPES = {
@@ -162,7 +163,7 @@ def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
   """
   lfs.refuse_path(path)
   try:
-    with open(path, 'rb') as handle:
+    with files.as_local(path) as name, files.open_read(name) as handle:
       data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
     graph = next((v for f, v in _fields(data) if f == 7), None)
     if not isinstance(graph, memoryview):

@@ -44,16 +44,16 @@ def tree_bytes(tree: Mapping[str, Any]) -> int:
 
 def copy_companions(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies the files that belong to a model beside its weights."""
-  target.mkdir(exist_ok=True)
+  files.make_folder(target)
   for name in (*_COMPANIONS, *_own_code(source)):
-    if (source / name).is_file():
+    if files.is_file(source / name):
       copy(source / name, target / name)
 
 
 def _own_code(source: pathlib.Path) -> list[str]:
   """Files of code that config.json names; they are copied, never run."""
   path = source / 'config.json'
-  config = files.read_json(path) if path.is_file() else {}
+  config = files.read_json(path) if files.is_file(path) else {}
   named = config.get('auto_map') if isinstance(config, dict) else None
   modules = {
     str(value).rpartition('--')[2].partition('.')[0]
@@ -64,11 +64,11 @@ def _own_code(source: pathlib.Path) -> list[str]:
 
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies one such file; JSON in plain UTF-8, which alone others read."""
-  raw = source.read_bytes()
+  raw = files.read_bytes(source)
   if source.suffix == '.json':
     with contextlib.suppress(UnicodeDecodeError):
       raw = files.decoded(raw).encode()
-  target.write_bytes(raw)
+  files.write_bytes(target, raw)
 
 
 @contextlib.contextmanager

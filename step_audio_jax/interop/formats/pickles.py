@@ -20,6 +20,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.interop.formats import state as state_lib
+from step_audio_jax.storage import files
 from step_audio_jax.storage import lfs
 
 _STORAGES = {
@@ -129,7 +130,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
     self._where = str(path)
     lfs.refuse_path(path)
     try:
-      with open(path, 'rb') as handle:
+      with files.open_read(path) as handle:
         start = handle.read(len(_LEGACY))
       self._zip = zipfile.ZipFile(path)
     except FileNotFoundError as error:

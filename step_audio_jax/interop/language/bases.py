@@ -8,6 +8,7 @@ from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import configs
 from step_audio_jax.interop.language import folders
 from step_audio_jax.interop.language import weights
+from step_audio_jax.storage import files
 from step_audio_jax.storage import shards
 from step_audio_jax.training.checkpoints import checkpoints
 
@@ -53,7 +54,7 @@ def config_of(
   Raises:
     UserError: It holds a model of another kind.
   """
-  if base is None or not (base / 'config.json').is_file():
+  if base is None or not files.is_file(base / 'config.json'):
     return None
   origin = folders.config_of(base)
   if explicit and origin.get('model_type') not in configs.FAMILIES.values():

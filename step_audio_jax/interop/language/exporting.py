@@ -141,10 +141,10 @@ def _companions(folder, description, base, rows, trained, config):
     outputs.copy_companions(base, folder)
   if trained:
     path = folder / tokenizer_files.GENERATION
-    origin = files.read_json(path) if path.is_file() else None
+    origin = files.read_json(path) if files.is_file(path) else None
     files.write_json(path, tokenizer_files.generation_config(rows, origin))
   text = description['vocabulary'].get('text_model')
-  if not (text and pathlib.Path(text).is_file()):
+  if not (text and files.is_file(text)):
     return {}
   text = pathlib.Path(text)
   outputs.copy(text, folder / f'tokenizer{text.suffix}')
@@ -184,5 +184,5 @@ def _export_adapter(
       belongs = bindings.read_export(description)
       files.write_json(folder / f'{bindings.EXPORTED}.json', belongs)
       facts |= _companions(folder, description, base, rows, True, {})
-      (folder / 'config.json').unlink(missing_ok=True)  # of the whole model
+      files.remove(folder / 'config.json')  # of the whole model
   return facts

@@ -38,8 +38,8 @@ def is_folder(path: str | os.PathLike) -> bool:
   """Whether this is a Hugging Face folder, by its files."""
   path = pathlib.Path(path)
   ours = ('config.gin', 'checkpoints')  # a run directory, perhaps a broken one
-  return (path / 'config.json').is_file() and not any(
-    (path / name).exists() for name in ours
+  return files.is_file(path / 'config.json') and not any(
+    files.exists(path / name) for name in ours
   )
 
 
@@ -59,7 +59,7 @@ def config_of(folder: str | os.PathLike) -> dict[str, Any]:
 def tokenizer_of(folder: str | os.PathLike) -> pathlib.Path | None:
   """The text tokenizer that lies in the folder, if one does."""
   for name in TOKENIZERS:
-    if (pathlib.Path(folder) / name).is_file():
+    if files.is_file(pathlib.Path(folder) / name):
       return pathlib.Path(folder) / name
   return None
 

@@ -144,7 +144,7 @@ def write(
 def _tree(path: pathlib.Path) -> dict[str, Any] | None:
   if path.suffix == '.json':
     return files.read_json(path)
-  return sentencepiece_json.convert(path.read_bytes())
+  return sentencepiece_json.convert(files.read_bytes(path))
 
 
 def _with(tree, new: Mapping[str, int], known, path) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _beyond(folder, known: Mapping[str, int]) -> dict[str, int]:
 
 def _object(path: pathlib.Path) -> dict[str, Any]:
   """A JSON object that came along; {} where there is none."""
-  found = files.read_json(path) if path.is_file() else {}
+  found = files.read_json(path) if files.is_file(path) else {}
   return found if isinstance(found, dict) else {}
 
 
@@ -228,7 +228,7 @@ def _write_config(folder, tree, special: Mapping[str, str], longest) -> None:
   files.write_json(folder / SPECIAL, dict(special))
   # They are of the base's own tokenizer class.
   for name in ('vocab.json', 'merges.txt'):
-    (folder / name).unlink(missing_ok=True)
+    files.remove(folder / name)
 
 
 def _write_template(folder, rows, pieces: Mapping[str, int]) -> None:

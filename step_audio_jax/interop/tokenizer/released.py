@@ -63,7 +63,7 @@ _BLOCK = re.compile(
 def is_folder(path: str | os.PathLike) -> bool:
   """Whether this is the released tokenizer, by its files."""
   path = pathlib.Path(path)
-  return any((path / name).is_file() for name in (CENTROIDS, SEMANTIC))
+  return any(files.is_file(path / name) for name in (CENTROIDS, SEMANTIC))
 
 
 def import_folder(
@@ -122,7 +122,8 @@ def _linguistic(source, allow):
   folder = _paraformer_folder(source)
   path = source / CENTROIDS
   try:
-    centroids = np.load(path, allow_pickle=False)
+    with files.open_read(path) as handle:
+      centroids = np.load(handle, allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
     raise errors.UserError(
       f'{path}: cannot be read as an array: {error}.'
@@ -159,14 +160,14 @@ def _linguistic(source, allow):
 
 
 def _paraformer_folder(source):
-  found = sorted({path.parent for path in source.rglob('am.mvn')})
+  found = sorted({path.parent for path in files.glob(source, '**/am.mvn')})
   if len(found) != 1:
     raise errors.UserError(
       f'{source}: found {len(found)} folders with am.mvn, expected one (the '
       'Paraformer).'
     )
   for name in _PARTS:
-    if not (found[0] / name).is_file():
+    if not files.is_file(found[0] / name):
       raise errors.UserError(f'{found[0] / name}: no such file.')
   return found[0]
 
@@ -178,7 +179,7 @@ def read_config(path: pathlib.Path) -> paraformer.ParaformerConfig:
     UserError: It is no such file, or asks for another network or front end.
   """
   try:
-    tree = yaml.safe_load(path.read_text(encoding='utf-8'))
+    tree = yaml.safe_load(files.read_text(path))
   except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
     line = str(error).replace('\n', ' ')
     raise errors.UserError(f'{path}: cannot be read: {line}.') from error
@@ -217,7 +218,7 @@ def read_cmvn(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     UserError: It is no such file.
   """
   try:
-    text = path.read_text(encoding='ascii')
+    text = files.read_text(path, encoding='ascii')
   except (OSError, UnicodeDecodeError) as error:
     raise errors.UserError(f'{path}: cannot be read: {error}.') from error
   rows = []

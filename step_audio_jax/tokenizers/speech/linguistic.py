@@ -182,7 +182,8 @@ class LinguisticTokenizer:
     tree = storage.read_tree(folder / 'encoder.safetensors', _shapes(config))
     path = folder / 'centroids.npy'
     try:
-      centroids = np.load(path, allow_pickle=False)
+      with files.open_read(path) as handle:
+        centroids = np.load(handle, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
       raise errors.UserError(
         f'{path}: cannot be read as an array: {error}.'

@@ -35,7 +35,7 @@ def identity(folder: str | os.PathLike) -> dict[str, str]:
 def read(folder: str | os.PathLike) -> dict[str, Any]:
   """The object in `dual.json`."""
   path = pathlib.Path(folder) / NAME
-  if not path.is_file():
+  if not files.is_file(path):
     raise errors.UserError(
       f'{path}: no such file; expected a folder made by '
       '`python -m step_audio_jax tokenize --export`.'

@@ -12,6 +12,7 @@ from safetensors import numpy as safetensors_numpy
 from step_audio_jax import errors
 from step_audio_jax.audio import levels
 from step_audio_jax.audio.features import fbank
+from step_audio_jax.storage import files
 from step_audio_jax.storage import shards
 
 # Widths grow by halves and rows by fours, so that few shapes are compiled.
@@ -44,7 +45,8 @@ def read_tree(
       another shape or is not expected.
   """
   try:
-    flat = safetensors_numpy.load_file(path)
+    with files.as_local(path) as name:
+      flat = safetensors_numpy.load_file(name)
   except FileNotFoundError as error:
     raise errors.UserError(f'{path}: no such file.') from error
   except safetensors.SafetensorError as error:

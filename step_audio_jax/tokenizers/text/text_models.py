@@ -18,7 +18,6 @@ otherwise, so that texts are cut in another way.
 import functools
 import json
 import os
-import pathlib
 import re
 from typing import Callable, Iterator, Sequence
 
@@ -266,7 +265,7 @@ def load(path: str | os.PathLike) -> SentencePieceText | HuggingFaceText:
 def _read(path) -> bytes:
   lfs.refuse_path(path)
   try:
-    return pathlib.Path(path).read_bytes()
+    return files.read_bytes(path)
   except OSError as error:
     raise errors.UserError(
       f'{path}: no such text vocabulary ({error.strerror}).'

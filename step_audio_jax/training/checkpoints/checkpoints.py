@@ -10,7 +10,6 @@ to its bytes; whatever is read of it is compared with them first.
 
 import math
 import pathlib
-import shutil
 import sys
 import time
 from typing import Any, Mapping
@@ -98,8 +97,8 @@ class Checkpoints:
     Orbax would do it in a thread that outlives a run that ends at once.
     """
     if jax.process_index() == 0:
-      for path in self.folder.glob(f'*{_TEMPORARY}*'):
-        shutil.rmtree(path, ignore_errors=True)
+      for path in files.glob(self.folder, f'*{_TEMPORARY}*'):
+        files.remove_tree(path)
     _everywhere(True)
 
   def _open_all_steps(self) -> None:
@@ -109,7 +108,7 @@ class Checkpoints:
       try:
         sums.check(self.folder / str(step), ('metrics',))
         metrics = self.folder / str(step) / 'metrics' / 'metrics'
-        if metrics.exists():  # without sums, at least its form
+        if files.exists(metrics):  # without sums, at least its form
           files.read_json(metrics)
       except errors.UserError as error:
         bad.append((step, _reason(error)))
@@ -210,9 +209,9 @@ class Checkpoints:
     """
     deadline, gone = time.monotonic() + seconds, 0
     while gone < 4 and time.monotonic() < deadline:
-      halves = list(self.folder.glob(f'*{_TEMPORARY}'))
+      halves = list(files.glob(self.folder, f'*{_TEMPORARY}'))
       for half in halves:
-        shutil.rmtree(half, ignore_errors=True)
+        files.remove_tree(half)
       gone = 0 if halves else gone + 1
       time.sleep(0.1)
 
@@ -269,8 +268,8 @@ class Checkpoints:
     if jax.process_index() == 0:
       for step, reason in unreadable:
         aside = self.folder.parent / f'unreadable-checkpoint-{step}'
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.move(self.folder / str(step), aside)
+        files.remove_tree(aside)
+        files.move(self.folder / str(step), aside)
         print(
           f'warning: checkpoint {self.folder / str(step)} cannot be read '
           f'({reason}); moved to {aside}, the one before it is taken.',
@@ -325,8 +324,8 @@ def steps_of(run_dir: str | pathlib.Path) -> list[int]:
 def _steps(folder: pathlib.Path) -> list[int]:
   return sorted(
     int(path.name)
-    for path in (folder.iterdir() if folder.is_dir() else ())
-    if path.name.isdigit() and path.is_dir()
+    for path in (files.list_folder(folder) if files.is_dir(folder) else ())
+    if path.name.isdigit() and files.is_dir(path)
   )
 
 
@@ -345,7 +344,7 @@ def step_folder(
       f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
     )
   folder = pathlib.Path(run_dir).absolute() / _FOLDER / str(step)
-  if ema and not (folder / 'ema').is_dir():
+  if ema and not files.is_dir(folder / 'ema'):
     raise errors.UserError(
       f'{folder}: has no mean of the parameters, expected the run of a '
       'LoopConfig with ema_decay.'

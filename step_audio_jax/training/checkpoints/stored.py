@@ -15,6 +15,7 @@ import numpy as np
 import tensorstore as ts
 
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 from step_audio_jax.storage import lazy
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.checkpoints import sums
@@ -66,7 +67,7 @@ def open_variables(
 def _open(folder: pathlib.Path) -> dict[str, Any]:
   """The arrays of one Orbax item, unread."""
   try:
-    tree = json.loads((folder / '_METADATA').read_text(encoding='utf-8'))
+    tree = json.loads(files.read_text(folder / '_METADATA'))
     driver = 'zarr3' if tree.get('use_zarr3') else 'zarr'
     paths = [
       tuple(key['key'] for key in entry['key_metadata'])

@@ -42,7 +42,7 @@ class SummedTemporaryPath(orbax_path.atomicity.AtomicRenameTemporaryPath):
     try:
       await super().finalize()
       write(pathlib.Path(self._final_path))
-      os.rename(self._final_path, whole)
+      files.move(self._final_path, whole)
     finally:
       self._final_path = whole
 
@@ -74,7 +74,7 @@ def check(
       themselves cannot be read.
   """
   folder = pathlib.Path(step_folder)
-  if not (folder / NAME).exists():
+  if not files.exists(folder / NAME):
     _tell_once(folder)
     return
   sums = files.read_json(folder / NAME)
@@ -109,13 +109,13 @@ def check(
 
 
 def _names(folder: pathlib.Path) -> Iterator[str]:
-  for path in folder.rglob('*'):
-    if path.is_file() and path != folder / NAME:
+  for path in files.list_files(folder):
+    if path != folder / NAME:
       yield path.relative_to(folder).as_posix()
 
 
 def _size(path: pathlib.Path) -> int:
-  return path.stat().st_size if path.exists() else 0
+  return files.size(path) if files.exists(path) else 0
 
 
 def _tell_once(folder: pathlib.Path) -> None:

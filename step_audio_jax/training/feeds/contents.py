@@ -60,7 +60,7 @@ def rows(
     UserError: The shards are not those of `stats.json`.
   """
   folder = pathlib.Path(folder)
-  paths = sorted(folder.glob('*.array_record'))
+  paths = sorted(files.glob(folder, '*.array_record'))
   told = stats.get('sha256') or {}
   names = {path.name for path in paths}
   if told and names != set(told):
@@ -72,7 +72,7 @@ def rows(
     )
   known, ends = [], []
   for path in paths:
-    size, digest = path.stat().st_size, told.get(path.name)
+    size, digest = files.size(path), told.get(path.name)
     stated = (stats.get('bytes') or {}).get(path.name, size)
     if size != stated:
       raise errors.UserError(
@@ -105,7 +105,7 @@ def sample(paths: Sequence[str | os.PathLike | None]) -> str:
   for i in range(count):
     path = paths[i * len(paths) // count]
     try:
-      size = os.stat(path).st_size
+      size = files.size(path)
       whole = budget.takes(size)
       found.append(digests.of_file(path) if whole else _ends(path, size))
     except (OSError, TypeError, errors.UserError):

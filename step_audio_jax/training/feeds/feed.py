@@ -95,7 +95,7 @@ class Source:
     """
     self.name = name
     self.stats = files.read_json(folder / 'stats.json')
-    shards = sorted(str(p) for p in folder.glob('*.array_record'))
+    shards = sorted(str(p) for p in files.glob(folder, '*.array_record'))
     if not shards or not self.stats.get('rows'):
       raise errors.UserError(
         f'{folder}: the ratio names the task {name!r}, which has no rows; '
@@ -199,15 +199,16 @@ class RowFeed:
       )
     self.schedule = schedule_lib.create(ratios, batch_size)
     root = pathlib.Path(rows)
-    if not root.is_dir():
+    if not files.is_dir(root):
       raise errors.UserError(f'{rows}: no such folder of rows.')
     self.sources = []
     for name in self.schedule.names:
       folder = root / f'{prefix}{name}' / split
-      if not (folder / 'stats.json').is_file():
+      if not files.is_file(folder / 'stats.json'):
+        found = sorted(path.name for path in files.list_folder(root))
         raise errors.UserError(
           f'{folder}: the ratio names the task {name!r}, which has no rows '
-          f'there; {root} has {sorted(p.name for p in root.iterdir())}.'
+          f'there; {root} has {found}.'
         )
       self.sources.append(Source(name, folder))
     lengths = {s.name: s.stats['length'] for s in self.sources}

@@ -41,12 +41,12 @@ def copy_text_model(
   if not text_model or not described.get(bindings.ENCODER):
     return
   own = path_in(run, text_model)
-  if own.is_file() and digests.of_file(own) == described[bindings.ENCODER]:
+  if files.is_file(own) and digests.of_file(own) == described[bindings.ENCODER]:
     return
   with files.opened(text_model) as taken, files.atomic(own) as out:
     shutil.copyfileobj(taken, out)
   if digests.of_file(own) != described[bindings.ENCODER]:
-    own.unlink()
+    files.remove(own)
     raise errors.UserError(
       f'{text_model}: was written again while this run began; start the same '
       'command again.'
@@ -73,8 +73,8 @@ def text_model_of(
     return None
   own, recorded = path_in(run, text_model), pathlib.Path(text_model)
   expected = described.get(bindings.ENCODER)
-  if expected and own.is_file() and digests.of_file(own) == expected:
-    if recorded.is_file() and digests.of_file(recorded) != expected:
+  if expected and files.is_file(own) and digests.of_file(own) == expected:
+    if files.is_file(recorded) and digests.of_file(recorded) != expected:
       bindings.warn_once(
         f'{recorded}: not the text model that {run} was trained with; its own '
         f'copy {own} is used.'
@@ -82,13 +82,15 @@ def text_model_of(
     return own
   if not expected:
     # A converted run recorded its own copy, and may have been moved since.
-    found = recorded if recorded.is_file() or not own.is_file() else own
+    found = (
+      recorded if files.is_file(recorded) or not files.is_file(own) else own
+    )
     bindings.warn_once(
       f'{run}/config.json: has no digest of its vocabulary, so whether {found} '
       'is the text model that it was trained with cannot be checked.'
     )
     return found
-  if recorded.is_file() and digests.of_file(recorded) != expected:
+  if files.is_file(recorded) and digests.of_file(recorded) != expected:
     found = vocabularies.load(text_model=str(recorded)).describe()
     if not bindings.same_pieces(found, described):
       raise errors.UserError(

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,8 +42,9 @@ def tree(root):
 
 
 def stop_at(monkeypatch, name, count, error):
-  """The `count`th call of a function of `staging` raises."""
-  real, calls = getattr(staging, name), []
+  """The `count`th call of a function that ingests raises."""
+  module = files if name == 'put' else staging
+  real, calls = getattr(module, name), []
 
   def stops(*args):
     calls.append(args)
@@ -50,7 +52,7 @@ def stop_at(monkeypatch, name, count, error):
       raise error
     return real(*args)
 
-  monkeypatch.setattr(staging, name, stops)
+  monkeypatch.setattr(module, name, stops)
 
 
 def test_what_a_corpus_folder_holds(source, tmp_path):
@@ -67,7 +69,7 @@ def test_what_a_corpus_folder_holds(source, tmp_path):
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt(), SystemExit(1)])
-@pytest.mark.parametrize('name, count', [('place_file', 2), ('_commit', 1)])
+@pytest.mark.parametrize('name, count', [('put', 2), ('_commit', 1)])
 def test_a_first_run_that_stops_leaves_nothing(
   name, count, error, source, tmp_path, monkeypatch
 ):
@@ -101,13 +103,13 @@ def test_a_second_run_that_stops_leaves_the_first(
 def test_a_full_disk_is_told_and_a_bad_recording_costs_itself(
   source, tmp_path, monkeypatch
 ):
-  stop_at(monkeypatch, 'place_file', 2, OSError(5, 'Input/output error'))
+  stop_at(monkeypatch, 'put', 2, OSError(5, 'Input/output error'))
   result = ingest.ingest(source, tmp_path / 'out')
   assert (result['kept'], result['quarantined']) == (2, 1)
   (left,) = files.read_jsonl(tmp_path / 'out' / 'quarantine.jsonl')
   assert 'Input/output error' in left['reason']
   monkeypatch.undo()
-  stop_at(monkeypatch, 'place_file', 2, OSError(28, 'No space left on device'))
+  stop_at(monkeypatch, 'put', 2, OSError(28, 'No space left on device'))
   with pytest.raises(errors.UserError, match='audio/1.wav: No space left'):
     ingest.ingest(source, tmp_path / 'new')
   assert not (tmp_path / 'new').exists()
@@ -141,14 +143,14 @@ def test_killed_between_two_renamings_there_is_no_corpus(
 KILLED = """
 import os, signal, sys
 from data_pipelines.ingestion import ingest
-from data_pipelines.ingestion import staging
-real, calls = staging.place_file, []
+from step_audio_jax.storage import files
+real, calls = files.put, []
 def place(*args):
   calls.append(1)
   if len(calls) == 3:
     os.kill(os.getpid(), signal.SIGKILL)
   real(*args)
-staging.place_file = place
+files.put = place
 ingest.ingest(sys.argv[1], sys.argv[2])
 """
 
@@ -201,10 +203,10 @@ def test_no_link_is_written_through(copy, tmp_path):
   ours = trees.put(tmp_path / 'ours.wav', b'ours')
   other = trees.put(tmp_path / 'other.wav', b'other')
   target = tmp_path / 'out' / 'a.wav'
-  staging.place_file(ours, target, copy)
+  files.put(ours, target, copy)
   for content in (other, b'bytes'):
     with pytest.raises(FileExistsError):
-      staging.place_file(content, target, copy)
+      files.put(content, target, copy)
   assert ours.read_bytes() == target.read_bytes() == b'ours'
   assert target.samefile(ours) != copy
 
@@ -216,9 +218,9 @@ def test_a_copy_that_fails_leaves_no_part(tmp_path, monkeypatch):
     out.write(taken.read(1))
     raise OSError(5, 'Input/output error')
 
-  monkeypatch.setattr(staging.shutil, 'copyfileobj', fails)
+  monkeypatch.setattr(shutil, 'copyfileobj', fails)
   with pytest.raises(OSError, match='Input/output'):
-    staging.place_file(ours, tmp_path / 'out' / 'a.wav', True)
+    files.put(ours, tmp_path / 'out' / 'a.wav', True)
   assert not list((tmp_path / 'out').iterdir())
 
 
