@@ -134,7 +134,8 @@ KILLER = textwrap.dedent("""
       if shard.is_done():
         found += [one.id for one in shard.utterances]
       else:
-        found += [i for b in code_shards.journaled(shard) for i in b.ids]
+        batches = code_shards.journaled_batches(shard)
+        found += [name for batch in batches for name in batch.ids]
     return found
 
   told = []

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from data_pipelines import __main__ as doors
 from data_pipelines import records
+from data_pipelines.documents import examples as corpus_examples
 from data_pipelines.rows import build
 from data_pipelines.rows import folders
 from data_pipelines.rows import parts as row_parts
@@ -223,7 +224,7 @@ def test_how_all_are_interleaved_does_not_depend_on_the_part(tmp_path):
   files.write_jsonl(root / 'speech' / 'manifest.jsonl', lines)
   task = tasks_of(root, 'some')['some_interleaved']
   left_out = []
-  part = row_parts.corpus_examples.Part(3, 4)
+  part = corpus_examples.Part(3, 4)
   examples = list(task.examples('train', part))
   assert examples and not any(e['words'] for e in examples)
   made = task.documents(examples, lambda *t: left_out.append(t), 'train')
