@@ -1,26 +1,30 @@
-"""What one training document looks like, for every task.
+"""What a training document and a prompt look like, for every task.
 
 A document is a sequence of ids with a loss weight for each (the weight of
-predicting that id). With A the dual speech ids of an utterance:
+predicting that id). A prompt is the document before its answer, so both come
+from one layout. With A the dual speech ids of an utterance, and the answer
+behind the bar:
 
-    text          <s> text <|EOT|>
-    continuation  <s> <audio_start> A <|EOT|>
-    interleaved   <s> <audio_start> A… <text_start> text … <|EOT|>
-                  (made by `interleaving`)
-    asr           <s> <|ASR|> <audio_start> A <text_start> text <|EOT|>
-    tts           <s> <|TTS|> <text_start> text <audio_start> A <|EOT|>
-    image_text    <s> <im_start> <im_patch>… <im_end> <text_start> caption
+    text          <s> | text <|EOT|>
+    continuation  <s> <audio_start> | A <|EOT|>
+    asr           <s> <|ASR|> <audio_start> A <text_start> | text <|EOT|>
+    tts           <s> <|TTS|> <text_start> text <audio_start> | A <|EOT|>
+    image_text    <s> <im_start> <im_patch>… <im_end> <text_start> | caption
                   <|EOT|>
-    chat          <s> <|BOT|> role⏎ content <|EOT|> <|BOT|> …, where a content
-                  is text or A; what the assistant says is learnt
+    interleaved   <s> <audio_start> | A… <text_start> text … <|EOT|>
+    chat          <s> <|BOT|> role⏎ content <|EOT|> <|BOT|> … role⏎ | content
+                  <|EOT|>, where a content is text or A; everything that the
+                  assistant says is learnt
 
 There is no loss on `<s>`, on task markers, on the first modality marker, and
 on images. The given side of asr and tts (its markers included) weighs
-`prompt_loss`.
+`prompt_loss`; so does what others than the assistant say in a chat.
+
+Texts are characters: a control piece that is written in one is spelt.
 """
 
 import dataclasses
-from typing import Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -30,6 +34,7 @@ from step_audio_jax import vocabulary
 _ID = vocabulary.CONTROL
 _AUDIO, _TEXT = _ID['<audio_start>'], _ID['<text_start>']
 _PIECES = {name: np.array([i], np.int32) for name, i in _ID.items()}
+_NONE = np.zeros(0, np.int32)
 # `Document.cut` of text and speech in turns: text is cut between ids and speech
 # between groups, and the second piece begins with `<s>` and the marker again.
 SPANS = -1
@@ -123,168 +128,250 @@ class Document:
     return first, second
 
 
-class Writer:
-  """Collects the ids and weights of a document."""
+class Image(NamedTuple):
+  """A picture in a document: uint8 (H, W, 3), and places that it takes."""
 
-  def __init__(self):
-    self.parts = []
-    self.weights = []
+  pixels_HWC: np.ndarray
+  patches: int
 
-  def add(self, ids: Sequence[int] | str, weight: float) -> 'Writer':
-    """Adds ids, or a control piece by its name, of one weight."""
-    if isinstance(ids, str):
-      ids = _PIECES[ids]
-    else:
-      ids = np.asarray(ids, np.int32)
-    self.parts.append(ids)
-    self.weights.append(weight)
-    return self
 
-  def __len__(self) -> int:
-    return sum(map(len, self.parts))
+Said = str | Sequence[int] | np.ndarray  # a text, or interleaved speech ids
+Content = Said | Image
 
-  def document(self, name: str, **fields) -> Document:
-    """What was collected, as a document called `name`."""
-    return Document(
-      id=name,
-      tokens=np.concatenate(self.parts),
-      loss_weights=np.repeat(
-        np.array(self.weights, np.float32), list(map(len, self.parts))
-      ),
-      **fields,
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Pieces of a task's documents, in order and with spaces between them.
+
+  A piece is a control piece or the name of a content.
+
+  Attributes:
+    marks: Say which task it is; nothing of them is learnt.
+    given: The rest of the prompt, weighs `prompt_loss`.
+    learnt: The answer.
+    cut: `Document.cut`; every piece of the document repeats the marks.
+  """
+
+  marks: str
+  given: str
+  learnt: str
+  cut: int = 0
+
+  @property
+  def contents(self) -> list[str]:
+    """Names of the contents, in order."""
+    pieces = f'{self.marks} {self.given} {self.learnt}'.split()
+    return [piece for piece in pieces if piece not in _PIECES]
+
+  @property
+  def opener(self) -> int:
+    """The last id of a prompt."""
+    return _ID[f'{self.marks} {self.given}'.split()[-1]]
+
+  def document(
+    self,
+    table: vocabulary.Vocabulary,
+    name: str,
+    *,
+    prompt_loss: float = 1.0,
+    **contents: Content,
+  ) -> Document:
+    """The document called `name`.
+
+    Args:
+      table: Turns text into ids.
+      name: Id of the document.
+      prompt_loss: Weight of what is given.
+      **contents: One for each name in the layout.
+
+    Raises:
+      UserError: A content has no ids.
+    """
+    ids = {key: _ids_of(table, content) for key, content in contents.items()}
+    marks = _laid(self.marks, ids)
+    document = _document(
+      name,
+      [
+        (marks, 0),
+        (_laid(self.given, ids), prompt_loss),
+        (_laid(self.learnt, ids), 1),
+      ],
+      header=len(marks) if self.cut else 0,
+      cut=self.cut,
+    )
+    if 'image' not in contents:
+      return document
+    slots = np.flatnonzero(document.tokens == _ID['<im_patch>'])[:1]
+    return dataclasses.replace(
+      document,
+      images=contents['image'].pixels_HWC[None],
+      image_slots=slots.astype(np.int32),
     )
 
+  def prompt(
+    self, table: vocabulary.Vocabulary, **contents: Content
+  ) -> list[int]:
+    """The document before its answer.
 
-def text(table: vocabulary.Vocabulary, name: str, words: str) -> Document:
-  """`<s> text <|EOT|>`."""
-  out = Writer().add('<s>', 0).add(text_ids(table, words), 1).add('<|EOT|>', 1)
-  return out.document(name, header=1, cut=1)
+    Args:
+      table: Turns text into ids.
+      **contents: What is given. It may be empty: a model that said nothing is
+        asked all the same what it has said.
+    """
+    ids = {key: _encoded(table, content) for key, content in contents.items()}
+    return _laid(f'{self.marks} {self.given}', ids).tolist()
 
 
-def continuation(
-  table: vocabulary.Vocabulary,
-  name: str,
-  linguistic: np.ndarray,
-  semantic: np.ndarray,
+LAYOUTS = {
+  'text': Layout('<s>', '', 'text <|EOT|>', cut=1),
+  'continuation': Layout(
+    '<s> <audio_start>', '', 'speech <|EOT|>', cut=vocabulary.GROUP
+  ),
+  'asr': Layout(
+    '<s> <|ASR|> <audio_start>', 'speech <text_start>', 'text <|EOT|>'
+  ),
+  'tts': Layout(
+    '<s> <|TTS|> <text_start>', 'text <audio_start>', 'speech <|EOT|>'
+  ),
+  'image_text': Layout(
+    '<s> <im_start> image <im_end> <text_start>', '', 'text <|EOT|>'
+  ),
+}
+
+
+def interleaved(
+  table: vocabulary.Vocabulary, name: str, contents: Sequence[Said], **fields
 ) -> Document:
-  """`<s> <audio_start> A <|EOT|>`."""
-  out = Writer().add('<s>', 0).add('<audio_start>', 0)
-  out.add(speech_ids(table, linguistic, semantic), 1).add('<|EOT|>', 1)
-  return out.document(name, header=2, cut=vocabulary.GROUP)
-
-
-def asr(
-  table: vocabulary.Vocabulary,
-  name: str,
-  words: str,
-  linguistic: np.ndarray,
-  semantic: np.ndarray,
-  *,
-  prompt_loss: float = 1.0,
-) -> Document:
-  """`<s> <|ASR|> <audio_start> A <text_start> text <|EOT|>`."""
-  out = Writer().add('<s>', 0).add('<|ASR|>', 0).add('<audio_start>', 0)
-  out.add(speech_ids(table, linguistic, semantic), prompt_loss)
-  out.add('<text_start>', prompt_loss)
-  return out.add(text_ids(table, words), 1).add('<|EOT|>', 1).document(name)
-
-
-def tts(
-  table: vocabulary.Vocabulary,
-  name: str,
-  words: str,
-  linguistic: np.ndarray,
-  semantic: np.ndarray,
-  *,
-  prompt_loss: float = 1.0,
-) -> Document:
-  """`<s> <|TTS|> <text_start> text <audio_start> A <|EOT|>`."""
-  out = Writer().add('<s>', 0).add('<|TTS|>', 0).add('<text_start>', 0)
-  out.add(text_ids(table, words), prompt_loss).add('<audio_start>', prompt_loss)
-  out.add(speech_ids(table, linguistic, semantic), 1)
-  return out.add('<|EOT|>', 1).document(name)
-
-
-def image_text(
-  table: vocabulary.Vocabulary,
-  name: str,
-  caption: str,
-  image: np.ndarray,
-  *,
-  patches: int,
-) -> Document:
-  """`<s> <im_start> <im_patch>… <im_end> <text_start> caption <|EOT|>`.
+  """Texts and speech in turns, each behind its marker.
 
   Args:
     table: Turns text into ids.
     name: Id of the document.
-    caption: What the image shows.
-    image: uint8 (H, W, 3).
-    patches: Places that the image takes.
+    contents: In order.
+    **fields: More of the document.
+
+  Raises:
+    UserError: A content has no ids.
   """
-  out = Writer().add('<s>', 0).add('<im_start>', 0)
-  slot = len(out)
-  out.add([_ID['<im_patch>']] * patches, 0).add('<im_end>', 0)
-  out.add('<text_start>', 0).add(text_ids(table, caption), 1).add('<|EOT|>', 1)
-  return out.document(
-    name, images=image[None], image_slots=np.array([slot], np.int32)
-  )
+  parts = [(_PIECES['<s>'], 0)]
+  for place, content in enumerate(contents):
+    marker = '<text_start>' if isinstance(content, str) else '<audio_start>'
+    # Nothing says which kind comes first.
+    parts.append((_PIECES[marker], int(place > 0)))
+    parts.append((_ids_of(table, content), 1))
+  return _document(name, [*parts, (_PIECES['<|EOT|>'], 1)], **fields)
 
 
 ROLES = {'system': 'system', 'user': 'human', 'assistant': 'assistant'}
+Turn = tuple[str, Said]  # of a key of `ROLES`
 
 
-def chat(
-  table: vocabulary.Vocabulary,
-  name: str,
-  turns: Sequence[tuple[str, str | tuple[np.ndarray, np.ndarray]]],
+@dataclasses.dataclass(frozen=True)
+class Turns:
+  r"""`<s>`, then `<|BOT|> role⏎ content <|EOT|>` for each turn.
+
+  SentencePiece puts a space before the first word of whatever it is given. So
+  a text is encoded behind something, whose ids are taken off again.
+
+  Attributes:
+    behind: What that is; `{role}` in it is whose turn it is.
+  """
+
+  behind: str
+
+  def document(
+    self,
+    table: vocabulary.Vocabulary,
+    name: str,
+    turns: Sequence[Turn],
+    *,
+    prompt_loss: float = 0.0,
+  ) -> Document:
+    """The document called `name`.
+
+    Args:
+      table: Turns text into ids.
+      name: Id of the document.
+      turns: In order.
+      prompt_loss: Weight of what others than the assistant say.
+
+    Raises:
+      UserError: The assistant says nothing, or a content has no ids.
+    """
+    if all(role != 'assistant' for role, _ in turns):
+      raise errors.UserError('turns: none of the assistant, expected one.')
+    parts = [(_PIECES['<s>'], 0)]
+    for role, content in turns:
+      weight = 1.0 if role == 'assistant' else prompt_loss
+      opening, body, end = self._turn(table, role, content)
+      _require(body, content)
+      parts += [(opening, 0), (body, weight), (end, weight)]
+    return _document(name, parts)
+
+  def prompt(
+    self, table: vocabulary.Vocabulary, turns: Sequence[Turn]
+  ) -> list[int]:
+    """Turns, of which some may be empty, and the assistant's, left open."""
+    parts = [_PIECES['<s>']]
+    for role, content in turns:
+      parts += self._turn(table, role, content)
+    opening, *_ = self._turn(table, 'assistant', '')
+    return np.concatenate([*parts, opening]).tolist()
+
+  def _turn(self, table, role: str, content: Said) -> list[np.ndarray]:
+    """Ids of what opens the turn, of its content, and of its end."""
+    role = ROLES[role]
+    opening = [_ID['<|BOT|>'], *table.encode_text(f'{role}\n')]
+    if isinstance(content, str):
+      content = self._inside(table, self.behind.format(role=role), content)
+    body = np.asarray(content, np.int32)
+    return [np.array(opening, np.int32), body, _PIECES['<|EOT|>']]
+
+  def _inside(self, table, before: str, words: str) -> list[int]:
+    head, ids = table.encode_text(before), table.encode_text(before + words)
+    begins = ids[: len(head)] == head
+    if begins and (len(ids) > len(head) or not words):
+      return ids[len(head) :]
+    return table.encode_text(words)  # what is before is joined to the words
+
+
+# The template of Step-Audio-Chat encodes a turn as a whole; in the turns of
+# Step-Audio-TTS-3B a text stands behind the line break alone. The ids are the
+# same but for text models that join the line break with letters, or make a
+# space of it and drop that where a text begins. With those, rows have been made
+# in the first way and models have been asked in the second, so neither follows
+# the other.
+CHAT = Turns('{role}\n')
+TTS_TURNS = Turns('\n')
+
+
+def tts_turns(
+  text: str,
   *,
-  prompt_loss: float = 0.0,
-) -> Document:
-  """`<s>`, then `<|BOT|> role⏎ content <|EOT|>` for each turn.
+  system: str = '',
+  voice_text: str = '',
+  voice_ids: Sequence[int] | np.ndarray = (),
+) -> list[Turn]:
+  """Turns that ask for speech, as Step-Audio-TTS-3B's are.
 
-  The layout of Step-Audio-Chat's template.
+    system: system text · human: what the voice says · assistant: its speech
+        · human: text
+
+  After arXiv 2502.11946 and its released code. That puts `<s>` behind every
+  `<|BOT|>`, a habit of its text tokenizer's default; which form the model was
+  trained on is not published. Here it stands once, at the very start.
 
   Args:
-    table: Turns text and codes into ids.
-    name: Id of the document.
-    turns: (role, content): a key of `ROLES`, and a text or (linguistic,
-      semantic) codes.
-    prompt_loss: Weight of what others than the assistant say.
-
-  Raises:
-    UserError: The assistant says nothing, or a content has no ids.
+    text: What is to be said.
+    system: Instruction. The released ones are not part of this project.
+    voice_text: What the recording of the voice says.
+    voice_ids: The recording's interleaved speech ids; without them the
+      voice's two turns are left out.
   """
-  out = Writer().add('<s>', 0)
-  if all(role != 'assistant' for role, _ in turns):
-    raise errors.UserError('turns: none of the assistant, expected one.')
-  for role, content in turns:
-    weight = 1.0 if role == 'assistant' else prompt_loss
-    head = f'{ROLES[role]}\n'
-    header = text_ids(table, head)
-    if isinstance(content, str):
-      # Encoded with its header, as a template would be: no word begins anew.
-      body = text_ids(table, head + content)
-      whole = body[: len(header)] == header
-      body = body[len(header) :] if whole else []
-      body = body or text_ids(table, content)
-    else:
-      body = speech_ids(table, *content)
-    out.add('<|BOT|>', 0).add(header, 0)
-    out.add(body, weight).add('<|EOT|>', weight)
-  return out.document(name)
-
-
-def text_ids(table: vocabulary.Vocabulary, words: str) -> list[int]:
-  """Ids of plain text; control pieces written in it are only characters.
-
-  Raises:
-    UserError: There are none.
-  """
-  ids = table.encode_text(words)
-  if not ids:
-    raise errors.UserError(f'text: {words!r} has no ids, expected some text.')
-  return ids
+  turns: list[Turn] = [('system', system)]
+  if len(voice_ids):
+    turns += [('user', voice_text), ('assistant', voice_ids)]
+  return [*turns, ('user', text)]
 
 
 def speech_ids(
@@ -302,3 +389,48 @@ def speech_ids(
       'codes, expected at least 2 and 3.'
     )
   return ids
+
+
+def _ids_of(table, content: Content) -> np.ndarray:
+  """Ids of a content, int32 (n,).
+
+  Raises:
+    UserError: There are none.
+  """
+  return _require(_encoded(table, content), content)
+
+
+def _encoded(table, content: Content) -> np.ndarray:
+  if isinstance(content, str):
+    content = table.encode_text(content)
+  elif isinstance(content, Image):
+    content = [_ID['<im_patch>']] * content.patches
+  return np.asarray(content, np.int32)
+
+
+def _require(ids: np.ndarray, content: Content) -> np.ndarray:
+  if len(ids):
+    return ids
+  if isinstance(content, str):
+    raise errors.UserError(f'text: {content!r} has no ids, expected some text.')
+  kind = 'image: no patches' if isinstance(content, Image) else 'speech: no ids'
+  raise errors.UserError(f'{kind}, expected at least one.')
+
+
+def _laid(pieces: str, contents: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Ids of pieces, one behind the other."""
+  found = [_PIECES[p] if p in _PIECES else contents[p] for p in pieces.split()]
+  return np.concatenate([_NONE, *found])
+
+
+def _document(
+  name: str, parts: Sequence[tuple[np.ndarray, float]], **fields
+) -> Document:
+  """Parts, each of one weight, as a document."""
+  ids, weights = zip(*parts)
+  return Document(
+    id=name,
+    tokens=np.concatenate(ids),
+    loss_weights=np.repeat(np.array(weights, np.float32), list(map(len, ids))),
+    **fields,
+  )

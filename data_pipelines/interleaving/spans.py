@@ -3,9 +3,10 @@
     <s> <audio_start> A… <text_start> text <audio_start> A… <|EOT|>
 
 A builder says which neighbouring utterances make one document and which of
-its words are spoken; `interleaving.builders` has three. This module turns that
-into ids. Cuts fall on groups of 120 ms, so that the 2:3 pattern of the codes
-survives; every word appears once, in order, as text or as speech.
+its words are spoken; `interleaving.builders` has three. This module makes
+that the contents of a document, which `documents` lays out. Cuts fall on groups
+of 120 ms, so that the 2:3 pattern of the codes survives; every word appears
+once, in order, as text or as speech.
 """
 
 from typing import Callable, Iterable, Iterator, NamedTuple, Protocol, Sequence
@@ -93,18 +94,16 @@ def document(
   seed = seed_of(source.ids[0])
   spans = builder.draw(source, np.random.default_rng(seed))
   speech = _speech(table, source, spans, seed, synthesise)
-  out = documents_lib.Writer().add('<s>', 0)
-  told = []
+  contents, told = [], []
   for spoken, first, last in _audible(spans, speech):
-    weight = float(bool(told))
-    if spoken:
-      out.add('<audio_start>', weight).add(speech[first], 1)
-    else:
-      words = documents_lib.text_ids(table, source.text_of(first, last))
-      out.add('<text_start>', weight).add(words, 1)
+    contents.append(speech[first] if spoken else source.text_of(first, last))
     told.append((spoken, sum(source.counts[first:last])))
-  return out.add('<|EOT|>', 1).document(
-    source.name, spans=np.array(told, np.int32), cut=builder.cut
+  return documents_lib.interleaved(
+    table,
+    source.name,
+    contents,
+    spans=np.array(told, np.int32),
+    cut=builder.cut,
   )
 
 

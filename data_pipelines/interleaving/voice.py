@@ -1,9 +1,9 @@
 """A trained speech-text model as the voice of a text corpus.
 
-It is asked as its TTS rows taught it (`<s> <|TTS|> <text_start> text
-<audio_start>`) and answers with groups of 2 linguistic and 3 semantic codes;
-no waveform is made. What it says of a document depends on the document and its
-seed alone: a document's texts are one call, and each draws with its own key.
+It is asked as its TTS rows taught it and answers with groups of 2 linguistic
+and 3 semantic codes; no waveform is made. What it says of a document depends on
+the document and its seed alone: a document's texts are one call, and each draws
+with its own key.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from data_pipelines import words as words_lib
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.storage import bindings
@@ -119,9 +120,9 @@ class Voice:
     """
     from step_audio_jax.generation import decode
     from step_audio_jax.generation import grammar
-    from step_audio_jax.generation import prompts as prompts_lib
 
-    prompts = [prompts_lib.tts(self._vocabulary, text) for text in texts]
+    layout = documents_lib.LAYOUTS['tts']
+    prompts = [layout.prompt(self._vocabulary, text=text) for text in texts]
     group = vocabulary_lib.GROUP * self._config.groups_per_word
     limits = [group * len(words_lib.spans(text)) for text in texts]
     outputs = decode.generate_outputs(

@@ -59,7 +59,8 @@ class Definition:
 
   Attributes:
     name: `<corpus>_<task>`, as in the SeqIO registry.
-    kind: Layout of the documents, a function of `documents`.
+    kind: Of the documents: a name in `documents.LAYOUTS`, `chat` or
+      `interleaved`.
     corpus: Corpus folder.
     text_model: Text vocabulary, a SentencePiece model or `tokenizer.json`.
     codes: Folder of the tokenised corpus; for speech.
@@ -198,34 +199,34 @@ class Definition:
     )
 
   def _document(self, table, example: Example) -> Document:
-    name, words = example['id'], example['text']
-    if self.kind == 'text':
-      return documents_lib.text(table, name, words)
-    if self.kind == 'image_text':
-      path = manifest.Utterance(
-        id=name, kind='image_text', text=words, image=example['file']
-      ).image_path(self.corpus)
-      image = drawing.load(path, self.image_size)
-      return documents_lib.image_text(
-        table, name, words, image, patches=self.patches
-      )
+    name = example['id']
     if self.kind == 'chat':
-      return documents_lib.chat(
-        table, name, list(self._turns(example)), prompt_loss=self.prompt_loss
+      turns = list(self._turns(table, example))
+      return documents_lib.CHAT.document(
+        table, name, turns, prompt_loss=self.prompt_loss
       )
-    pair = self._pair(example)
-    if self.kind == 'continuation':
-      return documents_lib.continuation(table, name, *pair)
-    if self.kind == 'asr':
-      return documents_lib.asr(
-        table, name, words, *pair, prompt_loss=self.prompt_loss
-      )
-    return documents_lib.tts(
-      table, name, words, *pair, prompt_loss=self.prompt_loss
+    layout = documents_lib.LAYOUTS[self.kind]
+    contents = {
+      kind: self._content(table, example, kind) for kind in layout.contents
+    }
+    return layout.document(
+      table, name, prompt_loss=self.prompt_loss, **contents
     )
 
-  def _turns(self, example: Example):
-    """(role, text or codes) of each turn."""
+  def _content(self, table, example: Example, kind: str):
+    if kind == 'speech':
+      return documents_lib.speech_ids(table, *self._pair(example))
+    words = example['text']
+    if kind == 'text':
+      return words
+    path = manifest.Utterance(
+      id=example['id'], kind='image_text', text=words, image=example['file']
+    ).image_path(self.corpus)
+    return documents_lib.Image(
+      drawing.load(path, self.image_size), self.patches
+    )
+
+  def _turns(self, table, example: Example) -> Iterator[documents_lib.Turn]:
     linguistic, semantic = example['linguistic'], example['semantic']
     for turn in example['turns']:
       if 'text' in turn:
@@ -237,7 +238,10 @@ class Definition:
           'those of the corpus.'
         )
       first, second = turn['codes']
-      yield turn['role'], (linguistic[:first], semantic[:second])
+      yield (
+        turn['role'],
+        documents_lib.speech_ids(table, linguistic[:first], semantic[:second]),
+      )
       linguistic, semantic = linguistic[first:], semantic[second:]
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 The text is cut into sentences, each is prompted by itself and all are written
 in batches, under the grammar of 2 linguistic and 3 semantic ids. How a model
-wants to be asked is its layout (`generation.prompts`): `document` as the
+wants to be asked is its layout (see `documents`): `document` as the
 project's rows have it, `turns` as Step-Audio-TTS-3B's.
 """
 
@@ -14,13 +14,13 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.decoder import sentences as sentences_lib
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
-from step_audio_jax.generation import prompts as prompts_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
 from step_audio_jax.storage import bindings
@@ -234,8 +234,8 @@ class Writer:
           "vocabulary of this model's run."
         )
     if manner.layout == 'document':
-      return prompts_lib.tts(vocabulary, text)
-    prompt = {}
+      return documents_lib.LAYOUTS['tts'].prompt(vocabulary, text=text)
+    heard = {}
     if voice is not None and len(voice.tokens):
       if not voice.text.strip():
         raise errors.UserError(
@@ -243,13 +243,12 @@ class Writer:
           'the voice says in its recording.'
         )
       codes = voice_lib.IDS.deinterleave(voice.tokens)
-      prompt = {
+      heard = {
         'voice_text': voice.text,
         'voice_ids': vocabulary.interleave(*codes),
       }
-    return prompts_lib.tts_turns(
-      vocabulary, text, system=manner.system, **prompt
-    )
+    turns = documents_lib.tts_turns(text, system=manner.system, **heard)
+    return documents_lib.TTS_TURNS.prompt(vocabulary, turns)
 
   def _mixed(self, tokens) -> np.ndarray:
     """Ids of the model's table → mixed ids."""

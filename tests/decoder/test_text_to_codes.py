@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from step_audio_jax import documents
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
-from step_audio_jax.generation import prompts as prompts_lib
 from step_audio_jax.storage import files
 from tests.decoder import tiny_decoder as tiny
 from tests.evaluation import parrot
@@ -74,7 +74,8 @@ class Breaking(parrot.Alphabet):
 
 def test_the_document_has_no_place_for_a_voice(monkeypatch):
   found = asked(monkeypatch, 'document', tiny.voice(2))
-  assert found == prompts_lib.tts(parrot.VOCABULARY, 'abc')
+  layout = documents.LAYOUTS['tts']
+  assert found == layout.prompt(parrot.VOCABULARY, text='abc')
 
 
 def test_turns_hold_the_voice_in_the_ids_of_the_model(monkeypatch):
@@ -83,13 +84,13 @@ def test_turns_hold_the_voice_in_the_ids_of_the_model(monkeypatch):
   voice = tiny.voice(2)
   found = asked(monkeypatch, 'turns', voice, system='be kind')
   codes = voice_lib.IDS.deinterleave(voice.tokens)
-  assert found == prompts_lib.tts_turns(
-    vocabulary,
+  turns = documents.tts_turns(
     'abc',
     system='be kind',
     voice_text=voice.text,
     voice_ids=vocabulary.interleave(*codes),
   )
+  assert found == documents.TTS_TURNS.prompt(vocabulary, turns)
   silent = text_to_codes.voice_lib.Voice(
     voice.tokens, voice.mel_TM, voice.speaker_D
   )

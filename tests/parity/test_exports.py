@@ -107,10 +107,10 @@ def test_texts_and_turns_are_documents(world):
     return [i - 68 if i >= 68 else rows - 68 + i for i in map(int, ids)]
 
   words = 'Say “妈妈” and go on for more than eight pieces.'
-  text = documents.text(table, 'x', words).tokens
+  text = documents.LAYOUTS['text'].document(table, 'x', text=words).tokens
   assert tokenizer(words + '<|EOT|>').input_ids == row_of(text)
   turns = [('system', 'Be kind.'), ('user', words), ('assistant', 'no  thanks')]
-  chat = documents.chat(table, 'x', turns).tokens
+  chat = documents.CHAT.document(table, 'x', turns).tokens
   messages = [{'role': role, 'content': said} for role, said in turns]
   found = tokenizer.apply_chat_template(
     messages, tokenize=True, return_dict=False
@@ -120,6 +120,7 @@ def test_texts_and_turns_are_documents(world):
     messages[:2], tokenize=True, return_dict=False, add_generation_prompt=True
   )
   assert begun == row_of(chat)[: len(begun)] and len(begun) > 60
+  assert begun == row_of(documents.CHAT.prompt(table, turns[:2]))
   assert json.loads((out / 'config.json').read_text())['step_audio_jax'] == {
     'control_rows': 68,
     'speech_starts': size,

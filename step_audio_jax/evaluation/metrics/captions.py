@@ -1,7 +1,7 @@
 """Images in, captions out, on built image-text rows.
 
-A document `<s> <im_start> <im_patch>… <im_end> <text_start> caption <|EOT|>` is
-cut behind `<text_start>`; the model writes the caption greedily.
+A document is cut behind its prompt (`documents.LAYOUTS['image_text']`); the
+model writes the caption greedily.
 """
 
 import base64
@@ -12,13 +12,14 @@ import zlib
 
 import numpy as np
 
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.training.feeds import feed
 
-_START = vocabulary_lib.CONTROL['<text_start>']
+_OPENER = documents_lib.LAYOUTS['image_text'].opener
 _PATCH = vocabulary_lib.CONTROL['<im_patch>']
 
 
@@ -31,7 +32,7 @@ def documents(row: Mapping[str, np.ndarray]):
   for segment in range(1, int(row['segment_ids'].max(initial=0)) + 1):
     places = np.flatnonzero(row['segment_ids'] == segment)
     ids = row['tokens'][places]
-    starts = np.flatnonzero(ids == _START)
+    starts = np.flatnonzero(ids == _OPENER)
     slots = [
       n
       for n, slot in enumerate(row.get('image_slots', ()))

@@ -8,8 +8,7 @@ codes that exist), and then *its own* ASR reads these codes; the error rate of
 that reading against the transcript is the figure. It needs no vocoder, and it
 contains the errors of the ASR.
 
-Prompts are the documents that training rows are made of, cut before the answer
-(`generation.prompts`).
+Prompts are the documents that training rows are made of, without the answer.
 """
 
 import dataclasses
@@ -17,13 +16,13 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
-from step_audio_jax.generation import prompts as prompts_lib
 from step_audio_jax.generation import sampling
 
 Codes = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -96,7 +95,8 @@ class Speaker:
   def read(self, speech: Sequence[Sequence[int]]) -> list[tuple[str, bool]]:
     """As `transcribe`, and whether the text ended before its limit."""
     c = self.config
-    prompts = [prompts_lib.asr(self._vocabulary, ids) for ids in speech]
+    layout = documents_lib.LAYOUTS['asr']
+    prompts = [layout.prompt(self._vocabulary, speech=ids) for ids in speech]
     longest = max([5 * c.max_speech_groups + 4, *map(len, prompts)])
     outputs = decode.generate_outputs(
       self._model,
@@ -115,7 +115,8 @@ class Speaker:
   def speak(self, texts: Sequence[str]) -> list[decode.Output]:
     """Text of each utterance → speech ids, whole groups."""
     c = self.config
-    prompts = [prompts_lib.tts(self._vocabulary, text) for text in texts]
+    layout = documents_lib.LAYOUTS['tts']
+    prompts = [layout.prompt(self._vocabulary, text=text) for text in texts]
     outputs = decode.generate_outputs(
       self._model,
       self._variables,

@@ -172,7 +172,8 @@ def test_documents_have_the_same_ids_there(world):
   """A row of the run, spelt out, is the same document through their files."""
   run, _, _, found = world
   _, _, table = restore.load_model(run)
-  codes = np.arange(4), np.arange(6)
+  layouts = documents.LAYOUTS
+  speech = table.interleave(np.arange(4), np.arange(6))
   words = 'w3 w5 w7 w9 w11 w13 w2'
   size = table.text_size - 68
   row_of = {
@@ -180,11 +181,11 @@ def test_documents_have_the_same_ids_there(world):
     **{i: size + 5120 + i for i in range(68)},
   }
   for document, spelt in (
-    (documents.text(table, 'x', words), f'{words}<|EOT|>'),
+    (layouts['text'].document(table, 'x', text=words), f'{words}<|EOT|>'),
     (
-      documents.tts(table, 'x', words, *codes),
+      layouts['tts'].document(table, 'x', text=words, speech=speech),
       f'<|TTS|><text_start>{words}<audio_start>'
-      f'{table.to_audio_string(table.interleave(*codes))}<|EOT|>',
+      f'{table.to_audio_string(speech)}<|EOT|>',
     ),
   ):
     want = [row_of[int(i)] for i in document.tokens]
@@ -395,7 +396,7 @@ def test_a_run_without_a_base_brings_a_tokenizer_too(tmp_path, own_model, room):
   assert {n: found.token_to_id(n) for n in CONTROL} == CONTROL
   assert found.token_to_id('<audio_9>') == table.text_size + 9
   line = 'a  dog sees 妈妈, naïve '
-  document = documents.text(table, 'x', line)
+  document = documents.LAYOUTS['text'].document(table, 'x', text=line)
   assert found.encode(f'{line}<|EOT|>').ids == document.tokens.tolist()
   assert found.decode(document.tokens.tolist()) == line
   # Read again here, it is the same vocabulary.
