@@ -24,6 +24,7 @@ from data_pipelines.readers.common import base
 from data_pipelines.readers.common import columns as columns_lib
 from data_pipelines.readers.common import media
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 FIELDS = (
   'id', 'text', 'speaker', 'language', 'split', 'channel', 'audio', 'image',
@@ -110,7 +111,8 @@ def _file_rows(path, columns, batch):
   # Damaged pages make pyarrow raise nearly anything.
   damage = (pa.ArrowException, OSError, ValueError, TypeError)
   try:
-    file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+    with files.as_local(path) as local:
+      file = parquet.ParquetFile(local, buffer_size=_BUFFER, pre_buffer=False)
   except damage as error:
     reason = f'not a whole parquet file: {_told(error)}.'
     yield 0, base.Rejected(str(path), reason)

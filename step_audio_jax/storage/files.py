@@ -78,7 +78,8 @@ remove_empty = moving.remove_empty
 def as_local(path: Path) -> Iterator[pathlib.Path]:
   """A name on this machine, for a library that opens or maps files itself.
 
-  It means the file only inside the block.
+  It means the file only inside the block; what was opened or mapped there
+  stays open.
   """
   yield places.local(path)
 

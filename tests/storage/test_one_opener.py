@@ -38,10 +38,21 @@ METHODS = (
 # They take open files, or look for a program.
 NO_PATHS = ('shutil.copyfileobj', 'shutil.get_terminal_size', 'shutil.which')
 
+# Libraries that take a name as well as an open file.
+LIBRARIES = (
+  *('ArrayRecordReader', 'ArrayRecordWriter', 'EventsWriter', 'FileReader'),
+  *('Image.open', 'ParquetFile', 'ZipFile', 'load_file', 'np.fromfile'),
+  *('np.load', 'np.memmap', 'np.save', 'np.savez', 'read_schema'),
+  *('safe_open', 'save_file', 'SoundFile'),
+)
+
 # Place → why what it names is no path of a user.
 EXCEPTIONS = {
   'data_pipelines/notices.py: tempfile.TemporaryFile': (
     'holds what goes to standard error; nobody names it'
+  ),
+  'step_audio_jax/training/metrics.py: EventsWriter': (
+    "TensorBoard's own writer, which opens its files by itself"
   ),
   'step_audio_jax/platforms.py: glob': 'the devices of the machine, in /dev',
   'tpu_launch/recipes/adapt.py: tempfile.TemporaryDirectory': (
@@ -60,6 +71,28 @@ def found(text):
     if isinstance(node, ast.Call) and (name := _name(node)):
       if not _is_devnull(node):
         yield node.lineno, name
+
+
+def named(text):
+  """(line, what) for every library that opens what is no file of `files`."""
+  for function in ast.walk(ast.parse(text)):
+    if not isinstance(function, ast.FunctionDef):
+      continue
+    ours = {
+      name.id
+      for node in ast.walk(function)
+      if isinstance(node, ast.withitem) and node.optional_vars is not None
+      if 'files.' in ast.unparse(node.context_expr)
+      for name in ast.walk(node.optional_vars)
+      if isinstance(name, ast.Name)
+    }
+    for call in ast.walk(function):
+      if isinstance(call, ast.Call) and call.args:
+        what = ast.unparse(call.func)
+        if any(f'.{what}'.endswith(f'.{name}') for name in LIBRARIES):
+          names = {n.id for n in ast.walk(call.args[0]) if hasattr(n, 'id')}
+          if not names & ours:
+            yield call.lineno, what.split('.')[-1]
 
 
 def _name(call):
@@ -167,9 +200,28 @@ def test_the_finder_leaves_the_rest(text):
   assert not list(found(text))
 
 
+@pytest.mark.parametrize(
+  ('text', 'count'),
+  [
+    ('np.load(path)', 1),
+    ('zipfile.ZipFile(str(path))', 1),
+    ('return array_record_module.ArrayRecordReader(str(path))', 1),
+    ('with files.opened(path) as handle: np.load(handle)', 0),
+    ('with files.opened(path) as handle: np.load(path)', 1),
+    ('with files.as_local(path) as name: ArrayRecordReader(name)', 0),
+    ('with a or files.open_read(b) as c, Image.open(c) as d: pass', 0),
+    ('overload(path)', 0),
+  ],
+)
+def test_the_finder_finds_libraries(text, count):
+  assert len(list(named(f'def f():\n  {text}'))) == count
+
+
 def test_nothing_else_opens_lists_moves_or_removes_files():
   places = [
-    (name, line, what) for name, text in sources() for line, what in found(text)
+    (name, line, what)
+    for name, text in sources()
+    for line, what in (*found(text), *named(text))
   ]
   wrong = [
     f'{name}:{line}: {what}'

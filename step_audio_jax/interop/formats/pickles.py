@@ -132,7 +132,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
     try:
       with files.open_read(path) as handle:
         start = handle.read(len(_LEGACY))
-      self._zip = zipfile.ZipFile(path)
+      with files.as_local(path) as name:
+        self._zip = zipfile.ZipFile(name)
     except FileNotFoundError as error:
       raise errors.UserError(f'{path}: no such file.') from error
     except (OSError, zipfile.BadZipFile) as error:
