@@ -6,13 +6,15 @@ import sys
 from typing import Any, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.commands import moved
+from step_audio_jax.commands import old_names
 
 
 def import_all(modules: Sequence[str]) -> None:
   """Imports modules; those of the working directory are found as well.
 
   Raises:
-    UserError: One cannot be imported.
+    UserError: One cannot be imported, or calls a module by an old name.
   """
   if modules and os.getcwd() not in sys.path:
     sys.path.insert(0, os.getcwd())
@@ -22,12 +24,20 @@ def import_all(modules: Sequence[str]) -> None:
         f'--module={module}: expected the name of a Python module, such as '
         '`corpora` or `mine.corpora`.'
       )
+    if moved.entry(module):
+      raise errors.UserError(
+        f'--module={module}: {module} is now {moved.new_name(module)}.'
+      )
     try:
       importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
+      old_names.check_modules((), error)
+      if not isinstance(error, ImportError):
+        raise
       raise errors.UserError(
         f'--module={module}: cannot be imported: {error}.'
       ) from error
+    old_names.check_modules([module])
 
 
 def tasks_of(modules: Sequence[str]) -> dict[str, Any]:

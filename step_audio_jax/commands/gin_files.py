@@ -19,6 +19,7 @@ import gin
 
 from step_audio_jax import errors
 from step_audio_jax.commands import gin_types
+from step_audio_jax.commands import old_names
 from step_audio_jax.storage import files as files_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,6 +28,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 Binding = tuple[str, Callable[..., Any], str]
 
 _CALL = "\n  In call to configurable '"
+# Where gin says that it was, after what it says.
+_PLACE = re.compile(r'\n  In (?:file "(.*)",|bindings string) line (\d+)\n(.*)')
 _MISSING = re.compile(
   r'^([\w.]+)\(\) missing \d+ required [\w-]+ arguments?: (.+)'
 )
@@ -59,7 +62,7 @@ def parse(
   if str(ROOT) not in gin.config._LOCATION_PREFIXES:
     gin.add_config_file_search_path(str(ROOT))
     # Plain files only: gin's reader of package data logs every miss.
-    del gin.config._FILE_READERS[1:]
+    gin.config._FILE_READERS[:] = [(old_names.open_gin, os.path.isfile)]
   if function is not None:
     _register(function)
   for path in files:
@@ -69,8 +72,9 @@ def parse(
   for path in files:
     with _told(path):
       parsed.append(gin.parse_config_file(path))
+  old_names.check_modules(one.module for one in gin.config._IMPORTS)
   for binding in bindings:
-    with _told(_as_flag(binding), _quote_hint(binding)):
+    with _told(_as_flag(binding), _quote_hint(binding), binding):
       gin.parse_config(binding)
   if lint:
     _lint(parsed, bindings)
@@ -179,7 +183,8 @@ def bindings(text: str = '', where: str = '') -> dict[Binding, str]:
   """What is bound, macros resolved, as text that can be compared.
 
   Args:
-    text: Gin text to look at in place of what was parsed, which stays.
+    text: Gin text of a run to look at in place of what was parsed, which
+      stays; old names of modules in it are read as today's.
     where: What messages call it.
 
   Raises:
@@ -189,7 +194,7 @@ def bindings(text: str = '', where: str = '') -> dict[Binding, str]:
     return _bindings()
   with _state_kept(), _told(where):
     gin.clear_config()
-    gin.parse_config(text)
+    gin.parse_config(old_names.translated(text))
     return _bindings()
 
 
@@ -432,13 +437,16 @@ def _quote_hint(binding: str) -> str:
 
 
 @contextlib.contextmanager
-def _told(where: str, hint: str = '') -> Iterator[None]:
+def _told(where: str, hint: str = '', binding: str = '') -> Iterator[None]:
   """Turns what gin raises, all of it bad input, into one sentence."""
   try:
     yield
-  except errors.UserError:
-    raise
+  except errors.UserError as error:
+    # Gin appends the lines that include the file.
+    raise errors.UserError(_PLACE.split(str(error))[0]) from error
   except Exception as error:
+    place = _PLACE.search(str(error))
+    _check_names(error, where, place, binding)
     text = ' '.join(str(error).split()).rstrip('.')
     if isinstance(error, SyntaxError):
       line = f' in line {error.lineno}: {error.text.strip()}'
@@ -448,6 +456,15 @@ def _told(where: str, hint: str = '') -> Iterator[None]:
     elif isinstance(error, tokenize.TokenError):
       text = f'not gin syntax ({error.args[0]})'
     raise errors.UserError(f'{where}: {text}{hint}.') from error
+
+
+def _check_names(error, where, place, binding) -> None:
+  """Says that an old name of a module is what gin fails at, if it is."""
+  old_names.check_modules((), error)
+  file, number, line = place.groups() if place else ('', '', '')
+  if told := old_names.advice(binding or line):
+    where = f'{file}:{number}' if file else where
+    raise errors.UserError(f'{where}: {told}') from error
 
 
 def _missing_value(text: str) -> str | None:

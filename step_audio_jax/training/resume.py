@@ -22,6 +22,7 @@ from flax import linen as nn
 from step_audio_jax import errors
 from step_audio_jax import settings
 from step_audio_jax.commands import gin_files
+from step_audio_jax.commands import moved
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.training import optimizers
@@ -234,12 +235,21 @@ def read(run_dir: pathlib.Path) -> Identity | None:
   if not files.exists(path):
     return None
   try:
-    return Identity(**files.read_json(path))
-  except (errors.UserError, TypeError) as error:
+    found = Identity(**files.read_json(path))
+    return dataclasses.replace(found, settings=_named_now(found.settings))
+  except (errors.UserError, TypeError, AttributeError) as error:
     raise errors.UserError(
       f'{path}: not what `train` wrote ({str(error).splitlines()[0]}); bring '
       'it back, or remove it: then config.gin alone is compared.'
     ) from error
+
+
+def _named_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings with the names that classes have today."""
+  return {
+    path: moved.new_class(value) if path.endswith('class') else value
+    for path, value in settings.items()
+  }
 
 
 def check(run_dir: pathlib.Path, given: Given, step: int) -> Identity:
