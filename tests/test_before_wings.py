@@ -100,30 +100,13 @@ def check(answer, wanted, place=''):
     assert answer == wanted, place
 
 
-# A gin text of then names modules by places that are empty now. The mark goes
-# when the train door knows the old names.
-old_names = pytest.mark.xfail(reason='gin texts name modules by old places')
-
-
-def needs_old_names(question):
-  return any(word.endswith('config.gin') for word in question['words'])
-
-
-@pytest.mark.parametrize(
-  'question',
-  [
-    pytest.param(q, marks=old_names if needs_old_names(q) else ())
-    for q in QUESTIONS
-  ],
-  ids=map(name_of, QUESTIONS),
-)
+@pytest.mark.parametrize('question', QUESTIONS, ids=map(name_of, QUESTIONS))
 def test_a_door_answers_as_it_did(ask, question):
   answer = ask(question['program'], *question['words'])
   check(answer, question['answer'])
 
 
 # Of a tokenizer's run the operative text is asked for above; it costs less.
-@old_names
 @pytest.mark.parametrize('name', ['stage3'])
 def test_a_run_goes_on_where_it_was_killed(ask, name):
   # Moved, as a run may be, and by the text that it left.

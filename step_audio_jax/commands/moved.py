@@ -48,6 +48,7 @@ _FOLDERS = {
     'definitions corpora metrics modules vocabulary'
   ),
   'data_pipelines > step_audio_jax': ('documents'),
+  'step_audio_jax.generation > step_audio_jax': 'prompts=documents',
   'step_audio_jax.audio > step_audio_jax.audio.features': (
     'fbank framing log_mel pitch spectrum vocoder_mel'
   ),
