@@ -23,3 +23,32 @@ def unstack(stacked: Any, layers: int) -> tuple[Any, ...]:
 def stack(blocks: tuple[Any, ...]) -> Any:
   """The inverse of `unstack`."""
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
+
+
+def unstacked(module: nn.Module, name: str) -> tuple[Any, ...] | None:
+  """Parameters of the blocks of that name if they lie apart, else None."""
+  found = module.variables.get('params', {}).get(name)
+  return found if isinstance(found, tuple) else None
+
+
+def run(
+  scanned: nn.Module, block: nn.Module, x: Any, *rest: Any
+) -> tuple[Any, Any]:
+  """All blocks, whichever way their parameters lie.
+
+  Args:
+    scanned: `nn.scan` over the blocks, a named submodule.
+    block: One of them, without a parent.
+    x: What goes from block to block.
+    *rest: What every block is given besides.
+
+  Returns:
+    x behind the last block, and what the scan collected: None where the
+    parameters lie apart.
+  """
+  found = unstacked(scanned.parent, scanned.name)
+  if found is None:
+    return scanned(x, *rest)
+  for params in found:
+    x, _ = block.apply({'params': params}, x, *rest)
+  return x, None

@@ -22,6 +22,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import rope
 from step_audio_jax.models.causal_flow import attention_masks
 from step_audio_jax.models.flow import encoder
@@ -180,7 +181,7 @@ def side_by_side(x_BTD: jax.Array, taps: int) -> jax.Array:
 
 
 class Stack(nn.Module):
-  """Blocks one after the other; parameters stacked, or of `blocks.apart`.
+  """Blocks one after the other; parameters stacked, or of `blocks.unstack`.
 
   Attributes:
     layers: L.
@@ -212,8 +213,8 @@ class Stack(nn.Module):
     `keep` does.
     """
     shape = (self.width, self.heads, self.mlp_width)
-    params = self.variables.get('params', {}).get('blocks')
-    if not isinstance(params, tuple):
+    params = blocks_lib.unstacked(self, 'blocks')
+    if params is None:
       if keep or past is not None:
         raise ValueError('blocks keep nothing while their parameters are one.')
       block = nn.remat(Block) if self.remat else Block

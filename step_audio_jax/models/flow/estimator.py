@@ -26,6 +26,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax.kernels import gelu
 from step_audio_jax.kernels.attention import full
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models.flow import encoder
 
 _GROUPS = 8
@@ -304,7 +305,7 @@ class Estimator(nn.Module):
   ) -> jax.Array:
     """Point, time, encoded tokens, speaker, prompt, mask → (B, T, M).
 
-    Parameters of the middle stages may be those of `blocks.apart`.
+    Parameters of the middle stages may be those of `blocks.unstack`.
     """
     c, T = self.config, x_BTM.shape[1]
     dense = encoder.dense
@@ -336,14 +337,10 @@ class Estimator(nn.Module):
     self.sow('intermediates', 'halved', h)
     h = skip1 = stage('down1', h, half)
     h = Conv(c.channels, name='down_conv')(h * half)
-    params = self.variables.get('params', {}).get('middle')
-    if isinstance(params, tuple):
-      for one in params:
-        apart = Stage(c, parent=None)
-        h, _ = apart.apply({'params': one}, h, time_BE, half, seen(half))
-    else:
-      h, resnets = _middle(c)(h, time_BE, half, seen(half))
-      self.sow('intermediates', 'middle_resnets', resnets)
+    h, resnets = blocks_lib.run(
+      _middle(c), Stage(c, parent=None), h, time_BE, half, seen(half)
+    )
+    self.sow('intermediates', 'middle_resnets', resnets)
     h = stage('up0', jnp.concatenate([h, skip1], axis=-1), half)
     h = Upsample(c.channels, name='double')(h * half)
     self.sow('intermediates', 'doubled', h)

@@ -24,6 +24,7 @@ from step_audio_jax import errors
 from step_audio_jax import settings
 from step_audio_jax.kernels import gelu
 from step_audio_jax.kernels.attention import full
+from step_audio_jax.models import blocks as blocks_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +211,7 @@ class S3Encoder(nn.Module):
 
     `first_B` are the positions of the rows' first codes, by default 0.
     What is behind a row's length does not matter. T' must not exceed
-    `positions`. Parameters of the blocks may be those of `blocks.apart`.
+    `positions`. Parameters of the blocks may be those of `blocks.unstack`.
     """
     c = self.config
     x = _mask(mel_BTM, lengths_B)
@@ -233,12 +234,9 @@ class S3Encoder(nn.Module):
       place_BT = first_B[:, None] + jnp.arange(x.shape[1])[None, :]
       x += jnp.take(table, place_BT, axis=0, mode='clip')
     valid_BT = jnp.arange(x.shape[1])[None, :] < counts_B[:, None]
-    params = self.variables.get('params', {}).get('blocks')
-    if isinstance(params, tuple):
-      for one in params:
-        x, _ = Block(c, parent=None).apply({'params': one}, x, valid_BT)
-    else:
-      x, _ = _blocks(c, c.layers, 'blocks')(x, valid_BT)
+    x, _ = blocks_lib.run(
+      _blocks(c, c.layers, 'blocks'), Block(c, parent=None), x, valid_BT
+    )
     return x, counts_B
 
 
