@@ -22,6 +22,7 @@ from step_audio_jax.interop.tokenizer import paraformer as paraformer_interop
 from step_audio_jax.interop.tokenizer import s3 as s3_interop
 from step_audio_jax.models.tokenizer import paraformer
 from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.models.tokenizer import sanm
 from step_audio_jax.tokenizers.speech import codebook
 from tests.parity import fixtures
 
@@ -150,7 +151,7 @@ def test_linguistic_whole_utterances(path, parity):
       variables,
       x,
       lengths,
-      capture_intermediates=lambda m, _: isinstance(m, paraformer.Block),
+      capture_intermediates=lambda m, _: isinstance(m, sanm.Block),
       mutable=['intermediates'],
     )
 

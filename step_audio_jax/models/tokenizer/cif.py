@@ -26,6 +26,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from step_audio_jax.models.tokenizer import sanm
+
 TAIL = 0.45
 
 
@@ -84,17 +86,6 @@ def append_tail(
   return hidden_BTD, alpha_BT, counts_B
 
 
-def _dense(features, axes, name):
-  return nn.Dense(
-    features,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.xavier_uniform(), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
-    name=name,
-  )
-
-
 class CifHead(nn.Module):
   """Predictor of the weights, and a linear head on the fired vectors.
 
@@ -110,9 +101,9 @@ class CifHead(nn.Module):
 
   def setup(self):
     # One matrix for all taps, (kernel · D, D).
-    self.convolution = _dense(self.width, (None, 'embed'), None)
-    self.weight = _dense(1, ('embed', None), None)
-    self.head = _dense(self.labels, ('embed', 'vocab'), None)
+    self.convolution = sanm.dense(self.width, (None, 'embed'), None)
+    self.weight = sanm.dense(1, ('embed', None), None)
+    self.head = sanm.dense(self.labels, ('embed', 'vocab'), None)
 
   def alpha(self, hidden_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """Weights (B, T) in 0 … 1, and 0 behind a row's length."""

@@ -1,10 +1,6 @@
-"""Paraformer's SAN-M encoder: self-attention with an FSMN memory branch.
+"""Paraformer's encoder: blocks of `sanm`, and the heads that train it.
 
-    q, k, v = W_qkv LN(x)
-    x ← x + W_o Attention(q, k, v) + v + Σ_j w_j ⊙ v_{t+j−5}     (FSMN)
-    x ← x + W_2 relu(W_1 LN(x))
-
-after FunASR's `SANMEncoderChunkOpt` (Paraformer, arXiv 2206.08317; SAN-M,
+After FunASR's `SANMEncoderChunkOpt` (Paraformer, arXiv 2206.08317; SAN-M,
 arXiv 2006.01713). The first block maps the input width to the model's and has
 no residual around its attention. The encoder runs in three ways that share
 their parameters:
@@ -20,10 +16,9 @@ their parameters:
 Step-Audio's linguistic codes are taken from the windowed form.
 
 Axes: B rows, T frames, C chunks, W frames of a window, S keys (look-back, then
-window), D width, H heads, K head width.
+window), D width.
 """
 
-import dataclasses
 from typing import Any
 
 from flax import linen as nn
@@ -31,89 +26,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax import errors
-from step_audio_jax import settings
-from step_audio_jax.kernels.attention import windows
+from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models.tokenizer import chunk_masked as chunk_masked_lib
 from step_audio_jax.models.tokenizer import cif as cif_lib
+from step_audio_jax.models.tokenizer import paraformer_config
+from step_audio_jax.models.tokenizer import sanm
 
+ParaformerConfig = paraformer_config.ParaformerConfig
 Cache = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class ParaformerConfig:
-  """Shape of the encoder; the defaults are the released model's.
-
-  Attributes:
-    input_size: Width of a stacked feature frame.
-    width: Model width D.
-    heads: Attention heads; divides width.
-    mlp_width: Feed-forward width.
-    layers: Blocks, the first included; at least 2.
-    kernel: Taps of the FSMN convolution, odd.
-    chunk: New frames of a streaming window.
-    overlap: Frames before them that the window repeats.
-    look_back: Chunks whose keys and values are kept.
-    scan_unroll: Blocks unrolled per step of the scan over layers.
-  """
-
-  input_size: int = 560
-  width: int = 512
-  heads: int = 4
-  mlp_width: int = 2048
-  layers: int = 50
-  kernel: int = 11
-  chunk: int = 4
-  overlap: int = 5
-  look_back: int = 4
-  scan_unroll: int = settings.free(1)
-
-  def __post_init__(self):
-    errors.at_least_one(
-      'paraformer',
-      self,
-      ('heads', 'kernel', 'chunk', 'overlap', 'look_back'),
-    )
-    if self.width % self.heads:
-      raise errors.UserError(
-        f'paraformer: width is {self.width} and heads {self.heads}; heads '
-        'must divide width.'
-      )
-    if self.layers < 2:
-      raise errors.UserError(
-        f'paraformer: layers is {self.layers}, expected at least 2.'
-      )
-    if self.kernel % 2 == 0:
-      raise errors.UserError(
-        f'paraformer: kernel is {self.kernel}, expected an odd number.'
-      )
-    if self.input_size % 2:
-      raise errors.UserError(
-        f'paraformer: input_size is {self.input_size}, expected an even '
-        'number (half sines, half cosines).'
-      )
-
-
-def _dense(features, axes, name):
-  return nn.Dense(
-    features,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.xavier_uniform(), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
-    name=name,
-  )
-
-
-def layer_norm(name: str, epsilon: float = 1e-12) -> nn.LayerNorm:
-  """LayerNorm in float32 with named axes."""
-  return nn.LayerNorm(
-    epsilon=epsilon,
-    use_fast_variance=False,
-    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('norm',)),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('norm',)),
-    name=name,
-  )
 
 
 def positions(start_B: jax.Array, count: int, width: int) -> jax.Array:
@@ -129,161 +49,19 @@ def positions(start_B: jax.Array, count: int, width: int) -> jax.Array:
   return jnp.concatenate([jnp.sin(angle_BTD), jnp.cos(angle_BTD)], axis=-1)
 
 
-class Sanm(nn.Module):
-  """Attention plus FSMN memory over windows; attributes as in `Block`."""
-
-  config: ParaformerConfig
-  newest: int | None = None
-
-  @nn.compact
-  def __call__(self, qkv_BCWD, where, cache):
-    """Args as `Block`; returns BCWD and the updated cache."""
-    c = self.config
-    q, k, v = jnp.split(qkv_BCWD, 3, axis=-1)
-    v = jnp.where(where['valid_BCW'][..., None], v, 0.0)
-    mask_BCWS = where['key_valid_BCS'][:, :, None]
-    spec, look_back, kept, window = where.get('spec'), 0, 0, k.shape[2]
-    if spec is not None:
-      look_back, kept = spec.look_back, spec.stride
-      k, v = (windows.pad_left_windows(x, look_back) for x in (k, v))
-      mask_BCWS = mask_BCWS & spec.visible()[None, None]
-    elif mask_BCWS.shape[-1] > window:
-      look_back, kept = c.look_back, c.chunk
-      before = cache or {'key': None, 'value': None}
-      k, key = self._line(k, before['key'])
-      v, value = self._line(v, before['value'])
-      cache = cache and {'key': key, 'value': value}
-    # Cut behind the reshape, or XLA reads the window's own frames from before
-    # the padding and adds the projection's bias again for every query.
-    keys, values = (
-      windows.pieces(self._heads(x), look_back, kept, window) for x in (k, v)
-    )
-    memory_BCWHK = self._fsmn(values[-1], where['valid_BCW'])
-    if self.newest is not None:
-      q = q[:, :, -self.newest :]
-      memory_BCWHK = memory_BCWHK[:, :, -self.newest :]
-    out_BCWHK = windows.attention(self._heads(q), keys, values, mask_BCWS)
-    flat = (*out_BCWHK.shape[:3], c.width)
-    out_BCWD = out_BCWHK.reshape(flat)
-    out_BCWD = _dense(c.width, ('heads', 'embed'), 'out')(out_BCWD)
-    return out_BCWD + memory_BCWHK.reshape(flat), cache
-
-  def _fsmn(self, v_BCWHK, valid_BCW):
-    """Depthwise convolution over time as a sum of products.
-
-    XLA's grouped convolution is several times slower on a CPU.
-    """
-    c = self.config
-    kernel_JD = self.param(
-      'fsmn',
-      nn.with_logical_partitioning(
-        nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform'),
-        (None, 'heads'),
-      ),
-      (c.kernel, c.width),
-    )
-    kernel_JHK = kernel_JD.reshape(c.kernel, *v_BCWHK.shape[3:])
-    half, window = c.kernel // 2, v_BCWHK.shape[2]
-    memory = v_BCWHK
-    if window <= c.kernel:
-      # Frame by frame, for all that see it: nothing is padded or copied.
-      rows = ((window, window), (0, 0), (0, 0))
-      turned = jnp.pad(kernel_JHK[::-1], rows)
-      for frame in range(window):
-        begin = window + half - frame
-        taps_WHK = turned[begin : begin + window]
-        memory += v_BCWHK[:, :, frame, None] * taps_WHK[None, None]
-    else:
-      rows = ((0, 0), (0, 0), (half, half), (0, 0), (0, 0))
-      padded = jnp.pad(v_BCWHK, rows)
-      for tap in range(c.kernel):
-        shifted = padded[:, :, tap : tap + window]
-        memory += shifted * kernel_JHK[tap][None, None, None]
-    return jnp.where(valid_BCW[..., None, None], memory, 0.0)
-
-  def _line(self, x_BCWD, cached_BND):
-    """Windows behind those that earlier ones put into the cache.
-
-    Returns:
-      (B, look_back + C, W', D), W' at least a chunk where there is a cache,
-      and the cache (B, N, D) behind the last window.
-    """
-    c = self.config
-    rows, _, window, width = x_BCWD.shape
-    size = c.chunk * c.look_back
-    if cached_BND is None:
-      line = windows.pad_left_windows(x_BCWD, c.look_back)
-    else:
-      past = cached_BND.reshape(rows, c.look_back, c.chunk, width)
-      longest = max(window, c.chunk)
-      both = (
-        jnp.pad(x, ((0, 0), (0, 0), (0, longest - x.shape[2]), (0, 0)))
-        for x in (past, x_BCWD)
-      )
-      line = jnp.concatenate(list(both), axis=1)
-      kept_BND = x_BCWD[:, :, : window - c.overlap].reshape(rows, -1, width)
-      cached_BND = jnp.concatenate([cached_BND, kept_BND], axis=1)[:, -size:]
-    return line, cached_BND
-
-  def _heads(self, x):
-    """Splits the last axis, (…, D) → (…, H, K)."""
-    return x.reshape(*x.shape[:-1], self.config.heads, -1)
-
-
-class Block(nn.Module):
-  """One SAN-M block; the first one also cuts its projections into windows.
-
-  Attributes:
-    config: Of the encoder.
-    first: Whether the block is the first.
-    newest: Frames of each window, counted from its end, that are wanted of
-      the block; all by default.
-  """
-
-  config: ParaformerConfig
-  first: bool = False
-  newest: int | None = None
-
-  @nn.compact
-  def __call__(self, x, where, cache):
-    """Runs the block.
-
-    Args:
-      x: (B, C, W, D), or in the first block the frames (B, T', input_size),
-        or windows of them.
-      where: `valid_BCW`, `key_valid_BCS`, and `spec` for training chunks.
-      cache: `key` and `value` (B, look_back · chunk, D) or None.
-
-    Returns:
-      (B, C, W, D), or (B, C, newest, D), and the updated cache.
-    """
-    c = self.config
-    h = layer_norm('attention_norm')(x)
-    qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
-    if x.ndim == 3:
-      # A frame of several windows is projected once.
-      chunks = where['valid_BCW'].shape[1]
-      qkv = _windows(qkv, c.chunk, c.overlap + c.chunk, chunks)
-    out, cache = Sanm(c, self.newest, name='attention')(qkv, where, cache)
-    x = out if self.first else x[:, :, -out.shape[2] :] + out
-    h = layer_norm('mlp_norm')(x)
-    h = nn.relu(_dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
-    return x + _dense(c.width, ('mlp', 'embed'), 'down')(h), cache
-
-
 class SanmEncoder(nn.Module):
   """The encoder; see the module's text for its three ways to run.
 
-  Parameters of the blocks behind the first may be those of `blocks.apart`.
+  Parameters of the blocks behind the first may be those of `blocks.unstack`.
   """
 
   config: ParaformerConfig
 
   def setup(self):
     c = self.config
-    self.first_block = Block(c, first=True)
+    self.first_block = sanm.Block(c, first=True)
     self.blocks = nn.scan(
-      Block,
+      sanm.Block,
       variable_axes={'params': 0, 'intermediates': 0},
       split_rngs={'params': True},
       in_axes=(nn.broadcast, 0),
@@ -292,7 +70,7 @@ class SanmEncoder(nn.Module):
       unroll=c.scan_unroll,
       metadata_params={nn.PARTITION_NAME: 'layers'},
     )(c)
-    self.final_norm = layer_norm(None)
+    self.final_norm = sanm.layer_norm(None)
 
   def __call__(self, features_BTF: jax.Array, lengths_B: jax.Array):
     """Runs over whole utterances.
@@ -343,7 +121,7 @@ class SanmEncoder(nn.Module):
     total = features_BTF.shape[1]
     x_BTF = self._embed(features_BTF, jnp.ones_like(lengths_B))
     x_BTF = spec.padded(x_BTF, lengths_B)
-    x_BCWF = _windows(x_BTF, spec.stride, spec.size, spec.chunks(total))
+    x_BCWF = sanm.cut_windows(x_BTF, spec.stride, spec.size, spec.chunks(total))
     valid_BCW = spec.valid(lengths_B, total)
     keys_BCS = spec.keys_valid(valid_BCW)
     out_BCWD, _ = self._run(x_BCWF, valid_BCW, keys_BCS, spec=spec)
@@ -403,7 +181,8 @@ class SanmEncoder(nn.Module):
     chunks = -(-(x_BTF.shape[1] - c.overlap) // c.chunk)
     valid = _before(lengths_B + c.overlap, x_BTF.shape[1])
     window = c.overlap + c.chunk
-    valid_BCW = _windows(valid[:, :, None], c.chunk, window, chunks)[..., 0]
+    cut = sanm.cut_windows(valid[:, :, None], c.chunk, window, chunks)
+    valid_BCW = cut[..., 0]
     size = c.chunk * c.look_back
     place_CS = np.arange(chunks)[:, None] * c.chunk + np.arange(size)[None, :]
     past_BCS = place_CS[None] >= size - filled_B[:, None, None]
@@ -428,11 +207,11 @@ class SanmEncoder(nn.Module):
     first = jax.tree.map(lambda x: x[0], cache)
     rest = jax.tree.map(lambda x: x[1:], cache)
     x, first = self.first_block(x_BTF, where, first)
-    params = self.variables.get('params', {}).get('blocks')
-    if isinstance(params, tuple):
-      x, rest = self._run_apart(params, x, where, rest, newest)
-    else:
+    apart = blocks_lib.unstacked(self, 'blocks')
+    if apart is None:
       x, rest = self.blocks(x, where, rest)
+    else:
+      x, rest = self._run_apart(apart, x, where, rest, newest)
     if newest is not None:
       x = x[:, :, -newest:]
     cache = jax.tree.map(
@@ -445,27 +224,13 @@ class SanmEncoder(nn.Module):
     new = []
     for number, one in enumerate(params):
       last = number == len(params) - 1
-      block = Block(self.config, newest=newest if last else None, parent=None)
+      block = sanm.Block(
+        self.config, newest=newest if last else None, parent=None
+      )
       cache = jax.tree.map(lambda x, n=number: x[n], caches)
       x, cache = block.apply({'params': one}, x, where, cache)
       new.append(cache)
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *new)
-
-
-def _windows(x_BTD, size, window, chunks):
-  """Cuts `chunks` windows, one every `size` frames; one window is all.
-
-  Joined from slices: the gradient of a gather is a slow scatter on a CPU.
-  """
-  if chunks == 1:
-    return x_BTD[:, None]
-  parts = -(-window // size)
-  rows, total, width = x_BTD.shape
-  right = (chunks + parts - 1) * size - total
-  x = jnp.pad(x_BTD, ((0, 0), (0, right), (0, 0)))
-  x = x.reshape(rows, -1, size, width)
-  joined = [x[:, i : i + chunks] for i in range(parts)]
-  return jnp.concatenate(joined, axis=2)[:, :, :window]
 
 
 def _before(lengths_B: jax.Array, count: int) -> jax.Array:
@@ -505,7 +270,7 @@ class ParaformerCTC(nn.Module):
 
   def setup(self):
     self.encoder = SanmEncoder(self.config)
-    self.head = _dense(self.labels, ('embed', 'vocab'), None)
+    self.head = sanm.dense(self.labels, ('embed', 'vocab'), None)
     if self.cif:
       self.cif_head = cif_lib.CifHead(self.config.width, self.labels)
 
