@@ -28,8 +28,7 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import repetition
 from step_audio_jax.generation import sampling
-from step_audio_jax.kernels import decoding
-from step_audio_jax.parallel import partition
+from step_audio_jax.kernels import projections
 
 BUCKET = 32
 
@@ -287,7 +286,7 @@ def generate_outputs(
   outputs: list = [None] * len(prompts)
   laid = variables
   if hasattr(model, 'for_decoding'):
-    tiles = decoding.few(shapes.batch_size) and partition.one_device()
+    tiles = projections.tiles_pay(shapes.batch_size)
     laid = _for_decoding(model, variables, tiles)
     # Prompts are many rows: no tiles for them.
     variables = variables if tiles else laid

@@ -5,15 +5,12 @@ the keys in blocks, NJDs, rows and groups as one axis, so that both products are
 plain batched matrix products of the cache as it lies in memory: a decoding step
 reads it once and copies nothing. On a CPU a block holds 64 keys, the width at
 which XLA's library does not pack the right side anew (2.6 times as fast as 384
-at once); elsewhere there is one block. Weights that meet a few rows lie there
-in tiles for the same reason.
+at once), as tiles of weights have it (`projections.py`); elsewhere there is one
+block.
 
 Axes: B batch, T new tokens, S cached tokens, H heads, G key/value groups,
-N = B x G, R heads a group, M = R x T, D head width, J blocks of s = S / J keys,
-E inputs and F outputs of a product, in P parts of e and J tiles of f.
+N = B x G, R heads a group, M = R x T, D head width, J blocks of s = S / J keys.
 """
-
-import math
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +18,6 @@ import numpy as np
 
 _MASKED = -1e30
 _BLOCK = 64
-# Inputs that are summed up at a time, the most that give every thread tiles:
-# of fewer than 80 XLA's library makes one task. Where none does, the most.
-_PARTS = (256, 128, 64)
-_TASKS = 80
-_FEW = range(2, 17)
 
 
 def shapes(
@@ -132,39 +124,3 @@ def attention(
   )
   out_BGRTD = out_NMD.reshape(B, G, R, T, D)
   return out_BGRTD.transpose(0, 3, 1, 2, 4).reshape(B, T, H, D)
-
-
-def few(rows: int) -> bool:
-  """Whether products of so many rows gain from weights in tiles.
-
-  With 8 rows the products of small blocks are 1.2 and those of a head 2.4
-  times as fast on two cores. One row is another kernel of XLA's, and for many
-  rows the packing pays.
-  """
-  return jax.default_backend() == 'cpu' and rows in _FEW
-
-
-def in_tiles(kernel_EF: jax.Array) -> jax.Array:
-  """The right side of a product → JPef, outputs filled up with zeros."""
-  E, F = kernel_EF.shape
-  J = -(-F // _BLOCK)
-  parts = [part for part in _PARTS if E % part == 0] or [E]
-  e = next((e for e in parts if J * (E // e) >= _TASKS), parts[0])
-  kernel_EF = jnp.pad(kernel_EF, ((0, 0), (0, J * _BLOCK - F)))
-  kernel_PeJf = kernel_EF.reshape(E // e, e, J, _BLOCK)
-  return kernel_PeJf.transpose(2, 0, 1, 3)
-
-
-def product(x: jax.Array, kernel_JPef: jax.Array, outputs: int) -> jax.Array:
-  """x (..., E) times a kernel of `in_tiles` → float32 (..., outputs)."""
-  J, P, e, f = kernel_JPef.shape
-  rows = math.prod(x.shape[:-1])
-  x_PBe = x.reshape(rows, P, e).swapaxes(0, 1)
-  out_JPBf = jax.lax.dot_general(
-    jnp.broadcast_to(x_PBe[None], (J, P, rows, e)),
-    kernel_JPef,
-    (((3,), (2,)), ((0, 1), (0, 1))),
-    preferred_element_type=jnp.float32,
-  )
-  out_BF = out_JPBf.sum(1).swapaxes(0, 1).reshape(rows, J * f)
-  return out_BF[:, :outputs].reshape(*x.shape[:-1], outputs)

@@ -26,6 +26,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import cross_entropy as cross_entropy_lib
+from step_audio_jax.kernels import placement
 from step_audio_jax.kernels.attention import attention as attention_lib
 
 Names = Sequence[str | None]
@@ -64,18 +65,12 @@ def spec(
   return PartitionSpec(*out)
 
 
-def one_device() -> bool:
-  """Whether nothing can be split: no mesh in force, or one of one device."""
-  mesh = jax.sharding.get_abstract_mesh()
-  return mesh.empty or mesh.size == 1
-
-
 def current_spec(shape: Sequence[int], names: Names) -> PartitionSpec | None:
   """`spec` for the mesh and rules in force; None where there is no mesh.
 
   An axis of one device splits nothing and is left out.
   """
-  if one_device():
+  if placement.one_device():
     return None
   sizes = dict(jax.sharding.get_abstract_mesh().shape)
   found = spec(shape, names, sizes, nn.get_logical_axis_rules())

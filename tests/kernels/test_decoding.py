@@ -87,17 +87,3 @@ def test_writing_token_by_token_is_writing_at_once(rows):
   np.testing.assert_array_equal(
     flat[:, :, :90].swapaxes(1, 2), k.astype(np.float32)
   )
-
-
-@pytest.mark.parametrize(
-  'E, F, part',
-  [(512, 192, 256), (512, 1024, 64), (1280, 512, 128), (96, 70, 96)],
-)
-@pytest.mark.parametrize('lead', [(3,), (2, 5)])
-def test_product_of_tiles_is_the_product(E, F, part, lead):
-  rng = np.random.default_rng(E + F)
-  x, kernel_EF = rng.normal(size=(*lead, E)), rng.normal(size=(E, F))
-  tiles = decoding.in_tiles(jnp.asarray(kernel_EF, jnp.float32))
-  assert tiles.shape[-2:] == (part, 64) and tiles.size >= E * F
-  ours = decoding.product(jnp.asarray(x, jnp.float32), tiles, F)
-  np.testing.assert_allclose(ours, x @ kernel_EF, rtol=1e-4, atol=1e-4)

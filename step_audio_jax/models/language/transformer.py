@@ -8,8 +8,6 @@ Axes: B batch, T tokens, S cached tokens, E width, H heads, G key/value groups,
 D head width, F feed-forward width, V vocabulary.
 """
 
-import dataclasses
-import math
 from typing import Any
 
 from flax import linen as nn
@@ -18,139 +16,17 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 
-from step_audio_jax import errors
-from step_audio_jax import settings
-from step_audio_jax.kernels import decoding
+from step_audio_jax.kernels import projections
 from step_audio_jax.kernels.attention import attention as attention_lib
 from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import rope
+from step_audio_jax.models.language import transformer_config
+from step_audio_jax.parallel import cached
 from step_audio_jax.parallel import partition
 
+TENSORS = transformer_config.TENSORS
+TransformerConfig = transformer_config.TransformerConfig
 Cache = dict[str, Any]
-
-# What `remat` may keep; everything else is computed again.
-TENSORS = (
-  *('query', 'key', 'value', 'attention_out', 'attention_lse'),
-  *('attention_projected', 'mlp_gate', 'mlp_up', 'mlp_projected'),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-  """Shape of a backbone.
-
-  Attributes:
-    vocab_size: Rows of the embedding table.
-    width: Residual width E.
-    layers: Number of blocks.
-    heads: Query heads H.
-    kv_heads: Key/value groups G; divides `heads`.
-    head_dim: D; 0 means width / heads.
-    mlp_width: F.
-    position: 'sqrt_alibi' or 'rope'.
-    rope_theta: Base of the rotary frequencies.
-    rope_scaling: How they are stretched; None for not at all.
-    qkv_bias: Bias on q, k and v (Qwen2).
-    qk_norm: RMSNorm on each head's q and k (Qwen3).
-    tied_head: The head is the embedding table.
-    norm_eps: Epsilon of RMSNorm.
-    dtype: Of the matmuls; parameters are float32.
-    remat: 'none' keeps every activation for the backward pass, 'full' only
-      the input of each block, a tuple of `TENSORS` those as well.
-    attention: Kernel: 'auto', 'dense', 'blockwise', 'pallas' or 'interpret'.
-    scan_unroll: Blocks unrolled per step of the scan over layers.
-  """
-
-  vocab_size: int
-  width: int
-  layers: int
-  heads: int
-  kv_heads: int
-  mlp_width: int
-  head_dim: int = 0
-  position: str = 'sqrt_alibi'
-  rope_theta: float = 10_000.0
-  rope_scaling: rope.RopeScaling | None = None
-  qkv_bias: bool = False
-  qk_norm: bool = False
-  tied_head: bool = False
-  norm_eps: float = 1e-5
-  dtype: str = 'float32'
-  remat: str | tuple[str, ...] = settings.free('none')
-  attention: str = settings.free('auto')
-  scan_unroll: int = settings.free(1)
-
-  def __post_init__(self):
-    errors.at_least_one(
-      'transformer',
-      self,
-      ('vocab_size', 'width', 'layers', 'heads', 'kv_heads', 'mlp_width'),
-    )
-    if self.heads % self.kv_heads:
-      raise errors.UserError(
-        f'transformer: heads is {self.heads} and kv_heads {self.kv_heads}; '
-        'kv_heads must divide heads.'
-      )
-    if not self.head_dim:
-      if self.width % self.heads:
-        raise errors.UserError(
-          f'transformer: width {self.width} is no multiple of heads '
-          f'{self.heads}; give head_dim.'
-        )
-      object.__setattr__(self, 'head_dim', self.width // self.heads)
-    if self.position not in ('sqrt_alibi', 'rope'):
-      raise errors.UserError(
-        f"transformer: position is {self.position!r}, expected 'sqrt_alibi' "
-        "or 'rope'."
-      )
-    if self.position == 'rope' and self.head_dim % 2:
-      raise errors.UserError(
-        f'transformer: head_dim is {self.head_dim}, expected an even number: '
-        'rotary positions turn pairs.'
-      )
-    if isinstance(self.rope_scaling, dict):  # read from a run's JSON
-      scaling = rope.RopeScaling(**self.rope_scaling)
-      object.__setattr__(self, 'rope_scaling', scaling)
-    if not isinstance(self.remat, str):
-      object.__setattr__(self, 'remat', tuple(self.remat))
-    wrong = (
-      self.remat not in ('none', 'full')
-      if isinstance(self.remat, str)
-      else set(self.remat) - set(TENSORS)
-    )
-    if wrong:
-      raise errors.UserError(
-        f"transformer: remat is {self.remat!r}, expected 'none', 'full' or "
-        f'names of {TENSORS}.'
-      )
-
-  @property
-  def parameters(self) -> int:
-    """Number of parameters, in closed form."""
-    E, D = self.width, self.head_dim
-    attention = 2 * E * D * (self.heads + self.kv_heads)
-    if self.qkv_bias:
-      attention += D * (self.heads + 2 * self.kv_heads)
-    if self.qk_norm:
-      attention += 2 * D
-    block = attention + 3 * E * self.mlp_width + 2 * E
-    tables = self.vocab_size * E * (1 if self.tied_head else 2)
-    return self.layers * block + tables + E
-
-  def flops_per_token(self, length: int) -> float:
-    """Model FLOPs of one training token, forward and backward.
-
-    2 FLOPs a multiply-add, backward twice the forward, embedding look-up free,
-    attention counted row-causal (half of length x length).
-    """
-    D = self.head_dim
-    matmuls = self.layers * (
-      2 * self.width * D * (self.heads + self.kv_heads)
-      + 3 * self.width * self.mlp_width
-    )
-    matmuls += self.vocab_size * self.width
-    scores = self.layers * self.heads * D * length  # QK and AV, halved
-    return 6.0 * (matmuls + scores)
 
 
 class RMSNorm(nn.Module):
@@ -173,79 +49,6 @@ class RMSNorm(nn.Module):
     return normed.astype(x.dtype)
 
 
-class Projection(nn.Module):
-  """An einsum with a named kernel, `contract` input axes, optional bias."""
-
-  features: tuple[int, ...]
-  axes: tuple[str, ...]
-  dtype: Any
-  contract: int = 1
-  use_bias: bool = False
-  scale: float = 1.0
-
-  @nn.compact
-  def __call__(self, x):
-    lead = x.shape[: x.ndim - self.contract]
-    inputs = x.shape[len(lead) :]
-    if self.has_variable('params', 'tiles'):  # of `decoding_layout`
-      out = decoding.product(
-        x.reshape(*lead, -1).astype(self.dtype),
-        self.get_variable('params', 'tiles').astype(self.dtype),
-        math.prod(self.features),
-      )
-      out = out.astype(self.dtype).reshape(*lead, *self.features)
-    else:
-      init = nn.initializers.variance_scaling(
-        self.scale,
-        'fan_in',
-        'normal',
-        in_axis=tuple(range(self.contract)),
-        out_axis=tuple(
-          range(self.contract, self.contract + len(self.features))
-        ),
-      )
-      kernel = self.param(
-        'kernel',
-        nn.with_logical_partitioning(init, self.axes),
-        inputs + self.features,
-      )
-      out = _contract(
-        x.astype(self.dtype), kernel.astype(self.dtype), self.contract
-      )
-    if self.use_bias:
-      bias = self.param(
-        'bias',
-        nn.with_logical_partitioning(
-          nn.initializers.zeros, self.axes[self.contract :]
-        ),
-        self.features,
-      )
-      shape = (1,) * len(lead) + self.features
-      out += bias.astype(self.dtype).reshape(shape)
-    return out
-
-
-def _contract(x, kernel, axes: int):
-  """Sums over the last `axes` axes of x and the first ones of the kernel."""
-  lead, rest = x.shape[: x.ndim - axes], kernel.shape[axes:]
-  if partition.one_device():
-    # Plain matrices: with several axes of tokens XLA transposes both sides of
-    # the kernel's gradient first (a fifth of a feed-forward on CPUs). On a mesh
-    # the token axes stay apart, for each may be split.
-    x = x.reshape(math.prod(lead), -1)
-    kernel = kernel.reshape(x.shape[1], -1)
-    axes = 1
-  out = jax.lax.dot_general(
-    x,
-    kernel,
-    (
-      (tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))),
-      ((), ()),
-    ),
-  )
-  return out.reshape(*lead, *rest)
-
-
 class Attention(nn.Module):
   """Grouped-query self-attention over a row of packed segments."""
 
@@ -257,23 +60,21 @@ class Attention(nn.Module):
     c = self.config
     dtype = jnp.dtype(c.dtype)
 
-    def project(name, heads, axis):
-      return Projection(
-        (heads, c.head_dim),
+    def heads(name, count, axis):
+      return projections.Projection(
+        (count, c.head_dim),
         ('embed', axis, 'head_dim'),
         dtype,
         use_bias=c.qkv_bias,
         name=name,
-      )(x_BTE)
+      )
 
-    if self.has_variable('params', 'qkv'):  # of `decoding_layout`
-      H, G = c.heads, c.kv_heads
-      merged = project('qkv', H + 2 * G, 'heads')
-      q_BTHD, k_BTGD, v_BTGD = jnp.split(merged, (H, H + G), axis=2)
-    else:
-      q_BTHD = project('q', c.heads, 'heads')
-      k_BTGD = project('k', c.kv_heads, 'kv_heads')
-      v_BTGD = project('v', c.kv_heads, 'kv_heads')
+    q_BTHD, k_BTGD, v_BTGD = projections.project_together(
+      x_BTE,
+      heads('q', c.heads, 'heads'),
+      heads('k', c.kv_heads, 'kv_heads'),
+      heads('v', c.kv_heads, 'kv_heads'),
+    )
     if c.qk_norm:
       q_BTHD = RMSNorm(c.norm_eps, 'head_dim', name='q_norm')(q_BTHD)
       k_BTGD = RMSNorm(c.norm_eps, 'head_dim', name='k_norm')(k_BTGD)
@@ -289,7 +90,7 @@ class Attention(nn.Module):
     out_BTHD, cache = self._attend(
       q_BTHD, k_BTGD, v_BTGD, where, cache, slopes_H
     )
-    out_BTE = Projection(
+    out_BTE = projections.Projection(
       (c.width,),
       ('heads', 'head_dim', 'embed'),
       dtype,
@@ -307,30 +108,13 @@ class Attention(nn.Module):
       q_segment_ids_BT=where['q_segment_ids'],
       kv_segment_ids_BS=where['kv_segment_ids'],
       slopes_H=slopes_H,
-    )
-    if cache is not None:
-      B, T, G, D = k_BTGD.shape
-      cache = decoding.written(cache, k_BTGD, v_BTGD, where['index'])
-      if cache['value'].ndim == 3 and T <= attention_lib.DECODING:
-        out_BTHD = decoding.attention(
-          q_BTHD, cache['key'], cache['value'], **keywords
-        )
-        return out_BTHD, cache
-      if _is_new(where['index']):
-        for name in ('positions', 'segment_ids'):
-          keywords[f'kv_{name}_BS'] = where[f'q_{name}']
-      else:
-        k_BTGD = decoding.flat_keys(cache['key']).reshape(B, G, -1, D)
-        k_BTGD = k_BTGD.swapaxes(1, 2)
-        v_BTGD = cache['value'].reshape(B, G, -1, D).swapaxes(1, 2)
-    out_BTHD = partition.attention(
-      q_BTHD,
-      k_BTGD,
-      v_BTGD,
       implementation=self.config.attention,
-      **keywords,
     )
-    return out_BTHD, cache
+    if cache is None:
+      return partition.attention(q_BTHD, k_BTGD, v_BTGD, **keywords), None
+    return cached.attention(
+      q_BTHD, k_BTGD, v_BTGD, cache, where['index'], **keywords
+    )
 
 
 class Mlp(nn.Module):
@@ -342,21 +126,18 @@ class Mlp(nn.Module):
   def __call__(self, x_BTE):
     c = self.config
     dtype = jnp.dtype(c.dtype)
-    axes = ('embed', 'mlp')
 
-    def project(name, width):
-      return Projection((width,), axes, dtype, name=name)(x_BTE)
-
-    if self.has_variable('params', 'gate_up'):  # of `decoding_layout`
-      gate_BTF, up_BTF = jnp.split(
-        project('gate_up', 2 * c.mlp_width), 2, axis=-1
+    def wide(name):
+      return projections.Projection(
+        (c.mlp_width,), ('embed', 'mlp'), dtype, name=name
       )
-    else:
-      gate_BTF = project('gate', c.mlp_width)
-      up_BTF = project('up', c.mlp_width)
+
+    gate_BTF, up_BTF = projections.project_together(
+      x_BTE, wide('gate'), wide('up')
+    )
     gate_BTF = _named('mlp_gate', gate_BTF, 'mlp')
     up_BTF = _named('mlp_up', up_BTF, 'mlp')
-    return Projection(
+    return projections.Projection(
       (c.width,),
       ('mlp', 'embed'),
       dtype,
@@ -489,9 +270,9 @@ class Transformer(nn.Module):
 
   def _blocks_one_by_one(self, x_BTE, where, caches):
     """The blocks without a scan, which would copy all caches every time."""
-    blocks = self.variables['params']['blocks']
-    if not isinstance(blocks, tuple):
-      blocks = blocks_lib.unstack(blocks, self.config.layers)
+    blocks = blocks_lib.unstacked(self, 'blocks') or blocks_lib.unstack(
+      self.variables['params']['blocks'], self.config.layers
+    )
     out = []
     for params, cache in zip(blocks, caches, strict=True):
       x_BTE, cache = Block(self.config, parent=None).apply(
@@ -507,14 +288,8 @@ class Transformer(nn.Module):
 
   def logits(self, x_BTE: jax.Array) -> jax.Array:
     """BTE of `__call__` → logits BTV, float32."""
-    if self.has_variable('params', 'head_tiles'):  # of `decoding_layout`
-      tiles = self.get_variable('params', 'head_tiles').astype(x_BTE.dtype)
-      return decoding.product(x_BTE, tiles, self.config.vocab_size)
-    logits_BTV = jnp.einsum(
-      'BTE,VE->BTV',
-      x_BTE,
-      self.head_table(),
-      preferred_element_type=jnp.float32,
+    logits_BTV = projections.project_onto_rows(
+      self, 'head', x_BTE, self.head_table()
     )
     return partition.constrain(logits_BTV, ('batch', 'length', 'vocab'))
 
@@ -525,34 +300,20 @@ def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
   Segment 0 marks a place that holds nothing, so no token with a segment id of
   one or more ever attends to it.
   """
-  # Rows and groups as one axis, so that the products of a decoding step take
-  # the cache as it lies; on a mesh each may be split, so they stay apart.
-  rows = (batch, config.kv_heads)
-  if partition.one_device():
-    rows = (batch * config.kv_heads,)
-  length, shapes = decoding.shapes(rows, length, config.head_dim)
-  dtype = jnp.dtype(config.dtype)
-  # Unless the angles depend on how far all rows have come.
-  scaling = config.rope_scaling
-  fixed = config.position == 'rope' and (
-    not scaling or scaling.kind != 'dynamic'
+  c = config
+  length, layers = cached.init_layers(
+    c.layers, batch, c.kv_heads, length, c.head_dim, jnp.dtype(c.dtype)
   )
+  # Unless the angles depend on how far all rows have come.
+  scaling = c.rope_scaling
+  fixed = c.position == 'rope' and (not scaling or scaling.kind != 'dynamic')
   return {
-    # One array a layer: each is then written in place.
-    'layers': tuple(
-      {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()}
-      for _ in range(config.layers)
-    ),
+    'layers': layers,
     'positions': jnp.zeros((batch, length), jnp.int32),
     'segment_ids': jnp.zeros((batch, length), jnp.int32),
-    'rotary': _rotary(config, jnp.arange(length)[None]) if fixed else (),
+    'rotary': _rotary(c, jnp.arange(length)[None]) if fixed else (),
     'index': np.zeros((), np.int32),
   }
-
-
-def _is_new(index) -> bool:
-  """Whether a cache is known to be empty: made where it is used first."""
-  return isinstance(index, np.ndarray) and not index
 
 
 def _rotary(config: TransformerConfig, positions_BT: jax.Array):

@@ -38,7 +38,7 @@ def test_tiles_give_the_logits_of_the_model(change):
   full_BTV = jax.jit(model.apply)(variables, tokens_BT)
   laid = model.for_decoding(variables, tiles=True)
   names = set(laid['params']['transformer']['blocks'][0]['attention'])
-  assert names >= {'qkv', 'out'} and not names & {'q', 'k', 'v'}
+  assert names >= {'q_k_v', 'out'} and not names & {'q', 'k', 'v'}
   step = jax.jit(lambda t, p, c: model.apply(laid, t, positions_BT=p, cache=c))
   cache = model.init_cache(3, 7)
   for t in range(7):
