@@ -9,7 +9,6 @@ old name that is a package today imports well, and fails somewhere else.
 import ast
 import importlib
 import io
-import os
 import pathlib
 import re
 import sys
@@ -19,6 +18,7 @@ from typing import IO, Iterable, Iterator, NamedTuple
 
 from step_audio_jax import errors
 from step_audio_jax.commands import moved
+from step_audio_jax.storage import files
 
 _IMPORT = re.compile(r'(?:from ([\w.]+) )?import ([\w.]+)(?: as (\w+))?')
 _PACKAGES = ('step_audio_jax', 'data_pipelines', 'tpu_launch')
@@ -265,7 +265,7 @@ def open_gin(path: str) -> IO[str]:
   Raises:
     UserError: It is a user's and has old names.
   """
-  text = pathlib.Path(path).read_text(encoding='utf-8')
+  text = files.read_text(path)
   if not any(package in text for package in _PACKAGES):
     return _Text(text, path)
   if is_own(path):
@@ -278,7 +278,7 @@ def is_own(path: str) -> bool:
   """Whether a gin file is what a run wrote, in its folder."""
   file = pathlib.Path(path)
   return file.name in _OWN and any(
-    (file.parent / name).exists() for name in _BESIDE
+    files.exists(file.parent / name) for name in _BESIDE
   )
 
 
@@ -313,7 +313,7 @@ def check_modules(
   paths = [getattr(sys.modules.get(one), '__file__', None) for one in theirs]
   frames = traceback.extract_tb(error.__traceback__) if error else []
   for path in (*paths, *(frame.filename for frame in reversed(frames))):
-    if path and path.endswith('.py') and os.path.isfile(path):
+    if path and path.endswith('.py') and files.is_file(path):
       with tokenize.open(path) as handle:
         text = handle.read()
       if any(package in text for package in _PACKAGES):
