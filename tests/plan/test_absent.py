@@ -46,7 +46,7 @@ sizes = {
 }
 target = step.Target(topology.parse(sys.argv[1]))
 for size in sys.argv[2:]:
-  parts = step.configured(
+  parts = step.configure(
     [f'gin/pretrain/step1_{size}.gin'], small + sizes[size]
   )
   facts = step.plan(parts, target)
