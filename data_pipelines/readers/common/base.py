@@ -159,7 +159,10 @@ def resolve_inside(
     )
   try:
     # Folders are resolved once: a corpus has many files and few folders.
-    folder, last = os.path.split(os.path.join(os.fspath(root), text))
+    whole = os.path.join(os.fspath(root), text)
+    if text.endswith(('/', '/.')):  # pathlib opens `pipe` for `pipe/.`
+      whole = os.path.normpath(whole)
+    folder, last = os.path.split(whole)
     whole = os.path.join(_real(folder), last)
     # Of what is not there, who opens it will say so.
     whole, is_regular, size = files.look(whole)

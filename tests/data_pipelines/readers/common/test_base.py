@@ -160,6 +160,12 @@ def test_no_path_leads_out(root, name, start):
     assert (root / below).read_bytes() == b'inside'
 
 
+@pytest.mark.parametrize('name', ['pipe', 'pipe/.', 'pipe/', './pipe//.'])
+def test_a_pipe_is_no_file_however_it_is_written(name, root):
+  with pytest.raises(errors.UserError, match='not a regular file'):
+    base.locate(root, name)
+
+
 @pytest.mark.parametrize(
   'name, found',
   [
