@@ -58,6 +58,8 @@ EXTRAS = {
     'requests',
   ],
   'gpu': ['jax[cuda12]>=0.10.2'],
+  # Voices that are ONNX files, `synthesize --voice`.
+  'voices': ['espeakng-loader==0.2.4', 'onnxruntime>=1.20'],
   'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
   # Other people's implementations, as oracles only; nothing imports them.
   'parity': [

@@ -29,8 +29,8 @@ import tempfile
 
 import numpy as np
 
-from data_pipelines.synthesis import espeak
 from data_pipelines.synthesis import grammar as grammar_lib
+from data_pipelines.synthesis.voices import espeak
 from step_audio_jax.audio import io
 from step_audio_jax.corpus import manifest
 from step_audio_jax.decoder import speech
@@ -104,7 +104,7 @@ def waves_of(utterances, root):
 def said_by(speaker, text):
   """espeak-ng's own sentence at 16 kHz."""
   said = espeak.speak(text, voice=f'en-us+{speaker}')
-  samples = said.samples.astype(np.float32) / 32768
+  samples = said.samples
   return voice_lib.resample(samples, said.sample_rate, RATE)
 
 

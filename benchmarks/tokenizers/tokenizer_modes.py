@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from data_pipelines.synthesis import espeak
+from data_pipelines.synthesis.voices import espeak
 from step_audio_jax.tokenizers.speech import dual
 from step_audio_jax.tokenizers.speech import dual_stream
 from step_audio_jax.tokenizers.speech import linguistic_stream
@@ -79,7 +79,7 @@ def sentence(number: int) -> np.ndarray:
     pitch=35 + 5 * (number % 7),
     seed=number,
   )
-  samples = said.samples.astype(np.float32) / 32768
+  samples = said.samples
   return soxr.resample(samples, said.sample_rate, RATE)
 
 

@@ -6,10 +6,12 @@ Everything follows from the seed, and nothing is written here.
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 
 from data_pipelines.synthesis import grammar
+from data_pipelines.synthesis.voices import speakers as speakers_lib
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 
@@ -32,6 +34,8 @@ class Config:
     english_rates, mandarin_rates: Lowest and highest words per minute.
     pitches: Lowest and highest pitch, 0..100.
     part: Utterances per resumable part.
+    speakers: Who speaks in place of espeak-ng, in the languages they can;
+      espeak-ng speaks the others.
   """
 
   seed: int = 0
@@ -51,6 +55,7 @@ class Config:
   mandarin_rates: tuple[int, int] = (160, 210)
   pitches: tuple[int, int] = (40, 60)
   part: int = 100
+  speakers: tuple[speakers_lib.Speaker, ...] = ()
 
   def __post_init__(self):
     for name in (
@@ -68,12 +73,34 @@ class Config:
       raise errors.UserError(
         f'unseen_voice: {self.unseen_voice!r} is also one of the voices.'
       )
+    names = [speaker.name for speaker in self.speakers]
+    names += [*self.voices, self.unseen_voice] if names else []
+    for name in names:
+      if names.count(name) > 1:
+        raise errors.UserError(
+          f'--voice: two voices are called {name!r}; rename one of them.'
+        )
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """What a corpus writes of it; without speakers as before there were any."""
+    found = dataclasses.asdict(self)
+    if not self.speakers:
+      del found['speakers']
+    return found
+
+  def voices_of(self, language: str, held_out: bool) -> tuple[str, ...]:
+    """Names of those who speak a language, in a split of unseen ones or not."""
+    found = [s for s in self.speakers if language in s.languages]
+    if found:
+      return tuple(s.name for s in found if s.held_out == held_out)
+    return (self.unseen_voice,) if held_out else self.voices
 
   @property
   def fingerprint(self) -> str:
     """Two configs with one fingerprint make the same corpus."""
     rules = {k: dataclasses.asdict(v) for k, v in grammar.GRAMMARS.items()}
-    value = {'version': VERSION, 'rules': rules, **dataclasses.asdict(self)}
+    value = {'version': VERSION, 'rules': rules, **self.settings}
     raw = json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(raw).hexdigest()[:16]
 
@@ -128,11 +155,7 @@ def plan_speech(config: Config) -> list[Line]:
   lines = []
   for split, sentences in sorted(plan_sentences(config).items()):
     for place, (language, words) in enumerate(sentences):
-      voices = (
-        (config.unseen_voice,)
-        if split == manifest.UNSEEN_VOICE
-        else config.voices
-      )
+      voices = config.voices_of(language, split == manifest.UNSEEN_VOICE)
       lines.append(
         Line(
           id=f'{split}-{place:05d}',

@@ -3,19 +3,23 @@
 import concurrent.futures
 import multiprocessing
 import pathlib
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.synthesis import espeak
 from data_pipelines.synthesis import plan
+from data_pipelines.synthesis.voices import espeak
+from data_pipelines.synthesis.voices import speakers
+from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import progress
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 
 SAMPLE_RATE = 16000
 MARGIN_SECONDS = 0.05
-ESPEAK_LANGUAGES = {'en': 'en-us', 'zh': 'cmn'}
+PEAK = 26000  # of 16 bits; below full scale, which resampling overshoots
+# A voice and the speaker of it that a line is said by.
+Performer = tuple[voice_lib.Voice, speakers.Speaker]
 
 
 def trim(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
@@ -59,19 +63,44 @@ def word_starts(
   )
 
 
-def speak_line(line: plan.Line) -> tuple[np.ndarray, list[list[Any]]]:
-  """Says one line: int16 samples at 16 kHz, and its words with times."""
+def speak_line(
+  line: plan.Line, performer: Performer | None = None
+) -> tuple[np.ndarray, list[list[Any]]]:
+  """Says one line: int16 samples at 16 kHz, and its words with times.
+
+  Args:
+    line: What to say.
+    performer: Who says it; espeak-ng by default.
+  """
   import soxr
 
   spoken = ' '.join(line.words)
-  speech = espeak.speak(
-    spoken,
-    voice=f'{ESPEAK_LANGUAGES[line.language]}+{line.voice}',
-    rate=line.rate,
-    pitch=line.pitch,
-    seed=line.seed,
-  )
-  samples, shift = trim(speech.samples, speech.sample_rate)
+  rate = line.rate / espeak.USUAL_RATES[line.language]
+  if performer is None:
+    speech = espeak.Espeak().speak(
+      spoken,
+      language=line.language,
+      speaker=line.voice,
+      rate=rate,
+      pitch=line.pitch,
+      seed=line.seed,
+    )
+    # In 16 bits, as it was made.
+    samples = (speech.samples * 32768).astype(np.int16)
+  else:
+    voice, speaker = performer
+    speech = speakers.speak(
+      voice,
+      spoken,
+      speaker=speaker,
+      language=line.language,
+      rate=rate,
+      seed=line.seed,
+    )
+    # Networks know no level of their own: the loudest sample gets it.
+    loudest = max(0.01, float(np.abs(speech.samples).max(initial=0)))
+    samples = np.round(speech.samples * (PEAK / loudest)).astype(np.int16)
+  samples, shift = trim(samples, speech.sample_rate)
   total = len(samples) / speech.sample_rate
   samples = soxr.resample(
     samples.astype(np.float32), speech.sample_rate, SAMPLE_RATE
@@ -87,13 +116,25 @@ def speak_line(line: plan.Line) -> tuple[np.ndarray, list[list[Any]]]:
   return samples, words
 
 
-def make_speech_part(root: str, path: str, lines: Sequence[plan.Line]) -> int:
-  """Speaks some lines into wav files; `path` lists them when all are there."""
+def make_speech_part(
+  root: str,
+  path: str,
+  lines: Sequence[plan.Line],
+  performers: Mapping[str, Performer],
+) -> int:
+  """Speaks some lines into wav files; `path` lists them when all are there.
+
+  Args:
+    root: Folder of the corpus.
+    path: Of the part's manifest.
+    lines: What to say.
+    performers: Who says a line, by the line's voice; espeak-ng says the rest.
+  """
   import soundfile
 
   done = []
   for line in lines:
-    samples, words = speak_line(line)
+    samples, words = speak_line(line, performers.get(line.voice))
     audio = f'wav/{line.id}.wav'
     with files.atomic(pathlib.Path(root) / audio) as handle:
       soundfile.write(
@@ -118,7 +159,11 @@ def make_speech_part(root: str, path: str, lines: Sequence[plan.Line]) -> int:
 
 
 def make_speech(
-  root: pathlib.Path, parts: pathlib.Path, config: plan.Config, processes: int
+  root: pathlib.Path,
+  parts: pathlib.Path,
+  config: plan.Config,
+  processes: int,
+  voices: Sequence[voice_lib.Voice] = (),
 ) -> list:
   """Speaks the speech corpus; returns its manifest's lines.
 
@@ -127,7 +172,13 @@ def make_speech(
     parts: Folder of the parts; what lies there is not spoken again.
     config: What to speak.
     processes: How many speak at once.
+    voices: Those that `config.speakers` name.
   """
+  known = {voice.sha256: voice for voice in voices}
+  performers = {
+    speaker.name: (known[speaker.sha256], speaker)
+    for speaker in config.speakers
+  }
   lines = plan.plan_speech(config)
   jobs = [
     (str(parts / f'{start:06d}.jsonl'), lines[start : start + config.part])
@@ -139,7 +190,9 @@ def make_speech(
     label='speech', total=len(lines), initial=done, unit='utt'
   ) as bar:
     for count in _spread(
-      make_speech_part, [(str(root), *job) for job in left], processes
+      make_speech_part,
+      [(str(root), *job, performers) for job in left],
+      processes,
     ):
       bar.update(count)
   return [u for path, _ in jobs for u in manifest.read(path)]

@@ -1,8 +1,8 @@
 """`synthesize`: a corpus that the machine makes itself.
 
-Speech from espeak-ng (English and Mandarin, many voices, word times), drawn
-images with captions, and plain text, each a corpus with a manifest like any
-user's:
+Speech from espeak-ng (English and Mandarin, many voices, word times) or from
+voices that a user has (`--voice`), drawn images with captions, and plain
+text, each a corpus with a manifest like any user's:
 
     OUTPUT/speech/  manifest.jsonl, wav/*.wav (16 kHz, 16 bit)
     OUTPUT/images/  manifest.jsonl, img/*.png
@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import sys
 from typing import Any, Mapping, Sequence
 
 from absl import flags
@@ -26,14 +27,23 @@ from data_pipelines import tally
 from data_pipelines.synthesis import images
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis import speech
+from data_pipelines.synthesis.voices import catalogue
+from data_pipelines.synthesis.voices import espeak
+from data_pipelines.synthesis.voices import speakers
+from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 
 def synthesize(
-  output: str | os.PathLike, config: plan.Config, *, processes: int = 2
+  output: str | os.PathLike,
+  config: plan.Config,
+  *,
+  processes: int = 2,
+  voices: Sequence[voice_lib.Voice] = (),
 ) -> dict[str, Any]:
   """Makes the three corpora that are not there yet.
 
@@ -41,6 +51,7 @@ def synthesize(
     output: Folder of the corpora.
     config: What to make.
     processes: How many speak at once.
+    voices: Those that speak in place of espeak-ng, in the languages they can.
 
   Returns:
     Counts and figures by corpus.
@@ -50,9 +61,11 @@ def synthesize(
       grammar has too few sentences.
   """
   output = files.check_writable(output, '--output', folder=True)
+  if voices:
+    config = dataclasses.replace(config, speakers=speakers.cast(voices))
   makers = {
     'speech': lambda root: speech.make_speech(
-      root, _parts(root, config), config, processes
+      root, _parts(root, config), config, processes, voices
     ),
     'images': lambda root: images.make_images(root, config),
     'text': lambda root: plan.plan_text(config),
@@ -70,15 +83,14 @@ def synthesize(
       files.make_folder(_parts(root, config))
       utterances = make(root)
       manifest.write(root, utterances)
-      settings = dataclasses.asdict(config)
-      files.write_json(
-        stamp,
-        {
-          'fingerprint': config.fingerprint,
-          'settings': settings,
-          **statistics(utterances),
-        },
-      )
+      value = {
+        'fingerprint': config.fingerprint,
+        'settings': config.settings,
+        **statistics(utterances),
+      }
+      if name == 'speech':
+        value['voices'] = _spoken_with(utterances, config, voices)
+      files.write_json(stamp, value)
     files.remove_tree(_parts(root, config))
     result[name] = {
       key: value
@@ -86,6 +98,19 @@ def synthesize(
       if key != 'settings'
     }
   return result
+
+
+def _spoken_with(
+  utterances: Sequence[manifest.Utterance],
+  config: plan.Config,
+  voices: Sequence[voice_lib.Voice],
+) -> dict[str, Any]:
+  """Licence, origin and digest of the voices that spoke, by name."""
+  ours = {speaker.name: speaker.voice for speaker in config.speakers}
+  default = espeak.Espeak()
+  known = {voice.name: voice for voice in (default, *voices)}
+  heard = {ours.get(u.speaker, default.name) for u in utterances}
+  return {name: voice_lib.record(known[name]) for name in sorted(heard)}
 
 
 def _parts(root: pathlib.Path, config: plan.Config) -> pathlib.Path:
@@ -107,7 +132,12 @@ def _check_stamp(root: pathlib.Path, config: plan.Config) -> None:
   if found.get('fingerprint') == config.fingerprint:
     return
   old = found.get('settings', {})
-  new = json.loads(json.dumps(dataclasses.asdict(config)))
+  new = json.loads(json.dumps(config.settings))
+  if old.get('speakers') != new.get('speakers'):
+    raise errors.UserError(
+      f'{stamp}: spoken by {_names(old)}, asked for {_names(new)}; name '
+      'another --output or remove the folder.'
+    )
   changed = [key for key in new if old.get(key) != new[key]]
   if not changed:
     raise errors.UserError(
@@ -117,6 +147,15 @@ def _check_stamp(root: pathlib.Path, config: plan.Config) -> None:
   raise errors.UserError(
     f'{stamp}: {changed[0]} is {old.get(changed[0])}, asked for '
     f'{new.get(changed[0])}; name another --output or remove the folder.'
+  )
+
+
+def _names(settings: Mapping[str, Any]) -> str:
+  """The voices of a corpus, for messages."""
+  found = {s['voice']: s['sha256'] for s in settings.get('speakers', ())}
+  return (
+    ', '.join(f'{name} ({digests.short(d)}…)' for name, d in found.items())
+    or espeak.Espeak.name
   )
 
 
@@ -151,6 +190,21 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   flags.DEFINE_integer('processes', 2, 'Processes.', flag_values=fv)
+  flags.DEFINE_multi_string(
+    'voice',
+    [],
+    'A voice that speaks in place of espeak-ng, in the language that it can: '
+    "a voice of Piper's, VOICE.onnx beside VOICE.onnx.json, their folder, or "
+    'package:NAME, an installed package that holds them; @sha256:DIGITS '
+    'behind it is the digest that the model must have.',
+    flag_values=fv,
+  )
+  flags.DEFINE_multi_string(
+    'optional_voice',
+    [],
+    'The same where it is installed; where it is not, espeak-ng speaks.',
+    flag_values=fv,
+  )
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
@@ -160,6 +214,10 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     **{name: getattr(fv, name) for name in names},
   )
   files.check_writable(fv.output, '--output', folder=True)
+  voices, notes = catalogue.load_all(fv.voice, fv.optional_voice)
+  for note in notes:
+    print(f'note: {note}', file=sys.stderr)
+  config = dataclasses.replace(config, speakers=speakers.cast(voices))
   if fv.dry_run:
     lines = plan.plan_speech(config)
     text = plan.plan_text(config)
@@ -168,7 +226,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       f'and {len(text)} lines of text in {fv.output}'
     )
     return {'dry_run': True, 'utterances': len(lines), 'text': len(text)}
-  result = synthesize(fv.output, config, processes=fv.processes)
+  result = synthesize(fv.output, config, processes=fv.processes, voices=voices)
   for name, value in result.items():
     print(f'{fv.output}/{name}: {value["utterances"]} {value["splits"]}')
   return result
@@ -178,6 +236,7 @@ DOOR = cli.Door(
   summary="""Makes a corpus of speech, images and text; needs nothing else.
 
     python -m data_pipelines synthesize --output=data/quickstart
+    python -m data_pipelines synthesize --output=data/joe --voice=en_US-joe.onnx
 """,
   main=_main,
   define=_define,

@@ -44,6 +44,7 @@ _FOLDERS = {
   'data_pipelines > data_pipelines.synthesis': (
     'espeak grammar drawing synthesize'
   ),
+  'data_pipelines.synthesis > data_pipelines.synthesis.voices': 'espeak',
   'data_pipelines > data_pipelines.tasks': (
     'definitions corpora metrics modules vocabulary'
   ),

@@ -1,15 +1,14 @@
 """Weights of an ONNX file: its nodes and constants, nothing else.
 
-ONNX is protobuf: fields of (number, wire type, value), nested. The few that
-hold weights are read here from the mapped file without a copy; `onnx` itself
-would hold protobuf at a version that TensorFlow does not share.
+ONNX is protobuf (`storage/wire.py`). The few fields that hold weights are read
+here from the mapped file without a copy; `onnx` itself would hold protobuf at
+a version that TensorFlow does not share.
 """
 
 import dataclasses
 import mmap
 import os
 import struct
-from typing import Iterator
 
 import ml_dtypes
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax.storage import files
 from step_audio_jax.storage import lfs
+from step_audio_jax.storage import wire
 
 _DTYPES = {
   1: np.float32,
@@ -51,66 +51,16 @@ class Node:
   dilations: tuple[int, ...] = ()
 
 
-def _varint(data, place):
-  value = shift = 0
-  while True:
-    byte = data[place]
-    place += 1
-    value |= (byte & 127) << shift
-    if byte < 128:
-      return value, place
-    shift += 7
-    if shift > 63:
-      raise ValueError('a number of more than 64 bits')
-
-
-def _fields(data) -> Iterator[tuple[int, int | memoryview]]:
-  """(field, value) of a message: an int, or a view of its bytes."""
-  place = 0
-  while place < len(data):
-    key, place = _varint(data, place)
-    wire = key & 7
-    if wire == 0:
-      value, place = _varint(data, place)
-    else:
-      if wire == 2:
-        size, place = _varint(data, place)
-      elif wire in (1, 5):
-        size = 8 if wire == 1 else 4
-      else:
-        raise ValueError(f'a field of wire type {wire}')
-      value = data[place : place + size]
-      if len(value) < size:
-        raise ValueError(f'{size} bytes announced, found {len(value)}')
-      place += size
-    yield key >> 3, value
-
-
-def _integers(value) -> Iterator[int]:
-  """One varint, or packed ones."""
-  if isinstance(value, int):
-    yield value
-    return
-  place = 0
-  while place < len(value):
-    number, place = _varint(value, place)
-    yield number
-
-
-def _text(value) -> str:
-  return bytes(value).decode()
-
-
 def _tensor(data) -> tuple[str, np.ndarray | None]:
   """Name and numbers of a TensorProto; None for a type that holds no weight."""
   shape, name, kind, raw, typed, external = [], '', 0, None, [], False
-  for field, value in _fields(data):
+  for field, value in wire.fields(data):
     if field == 1:
-      shape += _integers(value)
+      shape += wire.integers(value)
     elif field == 2:
       kind = value
     elif field == 8:
-      name = _text(value)
+      name = wire.text(value)
     elif field == 9:
       raw = value
     elif field in _TYPED:
@@ -134,21 +84,21 @@ def _node(data):
   """A Node, its outputs and, of a Constant, its value."""
   inputs, outputs, name, kind, constant = [], [], '', '', None
   numbers = {'strides': (), 'dilations': ()}
-  for field, value in _fields(data):
+  for field, value in wire.fields(data):
     if field == 1:
-      inputs.append(_text(value))
+      inputs.append(wire.text(value))
     elif field == 2:
-      outputs.append(_text(value))
+      outputs.append(wire.text(value))
     elif field == 3:
-      name = _text(value)
+      name = wire.text(value)
     elif field == 4:
-      kind = _text(value)
+      kind = wire.text(value)
     elif field == 5:
-      parts = list(_fields(value))
-      key = next((_text(v) for f, v in parts if f == 1), '')
+      parts = list(wire.fields(value))
+      key = next((wire.text(v) for f, v in parts if f == 1), '')
       if key in numbers:
         numbers[key] = tuple(
-          n for f, v in parts if f == 8 for n in _integers(v)
+          n for f, v in parts if f == 8 for n in wire.integers(v)
         )
       elif key == 'value':
         constant = next((_tensor(v)[1] for f, v in parts if f == 5), None)
@@ -165,11 +115,11 @@ def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
   try:
     with files.as_local(path) as name, files.open_read(name) as handle:
       data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-    graph = next((v for f, v in _fields(data) if f == 7), None)
+    graph = next((v for f, v in wire.fields(data) if f == 7), None)
     if not isinstance(graph, memoryview):
       raise ValueError('no graph in it')
     nodes, constants, same = [], {}, {}
-    for field, value in _fields(graph):
+    for field, value in wire.fields(graph):
       if field == 1:
         node, outputs, constant = _node(value)
         nodes.append(node)

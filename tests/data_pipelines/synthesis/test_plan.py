@@ -12,12 +12,13 @@ import pytest
 
 from data_pipelines import __main__ as doors
 from data_pipelines.synthesis import drawing
-from data_pipelines.synthesis import espeak
 from data_pipelines.synthesis import grammar
 from data_pipelines.synthesis import images
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis import speech
 from data_pipelines.synthesis import synthesize
+from data_pipelines.synthesis.voices import espeak
+from data_pipelines.synthesis.voices import speakers
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
@@ -34,7 +35,8 @@ def voice(monkeypatch):
   """Speaks a tone as long as the text; `spoken` lists the ids."""
   spoken = []
 
-  def speak(line):
+  def speak(line, performer=None):
+    assert performer is None
     spoken.append(line.id)
     samples = np.full(1600 * len(line.words) + line.seed, 900, np.int16)
     words = [[w, 0.1 * k, 0.1 * k + 0.1] for k, w in enumerate(line.words)]
@@ -101,10 +103,11 @@ def test_no_held_out_sentence_is_ever_trained_on(
 
 
 def test_every_setting_is_in_the_fingerprint():
+  someone = speakers.Speaker('joe', 'joe', '0' * 64, '0', ('en',))
   changes = {
     field.name: {
       int: lambda v: v + 1, float: lambda v: v / 2, str: lambda v: 'm8',
-      tuple: lambda v: v[::-1],
+      tuple: lambda v: v[::-1] or (someone,),
     }[type(getattr(SMALL, field.name))](getattr(SMALL, field.name))
     for field in dataclasses.fields(SMALL)
   }  # fmt: skip
@@ -160,7 +163,7 @@ def test_stopped_at_any_line_and_continued(tmp_path, voice, monkeypatch, stop):
   easy = speech.speak_line
   voice.clear()
 
-  def stops(line):
+  def stops(line, performer=None):
     if len(voice) == stop:
       raise KeyboardInterrupt
     return easy(line)

@@ -127,7 +127,7 @@ def test_killed_and_continued_gives_the_same_files(corpus, tmp_path):
     'import sys, time\n'
     'from data_pipelines.synthesis import plan, speech, synthesize\n'
     'real = speech.speak_line\n'
-    'def slow(line):\n'
+    'def slow(line, performer=None):\n'
     '  time.sleep(0.1)\n'
     '  return real(line)\n'
     'speech.speak_line = slow\n'

@@ -1,0 +1,1 @@
+"""Voices that speak text: espeak-ng, and networks that a user has."""
