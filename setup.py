@@ -60,6 +60,8 @@ EXTRAS = {
   'gpu': ['jax[cuda12]>=0.10.2'],
   # Voices that are ONNX files, `synthesize --voice`.
   'voices': ['espeakng-loader==0.2.4', 'onnxruntime>=1.20'],
+  # Quantised files of open language models, and their chat templates.
+  'open_llm': ['gguf>=0.19', 'jinja2>=3.1'],
   'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
   # Other people's implementations, as oracles only; nothing imports them.
   'parity': [
@@ -69,7 +71,9 @@ EXTRAS = {
     'transformers==5.23.0',
   ],
   'test': [
+    'gguf>=0.19',
     'hypothesis',
+    'jinja2>=3.1',
     # Compiles for TPUs that are not there.
     'libtpu==0.0.42.*; python_version < "3.12"',
     # An independent recogniser, benchmarks/end_to_end/independent_cer.py.

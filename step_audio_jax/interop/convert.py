@@ -1,5 +1,7 @@
 """The `convert` door: Hugging Face folders ↔ run directories; speech parts.
 
+A GGUF file is one more way to have such a folder.
+
 Both ways go array by array and block by block, so a model of any size needs
 the memory of its largest tensor at most. What is written lies in a temporary
 neighbour until it is whole.
@@ -14,6 +16,7 @@ from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.interop.decoder import exporting as decoder_export
 from step_audio_jax.interop.decoder import importing as decoder
+from step_audio_jax.interop.formats import gguf_files
 from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import exporting
 from step_audio_jax.interop.language import folders
@@ -27,17 +30,24 @@ def _main(fv) -> Mapping[str, Any]:
   target = files.check_writable(fv.to, '--to', folder=True)
   if files.exists(target):
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
-  if not files.is_dir(source):
+  gguf = gguf_files.is_gguf(source)
+  if not gguf and files.is_file(source):
+    raise errors.UserError(
+      f'--from={source}: found a file that is no GGUF, expected a folder or a '
+      '.gguf file.'
+    )
+  if not gguf and not files.is_dir(source):
     raise errors.UserError(f'--from={source}: no such folder.')
-  speech = _speech_part(source)
-  inward = folders.is_folder(source)
+  speech = None if gguf else _speech_part(source)
+  inward = gguf or folders.is_folder(source)
   outward = ('step', 'like', 'adapter', 'ema')
   kind, misplaced = 'run directory', ('speech',)
   if speech:
     kind, convert = speech
     misplaced = 'speech', 'dtype', *outward
   elif inward:
-    kind, misplaced = 'Hugging Face folder', outward
+    kind = 'GGUF file' if gguf else 'Hugging Face folder'
+    misplaced = outward
   for name in misplaced:
     if fv[name].value not in (None, False, ''):
       raise errors.UserError(
@@ -51,7 +61,8 @@ def _main(fv) -> Mapping[str, Any]:
   if speech:
     facts = convert(source, target, **either)
   elif inward:
-    facts = importing.import_folder(source, target, speech=fv.speech, **common)
+    take = importing.import_gguf if gguf else importing.import_folder
+    facts = take(source, target, speech=fv.speech, **common)
   else:
     facts = exporting.export_run(
       source,
@@ -88,7 +99,8 @@ def _define(fv) -> None:
   flags.DEFINE_string(
     'from',
     None,
-    'A Hugging Face folder (config.json, *.safetensors), a run directory, '
+    'A Hugging Face folder (config.json, *.safetensors), a GGUF file of one, a '
+    'run directory, '
     'Step-Audio-Tokenizer or CosyVoice-300M-25Hz as released, or a speech '
     'decoder.',
     flag_values=fv,
@@ -152,7 +164,8 @@ DOOR = cli.Door(
   summary=(
     'Turns a Hugging Face language model into a run directory to start from, '
     'and a run\ninto a Hugging Face folder: Llama, Qwen2, Qwen3 and '
-    'Step1ForCausalLM. Turns the released\nStep-Audio-Tokenizer into a '
+    'Step1ForCausalLM. A GGUF file of\nthe first three is read too, whatever '
+    'its quantisation. Turns the released\nStep-Audio-Tokenizer into a '
     'tokenizer folder, the CosyVoice-300M-25Hz folder of\nStep-Audio-TTS-3B '
     'into a speech decoder, and a speech decoder into flow.pt and\nhift.pt '
     'again.\n\nexample: python -m step_audio_jax convert '

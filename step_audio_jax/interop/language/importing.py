@@ -1,14 +1,15 @@
-"""A Hugging Face folder as a run directory, streamed."""
+"""A Hugging Face folder, or a GGUF file, as a run directory, streamed."""
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, Mapping
 
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.interop.formats import checked
 from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import configs
 from step_audio_jax.interop.language import folders
+from step_audio_jax.interop.language import gguf_model
 from step_audio_jax.interop.language import rows as rows_lib
 from step_audio_jax.interop.language import weights
 from step_audio_jax.models.language import speech_text
@@ -21,10 +22,26 @@ from step_audio_jax.training.checkpoints import stored
 from step_audio_jax.training.transfer import transfer
 
 
+def import_gguf(
+  source: pathlib.Path, target: pathlib.Path, **keywords: Any
+) -> dict[str, Any]:
+  """A GGUF file as a run directory; as `import_folder`.
+
+  Raises:
+    UserError: The file is broken or holds another kind of model.
+  """
+  with gguf_model.opened_as_folder(source) as (folder, tensors):
+    return import_folder(
+      folder, target, file=source, arrays=tensors, **keywords
+    )
+
+
 def import_folder(
   source: pathlib.Path,
   target: pathlib.Path,
   *,
+  file: pathlib.Path | None = None,
+  arrays: Mapping[str, Any] | None = None,
   speech: bool = False,
   dtype: str = '',
   dry_run: bool = False,
@@ -35,6 +52,9 @@ def import_folder(
   Args:
     source: Folder of one of `configs.FAMILIES`.
     target: The run directory; must not exist.
+    file: What the folder was made from, if it is no folder of a user.
+    arrays: The tensors of that by their names, unread; else those that lie in
+      the folder.
     speech: Append the rows of the speech codes to the vocabulary.
     dtype: Of the stored parameters; as they are if empty.
     dry_run: Check everything, write nothing.
@@ -46,13 +66,13 @@ def import_folder(
   Raises:
     UserError: The folder is broken or holds another kind of model.
   """
-  where = str(source / 'config.json')
+  named = file or source
+  where = str(file or source / 'config.json')
   origin = folders.config_of(source)
   theirs = configs.read(origin, where)
-  tensors = checked.tensors(
-    shards.read_folder(source), source, dtype=dtype, allow=allow_nonfinite
-  )
-  tree = weights.variables(theirs, tensors, str(source))
+  arrays = shards.read_folder(source) if arrays is None else arrays
+  tensors = checked.tensors(arrays, named, dtype=dtype, allow=allow_nonfinite)
+  tree = weights.variables(theirs, tensors, str(named))
   tokenizer = folders.tokenizer_of(source)
   vocabulary = _vocabulary(theirs, origin, tokenizer, speech)
   if tokenizer is not None:
@@ -96,7 +116,7 @@ def import_folder(
     description = {
       'model': dataclasses.asdict(model),
       'vocabulary': vocabulary,
-      'converted_from': str(source),
+      'converted_from': str(named),
     }
     if bindings.TOKENIZER in belongs:
       description[bindings.TOKENIZER] = belongs[bindings.TOKENIZER]

@@ -131,7 +131,7 @@ def write(
     tree |= {
       'truncation': None,
       'padding': None,
-      'post_processor': _begin(special['bos_token'], pieces),
+      'post_processor': beginning(special['bos_token'], pieces),
     }
   files.write_json(folder / JSON, tree)
   files.write_json(folder / ADDED, {**_beyond(folder, known), **new})
@@ -176,7 +176,7 @@ def _placed(tree, wanted: Mapping[str, int]) -> bool:
   return all(found.get(piece) == place for piece, place in wanted.items())
 
 
-def _begin(bos: str, pieces: Mapping[str, int]) -> dict[str, Any]:
+def beginning(bos: str, pieces: Mapping[str, int]) -> dict[str, Any]:
   """The post-processor that puts `<s>` in front."""
 
   def template(*parts):
