@@ -21,9 +21,13 @@ DOORS = {
     'step_audio_jax.evaluation.reports.report',
     'Draw runs and their scores as report.html and report.json.',
   ),
+  'complete': (
+    'step_audio_jax.generation.complete',
+    'Continue a text, or answer it, with a language model.',
+  ),
   'convert': (
     'step_audio_jax.interop.convert',
-    'Open language models in (Hugging Face), ours out, streamed.',
+    'Open language models in (Hugging Face, GGUF), ours out, streamed.',
   ),
   'tokenize': (
     'step_audio_jax.tokenizers.door',

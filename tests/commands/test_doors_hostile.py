@@ -193,6 +193,9 @@ def test_only_flags_of_text_are_excused():
     (name, flag) for p, name in DOORS for flag in opened(p, name).texts
   }
   assert excused == {
+    ('complete', 'arguments'),
+    ('complete', 'prompt'),
+    ('complete', 'system'),
     ('speak', 'arguments'),
     ('speak', 'voice_text'),
     ('speak', 'system'),

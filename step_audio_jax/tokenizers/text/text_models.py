@@ -34,6 +34,8 @@ _FIRST_AUDIO = '<audio_0>'
 FILLER = '<|reserved_{}|>'
 # Control pieces by which an export of this project is known.
 _BEHIND = ('<|BOT|>', '<audio_start>', '<text_start>', '<|TTS|>', '<|ASR|>')
+# Any text, to see what is put around it.
+_FRAMED = 'a'
 # Where the name of a byte is cut, so that it is characters again.
 _BEHIND_BRACKET = re.compile(r'(?<=<)(?=0x[0-9A-Fa-f]{2}>)')
 _CONTROL_NAMES = {place: piece for piece, place in vocabulary.CONTROL.items()}
@@ -117,6 +119,11 @@ class _Text:
     """Of what ids mean: `pieces`, in order."""
     return digests.of_value(self.pieces)
 
+  @property
+  def opening(self) -> list[int]:
+    """Ids that the model's author puts before every text."""
+    raise NotImplementedError
+
   def _own_pieces(self) -> Iterator[tuple[int, str, str]]:
     """(the model's own id, piece, kind) of what there is."""
     raise NotImplementedError
@@ -157,6 +164,12 @@ class SentencePieceText(_Text):
       return found if self._model.id_to_piece(found) == piece else None
 
     self._settle(path, raw, piece_id, self._model.get_piece_size())
+
+  @property
+  def opening(self) -> list[int]:
+    """`<s>`, where there is one: such models were trained behind it."""
+    bos = self._whole.bos_id()
+    return [bos + self.moved] if bos >= 0 else []
 
   def _own_pieces(self):
     whole = self._whole
@@ -210,6 +223,16 @@ class HuggingFaceText(_Text):
     count = max(ids, default=-1) + 1
     self._settle(path, raw, self._whole.token_to_id, count)
 
+  @property
+  def opening(self) -> list[int]:
+    """What the file's own frame has in front of a text."""
+    framed = self._whole.encode(_FRAMED).ids
+    plain = self._whole.encode(_FRAMED, add_special_tokens=False).ids
+    for count in range(len(framed) - len(plain) + 1):
+      if framed[count : count + len(plain)] == plain:
+        return [i + self.moved for i in framed[:count]]
+    return []
+
   def _own_pieces(self):
     whole = self._whole
     added = whole.get_added_tokens_decoder()
@@ -246,7 +269,10 @@ class HuggingFaceText(_Text):
     return self._whole.decode(self._own_ids(ids), skip_special_tokens=True)
 
 
-def load(path: str | os.PathLike) -> SentencePieceText | HuggingFaceText:
+Text = SentencePieceText | HuggingFaceText
+
+
+def load(path: str | os.PathLike) -> Text:
   """A text vocabulary by the ending of its file.
 
   Raises:

@@ -1,0 +1,269 @@
+"""The `complete` door: text in, text out.
+
+A run that was trained here begins a text with `<s>` and ends it with `<|EOT|>`.
+One that was only converted is asked as its author asks it, unless it was made
+here before: behind what its own tokenizer puts in front, until one of the ids
+that its `generation_config.json` or `config.json` names. Its control rows are
+copies, which are not drawn.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from typing import Any, Mapping
+
+from absl import flags
+
+from step_audio_jax import documents as documents_lib
+from step_audio_jax import errors
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import files
+
+MODEL = ('STEP_AUDIO_MODEL', 'runs/quickstart/sft')
+# By which a folder says that its model was trained here.
+_NOTE = 'step_audio_jax'
+_ENDS = ('generation_config.json', 'config.json')
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+  """How a run is asked.
+
+  Attributes:
+    prompt: Ids, at least one.
+    stops: Ids that end an answer.
+    converted: Whether the run was converted and never trained here.
+  """
+
+  prompt: list[int]
+  stops: tuple[int, ...]
+  converted: bool
+
+
+def ask(
+  run: str | pathlib.Path,
+  description: Mapping[str, Any],
+  vocabulary: vocabulary_lib.Vocabulary,
+  words: str,
+  *,
+  chat: bool = False,
+  system: str = '',
+) -> Asked:
+  """What a run is given for a text.
+
+  Args:
+    run: The run directory.
+    description: Its `config.json`.
+    vocabulary: Its ids, with a text model.
+    words: The text.
+    chat: Whether it is said by a user, to be answered.
+    system: What the chat is opened with; nothing if empty.
+
+  Raises:
+    UserError: There is no id to begin with, or no chat template.
+  """
+  from step_audio_jax.generation import chat_template
+
+  text = vocabulary.text
+  if text is None:
+    raise errors.UserError(
+      f'{run}: has no text tokenizer, expected a run that knows its texts.'
+    )
+  turns = [('system', system)] if system else []
+  turns.append(('user', words))
+  folder = pathlib.Path(run) / chat_template.FOLDER
+  origin = _object(folder / 'config.json')
+  if 'converted_from' not in description or _NOTE in origin:
+    prompt = [vocabulary_lib.BOS, *text.encode(words)]
+    if chat:
+      prompt = documents_lib.CHAT.prompt(vocabulary, turns)
+    return Asked(prompt, (vocabulary_lib.EOT,), converted=False)
+  prompt = [*text.opening, *text.encode(words)]
+  if chat:
+    template = chat_template.ChatTemplate.of_run(run)
+    if template is None:
+      raise errors.UserError(
+        f'--chat: {run} has no chat template, expected one in '
+        f'{chat_template.FOLDER}/tokenizer_config.json or '
+        'chat_template.jinja.'
+      )
+    prompt = template.prompt(
+      text, [{'role': role, 'content': content} for role, content in turns]
+    )
+  if not prompt:
+    raise errors.UserError('complete: the text has no ids, expected some text.')
+  return Asked(prompt, _ends(folder, text, vocabulary), converted=True)
+
+
+def _ends(folder, text, vocabulary) -> tuple[int, ...]:
+  """Ids at which an open model stops."""
+  found: list[int] = []
+  for name in _ENDS:
+    path = folder / name
+    value = _object(path).get('eos_token_id')
+    for place in value if isinstance(value, list) else [value]:
+      if place is None:
+        continue
+      inside = isinstance(place, int) and not isinstance(place, bool)
+      if not inside or not 0 <= place < vocabulary.text_size - text.moved:
+        raise errors.UserError(
+          f'{path}: eos_token_id is {place!r}, expected an id of 0 to '
+          f'{vocabulary.text_size - text.moved - 1}.'
+        )
+      found.append(place + text.moved)
+  # Without any, the row that stands for the end; it may never be drawn.
+  return tuple(dict.fromkeys(found)) or (vocabulary_lib.EOT,)
+
+
+def _object(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON object that came along; {} where there is none."""
+  found = files.read_json(path) if files.is_file(path) else {}
+  return found if isinstance(found, dict) else {}
+
+
+def grammar_of(vocabulary: vocabulary_lib.Vocabulary, asked: Asked) -> Any:
+  """Text alone; of a converted run no control row, which is a copy."""
+  from step_audio_jax.generation import grammar as grammar_lib
+
+  grammar = grammar_lib.build(vocabulary)
+  if not asked.converted:
+    return grammar
+  classes = grammar.class_V.copy()
+  classes[: vocabulary.text_size] = grammar_lib.Class.TEXT
+  moved = vocabulary.text.moved
+  classes[:moved] = grammar_lib.Class.UNUSED
+  return grammar._replace(class_V=classes)
+
+
+def _main(fv: flags.FlagValues) -> dict[str, Any]:
+  words = ' '.join(fv.arguments or ())
+  if (fv.prompt is None) == (not words):
+    raise errors.UserError(
+      f'complete: found {"a text and --prompt" if words else "no text"}, '
+      'expected either a text or --prompt.'
+    )
+  words = fv.prompt if fv.prompt is not None else words
+  if fv.system and not fv.chat:
+    raise errors.UserError('complete: --system means nothing without --chat.')
+  from step_audio_jax.generation import decode
+  from step_audio_jax.generation import grammar as grammar_lib
+  from step_audio_jax.generation import restore
+  from step_audio_jax.generation import sampling
+  from step_audio_jax.training.checkpoints import checkpoints
+  from step_audio_jax.training.transfer import own_vocabulary
+
+  sampler = sampling.Sampler(fv.temperature, fv.top_k, fv.top_p)
+  run = cli.default_folder('model', fv.model, *MODEL, 'complete')
+  description = checkpoints.run_config(run)
+  if 'model' not in description or 'vocabulary' not in description:
+    raise errors.UserError(
+      f'{run}/config.json: found no "model" and "vocabulary"; expected the run '
+      'of a language model (a Hugging Face folder becomes one by `convert`).'
+    )
+  vocabulary = own_vocabulary.vocabulary_of_run(run, description['vocabulary'])
+  asked = ask(
+    run, description, vocabulary, words, chat=fv.chat, system=fv.system
+  )
+  told = {'model': str(run), 'prompt_ids': asked.prompt, 'seed': fv.seed}
+  if fv.dry_run:
+    print(
+      f'would continue {len(asked.prompt)} ids by at most {fv.max_tokens} with '
+      f'{run}'
+    )
+    return told
+  began = time.monotonic()
+  model, variables, vocabulary = restore.load_model(run, fv.step, fv.ema)
+  (output,) = decode.generate_outputs(
+    restore.unroll_layers(model),
+    variables,
+    [asked.prompt],
+    max_new_tokens=fv.max_tokens,
+    sampler=sampler,
+    grammar=grammar_of(vocabulary, asked),
+    start=grammar_lib.State.TEXT,
+    stop_ids=asked.stops,
+    rng=fv.seed,
+    shapes=decode.Shapes(batch_size=1),
+  )
+  text = vocabulary.decode(output.tokens)
+  print(text)
+  if not output.stopped:
+    print(
+      f'not finished after {fv.max_tokens} ids, see --max_tokens.',
+      file=sys.stderr,
+    )
+  return {
+    **told,
+    'text': text,
+    'ids': output.tokens.tolist(),
+    'logprob': round(float(output.logprobs.sum()), 4),
+    'stopped': output.stopped,
+    'wall_seconds': round(time.monotonic() - began, 3),
+  }
+
+
+def _define(fv: flags.FlagValues) -> None:
+  flags.DEFINE_multi_string(
+    'arguments', [], 'The text; also as plain words.', flag_values=fv
+  )
+  flags.DEFINE_string(
+    'prompt', None, 'The text, as it is, spaces and all.', flag_values=fv
+  )
+  flags.DEFINE_string(
+    'model',
+    None,
+    f'Run of a language model, trained or converted; ${MODEL[0]}, {MODEL[1]}.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'chat',
+    False,
+    'The text is what a user says, and is answered: in the chat template of a '
+    'converted model, or in the turns of this project.',
+    flag_values=fv,
+  )
+  flags.DEFINE_string(
+    'system', '', 'With --chat: what the chat is opened with.', flag_values=fv
+  )
+  flags.DEFINE_float('temperature', 0.0, '0 is greedy.', flag_values=fv)
+  flags.DEFINE_integer(
+    'top_k', 0, 'Draw from this many best ids; 0 from all.', flag_values=fv
+  )
+  flags.DEFINE_float(
+    'top_p',
+    1.0,
+    'Draw from the best ids with this probability.',
+    flag_values=fv,
+  )
+  flags.DEFINE_integer(
+    'seed', 0, 'Of the draws.', lower_bound=0, flag_values=fv
+  )
+  flags.DEFINE_integer(
+    'max_tokens', 128, 'New ids at most.', lower_bound=1, flag_values=fv
+  )
+  flags.DEFINE_integer(
+    'step', None, 'Which checkpoint, not the newest.', flag_values=fv
+  )
+  flags.DEFINE_bool(
+    'ema', False, 'The mean of the parameters in their place.', flag_values=fv
+  )
+
+
+DOOR = cli.Door(
+  summary="""Continues a text with a language model, or answers it.
+
+    python -m step_audio_jax complete "Once upon a time" --model=runs/llama
+    python -m step_audio_jax complete --chat "Who are you?" \\
+      --model=runs/llama --temperature=0.7 --top_p=0.9 --seed=1
+
+The model is a run directory: one that was trained, or that `convert` made of a
+Hugging Face folder or a GGUF file. Without a temperature the best id is taken
+every time.
+""",
+  main=_main,
+  define=_define,
+  uses_gin=False,
+  texts=('arguments', 'prompt', 'system'),
+)
