@@ -156,6 +156,11 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
 
   sampler = sampling.Sampler(fv.temperature, fv.top_k, fv.top_p)
   run = cli.default_folder('model', fv.model, *MODEL, 'complete')
+  if files.is_file(run):
+    raise errors.UserError(
+      f'--model={run}: found a file, expected a run directory; `convert` makes '
+      'one of a GGUF file.'
+    )
   description = checkpoints.run_config(run)
   if 'model' not in description or 'vocabulary' not in description:
     raise errors.UserError(

@@ -221,6 +221,8 @@ def test_folders_that_are_no_runs(run, tmp_path, capsys):
   files.remove(run / chat_template.FOLDER / 'tokenizer_config.json')
   _, _, err = door(capsys, 'complete', 'a', '--chat', f'--model={run}')
   assert 'has no chat template, expected one in' in err
+  status, _, err = door(capsys, 'complete', 'a', f'--model={tmp_path}/m.gguf')
+  assert status == 2 and '`convert` makes one of a GGUF file' in err
   (tmp_path / 'empty').mkdir()
   status, _, err = door(capsys, 'complete', 'a', f'--model={tmp_path}/empty')
   assert status == 2 and err.count('\n') == 1

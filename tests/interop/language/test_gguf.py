@@ -188,6 +188,23 @@ def test_texts_that_begin_with_a_token(tmp_path, capsys):
   assert text.encode_text('a') == [68 + i for i in source.encode('a').ids]
 
 
+def test_rows_that_pad_the_table(tmp_path, capsys):
+  """As in files of Qwen: tokens of type 5, to which no text leads."""
+  source = tiny_gguf.bpe()
+  tiny.V = source.get_vocab_size() + 5
+  values = tiny_gguf.tokenizer_values(source)
+  kinds = values['tokenizer.ggml.token_type'] + [5] * 5
+  tokens = values['tokenizer.ggml.tokens'] + [f'[PAD{i}]' for i in range(5)]
+  values['tokenizer.ggml.token_type'] = kinds
+  values['tokenizer.ggml.tokens'] = tokens
+  tiny_gguf.make(tmp_path / 'm.gguf', model=source, **values)
+  *_, text = imported(capsys, tmp_path / 'm.gguf', tmp_path / 'run')
+  assert text.text_size == 68 + source.get_vocab_size()
+  assert text.table_size == text.text_size + 5
+  found = tokenizers.Tokenizer.from_file(str(tmp_path / 'run/tokenizer.json'))
+  assert found.get_vocab() == source.get_vocab()
+
+
 def test_sentencepiece_by_scores(tmp_path, capsys):
   prefix = str(tmp_path / 'source')
   sentencepiece.SentencePieceTrainer.train(
