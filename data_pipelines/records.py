@@ -43,26 +43,26 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
 
   count = 0
   with files.atomic_path(path) as temporary:
-    with _told():
+    with _user_errors():
       writer = array_record_module.ArrayRecordWriter(
         str(temporary), 'group_size:1'
       )
     try:
       for record in records:
-        with _told():
+        with _user_errors():
           writer.write(record)
         count += 1
     except BaseException:
       with contextlib.suppress(RuntimeError):
         writer.close()
       raise
-    with _told():
+    with _user_errors():
       writer.close()
   return count
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _user_errors() -> Iterator[None]:
   """What ArrayRecord says of a full disk, as an error of the system."""
   try:
     yield

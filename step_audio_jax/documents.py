@@ -188,13 +188,13 @@ class Layout:
       UserError: A content has no ids.
     """
     ids = {key: _ids_of(table, content) for key, content in contents.items()}
-    marks = _laid(self.marks, ids)
+    marks = _join(self.marks, ids)
     document = _document(
       name,
       [
         (marks, 0),
-        (_laid(self.given, ids), prompt_loss),
-        (_laid(self.learnt, ids), 1),
+        (_join(self.given, ids), prompt_loss),
+        (_join(self.learnt, ids), 1),
       ],
       header=len(marks) if self.cut else 0,
       cut=self.cut,
@@ -219,7 +219,7 @@ class Layout:
         asked all the same what it has said.
     """
     ids = {key: _encoded(table, content) for key, content in contents.items()}
-    return _laid(f'{self.marks} {self.given}', ids).tolist()
+    return _join(f'{self.marks} {self.given}', ids).tolist()
 
 
 LAYOUTS = {
@@ -417,7 +417,7 @@ def _require(ids: np.ndarray, content: Content) -> np.ndarray:
   raise errors.UserError(f'{kind}, expected at least one.')
 
 
-def _laid(pieces: str, contents: Mapping[str, np.ndarray]) -> np.ndarray:
+def _join(pieces: str, contents: Mapping[str, np.ndarray]) -> np.ndarray:
   """Ids of pieces, one behind the other."""
   found = [_PIECES[p] if p in _PIECES else contents[p] for p in pieces.split()]
   return np.concatenate([_NONE, *found])

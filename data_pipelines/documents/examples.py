@@ -63,7 +63,7 @@ def read(
     if last is not None and number > last:
       break
     # Also those of other splits, so that their codes are passed.
-    pair = voice.of(utterance) if voice and kind == 'speech' else None
+    pair = voice.codes_of(utterance) if voice and kind == 'speech' else None
     if wanted:
       turns = utterance.turns or ()
       if voice and turns:
@@ -100,7 +100,7 @@ class _Codes:
     if wanted:
       self._stream.start_at(self._shard)
 
-  def of(self, utterance: manifest.Utterance) -> stream.Pair | None:
+  def codes_of(self, utterance: manifest.Utterance) -> stream.Pair | None:
     return self._stream.get(utterance.id) if utterance.audio else None
 
   def of_turns(self, turns):

@@ -126,7 +126,7 @@ def admit(
     if isinstance(content, bytes):
       lfs.refuse(content, called)
   if item.audio is not None:
-    choice = _Choice.of(fields, rules)
+    choice = _Choice.from_fields(fields, rules)
     if rules.trust_durations and duration is not None and choice.is_made():
       rate = fields.get('sample_rate') or rules.sample_rate
       channel = choice.named
@@ -228,7 +228,7 @@ class _Choice(NamedTuple):
   side: channels.Channel = None
 
   @classmethod
-  def of(cls, fields: Mapping[str, Any], rules: Rules) -> '_Choice':
+  def from_fields(cls, fields: Mapping[str, Any], rules: Rules) -> '_Choice':
     if rules.all_channels:
       return cls()
     side = channels.parse(fields.get('side'), 'side')

@@ -81,7 +81,7 @@ def render(
     body.append(f'<h2 id="row-{number}">Row {number}</h2>')
     body.append(_strip(found, table, length, number))
     for place, segment in enumerate(found, start=1):
-      sound = recordings.of(segment.id)
+      sound = recordings.utterances_of(segment.id)
       body.append(_segment(place, segment, table, recordings, sound))
       counts['players'] += len(sound[:PLAYERS])
       counts['images'] += len(segment.images)

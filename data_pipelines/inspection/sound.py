@@ -61,7 +61,7 @@ class Recordings:
         if utterance.id in spoken:
           self._known[utterance.id] = utterance
 
-  def of(self, document: str) -> list[manifest.Utterance]:
+  def utterances_of(self, document: str) -> list[manifest.Utterance]:
     """The recorded utterances that a document was made from."""
     run = _run_of(document)
     if run in self._runs:

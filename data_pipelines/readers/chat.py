@@ -40,7 +40,7 @@ def read(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads chats, each behind what is spoken in it."""
-  columns = columns_lib.Columns.of(options, FIELDS)
+  columns = columns_lib.Columns.from_options(options, FIELDS)
   root = options.root(source)
   for found in columns_lib.json_rows(source, options, ENDINGS):
     if isinstance(found, base.Rejected):

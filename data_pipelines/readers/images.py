@@ -22,7 +22,7 @@ def read(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads an image-text corpus."""
-  columns = columns_lib.Columns.of(options, FIELDS)
+  columns = columns_lib.Columns.from_options(options, FIELDS)
   for found in columns_lib.json_rows(source, options, ENDINGS):
     if isinstance(found, base.Rejected):
       yield found

@@ -39,7 +39,7 @@ def read(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads speech, or images with captions."""
-  columns = columns_lib.Columns.of(options, FIELDS)
+  columns = columns_lib.Columns.from_options(options, FIELDS)
   root = options.root(source)
   for row in _rows(source, options, columns, _MEDIA_BATCH):
     if isinstance(row, base.Rejected):
@@ -64,7 +64,7 @@ def read_text(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a text corpus."""
-  columns = columns_lib.Columns.of(options, TEXT_FIELDS)
+  columns = columns_lib.Columns.from_options(options, TEXT_FIELDS)
   for row in _rows(source, options, columns, _TEXT_BATCH):
     if isinstance(row, base.Rejected):
       yield row
@@ -114,7 +114,7 @@ def _file_rows(path, columns, batch):
     with files.as_local(path) as local:
       file = parquet.ParquetFile(local, buffer_size=_BUFFER, pre_buffer=False)
   except damage as error:
-    reason = f'not a whole parquet file: {_told(error)}.'
+    reason = f'not a whole parquet file: {_reason(error)}.'
     yield 0, base.Rejected(str(path), reason)
     return
   with file:
@@ -134,11 +134,11 @@ def _file_rows(path, columns, batch):
             yield number, values
       except damage as error:
         reason = f'row group {group} is damaged behind row {number}: '
-        yield number, base.Rejected(str(path), f'{reason}{_told(error)}.')
+        yield number, base.Rejected(str(path), f'{reason}{_reason(error)}.')
       first += file.metadata.row_group(group).num_rows
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
   return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -28,7 +28,7 @@ def read_jsonl(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a text corpus of JSON lines."""
-  columns = columns_lib.Columns.of(options, FIELDS)
+  columns = columns_lib.Columns.from_options(options, FIELDS)
   for found in columns_lib.json_rows(source, options, JSONL):
     if isinstance(found, base.Rejected):
       yield found

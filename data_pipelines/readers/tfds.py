@@ -45,7 +45,9 @@ def read(
   Raises:
     UserError: There is none, or it has neither audio nor images.
   """
-  columns = columns_lib.Columns.of(options, FIELDS, ('name', 'sample_rate'))
+  columns = columns_lib.Columns.from_options(
+    options, FIELDS, ('name', 'sample_rate')
+  )
   source = source.absolute()
   folder = find(source, options.extra.get('name'))
   for path in (*files.glob(folder, '*.json'), *files.glob(folder, '*.txt')):
@@ -95,7 +97,7 @@ def read(
 def _item(columns, where, place, example, used, kind, rate):
   """An example; `rate` is that of samples, None of the bytes of a file."""
   content = example.pop(columns.find(kind, used))
-  row = {name: _told(value, used[name]) for name, value in example.items()}
+  row = {name: _as_python(value, used[name]) for name, value in example.items()}
   fields = columns.fields(
     row, kind='speech' if kind == 'audio' else 'image_text'
   )
@@ -254,7 +256,7 @@ def _rate(folder, feature, options) -> int:
   return int(rate)
 
 
-def _told(value: Any, feature: Any) -> Any:
+def _as_python(value: Any, feature: Any) -> Any:
   """A value of TensorFlow as Python writes it; arrays are left alone."""
   if isinstance(value, bytes):
     try:

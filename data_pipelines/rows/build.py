@@ -86,7 +86,7 @@ def plan(
       if split in found:
         inputs = ''
         if defined:
-          told = [VERSION, settings.told(), task.digest(split)]
+          told = [VERSION, settings.to_json(), task.digest(split)]
           raw = json.dumps(told, sort_keys=True).encode()
           inputs = digests.of_bytes(raw)
         folder = pathlib.Path(output) / name / split

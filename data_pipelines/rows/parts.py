@@ -54,7 +54,7 @@ class Settings:
           f'--{name}: found {getattr(self, name)}, expected at least {least}.'
         )
 
-  def told(self) -> dict[str, int]:
+  def to_json(self) -> dict[str, int]:
     """For a digest; the rows of one part are those before there were parts."""
     told = dataclasses.asdict(self)
     if self.parts == 1:

@@ -104,7 +104,7 @@ def _read(dataset: tf.data.Dataset) -> Iterator[dict[str, Any]]:
   spec = dataset.element_spec
   if any(feature.shape[1:].num_elements() is None for feature in spec.values()):
     for example in dataset.as_numpy_iterator():
-      yield {name: _told(value) for name, value in example.items()}
+      yield {name: _as_python(value) for name, value in example.items()}
     return
   options = tf.data.Options()
   options.autotune.enabled = False  # on one core it stands in the way
@@ -115,10 +115,10 @@ def _read(dataset: tf.data.Dataset) -> Iterator[dict[str, Any]]:
         splits = value.row_splits.numpy()[1:-1]
         columns[name] = np.split(value.values.numpy(), splits)
       else:
-        columns[name] = [_told(item) for item in value.numpy()]
+        columns[name] = [_as_python(item) for item in value.numpy()]
     for values in zip(*columns.values()):
       yield dict(zip(columns, values))
 
 
-def _told(value):
+def _as_python(value):
   return value.decode() if isinstance(value, bytes) else value

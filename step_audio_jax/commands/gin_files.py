@@ -70,16 +70,16 @@ def parse(
       raise errors.UserError(f'--gin_file={path}: no such file.')
   parsed = []
   for path in files:
-    with _told(path):
+    with _user_errors(path):
       parsed.append(gin.parse_config_file(path))
   old_names.check_modules(one.module for one in gin.config._IMPORTS)
   for binding in bindings:
-    with _told(_as_flag(binding), _quote_hint(binding), binding):
+    with _user_errors(_as_flag(binding), _quote_hint(binding), binding):
       gin.parse_config(binding)
   if lint:
     _lint(parsed, bindings)
     _check_values(parsed, bindings)
-    with _told(', '.join(files) or '--gin'):
+    with _user_errors(', '.join(files) or '--gin'):
       gin.finalize()
   else:
     gin.config._set_config_is_locked(True)
@@ -192,7 +192,7 @@ def bindings(text: str = '', where: str = '') -> dict[Binding, str]:
   """
   if not text:
     return _bindings()
-  with _state_kept(), _told(where):
+  with _state_kept(), _user_errors(where):
     gin.clear_config()
     gin.parse_config(old_names.translated(text))
     return _bindings()
@@ -437,7 +437,9 @@ def _quote_hint(binding: str) -> str:
 
 
 @contextlib.contextmanager
-def _told(where: str, hint: str = '', binding: str = '') -> Iterator[None]:
+def _user_errors(
+  where: str, hint: str = '', binding: str = ''
+) -> Iterator[None]:
   """Turns what gin raises, all of it bad input, into one sentence."""
   try:
     yield

@@ -38,7 +38,7 @@ def _new(old: str) -> str:
   return moved.new_name(old) or moved.place(old)
 
 
-def _told(old: str, new: str, write: str) -> str:
+def _sentence(old: str, new: str, write: str) -> str:
   return f'{old} is now {new}; write "{write}".'
 
 
@@ -117,7 +117,7 @@ class Names(NamedTuple):
     found = []
     for one in modules:
       new = _new(one.module)
-      found.append((one.line, _told(one.module, new, one.renamed(new))))
+      found.append((one.line, _sentence(one.module, new, one.renamed(new))))
     for use, one, name in self.resolved():
       old = moved.entry(name)
       if old and one not in modules:
@@ -128,7 +128,7 @@ class Names(NamedTuple):
           write = f'import {module}" and "{new}'
         else:
           write = f'{_statement(module, last)}" and "{last}.{rest}'
-        found.append((use.line, _told(old, new, write)))
+        found.append((use.line, _sentence(old, new, write)))
     return sorted(found)
 
 
@@ -338,7 +338,7 @@ def advice(line: str) -> str | None:
         module, rest = moved.split(new) if new else ('', '')
         write = f'{module.rpartition(".")[2]}.{rest}'
         if rest and write != use.words and _has(module, rest.split('.')[0]):
-          return _told(old, moved.place(old), write)
+          return _sentence(old, moved.place(old), write)
   return None
 
 

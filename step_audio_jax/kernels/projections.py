@@ -172,7 +172,7 @@ def tile(
       for key in parts[0]
     }
   return {
-    name: _laid(leaves, (contract or {}).get(name, 1))
+    name: _tiled(leaves, (contract or {}).get(name, 1))
     if isinstance(leaves, Mapping) and 'kernel' in leaves
     else leaves
     for name, leaves in rest.items()
@@ -220,7 +220,7 @@ def _table(name: str) -> str:
   return f'{name}_tiles'
 
 
-def _laid(params, contract: int):
+def _tiled(params, contract: int):
   rest = dict(params)
   kernel = rest.pop('kernel')
   kernel_EF = kernel.reshape(math.prod(kernel.shape[:contract]), -1)

@@ -114,7 +114,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     else:
       pair, samples = next(codes), len(wave)
     results.append(
-      _told(path, pair, samples, 'stream' if fv.stream else fv.mode)
+      _summary(path, pair, samples, 'stream' if fv.stream else fv.mode)
       | {bindings.TOKENIZER: tokenizer.identity}
     )
     if not fv.json:
@@ -128,7 +128,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   }
 
 
-def _told(path, pair, samples, mode) -> dict[str, Any]:
+def _summary(path, pair, samples, mode) -> dict[str, Any]:
   table = vocabulary.STEP_AUDIO
   linguistic, semantic = (codes.tolist() for codes in pair)
   return {

@@ -118,10 +118,10 @@ def _dry_run(options: adapt_recipe.Options) -> dict[str, Any]:
     next(adapt_recipe.commands(options)),
     *adapt_recipe.after_ingest(options, found),
   ]
-  return {**recipe.show(steps), **_told(found)}
+  return {**recipe.show(steps), **_summary(found)}
 
 
-def _told(found: sizing.Survey) -> dict[str, Any]:
+def _summary(found: sizing.Survey) -> dict[str, Any]:
   return {
     'corpus': dataclasses.asdict(found),
     'plan': dataclasses.asdict(sizing.plan(found)),
@@ -186,7 +186,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   timing = recipe.follow(adapt_recipe.commands(options), options.output)
   return {
     **recipe.result(options.output, timing),
-    **_told(sizing.survey(f'{options.output}/data')),
+    **_summary(sizing.survey(f'{options.output}/data')),
   }
 
 

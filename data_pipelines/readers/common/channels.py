@@ -52,7 +52,7 @@ def _number(value: Any) -> int | None:
   return value if type(value) is int and value >= 0 else None
 
 
-def told_apart(name: str, channel: Any, field: str = 'channel') -> dict:
+def id_with_channel(name: str, channel: Any, field: str = 'channel') -> dict:
   """Fields of a line whose id is made of its recording's name.
 
   Args:

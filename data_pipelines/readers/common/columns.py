@@ -65,7 +65,7 @@ class Columns:
   chosen: frozenset[str] = frozenset()
 
   @classmethod
-  def of(
+  def from_options(
     cls,
     options: base.Options,
     fields: Collection[str],

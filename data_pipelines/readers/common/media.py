@@ -55,7 +55,7 @@ def audio_suffix(data: bytes) -> str:
     )
   if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
     return '.mp3'
-  raise errors.UserError(f'audio: {_told(data)}, expected {_all(AUDIO)}.')
+  raise errors.UserError(f'audio: {_found(data)}, expected {_all(AUDIO)}.')
 
 
 def image_suffix(data: bytes) -> str:
@@ -70,7 +70,7 @@ def image_suffix(data: bytes) -> str:
       return suffix
   if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
     return '.webp'
-  raise errors.UserError(f'image: {_told(data)}, expected {_all(IMAGES)}.')
+  raise errors.UserError(f'image: {_found(data)}, expected {_all(IMAGES)}.')
 
 
 def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
@@ -133,7 +133,7 @@ def _storable(samples: np.ndarray) -> tuple[np.ndarray, str]:
   return samples, 'PCM_16' if np.abs(samples).max() <= 1 else 'FLOAT'
 
 
-def _told(data: bytes) -> str:
+def _found(data: bytes) -> str:
   return f'found bytes that begin with {data[:8]!r}' if data else 'it is empty'
 
 

@@ -132,7 +132,7 @@ def _item(where, root, number, fields, names, speaks):
   path, name = base.locate(root, file, 'file')
   said = {key: value for key, value in fields.items() if key != 'file'}
   if not fields.get('id'):
-    said |= channels.told_apart(names.of(file), fields.get('channel'))
+    said |= channels.id_with_channel(names.id_of(file), fields.get('channel'))
   if speaks and not said.get('speaker'):
     said['speaker'] = posixpath.basename(posixpath.dirname(name)) or None
   return base.Item(where, said, audio=path, audio_name=name, line=number)
@@ -177,7 +177,7 @@ class _Names:
         if names.setdefault(key, value) != value:
           names[key] = None
 
-  def of(self, file: str) -> str:
+  def id_of(self, file: str) -> str:
     """The name of a file."""
     if not self._known:
       self._load()

@@ -95,7 +95,7 @@ def _fields(row: Mapping[str, Any], name: str, split: str | None):
     if offset:
       milliseconds = tables.offset_and_duration(offset, offset)[0] * 1000
       known = f'{known}-{milliseconds:.0f}'
-    said = channels.told_apart(known, channel)
+    said = channels.id_with_channel(known, channel)
   return said | {
     'text': row.get('text'),
     'duration': row.get('duration'),

@@ -42,7 +42,7 @@ def read(
   source: pathlib.Path, options: base.Options
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads the tars one after the other."""
-  columns = columns_lib.Columns.of(options, FIELDS)
+  columns = columns_lib.Columns.from_options(options, FIELDS)
   for found in columns_lib.files_of(source, options, tars.ENDINGS):
     if isinstance(found, base.Rejected):
       yield found

@@ -176,13 +176,13 @@ def survey(
       ):
         fault = 'its frames have the free format, which states no size'
         break
-      what = _told(source, place, found)
+      what = _describe_tail(source, place, found)
       if not runs:
         notes.append(f'{what} precede the sound')
       elif found == end:
         notes.append(f'{what} follow the sound')
       else:
-        follows = _Info.of(source, found, end)
+        follows = _Info.parse(source, found, end)
         if follows is None and source.read(found, 3) != b'ID3':
           fault = (
             fault or f'damaged: {what} lie within the sound at byte {place}'
@@ -209,7 +209,7 @@ def survey(
   return links.Survey(tuple(made), tuple(notes), fault)
 
 
-def _told(source: spans.Source, begin: int, end: int) -> str:
+def _describe_tail(source: spans.Source, begin: int, end: int) -> str:
   zero = not any(source.read(begin, min(end - begin, 2**20)))
   return f'{end - begin} {"zero bytes" if zero else "bytes that are no frames"}'
 
@@ -235,7 +235,7 @@ class _Info:
   intact: bool = True
 
   @classmethod
-  def of(cls, source: spans.Source, place: int, end: int) -> '_Info | None':
+  def parse(cls, source: spans.Source, place: int, end: int) -> '_Info | None':
     """Of the frame at `place`; None if it holds sound."""
     raw = source.read(place, min(4096, end - place))
     head = mpeg_frames.parse_header(raw)
@@ -282,7 +282,7 @@ def _links(source: spans.Source, run: _Run):
   for tag in run.tags:
     number = int(np.searchsorted(starts, tag, side='right')) - 1
     if number >= 0 and tag - starts[number] in (4 + run.head.side, 36):
-      if _Info.of(source, int(starts[number]), run.end) is not None:
+      if _Info.parse(source, int(starts[number]), run.end) is not None:
         firsts.add(number)
   edges = [*sorted(firsts), len(starts)]
   for first, stop in zip(edges, edges[1:]):
@@ -296,7 +296,7 @@ def _link(
   starts: np.ndarray,
   end: int,
 ):
-  info = _Info.of(source, int(starts[0]), end)
+  info = _Info.parse(source, int(starts[0]), end)
   notes, fault, whole = [], None, end - int(starts[0])
   if info is not None:
     starts = starts[1:]

@@ -1,7 +1,7 @@
 """The causal flow: mixed ids, a prompt and a voice in, log-mel out.
 
 `CausalFlowDecoder` makes the mel of an utterance at once, with the chunks of a
-stream or, `whole`, with the future in sight. `decoder.causal.stream` makes the
+stream or, `whole`, with the future in mask. `decoder.causal.stream` makes the
 former live. Noise depends on the seed and the frame's number alone, so chunks
 line up.
 

@@ -83,7 +83,7 @@ def chunk_masks(
   tuple[attention_masks.AttentionMask, attention_masks.AttentionMask],
   jax.Array,
 ]:
-  """Segments (B, S), the sights of chunks that are all of one length, mask.
+  """Segments (B, S), chunk masks, the frames that exist.
 
   Args:
     config: Of the model.
@@ -93,7 +93,7 @@ def chunk_masks(
     chunk_B: Steps of a chunk; 0 for rows that are one.
 
   Returns:
-    Segments, sights and the frames (B, T) that exist.
+    Segments, masks and the frames (B, T) that exist.
   """
   place_1S = jnp.arange(total)[None]
   position_BS = place_1S - prefix_B[:, None]

@@ -69,7 +69,7 @@ def _twice(tree, rows):
 
 
 def _solve(
-  model, variables, steps, noise_BTM, mu, speaker, condition, sight, **memory
+  model, variables, steps, noise_BTM, mu, speaker, condition, mask, **memory
 ):
   """Noise → mel (B, T, M), and what the blocks keep, (N, 2 B, …)."""
   B = len(noise_BTM)
@@ -80,7 +80,7 @@ def _solve(
     return jnp.concatenate([array, jnp.zeros_like(array)])
 
   given = tuple(map(with_nothing, (mu, speaker, condition)))
-  sight, keep = _twice(sight, B), memory.pop('keep', False)
+  mask, keep = _twice(mask, B), memory.pop('keep', False)
 
   def velocity(x_BTM, t, inputs):
     del t  # is in the modulation
@@ -90,7 +90,7 @@ def _solve(
       jnp.concatenate([x_BTM, x_BTM]),
       jax.tree.map(lambda m: m[None], modulation),
       *given,
-      sight,
+      mask,
       **inner,
       keep=keep,
       method='velocity',
@@ -136,14 +136,14 @@ def solve_utterances(
     speaker_BE: Speaker embeddings.
     steps: Of the solver.
   """
-  sights = causal_flow.full_masks(
+  masks = causal_flow.full_masks(
     model.config, position_BS, segment_BS, first_BS, end_BS
   )
   mu, _ = model.apply(
     variables,
     _ahead(model, ids_BS2),
     _ahead(model, segment_BS),
-    *sights,
+    *masks,
     method='encode',
   )
   speaker = model.apply(variables, speaker_BE, method='voice')
@@ -155,7 +155,7 @@ def solve_utterances(
     mu,
     speaker,
     condition_BTM,
-    sights[1],
+    masks[1],
   )
   return mel
 
@@ -171,14 +171,14 @@ def run_prompts(
     return Voices(speaker, counts_B, None)
   place_BP = jnp.broadcast_to(jnp.arange(-P, 0)[None], ids_BP2.shape[:2])
   segment = (place_BP >= -counts_B[:, None]).astype(jnp.int32)
-  sights = causal_flow.full_masks(
+  masks = causal_flow.full_masks(
     model.config, place_BP, segment, place_BP, place_BP
   )
   mu, (of_steps, of_frames) = model.apply(
     variables,
     _ahead(model, ids_BP2),
     _ahead(model, segment),
-    *sights,
+    *masks,
     keep=True,
     method='encode',
   )
@@ -190,7 +190,7 @@ def run_prompts(
     mu,
     speaker,
     mel_BTM,
-    sights[1],
+    masks[1],
     keep=True,
   )
   return Voices(speaker, counts_B, Cache(of_steps, of_frames, of_estimator))
@@ -229,7 +229,7 @@ def solve_chunk(
   Returns:
     Mel (B, T, M), of which the first 2 counts_B frames count, and the memory.
   """
-  sights = causal_flow.chunk_masks(
+  masks = causal_flow.chunk_masks(
     model.config,
     start_B,
     counts_B,
@@ -244,7 +244,7 @@ def solve_chunk(
     variables,
     ids_BS2,
     2 * known.astype(jnp.int32),
-    *sights,
+    *masks,
     (past.steps, past.frames),
     (prompt.steps, prompt.frames),
     method='encode',
@@ -257,7 +257,7 @@ def solve_chunk(
     mu,
     voices.speaker_BM,
     jnp.zeros_like(noise_BTM),
-    sights[1],
+    masks[1],
     past=past.estimator,
     prompt=prompt.estimator,
   )

@@ -152,7 +152,7 @@ class FlowDecoder:
     self.config, self.mel_config = config, mel
     self.params = params
     self._model = flow_lib.Flow(config)
-    self._variables = {'params': _laid_out(config, params)}
+    self._variables = {'params': _place_params(config, params)}
 
   def frames(self, tokens: int) -> int:
     """Mel frames that `tokens` ids give."""
@@ -252,7 +252,7 @@ class FlowDecoder:
         raise errors.UserError(f'flow: the {name} has numbers not finite.')
 
 
-def _laid_out(config, params):
+def _place_params(config, params):
   """Parameters on the device, those of the middle stages apart."""
   estimator = dict(params['estimator'])
   estimator['middle'] = blocks.unstack(

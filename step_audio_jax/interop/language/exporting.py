@@ -81,7 +81,7 @@ def export_run(
   trained = 'converted_from' not in description or rows_lib.NOTE in (
     origin or {}
   )
-  rows = rows_lib.Rows.of(description['vocabulary'], trained)
+  rows = rows_lib.Rows.of_vocabulary(description['vocabulary'], trained)
   tree, step = stored.open_variables(source, step, ema)
   if adapter:
     return _export_adapter(

@@ -98,7 +98,7 @@ def read(
   _same(theirs, ours, 'transformer', where, differ)
   _same_ids(path, config, description)
   tree = weights.variables(theirs, _tensors(path), str(path))
-  rows = rows_lib.Rows.of(description['vocabulary'])
+  rows = rows_lib.Rows.of_vocabulary(description['vocabulary'])
   tables = rows_lib.to_ours(
     rows_lib.vocabulary_tables(tree), rows, config, where
   )

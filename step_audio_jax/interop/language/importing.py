@@ -77,7 +77,7 @@ def import_folder(
   vocabulary = _vocabulary(theirs, origin, tokenizer, speech)
   if tokenizer is not None:
     vocabulary['text_model'] = str(tokenizer)
-  rows = rows_lib.Rows.of(vocabulary)
+  rows = rows_lib.Rows.of_vocabulary(vocabulary)
   tables = rows_lib.to_ours(
     rows_lib.vocabulary_tables(tree), rows, origin, where
   )

@@ -64,7 +64,9 @@ class Rows:
     return self.table_size if self.go_out else end
 
   @classmethod
-  def of(cls, vocabulary: Mapping[str, Any], trained: bool = False) -> 'Rows':
+  def of_vocabulary(
+    cls, vocabulary: Mapping[str, Any], trained: bool = False
+  ) -> 'Rows':
     """From the `vocabulary` of a run's config.json."""
     moved = 0
     if vocabulary.get('text_model'):

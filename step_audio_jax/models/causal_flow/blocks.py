@@ -57,7 +57,7 @@ class Attention(nn.Module):
   heads: int
 
   @nn.compact
-  def __call__(self, x_BTD, sight, past=None, prompt=None):
+  def __call__(self, x_BTD, mask, past=None, prompt=None):
     """(B, T, D) → (B, T, D), and the keys (plain, turned) and values."""
     shape = (*x_BTD.shape[:2], self.heads, self.width // self.heads)
     q, k, v = (
@@ -69,19 +69,19 @@ class Attention(nn.Module):
     if past is not None:
       keys = jnp.concatenate([past.key, k], axis=1)
       values = jnp.concatenate([past.value, v], axis=1)
-    turned = rope.rotate(keys, *sight.key)
-    scores = _scores(rope.rotate(q, *sight.query), turned)
-    clamped = rope.rotate(q, *sight.clamped)
-    if sight.prompt_BTS is not None:
+    turned = rope.rotate(keys, *mask.key)
+    scores = _scores(rope.rotate(q, *mask.query), turned)
+    clamped = rope.rotate(q, *mask.clamped)
+    if mask.prompt_BTS is not None:
       scores = jnp.where(
-        sight.prompt_BTS[:, None], _scores(clamped, turned), scores
+        mask.prompt_BTS[:, None], _scores(clamped, turned), scores
       )
-    scores = jnp.where(sight.visible_BTS[:, None], scores, _FAR)
+    scores = jnp.where(mask.visible_BTS[:, None], scores, _FAR)
     places = 0
     if prompt is not None:
       places = prompt.key.shape[1]
       far = _scores(clamped, prompt.key)
-      far = jnp.where(sight.prompt_BP[:, None, None], far, _FAR)
+      far = jnp.where(mask.prompt_BP[:, None, None], far, _FAR)
       scores = jnp.concatenate([far, scores], axis=-1)
     weights = jax.nn.softmax(scores, axis=-1).astype(x_BTD.dtype)
     out = _mixed(weights[..., places:], values)
@@ -119,12 +119,12 @@ class Block(nn.Module):
   keep: bool = False
 
   @nn.compact
-  def __call__(self, x_BTD, sight, modulation_B9D=None, past=None, prompt=None):
+  def __call__(self, x_BTD, mask, modulation_B9D=None, past=None, prompt=None):
     """Runs the block.
 
     Args:
       x_BTD: Frames.
-      sight: Of the stack.
+      mask: Of the stack.
       modulation_B9D: Shift, scale and gate of the three parts; None in the
         encoder.
       past: `KeyValueCache` of the frames before a chunk.
@@ -134,7 +134,7 @@ class Block(nn.Module):
       Frames (B, T, D), and the `KeyValueCache` behind them (None for a whole
       sequence that is not kept).
     """
-    valid_BT1 = sight.valid_BT[:, :, None]
+    valid_BT1 = mask.valid_BT[:, :, None]
 
     def inner(part, x):
       if modulation_B9D is None:
@@ -150,7 +150,7 @@ class Block(nn.Module):
 
     y, (keys, turned, values) = Attention(
       self.width, self.heads, name='attention'
-    )(inner(0, x_BTD), sight, past, prompt)
+    )(inner(0, x_BTD), mask, past, prompt)
     x_BTD += gated(0, y)
     h = jnp.where(valid_BT1, inner(1, x_BTD), 0.0)
     if past is None:
@@ -201,7 +201,7 @@ class Stack(nn.Module):
   def __call__(
     self,
     x_BTD: jax.Array,
-    sight: attention_masks.AttentionMask,
+    mask: attention_masks.AttentionMask,
     modulation_LB9D: jax.Array | None = None,
     past: Any = None,
     prompt: Any = None,
@@ -225,14 +225,14 @@ class Stack(nn.Module):
         in_axes=(nn.broadcast, 0),
         length=self.layers,
         metadata_params={nn.PARTITION_NAME: 'layers'},
-      )(*shape, name='blocks')(x_BTD, sight, modulation_LB9D)
+      )(*shape, name='blocks')(x_BTD, mask, modulation_LB9D)
       return x_BTD, None
     kept = []
     for number, one in enumerate(params):
       x_BTD, last = Block(*shape, keep, parent=None).apply(
         {'params': one},
         x_BTD,
-        sight,
+        mask,
         None if modulation_LB9D is None else modulation_LB9D[number],
         None if past is None else past[number],
         None if prompt is None else prompt[number],

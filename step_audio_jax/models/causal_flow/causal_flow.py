@@ -116,7 +116,7 @@ class CausalFlow(nn.Module):
 
     Args:
       ids_BS2: Of `causal_config.steps_of`, and `look_ahead` steps more than the
-        sights have.
+        masks have.
       segment_BS: 0 where there is no step, 1 in the prompt, 2 behind it: no
         step looks from one segment into the other.
       step_sight: At 25 Hz.
@@ -169,7 +169,7 @@ class CausalFlow(nn.Module):
     mu_BTM: jax.Array,
     speaker_BM: jax.Array,
     condition_BTM: jax.Array,
-    sight: attention_masks.AttentionMask,
+    mask: attention_masks.AttentionMask,
     past: Any = None,
     prompt: Any = None,
     keep: bool = False,
@@ -182,7 +182,7 @@ class CausalFlow(nn.Module):
       mu_BTM: Of `encode`.
       speaker_BM: Of `voice`.
       condition_BTM: The prompt's mel, 0 behind it.
-      sight: At 50 Hz.
+      mask: At 50 Hz.
       past: See `models.causal_flow.blocks.Stack`.
       prompt: Likewise.
       keep: Likewise.
@@ -193,7 +193,7 @@ class CausalFlow(nn.Module):
     )
     blocks_BL9D, last_B2D = modulation
     x, kept = self.estimator_blocks(
-      x, sight, blocks_BL9D.swapaxes(0, 1), past, prompt, keep
+      x, mask, blocks_BL9D.swapaxes(0, 1), past, prompt, keep
     )
     x = self.last_norm(x)
     shift, scale = last_B2D[:, 0, None], last_B2D[:, 1, None]
@@ -203,7 +203,7 @@ class CausalFlow(nn.Module):
     self,
     ids_BS2: jax.Array,
     segment_BS: jax.Array,
-    sights: tuple[attention_masks.AttentionMask, attention_masks.AttentionMask],
+    masks: tuple[attention_masks.AttentionMask, attention_masks.AttentionMask],
     speaker_BE: jax.Array,
     condition_BTM: jax.Array,
     x_BTM: jax.Array,
@@ -215,7 +215,7 @@ class CausalFlow(nn.Module):
     Args:
       ids_BS2: See `encode`, without steps ahead.
       segment_BS: See `encode`, without steps ahead.
-      sights: At 25 Hz and at 50 Hz.
+      masks: At 25 Hz and at 50 Hz.
       speaker_BE: Speaker embeddings.
       condition_BTM: See `velocity`.
       x_BTM: See `velocity`.
@@ -224,7 +224,7 @@ class CausalFlow(nn.Module):
     """
     ahead = ((0, 0), (0, self.config.look_ahead))
     mu_BTM, _ = self.encode(
-      jnp.pad(ids_BS2, (*ahead, (0, 0))), jnp.pad(segment_BS, ahead), *sights
+      jnp.pad(ids_BS2, (*ahead, (0, 0))), jnp.pad(segment_BS, ahead), *masks
     )
     kept = keep_B[:, None]
     velocity, _ = self.velocity(
@@ -233,7 +233,7 @@ class CausalFlow(nn.Module):
       jnp.where(kept[:, :, None], mu_BTM, 0.0),
       jnp.where(kept, self.voice(speaker_BE), 0.0),
       jnp.where(kept[:, :, None], condition_BTM, 0.0),
-      sights[1],
+      masks[1],
     )
     return velocity
 

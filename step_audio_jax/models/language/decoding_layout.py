@@ -11,7 +11,7 @@ from step_audio_jax.kernels import projections
 from step_audio_jax.models import blocks as blocks_lib
 
 
-def of(
+def for_decoding(
   params: Mapping[str, Any], layers: int, *, tied_head: bool, tiles: bool
 ) -> dict[str, Any]:
   """Parameters of a transformer as a decoding loop reads them.

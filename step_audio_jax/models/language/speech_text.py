@@ -135,7 +135,7 @@ class SpeechTextModel(nn.Module):
   def for_decoding(self, variables, tiles: bool = False):
     """Variables as a decoding loop reads them, see `decoding_layout`."""
     params, c = variables['params'], self.config.transformer
-    laid = decoding_layout.of(
+    laid = decoding_layout.for_decoding(
       nn.unbox(params['transformer']),
       c.layers,
       tied_head=c.tied_head,

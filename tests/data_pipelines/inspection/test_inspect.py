@@ -220,7 +220,7 @@ def test_recordings_of_joined_documents_and_chats(tmp_path):
   found = sound.Recordings(tmp_path, wanted)
 
   def of(document):
-    return ''.join(one.id for one in found.of(document))
+    return ''.join(one.id for one in found.utterances_of(document))
 
   assert not found.note
   assert [of(one) for one in wanted] == ['b', 'cd', 'bcde', 'e', '', '']

@@ -210,7 +210,7 @@ def test_the_digest_knows_the_parts_and_one_part_is_as_before(root, tmp_path):
 
   assert len({inputs(), inputs(parts=2), inputs(parts=3)}) == 3
   assert inputs(parts=1) == inputs()
-  assert build.Settings().told() == {
+  assert build.Settings().to_json() == {
     'length': 256, 'window': 4096, 'shard_rows': 4096
   }  # fmt: skip
 

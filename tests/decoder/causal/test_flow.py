@@ -185,10 +185,10 @@ def test_the_past_beyond_the_window_is_not_attended_to():
   """A single block, so that nothing comes through others."""
   place = np.arange(40)[None]
   begin = place // 4 * 4
-  sights = model_lib.full_masks(
+  masks = model_lib.full_masks(
     CONFIG, place, np.full((1, 40), 2), begin - CONFIG.step_window, begin + 4
   )
-  visible = np.asarray(sights[1].visible_BTS[0])
+  visible = np.asarray(masks[1].visible_BTS[0])
   for frame in (0, 9, 50, 79):
     keys = np.flatnonzero(visible[frame])
     chunk = frame // 8 * 8
@@ -223,7 +223,7 @@ def test_the_solver_written_out():
   first, end = np.zeros((2, 1, total), np.int32)
   first[0, given:] = ends[:, 0] - CONFIG.step_window
   end[0, given:] = ends[:, 1]
-  sights = model_lib.full_masks(CONFIG, place, segment, first, end)
+  masks = model_lib.full_masks(CONFIG, place, segment, first, end)
   condition = np.zeros((1, 2 * total, CONFIG.bands), np.float32)
   condition[0, : 2 * given] = who.mel_TM
   x = np.random.default_rng(5).normal(size=condition.shape).astype(np.float32)
@@ -239,7 +239,7 @@ def test_the_solver_written_out():
           {'params': tiny_causal.params()},
           pairs[None],
           segment,
-          sights,
+          masks,
           who.speaker_D[None],
           condition,
           x,

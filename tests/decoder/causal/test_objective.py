@@ -140,11 +140,11 @@ def test_ids_and_mel_are_cut_to_the_same_time():
 def test_masks_of_a_batch_written_out():
   """Prompts, chunk lengths and padding of four rows, key by key."""
   steps, prefix, chunk = [9, 12, 0, 7], [2, 0, 0, 3], [4, 0, 3, 12]
-  segment, sights, mask = causal_objective.chunk_masks(
+  segment, masks, present = causal_objective.chunk_masks(
     CONFIG, 12, *(np.array(x, np.int32) for x in (steps, prefix, chunk))
   )
-  for rate, sight in ((1, sights[0]), (2, sights[1])):
-    visible = np.asarray(sight.visible_BTS)
+  for rate, mask in ((1, masks[0]), (2, masks[1])):
+    visible = np.asarray(mask.visible_BTS)
     for row in range(4):
       n, p, size = steps[row] * rate, prefix[row] * rate, chunk[row] * rate
       for i in range(n):
@@ -157,7 +157,9 @@ def test_masks_of_a_batch_written_out():
           low = max(p, begin - CONFIG.window // 2 * rate)
           wanted = {*range(p), *range(low, min(n, begin + size))}
         assert set(np.flatnonzero(visible[row, i])) == wanted, (rate, row, i)
-  np.testing.assert_array_equal(np.asarray(mask).sum(1), [2 * n for n in steps])
+  np.testing.assert_array_equal(
+    np.asarray(present).sum(1), [2 * n for n in steps]
+  )
   np.testing.assert_array_equal(
     segment[0], [1, 1, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0]
   )

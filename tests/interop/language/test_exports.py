@@ -194,7 +194,7 @@ def test_documents_have_the_same_ids_there(world):
 
 def test_rows_that_pad_the_table_are_named_too(world):
   config = files.read_json(world[0] / 'config.json')
-  rows = rows_lib.Rows.of(config['vocabulary'], True)
+  rows = rows_lib.Rows.of_vocabulary(config['vocabulary'], True)
   wide = rows_lib.Rows(68, rows.text_size, 5120, rows.table_size + 9, True)
   known = {word: i for i, word in enumerate([*WORDS, 'x', 'y'])}
   found = tokenizer_files.missing_pieces(wide, known)
@@ -382,7 +382,7 @@ def test_step1_with_its_own_pieces(tmp_path, own_model):
 def test_a_run_without_a_base_brings_a_tokenizer_too(tmp_path, own_model, room):
   """Its SentencePiece model is told as a tokenizer.json: the same ids."""
   table, config = own_run(tmp_path, own_model, room)
-  rows = rows_lib.Rows.of(config['vocabulary'], True)
+  rows = rows_lib.Rows.of_vocabulary(config['vocabulary'], True)
   out = tmp_path / 'out'
   out.mkdir()
   told = tokenizer_files.write(out, rows, own_model, trained=True)
@@ -461,7 +461,7 @@ def test_ids_with_holes(tmp_path):
 def test_adapters_tell_where_texts_end(tmp_path, own_model):
   """Of a base that has every row: its tokenizer and the end come along."""
   table, config = own_run(tmp_path, own_model)
-  rows = rows_lib.Rows.of(config['vocabulary'], True)
+  rows = rows_lib.Rows.of_vocabulary(config['vocabulary'], True)
   out = tmp_path / 'out'
   out.mkdir()
   told = exporting._companions(out, config, None, rows, True, {})

@@ -110,9 +110,9 @@ def x_BTD():
 
 def test_attention_is_that_of_single_keys(x_BTD):
   module = blocks.Attention(WIDTH, HEADS)
-  sight = rows_sight()
-  params = random_params(module, x_BTD, sight)
-  out, _ = jax.jit(module.apply)({'params': params}, x_BTD, sight)
+  mask = rows_sight()
+  params = random_params(module, x_BTD, mask)
+  out, _ = jax.jit(module.apply)({'params': params}, x_BTD, mask)
   for row, (prompt, count) in enumerate(ROWS):
     wanted = attention_oracle(params, x_BTD[row], prompt, count)
     np.testing.assert_allclose(
