@@ -57,6 +57,12 @@ EXTRAS = {
     'jax[tpu]; python_version >= "3.12"',
     'requests',
   ],
+  # An outside recogniser for `evaluate`; models are named by their folder.
+  'judge': [
+    'ctranslate2>=4.8,<5',
+    'faster-whisper==1.2.*',
+    'opencc-python-reimplemented==0.1.7',
+  ],
   'gpu': ['jax[cuda12]>=0.10.2'],
   # Voices that are ONNX files, `synthesize --voice`.
   'voices': ['espeakng-loader==0.2.4', 'onnxruntime>=1.20'],

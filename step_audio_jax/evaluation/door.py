@@ -46,6 +46,10 @@ def _main(fv) -> dict[str, Any]:
   print(table(result['results']))
   print('\nscored, of how many:')
   print('\n'.join(counts.describe_steps(result['counts'], result['left_out'])))
+  for line in counts.not_computed(result['not_computed']):
+    print(line)
+  for judge in result['judges']:
+    print(f'the stranger: {judge}')
   print(f'\ncurves: {result["page"]}')
   _tell(result)
   return result
@@ -94,7 +98,7 @@ def _show(name: str, value: float | None) -> str:
 DOOR = cli.Door(
   summary=(
     "Scores a run's checkpoints: perplexity of every stream, ASR and TTS "
-    'character error rates, captions.\n\nWrites '
+    'character error rates, what a stranger understands, captions.\n\nWrites '
     'RUN/evaluation/<step>.json and RUN/evaluation/index.html; what was '
     'scored on the same data, parameters and settings is kept.\n\nexample: '
     'python -m step_audio_jax evaluate --gin_file=gin/eval/speech_text.gin '

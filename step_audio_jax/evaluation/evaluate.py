@@ -15,6 +15,7 @@ from step_audio_jax.evaluation import identity
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import parts as parts_lib
 from step_audio_jax.evaluation import score as score_lib
+from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import scores
 from step_audio_jax.evaluation.metrics import sound as sound_lib
 from step_audio_jax.evaluation.metrics import speech as speech_lib
@@ -37,6 +38,7 @@ def evaluate(
   max_utterances: int = 0,
   speech: speech_lib.SpeechConfig = speech_lib.SpeechConfig(),
   sound: sound_lib.SoundConfig | None = None,
+  judge: judge_lib.JudgeConfig | str | None = None,
   rows: str | None = None,
   sources: Sequence[str] = (),
   row_split: str = 'dev',
@@ -58,6 +60,9 @@ def evaluate(
     max_utterances: Of each split at most, in the manifest's order; 0 all.
     speech: How speech is decoded.
     sound: What makes the spoken codes sound; None leaves them codes.
+    judge: An outside ear that hears recordings, decoded codes and generated
+      speech: a folder, `package:NAME+NAME` or more of it; None leaves its
+      figures out, and says so.
     rows: Folder of built rows; None skips perplexity and captions.
     sources: Row folders whose perplexity is measured; empty means every
       folder that has the split.
@@ -70,14 +75,17 @@ def evaluate(
 
   Returns:
     {run, results: {step: flat metrics}, counts: {step: {metric: how many of
-    how many}}, left_out: {step: {part: reason}}, kept, scored: {step: [part]},
+    how many}}, left_out: {step: {part: reason}}, not_computed: {figure:
+    reason}, judges: who the outside ear is, kept, scored: {step: [part]},
     notes: sentences to tell, page}. Of a dry run {run, steps: {step: whether
-    all is kept}, kept, scored, notes} and the settings.
+    all is kept}, kept, scored, notes, not_computed} and the settings.
 
   Raises:
     UserError: Something that is asked for is missing, or belongs to another
       vocabulary or speech tokenizer than the run.
   """
+  if isinstance(judge, str):
+    judge = judge_lib.JudgeConfig(judge)
   settings = {
     'manifest': manifest,
     'codes': codes,
@@ -86,6 +94,7 @@ def evaluate(
     'max_utterances': max_utterances,
     'speech': dataclasses.asdict(speech),
     'sound': dataclasses.asdict(sound) if sound else None,
+    'judge': dataclasses.asdict(judge) if judge else None,
     'rows': rows,
     'sources': list(sources),
     'row_split': row_split,
@@ -101,7 +110,7 @@ def evaluate(
     rows=rows,
     sources=sources,
     split=row_split,
-    sound=sound if manifest is not None and tts_splits else None,
+    sound=sound if manifest is not None and (tts_splits or judge) else None,
   )
   if manifest is not None and codes is None and (asr_splits or tts_splits):
     raise errors.UserError(
@@ -109,7 +118,7 @@ def evaluate(
       '`python -m data_pipelines tokenize` made.'
     )
   memory = identity.DigestCache(run / 'evaluation')
-  plan = score_lib.Plan(settings, speech, sound, memory)
+  plan = score_lib.Plan(settings, speech, sound, judge, memory)
   asked = plan.parts()
   store = parts_lib.Store(run)
   models = {step: memory.model(run, step) for step in wanted}
@@ -124,6 +133,7 @@ def evaluate(
     'kept': {s: [p.label for p in h if h[p]] for s, h in held.items()},
     'scored': {s: [p.label for p in h if not h[p]] for s, h in held.items()},
     'notes': _notes(run, wanted) + plan.notes(),
+    'not_computed': plan.not_computed(),
   }
   if dry_run:
     done = {step: all(found.values()) for step, found in held.items()}
@@ -137,7 +147,12 @@ def evaluate(
         run, step, models[step], missing, held[step], store
       )
     mine = list(held[step].values())
-    about = {'run': str(run), 'step': step, 'settings': settings}
+    about = {
+      'run': str(run),
+      'step': step,
+      'settings': settings,
+      'not_computed': plan.not_computed(),
+    }
     answers[step] = scores.to_json(about, mine)
     others, notes = _others(run, step, models[step], store, plan, mine)
     told['notes'] += notes
@@ -153,6 +168,7 @@ def evaluate(
     'results': {step: one['metrics'] for step, one in answers.items()},
     'counts': {step: one['counts'] for step, one in answers.items()},
     'left_out': {step: one['left_out'] for step, one in answers.items()},
+    'judges': answers[wanted[-1]]['judges'],
     **told,
     'notes': list(dict.fromkeys(told['notes'] + notes)),
     'page': str(page),
@@ -215,10 +231,11 @@ def _others(run, step, model, store, plan, mine):
     found = store.of_condition(step, task, condition, model)
     if task in tasks and part is None:
       found = None  # of a set that is there no more, or of other rows
-    if found and task == 'sound':
-      heard = conditions.get(('tts', name))
-      if heard not in (None, found['settings'].get('tts')):
-        found = None
+    for made, of in (('sound', 'tts'), ('stranger_tts', 'sound')):
+      if found and task == made:
+        heard = conditions.get((of, name))
+        if heard not in (None, found['settings'].get(of)):
+          found = None
     if found:
       kept.append(found)
       conditions[task, name] = found['condition']
@@ -237,7 +254,11 @@ def _page(run, views, memory, store):
   """The curves, of every step under the conditions of the newest one asked."""
   newest = views[max(views)]
   chosen, absent = {}, []
-  about = {'run': str(run), 'settings': newest['settings']}
+  about = {
+    'run': str(run),
+    'settings': newest['settings'],
+    'not_computed': newest['not_computed'],
+  }
   behind = steps_behind(run)
   for step in sorted({*views, *_scored_steps(run)} - set(behind)):
     there = step in views or files.is_dir(run / 'checkpoints' / str(step))

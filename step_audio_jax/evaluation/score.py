@@ -9,8 +9,10 @@ from step_audio_jax import languages
 from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.evaluation import identity
 from step_audio_jax.evaluation import parts as parts_lib
+from step_audio_jax.evaluation import stranger
 from step_audio_jax.evaluation.metrics import captions as captions_lib
 from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import perplexity
 from step_audio_jax.evaluation.metrics import sound as sound_lib
 from step_audio_jax.evaluation.metrics import speech as speech_lib
@@ -33,15 +35,20 @@ class Plan:
     settings: Mapping[str, Any],
     speech: speech_lib.SpeechConfig,
     sound: sound_lib.SoundConfig | None,
+    judge: judge_lib.JudgeConfig | None,
     memory: identity.DigestCache,
   ):
-    """Nothing is read yet.
+    """Of data nothing is read yet.
 
     Args:
       settings: Arguments of `evaluate.evaluate`.
       speech: How speech is decoded.
       sound: What makes codes sound, or None.
+      judge: An outside ear, or None.
       memory: Of digests.
+
+    Raises:
+      UserError: The judge is broken.
     """
     self._asked, self._speech, self._sound = settings, speech, sound
     self._memory = memory
@@ -50,6 +57,7 @@ class Plan:
       self._corpus = identity.Corpus(
         settings['manifest'], settings['codes'], memory
       )
+    self._ear = stranger.Ear(settings, judge, sound, self._corpus, memory)
     self._doubts = languages.Census()
     self._absent: list[str] = []
 
@@ -65,6 +73,7 @@ class Plan:
       names['sound'] = names['tts'] if self._sound else ()
       for task, splits in names.items():
         found += [self._of_speech(task, split) for split in splits]
+      found += self._ear.parts(self._of_sound)
     if asked['rows'] is not None:
       found += [self._of_rows(name) for name in self._sources()]
       captions = self._of_images() if asked['captions'] else None
@@ -80,7 +89,8 @@ class Plan:
     asked = self._asked
     if task == 'sound' and self._sound is None:
       return None
-    if task not in ('asr', 'tts', 'sound') or self._corpus is None:
+    spoken = ('asr', 'tts', 'sound', *stranger.TASKS)
+    if task not in spoken or self._corpus is None:
       return None
     if task == 'asr' and self._asked['codes'] is None:
       return None
@@ -90,7 +100,15 @@ class Plan:
       self._memory.file(path),
       lambda: sorted({u.split for u in manifest_lib.stream(path)}),
     )
-    return self._of_speech(task, name) if name in splits else None
+    if name not in splits:
+      return None
+    if task in stranger.TASKS:
+      return self._ear.of(task, name, self._of_sound)
+    return self._of_speech(task, name)
+
+  def not_computed(self) -> dict[str, str]:
+    """Figure that an outside ear would give → why there is none."""
+    return self._ear.not_computed()
 
   def notes(self) -> list[str]:
     """What was found out about the data."""
@@ -143,12 +161,18 @@ class Plan:
           task, by_task.get(task, ()), speaker, loaded[2], keep
         )
       for part in by_task.get('sound', ()):
-        spoken = next(
-          result['result']
-          for p, result in {**held, **found}.items()
-          if result and (p.task, p.name) == ('tts', part.name)
-        )
+        spoken = _other('tts', part, held, found)['result']
         self._score_sound(part, spoken, speaker, loaded[2], run, step, keep)
+    for task in stranger.TASKS:
+      for part in by_task.get(task, ()):
+        spoken = None
+        if task == 'stranger_tts':
+          spoken = _other('sound', part, held, found)
+          if spoken['left_out']:
+            keep(part, time.monotonic(), None, spoken['left_out'])
+            continue
+          spoken = spoken['result']
+        self._ear.score(part, spoken, sound_lib.wave_folder(run, step), keep)
     for part in by_task.get('perplexity', ()):
       self._score_rows(part, loaded, keep)
     for part in by_task.get('captions', ()):
@@ -156,6 +180,9 @@ class Plan:
     return found
 
   # What parts depend on.
+
+  def _of_sound(self, split: str) -> Part:
+    return self._of_speech('sound', split)
 
   def _of_speech(self, task: str, split: str) -> Part:
     most = self._asked['max_utterances']
@@ -330,3 +357,12 @@ class Plan:
       result['images'], result['of'], 'images', left_out, cut
     )
     keep(part, began, result)
+
+
+def _other(task, part, held, found) -> Mapping[str, Any]:
+  """What was scored of another task on the set of a part."""
+  return next(
+    result
+    for p, result in {**held, **found}.items()
+    if result and (p.task, p.name) == (task, part.name)
+  )

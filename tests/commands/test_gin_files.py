@@ -60,6 +60,7 @@ VALUES = {
   'DECODER': "'{world}/decoder'",
   'EMBEDDINGS': "'{world}/speakers.npz'",
   'INIT_FROM': "('{world}/no_run',)",
+  'JUDGE': "'package:no-such-judge'",
   'LEARNING_RATE': '0.001',
   'MANIFEST': "'{world}/corpus'",
   'MODULES': "['corpora_of_the_world']",

@@ -87,5 +87,21 @@ def describe_steps(
   return out
 
 
+def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+  """Reason → the figures that there are not for it."""
+  found: dict[str, list[str]] = {}
+  for name, reason in reasons.items():
+    found.setdefault(reason, []).append(name)
+  return found
+
+
+def not_computed(reasons: Mapping[str, str]) -> list[str]:
+  """A line for each reason, `figure, figure  not computed: reason`."""
+  return [
+    f'{", ".join(names)}  not computed: {reason}'
+    for reason, names in by_reason(reasons).items()
+  ]
+
+
 def _listed(reasons: Mapping[str, int]) -> str:
   return ', '.join(f'{items:,} {reason}' for reason, items in reasons.items())

@@ -5,10 +5,13 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import judge
 from step_audio_jax.evaluation.metrics import perplexity
 from step_audio_jax.evaluation.metrics import scoring
+from step_audio_jax.evaluation.metrics import stranger
 
-TASKS = ('asr', 'tts', 'sound', 'perplexity', 'captions')
+_SPOKEN = ('asr', 'tts', 'sound', *stranger.TASKS)
+TASKS = (*_SPOKEN, 'perplexity', 'captions')
 
 
 def to_json(
@@ -17,12 +20,13 @@ def to_json(
   """The scores of a step, as `<run>/evaluation/<step>.json` has them.
 
   Args:
-    about: run, step, settings.
+    about: run, step, settings, not_computed (figure → reason).
     parts: What `parts.Store` holds of it.
 
   Returns:
-    `about` with `asr`, `tts`, `sound` by split, `perplexity` by source and
-    `all` of them, `captions`; `metrics`, the figures alone; `counts`, how many
+    `about` with `asr`, `tts`, `sound` and what a stranger understands by
+    split, `perplexity` by source and `all` of them, `captions`; `judges`, who
+    that stranger is; `metrics`, the figures alone; `counts`, how many
     of how many each of them holds; `left_out`, why the model cannot be scored
     on a part; `parts`, the conditions that tell what can be compared.
   """
@@ -38,6 +42,7 @@ def to_json(
     ],
     'counts': {},
     'left_out': {},
+    'judges': [],
   }
   sums, rows = perplexity.Sums(), []
   for part in parts:
@@ -55,6 +60,16 @@ def to_json(
     else:
       found.setdefault(task, {})[name] = result
       found['counts'][f'{task}_cer/{name}'] = result['counted']
+      if task in stranger.TASKS:
+        told = judge.describe(result['judge'])
+        if told not in found['judges']:
+          found['judges'].append(told)
+  # What was heard before and still holds is there.
+  found['not_computed'] = {
+    task: reason
+    for task, reason in about.get('not_computed', {}).items()
+    if task not in found
+  }
   if any(part['task'] == 'perplexity' for part in parts):
     found.setdefault('perplexity', {})['all'] = sums.as_dict()
     if rows:
@@ -67,7 +82,7 @@ def to_json(
 def flatten(result: Mapping[str, Any]) -> dict[str, float]:
   """The figures of a result under short names, for curves and tables."""
   metrics = {}
-  for task in ('asr', 'tts', 'sound'):
+  for task in _SPOKEN:
     for name, found in result.get(task, {}).items():
       metrics[f'{task}_cer/{name}'] = found['cer']
   for source, streams in result.get('perplexity', {}).items():

@@ -92,7 +92,7 @@ def score(
       has no voice of its own and there are no embeddings.
   """
   decoder = decoder_lib.SpeechDecoder.load(config.decoder)
-  voice_of = _voices(decoder, config.embeddings, corpus)
+  voice_of = voices(decoder, config.embeddings, corpus)
   tokenizer = dual.DualTokenizer.load(config.tokenizer)
   found = {}
   for split, scores in spoken.items():
@@ -122,7 +122,7 @@ def score(
   return found
 
 
-def _voices(
+def voices(
   decoder: decoder_lib.SpeechDecoder, embeddings: str | None, corpus: str | None
 ) -> Callable[[str], voice_lib.Voice]:
   """Id of an utterance → the voice it is spoken in.

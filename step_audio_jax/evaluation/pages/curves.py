@@ -81,12 +81,15 @@ def write(
     {step: result.get('counts', {}) for step, result in results.items()},
     {step: result.get('left_out', {}) for step, result in results.items()},
   )
+  newest = results[max(results)] if results else {}
+  told += counts.not_computed(newest.get('not_computed', {}))
   over = [line.split('  ', 1) for line in told]
+  judges = [f'The stranger: {one}.' for one in newest.get('judges', ())]
   body = (
     f'<h1>{html.escape(run.name)}</h1>'
     f'<p class="quiet">Checkpoints scored: {len(metrics)}. Error rates '
     'are fractions in the table; lower is better.</p>'
-    + ''.join(f'<p>{html.escape(note)}</p>' for note in notes)
+    + ''.join(f'<p>{html.escape(note)}</p>' for note in (*judges, *notes))
     + f'{charts(metrics)}<h2>All figures</h2>{page.table(head, rows)}'
     '<h2>Scored, of how many</h2>'
     + page.table(['metric', 'scored'], [[n, t.strip()] for n, t in over])

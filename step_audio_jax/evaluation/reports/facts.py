@@ -12,6 +12,7 @@ from step_audio_jax import errors
 from step_audio_jax.corpus import schedule
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import identity
+from step_audio_jax.evaluation.metrics import stranger
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 
@@ -246,3 +247,47 @@ def cer(result: Mapping[str, Any], task: str, split: str) -> float | None:
   """An error rate of a result, or None."""
   value = result.get(task, {}).get(split, {}).get('cer')
   return value if value is not None and math.isfinite(value) else None
+
+
+def strangers(
+  results: Sequence[Mapping[str, Any]], split: str
+) -> dict[str, Any]:
+  """What an outside ear understands, of the last runs that have it.
+
+  Args:
+    results: Of `newest_result`.
+    split: That is heard.
+
+  Returns:
+    Each figure as an error rate or None; `stranger_by_language`, the same by
+    language; `not_computed`, a reason for each that is None; `judges`, who
+    heard.
+  """
+  found: dict[str, Any] = {
+    **dict.fromkeys(stranger.TASKS),
+    'stranger_by_language': {},
+    'not_computed': {},
+    'judges': [],
+  }
+  for task in stranger.TASKS:
+    one = next(
+      (r for r in reversed(results) if cer(r, task, split) is not None), None
+    )
+    if one is None:
+      found['not_computed'][task] = _why_not(results, task, split)
+      continue
+    found[task] = cer(one, task, split)
+    found['stranger_by_language'][task] = one[task][split]['by_language']
+    found['judges'] += [j for j in one['judges'] if j not in found['judges']]
+  return found
+
+
+def _why_not(results, task, split) -> str:
+  newest = next((r for r in reversed(results) if r), {})
+  if reason := newest.get('left_out', {}).get(f'{task}/{split}'):
+    return reason
+  if reason := newest.get('not_computed', {}).get(task):
+    return reason
+  if task in newest:
+    return f'{split} was not heard, but {", ".join(newest[task])}'
+  return 'no judge has heard these runs (evaluate.judge)'

@@ -12,6 +12,9 @@ from step_audio_jax.evaluation.reports import facts
 from step_audio_jax.evaluation.reports import utterances
 
 FIGURES = {
+  'stranger_tts': 'generated speech as a stranger understands it, errors',
+  'stranger_codes': 'decoded codes as a stranger understands them, errors',
+  'stranger_recordings': 'recordings as a stranger understands them, errors',
   'asr_cer': 'ASR character errors, seen voices',
   'asr_cer_unseen_voice': 'ASR character errors, unseen voice',
   'tts_cer': 'TTS tokens read by its own ASR',
@@ -76,6 +79,7 @@ def render(
       last, 'tts', tts, 'Text to speech tokens', None, players
     ),
     _sound(last, values, tts, players),
+    _stranger(last, values, tts, players),
     utterances.captions(results),
     '<h2>Sources</h2>',
     _share_table(values),
@@ -123,10 +127,47 @@ def _sound(last, values, split, players) -> str:
   )
 
 
+def _stranger(last, values, split, players) -> str:
+  """What an outside ear understood, by language, and who it is."""
+  rates = values['stranger_by_language']
+  if not rates:
+    return ''
+  languages = sorted({name for some in rates.values() for name in some})
+  rows = [
+    [
+      FIGURES[task].removesuffix(', errors'),
+      100 * values[task],
+      *(100 * some[n] if n in some else None for n in languages),
+      counts.short_text(values['counts'][task]),
+    ]
+    for task, some in rates.items()
+  ]
+  who = ''.join(
+    f'<p class="quiet">The stranger: {html.escape(one)}.</p>'
+    for one in values['judges']
+  )
+  head = ['character errors', 'all %', *(f'{n} %' for n in languages), 'heard']
+  return (
+    f'<h2>What a stranger understands</h2>{page.table(head, rows)}{who}'
+    + utterances.utterance_cards(
+      last,
+      'stranger_tts',
+      split,
+      'Generated speech, heard by a stranger',
+      values.get('sound_folder'),
+      players,
+    )
+  )
+
+
 def _tiles(values) -> str:
-  tiles = []
+  tiles, unknown = [], counts.by_reason(values['not_computed'])
   for key, text in FIGURES.items():
     value = values.get(key)
+    reason = values['not_computed'].get(key)
+    if names := unknown.pop(reason, None):
+      shown = ', '.join(name.replace('_', ' ') for name in names)
+      tiles.append(page.tile('not computed', f'{shown}: {reason}'))
     if value is None:
       continue
     limit = values['targets'].get(key)

@@ -9,6 +9,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import stranger
 from step_audio_jax.evaluation.reports import facts
 from step_audio_jax.evaluation.reports import page
 from step_audio_jax.storage import files
@@ -118,6 +119,7 @@ def report(
     'tts_cer': _last(results, 'tts', tts_split),
     'sound_cer': _last(results, 'sound', tts_split),
     **_sound(results, tts_split),
+    **facts.strangers(results, tts_split),
     'share_error_rows': max(gaps, default=None),
     'padding': (
       facts.padding(tables, rows, prefix=row_prefix, split=row_split)
@@ -131,6 +133,7 @@ def report(
         ('asr_cer_unseen_voice', 'asr', unseen_split),
         ('tts_cer', 'tts', tts_split),
         ('sound_cer', 'sound', tts_split),
+        *((task, task, tts_split) for task in stranger.TASKS),
       )
       if (found := _count(results, task, split))
     },
@@ -195,6 +198,10 @@ def _main(fv) -> dict[str, Any]:
       counted = result['counts'].get(key)
       over = f'  over {counts.describe(counted)}' if counted else ''
       print(f'{text:<44}{page.format_figure(key, value)}{over}')
+  for line in counts.not_computed(result['not_computed']):
+    print(line)
+  for judge in result['judges']:
+    print(f'the stranger: {judge}')
   for note in result['notes']:
     print(f'note: {note}', file=sys.stderr)
   if fv.dry_run:

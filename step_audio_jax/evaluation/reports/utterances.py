@@ -15,6 +15,8 @@ from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import scoring
 
+_OWN = ('sound', 'stranger_tts')  # speech of ours, with wavs
+
 
 def mark_errors(reference: str, hypothesis: str, language: str) -> str:
   """The hypothesis as HTML, wrong characters marked, missing ones as ‸."""
@@ -44,17 +46,17 @@ def utterance_cards(
 
   Args:
     result: Scores of `evaluate.evaluate`.
-    task: 'asr', 'tts' or 'sound'.
+    task: 'asr', 'tts', 'sound' or 'stranger_tts'.
     split: Name of the set; a result without it gives an empty string.
     title: Headline.
-    corpus: Folder with the sound: of 'sound' the one its wavs lie in, else a
-      corpus; or None.
+    corpus: Folder with the sound: of generated speech the one its wavs lie in,
+      else a corpus; or None.
     count: How many.
   """
   scores = result.get(task, {}).get(split)
   if not scores or not count:
     return ''
-  by_id, own = {}, task == 'sound' and corpus is not None
+  by_id, own = {}, task in _OWN and corpus is not None
   if corpus is not None and not own:
     by_id = {u.id: u for u in manifest_lib.read(corpus)}
     root = manifest_lib.path_of(corpus).parent
@@ -65,11 +67,13 @@ def utterance_cards(
       sound = player(by_id[item['id']], root)
     elif own and 'wav' in item:
       sound = recording_player(pathlib.Path(corpus) / item['wav'])
-    reading = 'heard' if task == 'asr' else 'read back'
+    reading = 'heard' if task in ('asr', 'stranger_tts') else 'read back'
     note = f'{100 * item["cer"]:.0f} %'
     if 'seconds' in item:
       note += f', {item["seconds"]:.1f} s of tokens'
-    text = mark_errors(item['reference'], item['hypothesis'], item['language'])
+    # A stranger's text is compared as it was declared.
+    compared = item.get('compared', item['reference'])
+    text = mark_errors(compared, item['hypothesis'], item['language'])
     parts.append(
       f'<div class="utterance">{sound}<dl><dt>text</dt>'
       f'<dd>{html.escape(item["reference"])}</dd><dt>{reading}</dt>'
