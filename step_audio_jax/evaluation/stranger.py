@@ -59,6 +59,7 @@ class Ear:
     self._asked, self._config, self._sound = settings, config, sound
     self._corpus, self._memory = corpus, memory
     self._place: judge_folder.Place | None = None
+    self._told: dict[str, Any] = {}
     self._judge: judge_lib.Judge | None = None
     self._done: dict[str, dict[str, Any]] = {}
     self.reasons = dict.fromkeys(TASKS, self._find() or '')

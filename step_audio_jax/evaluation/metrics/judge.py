@@ -72,6 +72,8 @@ class JudgeConfig:
         f'judge: utterances is {self.utterances} and beam {self.beam}, '
         'expected at least 0 and 1.'
       )
+    for name in ('splits', 'fold'):  # as JSON has them
+      object.__setattr__(self, name, list(getattr(self, name)))
     if unknown := [name for name in self.fold if name not in FOLDS]:
       raise errors.UserError(
         f'judge: fold has {unknown[0]!r}, expected some of {", ".join(FOLDS)}.'
@@ -101,18 +103,18 @@ class Judge:
       UserError: It cannot be loaded.
     """
     check_library()
-    import faster_whisper
-
     self._beam = config.beam
     try:
+      import faster_whisper
+
       self._model = faster_whisper.WhisperModel(
         str(place.folder),
         device=config.device,
         compute_type=config.compute,
-        cpu_threads=len(os.sched_getaffinity(0)),
+        cpu_threads=os.cpu_count() or 0,
         local_files_only=True,
       )
-    except (RuntimeError, ValueError, OSError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
       reason = ' '.join(str(error).split())
       raise errors.UserError(
         f'judge: {place.folder}: CTranslate2 cannot load it ({reason}).'

@@ -90,8 +90,9 @@ def score(
       unknown += 1
       continue
     wave_S = one.wave()
-    silent += wave_S is None
-    transcript = '' if wave_S is None else judge.hear(wave_S, tag)
+    mute = wave_S is None or not len(wave_S)
+    silent += mute
+    transcript = '' if mute else judge.hear(wave_S, tag)
     reference, hypothesis = (
       judge_lib.fold_text(text, language, config.fold)
       for text in (one.about['reference'], transcript)
