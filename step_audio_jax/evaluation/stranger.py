@@ -87,17 +87,12 @@ class Ear:
       place = judge_folder.locate(self._config.model, self._config.cache)
     except judge_lib.NotInstalledError as error:
       return _bare(error)
-    model = self._memory.file(place.folder / judge_folder.MODEL)
-    judge_folder.check_model(place, model, self._config.sha256)
-    self._place = place
-    content = {
-      name: self._memory.file(place.folder / name)
-      for name in judge_folder.KNOWN
-      if files.is_file(place.folder / name)
-    }
-    self._told = judge_lib.convention(
-      self._config, place.name, digests.of_value(content)
+    sums = judge_folder.sums(place, self._memory.file)
+    judge_folder.check_model(
+      place, sums[judge_folder.MODEL], self._config.sha256
     )
+    self._place = place
+    self._told = judge_lib.convention(self._config, place.name, sums)
     if not self._splits():
       return 'no split is named (evaluate.tts_splits)'
     try:

@@ -143,17 +143,20 @@ class Judge:
     return ''.join(segment.text for segment in segments).strip()
 
 
-def convention(config: JudgeConfig, name: str, digest: str) -> dict[str, Any]:
+def convention(
+  config: JudgeConfig, name: str, sums: Mapping[str, str]
+) -> dict[str, Any]:
   """What stands beside every figure of a judge, JSON-able.
 
   Args:
     config: How it hears.
     name: Of the judge.
-    digest: Of its files.
+    sums: Of its files (`judge_folder.sums`).
   """
   return {
     'name': name,
-    'sha256': digest,
+    'sha256': sums[judge_folder.MODEL],
+    'files': digests.of_value(sums),
     'beam': config.beam,
     'compute': f'{config.compute} on {config.device}',
     'temperature': 0.0,

@@ -18,7 +18,7 @@ import os
 import pathlib
 import re
 import struct
-from typing import Any
+from typing import Any, Callable
 
 from step_audio_jax import errors
 from step_audio_jax.storage import digests
@@ -76,6 +76,17 @@ def locate(model: str, cache: str | None = None) -> Place:
     place = Place(folder, folder.resolve().name)
   _check(place.folder)
   return place
+
+
+def sums(
+  place: Place, of_file: Callable[[pathlib.Path], str] = digests.of_file
+) -> dict[str, str]:
+  """Digest of each file of a judge, by name."""
+  return {
+    name: of_file(place.folder / name)
+    for name in KNOWN
+    if files.is_file(place.folder / name)
+  }
 
 
 def check_model(place: Place, digest: str, expected: str | None) -> None:
@@ -142,9 +153,9 @@ def _of_packages(model: str, cache: str | None) -> Place:
           f'judge: {model}: the packages hold different files {file.name}.'
         )
   wanted = _joined(model, found)
-  sums = {name: [f.hash.value for f in some] for name, some in wanted.items()}
+  sealed = {name: [f.hash.value for f in some] for name, some in wanted.items()}
   root = pathlib.Path(cache) if cache else _user_cache()
-  folder = root / digests.of_value(sums)[:20]
+  folder = root / digests.of_value(sealed)[:20]
   if not files.is_dir(folder):
     with files.atomic_folder(folder) as new:
       for name, pieces in wanted.items():

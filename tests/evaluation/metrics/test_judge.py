@@ -225,8 +225,9 @@ def test_traditional_characters(monkeypatch):
 
 def test_what_stands_beside_a_figure():
   digest = hashlib.sha256(b'x').hexdigest()
+  sums = {'model.bin': digest, 'config.json': 'ab'}
   config = judge.JudgeConfig('x', beam=7, fold=('punctuation', 'simplified'))
-  told = judge.describe(judge.convention(config, 'base', digest))
+  told = judge.describe(judge.convention(config, 'base', sums))
   assert told == (
     f'base (Whisper, SHA-256 {digest[:12]}), beam 7, float32 on cpu, language '
     'told, no prompt, no grammar; texts compared as plain 2, without '
