@@ -194,9 +194,9 @@ def _define(fv: flags.FlagValues) -> None:
     'voice',
     [],
     'A voice that speaks in place of espeak-ng, in the language that it can: '
-    "a voice of Piper's, VOICE.onnx beside VOICE.onnx.json, their folder, or "
-    'package:NAME, an installed package that holds them; @sha256:DIGITS '
-    'behind it is the digest that the model must have.',
+    "the .onnx of a voice of Piper's or Kokoro's with its other files beside "
+    'it, their folder, or package:NAME, an installed package that holds them; '
+    '@sha256:DIGITS behind it is the digest that the model must have.',
     flag_values=fv,
   )
   flags.DEFINE_multi_string(

@@ -2,6 +2,7 @@
 
 from typing import Sequence
 
+from data_pipelines.synthesis.voices import kokoro
 from data_pipelines.synthesis.voices import piper
 from data_pipelines.synthesis.voices import runtime
 from data_pipelines.synthesis.voices import sources
@@ -16,7 +17,7 @@ def load(named: str) -> voice_lib.Voice:
       wrong.
   """
   source = sources.find(named)
-  found = piper.load(source)
+  found = (kokoro if source.styles else piper).load(source)
   runtime.require()
   return found
 

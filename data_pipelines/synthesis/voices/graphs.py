@@ -15,7 +15,6 @@ from step_audio_jax.storage import wire
 
 _FLOAT, _INT64 = 1, 7  # TensorProto.DataType
 _NOISE = 'RandomNormalLike'
-_LENGTHS = 'Ceil'  # seconds → whole frames, the one node of this kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,12 @@ class Graph:
   metadata: dict[str, str]
 
 
-def read(path: files.Path) -> Graph:
+def read(path: files.Path, lengths: str = 'Ceil') -> Graph:
   """Reads a model and lets its noise come from outside.
+
+  Args:
+    path: Of the `.onnx`.
+    lengths: Kind of the one node that makes the lengths of phonemes whole.
 
   Raises:
     UserError: No such file, or it is cut or no ONNX file.
@@ -48,18 +51,18 @@ def read(path: files.Path) -> Graph:
   with files.opened(path) as handle:
     raw = handle.read()
   try:
-    return _changed(memoryview(raw))
+    return _changed(memoryview(raw), lengths)
   except (IndexError, TypeError, ValueError) as error:
     raise errors.UserError(
       f'{path}: not a whole ONNX file: {error}.'
     ) from error
 
 
-def _changed(raw: memoryview) -> Graph:
+def _changed(raw: memoryview, tells: str) -> Graph:
   out, metadata, found = [], {}, None
   for number, value in wire.fields(raw):
     if number == 7:
-      found = _graph(value)
+      found = _graph(value, tells)
       value = found.raw
     elif number == 14:
       pair = {n: wire.text(v) for n, v in wire.fields(value)}
@@ -70,13 +73,13 @@ def _changed(raw: memoryview) -> Graph:
   return dataclasses.replace(found, raw=b''.join(out), metadata=metadata)
 
 
-def _graph(graph: memoryview) -> Graph:
+def _graph(graph: memoryview, tells: str) -> Graph:
   out, inputs, held, noises, lengths, rows = [], [], [], [], [], []
   gathered = {}
   for number, value in wire.fields(graph):
     if number == 1:
       kind, sources, results = _node(value)
-      if kind == _LENGTHS:
+      if kind == tells:
         lengths.append(results[0])
       if kind == 'Gather' and len(sources) == 2:
         gathered.setdefault(sources[0], len(gathered))

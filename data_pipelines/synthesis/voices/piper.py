@@ -8,58 +8,25 @@ sentence is said at a time. Nothing of Piper's own code is needed.
 import dataclasses
 import functools
 import itertools
-import re
 from typing import Any, Mapping
-import unicodedata
 
 import numpy as np
 
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import graphs
+from data_pipelines.synthesis.voices import reading
 from data_pipelines.synthesis.voices import runtime
 from data_pipelines.synthesis.voices import sources
 from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
 from step_audio_jax import languages
-from step_audio_jax.storage import files as files_lib
+from step_audio_jax.storage import files
 
 _BETWEEN, _FIRST, _LAST = '_', '^', '$'
 _INPUTS = ('input', 'input_lengths', 'scales')
 _SPEAKER_INPUT = 'sid'
 _SLOWEST, _FASTEST = 0.25, 4.0
-_PAUSE_SECONDS = 0.2  # between sentences, as Piper has it
 _NOISE_PER_ID = 1024  # more than speech of a usual rate takes
-# What may end a clause, and as which of Piper's marks it is kept.
-_MARKS = {
-  **{mark: mark for mark in '.?!,;:'},
-  **dict(zip('。．？！，、；：', '..?!,,;:')),
-}
-_ENDS = '.?!'
-_CLAUSE_END = re.compile(rf'([{re.escape("".join(_MARKS))}])\W*$')
-_OTHER_LANGUAGE = re.compile(r'\([a-z-]+\)')  # espeak-ng's `(en)`
-# How the Unicode names of a language's letters begin; Latin ones are read in
-# every language.
-_SCRIPTS = {
-  'ar': 'ARABIC',
-  'be': 'CYRILLIC',
-  'bg': 'CYRILLIC',
-  'el': 'GREEK',
-  'fa': 'ARABIC',
-  'he': 'HEBREW',
-  'hi': 'DEVANAGARI',
-  'ja': 'CJK HIRAGANA KATAKANA',
-  'ka': 'GEORGIAN',
-  'kk': 'CYRILLIC',
-  'ko': 'HANGUL CJK',
-  'ml': 'MALAYALAM',
-  'ne': 'DEVANAGARI',
-  'ru': 'CYRILLIC',
-  'sr': 'CYRILLIC',
-  'te': 'TELUGU',
-  'uk': 'CYRILLIC',
-  'ur': 'ARABIC',
-  'zh': 'CJK',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,80 +94,26 @@ class Piper:
     seed: int = 0,
   ) -> voice_lib.Speech:
     speaker = speaker or self.speakers[0]
-    self._check(text, language, speaker, rate, pitch)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    sounds, words, said, total = [], [], [], 0
-    pause = np.zeros(round(_PAUSE_SECONDS * self.sample_rate), np.float32)
-    starts = [match.start() for match in re.finditer(r'\S+', text)]
-    sentences = self._sentences(text)
-    # espeak-ng may read two words in one breath; then no start is known.
-    groups = sum(len(sentence.split()) for sentence in sentences)
-    places = iter(starts if groups == len(starts) else ())
-    for sentence in sentences:
-      ids, groups = self._ids(sentence, text)
-      sound, frames = self._run(ids, self.speakers.index(speaker), rate, rng)
-      if frames is not None:
-        ends = np.cumsum(frames) * (len(sound) / max(1.0, frames.sum()))
-        words += [
-          (place, float(total + ends[first - 1]) / self.sample_rate)
-          for first, place in zip(groups, places)
-        ]
-      sounds += [sound, pause]
-      said.append(sentence)
-      total += len(sound) + len(pause)
-    return voice_lib.Speech(
-      np.concatenate(sounds[:-1]),
-      self.sample_rate,
-      tuple(words),
-      ' '.join(said),
-    )
-
-  def _check(self, text, language, speaker, rate, pitch) -> None:
-    if language not in self.languages:
-      raise errors.UserError(
-        f'{self.source.name}: says {self.languages[0]}, not {language}.'
-      )
-    if speaker not in self.speakers:
-      raise errors.UserError(
-        f'{self.source.name}: has no speaker {speaker!r}, it has '
-        f'{", ".join(self.speakers[:8])}.'
-      )
+    reading.check(self, self.source.name, language, speaker, pitch)
     if not _SLOWEST <= rate <= _FASTEST:
       raise errors.UserError(
         f'rate: found {rate}, expected {_SLOWEST}..{_FASTEST:g}.'
       )
-    if pitch != 50:
-      raise errors.UserError(
-        f'pitch: found {pitch}, expected 50: {self.source.name} has no other.'
-      )
-    scripts = [*_SCRIPTS.get(language, '').split(), 'LATIN']
-    for letter in filter(str.isalpha, text):
-      name = unicodedata.name(letter, '')
-      if not name.startswith((*scripts, 'MODIFIER', 'FEMININE', 'MASCULINE')):
-        raise errors.UserError(
-          f'text: found {letter!r} in {text!r}, which {self.source.name} '
-          f'cannot say: it reads {" and ".join(scripts).title()} letters.'
-        )
+    reading.check_letters(text, language, self.source.name)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    which = self.speakers.index(speaker)
 
-  def _sentences(self, text: str) -> list[str]:
-    """Phonemes with punctuation, a sentence each."""
-    found, sentence = [], ''
-    voice = self.config['espeak']['voice']
-    clauses = espeak.phonemes(text, voice=voice)
-    for place, (said, part) in enumerate(clauses):
-      said = unicodedata.normalize('NFD', _OTHER_LANGUAGE.sub('', said)).strip()
-      # What is read ahead is the first letter of the next clause.
-      ended = _CLAUSE_END.search(part[:-1] if clauses[place + 1 :] else part)
-      mark = _MARKS[ended[1]] if ended else ''
-      if said:
-        sentence = f'{sentence} {said}{mark}'.strip()
-      if mark and mark in _ENDS and sentence:
-        found.append(sentence)
-        sentence = ''
-    found += [sentence] if sentence else []
-    if not found:
-      raise errors.UserError(f'text: found nothing to say in {text!r}.')
-    return found
+    def say(sentence):
+      ids, firsts = self._ids(sentence, text)
+      return *self._run(ids, which, rate, rng), firsts
+
+    return reading.read(
+      text,
+      self.config['espeak']['voice'],
+      self.config['phoneme_id_map'],
+      self.sample_rate,
+      say,
+    )
 
   def _ids(self, sentence: str, text: str) -> tuple[list[int], list[int]]:
     """Ids of a sentence, and the places of the words' first ones."""
@@ -251,14 +164,11 @@ class Piper:
           count, np.float32
         )
       try:
-        outputs = session.run(None, feed)
+        outputs = runtime.run(self.source.model, session, feed)
         break
-      except Exception as error:  # its exceptions have no class in common
+      except errors.UserError:
         if more == 2 or not self.noises:
-          reason = str(error).strip().splitlines()[-1]
-          raise errors.UserError(
-            f'{self.source.model}: onnxruntime cannot run it: {reason}'
-          ) from error
+          raise
     sound = np.asarray(outputs[0], np.float32).reshape(-1)
     frames = np.asarray(outputs[1]).reshape(-1) if self.lengths else None
     return sound, frames
@@ -270,7 +180,7 @@ def load(source: sources.Source) -> Piper:
   Raises:
     UserError: They are no voice of Piper, or do not belong together.
   """
-  config = files_lib.read_json(source.config)
+  config = files.read_json(source.config)
   _check_config(source, config)
   graph = graphs.read(source.model)
   several = config.get('num_speakers', 1) > 1

@@ -37,12 +37,15 @@ def require() -> Any:
 
 
 @functools.lru_cache(4)
-def open_session(path: files.Path, sha256: str) -> Session:
+def open_session(
+  path: files.Path, sha256: str, lengths: str = 'Ceil'
+) -> Session:
   """A session of a model whose noise comes from outside (`graphs`).
 
   Args:
     path: Of the model.
     sha256: Of the voice; another content gets another session.
+    lengths: As of `graphs.read`.
 
   Raises:
     Missing: onnxruntime is not installed.
@@ -53,12 +56,26 @@ def open_session(path: files.Path, sha256: str) -> Session:
   options = runtime.SessionOptions()
   options.intra_op_num_threads = options.inter_op_num_threads = 1
   options.log_severity_level = 4  # a failure is told by the exception
+  raw = graphs.read(path, lengths).raw
   try:
     return runtime.InferenceSession(
-      graphs.read(path).raw, options, providers=['CPUExecutionProvider']
+      raw, options, providers=['CPUExecutionProvider']
     )
-  except errors.UserError:
-    raise
+  except Exception as error:  # its exceptions have no class in common
+    reason = str(error).strip().splitlines()[-1]
+    raise errors.UserError(
+      f'{path}: onnxruntime cannot run it: {reason}'
+    ) from error
+
+
+def run(path: files.Path, session: Session, feed: dict[str, Any]) -> list:
+  """What a session makes of its inputs.
+
+  Raises:
+    UserError: It fails.
+  """
+  try:
+    return session.run(None, feed)
   except Exception as error:  # its exceptions have no class in common
     reason = str(error).strip().splitlines()[-1]
     raise errors.UserError(

@@ -19,6 +19,7 @@ from step_audio_jax.storage import files
 _PACKAGE = 'package:'
 _PIN = re.compile(r'(.+)@sha256:([0-9a-fA-F]{64})')
 _CARD = 'MODEL_CARD'
+_LETTERS = 'vocab.json'
 NOT_STATED = 'not stated'
 
 
@@ -33,11 +34,12 @@ class Source:
   Attributes:
     name: What messages call it: as the user named it.
     model: The `.onnx`.
-    config: Its `.json`.
+    config: Its `.json`: `MODEL.onnx.json`, or `vocab.json` of Kokoro.
+    styles: Kokoro's voices, `.npz` or `.bin`; None of others.
     licence: As stated beside the files, else by the package.
     origin: Package and version, or the file's name, and where it is said to
       come from.
-    files: Digests of the two, by name.
+    files: Digests of all, by name.
   """
 
   name: str
@@ -46,10 +48,11 @@ class Source:
   licence: str
   origin: str
   files: Mapping[str, str]
+  styles: pathlib.Path | None = None
 
   @property
   def sha256(self) -> str:
-    """Digest of both together."""
+    """Digest of all together."""
     return digests.of_value(self.files)
 
 
@@ -71,7 +74,7 @@ def find(named: str) -> Source:
     found, licence, origin = _in_package(where)
   else:
     found, licence, origin = _in_folder(where)
-  model, config = _pair(where, found)
+  model, config, styles = _parts(where, found)
   actual = digests.of_file(model)
   if digest and digest.lower() != actual:
     raise errors.UserError(
@@ -85,7 +88,9 @@ def find(named: str) -> Source:
     config,
     card.get('License') or licence or NOT_STATED,
     '; '.join(filter(None, (origin, card.get('URL')))),
-    {model.name: actual, config.name: digests.of_file(config)},
+    {model.name: actual}
+    | {path.name: digests.of_file(path) for path in (config, styles) if path},
+    styles,
   )
 
 
@@ -112,12 +117,12 @@ def _in_folder(where: str):
       f'{where}: no such voice; expected an .onnx file, a folder with one, or '
       'package:NAME.'
     )
-  beside = path.with_name(f'{path.name}.json')
-  found = [path, beside] if files.is_file(beside) else [path]
-  return found, None, path.name
+  beside = [p for p in files.list_folder(path.parent) if p.suffix != '.onnx']
+  return [path, *sorted(beside)], None, path.name
 
 
-def _pair(where: str, found: list[pathlib.Path]):
+def _parts(where: str, found: list[pathlib.Path]):
+  """Model, description and, of Kokoro, styles."""
   models = [path for path in found if path.suffix == '.onnx']
   if len(models) != 1:
     raise errors.UserError(
@@ -125,12 +130,25 @@ def _pair(where: str, found: list[pathlib.Path]):
     )
   (model,) = models
   config = model.with_name(f'{model.name}.json')
-  if config not in found:
-    raise errors.UserError(
-      f'{where}: {config.name} is missing; it comes with the voice and says '
-      'how it is spoken to.'
-    )
-  return model, config
+  if config in found:
+    return model, config, None
+  letters = model.with_name(_LETTERS)
+  if letters in found:
+    styles = [
+      path
+      for path in found
+      if path.suffix in ('.npz', '.bin') and path.parent == model.parent
+    ]
+    if len(styles) != 1:
+      raise errors.UserError(
+        f'{where}: found {len(styles)} .npz or .bin files beside {_LETTERS}, '
+        'expected one with the voices of Kokoro.'
+      )
+    return model, letters, styles[0]
+  raise errors.UserError(
+    f'{where}: {config.name} is missing; it comes with the voice and says '
+    f'how it is spoken to (of Kokoro, {_LETTERS}).'
+  )
 
 
 def _card(folder: pathlib.Path) -> Mapping[str, str]:

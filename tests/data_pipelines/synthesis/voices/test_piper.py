@@ -16,20 +16,20 @@ def voice(tmp_path):
   return tiny.voice(tmp_path)
 
 
-# As piper-phonemize 1.1.0 gives them.
+# As piper-phonemize 1.1.0 gives them, with a full stop where no mark ends.
 PHONEMES = [
-  ('the red cat sees a stone', ['ðə ɹˈɛd kˈæt sˈiːz ɐ stˈoʊn']),
+  ('the red cat sees a stone', ['ðə ɹˈɛd kˈæt sˈiːz ɐ stˈoʊn.']),
   (
     'Hello there, my friend! How are you? I am of the opinion: fine; yes.',
     ['həlˈoʊ ðˈɛɹ, maɪ fɹˈɛnd!', 'hˈaʊ ɑːɹ juː?',
      'aɪɐm ʌvðɪ əpˈɪniən: fˈaɪn; jˈɛs.'],
   ),
   ('one of the dogs finds a book today',
-   ['wˈʌn ʌvðə dˈɑːɡz fˈaɪndz ɐ bˈʊk tədˈeɪ']),
+   ['wˈʌn ʌvðə dˈɑːɡz fˈaɪndz ɐ bˈʊk tədˈeɪ.']),
   (
     'It costs 3.50 dollars, e.g. (a lot) - ok',
     ['ɪt kˈɔsts θɹˈiː pɔɪnt fˈaɪv zˈiəɹoʊ dˈɑːlɚz, ˌiːdʒˈiː.',
-     'ɐ lˈɑːt ˌoʊkˈeɪ'],
+     'ɐ lˈɑːt ˌoʊkˈeɪ.'],
   ),
 ]  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_ids_are_padded_as_piper_does(voice):
   voice.speak('a', language='en')
   (feed,) = voice.session.fed
   names = [tiny.PHONEMES[k] for k in feed['input'][0]]
-  assert ''.join(names) == '^_ˈ_e_ɪ_$'
+  assert ''.join(names) == '^_ˈ_e_ɪ_._$'
   np.testing.assert_allclose(feed['scales'], [0.5, 2, 0.25])
 
 
@@ -93,6 +93,12 @@ def test_faster_is_shorter_and_slow_speech_gets_more_noise(voice):
   np.testing.assert_array_equal(
     long['noise_1'][: len(short['noise_1'])], short['noise_1']
   )
+
+
+def test_a_voice_without_a_full_stop_gets_none(tmp_path):
+  table = {k: v for k, v in TABLE.items() if k != '.'}
+  voice = tiny.voice(tmp_path, phoneme_id_map=table)
+  assert voice.speak('a', language='en').phonemes == 'ˈeɪ'
 
 
 def test_sentences_stand_apart(voice):
