@@ -43,7 +43,7 @@ _LONGEST = 80  # characters of a tag or a name
 
 
 @functools.lru_cache(maxsize=4096)
-def resolve(tag: str) -> str | None:
+def language_subtag(tag: str) -> str | None:
   """A tag or name of a language → its BCP 47 language subtag.
 
   Args:
@@ -82,8 +82,8 @@ def _subtag(tag: str) -> str:
 
 
 def normalise(tag: str) -> str:
-  """`resolve(tag)`; a tag that nobody knows stays as it is, ends stripped."""
-  return resolve(tag) or tag.strip()
+  """`language_subtag(tag)`; a tag that nobody knows stays as it is, ends stripped."""
+  return language_subtag(tag) or tag.strip()
 
 
 @functools.lru_cache(maxsize=2**16)
@@ -113,11 +113,11 @@ def is_spaceless(tag: str, text: str = '') -> bool:
   """Whether text has no spaces between words.
 
   Args:
-    tag: Of its language, in any form that `resolve` takes.
+    tag: Of its language, in any form that `language_subtag` takes.
     text: The text itself. It decides under tags that are not `SPACELESS`: a
       tag may be unknown, or be the default of who said nothing.
   """
-  return resolve(tag) in SPACELESS or bool(looks_spaceless(text))
+  return language_subtag(tag) in SPACELESS or bool(looks_spaceless(text))
 
 
 # Of no script, or of several: nothing to wonder at.
@@ -128,7 +128,7 @@ _ANY_SCRIPT = frozenset(
 
 def contradicts(tag: str, text: str) -> bool:
   """Whether a known tag and the script of a text do not belong together."""
-  subtag, looks = resolve(tag), looks_spaceless(text)
+  subtag, looks = language_subtag(tag), looks_spaceless(text)
   if subtag is None or looks is None:
     return False
   if subtag in SPACELESS:
@@ -152,9 +152,13 @@ class Census:
       text: What the line says, if anything.
       heard: Tag of the language that is spoken, where the corpus tells it.
     """
-    if text and isinstance(heard, str) and resolve(heard) != resolve(tag):
+    if (
+      text
+      and isinstance(heard, str)
+      and language_subtag(heard) != language_subtag(tag)
+    ):
       self.translated[f'{heard} > {tag}'] += 1
-    if resolve(tag) is None:
+    if language_subtag(tag) is None:
       self.unknown[tag] += 1
     elif text and contradicts(tag, text):
       self.contradicted[tag] += 1

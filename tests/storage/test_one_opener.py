@@ -55,6 +55,10 @@ EXCEPTIONS = {
     "TensorBoard's own writer, which opens its files by itself"
   ),
   'step_audio_jax/platforms.py: glob': 'the devices of the machine, in /dev',
+  'step_audio_jax/interop/language/gguf_model.py: '
+  'tempfile.TemporaryDirectory': (
+    'holds the tokenizer of a file until it is imported'
+  ),
   'tpu_launch/recipes/adapt.py: tempfile.TemporaryDirectory': (
     'what a dry run makes, and removes'
   ),

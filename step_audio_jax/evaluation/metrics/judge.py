@@ -185,7 +185,7 @@ def fold_text(text: str, language: str, folds: Sequence[str]) -> str:
   Raises:
     UserError: A library that a fold needs is not installed.
   """
-  mandarin = languages.resolve(language) == 'zh'
+  mandarin = languages.language_subtag(language) == 'zh'
   if 'simplified' in folds and mandarin:
     text = _simplified(text)
   if 'numbers' in folds and mandarin:

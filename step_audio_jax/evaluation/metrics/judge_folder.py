@@ -73,7 +73,7 @@ def locate(model: str, cache: str | None = None) -> Place:
         f'judge: {model}: no such folder; expected one with a Whisper model of '
         f'CTranslate2, or {PACKAGE}NAME+NAME.'
       )
-    place = Place(folder, folder.resolve().name)
+    place = Place(folder, files.resolve(folder).name)
   _check(place.folder)
   return place
 

@@ -66,7 +66,7 @@ def normalise(text: str, language: str = 'en', like: str | None = None) -> str:
 
   Args:
     text: What is compared.
-    language: Its tag, in any form that `languages.resolve` takes.
+    language: Its tag, in any form that `languages.language_subtag` takes.
     like: The text that it is compared with, whose script then decides for
       both; None means `text` itself.
   """

@@ -85,7 +85,7 @@ def score(
   hypotheses, silent, unknown = [], 0, 0
   for one in progress.bar(list(said), label=label, unit='utt'):
     language = one.about['language']
-    tag = languages.resolve(language) or language
+    tag = languages.language_subtag(language) or language
     if tag not in judge.languages:
       unknown += 1
       continue

@@ -66,9 +66,10 @@ class Tensor(lazy.LazyArray):
     from gguf import quants
 
     # Mapped for one read only: pages of many maps would pile up.
-    mapped = np.memmap(
-      self.file, np.uint8, 'r', offset=self._begin, shape=self._rows
-    )
+    with files.as_local(self.file) as local:
+      mapped = np.memmap(
+        local, np.uint8, 'r', offset=self._begin, shape=self._rows
+      )
     *leading, (start, stop) = spans
     block = np.ascontiguousarray(mapped[lazy.slices(leading)])
     if not block.size:
