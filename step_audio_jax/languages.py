@@ -82,7 +82,7 @@ def _subtag(tag: str) -> str:
 
 
 def normalise(tag: str) -> str:
-  """`language_subtag(tag)`; a tag that nobody knows stays as it is, ends stripped."""
+  """The `language_subtag` of a tag; one that nobody knows stays as it is."""
   return language_subtag(tag) or tag.strip()
 
 
