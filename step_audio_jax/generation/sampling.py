@@ -19,6 +19,8 @@ from step_audio_jax.generation import repetition as repetition_lib
 # Forbidden ids get this, not -inf: a row in which all is forbidden stays
 # finite.
 FORBIDDEN = -1e30
+# Beyond these, float32 knows no difference from the best id and from chance.
+_COLDEST, _HOTTEST = 1e-6, 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Sampler:
   """Static settings of the choice; each distinct one compiles once.
 
   Attributes:
-    temperature: 0 is greedy.
+    temperature: 0 is greedy; else 1e-6 to 1e6.
     top_k: Keep this many largest logits; 0 keeps all. Ties at the border
       are all kept.
     top_p: Keep the smallest set of ids with at least this probability.
@@ -39,9 +41,10 @@ class Sampler:
   repetition: repetition_lib.Repetition = repetition_lib.Repetition()
 
   def __post_init__(self):
-    if not self.temperature >= 0:
+    if self.temperature and not _COLDEST <= self.temperature <= _HOTTEST:
       raise errors.UserError(
-        f'sampler: temperature is {self.temperature}, expected 0 or more.'
+        f'sampler: temperature is {self.temperature}, expected 0 (the best id '
+        f'every time) or {_COLDEST:g} to {_HOTTEST:g}.'
       )
     if self.top_k < 0:
       raise errors.UserError(
@@ -88,11 +91,14 @@ class Sampler:
     )
 
   def cut(self, logits_BV: jax.Array) -> jax.Array:
-    """Scaled logits with everything outside top-k and top-p forbidden."""
-    logits_BV = logits_BV / self.temperature
+    """Scaled logits, -inf for what is forbidden or outside top-k and top-p."""
+    # Scaling must not bring what is forbidden near to what is allowed.
+    logits_BV = jnp.where(
+      logits_BV <= FORBIDDEN, -jnp.inf, logits_BV / self.temperature
+    )
     if self.top_k and self.top_k < logits_BV.shape[-1]:
       least_B1 = jax.lax.top_k(logits_BV, self.top_k)[0][:, -1:]
-      logits_BV = jnp.where(logits_BV < least_B1, FORBIDDEN, logits_BV)
+      logits_BV = jnp.where(logits_BV < least_B1, -jnp.inf, logits_BV)
     if self.top_p < 1:
       sorted_BV = jnp.sort(logits_BV, axis=-1, descending=True)
       p_BV = jax.nn.softmax(sorted_BV, axis=-1)
@@ -104,7 +110,7 @@ class Sampler:
         axis=-1,
         keepdims=True,
       )
-      logits_BV = jnp.where(logits_BV < least_B1, FORBIDDEN, logits_BV)
+      logits_BV = jnp.where(logits_BV < least_B1, -jnp.inf, logits_BV)
     return logits_BV
 
 

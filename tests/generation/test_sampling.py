@@ -84,11 +84,50 @@ def test_forbidden_ids_are_never_drawn():
   assert set(np.asarray(drawn).tolist()) == {2, 6}
 
 
+@pytest.mark.parametrize('temperature', [1e-6, 0.7, 1e6])
+@pytest.mark.parametrize('top', [(0, 1.0), (5, 1.0), (0, 0.9), (5, 0.9)])
+def test_forbidden_ids_are_never_drawn_however_hot(temperature, top):
+  allowed = [3, 70, 99]
+  logits = jnp.full((2000, 128), sampling.FORBIDDEN)
+  logits = logits.at[:, allowed].set(jnp.asarray([-8.0, -9.0, -8.5]))
+  drawn = sampling.Sampler(temperature, *top)(logits, keys(2000))
+  found = set(np.asarray(drawn).tolist())
+  assert found <= set(allowed)
+  if temperature < 1e-3:
+    assert found == {3}
+  elif temperature > 1e3 and top[1] == 1:
+    assert found == set(allowed)
+
+
+def test_a_row_of_forbidden_ids_gives_a_valid_one():
+  logits = jnp.full((3, 8), sampling.FORBIDDEN)
+  for top in ((0, 1.0), (3, 0.5)):
+    drawn = np.asarray(sampling.Sampler(1.0, *top)(logits, keys(3)))
+    assert ((drawn >= 0) & (drawn < 8)).all()
+
+
+def test_draws_are_those_of_logits_divided_by_the_temperature():
+  """To the bit, as long as the temperature is an ordinary one."""
+  logits = np.random.default_rng(5).normal(size=(64, 40)).astype(np.float32)
+  logits[:, ::3] = sampling.FORBIDDEN
+  for temperature in (0.3, 0.7, 1.3):
+    scaled = jnp.asarray(logits) / temperature
+    want = jax.vmap(jax.random.categorical)(keys(64), scaled)
+    sampler = sampling.Sampler(temperature)
+    assert sampler(jnp.asarray(logits), keys(64)).tolist() == want.tolist()
+    cut = np.asarray(sampler.cut(jnp.asarray(logits)))
+    allowed = logits > sampling.FORBIDDEN
+    np.testing.assert_array_equal(cut[allowed], np.asarray(scaled)[allowed])
+
+
 @pytest.mark.parametrize(
   'arguments, field',
   [
     ({'temperature': -1.0}, 'temperature'),
     ({'temperature': float('nan')}, 'temperature'),
+    ({'temperature': float('inf')}, 'temperature is inf, expected 0'),
+    ({'temperature': 1e35}, 'temperature'),
+    ({'temperature': 1e-38}, 'temperature is 1e-38, expected 0'),
     ({'top_k': -1}, 'top_k'),
     ({'top_p': 0.0}, 'top_p'),
     ({'top_p': 1.5}, 'top_p'),
