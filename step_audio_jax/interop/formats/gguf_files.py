@@ -14,6 +14,7 @@ import math
 import mmap
 import os
 import pathlib
+import reprlib
 import struct
 from typing import Any
 
@@ -33,6 +34,13 @@ _NUMBERS = {
 _STRING, _ARRAY = 8, 9
 _MOST_AXES = 4
 _ALIGNMENT = 'general.alignment'
+# Kinds of values that are asked for, as messages call them.
+_KINDS = {
+  str: 'a text',
+  int: 'a whole number',
+  float: 'a number',
+  bool: 'true or false',
+}
 
 
 class Tensor(lazy.LazyArray):
@@ -92,6 +100,34 @@ class GgufFile:
   values: dict[str, Any]
   tensors: dict[str, Tensor]
 
+  def get(self, name: str, kind: type, default: Any = None) -> Any:
+    """A value of one kind; `default` where the file has none.
+
+    Args:
+      name: Of the value.
+      kind: `str`, `int`, `float` (a whole number will do) or `bool`.
+      default: Is given back as it is.
+
+    Raises:
+      UserError: The value is of another kind.
+    """
+    value = self.values.get(name)
+    if value is None:
+      return default
+    fine = isinstance(value, (int, float) if kind is float else kind)
+    if not fine or (isinstance(value, bool) and kind is not bool):
+      raise errors.UserError(
+        f'{self.path}: {name} is {told(value)}, expected {_KINDS[kind]}.'
+      )
+    return value
+
+
+def told(value: Any) -> str:
+  """A value as messages tell it, in one short line."""
+  if isinstance(value, (list, np.ndarray)):
+    return f'an array of {len(value)} values'
+  return reprlib.repr(value)
+
 
 def is_gguf(path: str | os.PathLike) -> bool:
   """Whether this is meant as a GGUF file, by its name or its first bytes."""
@@ -115,10 +151,14 @@ def read(path: str | os.PathLike) -> GgufFile:
   with files.opened(path) as handle:
     size = os.fstat(handle.fileno()).st_size
     start = handle.read(8)
-    if len(start) < 8 or start[:4] != _MAGIC:
+    if start[:4] != _MAGIC:
       raise errors.UserError(
         f'{path}: begins with {start[:4]!r}, expected {_MAGIC!r}; this is no '
         'GGUF file.'
+      )
+    if len(start) < 8:
+      raise errors.UserError(
+        f'{path}: cut short in the head: the file has {len(start)} bytes.'
       )
     (version,) = struct.unpack_from('<I', start, 4)
     if version not in _VERSIONS:
@@ -219,23 +259,23 @@ def _read(head: _Head) -> GgufFile:
       )
     # The fastest axis stands first there, last here.
     table[name] = tuple(reversed(sizes)), kind, offset
-  alignment = values.get(_ALIGNMENT, 32)
-  if not isinstance(alignment, int) or not 0 < alignment <= 2**20:
+  file = GgufFile(head.path, values, {})
+  alignment = file.get(_ALIGNMENT, int, 32)
+  if not 0 < alignment <= 2**20:
     raise errors.UserError(
       f'{head.path}: {_ALIGNMENT} is {alignment!r}, expected 1 to {2**20}.'
     )
   begin = -(-head.place // alignment) * alignment
-  tensors = {
-    name: _tensor(head, name, begin, *entry) for name, entry in table.items()
-  }
+  for name, entry in table.items():
+    file.tensors[name] = _tensor(head, name, begin, *entry)
   end, last = begin, ''
-  for tensor in sorted(tensors.values(), key=lambda t: t.begin):
+  for tensor in sorted(file.tensors.values(), key=lambda t: t.begin):
     if tensor.begin < end:
       raise errors.UserError(
         f'{head.path}: tensor {tensor.name!r} lies over the bytes of {last!r}.'
       )
     end, last = tensor.end, tensor.name
-  return GgufFile(head.path, values, tensors)
+  return file
 
 
 def _tensor(head, name, begin, shape, kind, offset) -> Tensor:

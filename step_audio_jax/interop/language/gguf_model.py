@@ -78,14 +78,14 @@ class _Reader:
   """Values of one file, by the names that its architecture gives them."""
 
   def __init__(self, file: gguf_files.GgufFile):
-    self._file, self._values = file, file.values
-    self.architecture = self._values.get('general.architecture')
+    self._file = file
+    self.architecture = file.get('general.architecture', str)
     if self.architecture not in FAMILIES:
       raise errors.UserError(
         f'{file.path}: general.architecture is {self.architecture!r}, expected '
         f'one of {", ".join(FAMILIES)}.'
       )
-    parts = self._values.get('split.count', 1)
+    parts = file.get('split.count', int, 1)
     if parts not in (0, 1):
       raise errors.UserError(
         f'{file.path}: split.count is {parts}, expected a whole model in one '
@@ -95,8 +95,8 @@ class _Reader:
   def config(self) -> dict[str, Any]:
     """The `config.json`, without ids."""
     for name in ('expert_count', 'attention.sliding_window'):
-      if self._get(name, 0):
-        raise self._refusal(name, self._get(name, 0), 0)
+      if self._get(name, int, 0):
+        raise self._refusal(name, self._get(name, int), 0)
     width, heads = self._count('embedding_length'), self._heads('head_count')
     kv_heads = self._heads('head_count_kv', heads)
     if heads % kv_heads:
@@ -185,7 +185,7 @@ class _Reader:
   def _scaling(self, head_dim) -> dict[str, Any] | None:
     """`rope_scaling` of a folder."""
     turns = self._file.tensors.get(_TURNS)
-    kind = self._get('rope.scaling.type', 'none')
+    kind = self._get('rope.scaling.type', str, 'none')
     old = self._number('rope.scale_linear', 1.0)
     if kind == 'none' and old != 1.0:
       return {'rope_type': 'linear', 'factor': old}
@@ -242,21 +242,20 @@ class _Reader:
     }
 
   def __contains__(self, name: str) -> bool:
-    return f'{self.architecture}.{name}' in self._values
+    return f'{self.architecture}.{name}' in self._file.values
 
-  def _get(self, name, default=None):
-    return self._values.get(f'{self.architecture}.{name}', default)
+  def _get(self, name, kind, default=None):
+    return self._file.get(f'{self.architecture}.{name}', kind, default)
 
   def _number(self, name, default=None) -> float:
-    value = self._get(name, default)
-    fine = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not fine or not math.isfinite(value) or value <= 0:
+    value = self._get(name, float, default)
+    if value is None or not math.isfinite(value) or value <= 0:
       raise self._refusal(name, value, 'a number above 0')
     return float(str(np.float32(value)))  # 1e-05 was meant, not 9.9999997e-06
 
   def _count(self, name, default=None) -> int:
-    value = self._get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    value = self._get(name, int, default)
+    if value is None or value < 1:
       raise self._refusal(name, value, 'a whole number above 0')
     return value
 
@@ -265,8 +264,8 @@ class _Reader:
 
   def _same(self, name, default=None) -> int:
     """A count that a file may give for each layer."""
-    value = self._get(name)
-    if not isinstance(value, np.ndarray):
+    value = self._file.values.get(f'{self.architecture}.{name}')
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in 'iu':
       return self._count(name, default)
     different = sorted(set(value.tolist()))
     if len(different) != 1 or different[0] < 1:

@@ -73,8 +73,8 @@ def write(
     'add_bos_token': begins,
     **{f'{name}_token': token for name, token in special.items()},
   }
-  template = file.values.get('tokenizer.chat_template')
-  if isinstance(template, str) and template:
+  template = file.get('tokenizer.chat_template', str)
+  if template:
     config['chat_template'] = template
   files.write_json(folder / tokenizer_files.CONFIG, config)
   ids = {
@@ -94,12 +94,12 @@ class _Table:
 
   def __init__(self, file: gguf_files.GgufFile, rows: int):
     self._file = file
-    self.kind = self.get('model')
+    self.kind = self.get('model', str)
     if self.kind not in ('gpt2', 'llama'):
       raise self.refusal(
         'model', self.kind, "'gpt2' (byte-level BPE) or 'llama' (SentencePiece)"
       )
-    self.cut = self.get('pre', 'default')
+    self.cut = self.get('pre', str, 'default')
     if self.kind == 'gpt2' and self.cut not in _CUTS:
       raise self.refusal('pre', self.cut, f'one of {", ".join(_CUTS)}')
     self.tokens: list[str] = self.strings('tokens')
@@ -135,24 +135,24 @@ class _Table:
     """Whether texts begin with a token where the file does not say."""
     return self.kind == 'llama' or self.cut in _BEGINS
 
-  def get(self, name: str, default: Any = None) -> Any:
+  def get(self, name: str, kind: type, default: Any = None) -> Any:
+    return self._file.get(f'tokenizer.ggml.{name}', kind, default)
+
+  def array(self, name: str, default: Any = None) -> Any:
     return self._file.values.get(f'tokenizer.ggml.{name}', default)
 
   def flag(self, name: str, default: bool) -> bool:
-    value = self.get(name, default)
-    if not isinstance(value, bool):
-      raise self.refusal(name, value, 'true or false')
-    return value
+    return self.get(name, bool, default)
 
   def strings(self, name: str) -> list[str]:
-    value = self.get(name)
+    value = self.array(name)
     if not isinstance(value, list) or not value:
       raise self.refusal(name, type(value).__name__, 'an array of strings')
     return value
 
   def numbers(self, name: str, kinds: str, default: Any = None) -> np.ndarray:
     """One number a token."""
-    value = self.get(name, default)
+    value = self.array(name, default)
     fine = isinstance(value, np.ndarray) and value.dtype.kind in kinds
     if not fine or len(value) != len(self.tokens):
       found = f'{len(value)} values' if fine else type(value).__name__
@@ -162,10 +162,10 @@ class _Table:
   def id_of(self, role: str) -> int | None:
     """An id that the file names."""
     name = f'{role}_token_id'
-    place = self.get(name)
+    place = self.get(name, int)
     if place is None:
       return None
-    fine = isinstance(place, int) and 0 <= place < len(self.tokens)
+    fine = 0 <= place < len(self.tokens)
     if not fine or self.types[place] == _UNUSED:
       raise self.refusal(name, place, f'a token of 0 to {len(self.tokens) - 1}')
     return place

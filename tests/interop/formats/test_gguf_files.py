@@ -98,8 +98,38 @@ def test_a_file_cut_anywhere_says_so(file):
   for count in range(8, max(tensor.end for tensor in last), 37):
     path.write_bytes(whole[:count])
     refused(path, 'cut short')
-  path.write_bytes(whole[:5])
+  for count in range(4, 8):
+    path.write_bytes(whole[:count])
+    refused(path, f'cut short in the head: the file has {count} bytes')
+  path.write_bytes(whole[:3])
   refused(path, 'no GGUF file')
+
+
+def test_values_have_a_kind(file):
+  found = gguf_files.read(file[0])
+  assert found.get('x.name', str) == 'Käse'
+  assert found.get('x.count', int) == found.get('x.count', float) == 7
+  assert found.get('x.none', bool) is None
+  assert found.get('x.none', bool, True) is True
+  found.values.update({'x.flag': True, 'x.long': 'a' * 1000})
+  found.values['x.array'] = np.ones(3, bool)
+  assert found.get('x.flag', bool) is True
+  for name, kind, match in (
+    ('x.flag', int, 'x.flag is True, expected a whole number'),
+    ('x.flag', float, 'x.flag is True, expected a number'),
+    ('x.count', str, 'x.count is 7, expected a text'),
+    ('x.count', bool, 'x.count is 7, expected true or false'),
+    ('x.many', str, 'x.many is an array of 2 values, expected a text'),
+    ('x.array', int, 'x.array is an array of 3 values, expected a whole'),
+    ('x.long', int, r"x.long is 'a+\.\.\.a+', expected a whole number"),
+  ):
+    with pytest.raises(errors.UserError, match=match):
+      found.get(name, kind)
+
+
+def test_an_alignment_is_a_whole_number(tmp_path):
+  path = tiny_gguf.write(tmp_path / 'm', 'x', {'general.alignment': True}, {})
+  refused(path, 'general.alignment is True, expected a whole number')
 
 
 def test_something_else(file, tmp_path):

@@ -14,6 +14,7 @@ from step_audio_jax import __main__ as doors
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.generation import restore
+from step_audio_jax.interop.formats import gguf_files
 from step_audio_jax.interop.language import gguf_model
 from step_audio_jax.tokenizers.text import text_models
 from tests.interop.language import tiny_folders as tiny
@@ -342,6 +343,50 @@ def test_what_contradicts_itself_is_refused(tmp_path, capsys, changes, match):
   assert status == 2 and not (tmp_path / 'run').exists()
   assert err.startswith(f'error: {path}: ') and err.count('\n') == 1
   assert re.search(match, err), err
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    ('split.count', 'a whole number'),
+    ('llama.expert_count', 'a whole number'),
+    ('llama.attention.sliding_window', 'a whole number'),
+    ('llama.context_length', 'a whole number'),
+    ('llama.rope.freq_base', 'a number'),
+    ('llama.rope.scaling.type', 'a text'),
+    ('tokenizer.ggml.model', 'a text'),
+    ('tokenizer.ggml.pre', 'a text'),
+    ('tokenizer.ggml.eos_token_id', 'a whole number'),
+    ('tokenizer.ggml.eot_token_id', 'a whole number'),
+    ('tokenizer.chat_template', 'a text'),
+  ],
+)
+def test_values_of_another_kind_are_refused(tmp_path, capsys, name, expected):
+  for value, found in (
+    (True, 'True'),
+    ([1, 2], 'an array of 2 values'),
+    (['a', 'b', 'c'], 'an array of 3 values'),
+  ):
+    path = edited(tmp_path / 'm.gguf', {name: value})
+    status, (_, err) = convert(capsys, f'--from={path}', f'--to={tmp_path}/run')
+    assert status == 2
+    assert err == f'error: {path}: {name} is {found}, expected {expected}.\n'
+
+
+def test_an_architecture_is_a_text(tmp_path):
+  path = edited(tmp_path / 'm.gguf', {})
+  file = gguf_files.read(path)
+  for value in (['llama'], np.ones(2), True):
+    file.values['general.architecture'] = value
+    with pytest.raises(errors.UserError, match='architecture is .*a text'):
+      gguf_model._Reader(file)
+
+
+def test_counts_of_layers_are_whole_numbers(tmp_path, capsys):
+  name = 'llama.feed_forward_length'
+  path = edited(tmp_path / 'm.gguf', {name: [8.5, 8.5, 8.5]})
+  status, (_, err) = convert(capsys, f'--from={path}', f'--to={tmp_path}/run')
+  assert status == 2 and f'{name} is an array of 3 values, expected' in err
 
 
 def test_tensors_that_do_not_belong(tmp_path, capsys):
