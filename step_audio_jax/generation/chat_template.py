@@ -52,15 +52,16 @@ class ChatTemplate:
     source, where = config.get('chat_template'), path
     if files.is_file(folder / _FILE):
       where = folder / _FILE
-      source = files.read_text(where)
-    if isinstance(source, list):  # several, by name
-      named = {
-        entry.get('name'): entry.get('template')
-        for entry in source
-        if isinstance(entry, dict)
-      }
-      source = named.get('default')
-    if not source:
+      try:
+        source = files.read_text(where)
+      except UnicodeDecodeError as error:
+        raise errors.UserError(
+          f'{where}: found bytes that are no UTF-8 ({error.reason} at byte '
+          f'{error.start}), expected a text.'
+        ) from error
+    if isinstance(source, list):
+      source = _default(source, where)
+    if source is None or source == '':
       return None
     if not isinstance(source, str):
       raise errors.UserError(
@@ -136,6 +137,21 @@ class ChatTemplate:
         ids.append(names[match[0]])
         place = match.end()
     return ids
+
+
+def _default(entries: list[Any], where: pathlib.Path) -> str | None:
+  """Of several templates the one that is called 'default', if one is."""
+  named = {}
+  for place, entry in enumerate(entries):
+    entry = entry if isinstance(entry, dict) else {}
+    name, template = entry.get('name'), entry.get('template')
+    if not isinstance(name, str) or not isinstance(template, str):
+      raise errors.UserError(
+        f'{where}: chat_template[{place}] is no object with the texts "name" '
+        'and "template", expected one.'
+      )
+    named[name] = template
+  return named.get('default')
 
 
 def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from step_audio_jax.storage import files
 
 
 def _main(fv) -> Mapping[str, Any]:
-  source = pathlib.Path(fv['from'].value)
+  source = files.local(fv['from'].value, '--from')
   target = files.check_writable(fv.to, '--to', folder=True)
   if files.exists(target):
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
@@ -37,8 +37,15 @@ def _main(fv) -> Mapping[str, Any]:
       '.gguf file.'
     )
   if not gguf and not files.is_dir(source):
-    raise errors.UserError(f'--from={source}: no such folder.')
+    raise errors.UserError(
+      f'--from={source}: found {files.kind(source)}, expected a folder or a '
+      '.gguf file.'
+      if files.is_named(source)
+      else f'--from={source}: no such folder.'
+    )
   speech = None if gguf else _speech_part(source)
+  if not gguf and not speech:
+    _refuse_folder_of_gguf(source)
   inward = gguf or folders.is_folder(source)
   outward = ('step', 'like', 'adapter', 'ema')
   kind, misplaced = 'run directory', ('speech',)
@@ -81,6 +88,18 @@ def _main(fv) -> Mapping[str, Any]:
   if facts.get('left_out'):
     print(f'left out: {", ".join(facts["left_out"])}')
   return {'from': str(source), 'to': str(target), **facts}
+
+
+def _refuse_folder_of_gguf(source: pathlib.Path) -> None:
+  """Names the file where a folder holds nothing but GGUF."""
+  if files.exists(source / 'config.json'):
+    return
+  found = sorted(path.name for path in files.glob(source, '*.gguf'))
+  if found:
+    raise errors.UserError(
+      f'--from={source}: found no config.json but {", ".join(found)}, expected '
+      f'the file itself, --from={source / found[0]}.'
+    )
 
 
 def _speech_part(source: pathlib.Path):

@@ -41,6 +41,7 @@ NO_ADDRESS = places.NO_ADDRESS
 address = places.address
 local = places.local
 check_writable = places.check_writable
+kind = places.kind
 
 exists = listing.exists
 is_file = listing.is_file

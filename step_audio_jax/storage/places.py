@@ -95,20 +95,21 @@ def obstacle(path: pathlib.Path, folder: bool) -> str | None:
   """What stands in the way of an output; None if nothing does."""
   if folder:
     if os.path.lexists(path) and not path.is_dir():
-      return f'found {_kind(path)}, expected a folder'
+      return f'found {kind(path)}, expected a folder'
   elif path.is_dir():
     return 'found a folder, expected a file'
   elif path.exists() and not path.is_file():
-    return f'found {_kind(path)}, expected a file'
+    return f'found {kind(path)}, expected a file'
   for parent in path.parents:
     if parent.is_dir():
       return None
     if os.path.lexists(parent):
-      return f'{parent} is {_kind(parent)}, expected a folder'
+      return f'{parent} is {kind(parent)}, expected a folder'
   return None
 
 
-def _kind(path: pathlib.Path) -> str:
+def kind(path: pathlib.Path) -> str:
+  """What is there that is no folder, for messages."""
   if not path.exists():
     return 'a link to nothing'
   mode = path.stat().st_mode

@@ -149,6 +149,32 @@ def test_templates_that_have_names(tmp_path):
   assert rendered == '<s>[{"role": "user", "content": "水 <b>"}]'
 
 
+def test_templates_that_are_malformed(tmp_path):
+  folder = tmp_path / chat_template.FOLDER
+  folder.mkdir()
+  path = folder / 'tokenizer_config.json'
+  good = {'name': 'default', 'template': 'x'}
+  for value, match in (
+    ([good, 'x'], r'chat_template\[1\] is no object with the texts "name"'),
+    ([{'name': ['default'], 'template': 'x'}], r'chat_template\[0\] is no'),
+    ([good, {'name': 'tools', 'template': 3}], r'chat_template\[1\] is no'),
+    ([{'name': 'default'}], r'chat_template\[0\] is no object'),
+    ({}, 'chat_template is a dict, expected a text'),
+    (0, 'chat_template is a int, expected a text'),
+  ):
+    files.write_json(path, {'chat_template': value})
+    with pytest.raises(errors.UserError, match=match) as caught:
+      chat_template.ChatTemplate.of_run(tmp_path)
+    assert str(caught.value).startswith(f'{path}: ')
+  for value in (None, '', [], [{'name': 'tools', 'template': 'x'}]):
+    files.write_json(path, {'chat_template': value})
+    assert chat_template.ChatTemplate.of_run(tmp_path) is None
+  files.write_bytes(folder / 'chat_template.jinja', b'caf\xe9 {{ x }}')
+  with pytest.raises(errors.UserError, match='no UTF-8 .* at byte 3') as caught:
+    chat_template.ChatTemplate.of_run(tmp_path)
+  assert str(caught.value).startswith(f'{folder}/chat_template.jinja: ')
+
+
 def test_stops_and_beginnings(run, capsys, source):
   description = files.read_json(run / 'config.json')
   vocabulary = restore.load_model(run)[2]

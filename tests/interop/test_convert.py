@@ -1,6 +1,7 @@
 """The convert door: round trips to the bit, vocabularies, whole outputs."""
 
 import json
+import os
 
 import ml_dtypes
 import numpy as np
@@ -207,6 +208,42 @@ def test_nothing_half_written_stays(tmp_path, capsys, monkeypatch):
   status = cli.dispatch('step_audio_jax', doors.DOORS, ['-', 'convert', *argv])
   assert status == 130
   assert [path.name for path in tmp_path.iterdir()] == ['m']
+
+
+def test_a_source_is_a_folder_or_a_file(tmp_path, capsys):
+  to = f'--to={tmp_path}/new'
+  assert '--from: found nothing, expected a path' in refused(
+    capsys, '--from=', to
+  )
+  os.mkfifo(tmp_path / 'pipe')
+  (tmp_path / 'link').symlink_to(tmp_path / 'gone')
+  for name, found in (('pipe', 'a device or pipe'), ('link', 'a link to no')):
+    err = refused(capsys, f'--from={tmp_path}/{name}', to)
+    assert f'--from={tmp_path}/{name}: found {found}' in err
+    assert 'expected a folder or a .gguf file' in err
+  (tmp_path / 'many').mkdir()
+  for name in ('q8.gguf', 'q4.gguf'):
+    (tmp_path / 'many' / name).write_bytes(b'GGUF')
+  err = refused(capsys, f'--from={tmp_path}/many', to)
+  assert f'{tmp_path}/many: found no config.json but q4.gguf, q8.gguf' in err
+  assert f'expected the file itself, --from={tmp_path}/many/q4.gguf.' in err
+
+
+@pytest.mark.parametrize('dry', [(), ('--dry_run',)])
+def test_an_export_is_like_something_that_is_there(tmp_path, capsys, dry):
+  tiny.make(tmp_path / 'm', 'llama')
+  convert(capsys, f'--from={tmp_path}/m', f'--to={tmp_path}/run')
+  (tmp_path / 'empty').mkdir()
+  argv = f'--from={tmp_path}/run', f'--to={tmp_path}/out', *dry
+  for name, found in (('no', 'no such folder'), ('empty', 'no config.json')):
+    err = refused(capsys, *argv, f'--like={tmp_path}/{name}')
+    wanted = f'found {found}, expected a Hugging Face folder'
+    assert f'--like={tmp_path}/{name}: {wanted}' in err
+  for size in ('nan', 'inf', '0', '1e-10'):
+    err = refused(capsys, *argv, f'--shard_gb={size}')
+    assert f'--shard_gb: found {float(size)}, expected a finite number' in err
+  assert '--shard_gb=-1' in refused(capsys, *argv, '--shard_gb=-1')
+  assert not (tmp_path / 'out').exists()
 
 
 def test_bad_calls(tmp_path, capsys):

@@ -52,10 +52,18 @@ def config_of(
     explicit: Whether the user named it.
 
   Raises:
-    UserError: It holds a model of another kind.
+    UserError: What the user named is no folder with a `config.json`, or holds
+      a model of another kind.
   """
-  if base is None or not files.is_file(base / 'config.json'):
+  if base is None:
     return None
+  if not files.is_file(base / 'config.json'):
+    if not explicit:
+      return None
+    found = 'no config.json' if files.is_dir(base) else 'no such folder'
+    raise errors.UserError(
+      f'--like={base}: found {found}, expected a Hugging Face folder.'
+    )
   origin = folders.config_of(base)
   if explicit and origin.get('model_type') not in configs.FAMILIES.values():
     configs.family(origin, str(base / 'config.json'))

@@ -1,6 +1,7 @@
 """A run of a language model as a Hugging Face folder, streamed."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
@@ -60,8 +61,14 @@ def export_run(
     What was written; `rows` says where speech and control ids lie.
 
   Raises:
-    UserError: The run is no language model that the families can express.
+    UserError: The run is no language model that the families can express, or
+      `shard_gb` is no size.
   """
+  if not 1e-9 <= shard_gb < math.inf:
+    raise errors.UserError(
+      f'--shard_gb: found {shard_gb}, expected a finite number above 0, in '
+      '10^9 bytes (at least one byte).'
+    )
   description = checkpoints.run_config(source)
   if 'model' not in description or 'vocabulary' not in description:
     raise errors.UserError(
