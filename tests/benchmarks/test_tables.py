@@ -67,7 +67,7 @@ def test_what_is_expected_of_bytes():
 
 def test_one_json_line():
   done = subprocess.run(
-    [sys.executable, 'fuzz_tables.py', '--cases=20'],
+    [sys.executable, 'pipelines/fuzz_tables.py', '--cases=20'],
     cwd=FOLDER,
     env={'PYTHONPATH': str(FOLDER.parent), 'PATH': ''},
     capture_output=True,

@@ -186,7 +186,7 @@ def test_an_output_belongs_to_its_recordings(
   monkeypatch.chdir(ROOT)
   base(tmp_path / 'base')
   monkeypatch.setattr(adapt.recipe, 'follow', lambda steps, root: {})
-  monkeypatch.setattr(adapt, '_told', lambda found: {})
+  monkeypatch.setattr(adapt, '_summary', lambda found: {})
   monkeypatch.setattr(sizing, 'survey', lambda corpus: None)
   assert call(recordings, tmp_path) == 0
   assert call(recordings, tmp_path) == 0
