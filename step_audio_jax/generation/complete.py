@@ -25,6 +25,9 @@ MODEL = ('STEP_AUDIO_MODEL', 'runs/quickstart/sft')
 # By which a folder says that its model was trained here.
 _NOTE = 'step_audio_jax'
 _ENDS = ('generation_config.json', 'config.json')
+# How a folder names the positions that its model was made for.
+_LENGTHS = ('max_position_embeddings', 'max_seq_len')
+_USUAL_TOKENS, _MOST_TOKENS, _LAST_SEED = 128, 2**31 - 1, 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +120,41 @@ def _ends(folder, text, vocabulary) -> tuple[int, ...]:
   return tuple(dict.fromkeys(found)) or (vocabulary_lib.EOT,)
 
 
+def longest_answer(run: str | pathlib.Path, asked: int | None) -> int:
+  """How many ids an answer may have.
+
+  Args:
+    run: The run directory.
+    asked: What the user wants; None for what is usual.
+
+  Raises:
+    UserError: It is more than the positions that the model was made for.
+  """
+  from step_audio_jax.generation import chat_template
+
+  path = pathlib.Path(run) / chat_template.FOLDER / 'config.json'
+  origin = _object(path)
+  for name in _LENGTHS:
+    length = origin.get(name)
+    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+      continue
+    if asked is not None and asked > length:
+      raise errors.UserError(
+        f'--max_tokens: found {asked}, expected at most {length}, which is '
+        f'{name} in {path}.'
+      )
+    return asked or min(_USUAL_TOKENS, length)
+  return asked or _USUAL_TOKENS
+
+
+def _check_text(flag: str, text: str) -> None:
+  """Refuses what stands for bytes of a command line that are no text."""
+  if any('\ud800' <= character <= '\udfff' for character in text):
+    raise errors.UserError(
+      f'{flag}: {text[:40]!a} is not UTF-8, expected only characters.'
+    )
+
+
 def _object(path: pathlib.Path) -> dict[str, Any]:
   """A JSON object that came along; {} where there is none."""
   found = files.read_json(path) if files.is_file(path) else {}
@@ -147,6 +185,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   words = fv.prompt if fv.prompt is not None else words
   if fv.system and not fv.chat:
     raise errors.UserError('complete: --system means nothing without --chat.')
+  _check_text('--prompt' if fv.prompt is not None else 'complete', words)
+  _check_text('--system', fv.system)
   from step_audio_jax.generation import decode
   from step_audio_jax.generation import grammar as grammar_lib
   from step_audio_jax.generation import restore
@@ -167,6 +207,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       f'{run}/config.json: found no "model" and "vocabulary"; expected the run '
       'of a language model (a Hugging Face folder becomes one by `convert`).'
     )
+  max_tokens = longest_answer(run, fv.max_tokens)
+  checkpoints.step_folder(run, fv.step, fv.ema)
   vocabulary = own_vocabulary.vocabulary_of_run(run, description['vocabulary'])
   asked = ask(
     run, description, vocabulary, words, chat=fv.chat, system=fv.system
@@ -174,7 +216,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   told = {'model': str(run), 'prompt_ids': asked.prompt, 'seed': fv.seed}
   if fv.dry_run:
     print(
-      f'would continue {len(asked.prompt)} ids by at most {fv.max_tokens} with '
+      f'would continue {len(asked.prompt)} ids by at most {max_tokens} with '
       f'{run}'
     )
     return told
@@ -184,7 +226,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     restore.unroll_layers(model),
     variables,
     [asked.prompt],
-    max_new_tokens=fv.max_tokens,
+    max_new_tokens=max_tokens,
     sampler=sampler,
     grammar=grammar_of(vocabulary, asked),
     start=grammar_lib.State.TEXT,
@@ -196,7 +238,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   print(text)
   if not output.stopped:
     print(
-      f'not finished after {fv.max_tokens} ids, see --max_tokens.',
+      f'not finished after {max_tokens} ids, see --max_tokens.',
       file=sys.stderr,
     )
   return {
@@ -243,10 +285,21 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   flags.DEFINE_integer(
-    'seed', 0, 'Of the draws.', lower_bound=0, flag_values=fv
+    'seed',
+    0,
+    'Of the draws.',
+    lower_bound=0,
+    upper_bound=_LAST_SEED,
+    flag_values=fv,
   )
   flags.DEFINE_integer(
-    'max_tokens', 128, 'New ids at most.', lower_bound=1, flag_values=fv
+    'max_tokens',
+    None,
+    f'New ids at most; by default {_USUAL_TOKENS}, or fewer where the model '
+    'was made for fewer.',
+    lower_bound=1,
+    upper_bound=_MOST_TOKENS,
+    flag_values=fv,
   )
   flags.DEFINE_integer(
     'step', None, 'Which checkpoint, not the newest.', flag_values=fv

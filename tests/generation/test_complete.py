@@ -234,13 +234,43 @@ def test_the_frame_of_a_tokenizer(tmp_path, source):
     (['a', '--top_p=0'], 'top_p is 0.0, expected'),
     (['a', '--temperature=-1'], 'temperature is -1.0, expected'),
     (['a', '--max_tokens=0'], 'max_tokens'),
-    (['a', '--step=7'], '7'),
+    (['a', '--max_tokens=65'], '--max_tokens: found 65, expected at most 64'),
+    (['a', f'--max_tokens={2**31}'], 'max_tokens'),
+    (['a', f'--seed={2**32}'], 'seed'),
+    (['a', f'--seed={2**70}'], 'seed'),
+    (['a', '--step=7'], 'no checkpoint of step 7'),
+    (['a', '--ema'], 'has no mean of the parameters'),
+    (['a\udcff'], r"complete: 'a\udcff' is not UTF-8, expected only"),
+    (['--prompt=a\udcff'], r"--prompt: 'a\udcff' is not UTF-8, expected"),
+    (['a', '--chat', '--system=\ud83d'], r"--system: '\ud83d' is not UTF-8"),
   ],
 )
-def test_bad_input_is_one_sentence(run, capsys, argv, match):
-  status, out, err = door(capsys, 'complete', *argv, f'--model={run}')
+@pytest.mark.parametrize('dry', [(), ('--dry_run',)])
+def test_bad_input_is_one_sentence(run, capsys, monkeypatch, argv, match, dry):
+  # Before the model is loaded.
+  monkeypatch.delattr(restore, 'load_model')
+  status, out, err = door(capsys, 'complete', *argv, f'--model={run}', *dry)
   assert status == 2 and out == ''
   assert err.startswith('error: ') and err.count('\n') == 1 and match in err
+
+
+def test_how_long_an_answer_may_be(run):
+  kept = run / chat_template.FOLDER / 'config.json'
+  origin = files.read_json(kept)
+  assert complete.longest_answer(run, None) == 64
+  assert complete.longest_answer(run, 64) == 64
+  for length, usual, most in (
+    ({'max_seq_len': 200}, 128, 200),
+    ({'max_position_embeddings': True}, 128, 2**31 - 1),
+    ({}, 128, 2**31 - 1),
+  ):
+    del origin['max_position_embeddings']
+    files.write_json(kept, origin | length)
+    origin['max_position_embeddings'] = 64
+    assert complete.longest_answer(run, None) == usual
+    assert complete.longest_answer(run, most) == most
+  files.remove(kept)
+  assert complete.longest_answer(run, None) == 128
 
 
 def test_folders_that_are_no_runs(run, tmp_path, capsys):

@@ -205,8 +205,10 @@ def _check(fv, words) -> None:
   stretch.check_speed(fv.speed)
   if fv.steps < 1:
     raise errors.UserError(f'--steps: found {fv.steps}, expected at least 1.')
-  if fv.seed < 0:
-    raise errors.UserError(f'--seed: found {fv.seed}, expected 0 or more.')
+  if not 0 <= fv.seed < 2**32:
+    raise errors.UserError(
+      f'--seed: found {fv.seed}, expected 0 to {2**32 - 1}.'
+    )
   _sampler(fv)
 
 

@@ -174,6 +174,7 @@ def test_folders_come_from_the_environment(place, capsys, monkeypatch):
     (['a', '--out=x.wav', '--speed=3'], 'speed: found 3.0, expected a number'),
     (['a', '--out=x.wav', '--steps=0'], '--steps: found 0'),
     (['a', '--out=x.wav', '--seed=-1'], '--seed: found -1'),
+    (['a', '--out=x.wav', '--seed=4294967296'], '--seed: found 4294967296'),
     (['a', '--out=x.wav', '--top_p=0'], 'top_p is 0.0'),
     (['a', '--out=x.wav', '--temperature=-1'], 'temperature is -1.0'),
     (['a', '--out=x.wav', '--repetition_share=2'], 'share is 2.0'),
