@@ -136,7 +136,7 @@ def _parsed(ratios: str | None) -> Any:
   if not ratios:
     return {}
   try:
-    value = json.loads(ratios)
+    value = files.parsed(ratios)
   except json.JSONDecodeError as error:
     raise errors.UserError(
       f'--ratios: found {ratios!r}, expected JSON: {error}.'

@@ -84,7 +84,7 @@ def _from_json(path: str | os.PathLike, check) -> np.ndarray:
   with files.opened(path) as handle:
     raw = handle.read()
   try:
-    value = json.loads(raw)
+    value = files.parsed(raw)
   except (UnicodeDecodeError, json.JSONDecodeError) as error:
     raise errors.UserError(f'not valid JSON: {error}.') from error
   if isinstance(value, Mapping) and isinstance(value.get('files'), list):

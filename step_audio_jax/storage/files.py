@@ -15,11 +15,16 @@ nothing here promises a rename, a link or a lock.
     put, move, remove, …           what is there already
     as_local                       a name for libraries that open by themselves
 
+Inputs are regular files. A pipe or a device is read where the system has its
+own (`/dev/stdin`, `<(…)`); one that lies in a folder would wait for a writer
+for ever, and is refused.
+
 What the operating system says of a path is told as a `UserError`, except where
 a function says otherwise.
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -102,21 +107,26 @@ def open_read(path: Path) -> BinaryIO:
   """As `opened`, for those who tell the errors in their own words.
 
   Raises:
-    OSError: There is no such file, or it cannot be read.
+    OSError: There is no such file, it cannot be read, or is a pipe or device
+      in a folder.
   """
+  if _is_special(path) and not _is_of_system(path):
+    raise OSError(errno.EINVAL, _SPECIAL, os.fspath(path))
   return open(path, 'rb')
 
 
 def read_bytes(path: Path) -> bytes:
   """All of a file; raises as `open_read`."""
-  return pathlib.Path(path).read_bytes()
+  with open_read(path) as handle:
+    return handle.read()
 
 
 def read_text(
   path: Path, encoding: str = 'utf-8', errors: str = 'strict'
 ) -> str:
   """A file as text, with every line's end as LF; raises as `open_read`."""
-  return pathlib.Path(path).read_text(encoding, errors)
+  with io.TextIOWrapper(open_read(path), encoding, errors) as handle:
+    return handle.read()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -128,8 +138,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def opened(path: Path, name: str | None = None, **keywords: Any) -> Any:
   """`open(path, 'rb')`, or with other `keywords`; says what is wrong.
 
-  A pipe (`/dev/stdin`, `<(…)`) is read into memory when it is first opened,
-  and can be opened again like a file.
+  A pipe of the system's (`/dev/stdin`, `<(…)`) is read into memory when it is
+  first opened, and can be opened again like a file.
 
   Args:
     path: Of the file.
@@ -138,13 +148,14 @@ def opened(path: Path, name: str | None = None, **keywords: Any) -> Any:
 
   Raises:
     UserError: There is no such file, it cannot be read, it is a Git LFS
-      pointer, or a pipe that never ends.
+      pointer, a pipe or device in a folder, or a pipe that never ends.
   """
   places.local(path)
   try:
-    state = os.stat(path)
-    if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
-      return _held(path, name, (state.st_dev, state.st_ino), **keywords)
+    if _is_special(path):
+      if not _is_of_system(path):
+        raise errors.UserError(f'{name or path}: {_SPECIAL}.')
+      return _held(path, name, **keywords)
     handle = open(path, **{'mode': 'rb', **keywords})
   except FileNotFoundError as error:
     raise errors.UserError(f'{name or path}: no such file.') from error
@@ -160,13 +171,33 @@ def opened(path: Path, name: str | None = None, **keywords: Any) -> Any:
   return handle
 
 
+_SPECIAL = 'found a pipe, socket or device, expected a file'
+
+
+def _is_special(path: Path) -> bool:
+  """Whether it is neither a file nor a folder; raises the system's errors."""
+  mode = os.stat(path).st_mode
+  return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _is_of_system(path: Path) -> bool:
+  """Whether it is named where the system has a process's own pipes."""
+  whole = os.path.abspath(path)
+  # /dev/shm is a folder like any other.
+  return whole.startswith(('/dev/', '/proc/')) and (
+    not whole.startswith('/dev/shm/')
+  )
+
+
 _MOST_HELD = 2**30  # bytes; nine hours of a 16 kHz WAV
 _HELD: dict[tuple[int, int], bytes] = {}
 
 
-def _held(path, name, identity, mode='rb', buffering=-1, **text) -> Any:
+def _held(path, name, mode='rb', buffering=-1, **text) -> Any:
   """A file in memory with what a pipe or a device gave."""
   del buffering
+  state = os.stat(path)
+  identity = state.st_dev, state.st_ino
   if identity not in _HELD:
     with open(path, 'rb') as handle:
       content = handle.read(_MOST_HELD + 1)
@@ -196,6 +227,25 @@ def decoded(raw: bytes) -> str:
   return raw.decode(json.detect_encoding(raw))
 
 
+def parsed(text: str | bytes, **keywords: Any) -> Any:
+  """`json.loads`, which says of nesting too deep that it is not valid, too.
+
+  Args:
+    text: JSON.
+    **keywords: Of `json.loads`.
+
+  Raises:
+    JSONDecodeError: It is not JSON, or deeper than can be read.
+    UnicodeDecodeError: As `decoded`.
+  """
+  try:
+    return json.loads(text, **keywords)
+  except RecursionError as error:
+    raise json.JSONDecodeError(
+      'found lists or objects too deep in each other', '', 0
+    ) from error
+
+
 def read_json(path: Path) -> Any:
   """Reads one JSON file, also in UTF-16 or with a byte-order mark.
 
@@ -205,7 +255,7 @@ def read_json(path: Path) -> Any:
   with opened(path) as handle:
     raw = handle.read()
   try:
-    return json.loads(decoded(raw))
+    return parsed(decoded(raw))
   except (UnicodeDecodeError, json.JSONDecodeError) as error:
     raise errors.UserError(f'{path}: not valid JSON: {error}.') from error
 
@@ -238,7 +288,7 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
       for line in handle:
         number += 1
         if line.strip():
-          yield number, json.loads(line)
+          yield number, parsed(line)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
       raise errors.UserError(
         f'{path}:{number}: not a JSON line: {error}.'

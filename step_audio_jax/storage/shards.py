@@ -69,7 +69,7 @@ def read_header(path: pathlib.Path) -> dict[str, Tensor]:
   lfs.refuse_path(path)
   try:
     size = path.stat().st_size
-    with open(path, 'rb') as handle:
+    with files.open_read(path) as handle:
       start = handle.read(8)
       length = struct.unpack('<Q', start)[0] if len(start) == 8 else size
       if length > min(size - 8, _MAX_HEADER):
@@ -78,7 +78,7 @@ def read_header(path: pathlib.Path) -> dict[str, Tensor]:
           'something else.'
         )
       text = handle.read(length)
-    header = json.loads(text, object_pairs_hook=_without_repeats)
+    header = files.parsed(text, object_pairs_hook=_without_repeats)
     if not isinstance(header, dict):
       raise ValueError('not an object')
   except OSError as error:

@@ -97,6 +97,18 @@ def test_bad_json_is_told_by_name(tmp_path, data):
     files.read_json(tmp_path / 'x.json')
 
 
+DEEP = '[' * 100_000 + ']' * 100_000
+
+
+def test_json_that_is_too_deep_is_told_by_name(tmp_path):
+  (tmp_path / 'x.json').write_text(DEEP)
+  with pytest.raises(errors.UserError, match='x.json: not valid .* too deep'):
+    files.read_json(tmp_path / 'x.json')
+  (tmp_path / 'x.jsonl').write_text(f'{{}}\n{DEEP}\n')
+  with pytest.raises(errors.UserError, match='x.jsonl:2: not a .* too deep'):
+    list(files.read_jsonl(tmp_path / 'x.jsonl'))
+
+
 def test_bad_jsonl_line_is_told_by_number(tmp_path):
   good = json.dumps({'a': 1})
   (tmp_path / 'x.jsonl').write_text(f'{good}\n\n{good[:-1]}\n{good}\n')

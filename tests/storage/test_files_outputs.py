@@ -11,7 +11,9 @@ import tempfile
 import pytest
 
 from step_audio_jax import errors
+from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
+from step_audio_jax.storage import shards
 
 LONG = 'x' * 300
 
@@ -314,3 +316,25 @@ def test_a_device_without_an_end(monkeypatch):
     files.opened('/dev/zero')
   with files.opened('/dev/null') as handle:
     assert handle.read() == b''
+
+
+@pytest.mark.parametrize(
+  'read',
+  [files.opened, files.read_json, digests.of_file, shards.read_header],
+)
+def test_a_pipe_in_a_folder_is_refused_and_not_waited_for(tmp_path, read):
+  os.mkfifo(tmp_path / 'x')
+  (tmp_path / 'link').symlink_to(tmp_path / 'x')
+  for path in (tmp_path / 'x', tmp_path / 'link'):
+    with pytest.raises(errors.UserError, match='found a pipe, .* a file') as e:
+      read(path)
+    assert str(path) in str(e.value)
+
+
+@pytest.mark.parametrize(
+  'read', [files.open_read, files.read_bytes, files.read_text]
+)
+def test_so_it_is_where_others_tell_the_error(tmp_path, read):
+  os.mkfifo(tmp_path / 'x')
+  with pytest.raises(OSError, match='found a pipe, .* expected a file'):
+    read(tmp_path / 'x')

@@ -206,7 +206,7 @@ class HuggingFaceText(_Text):
     raw = _read(path)
     try:
       written = files.decoded(raw)
-      tree = json.loads(written)
+      tree = files.parsed(written)
       self._whole = tokenizers.Tokenizer.from_str(written)
       plain = characters.of_tokenizer(tree)
       self._model = tokenizers.Tokenizer.from_str(json.dumps(plain))
