@@ -82,6 +82,12 @@ class Config:
         )
 
   @property
+  def languages(self) -> tuple[str, ...]:
+    """Subtags of what is spoken."""
+    shares = {'en': self.english_share, 'zh': 1 - self.english_share}
+    return tuple(name for name in grammar.GRAMMARS if shares[name] > 0)
+
+  @property
   def settings(self) -> dict[str, Any]:
     """What a corpus writes of it; without speakers as before there were any."""
     found = dataclasses.asdict(self)

@@ -11,6 +11,7 @@ from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
 from data_pipelines.synthesis.voices import voice as voice_lib
+from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
@@ -48,7 +49,7 @@ def word_starts(
 
   espeak-ng says some neighbours in one breath (`有 水`) and reports only the
   first; the others get their place by counting characters between the
-  reports around them.
+  reports around them. A voice may report none.
 
   Args:
     words: The words, spoken with one space between them.
@@ -57,7 +58,7 @@ def word_starts(
   """
   text = ' '.join(words)
   places = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
-  known = dict(events)
+  known = dict(events) or {0: 0.0}
   return np.interp(
     places, [*known, len(text)], [*known.values(), max(total, *known.values())]
   )
@@ -97,6 +98,11 @@ def speak_line(
       rate=rate,
       seed=line.seed,
     )
+    if not np.isfinite(speech.samples).all():
+      raise errors.UserError(
+        f'--voice: {voice.name} says {spoken!r} as NaN or an infinity, '
+        'expected finite samples; its model or its settings are broken.'
+      )
     # Networks know no level of their own: the loudest sample gets it.
     loudest = max(0.01, float(np.abs(speech.samples).max(initial=0)))
     samples = np.round(speech.samples * (PEAK / loudest)).astype(np.int16)

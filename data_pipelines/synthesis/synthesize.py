@@ -19,7 +19,7 @@ import json
 import os
 import pathlib
 import sys
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from absl import flags
 
@@ -36,6 +36,8 @@ from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
+
+_FOLDERS = ('wav', 'img')  # of a corpus, with the files that it names
 
 
 def synthesize(
@@ -80,8 +82,7 @@ def synthesize(
     root = output / name
     stamp = root / 'corpus.json'
     if not files.exists(stamp):
-      files.make_folder(_parts(root, config))
-      utterances = make(root)
+      utterances = _made(make, root, _parts(root, config))
       manifest.write(root, utterances)
       value = {
         'fingerprint': config.fingerprint,
@@ -91,7 +92,8 @@ def synthesize(
       if name == 'speech':
         value['voices'] = _spoken_with(utterances, config, voices)
       files.write_json(stamp, value)
-    files.remove_tree(_parts(root, config))
+    for parts in list(files.glob(root, '.parts-*')):
+      files.remove_tree(parts)
     result[name] = {
       key: value
       for key, value in files.read_json(stamp).items()
@@ -116,6 +118,34 @@ def _spoken_with(
 def _parts(root: pathlib.Path, config: plan.Config) -> pathlib.Path:
   """Folder of what is unfinished; while it stands, `root` is ours."""
   return root / f'.parts-{config.fingerprint}'
+
+
+def _made(
+  make: Callable[[pathlib.Path], list], root: pathlib.Path, parts: pathlib.Path
+) -> list:
+  """What `make` makes; where it is refused before a part is finished, nothing.
+
+  A part that is finished stays, for whoever goes on: the disk may be full.
+  """
+  new = [path for path in (root.parent, root) if not files.exists(path)]
+  others = [path for path in files.glob(root, '.parts-*') if path != parts]
+  if others:
+    # Jobs with other settings wrote files of the same names.
+    for name in (parts.name, *_FOLDERS):
+      files.remove_tree(root / name)
+  files.make_folder(parts)
+  for path in others:
+    files.remove_tree(path)
+  begun = set(files.list_folder(root))
+  try:
+    return make(root)
+  except errors.UserError:
+    if not any(files.glob(parts, '*.jsonl')):
+      for path in {parts, *files.list_folder(root)} - (begun - {parts}):
+        files.remove_tree(path)
+      for path in reversed(new):
+        files.remove_empty(path)
+    raise
 
 
 def _check_stamp(root: pathlib.Path, config: plan.Config) -> None:
@@ -214,7 +244,9 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     **{name: getattr(fv, name) for name in names},
   )
   files.check_writable(fv.output, '--output', folder=True)
-  voices, notes = catalogue.load_all(fv.voice, fv.optional_voice)
+  voices, notes = catalogue.load_all(
+    fv.voice, fv.optional_voice, config.languages
+  )
   for note in notes:
     print(f'note: {note}', file=sys.stderr)
   config = dataclasses.replace(config, speakers=speakers.cast(voices))

@@ -1,12 +1,13 @@
 """The voices that a user names, and what speaks where one is not there."""
 
-from typing import Sequence
+from typing import Collection, Sequence
 
 from data_pipelines.synthesis.voices import kokoro
 from data_pipelines.synthesis.voices import piper
 from data_pipelines.synthesis.voices import runtime
 from data_pipelines.synthesis.voices import sources
 from data_pipelines.synthesis.voices import voice as voice_lib
+from step_audio_jax import errors
 
 
 def load(named: str) -> voice_lib.Voice:
@@ -23,22 +24,44 @@ def load(named: str) -> voice_lib.Voice:
 
 
 def load_all(
-  required: Sequence[str], optional: Sequence[str] = ()
+  required: Sequence[str],
+  optional: Sequence[str] = (),
+  languages: Collection[str] | None = None,
 ) -> tuple[list[voice_lib.Voice], list[str]]:
   """Voices, and a sentence for each optional one that is not there.
 
   Args:
     required: Named by a user.
     optional: Spoken with where they are installed.
+    languages: Subtags of what is to be spoken; None takes any.
 
   Raises:
-    UserError: A required voice is missing, or any is wrong.
+    UserError: A required voice is missing or speaks no such language, or any is
+      wrong.
   """
-  voices, notes = [load(named) for named in required], []
+  voices, notes = [], []
+  for named in required:
+    voices.append(load(named))
+    if lack := _lack(voices[-1], languages):
+      raise errors.UserError(f'--voice: {named}: {lack}.')
   for named in optional:
     try:
-      voices.append(load(named))
+      voice = load(named)
+      if lack := _lack(voice, languages):
+        notes.append(f'{named} is not used, espeak-ng speaks instead: {lack}.')
+      else:
+        voices.append(voice)
     except (runtime.Missing, sources.Missing) as error:
       reason = str(error).rstrip('.')
       notes.append(f'{named} is not used, espeak-ng speaks instead: {reason}.')
   return voices, notes
+
+
+def _lack(
+  voice: voice_lib.Voice, languages: Collection[str] | None
+) -> str | None:
+  """Why a voice would say nothing, if so."""
+  if languages is None or set(voice.languages) & set(languages):
+    return None
+  wanted = ' or '.join(sorted(languages)) or 'no speech at all'
+  return f'it speaks {", ".join(voice.languages)}, the corpus needs {wanted}'

@@ -34,6 +34,10 @@ USUAL_RATES = {'en': 160, 'zh': 185}
 _LANGUAGES = {'en': 'en-us', 'zh': 'cmn'}
 
 
+class UnknownVoice(errors.UserError):
+  """A voice that espeak-ng does not have."""
+
+
 class _Id(ctypes.Union):
   _fields_ = [
     ('number', ctypes.c_int),
@@ -124,9 +128,17 @@ def _loaded() -> Iterator[tuple[Any, int]]:
       _ctypes.dlclose(handle)
 
 
+def check_voice(voice: str) -> None:
+  """Raises `UnknownVoice` where espeak-ng has no such voice."""
+  with _loaded() as (library, _):
+    _choose(library, voice)
+
+
 def _choose(library: Any, voice: str) -> None:
-  if library.espeak_SetVoiceByName(voice.encode()):
-    raise errors.UserError(
+  raw = voice.encode(errors='replace')
+  # It takes a name of nothing, or up to a NUL, for one.
+  if not voice.strip() or b'\0' in raw or library.espeak_SetVoiceByName(raw):
+    raise UnknownVoice(
       f'voice: espeak-ng has no {voice!r}; expected one such as en-us+m1.'
     )
 

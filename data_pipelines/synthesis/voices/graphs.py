@@ -27,6 +27,7 @@ class Graph:
     noises: Names of the inputs that noise goes into, float32 (n,).
     lengths: Name of the output with the frames of each phoneme, if it has one.
     rows: Rows of the first embedding, 0 if none was found.
+    widths: Last size of each input that states it as a number.
     metadata: What its exporter wrote of it.
   """
 
@@ -35,6 +36,7 @@ class Graph:
   noises: tuple[str, ...]
   lengths: str | None
   rows: int
+  widths: dict[str, int]
   metadata: dict[str, str]
 
 
@@ -75,7 +77,7 @@ def _changed(raw: memoryview, tells: str) -> Graph:
 
 def _graph(graph: memoryview, tells: str) -> Graph:
   out, inputs, held, noises, lengths, rows = [], [], [], [], [], []
-  gathered = {}
+  gathered, widths = {}, {}
   for number, value in wire.fields(graph):
     if number == 1:
       kind, sources, results = _node(value)
@@ -94,6 +96,8 @@ def _graph(graph: memoryview, tells: str) -> Graph:
         rows.append((name, shape[0]))
     elif number == 11:
       inputs.append(next(wire.text(v) for n, v in wire.fields(value) if n == 1))
+      if width := _width(value):
+        widths[inputs[-1]] = width
     out.append(wire.field(number, value))
   if noises:
     out += [_integers('noise_start', 0), _integers('noise_vector', 1)]
@@ -108,6 +112,7 @@ def _graph(graph: memoryview, tells: str) -> Graph:
     tuple(noises),
     length,
     min(tables)[1] if tables else 0,
+    widths,
     {},
   )
 
@@ -134,6 +139,15 @@ def _shape(data: memoryview) -> tuple[str, list[int]]:
     elif number == 8:
       name = wire.text(value)
   return name, shape
+
+
+def _width(data: memoryview) -> int:
+  """Last size of a ValueInfoProto's tensor; 0 where it is no number."""
+  for number in (2, 1, 2):  # type, of a tensor, its shape
+    data = next((v for n, v in wire.fields(data) if n == number), b'')
+  sizes = [size for n, size in wire.fields(data) if n == 1]
+  found = dict(wire.fields(sizes[-1])) if sizes else {}
+  return int(found.get(1, 0))
 
 
 def _made(kind: str, sources: list[str], result: str) -> bytes:

@@ -162,14 +162,45 @@ def _styles(path: files.Path, sha256: str) -> dict[str, np.ndarray]:
       f'{path}: found no arrays, expected styles of Kokoro.'
     ) from error
   for name, style in styles.items():
-    if style.ndim < 2 or style.size != len(style) * style.shape[-1]:
+    if (
+      style.ndim < 2
+      or not style.size
+      or style.size != len(style) * style.shape[-1]
+    ):
       raise errors.UserError(
         f'{path}: {name} has the shape {style.shape}, expected a style for '
         'each number of letters.'
       )
+    if style.dtype.kind != 'f':
+      raise errors.UserError(
+        f'{path}: {name} is of {style.dtype}, expected floating-point numbers.'
+      )
+    # As the network takes them: what is beyond float32 is none, either.
+    with np.errstate(over='ignore'):
+      finite = np.isfinite(style.astype(np.float32)).all()
+    if not finite:
+      raise errors.UserError(
+        f'{path}: {name} has NaN or an infinity, expected finite numbers.'
+      )
   if not styles:
     raise errors.UserError(f'{path}: found no styles of Kokoro.')
   return styles
+
+
+def _check_widths(source: sources.Source, width: int | None) -> None:
+  """Refuses styles that the model, or other styles, do not fit.
+
+  Args:
+    source: Of the voice.
+    width: What the model states, if it does.
+  """
+  for name, style in _styles(str(source.styles), source.sha256).items():
+    width = width or style.shape[-1]
+    if style.shape[-1] != width:
+      raise errors.UserError(
+        f'{source.styles}: {name} has {style.shape[-1]} numbers a style, '
+        f'expected {width}.'
+      )
 
 
 def load(source: sources.Source) -> Kokoro:
@@ -201,5 +232,6 @@ def load(source: sources.Source) -> Kokoro:
       f'{source.config}: vocab has the id {max(table.values())}, but '
       f'{source.model.name} has {graph.rows} letters.'
     )
+  _check_widths(source, graph.widths.get(inputs[1]))
   speakers = tuple(_styles(str(source.styles), source.sha256))
   return Kokoro(source, table, speakers, inputs, graph.lengths)

@@ -8,6 +8,7 @@ sentence is said at a time. Nothing of Piper's own code is needed.
 import dataclasses
 import functools
 import itertools
+import reprlib
 from typing import Any, Mapping
 
 import numpy as np
@@ -25,6 +26,7 @@ from step_audio_jax.storage import files
 _BETWEEN, _FIRST, _LAST = '_', '^', '$'
 _INPUTS = ('input', 'input_lengths', 'scales')
 _SPEAKER_INPUT = 'sid'
+_SCALES = {'noise_scale': 0.667, 'length_scale': 1.0, 'noise_w': 0.8}
 _SLOWEST, _FASTEST = 0.25, 4.0
 _NOISE_PER_ID = 1024  # more than speech of a usual rate takes
 
@@ -135,17 +137,12 @@ class Piper:
 
   def _run(self, ids, speaker, rate, rng):
     """Samples, and the frames of each id if the graph tells them."""
-    scales = self.config.get('inference', {})
+    noise_scale, length_scale, noise_w = _scales(self.config)
     feed = {
       'input': np.array([ids], np.int64),
       'input_lengths': np.array([len(ids)], np.int64),
       'scales': np.array(
-        [
-          scales.get('noise_scale', 0.667),
-          scales.get('length_scale', 1.0) / rate,
-          scales.get('noise_w', 0.8),
-        ],
-        np.float32,
+        [noise_scale, length_scale / rate, noise_w], np.float32
       ),
     }
     if len(self.speakers) > 1:
@@ -172,6 +169,12 @@ class Piper:
     sound = np.asarray(outputs[0], np.float32).reshape(-1)
     frames = np.asarray(outputs[1]).reshape(-1) if self.lengths else None
     return sound, frames
+
+
+def _scales(config: Mapping[str, Any]) -> list[float]:
+  """Of noise, of lengths and of their noise, as a voice has them."""
+  given = config.get('inference', {})
+  return [given.get(name, usual) for name, usual in _SCALES.items()]
 
 
 def load(source: sources.Source) -> Piper:
@@ -213,26 +216,69 @@ def _check_config(source: sources.Source, config: Any) -> None:
   if not isinstance(config, dict):
     raise wrong('found no object, expected the description of a voice.')
   for key in ('audio', 'espeak', 'phoneme_id_map'):
-    if not isinstance(config.get(key), dict):
+    if config.get(key) is None:
       raise wrong(f'has no {key}, expected one of a voice of Piper.')
+  for key in ('audio', 'espeak', 'phoneme_id_map', 'inference'):
+    if not isinstance(config.get(key, {}), dict):
+      raise wrong(f'{key} is {_shown(config[key])}, expected an object.')
+  name = config.get('dataset')
+  if name is not None and not isinstance(name, str):
+    raise wrong(f'dataset is {_shown(name)}, expected a name.')
   rate = config['audio'].get('sample_rate')
   if not isinstance(rate, int) or not 8000 <= rate <= 48000:
     raise wrong(f'audio.sample_rate is {rate}, expected 8000..48000 Hz.')
   if not isinstance(config['espeak'].get('voice'), str):
     raise wrong('has no espeak.voice, expected one such as en-us.')
+  try:
+    espeak.check_voice(config['espeak']['voice'])
+  except espeak.UnknownVoice as error:
+    raise wrong(f'espeak.{error}') from error
   if config.get('phoneme_type', 'espeak') != 'espeak':
     raise wrong(
       f'phoneme_type is {config["phoneme_type"]}, expected espeak; text is '
       'made phonemes by espeak-ng alone here.'
     )
   count = config.get('num_speakers', 1)
-  if not isinstance(count, int) or count < 1:
-    raise wrong(f'num_speakers is {count}, expected 1 or more.')
+  if type(count) is not int or count < 1:
+    raise wrong(f'num_speakers is {_shown(count)}, expected 1 or more.')
+  names = config.get('speaker_id_map')
+  if names is not None and not (
+    isinstance(names, dict) and all(type(i) is int for i in names.values())
+  ):
+    raise wrong(
+      f'speaker_id_map is {_shown(names)}, expected an object with the number '
+      'of each name.'
+    )
+  for key, value in zip(_SCALES, _scales(config)):
+    above = key == 'length_scale'  # nothing is said in no time
+    if not _is_number(value) or (above and np.float32(value) <= 0):
+      raise wrong(
+        f'inference.{key} is {_shown(value)}, expected a finite number'
+        f'{" above 0" if above else ""}.'
+      )
   table = config['phoneme_id_map']
   if missing := [key for key in (_BETWEEN, _FIRST, _LAST) if key not in table]:
     raise wrong(f'phoneme_id_map has no {missing[0]!r}.')
   for phoneme, ids in table.items():
-    if not isinstance(ids, list) or not all(
-      isinstance(i, int) and i >= 0 for i in ids
+    # A phoneme may be said by nothing; what stands around all of them not.
+    needed = phoneme in (_BETWEEN, _FIRST, _LAST)
+    if (
+      not isinstance(ids, list)
+      or not all(type(i) is int and 0 <= i < 2**31 for i in ids)
+      or (needed and not ids)
     ):
-      raise wrong(f'phoneme_id_map: {phoneme!r} has {ids}, expected ids.')
+      raise wrong(
+        f'phoneme_id_map: {phoneme!r} has {_shown(ids)}, expected ids.'
+      )
+
+
+def _is_number(value: Any) -> bool:
+  """Whether it is a number that float32 can hold."""
+  if type(value) not in (int, float):
+    return False
+  return abs(value) <= float(np.finfo(np.float32).max)  # NaN is not
+
+
+def _shown(value: Any) -> str:
+  """What was found, in a sentence."""
+  return reprlib.repr(value)

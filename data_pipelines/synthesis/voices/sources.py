@@ -70,6 +70,11 @@ def find(named: str) -> Source:
       'hexadecimal digits.'
     )
   where, digest = pinned.groups() if pinned else (named, None)
+  if where in ('', _PACKAGE):
+    raise errors.UserError(
+      f'--voice: found {where!r}, expected an .onnx file, a folder with one, '
+      'or package:NAME.'
+    )
   if where.startswith(_PACKAGE):
     found, licence, origin = _in_package(where)
   else:

@@ -15,6 +15,8 @@ import soundfile
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis import speech
 from data_pipelines.synthesis import synthesize
+from data_pipelines.synthesis.voices import speakers
+from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 
@@ -151,6 +153,51 @@ def test_killed_and_continued_gives_the_same_files(corpus, tmp_path):
   assert again == tree(corpus)
 
 
+class Broken:
+  """A voice whose samples are no numbers."""
+
+  name, languages, speakers = 'broken', ('en', 'zh'), ('0',)
+  sha256 = 'ab' * 32
+  sample_rate = 16000
+
+  def __init__(self, good=0):
+    self.good = good  # so many lines it says
+
+  def speak(self, text, **keywords):
+    self.good -= 1
+    value = 0.1 if self.good >= 0 else np.nan
+    return voice_lib.Speech(np.full(900, value, np.float32), 16000)
+
+
+def test_what_is_refused_leaves_nothing(tmp_path):
+  root = tmp_path / 'out'
+  with pytest.raises(errors.UserError, match=r"broken says '.*' as NaN or an"):
+    synthesize.synthesize(root, SMALL, processes=1, voices=[Broken(2)])
+  assert not root.exists()
+  # Nor does it take what somebody else has there.
+  (root / 'speech').mkdir(parents=True)
+  (root / 'speech' / 'mine').touch()
+  with pytest.raises(errors.UserError, match='as NaN'):
+    synthesize.synthesize(root, SMALL, processes=1, voices=[Broken()])
+  assert list(tree(root)) == ['speech/mine']
+
+
+def test_only_the_parts_of_the_last_settings_stay(tmp_path, corpus):
+  for seed, good in ((0, 5), (1, 6), (2, 0), (3, 6)):
+    config = dataclasses.replace(SMALL, seed=seed)
+    with pytest.raises(errors.UserError, match='as NaN'):
+      synthesize.synthesize(
+        tmp_path, config, processes=1, voices=[Broken(good)]
+      )
+    parts = list((tmp_path / 'speech').glob('.parts-*'))
+    # Of its first part, which four lines are; then a resume has it.
+    assert [len(list(p.glob('*.jsonl'))) for p in parts] == [1] * (good > 0)
+    config = dataclasses.replace(config, speakers=speakers.cast([Broken(good)]))
+    assert all(p.name == f'.parts-{config.fingerprint}' for p in parts)
+  synthesize.synthesize(tmp_path, SMALL, processes=1)
+  assert tree(tmp_path) == tree(corpus)
+
+
 def test_trimming_leaves_fifty_milliseconds():
   sound = np.full(100, 9000, np.int16)
   for before, after in ((0, 0), (400, 0), (5, 900)):
@@ -170,6 +217,8 @@ def test_a_word_without_a_report_is_placed_between_its_neighbours():
   np.testing.assert_allclose(starts, [0.0, 0.3, 0.6])
   starts = speech.word_starts(['aa', 'b'], [(0, 0.1)], 0.5)
   np.testing.assert_allclose(starts, [0.1, 0.4])
+  starts = speech.word_starts(['aa', 'b'], [], 0.4)
+  np.testing.assert_allclose(starts, [0.0, 0.3])
 
 
 def test_the_door_dry_run_and_json(tmp_path):

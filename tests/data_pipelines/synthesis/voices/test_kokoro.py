@@ -22,10 +22,11 @@ STYLES = {
 }
 
 
-def write(folder, inputs=INPUTS, vocab=VOCABULARY, styles=STYLES):
+def write(folder, inputs=INPUTS, vocab=VOCABULARY, styles=STYLES, width=None):
   folder.mkdir(parents=True, exist_ok=True)
   model = b''.join(
-    tiny.wire.field(11, tiny.info(name, 1)) for name in inputs
+    tiny.wire.field(11, tiny.info(name, 1, width if name == 'style' else None))
+    for name in inputs
   ) + tiny.node('Clip', ['speed'], 'frames')
   (folder / 'kokoro.onnx').write_bytes(tiny.wire.field(7, model))
   (folder / 'vocab.json').write_text(json.dumps({'vocab': vocab}))
@@ -107,6 +108,15 @@ def test_what_cannot_be_said_is_told(voice, text, change, said):
     ({'vocab': None}, 'found no vocab'),
     ({'styles': {}}, 'found no styles'),
     ({'styles': {'a': np.zeros(3)}}, r'a has the shape \(3,\)'),
+    ({'styles': {'a': np.zeros((0, 4))}}, r'a has the shape \(0, 4\)'),
+    ({'styles': {'a': np.zeros((9, 4), int)}}, 'a is of int64, expected float'),
+    ({'styles': {'a': np.full((9, 1, 4), np.nan)}}, 'a has NaN or an infinity'),
+    ({'styles': {'a': np.full((9, 4), 1e300)}}, 'a has NaN or an infinity'),
+    (
+      {'styles': {**STYLES, 'x': np.zeros((9, 3))}},
+      'x has 3 numbers a style, expected 4',
+    ),
+    ({'width': 256}, 'af_ann has 4 numbers a style, expected 256'),
   ],
 )
 def test_files_that_are_no_voice_are_refused(tmp_path, changes, said):

@@ -139,6 +139,7 @@ def test_what_cannot_be_said_is_told(voice, text, change, said):
   assert '\n' not in str(told.value)
 
 
+NAN = float('nan')
 TABLE = tiny.config()['phoneme_id_map']
 
 
@@ -158,6 +159,26 @@ TABLE = tiny.config()['phoneme_id_map']
     (None, {'num_speakers': 0}, 'num_speakers is 0'),
     (None, {'phoneme_id_map': {**TABLE, 'a': 4}}, "'a' has 4, expected ids"),
     (None, {'phoneme_id_map': {'a': [1]}}, "has no '_'"),
+    (None, {'phoneme_id_map': [1]}, r'phoneme_id_map is \[1\], expected an o'),
+    (None, {'phoneme_id_map': {**TABLE, '_': []}}, r"'_' has \[\], expected i"),
+    (None, {'phoneme_id_map': dict.fromkeys(TABLE, [])}, r'has \[\], expected'),
+    (None, {'dataset': ['a']}, r"dataset is \['a'\], expected a name"),
+    (None, {'speaker_id_map': ['a']}, r"speaker_id_map is \['a'\], expected"),
+    (None, {'speaker_id_map': 'a'}, "speaker_id_map is 'a', expected an obj"),
+    (None, {'speaker_id_map': {'a': [0]}}, 'speaker_id_map is .* the number'),
+    (None, {'num_speakers': True}, 'num_speakers is True'),
+    (None, {'inference': None}, 'inference is None, expected an object'),
+    (None, {'inference': 'x'}, "inference is 'x', expected an object"),
+    (None, {'inference': {'noise_w': NAN}}, 'noise_w is nan, expected a fini'),
+    (None, {'inference': {'noise_scale': '1'}}, "noise_scale is '1', expect"),
+    (None, {'inference': {'length_scale': 0}}, 'length_scale is 0, .* above 0'),
+    (None, {'inference': {'length_scale': -NAN}}, 'length_scale is nan'),
+    (None, {'inference': {'length_scale': 1e39}}, r'length_scale is 1e\+39'),
+    (None, {'inference': {'noise_w': True}}, 'noise_w is True'),
+    (None, {'inference': {'noise_w': None}}, 'noise_w is None'),
+    (None, {'espeak': {'voice': ''}}, "espeak.voice: espeak-ng has no ''"),
+    (None, {'espeak': {'voice': 'qq-x'}}, "espeak.voice: espeak-ng has no 'qq"),
+    (None, {'espeak': {'voice': '\ud800'}}, 'espeak.voice: espeak-ng has no'),
     (b'no model', {}, 'not a whole ONNX file'),
   ],
 )  # fmt: skip

@@ -76,7 +76,8 @@ def test_what_is_no_voice_is_told(tmp_path):
     (tmp_path, 'found 0 .onnx files'),
     ('package:pytest', 'found 0 .onnx files'),
     ('package:no-such-voice', 'pip install no-such-voice'),
-    ('package:', 'no such package'),
+    ('package:', "--voice: found 'package:', expected"),
+    ('', "--voice: found '', expected"),
   ):
     with pytest.raises(errors.UserError, match=said):
       sources.find(str(where))
@@ -100,6 +101,24 @@ def test_an_optional_voice_that_is_missing_is_noted(tmp_path, monkeypatch):
   path.write_bytes(b'no model')
   with pytest.raises(errors.UserError, match='not a whole ONNX'):
     catalogue.load_all([], [str(path)])
+
+
+def test_a_voice_that_would_say_nothing_is_told(tmp_path, monkeypatch):
+  monkeypatch.setattr(runtime, 'require', lambda: None)
+  path = str(tiny.write(tmp_path, espeak={'voice': 'de'}))
+  why = 'it speaks de, the corpus needs en or zh'
+  with pytest.raises(errors.UserError, match=f'--voice: {path}: {why}'):
+    catalogue.load_all([path], languages=('en', 'zh'))
+  voices, notes = catalogue.load_all([], [path], ('en', 'zh'))
+  assert not voices
+  assert notes == [f'{path} is not used, espeak-ng speaks instead: {why}.']
+  assert len(catalogue.load_all([path])[0]) == 1
+  argv = ['d', 'synthesize', f'--output={tmp_path}/x', '--dry_run']
+  assert cli.dispatch('d', doors.DOORS, [*argv, f'--voice={path}']) == 2
+  # English alone is wanted, and the voice speaks Mandarin.
+  path = str(tiny.write(tmp_path, espeak={'voice': 'cmn'}))
+  argv += ['--english_share=1', f'--voice={path}']
+  assert cli.dispatch('d', doors.DOORS, argv) == 2
 
 
 def test_the_door(tmp_path, capsys, monkeypatch):

@@ -18,9 +18,10 @@ def node(kind, sources, result):
   return wire.field(1, made + wire.field(3, result) + wire.field(4, kind))
 
 
-def info(name, kind):
-  """A ValueInfoProto: a vector of a kind of numbers."""
-  shape = wire.field(1, wire.field(2, f'{name}_n'))
+def info(name, kind, size=None):
+  """A ValueInfoProto: a vector of a kind of numbers, of a size or of any."""
+  size = wire.field(1, size) if size else wire.field(2, f'{name}_n')
+  shape = wire.field(1, size)
   tensor = wire.field(1, kind) + wire.field(2, shape)
   return wire.field(1, name) + wire.field(2, wire.field(1, tensor))
 
