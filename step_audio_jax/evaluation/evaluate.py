@@ -139,6 +139,9 @@ def evaluate(
     done = {step: all(found.values()) for step, found in held.items()}
     return {'run': str(run), 'steps': done, **told, **settings}
   files.check_writable(run / 'evaluation', folder=True)
+  plan.prepare(
+    part for found in held.values() for part in found if not found[part]
+  )
   views, answers = {}, {}
   for step in wanted:
     missing = [part for part, found in held[step].items() if not found]

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from step_audio_jax import languages
 from step_audio_jax.corpus import manifest as manifest_lib
@@ -113,6 +113,18 @@ class Plan:
   def notes(self) -> list[str]:
     """What was found out about the data."""
     return self._absent + self._doubts.notes()
+
+  def prepare(self, missing: Iterable[Part]) -> None:
+    """Loads what may turn out broken, before anything is scored.
+
+    Args:
+      missing: What is going to be scored.
+
+    Raises:
+      UserError: The judge cannot be loaded.
+    """
+    if any(part.task in stranger.TASKS for part in missing):
+      self._ear.prepare()
 
   def score(
     self,

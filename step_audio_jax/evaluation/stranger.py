@@ -44,7 +44,7 @@ class Ear:
     corpus: identity.Corpus | None,
     memory: identity.DigestCache,
   ):
-    """Finds the judge; it is loaded when something is to be heard.
+    """Finds the judge; `prepare` loads it.
 
     Args:
       settings: Arguments of `evaluate.evaluate`.
@@ -174,6 +174,16 @@ class Ear:
 
   # Hearing.
 
+  def prepare(self) -> judge_lib.Judge:
+    """Loads the judge, once.
+
+    Raises:
+      UserError: It cannot be loaded.
+    """
+    if self._judge is None:
+      self._judge = judge_lib.Judge(self._place, self._config)
+    return self._judge
+
   def score(
     self,
     part: Part,
@@ -213,10 +223,8 @@ class Ear:
     said, lacking = {
       _TTS: self._spoken, _CODES: self._coded, _RECORDINGS: self._recorded
     }[part.task](chosen, spoken, folder)  # fmt: skip
-    if self._judge is None:
-      self._judge = judge_lib.Judge(self._place, self._config)
     result = stranger_lib.score(
-      self._judge, said, self._config, f'a stranger hears {part.name}'
+      self.prepare(), said, self._config, f'a stranger hears {part.name}'
     )
     left_out = {
       f'beyond max_utterances={most}': len(everything) - len(inside),

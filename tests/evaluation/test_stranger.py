@@ -221,6 +221,19 @@ def test_a_judge_that_is_broken_is_told_before_anything_is_scored(run):
   assert run.loaded == []
 
 
+def test_a_judge_that_does_not_load_is_told_before_anything_is_scored(
+  run, monkeypatch
+):
+  def broken(place, config):
+    raise errors.UserError('judge: it cannot be loaded.')
+
+  monkeypatch.setattr(judge, 'Judge', broken)
+  with pytest.raises(errors.UserError, match='cannot be loaded'):
+    score(run)
+  assert run.loaded == []
+  assert set(plan(run)) >= set(ALL)
+
+
 def test_what_is_left_out_is_counted(run):
   (run.root / 'corpus' / 'dev1.wav').unlink()
   corpus.write_codes(run.root, without=('dev0',))

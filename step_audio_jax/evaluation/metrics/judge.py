@@ -14,6 +14,7 @@ Chinese characters. What was declared stands beside every figure.
 import dataclasses
 import importlib.util
 import os
+import pathlib
 import re
 from typing import Any, Mapping, Sequence
 import unicodedata
@@ -32,6 +33,7 @@ FOLDS = {
   'numbers': 'Mandarin numbers as words',
   'simplified': 'Mandarin in simplified characters',
 }
+_START = '<|startoftranscript|>'
 _LIBRARY = 'faster_whisper'
 _DIGITS = '零一二三四五六七八九'
 _UNITS = ('', '十', '百', '千')
@@ -114,11 +116,19 @@ class Judge:
         cpu_threads=os.cpu_count() or 0,
         local_files_only=True,
       )
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # what its libraries raise has nothing in common
       reason = ' '.join(str(error).split())
       raise errors.UserError(
-        f'judge: {place.folder}: CTranslate2 cannot load it ({reason}).'
+        f'judge: {_culprit(place.folder)}: faster-whisper cannot load it '
+        f'({reason}), '
+        f'expected a whole model that {config.device} runs in {config.compute}.'
       ) from error
+    if self._model.hf_tokenizer.token_to_id(_START) is None:
+      raise errors.UserError(
+        f'judge: {place.folder / judge_folder.TOKENIZER}: found no token '
+        f'{_START}, expected the tokenizer of a Whisper model.'
+      )
+    self._folder = place.folder
     self.languages = frozenset(self._model.supported_languages)
 
   def hear(self, wave_S: np.ndarray, language: str) -> str:
@@ -127,7 +137,19 @@ class Judge:
     Args:
       wave_S: Float samples at 16 kHz (S,).
       language: One of `languages`.
+
+    Raises:
+      UserError: Files of the judge do not fit each other.
     """
+    try:
+      return self._hear(wave_S, language)
+    except Exception as error:  # what its libraries raise has nothing in common
+      reason = ' '.join(str(error).split())
+      raise errors.UserError(
+        f'judge: {self._folder}: faster-whisper cannot hear with it ({reason}).'
+      ) from error
+
+  def _hear(self, wave_S: np.ndarray, language: str) -> str:
     segments, _ = self._model.transcribe(
       np.asarray(wave_S, np.float32),
       language=language,
@@ -141,6 +163,18 @@ class Judge:
       compression_ratio_threshold=None,
     )
     return ''.join(segment.text for segment in segments).strip()
+
+
+def _culprit(folder: pathlib.Path) -> pathlib.Path:
+  """What of a judge does not load: its tokenizer's file, or any other."""
+  import tokenizers
+
+  path = folder / judge_folder.TOKENIZER
+  try:
+    tokenizers.Tokenizer.from_file(str(path))
+  except Exception:  # the library raises bare Exception
+    return path
+  return folder
 
 
 def convention(

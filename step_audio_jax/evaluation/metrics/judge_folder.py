@@ -18,7 +18,7 @@ import os
 import pathlib
 import re
 import struct
-from typing import Any, Callable
+from typing import Any, Callable, Collection
 
 from step_audio_jax import errors
 from step_audio_jax.storage import digests
@@ -27,9 +27,12 @@ from step_audio_jax.storage import files
 PACKAGE = 'package:'
 MODEL = 'model.bin'
 # Without its own tokenizer the library would ask a hub for one.
-NEEDED = (MODEL, 'config.json', 'tokenizer.json')
+TOKENIZER = 'tokenizer.json'
+NEEDED = (MODEL, 'config.json', TOKENIZER)
 VOCABULARIES = ('vocabulary.json', 'vocabulary.txt')
-KNOWN = (*NEEDED, *VOCABULARIES, 'preprocessor_config.json')
+FEATURES = 'preprocessor_config.json'
+KNOWN = (*NEEDED, *VOCABULARIES, FEATURES)
+OBJECTS = ('config.json', TOKENIZER, FEATURES)
 _PIECE = re.compile(r'(.+)\.part(\d+)')
 _SPECIFICATION = b'WhisperSpec\0'
 _CHUNK = 2**24  # bytes
@@ -74,7 +77,7 @@ def locate(model: str, cache: str | None = None) -> Place:
         f'CTranslate2, or {PACKAGE}NAME+NAME.'
       )
     place = Place(folder, files.resolve(folder).name)
-  _check(place.folder)
+  _check(place.folder, model)
   return place
 
 
@@ -102,23 +105,39 @@ def check_model(place: Place, digest: str, expected: str | None) -> None:
     )
 
 
-def _check(folder: pathlib.Path) -> None:
-  """Refuses a folder that lacks a file, or whose model is of another kind."""
-  absent = [n for n in NEEDED if not files.is_file(folder / n)]
-  if not any(files.is_file(folder / name) for name in VOCABULARIES):
+def _check_names(names: Collection[str], where: str) -> None:
+  """Refuses a judge that lacks a file; `where` is as a user named it."""
+  absent = [name for name in NEEDED if name not in names]
+  if not set(VOCABULARIES) & set(names):
     absent.append(' or '.join(VOCABULARIES))
   if absent:
     raise errors.UserError(
-      f'judge: {folder}: {", ".join(absent)} not found, expected a Whisper '
+      f'judge: {where}: {", ".join(absent)} not found, expected a Whisper '
       "model in CTranslate2's layout."
     )
+
+
+def _check(folder: pathlib.Path, where: str) -> None:
+  """Refuses a folder that lacks a file, or where one is of another kind."""
+  there = [name for name in KNOWN if files.is_file(folder / name)]
+  _check_names(there, where)
+  for name in set(OBJECTS) & set(there):
+    try:
+      value = files.read_json(folder / name)
+    except errors.UserError as error:
+      raise errors.UserError(f'judge: {error}') from error
+    if not isinstance(value, dict):
+      raise errors.UserError(
+        f'judge: {where}: {name}: found no JSON object, expected one of a '
+        'Whisper model.'
+      )
   with files.opened(folder / MODEL) as handle:
     head = handle.read(6 + len(_SPECIFICATION))
   # The version of the format, the length of a name, the name.
   length = struct.unpack('<H', head[4:6])[0] if len(head) >= 6 else 0
   if length != len(_SPECIFICATION) or head[6:] != _SPECIFICATION:
     raise errors.UserError(
-      f'judge: {folder / MODEL}: found no Whisper model of CTranslate2 '
+      f'judge: {where}: {MODEL}: found no Whisper model of CTranslate2 '
       '(ct2-transformers-converter makes one).'
     )
 
@@ -153,6 +172,7 @@ def _of_packages(model: str, cache: str | None) -> Place:
           f'judge: {model}: the packages hold different files {file.name}.'
         )
   wanted = _joined(model, found)
+  _check_names(wanted, model)
   sealed = {name: [f.hash.value for f in some] for name, some in wanted.items()}
   root = pathlib.Path(cache) if cache else _user_cache()
   folder = root / digests.of_value(sealed)[:20]
@@ -160,6 +180,7 @@ def _of_packages(model: str, cache: str | None) -> Place:
     with files.atomic_folder(folder) as new:
       for name, pieces in wanted.items():
         _copy(pieces, new / name)
+      _check(new, model)
   return Place(folder, ' + '.join(told))
 
 

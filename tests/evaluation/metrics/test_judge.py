@@ -33,6 +33,8 @@ def test_a_folder_is_found_by_its_path(tmp_path):
     ({'model': b'PK\3\4 and more of it'}, 'found no Whisper model of CTransl'),
     ({'model': ear.HEAD[:9]}, 'found no Whisper model of CTranslate2'),
     ({'model': b''}, 'found no Whisper model of CTranslate2'),
+    ({'tokenizer': b'{"a"'}, r'judge: .*tokenizer\.json: not valid JSON'),
+    ({'config': b'[]'}, r'base: config\.json: found no JSON object'),
   ],
 )
 def test_what_is_no_judge_is_refused(tmp_path, changes, message):
@@ -41,6 +43,13 @@ def test_what_is_no_judge_is_refused(tmp_path, changes, message):
     judge_folder.locate(str(folder))
   assert '\n' not in str(told.value)
   assert not isinstance(told.value, judge.NotInstalledError)
+
+
+def test_settings_of_sound_that_are_none_are_refused(tmp_path):
+  folder = ear.write_folder(tmp_path / 'base')
+  (folder / 'preprocessor_config.json').write_text('[1]')
+  with pytest.raises(errors.UserError, match='preprocessor_config.*no JSON ob'):
+    judge_folder.locate(str(folder))
 
 
 def test_a_folder_that_is_not_there(tmp_path):
@@ -125,10 +134,16 @@ def test_packages_that_contradict_each_other(site):
     judge_folder.locate(PACKAGES)
 
 
-def test_packages_without_a_judge(site):
+def test_packages_without_a_judge_leave_nothing(site, tmp_path):
   ear.install(site, 'ear_one', {'readme.txt': b'nothing'})
-  with pytest.raises(errors.UserError, match='model.bin, config.json, token'):
+  said = 'judge: package:ear-one: model.bin, config.json, token'
+  with pytest.raises(errors.UserError, match=said):
     judge_folder.locate('package:ear-one')
+  ear.install(site, 'ear_two', {**ear.FILES, 'model.bin': b'of another kind'})
+  said = 'judge: package:ear-two: model.bin: found no Whisper'
+  with pytest.raises(errors.UserError, match=said):
+    judge_folder.locate('package:ear-two')
+  assert not (tmp_path / 'cache').exists()
 
 
 @pytest.mark.parametrize(
@@ -160,11 +175,16 @@ class Whisper:
 
   def __init__(self, path, **settings):
     if 'broken' in path:
-      raise RuntimeError('File model.bin\nis incomplete')
+      # The tokenizers library raises this one.
+      raise Exception('File model.bin\nis incomplete')
     self.path, self.settings, self.asked = path, settings, None
+    known = {} if 'foreign' in path else {'<|startoftranscript|>': 7}
+    self.hf_tokenizer = types.SimpleNamespace(token_to_id=known.get)
 
   def transcribe(self, wave, **asked):
     self.asked = asked
+    if not len(wave):
+      raise IndexError('list index\nout of range')
     assert wave.dtype == np.float32
     pieces = (types.SimpleNamespace(text=text) for text in (' A red', ' cat.'))
     return pieces, None
@@ -193,6 +213,16 @@ def test_a_model_that_breaks_off_is_one_sentence(library, tmp_path):
   place = judge_folder.Place(tmp_path / 'broken', 'x')
   with pytest.raises(errors.UserError, match='File model.bin is incomplete'):
     judge.Judge(place, judge.JudgeConfig('x'))
+
+
+def test_files_that_do_not_fit_are_one_sentence(library, tmp_path):
+  place = judge_folder.Place(tmp_path / 'foreign', 'x')
+  with pytest.raises(errors.UserError, match='tokenizer.json: found no token'):
+    judge.Judge(place, judge.JudgeConfig('x'))
+  place = judge_folder.Place(tmp_path / 'whole', 'x')
+  found = judge.Judge(place, judge.JudgeConfig('x'))
+  with pytest.raises(errors.UserError, match=r'whole: .* \(list index out of'):
+    found.hear(np.zeros(0), 'en')
 
 
 @pytest.mark.parametrize(
