@@ -126,12 +126,15 @@ def arguments(
 
 @contextlib.contextmanager
 def _values_told(files: Sequence[str]) -> Iterator[None]:
-  """Turns a parameter without a value into one sentence."""
+  """Turns a parameter without a value, or an old name, into one sentence."""
   try:
     yield
   except errors.UserError as error:
     # Gin appends the chain of calls, with addresses of functions.
     raise errors.UserError(str(error).split(_CALL)[0]) from error
+  except (AttributeError, ImportError) as error:
+    old_names.check_modules((), error)
+    raise
   except (RuntimeError, TypeError) as error:
     text = _missing_value(str(error))
     if text is None:

@@ -9,21 +9,24 @@ old name that is a package today imports well, and fails somewhere else.
 import ast
 import importlib
 import io
+import os
 import pathlib
 import re
 import sys
 import tokenize
 import traceback
-from typing import IO, Iterable, Iterator, NamedTuple
+from typing import IO, ClassVar, Iterable, Iterator, NamedTuple
 
 from step_audio_jax import errors
 from step_audio_jax.commands import moved
+from step_audio_jax.commands import scopes
 from step_audio_jax.storage import files
 
 _IMPORT = re.compile(r'(?:from ([\w.]+) )?import ([\w.]+)(?: as (\w+))?')
 _PACKAGES = ('step_audio_jax', 'data_pipelines', 'tpu_launch')
 _OWN = ('config.gin', 'operative_config.gin')  # what a run writes
 _BESIDE = ('config.json', 'resume.json', 'checkpoints')  # and what with them
+_CAUGHT = {'ImportError', 'ModuleNotFoundError', 'Exception', 'BaseException'}
 _SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 
 
@@ -88,12 +91,10 @@ class Names(NamedTuple):
   Attributes:
     imports: In the order of the text.
     uses: Those too.
-    includes: Paths of other gin files.
   """
 
   imports: list[Import]
   uses: list[Use]
-  includes: list[str]
 
   def resolved(self) -> Iterator[tuple[Use, Import, str]]:
     """The names that an import gives, dotted from their package on."""
@@ -133,16 +134,12 @@ class Names(NamedTuple):
 
 
 def in_gin(text: str) -> Names:
-  """What a gin text says of modules; nothing where it is no gin text."""
-  names = Names([], [], [])
+  """What a gin text says of modules, up to where it is no gin text."""
+  names = Names([], [])
   starts = [0]
-  for line in text.splitlines(keepends=True):
-    starts.append(starts[-1] + len(line))
-  try:
-    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-  except (tokenize.TokenError, SyntaxError):
-    return names  # gin says it
-  for statement in _statements(tokens):
+  for line in text.split('\n'):  # as `tokenize` counts, not as `splitlines`
+    starts.append(starts[-1] + len(line) + 1)
+  for statement in _statements(text):
     first, last = statement[0], statement[-1]
     span = (
       starts[first.start[0] - 1] + first.start[1],
@@ -157,22 +154,25 @@ def in_gin(text: str) -> Names:
       names.imports.append(
         Import(first.start[0], whole, name, path, not folder, span)
       )
-    elif first.string == 'include' and last.type == tokenize.STRING:
-      names.includes.append(ast.literal_eval(last.string))
-    else:
+    elif first.string != 'include':
       names.uses.extend(_uses(statement, starts))
   return names
 
 
-def _statements(tokens) -> Iterator[list[tokenize.TokenInfo]]:
+def _statements(text: str) -> Iterator[list[tokenize.TokenInfo]]:
   statement: list[tokenize.TokenInfo] = []
-  for token in tokens:
-    if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER):
-      if statement:
-        yield statement
-      statement = []
-    elif token.type not in _SKIPPED:
-      statement.append(token)
+  try:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+      if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER):
+        if statement:
+          yield statement
+        statement = []
+      elif token.type not in _SKIPPED:
+        statement.append(token)
+  except (tokenize.TokenError, SyntaxError):
+    # Gin says it, when it comes there: what is before must not stop it.
+    if statement:
+      yield statement
 
 
 def _uses(statement, starts) -> Iterator[Use]:
@@ -199,25 +199,80 @@ def _uses(statement, starts) -> Iterator[Use]:
 
 def in_python(text: str) -> Names:
   """What a Python text says of modules; nothing where it is none."""
-  names = Names([], [], [])
+  names = Names([], [])
   try:
     tree = ast.parse(text)
   except (SyntaxError, ValueError):
     return names
-  for node in ast.walk(tree):
-    if isinstance(node, ast.Import):
-      for one in node.names:
-        name = one.asname or one.name.split('.')[0]
-        path = one.name if one.asname else name
-        names.imports.append(Import(node.lineno, one.name, name, path, True))
-    elif isinstance(node, ast.ImportFrom) and not node.level:
-      for one in node.names:
-        whole = f'{node.module}.{one.name}'
-        name = one.asname or one.name
-        names.imports.append(Import(node.lineno, whole, name, whole, False))
-    elif isinstance(node, ast.Attribute) and (words := _dotted(node)):
-      names.uses.append(Use(node.lineno, words))
+  fallbacks = _fallbacks(tree)
+  for node in scopes.said(tree):
+    if node in fallbacks:
+      continue
+    if isinstance(node, ast.Attribute):
+      if words := _dotted(node):
+        names.uses.append(Use(node.lineno, words))
+      continue
+    for whole, alias in _imported(node):
+      plain = isinstance(node, ast.Import)
+      last = whole.split('.')[0 if plain else -1]
+      path = last if plain and not alias else whole
+      names.imports.append(
+        Import(node.lineno, whole, alias or last, path, plain)
+      )
   return names
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, str | None]]:
+  """(dotted name, alias) of what a statement imports from elsewhere."""
+  if isinstance(node, ast.Import):
+    yield from ((one.name, one.asname) for one in node.names)
+  elif isinstance(node, ast.ImportFrom) and not node.level:
+    for one in node.names:
+      yield f'{node.module}.{one.name}', one.asname
+
+
+def _fallbacks(tree: ast.AST) -> set[ast.AST]:
+  """Old names beside `except ImportError` whose new ones are tried there too.
+
+  Before the handler they do no harm either, unless they are packages today:
+  such a one imports well, and the handler is not reached.
+  """
+  found: set[ast.AST] = set()
+  for node in ast.walk(tree):
+    if not isinstance(node, ast.Try):
+      continue
+    tried = [inner for one in node.body for inner in ast.walk(one)]
+    for handler in node.handlers:
+      if handler.type is not None and not _CAUGHT.intersection(
+        scopes.head(one) for one in ast.walk(handler.type)
+      ):
+        continue
+      instead = list(ast.walk(handler))
+      if any(_is_new(name, tried) for name in _imports(instead)):
+        found.update(instead)
+      found.update(
+        one
+        for one in tried
+        if any(
+          moved.entry(name) and _is_new(name, instead)
+          for name in _imports([one])
+        )
+      )
+  return found
+
+
+def _imports(nodes: Iterable[ast.AST]) -> list[str]:
+  return [name for one in nodes for name, _ in _imported(one)]
+
+
+def _is_new(old: str, nodes: Iterable[ast.AST]) -> bool:
+  """Whether an old name is imported here by its new one."""
+  known = old in moved.table()
+  new = moved.place(old) if known else moved.new_name(old)
+  return new is not None and any(
+    f'{one}.'.startswith(f'{new}.') or f'{new}.'.startswith(f'{one}.')
+    for one in _imports(nodes)
+  )
 
 
 def _dotted(node: ast.expr) -> str:
@@ -252,20 +307,38 @@ def translated(text: str) -> str:
 
 
 class _Text(io.StringIO):
-  """A file that was read, by the name that gin shows."""
+  """A file that was read, by the name that gin shows.
+
+  Gin holds it open while it reads what it includes.
+  """
+
+  held: ClassVar[list['_Text']] = []
 
   def __init__(self, text: str, name: str):
     super().__init__(text)
     self.name = name
+    self.held.append(self)
+
+  def close(self):
+    if self in self.held:
+      self.held.remove(self)
+    super().close()
 
 
 def open_gin(path: str) -> IO[str]:
   """Opens a gin file for gin: a user's without old names, a run's in new ones.
 
   Raises:
-    UserError: It is a user's and has old names.
+    UserError: It is a user's and has old names, or includes itself.
   """
-  text = files.read_text(path)
+  names = [one.name for one in _Text.held]
+  for place, name in enumerate(names):
+    if files.is_file(name) and os.path.samefile(name, path):
+      by = ', '.join(names[place + 1 :])
+      raise errors.UserError(
+        f'{name}: includes itself{f" by way of {by}" if by else ""}.'
+      )
+  text = files.read_text(path, 'utf-8-sig')
   if not any(package in text for package in _PACKAGES):
     return _Text(text, path)
   if is_own(path):

@@ -1,5 +1,6 @@
 """Old names of modules: one sentence to a user, nothing to a run's own text."""
 
+import importlib
 import os
 import sys
 
@@ -228,6 +229,112 @@ def test_a_python_module_is_told_what_to_write(
   assert '; write "' in told
 
 
+NEW_PYTHON = {
+  'fallback': (
+    'try:\n  from data_pipelines.tasks import corpora\n'
+    'except ImportError:\n  from data_pipelines import corpora\n'
+  ),
+  'fallback of a name': (
+    'try:\n  from data_pipelines.tasks.corpora import add_corpus\n'
+    'except (AttributeError, ModuleNotFoundError):\n'
+    '  from data_pipelines.corpora import add_corpus\n'
+  ),
+  'fallback, a package today': (
+    'try:\n  from data_pipelines.rows import folders as rows\nexcept:\n'
+    '  from data_pipelines import rows\n  rows.Rows\nrows.Rows\n'
+  ),
+  'the old one first': (
+    'try:\n  from data_pipelines import corpora\n'
+    'except ImportError:\n  from data_pipelines.tasks import corpora\n'
+  ),
+  'variable': (
+    'from data_pipelines import rows\n'
+    'def f():\n  rows = []\n  def g():\n    rows.append(1)\n  g()\n'
+  ),
+  'parameter': 'from data_pipelines import rows\nf = lambda rows: rows.Rows\n',
+  'others that bind': (
+    'from data_pipelines import rows\n'
+    'a = [rows.Rows for rows in ()]\n'
+    'def f(x, *rows):\n  return rows.Rows\n'
+    'def g(x):\n  with x as (y, rows):\n    rows.Rows\n'
+    'def h(x):\n  try:\n    x()\n  except E as rows:\n    rows.Rows\n'
+    'class A:\n  rows = 1\n  rows.Rows\n'
+    'def i(x):\n  match x:\n    case {"a": rows}:\n      rows.Rows\n'
+  ),
+  'imported elsewhere': (
+    'rows = []\ndef f():\n  from data_pipelines import rows\nrows.append\n'
+  ),
+}
+
+OLD_PYTHON = {
+  'no fallback': (
+    'try:\n  import os\nexcept ImportError:\n'
+    '  from data_pipelines import corpora\n',
+    4,
+  ),
+  'another exception': (
+    'try:\n  from data_pipelines.tasks import corpora\n'
+    'except KeyError:\n  from data_pipelines import corpora\n',
+    4,
+  ),
+  'a package first': (
+    'try:\n  from data_pipelines import rows\nexcept ImportError:\n'
+    '  from data_pipelines.rows import folders\nrows.Rows\n',
+    2,
+  ),
+  'a variable of a class, in a function': (
+    'from data_pipelines import rows\n'
+    'class A:\n  rows = 1\n  def f(self):\n    rows.Rows\n',
+    1,
+  ),
+  'a variable elsewhere': (
+    'from data_pipelines import rows\ndef f():\n  rows = 1\nrows.Rows\n',
+    1,
+  ),
+  'a default': (
+    'from data_pipelines import rows\ndef f(rows=rows.Rows):\n  pass\n',
+    1,
+  ),
+  'a global one': (
+    'from data_pipelines import rows\n'
+    'def f():\n  global rows\n  rows = rows.Rows\n',
+    1,
+  ),
+}
+
+
+@pytest.mark.parametrize('text', NEW_PYTHON.values(), ids=NEW_PYTHON.keys())
+def test_python_that_works_today_is_accepted(text):
+  assert not old_names.in_python(text).faults()
+
+
+@pytest.mark.parametrize('text, line', OLD_PYTHON.values(), ids=OLD_PYTHON)
+def test_python_that_fails_today_is_told(text, line):
+  assert [number for number, _ in old_names.in_python(text).faults()] == [line]
+
+
+def test_an_old_name_one_module_further_is_told(folder):
+  (folder / 'mine').mkdir()
+  (folder / 'mine' / 'helper.py').write_text(
+    'from step_audio_jax.training import objectives\n'
+    'def make():\n  return objectives.NextToken()\n'
+  )
+  (folder / 'mine' / 'top.py').write_text(
+    'from mine import helper\ndef make():\n  return helper.make()\n'
+    'def door(value):\n  return value\n'
+  )
+  (folder / 'mine.gin').write_text(
+    f'{DYNAMIC}from mine import top\ntop.door.value = @top.make()\n'
+  )
+
+  door = importlib.import_module('mine.top').door
+  with pytest.raises(errors.UserError) as info:
+    gin_files.configure(['mine.gin'], [], door)()
+  assert str(info.value).startswith(
+    f'{folder}/mine/helper.py:1: step_audio_jax.training.objectives is now '
+  )
+
+
 def test_an_old_name_after_the_flag_is_told(folder, capsys):
   argv = ['data_pipelines', 'build', '--output=rows']
   argv.append('--module=data_pipelines.corpora')
@@ -297,6 +404,34 @@ def test_a_run_s_own_text_is_a_gin_file(folder, name):
   # A copy is its owner's.
   os.rename(f'run/{name}', 'copy.gin')
   assert refused(['copy.gin']).startswith('copy.gin:2: ')
+
+
+@pytest.mark.parametrize('mark', ['\f', '\x1c', '\u2028', '\x85', '\v'])
+def test_a_comment_moves_no_name(mark):
+  lines = f'# by {mark} hand\n'
+  assert old_names.translated(lines + WRITTEN) == (
+    lines + old_names.translated(WRITTEN)
+  )
+
+
+@pytest.mark.parametrize(
+  'line, told',
+  [
+    ('A = (', 'in line 4: C = 1'),
+    ('A = """', 'EOF in multi-line string'),
+    ('A = 1 2', 'Expected newline'),
+    ('  A = 1\n B = 2', 'unindent does not match'),
+  ],
+)
+def test_a_fault_of_a_run_s_own_text_is_what_is_told(folder, line, told):
+  (folder / 'run' / 'checkpoints').mkdir(parents=True)
+  text = f'{DYNAMIC}import step_audio_jax.decoder.wave_feed\n{line}\nC = 1\n'
+  (folder / 'run' / 'config.gin').write_text(text)
+  said = refused(['run/config.gin'])
+  assert said.startswith('run/config.gin: not gin syntax') and told in said
+  assert ' is now ' not in said
+  with pytest.raises(errors.UserError, match='not gin syntax'):
+    gin_files.bindings(text, 'run/config.gin')
 
 
 @pytest.mark.parametrize('text', ['a = (', 'x = $', '  \n x', '"""', '\\'])
