@@ -8,13 +8,14 @@ from typing import Any, Sequence
 from step_audio_jax import errors
 from step_audio_jax.commands import moved
 from step_audio_jax.commands import old_names
+from step_audio_jax.commands import unreadable
 
 
 def import_all(modules: Sequence[str]) -> None:
   """Imports modules; those of the working directory are found as well.
 
   Raises:
-    UserError: One cannot be imported, or calls a module by an old name.
+    UserError: One cannot be imported or read, or calls a module by an old name.
   """
   if modules and os.getcwd() not in sys.path:
     sys.path.insert(0, os.getcwd())
@@ -30,8 +31,11 @@ def import_all(modules: Sequence[str]) -> None:
       )
     try:
       importlib.import_module(module)
-    except (ImportError, AttributeError) as error:
-      old_names.check_modules((), error)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+      if told := unreadable.told(error):
+        raise errors.UserError(told) from error
+      if isinstance(error, (ImportError, AttributeError)):
+        old_names.check_modules((), error)
       if not isinstance(error, ImportError):
         raise
       raise errors.UserError(

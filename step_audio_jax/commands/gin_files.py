@@ -20,6 +20,7 @@ import gin
 from step_audio_jax import errors
 from step_audio_jax.commands import gin_types
 from step_audio_jax.commands import old_names
+from step_audio_jax.commands import unreadable
 from step_audio_jax.storage import files as files_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,6 +31,8 @@ Binding = tuple[str, Callable[..., Any], str]
 _CALL = "\n  In call to configurable '"
 # Where gin says that it was, after what it says.
 _PLACE = re.compile(r'\n  In (?:file "(.*)",|bindings string) line (\d+)\n(.*)')
+_LONGEST = 500  # characters of what gin says: it tells every include
+_VALUE = ', expected a plain value, @reference or %MACRO'
 _MISSING = re.compile(
   r'^([\w.]+)\(\) missing \d+ required [\w-]+ arguments?: (.+)'
 )
@@ -197,7 +200,7 @@ def bindings(text: str = '', where: str = '') -> dict[Binding, str]:
     return _bindings()
   with _state_kept(), _user_errors(where):
     gin.clear_config()
-    gin.parse_config(old_names.translated(text))
+    gin.parse_config(old_names.translated(text.removeprefix('\ufeff')))
     return _bindings()
 
 
@@ -383,7 +386,7 @@ def _definition(pattern, parsed, bindings, line=False) -> str:
   def inside(items):
     for item in reversed(items):
       path = _find(item.filename)
-      text = files_lib.read_text(path) if path else ''
+      text = files_lib.read_text(path, 'utf-8-sig') if path else ''
       found = list(pattern.finditer(text))
       if found and (not line or len(found) > 1):
         return item.filename
@@ -451,15 +454,22 @@ def _user_errors(
     raise errors.UserError(_PLACE.split(str(error))[0]) from error
   except Exception as error:
     place = _PLACE.search(str(error))
+    if told := unreadable.told(error):
+      raise errors.UserError(told) from error
     _check_names(error, where, place, binding)
     text = ' '.join(str(error).split()).rstrip('.')
     if isinstance(error, SyntaxError):
-      line = f' in line {error.lineno}: {error.text.strip()}'
-      # A literal's own message shows the address of a syntax tree.
-      why = '' if 'malformed' in error.msg else f' ({error.msg})'
-      text = f'not gin syntax{line if error.text else ""}{why}'
+      line = (error.text or '').strip()
+      why = f' ({" ".join(error.msg.split())})'
+      if 'malformed' in why:  # it shows the address of a syntax tree
+        include = line.startswith('include')
+        why = '' if hint else ", expected include 'FILE'" if include else _VALUE
+      line = f' in line {error.lineno}: {line}' if line else ''
+      text = f'not gin syntax{line}{why}'
     elif isinstance(error, tokenize.TokenError):
       text = f'not gin syntax ({error.args[0]})'
+    if len(text) > _LONGEST:
+      text = f'{text[:_LONGEST]} …'
     raise errors.UserError(f'{where}: {text}{hint}.') from error
 
 
