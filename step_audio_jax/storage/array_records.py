@@ -1,7 +1,6 @@
 """Records of ArrayRecord shards, and the safetensors blobs that they are."""
 
 import contextlib
-import json
 import os
 import struct
 from typing import Any, Iterator
@@ -67,5 +66,5 @@ def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   if len(record) < 8:
     raise ValueError('the record is cut off')
   (size,) = struct.unpack('<Q', record[:8])
-  header = json.loads(record[8 : 8 + size])
+  header = files.parsed(record[8 : 8 + size])
   return safetensors.numpy.load(record), header.get('__metadata__', {})

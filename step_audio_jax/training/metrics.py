@@ -66,7 +66,7 @@ class JsonLinesWriter(_ScalarWriter):
     if files.exists(self._path):
       for line in files.read_text(self._path).splitlines():
         try:
-          if json.loads(line)['step'] <= first_step:
+          if files.parsed(line)['step'] <= first_step:
             kept.append(line + '\n')
         except (json.JSONDecodeError, KeyError, TypeError):
           continue  # the line that a kill cut in half

@@ -10,14 +10,18 @@ from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
 
 
-def load(named: str) -> voice_lib.Voice:
+def load(named: str, flag: str = '--voice') -> voice_lib.Voice:
   """One voice (`sources` says how voices are named).
+
+  Args:
+    named: By a user.
+    flag: What named it, for messages.
 
   Raises:
     UserError: There is none, its runtime is not installed, or its files are
       wrong.
   """
-  source = sources.find(named)
+  source = sources.find(named, flag)
   found = (kokoro if source.styles else piper).load(source)
   runtime.require()
   return found
@@ -46,7 +50,7 @@ def load_all(
       raise errors.UserError(f'--voice: {named}: {lack}.')
   for named in optional:
     try:
-      voice = load(named)
+      voice = load(named, '--optional_voice')
       if lack := _lack(voice, languages):
         notes.append(f'{named} is not used, espeak-ng speaks instead: {lack}.')
       else:

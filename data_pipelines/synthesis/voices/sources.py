@@ -56,8 +56,12 @@ class Source:
     return digests.of_value(self.files)
 
 
-def find(named: str) -> Source:
+def find(named: str, flag: str = '--voice') -> Source:
   """The files of a voice as a user names it.
+
+  Args:
+    named: As above.
+    flag: What named it, for messages.
 
   Raises:
     Missing: No such package is installed.
@@ -72,7 +76,7 @@ def find(named: str) -> Source:
   where, digest = pinned.groups() if pinned else (named, None)
   if where in ('', _PACKAGE):
     raise errors.UserError(
-      f'--voice: found {where!r}, expected an .onnx file, a folder with one, '
+      f'{flag}: found {where!r}, expected an .onnx file, a folder with one, '
       'or package:NAME.'
     )
   if where.startswith(_PACKAGE):
@@ -84,7 +88,7 @@ def find(named: str) -> Source:
   if digest and digest.lower() != actual:
     raise errors.UserError(
       f'{where}: {model.name} has the digest {digests.short(actual)}…, '
-      f'expected {digests.short(digest.lower())}… as --voice says.'
+      f'expected {digests.short(digest.lower())}… as {flag} says.'
     )
   card = _card(model.parent)
   return Source(

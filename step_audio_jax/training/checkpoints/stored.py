@@ -5,7 +5,6 @@ looks into a checkpoint, or makes one, that its memory could not hold: Orbax
 writes the tree with empty leaves, and TensorStore fills in the arrays.
 """
 
-import json
 import math
 import pathlib
 from typing import Any, Callable, Iterator, Mapping
@@ -67,7 +66,7 @@ def open_variables(
 def _open(folder: pathlib.Path) -> dict[str, Any]:
   """The arrays of one Orbax item, unread."""
   try:
-    tree = json.loads(files.read_text(folder / '_METADATA'))
+    tree = files.parsed(files.read_text(folder / '_METADATA'))
     driver = 'zarr3' if tree.get('use_zarr3') else 'zarr'
     paths = [
       tuple(key['key'] for key in entry['key_metadata'])

@@ -103,6 +103,14 @@ def test_an_optional_voice_that_is_missing_is_noted(tmp_path, monkeypatch):
     catalogue.load_all([], [str(path)])
 
 
+def test_the_flag_that_named_nothing_is_told():
+  for named in ('', 'package:'):
+    with pytest.raises(errors.UserError, match='^--voice: found'):
+      catalogue.load_all([named])
+    with pytest.raises(errors.UserError, match='^--optional_voice: found'):
+      catalogue.load_all([], [named])
+
+
 def test_a_voice_that_would_say_nothing_is_told(tmp_path, monkeypatch):
   monkeypatch.setattr(runtime, 'require', lambda: None)
   path = str(tiny.write(tmp_path, espeak={'voice': 'de'}))
