@@ -9,7 +9,6 @@ old name that is a package today imports well, and fails somewhere else.
 import ast
 import importlib
 import io
-import os
 import pathlib
 import re
 import sys
@@ -333,7 +332,7 @@ def open_gin(path: str) -> IO[str]:
   """
   names = [one.name for one in _Text.held]
   for place, name in enumerate(names):
-    if files.is_file(name) and os.path.samefile(name, path):
+    if files.is_file(name) and files.resolve(name) == files.resolve(path):
       by = ', '.join(names[place + 1 :])
       raise errors.UserError(
         f'{name}: includes itself{f" by way of {by}" if by else ""}.'
