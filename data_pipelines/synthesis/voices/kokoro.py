@@ -41,7 +41,7 @@ def letters(phonemes: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kokoro:
+class Kokoro(sources.OfSource):
   """A `Voice`.
 
   Attributes:
@@ -64,22 +64,6 @@ class Kokoro:
   sample_rate = 24000
   made_with = (espeak.PACKAGE, runtime.PACKAGE)
 
-  @property
-  def licence(self) -> str:
-    return self.source.licence
-
-  @property
-  def origin(self) -> str:
-    return self.source.origin
-
-  @property
-  def files(self) -> Mapping[str, str]:
-    return self.source.files
-
-  @property
-  def sha256(self) -> str:
-    return self.source.sha256
-
   def speak(
     self,
     text: str,
@@ -93,10 +77,7 @@ class Kokoro:
     del seed  # it draws nothing
     speaker = speaker or self.speakers[0]
     reading.check(self, self.source.name, language, speaker, pitch)
-    if not _SLOWEST <= rate <= _FASTEST:
-      raise errors.UserError(
-        f'rate: found {rate}, expected {_SLOWEST}..{_FASTEST:g}.'
-      )
+    reading.check_rate(rate, _SLOWEST, _FASTEST)
     reading.check_letters(text, language, self.source.name)
     styles = _styles(str(self.source.styles), self.sha256)[speaker]
 

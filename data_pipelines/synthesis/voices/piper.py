@@ -32,7 +32,7 @@ _NOISE_PER_ID = 1024  # more than speech of a usual rate takes
 
 
 @dataclasses.dataclass(frozen=True)
-class Piper:
+class Piper(sources.OfSource):
   """A `Voice`.
 
   Attributes:
@@ -62,22 +62,6 @@ class Piper:
   def sample_rate(self) -> int:
     return self.config['audio']['sample_rate']
 
-  @property
-  def licence(self) -> str:
-    return self.source.licence
-
-  @property
-  def origin(self) -> str:
-    return self.source.origin
-
-  @property
-  def files(self) -> Mapping[str, str]:
-    return self.source.files
-
-  @property
-  def sha256(self) -> str:
-    return self.source.sha256
-
   @functools.cached_property
   def speakers(self) -> tuple[str, ...]:
     names = self.config.get('speaker_id_map') or {}
@@ -97,10 +81,7 @@ class Piper:
   ) -> voice_lib.Speech:
     speaker = speaker or self.speakers[0]
     reading.check(self, self.source.name, language, speaker, pitch)
-    if not _SLOWEST <= rate <= _FASTEST:
-      raise errors.UserError(
-        f'rate: found {rate}, expected {_SLOWEST}..{_FASTEST:g}.'
-      )
+    reading.check_rate(rate, _SLOWEST, _FASTEST)
     reading.check_letters(text, language, self.source.name)
     rng = np.random.Generator(np.random.PCG64(seed))
     which = self.speakers.index(speaker)

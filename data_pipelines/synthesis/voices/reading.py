@@ -77,6 +77,18 @@ def check(
     )
 
 
+def check_rate(rate: float, slowest: float, fastest: float) -> None:
+  """Refuses a rate that a network was not made for.
+
+  Raises:
+    UserError: It is outside.
+  """
+  if not slowest <= rate <= fastest:
+    raise errors.UserError(
+      f'rate: found {rate}, expected {slowest}..{fastest:g}.'
+    )
+
+
 def check_letters(text: str, language: str, name: str) -> None:
   """Refuses letters that a language is not written with.
 

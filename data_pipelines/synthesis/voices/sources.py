@@ -56,6 +56,28 @@ class Source:
     return digests.of_value(self.files)
 
 
+class OfSource:
+  """What a `voice.Voice` tells of itself as its `source` does."""
+
+  source: Source
+
+  @property
+  def licence(self) -> str:
+    return self.source.licence
+
+  @property
+  def origin(self) -> str:
+    return self.source.origin
+
+  @property
+  def files(self) -> Mapping[str, str]:
+    return self.source.files
+
+  @property
+  def sha256(self) -> str:
+    return self.source.sha256
+
+
 def find(named: str, flag: str = '--voice') -> Source:
   """The files of a voice as a user names it.
 
