@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax.models import blocks as blocks_lib
+from step_audio_jax.models import layers
 from step_audio_jax.models import rope
 from step_audio_jax.models.causal_flow import attention_masks
-from step_audio_jax.models.flow import encoder
 
 TAPS = 3
 _FAR = -1e30
@@ -61,7 +61,7 @@ class Attention(nn.Module):
     """(B, T, D) → (B, T, D), and the keys (plain, turned) and values."""
     shape = (*x_BTD.shape[:2], self.heads, self.width // self.heads)
     q, k, v = (
-      encoder.dense(self.width, ('embed', 'heads'), name)(x_BTD).reshape(shape)
+      layers.dense(self.width, ('embed', 'heads'), name)(x_BTD).reshape(shape)
       for name in ('query', 'key', 'value')
     )
     q *= shape[-1] ** -0.5
@@ -87,7 +87,7 @@ class Attention(nn.Module):
     out = _mixed(weights[..., places:], values)
     if places:
       out += _mixed(weights[..., :places], prompt.value)
-    out = encoder.dense(self.width, ('heads', 'embed'), 'out')(
+    out = layers.dense(self.width, ('heads', 'embed'), 'out')(
       out.reshape(x_BTD.shape)
     )
     return out, (keys, turned, values)
@@ -138,7 +138,7 @@ class Block(nn.Module):
 
     def inner(part, x):
       if modulation_B9D is None:
-        return encoder.norm(f'norm{part}')(x)
+        return layers.layer_norm(f'norm{part}')(x)
       x = nn.LayerNorm(use_bias=False, use_scale=False)(x)
       shift, scale = (modulation_B9D[:, 3 * part + i, None] for i in range(2))
       return (x * (1.0 + scale) + shift).astype(x.dtype)
@@ -157,13 +157,13 @@ class Block(nn.Module):
       h = jnp.pad(h, ((0, 0), (TAPS - 1, 0), (0, 0)))
     else:
       h = jnp.concatenate([past.tail, h], axis=1)
-    y = encoder.dense(self.width, ('embed', 'mlp'), 'taps')(
+    y = layers.dense(self.width, ('embed', 'mlp'), 'taps')(
       side_by_side(h, TAPS)
     )
-    y = encoder.dense(self.width, ('mlp', 'embed'), 'mix')(jax.nn.gelu(y))
+    y = layers.dense(self.width, ('mlp', 'embed'), 'mix')(jax.nn.gelu(y))
     x_BTD += gated(1, y)
-    y = encoder.dense(self.mlp_width, ('embed', 'mlp'), 'up')(inner(2, x_BTD))
-    y = encoder.dense(self.width, ('mlp', 'embed'), 'down')(jax.nn.gelu(y))
+    y = layers.dense(self.mlp_width, ('embed', 'mlp'), 'up')(inner(2, x_BTD))
+    y = layers.dense(self.width, ('mlp', 'embed'), 'down')(jax.nn.gelu(y))
     x_BTD += gated(2, y)
     tail = h[:, -(TAPS - 1) :]
     if past is not None:

@@ -22,10 +22,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from step_audio_jax.models import layers
 from step_audio_jax.models.causal_flow import attention_masks
 from step_audio_jax.models.causal_flow import blocks
 from step_audio_jax.models.causal_flow import causal_config
-from step_audio_jax.models.flow import encoder
 from step_audio_jax.models.flow import estimator
 
 _FRAMES = causal_config.FRAMES_PER_STEP
@@ -84,7 +84,7 @@ class CausalFlow(nn.Module):
       causal_config.FRAMES_PER_STEP * c.width, ('embed', 'mlp')
     )
     self.frame_blocks = self._stack(c.frame_layers)
-    self.mu_norm = encoder.norm(None)
+    self.mu_norm = layers.layer_norm(None)
     self.mu = _dense(c.bands, ('embed', 'mlp'))
     self.speaker = _dense(c.bands, ('embed', 'mlp'))
     self.join = _dense(c.width, ('embed_in', 'embed'))
@@ -316,4 +316,4 @@ def init(config: causal_config.CausalFlowConfig, rng: jax.Array):
 
 
 def _dense(features, axes):
-  return encoder.dense(features, axes, None)
+  return layers.dense(features, axes, None)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.models import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,30 +52,6 @@ class EncoderConfig:
       )
 
 
-def dense(features, axes, name, use_bias=True):
-  """A projection with logical axis names."""
-  return nn.Dense(
-    features,
-    use_bias=use_bias,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.xavier_uniform(), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
-    name=name,
-  )
-
-
-def norm(name, epsilon=1e-5):
-  """A LayerNorm with logical axis names."""
-  return nn.LayerNorm(
-    epsilon=epsilon,
-    use_fast_variance=False,
-    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('norm',)),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('norm',)),
-    name=name,
-  )
-
-
 def relative_positions(count: int, width: int) -> np.ndarray:
   """Codes of the distances count − 1 … −(count − 1), float32 (2N − 1, D).
 
@@ -106,12 +83,12 @@ class RelativeAttention(nn.Module):
     K = c.width // c.heads
     heads = (*x_BND.shape[:2], c.heads, K)
     query, key, value = (
-      dense(c.width, ('embed', 'heads'), name)(x_BND).reshape(heads)
+      layers.dense(c.width, ('embed', 'heads'), name)(x_BND).reshape(heads)
       for name in ('query', 'key', 'value')
     )
-    place_RHK = dense(c.width, ('embed', 'heads'), 'place', use_bias=False)(
-      place_RD
-    ).reshape(-1, c.heads, K)
+    place_RHK = layers.dense(
+      c.width, ('embed', 'heads'), 'place', use_bias=False
+    )(place_RD).reshape(-1, c.heads, K)
     init = nn.with_logical_partitioning(
       nn.initializers.xavier_uniform(), ('heads', 'head_dim')
     )
@@ -127,7 +104,7 @@ class RelativeAttention(nn.Module):
     valid = valid_BN[:, None, None, :]
     weights = jax.nn.softmax(jnp.where(valid, scores, -1e30), axis=-1)
     mixed = jnp.einsum('bhqn,bnhk->bqhk', jnp.where(valid, weights, 0.0), value)
-    return dense(c.width, ('heads', 'embed'), 'out')(
+    return layers.dense(c.width, ('heads', 'embed'), 'out')(
       mixed.reshape(*x_BND.shape[:2], c.width)
     )
 
@@ -143,13 +120,13 @@ class Block(nn.Module):
     c = self.config
     drop = nn.Dropout(c.dropout, deterministic=not self.train)
     # The blocks' own ε is not the 1e-5 of the norms around them.
-    inner = norm('attention_norm', 1e-12)(x_BND)
+    inner = layers.layer_norm('attention_norm', 1e-12)(x_BND)
     x_BND += drop(
       RelativeAttention(c, name='attention')(inner, place_RD, valid_BN)
     )
-    inner = norm('mlp_norm', 1e-12)(x_BND)
-    inner = nn.silu(dense(c.mlp_width, ('embed', 'mlp'), 'up')(inner))
-    x_BND += drop(dense(c.width, ('mlp', 'embed'), 'down')(drop(inner)))
+    inner = layers.layer_norm('mlp_norm', 1e-12)(x_BND)
+    inner = nn.silu(layers.dense(c.mlp_width, ('embed', 'mlp'), 'up')(inner))
+    x_BND += drop(layers.dense(c.width, ('mlp', 'embed'), 'down')(drop(inner)))
     return x_BND, x_BND
 
 
@@ -169,8 +146,10 @@ class Encoder(nn.Module):
     """(B, N, any) and which places hold a token → (B, N, D)."""
     c = self.config
     drop = nn.Dropout(c.dropout, deterministic=not self.train)
-    x_BND = dense(c.width, ('embed_in', 'embed'), 'embed')(x_BND)
-    x_BND = norm('embed_norm')(x_BND) * np.float32(np.sqrt(c.width))
+    x_BND = layers.dense(c.width, ('embed_in', 'embed'), 'embed')(x_BND)
+    x_BND = layers.layer_norm('embed_norm')(x_BND) * np.float32(
+      np.sqrt(c.width)
+    )
     x_BND = drop(x_BND)
     self.sow('intermediates', 'embedded', x_BND)
     place_RD = jnp.asarray(relative_positions(x_BND.shape[1], c.width))
@@ -182,6 +161,6 @@ class Encoder(nn.Module):
       length=c.layers,
       metadata_params={nn.meta.PARTITION_NAME: 'layers'},
     )(c, self.train, name='blocks')
-    x_BND, layers = blocks(x_BND, drop(place_RD), valid_BN)
-    self.sow('intermediates', 'layers', layers)
-    return norm('final_norm')(x_BND)
+    x_BND, each = blocks(x_BND, drop(place_RD), valid_BN)
+    self.sow('intermediates', 'layers', each)
+    return layers.layer_norm('final_norm')(x_BND)

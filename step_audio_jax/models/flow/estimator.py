@@ -27,7 +27,7 @@ from step_audio_jax import errors
 from step_audio_jax.kernels import gelu
 from step_audio_jax.kernels.attention import full
 from step_audio_jax.models import blocks as blocks_lib
-from step_audio_jax.models.flow import encoder
+from step_audio_jax.models import layers
 
 _GROUPS = 8
 
@@ -224,7 +224,7 @@ class ResNetBlock(nn.Module):
   @nn.compact
   def __call__(self, x_BTC, time_BE, mask_BT1, weights_BT1):
     h = ConvBlock(self.features, name='first')(x_BTC, mask_BT1, weights_BT1)
-    dense = encoder.dense
+    dense = layers.dense
     h += dense(self.features, ('embed', 'mlp'), 'time')(mish(time_BE))[:, None]
     h = ConvBlock(self.features, name='second')(h, mask_BT1, weights_BT1)
     around = dense(self.features, ('embed', 'mlp'), 'around')
@@ -238,8 +238,8 @@ class TransformerBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x_BTC, valid_BT):
-    c, dense = self.config, encoder.dense
-    norm = encoder.norm
+    c, dense = self.config, layers.dense
+    norm = layers.layer_norm
     inner, C = norm('attention_norm')(x_BTC), x_BTC.shape[-1]
     heads = (*x_BTC.shape[:2], c.heads, c.head_width)
     query, key, value = (
@@ -308,7 +308,7 @@ class Estimator(nn.Module):
     Parameters of the middle stages may be those of `blocks.unstack`.
     """
     c, T = self.config, x_BTM.shape[1]
-    dense = encoder.dense
+    dense = layers.dense
     whole = mask_BT.astype(x_BTM.dtype)[:, :, None]
     half = whole[:, ::2]
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
+from step_audio_jax.models import layers
 from step_audio_jax.models.flow import encoder as flow_encoder
 from step_audio_jax.models.flow import estimator as flow_estimator
 
@@ -163,9 +164,9 @@ class Flow(nn.Module):
         nn.initializers.normal(1.0), ('vocab', 'embed')
       ),
     )
-    self.speaker = flow_encoder.dense(bands, ('embed', 'mlp'), None)
+    self.speaker = layers.dense(bands, ('embed', 'mlp'), None)
     self.encoder = flow_encoder.Encoder(c.encoder, self.train)
-    self.project = flow_encoder.dense(bands, ('embed', 'mlp'), None)
+    self.project = layers.dense(bands, ('embed', 'mlp'), None)
     self.regulator = LengthRegulator(c.regulator_layers, c.estimator.padded)
     self.estimator = flow_estimator.Estimator(c.estimator)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.kernels import gelu
+from step_audio_jax.models import layers
 
 ACTIVATIONS = {
   'gelu': nn.gelu,
@@ -102,18 +103,6 @@ class VisionConfig:
     return (self.image_size // self.patch_size) ** 2
 
 
-def _dense(features, axes, name, use_bias=True):
-  return nn.Dense(
-    features,
-    use_bias,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.xavier_uniform(), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
-    name=name,
-  )
-
-
 class VisionBlock(nn.Module):
   """Full attention and a GELU MLP, both behind a LayerNorm."""
 
@@ -123,18 +112,18 @@ class VisionBlock(nn.Module):
   def __call__(self, x_BPW):
     c = self.config
     h = nn.LayerNorm(c.norm_eps, name='attention_norm')(x_BPW)
-    qkv = _dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
+    qkv = layers.dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
     q, k, v = jnp.split(
       qkv.reshape(*qkv.shape[:-1], c.heads, 3 * c.width // c.heads), 3, -1
     )
     out = nn.dot_product_attention(q, k, v)
     out = out.reshape(*out.shape[:-2], c.width)
-    x_BPW += _dense(c.width, ('heads', 'embed'), 'out')(out)
+    x_BPW += layers.dense(c.width, ('heads', 'embed'), 'out')(out)
     h = nn.LayerNorm(c.norm_eps, name='mlp_norm')(x_BPW)
     h = ACTIVATIONS[c.activation](
-      _dense(c.mlp_width, ('embed', 'mlp'), 'up')(h)
+      layers.dense(c.mlp_width, ('embed', 'mlp'), 'up')(h)
     )
-    return x_BPW + _dense(c.width, ('mlp', 'embed'), 'down')(h)
+    return x_BPW + layers.dense(c.width, ('mlp', 'embed'), 'down')(h)
 
 
 class VisionEncoder(nn.Module):
@@ -151,7 +140,7 @@ class VisionEncoder(nn.Module):
     x = _normalised(images_BHWC[:, :edge, :edge], c)
     x = x.reshape(-1, side, c.patch_size, side, c.patch_size, 3)
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(x.shape[0], c.patches, -1)
-    x_BPW = _dense(c.width, ('pixels', 'embed'), 'patch', c.patch_bias)(x)
+    x_BPW = layers.dense(c.width, ('pixels', 'embed'), 'patch', c.patch_bias)(x)
     table = nn.with_logical_partitioning(
       nn.initializers.normal(0.02), ('patches', 'embed')
     )
@@ -188,8 +177,8 @@ class Projector(nn.Module):
 
   @nn.compact
   def __call__(self, x_BPW: jax.Array) -> jax.Array:
-    h = nn.gelu(_dense(self.width, ('embed', 'mlp'), 'up')(x_BPW))
-    return _dense(self.width, ('mlp', 'embed'), 'down')(h)
+    h = nn.gelu(layers.dense(self.width, ('embed', 'mlp'), 'up')(x_BPW))
+    return layers.dense(self.width, ('mlp', 'embed'), 'down')(h)
 
 
 class VisionText(nn.Module):
@@ -209,7 +198,7 @@ class VisionText(nn.Module):
     """M images and captions → logits that image i goes with caption j."""
     features_MPW = VisionEncoder(self.config, name='vision')(images_MHWC)
     flat = features_MPW.reshape(len(features_MPW), -1)
-    image_MD = _dense(self.width, ('embed', 'mlp'), 'image_out')(flat)
+    image_MD = layers.dense(self.width, ('embed', 'mlp'), 'image_out')(flat)
     table = self.param(
       'text_embedding',
       nn.with_logical_partitioning(
@@ -220,8 +209,8 @@ class VisionText(nn.Module):
     embedded = jnp.take(table, tokens_MT, axis=0) * mask_MT[..., None]
     count = jnp.maximum(mask_MT.sum(1, keepdims=True), 1.0)
     mean_MD = embedded.sum(1) / count
-    h = nn.gelu(_dense(self.width, ('embed', 'mlp'), 'text_up')(mean_MD))
-    text_MD = _dense(self.width, ('mlp', 'embed'), 'text_out')(h)
+    h = nn.gelu(layers.dense(self.width, ('embed', 'mlp'), 'text_up')(mean_MD))
+    text_MD = layers.dense(self.width, ('mlp', 'embed'), 'text_out')(h)
     scale = self.param(
       'scale',
       nn.with_logical_partitioning(nn.initializers.constant(2.3), ()),

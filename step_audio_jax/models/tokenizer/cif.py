@@ -26,7 +26,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from step_audio_jax.models.tokenizer import sanm
+from step_audio_jax.models import layers
 
 TAIL = 0.45
 
@@ -101,9 +101,9 @@ class CifHead(nn.Module):
 
   def setup(self):
     # One matrix for all taps, (kernel · D, D).
-    self.convolution = sanm.dense(self.width, (None, 'embed'), None)
-    self.weight = sanm.dense(1, ('embed', None), None)
-    self.head = sanm.dense(self.labels, ('embed', 'vocab'), None)
+    self.convolution = layers.dense(self.width, (None, 'embed'), None)
+    self.weight = layers.dense(1, ('embed', None), None)
+    self.head = layers.dense(self.labels, ('embed', 'vocab'), None)
 
   def alpha(self, hidden_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """Weights (B, T) in 0 … 1, and 0 behind a row's length."""

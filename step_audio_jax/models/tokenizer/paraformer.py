@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax.models import blocks as blocks_lib
+from step_audio_jax.models import layers
 from step_audio_jax.models.tokenizer import chunk_masked as chunk_masked_lib
 from step_audio_jax.models.tokenizer import cif as cif_lib
 from step_audio_jax.models.tokenizer import paraformer_config
@@ -270,7 +271,7 @@ class ParaformerCTC(nn.Module):
 
   def setup(self):
     self.encoder = SanmEncoder(self.config)
-    self.head = sanm.dense(self.labels, ('embed', 'vocab'), None)
+    self.head = layers.dense(self.labels, ('embed', 'vocab'), None)
     if self.cif:
       self.cif_head = cif_lib.CifHead(self.config.width, self.labels)
 

@@ -25,6 +25,7 @@ from step_audio_jax import settings
 from step_audio_jax.kernels import gelu
 from step_audio_jax.kernels.attention import full
 from step_audio_jax.models import blocks as blocks_lib
+from step_audio_jax.models import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,28 +91,6 @@ def code_count(mel_frames, first_stride: int = 2):
   return (-(-mel_frames // first_stride) + 1) // 2
 
 
-def _dense(features, axes, name, use_bias=True):
-  return nn.Dense(
-    features,
-    use_bias=use_bias,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.xavier_uniform(), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
-    name=name,
-  )
-
-
-def _norm(name):
-  return nn.LayerNorm(
-    epsilon=1e-5,
-    use_fast_variance=False,
-    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('norm',)),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('norm',)),
-    name=name,
-  )
-
-
 def _sinusoids(key, shape, dtype=jnp.float32):
   """Whisper's table: sines then cosines, positions from 0."""
   del key
@@ -171,16 +150,16 @@ class Block(nn.Module):
     def split(x):
       return x.reshape(*x.shape[:2], heads, width)
 
-    h = _norm('attention_norm')(x_BTD)
-    q_BTHK = split(_dense(c.width, ('embed', 'heads'), 'query')(h))
-    k_BTHK = split(_dense(c.width, ('embed', 'heads'), 'key', False)(h))
-    v_BTHK = split(_dense(c.width, ('embed', 'heads'), 'value')(h))
+    h = layers.layer_norm('attention_norm')(x_BTD)
+    q_BTHK = split(layers.dense(c.width, ('embed', 'heads'), 'query')(h))
+    k_BTHK = split(layers.dense(c.width, ('embed', 'heads'), 'key', False)(h))
+    v_BTHK = split(layers.dense(c.width, ('embed', 'heads'), 'value')(h))
     out = full.attention(q_BTHK, k_BTHK, v_BTHK, valid_BT)
     out = out.reshape(x_BTD.shape)
-    x_BTD += _dense(c.width, ('heads', 'embed'), 'out')(out)
-    h = _norm('mlp_norm')(x_BTD)
-    h = c.activate(_dense(4 * c.width, ('embed', 'mlp'), 'up')(h))
-    return x_BTD + _dense(c.width, ('mlp', 'embed'), 'down')(h), None
+    x_BTD += layers.dense(c.width, ('heads', 'embed'), 'out')(out)
+    h = layers.layer_norm('mlp_norm')(x_BTD)
+    h = c.activate(layers.dense(4 * c.width, ('embed', 'mlp'), 'up')(h))
+    return x_BTD + layers.dense(c.width, ('mlp', 'embed'), 'down')(h), None
 
 
 def _blocks(config, length, name):
@@ -277,8 +256,8 @@ class S3CTC(nn.Module):
     c = self.config
     self.encoder = S3Encoder(c)
     self.head_blocks = _blocks(c, c.head_layers, None)
-    self.head_norm = _norm(None)
-    self.head = _dense(self.labels, ('embed', 'vocab'), None)
+    self.head_norm = layers.layer_norm(None)
+    self.head = layers.dense(self.labels, ('embed', 'vocab'), None)
 
   def __call__(
     self,

@@ -17,30 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax.kernels.attention import windows
+from step_audio_jax.models import layers
 from step_audio_jax.models.tokenizer import paraformer_config
-
-
-def dense(features: int, axes: tuple, name: str | None) -> nn.Dense:
-  """A dense layer with named axes."""
-  return nn.Dense(
-    features,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.xavier_uniform(), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[-1:]),
-    name=name,
-  )
 
 
 def layer_norm(name: str, epsilon: float = 1e-12) -> nn.LayerNorm:
   """LayerNorm in float32 with named axes."""
-  return nn.LayerNorm(
-    epsilon=epsilon,
-    use_fast_variance=False,
-    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('norm',)),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('norm',)),
-    name=name,
-  )
+  return layers.layer_norm(name, epsilon)
 
 
 class Sanm(nn.Module):
@@ -79,7 +62,7 @@ class Sanm(nn.Module):
     out_BCWHK = windows.attention(self._heads(q), keys, values, mask_BCWS)
     flat = (*out_BCWHK.shape[:3], c.width)
     out_BCWD = out_BCWHK.reshape(flat)
-    out_BCWD = dense(c.width, ('heads', 'embed'), 'out')(out_BCWD)
+    out_BCWD = layers.dense(c.width, ('heads', 'embed'), 'out')(out_BCWD)
     return out_BCWD + memory_BCWHK.reshape(flat), cache
 
   def _fsmn(self, v_BCWHK, valid_BCW):
@@ -173,7 +156,7 @@ class Block(nn.Module):
     """
     c = self.config
     h = layer_norm('attention_norm')(x)
-    qkv = dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
+    qkv = layers.dense(3 * c.width, ('embed', 'heads'), 'qkv')(h)
     if x.ndim == 3:
       # A frame of several windows is projected once.
       chunks = where['valid_BCW'].shape[1]
@@ -181,8 +164,8 @@ class Block(nn.Module):
     out, cache = Sanm(c, self.newest, name='attention')(qkv, where, cache)
     x = out if self.first else x[:, :, -out.shape[2] :] + out
     h = layer_norm('mlp_norm')(x)
-    h = nn.relu(dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
-    return x + dense(c.width, ('mlp', 'embed'), 'down')(h), cache
+    h = nn.relu(layers.dense(c.mlp_width, ('embed', 'mlp'), 'up')(h))
+    return x + layers.dense(c.width, ('mlp', 'embed'), 'down')(h), cache
 
 
 def cut_windows(
