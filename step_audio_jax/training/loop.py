@@ -122,7 +122,7 @@ class Trainer:
     self.shapes = nn.unbox(self.boxed)
     self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
     self._example = jax.tree.map(np.asarray, example)
-    self.chain = self.optimizer.build(self.shapes['params'], self.config.steps)
+    self.chain = self.optimizer.build(self.boxed['params'], self.config.steps)
     self._initial = functools.partial(
       step_lib.initial_state,
       self.chain,

@@ -1,4 +1,4 @@
-"""AdamW with a schedule and learning-rate multipliers by parameter name.
+"""AdamW or Muon, a schedule and learning-rate multipliers by parameter name.
 
 `OptimizerGroups` gives parts of the parameters chains of their own, as two
 networks that play against each other need them.
@@ -8,12 +8,14 @@ import dataclasses
 import re
 from typing import Any, Mapping
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from step_audio_jax import errors
 from step_audio_jax import settings
+from step_audio_jax.training import muon
 
 
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
@@ -42,6 +44,11 @@ class OptimizerConfig:
     final_fraction: Where the cosine ends, as a fraction of the peak.
     decay_steps: Step at which it ends; 0 is the run's last. A run that is made
       longer keeps its learning rates where this is named.
+    algorithm: 'adamw', or 'muon' for the matrices between embedding and head
+      (`muon.split`) and AdamW for the rest; what suits AdamW suits both.
+    momentum: Decay of Muon's momentum.
+    by_adam: Pattern of matrices that go by AdamW all the same, as the first
+      and last ones of a network whose ends are no tables; '' for none.
     beta1: Decay of the first moment.
     beta2: Decay of the second moment.
     epsilon: Of Adam.
@@ -63,6 +70,9 @@ class OptimizerConfig:
   clip: float = 1.0
   multipliers: tuple[tuple[str, float], ...] = ()
   decay_steps: int = settings.free(0)  # compared as the horizon
+  algorithm: str = 'adamw'
+  momentum: float = 0.95
+  by_adam: str = ''
 
   def __post_init__(self):
     if self.schedule not in ('constant', 'cosine'):
@@ -70,6 +80,16 @@ class OptimizerConfig:
         f"optimizer: schedule is {self.schedule!r}, expected 'constant' or "
         "'cosine'."
       )
+    if self.algorithm not in ('adamw', 'muon'):
+      raise errors.UserError(
+        f"optimizer: algorithm is {self.algorithm!r}, expected 'adamw' or "
+        "'muon'."
+      )
+    if not 0 <= self.momentum < 1:
+      raise errors.UserError(
+        f'optimizer: momentum is {self.momentum}, expected 0 to below 1.'
+      )
+    errors.patterns('optimizer: by_adam', [self.by_adam])
     if self.learning_rate <= 0:
       raise errors.UserError(
         f'optimizer: learning_rate is {self.learning_rate}, expected a '
@@ -111,16 +131,22 @@ class OptimizerConfig:
     return optax.constant_schedule(self.learning_rate)
 
   def build(self, params: Any, steps: int) -> optax.GradientTransformation:
-    """The chain for a tree of parameters (arrays or shapes).
+    """The chain for a tree of parameters.
+
+    Args:
+      params: Arrays or shapes, boxed with their logical axes where Muon is to
+        see which of them are matrices.
+      steps: Length of the run.
 
     Raises:
-      UserError: A multiplier's pattern matches no parameter.
+      UserError: A pattern matches no parameter, or Muon finds no matrix.
     """
+    boxed, params = params, nn.unbox(params)
     factors = self._factors(params)
     decayed = jax.tree.map(lambda p: p.ndim > 1, params)
     parts = [clip_by_global_norm(self.clip)] if self.clip else []
     parts += [
-      optax.scale_by_adam(self.beta1, self.beta2, self.epsilon),
+      self._moments(boxed),
       optax.add_decayed_weights(self.weight_decay, decayed),
       optax.stateless(
         lambda updates, _: jax.tree.map(
@@ -130,6 +156,41 @@ class OptimizerConfig:
       optax.scale_by_learning_rate(self.learning_rate_at(steps)),
     ]
     return optax.chain(*parts)
+
+  def _moments(self, boxed) -> optax.GradientTransformation:
+    """What makes a step of a gradient, before all that scales it."""
+    adam = optax.scale_by_adam(self.beta1, self.beta2, self.epsilon)
+    if self.algorithm == 'adamw':
+      return adam
+
+    spared = set()
+
+    def split(path, leaf):
+      found = muon.split(leaf.names) if _is_boxed(leaf) else None
+      if found and self.by_adam and re.search(self.by_adam, _name(path)):
+        spared.add(_name(path))
+        found = None
+      return found or optax.MaskedNode()
+
+    splits = jax.tree_util.tree_map_with_path(split, boxed, is_leaf=_is_boxed)
+    if not jax.tree.leaves(splits):
+      raise errors.UserError(
+        "optimizer: algorithm is 'muon', but no parameter that it is for is a "
+        "matrix by its logical axes, expected one; 'adamw' needs none."
+      )
+    if self.by_adam and not spared:
+      raise errors.UserError(
+        f'optimizer: no matrix matches by_adam, {self.by_adam!r}.'
+      )
+    labels = jax.tree.map(
+      lambda _, found: 'muon' if isinstance(found, muon.Split) else 'adam',
+      boxed,
+      splits,
+      is_leaf=_is_boxed,
+    )
+    return optax.multi_transform(
+      {'muon': muon.scale_by_muon(splits, self.momentum), 'adam': adam}, labels
+    )
 
   def _factors(self, params):
     unused = {pattern for pattern, _ in self.multipliers}
@@ -173,13 +234,15 @@ class OptimizerGroups:
     errors.patterns('optimizer: groups', (p for p, _ in self.groups.values()))
 
   def build(self, params: Any, steps: int) -> optax.GradientTransformation:
-    """The chain for a tree of parameters (arrays or shapes).
+    """The chain for a tree of parameters, as `OptimizerConfig.build` has it.
 
     Raises:
       UserError: A parameter belongs to no group, a group has no parameter, or
-        a multiplier's pattern matches no parameter of its group.
+        a pattern matches no parameter of its group.
     """
-    labels = jax.tree_util.tree_map_with_path(self._group, params)
+    labels = jax.tree_util.tree_map_with_path(
+      self._group, params, is_leaf=_is_boxed
+    )
     found = set(jax.tree.leaves(labels))
     chains = {}
     for name, (pattern, config) in self.groups.items():
@@ -193,6 +256,7 @@ class OptimizerGroups:
         lambda p, label, name=name: p if label == name else optax.MaskedNode(),
         params,
         labels,
+        is_leaf=_is_boxed,
       )
       chains[name] = config.build(own, steps)
     return optax.multi_transform(chains, labels)
@@ -207,6 +271,10 @@ class OptimizerGroups:
       f'optimizer: {name} belongs to no group, expected one of {patterns} to '
       'be found in it.'
     )
+
+
+def _is_boxed(leaf: Any) -> bool:
+  return isinstance(leaf, nn.LogicallyPartitioned)
 
 
 def _name(path) -> str:
