@@ -50,9 +50,8 @@ def main() -> None:
   report = json.loads((output / 'report.json').read_text())
   asr_seconds = 0.0
   for command in report['commands']:
-    asr_seconds += command['seconds'] / command['together']
     if command['name'] == 'evaluate':
-      break
+      asr_seconds = command['began'] + command['seconds']
   print(
     json.dumps(
       {

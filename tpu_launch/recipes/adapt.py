@@ -20,6 +20,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from tpu_launch.recipes import adapt_recipe
+from tpu_launch.recipes import following
 from tpu_launch.recipes import quickstart
 from tpu_launch.recipes import recipe
 from tpu_launch.recipes import sizing
@@ -114,11 +115,11 @@ def _dry_run(options: adapt_recipe.Options) -> dict[str, Any]:
       said = done.stderr.strip().splitlines()[-1:] or ['ingest failed']
       raise errors.UserError(said[0].removeprefix('error: '))
     found = sizing.survey(f'{folder}/data')
-  steps = [
+  parts = [
     next(adapt_recipe.commands(options)),
-    *adapt_recipe.after_ingest(options, found),
+    adapt_recipe.after_ingest(options, found),
   ]
-  return {**recipe.show(steps), **_summary(found)}
+  return {**recipe.show(parts), **_summary(found)}
 
 
 def _summary(found: sizing.Survey) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   if fv.dry_run:
     return _dry_run(options)
   _check_source(options)
-  timing = recipe.follow(adapt_recipe.commands(options), options.output)
+  timing = following.follow(adapt_recipe.commands(options), options.output)
   return {
     **recipe.result(options.output, timing),
     **_summary(sizing.survey(f'{options.output}/data')),

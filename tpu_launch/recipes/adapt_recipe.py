@@ -1,7 +1,7 @@
 """The commands of `adapt`, sized by what `ingest` found (`sizing`)."""
 
 import dataclasses
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from step_audio_jax.corpus import stages
 from tpu_launch.recipes import quickstart
@@ -45,20 +45,21 @@ def commands(options: Options) -> Iterator[list[recipe.Command]]:
       *options.ingest,
     )
   ]
-  yield from after_ingest(options, sizing.survey(corpus))
+  yield after_ingest(options, sizing.survey(corpus))
 
 
 def after_ingest(
   options: Options, found: sizing.Survey
-) -> Iterator[list[recipe.Command]]:
+) -> list[recipe.Command]:
   """The recipe behind `ingest`."""
   names = Names(options)
   sizes = sizing.plan(found)
-  yield from _codes(names, sizes)
-  yield from _model(names, sizes, found)
+  made = [*_codes(names, sizes)]
   if options.speech:
-    yield from _speech(names, sizes, found)
-  yield [_report(names, found)]
+    made += _speech(names, sizes, found)
+  made += _model(names, sizes, found)
+  made += _evaluations(names, sizes, found, options.speech)
+  return [*made, _report(names, found, [command.name for command in made])]
 
 
 class Names:
@@ -81,7 +82,7 @@ class Names:
     return f'{self.base}/{name}'
 
 
-def _codes(names: Names, sizes: sizing.Plan) -> Iterator[list[recipe.Command]]:
+def _codes(names: Names, sizes: sizing.Plan) -> Iterator[recipe.Command]:
   """Tokenizers of these recordings, and the codes that they give."""
 
   def encoder(stream: str, steps: int, **more: Any) -> recipe.Command:
@@ -97,106 +98,110 @@ def _codes(names: Names, sizes: sizing.Plan) -> Iterator[list[recipe.Command]]:
       **more,
     )
 
-  yield [
-    encoder('linguistic', _LINGUISTIC_STEPS),
-    encoder('semantic', _SEMANTIC_STEPS, START=sizes.steps(_SEMANTIC_START)),
-  ]
-  yield [
-    recipe.train(
-      'train centroids',
-      'gin/quickstart/centroids.gin',
-      RUN_DIR=names.run('centroids'),
-      MANIFEST=names.corpus,
-      BUCKETS=sizes.buckets,
-      INIT_FROM=[names.run('linguistic')],
-    )
-  ]
-  yield [
-    recipe.door(
-      'export tokenizer',
-      'step_audio_jax',
-      'tokenize',
-      f'--export={names.tokenizer}',
-      f'--linguistic={names.run("centroids")}',
-      f'--semantic={names.run("semantic")}',
-    )
-  ]
-  yield [
-    recipe.door(
-      'tokenize',
-      'data_pipelines',
-      'tokenize',
-      f'--corpus={names.corpus}',
-      f'--tokenizer={names.tokenizer}',
-      f'--output={names.codes}',
-    )
-  ]
+  yield encoder('linguistic', _LINGUISTIC_STEPS)
+  yield encoder('semantic', _SEMANTIC_STEPS, START=sizes.steps(_SEMANTIC_START))
+  yield recipe.train(
+    'train centroids',
+    'gin/quickstart/centroids.gin',
+    RUN_DIR=names.run('centroids'),
+    MANIFEST=names.corpus,
+    BUCKETS=sizes.buckets,
+    INIT_FROM=[names.run('linguistic')],
+    needs=('train linguistic',),
+  )
+  yield recipe.door(
+    'export tokenizer',
+    'step_audio_jax',
+    'tokenize',
+    f'--export={names.tokenizer}',
+    f'--linguistic={names.run("centroids")}',
+    f'--semantic={names.run("semantic")}',
+    needs=('train centroids', 'train semantic'),
+  )
+  yield recipe.door(
+    'tokenize',
+    'data_pipelines',
+    'tokenize',
+    f'--corpus={names.corpus}',
+    f'--tokenizer={names.tokenizer}',
+    f'--output={names.codes}',
+    needs=('export tokenizer',),
+  )
 
 
 def _model(
   names: Names, sizes: sizing.Plan, found: sizing.Survey
-) -> Iterator[list[recipe.Command]]:
-  """Rows, the tuned model, and what it gets wrong."""
+) -> Iterator[recipe.Command]:
+  """Rows and the tuned model."""
   tasks = [f'{NAME}_{task}' for task in stages.STAGES['sft']]
-  yield [
-    recipe.door(
-      'build',
-      'data_pipelines',
-      'build',
-      f'--name={NAME}',
-      f'--speech={names.corpus}',
-      f'--codes={names.codes}',
-      f'--text_model={names.text_model}',
-      f'--tasks={",".join(tasks)}',
-      f'--splits={",".join(["train", *found.dev])}',
-      f'--length={sizes.length}',
-      f'--output={names.rows}',
-    )
-  ]
-  yield [
-    recipe.train(
-      'train model',
-      'gin/quickstart/sft.gin',
-      RUN_DIR=names.model,
-      INIT_FROM=[names.before('sft')],
-      SPEECH_ROWS='keep',  # codes of other tokenizers, but like them
-      TEXT_MODEL=names.text_model,
-      ROWS=names.rows,
-      TASK_PREFIX=f'{NAME}_',
-      BATCH_SIZE=sizes.rows,
-      STEPS=sizes.steps(_MODEL_STEPS),
-    )
-  ]
-  yield [_evaluate('evaluate', 'evaluate', names, sizes, found)]
-
-
-def _evaluate(
-  name: str,
-  gin_file: str,
-  names: Names,
-  sizes: sizing.Plan,
-  found: sizing.Survey,
-  **more,
-) -> recipe.Command:
-  return recipe.door(
-    name,
-    'step_audio_jax',
-    'evaluate',
-    f'--gin_file=gin/adapt/{gin_file}.gin',
-    *recipe.macros(
-      MANIFEST=names.corpus,
-      CODES=names.codes,
-      ROWS=names.rows if found.dev else None,
-      ROW_SPLIT=found.dev[0] if found.dev else 'dev',
-      ASR_SPLITS=list(found.held_out),
-      TTS_SPLITS=[_scored(found)],
-      TEXT_TOKENS=sizes.text_tokens,
-      SPEECH_GROUPS=sizes.groups,
-      **more,
-    ),
-    f'--checkpoints={names.model}',
-    '--steps=last',
+  yield recipe.door(
+    'build',
+    'data_pipelines',
+    'build',
+    f'--name={NAME}',
+    f'--speech={names.corpus}',
+    f'--codes={names.codes}',
+    f'--text_model={names.text_model}',
+    f'--tasks={",".join(tasks)}',
+    f'--splits={",".join(["train", *found.dev])}',
+    f'--length={sizes.length}',
+    f'--output={names.rows}',
+    needs=('tokenize',),
   )
+  yield recipe.train(
+    'train model',
+    'gin/quickstart/sft.gin',
+    RUN_DIR=names.model,
+    INIT_FROM=[names.before('sft')],
+    SPEECH_ROWS='keep',  # codes of other tokenizers, but like them
+    TEXT_MODEL=names.text_model,
+    ROWS=names.rows,
+    TASK_PREFIX=f'{NAME}_',
+    BATCH_SIZE=sizes.rows,
+    STEPS=sizes.steps(_MODEL_STEPS),
+    needs=('build',),
+  )
+
+
+def _evaluations(
+  names: Names, sizes: sizing.Plan, found: sizing.Survey, speech: bool
+) -> Iterator[recipe.Command]:
+  """What the model gets wrong, and what is heard of what it speaks."""
+
+  def evaluate(name, gin_file, *needs, **more):
+    return recipe.door(
+      name,
+      'step_audio_jax',
+      'evaluate',
+      f'--gin_file=gin/adapt/{gin_file}.gin',
+      *recipe.macros(
+        MANIFEST=names.corpus,
+        CODES=names.codes,
+        ROWS=names.rows if found.dev else None,
+        ROW_SPLIT=found.dev[0] if found.dev else 'dev',
+        ASR_SPLITS=list(found.held_out),
+        TTS_SPLITS=[_scored(found)],
+        TEXT_TOKENS=sizes.text_tokens,
+        SPEECH_GROUPS=sizes.groups,
+        **more,
+      ),
+      f'--checkpoints={names.model}',
+      '--steps=last',
+      needs=needs,
+    )
+
+  yield evaluate('evaluate', 'evaluate', 'train model')
+  if speech:
+    # What was scored without the decoder is kept and not scored again.
+    yield evaluate(
+      'evaluate sound',
+      'evaluate_sound',
+      'evaluate',
+      'export decoder',
+      DECODER=names.decoder,
+      TOKENIZER=names.tokenizer,
+      EMBEDDINGS=names.speakers,
+    )
 
 
 def _scored(found: sizing.Survey) -> str:
@@ -206,7 +211,7 @@ def _scored(found: sizing.Survey) -> str:
 
 def _speech(
   names: Names, sizes: sizing.Plan, found: sizing.Survey
-) -> Iterator[list[recipe.Command]]:
+) -> Iterator[recipe.Command]:
   """From codes to sound in the new voices.
 
   Who can be told apart only from others: where the recordings name one speaker
@@ -215,67 +220,52 @@ def _speech(
   speaker = names.before('speaker')
   if found.speakers > 1:
     speaker = names.run('speaker')
-    yield [
-      recipe.train(
-        'train speaker',
-        'gin/quickstart/speaker.gin',
-        RUN_DIR=speaker,
-        MANIFEST=names.corpus,
-        INIT_FROM=[names.before('speaker')],
-      )
-    ]
-  yield [
-    recipe.door(
-      'embed',
-      'step_audio_jax',
-      'embed',
-      f'--corpus={names.corpus}',
-      f'--speaker={speaker}',
-      f'--output={names.speakers}',
-    )
-  ]
-  yield [
-    recipe.train(
-      'train flow',
-      'gin/quickstart/flow.gin',
-      RUN_DIR=names.run('flow'),
+    yield recipe.train(
+      'train speaker',
+      'gin/quickstart/speaker.gin',
+      RUN_DIR=speaker,
       MANIFEST=names.corpus,
-      CODES=names.codes,
-      EMBEDDINGS=names.speakers,
-      BUCKETS=sizes.buckets,
-      STEPS=sizes.steps(_FLOW_STEPS),
+      INIT_FROM=[names.before('speaker')],
     )
-  ]
+  yield recipe.door(
+    'embed',
+    'step_audio_jax',
+    'embed',
+    f'--corpus={names.corpus}',
+    f'--speaker={speaker}',
+    f'--output={names.speakers}',
+    needs=('train speaker',) if found.speakers > 1 else (),
+  )
+  yield recipe.train(
+    'train flow',
+    'gin/quickstart/flow.gin',
+    RUN_DIR=names.run('flow'),
+    MANIFEST=names.corpus,
+    CODES=names.codes,
+    EMBEDDINGS=names.speakers,
+    BUCKETS=sizes.buckets,
+    STEPS=sizes.steps(_FLOW_STEPS),
+    needs=('tokenize', 'embed'),
+  )
   voice = [f'--voice={names.corpus}/{found.voice}'] if found.voice else []
   if found.voice_channel is not None:
     voice.append(f'--channel={found.voice_channel}')
-  yield [
-    recipe.door(
-      'export decoder',
-      'step_audio_jax',
-      'speak',
-      f'--export={names.decoder}',
-      f'--flow={names.run("flow")}',
-      f'--speaker={speaker}',
-      f'--tokenizer={names.tokenizer}',
-      *voice,
-    )
-  ]
-  yield [
-    _evaluate(
-      'evaluate sound',
-      'evaluate_sound',
-      names,
-      sizes,
-      found,
-      DECODER=names.decoder,
-      TOKENIZER=names.tokenizer,
-      EMBEDDINGS=names.speakers,
-    )
-  ]
+  yield recipe.door(
+    'export decoder',
+    'step_audio_jax',
+    'speak',
+    f'--export={names.decoder}',
+    f'--flow={names.run("flow")}',
+    f'--speaker={speaker}',
+    f'--tokenizer={names.tokenizer}',
+    *voice,
+    needs=('train flow',),
+  )
 
 
-def _report(names: Names, found: sizing.Survey) -> recipe.Command:
+def _report(
+  names: Names, found: sizing.Survey, needs: Sequence[str]
+) -> recipe.Command:
   return recipe.door(
     'report',
     'step_audio_jax',
@@ -289,4 +279,5 @@ def _report(names: Names, found: sizing.Survey) -> recipe.Command:
       TIMING=f'{names.root}/{recipe.TIMING}',
       ASR_SPLIT=_scored(found),
     ),
+    needs=needs,
   )

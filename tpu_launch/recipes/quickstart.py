@@ -4,12 +4,13 @@ The recipe trains every part, small, on a corpus that it makes itself; how its
 commands are run is told in `recipe`.
 """
 
-from typing import Any
+from typing import Any, Iterator
 
 from absl import flags
 
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import files
+from tpu_launch.recipes import following
 from tpu_launch.recipes import recipe
 
 DEFAULT_FOLDER = 'runs/quickstart'
@@ -19,200 +20,223 @@ STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 
 
 def commands(root: str) -> list[list[recipe.Command]]:
-  """The commands of the quick start, in order; those in one list run together.
+  """The commands of the quick start, those first that others wait for longest.
+
+  From the codes on, one lane trains the flow and the other the language model;
+  what is heard of both comes last.
 
   Args:
     root: Folder of everything that is made.
   """
-  data, tokenizer = f'{root}/data', f'{root}/tokenizer'
-  speech = f'{data}/speech'
-  text_model, rows = f'{data}/text.model', f'{root}/rows'
-  codes = f'{root}/codes/speech'
-  steps = [
+  names = Names(root)
+  return [
     [
       recipe.door(
-        'synthesize', 'data_pipelines', 'synthesize', f'--output={data}'
-      )
-    ],
-    [
-      recipe.door(
-        'vocabulary',
-        'data_pipelines',
-        'vocabulary',
-        *(f'--corpus={data}/{name}' for name in ('text', 'speech', 'images')),
-        f'--output={text_model}',
-      )
-    ],
-    [
-      recipe.train(
-        f'train {stream}',
-        f'gin/quickstart/{stream}.gin',
-        RUN_DIR=f'{root}/{stream}',
-        MANIFEST=speech,
-      )
-      for stream in ('linguistic', 'semantic')
-    ],
-  ]
-  return steps + _after_tokenizers(
-    root, data, codes, rows, tokenizer, text_model
-  )
-
-
-def _after_tokenizers(root, data, codes, rows, tokenizer, text_model):
-  """The second half of the recipe: codes, rows, stages, report."""
-  speech = f'{data}/speech'
-  speakers = f'{root}/speakers.npz'
-  steps = [
-    [
-      recipe.train(
-        'train centroids',
-        'gin/quickstart/centroids.gin',
-        RUN_DIR=f'{root}/centroids',
-        MANIFEST=speech,
-        INIT_FROM=[f'{root}/linguistic'],
+        'synthesize', 'data_pipelines', 'synthesize', f'--output={names.data}'
       ),
-      recipe.train(
-        'train speaker',
-        'gin/quickstart/speaker.gin',
-        RUN_DIR=f'{root}/speaker',
-        MANIFEST=speech,
-      ),
-    ],
-    [
-      recipe.door(
-        'export tokenizer',
-        'step_audio_jax',
-        'tokenize',
-        f'--export={tokenizer}',
-        f'--linguistic={root}/centroids',
-        f'--semantic={root}/semantic',
-      ),
-      recipe.door(
-        'embed',
-        'step_audio_jax',
-        'embed',
-        f'--corpus={speech}',
-        f'--speaker={root}/speaker',
-        f'--output={speakers}',
-      ),
-    ],
-    [
-      recipe.door(
-        'tokenize',
-        'data_pipelines',
-        'tokenize',
-        f'--corpus={speech}',
-        f'--tokenizer={tokenizer}',
-        f'--output={codes}',
-      )
-    ],
-    [
-      recipe.door(
-        'build',
-        'data_pipelines',
-        'build',
-        f'--speech={speech}',
-        f'--codes={codes}',
-        f'--text={data}/text',
-        f'--images={data}/images',
-        f'--text_model={text_model}',
-        '--name=quickstart',
-        '--splits=train,dev',
-        f'--length={ROW_LENGTH}',
-        f'--output={rows}',
-      )
-    ],
+      *_tokenizers(names),
+      *_decoder(names),
+      *_rows(names),
+      *_language_model(names),
+      *_evaluations(names),
+    ]
   ]
 
-  def language_model(stage, **macros):
+
+class Names:
+  """Where the recipe puts things."""
+
+  def __init__(self, root: str):
+    self.root, self.data = root, f'{root}/data'
+    self.speech, self.codes = f'{self.data}/speech', f'{root}/codes/speech'
+    self.text_model, self.rows = f'{self.data}/text.model', f'{root}/rows'
+    self.tokenizer, self.decoder = f'{root}/tokenizer', f'{root}/decoder'
+    self.speakers = f'{root}/speakers.npz'
+
+  def run(self, name: str) -> str:
+    return f'{self.root}/{name}'
+
+
+def _tokenizers(names: Names) -> Iterator[recipe.Command]:
+  """Speech tokenizers, and the codes that they give."""
+
+  def train(part, *needs, **macros):
     return recipe.train(
-      f'train {stage}',
-      f'gin/quickstart/{stage}.gin',
-      RUN_DIR=f'{root}/{stage}',
-      ROWS=rows,
-      TEXT_MODEL=text_model,
+      f'train {part}',
+      f'gin/quickstart/{part}.gin',
+      needs=('synthesize', *needs),
+      RUN_DIR=names.run(part),
+      MANIFEST=names.speech,
       **macros,
     )
 
-  steps += _decoder(root, speech, codes, speakers, tokenizer)
-  # The backbone and the image encoder, which is frozen from then on.
-  steps.append([language_model('text'), language_model('vision')])
-  before = [f'{root}/text', f'{root}/vision']
-  for stage in STAGES:
-    steps.append([language_model(stage, INIT_FROM=before)])
-    last, splits = stage == STAGES[-1], {}
-    if last:
-      # Settings were chosen on dev; only the finished model meets test.
-      splits = {
-        'ASR_SPLITS': ['dev', 'test', 'test_unseen_voice'],
-        'TTS_SPLITS': ['dev', 'test'],
-        'DECODER': f'{root}/decoder',
-        'TOKENIZER': tokenizer,
-      }
-    steps.append(
-      [
-        recipe.door(
-          f'evaluate {stage}',
-          'step_audio_jax',
-          'evaluate',
-          f'--gin_file=gin/quickstart/evaluate{"_sound" if last else ""}.gin',
-          *recipe.macros(MANIFEST=speech, CODES=codes, ROWS=rows, **splits),
-          f'--checkpoints={root}/{stage}',
-          '--steps=last',
-        )
-      ]
-    )
-    before = [f'{root}/{stage}']
-  steps.append(
-    [
-      recipe.door(
-        'report',
-        'step_audio_jax',
-        'report',
-        '--gin_file=gin/quickstart/report.gin',
-        *recipe.macros(
-          RUNS=[f'{root}/{name}' for name in ('text', *STAGES)],
-          OUTPUT=root,
-          MANIFEST=speech,
-          ROWS=rows,
-          TIMING=f'{root}/timing.json',
-        ),
-      )
-    ]
+  yield train('semantic')
+  yield train('linguistic')
+  yield train(
+    'centroids', 'train linguistic', INIT_FROM=[names.run('linguistic')]
   )
-  return steps
+  yield recipe.door(
+    'export tokenizer',
+    'step_audio_jax',
+    'tokenize',
+    f'--export={names.tokenizer}',
+    f'--linguistic={names.run("centroids")}',
+    f'--semantic={names.run("semantic")}',
+    needs=('train centroids', 'train semantic'),
+  )
+  yield recipe.door(
+    'tokenize',
+    'data_pipelines',
+    'tokenize',
+    f'--corpus={names.speech}',
+    f'--tokenizer={names.tokenizer}',
+    f'--output={names.codes}',
+    needs=('export tokenizer',),
+  )
+  yield train('speaker')
+  yield recipe.door(
+    'embed',
+    'step_audio_jax',
+    'embed',
+    f'--corpus={names.speech}',
+    f'--speaker={names.run("speaker")}',
+    f'--output={names.speakers}',
+    needs=('train speaker',),
+  )
 
 
-def _decoder(root, speech, codes, speakers, tokenizer):
+def _decoder(names: Names) -> Iterator[recipe.Command]:
   """From codes back to sound; no vocoder, so that Griffin-Lim speaks.
 
-  In minutes the flow needs every core, and from its mels Griffin-Lim is good
-  enough to be understood.
+  In minutes the flow needs a core of its own, and from its mels Griffin-Lim is
+  good enough to be understood.
   """
-  return [
-    [
-      recipe.train(
-        'train flow',
-        'gin/quickstart/flow.gin',
-        RUN_DIR=f'{root}/flow',
-        MANIFEST=speech,
-        CODES=codes,
-        EMBEDDINGS=speakers,
-      )
-    ],
-    [
-      recipe.door(
-        'export decoder',
-        'step_audio_jax',
-        'speak',
-        f'--export={root}/decoder',
-        f'--flow={root}/flow',
-        f'--speaker={root}/speaker',
-        f'--tokenizer={tokenizer}',
-        f'--voice={speech}/wav/{VOICE}.wav',
-      )
-    ],
-  ]
+  yield recipe.train(
+    'train flow',
+    'gin/quickstart/flow.gin',
+    needs=('tokenize', 'embed'),
+    RUN_DIR=names.run('flow'),
+    MANIFEST=names.speech,
+    CODES=names.codes,
+    EMBEDDINGS=names.speakers,
+  )
+  yield recipe.door(
+    'export decoder',
+    'step_audio_jax',
+    'speak',
+    f'--export={names.decoder}',
+    f'--flow={names.run("flow")}',
+    f'--speaker={names.run("speaker")}',
+    f'--tokenizer={names.tokenizer}',
+    f'--voice={names.speech}/wav/{VOICE}.wav',
+    needs=('train flow',),
+  )
+
+
+def _rows(names: Names) -> Iterator[recipe.Command]:
+  """What the language model reads."""
+  yield recipe.door(
+    'vocabulary',
+    'data_pipelines',
+    'vocabulary',
+    *(f'--corpus={names.data}/{kind}' for kind in ('text', 'speech', 'images')),
+    f'--output={names.text_model}',
+    needs=('synthesize',),
+  )
+  yield recipe.door(
+    'build',
+    'data_pipelines',
+    'build',
+    f'--speech={names.speech}',
+    f'--codes={names.codes}',
+    f'--text={names.data}/text',
+    f'--images={names.data}/images',
+    f'--text_model={names.text_model}',
+    '--name=quickstart',
+    '--splits=train,dev',
+    f'--length={ROW_LENGTH}',
+    f'--output={names.rows}',
+    needs=('tokenize', 'vocabulary'),
+  )
+
+
+def _language_model(names: Names) -> Iterator[recipe.Command]:
+  """Backbone and image encoder, which is frozen from then on; the stages."""
+
+  def train(stage, *needs, **macros):
+    return recipe.train(
+      f'train {stage}',
+      f'gin/quickstart/{stage}.gin',
+      needs=needs,
+      RUN_DIR=names.run(stage),
+      ROWS=names.rows,
+      TEXT_MODEL=names.text_model,
+      **macros,
+    )
+
+  yield train('text', 'build')
+  yield train('vision', 'build')
+  before = ('text', 'vision')
+  for stage in STAGES:
+    yield train(
+      stage,
+      *(f'train {name}' for name in before),
+      INIT_FROM=[names.run(name) for name in before],
+    )
+    before = (stage,)
+
+
+def _evaluations(names: Names) -> Iterator[recipe.Command]:
+  """What each stage has learnt, what one hears of it, and the page."""
+
+  def evaluate(name, gin_file, stage, *needs, **macros):
+    return recipe.door(
+      f'evaluate {name}',
+      'step_audio_jax',
+      'evaluate',
+      f'--gin_file=gin/quickstart/{gin_file}.gin',
+      *recipe.macros(
+        MANIFEST=names.speech, CODES=names.codes, ROWS=names.rows, **macros
+      ),
+      f'--checkpoints={names.run(stage)}',
+      '--steps=last',
+      needs=(f'train {stage}', *needs),
+    )
+
+  last = STAGES[-1]
+  # Settings were chosen on dev; only the finished model meets test.
+  splits = {
+    'ASR_SPLITS': ['dev', 'test', 'test_unseen_voice'],
+    'TTS_SPLITS': ['dev', 'test'],
+  }
+  yield evaluate(last, 'evaluate', last, **splits)
+  for stage in STAGES[:-1]:
+    yield evaluate(stage, 'evaluate', stage)
+  # What was scored without the decoder is kept and not scored again.
+  yield evaluate(
+    'sound',
+    'evaluate_sound',
+    last,
+    f'evaluate {last}',
+    'export decoder',
+    **splits,
+    DECODER=names.decoder,
+    TOKENIZER=names.tokenizer,
+  )
+  yield recipe.door(
+    'report',
+    'step_audio_jax',
+    'report',
+    '--gin_file=gin/quickstart/report.gin',
+    *recipe.macros(
+      RUNS=[names.run(name) for name in ('text', *STAGES)],
+      OUTPUT=names.root,
+      MANIFEST=names.speech,
+      ROWS=names.rows,
+      TIMING=f'{names.root}/{recipe.TIMING}',
+    ),
+    needs=[f'evaluate {name}' for name in (*STAGES, 'sound')],
+  )
 
 
 def _define(fv) -> None:
@@ -223,11 +247,11 @@ def _define(fv) -> None:
 
 def _main(fv) -> dict[str, Any]:
   files.check_writable(fv.output, '--output', folder=True)
-  steps = commands(fv.output)
+  parts = commands(fv.output)
   if fv.dry_run:
-    return recipe.show(steps)
+    return recipe.show(parts)
   recipe.check_in_checkout()
-  return recipe.result(fv.output, recipe.follow(steps, fv.output))
+  return recipe.result(fv.output, following.follow(parts, fv.output))
 
 
 DOOR = cli.Door(

@@ -66,12 +66,12 @@ def test_a_voice_is_a_file_from_its_beginning_and_its_channel(tmp_path):
   manifest.write(tmp_path, lines)
   found = sizing.survey(tmp_path)
   assert (found.voice, found.voice_channel) == ('audio/a.wav', 1)
-  steps = adapt_recipe._speech(
+  commands = adapt_recipe._speech(
     adapt_recipe.Names(adapt_recipe.Options(source='in', output='run')),
     sizing.plan(found),
     found,
   )
-  export = next(c for part in steps for c in part if '--channel=1' in c.words)
+  export = next(c for c in commands if '--channel=1' in c.words)
   assert '--voice=run/data/audio/a.wav' in export.words
   manifest.write(tmp_path, lines[1:])
   assert sizing.survey(tmp_path).voice is None
@@ -185,7 +185,7 @@ def test_an_output_belongs_to_its_recordings(
 ):
   monkeypatch.chdir(ROOT)
   base(tmp_path / 'base')
-  monkeypatch.setattr(adapt.recipe, 'follow', lambda steps, root: {})
+  monkeypatch.setattr(adapt.following, 'follow', lambda steps, root: {})
   monkeypatch.setattr(adapt, '_summary', lambda found: {})
   monkeypatch.setattr(sizing, 'survey', lambda corpus: None)
   assert call(recordings, tmp_path) == 0

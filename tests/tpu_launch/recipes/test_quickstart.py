@@ -20,7 +20,7 @@ def test_outside_the_checkout_it_says_so(tmp_path, monkeypatch, capsys):
 
 
 def test_the_recipe_follows_the_stages_and_starts_from_the_one_before():
-  commands = [c for step in quickstart.commands('R') for c in step]
+  (commands,) = quickstart.commands('R')
   names = [c.name for c in commands]
   assert names.index('tokenize') < names.index('build')
   order = [f'train {s}' for s in ('text', 'stage1', 'stage2', 'stage3', 'sft')]
@@ -29,7 +29,10 @@ def test_the_recipe_follows_the_stages_and_starts_from_the_one_before():
   assert 'INIT_FROM=["R/stage2"]' in words['train stage3']
   assert 'INIT_FROM=["R/text", "R/vision"]' in words['train stage1']
   for stage in quickstart.STAGES:
-    assert names.index(f'evaluate {stage}') == names.index(f'train {stage}') + 1
+    (evaluation,) = [c for c in commands if c.name == f'evaluate {stage}']
+    assert evaluation.needs == (f'train {stage}',)
+    # Who trains goes first: others wait for it, and for no evaluation.
+    assert names.index(f'evaluate {stage}') > names.index('train sft')
   assert names[-1] == 'report'
 
 

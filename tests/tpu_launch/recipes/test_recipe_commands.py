@@ -44,7 +44,7 @@ LARGE = sizing.Survey(
 def adapt(root, found):
   options = adapt_recipe.Options(source='S', output=root, base='B')
   first = next(adapt_recipe.commands(options))
-  return [first, *adapt_recipe.after_ingest(options, found)]
+  return [first, adapt_recipe.after_ingest(options, found)]
 
 
 RECIPES = {
@@ -54,11 +54,11 @@ RECIPES = {
 }
 COMMANDS = [
   pytest.param(command, id=f'{name}-{command.name}')
-  for name, steps in RECIPES.items()
-  for step in steps('R')
-  for command in step
+  for name, parts in RECIPES.items()
+  for part in parts('R')
+  for command in part
 ]
-every_recipe = pytest.mark.parametrize('steps', RECIPES.values(), ids=RECIPES)
+every_recipe = pytest.mark.parametrize('parts', RECIPES.values(), ids=RECIPES)
 
 
 @pytest.mark.parametrize('command', COMMANDS)
@@ -81,33 +81,45 @@ def paths(word):
   return re.findall(r'\bR(?:/[\w./]+)?', value)
 
 
+def makes(command):
+  return [
+    path
+    for word in command.words
+    if word.startswith(WRITES)
+    for path in paths(word)
+  ]
+
+
 @every_recipe
-def test_what_a_command_reads_was_made_before(steps):
-  """Also by none that runs beside it."""
-  made = []
-  for step in steps('R'):
-    new = []
-    for command in step:
+def test_what_a_command_reads_is_made_by_what_it_needs(parts):
+  """Parts before its own are needed, too."""
+  made, before = {}, []
+  for part in parts('R'):
+    new = {}
+    for command in part:
+      known = [*before]
+      for name in command.needs:  # each stands before it
+        known += new[name] if name in new else made[name]
       for word in command.words:
-        if word.startswith(WRITES):
-          new += paths(word)
-        elif not word.startswith('--gin.TIMING='):  # written by the driver
-          for path in paths(word):
-            known = [m for m in made if path == m or path.startswith(f'{m}/')]
-            assert known, f'{command.name} reads {path}'
-    made += new
+        if word.startswith((*WRITES, '--gin.TIMING=')):  # the driver's
+          continue
+        for path in paths(word):
+          assert any(path == m or path.startswith(f'{m}/') for m in known), (
+            f'{command.name} reads {path}'
+          )
+      new[command.name] = known + makes(command)
+    made |= new
+    before = [path for known in made.values() for path in known]
 
 
 @every_recipe
-def test_no_two_commands_write_one_place(steps):
-  commands = [command for step in steps('R') for command in step]
+def test_no_two_commands_write_one_place(parts):
+  commands = [command for part in parts('R') for command in part]
   written = [
     path
     for command in commands
     if not command.name.startswith('report')
-    for word in command.words
-    if word.startswith(WRITES)
-    for path in paths(word)
+    for path in makes(command)
   ]
   assert len(set(written)) == len(written) > 8
   names = [command.name for command in commands]
@@ -115,9 +127,24 @@ def test_no_two_commands_write_one_place(steps):
 
 
 @every_recipe
-def test_the_root_may_hold_spaces_and_quotes(steps):
-  for command in (c for step in steps('a b/"c"') for c in step):
+def test_the_root_may_hold_spaces_and_quotes(parts):
+  for command in (c for part in parts('a b/"c"') for c in part):
     for word in command.words:
       value = word.partition('=')[2]
       if word.startswith('--gin.') and value != 'None':
         json.loads(value)
+
+
+@every_recipe
+def test_the_report_needs_everything(parts):
+  *before, last = parts('R')
+  *others, report = last
+  needed = set(report.needs)
+  for command in reversed(others):
+    if command.name in needed:
+      needed |= set(command.needs)
+  assert report.name == 'report'
+  assert needed == {command.name for command in others}
+  assert [c.trains for c in others] == [
+    c.name.startswith('train ') for c in others
+  ]
