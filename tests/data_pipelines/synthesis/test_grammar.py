@@ -42,8 +42,19 @@ def test_words_and_patterns_fit_together():
   for rules in grammar.GRAMMARS.values():
     used = {name for pattern, _ in rules.patterns for name in pattern}
     assert used == set(rules.classes)
-  assert 3 <= min(len(p) for p, _ in grammar.ENGLISH.patterns)
+  assert 5 <= min(len(p) for p, _ in grammar.ENGLISH.patterns)
   assert max(len(p) for p, _ in grammar.ENGLISH.patterns) <= 6
+
+
+def test_english_nouns_have_a_determiner_and_verbs_an_object():
+  rules = grammar.ENGLISH
+  for pattern, _ in rules.patterns:
+    text = ' '.join(pattern).replace('determiner adjective', 'determiner')
+    assert (
+      text.removesuffix(' adverb') == 'determiner who verb determiner thing'
+    )
+  # None of them before a vowel, where it would be another word.
+  assert 'a' not in rules.words
 
 
 def test_the_image_shows_what_the_caption_says():

@@ -141,4 +141,4 @@ def test_the_door(tmp_path, capsys, monkeypatch):
   assert cli.dispatch('d', doors.DOORS, [*argv, optional, '--json']) == 0
   out, err = capsys.readouterr()
   assert 'note: package:no-such-voice is not used' in err
-  assert json.loads(out.splitlines()[-1])['utterances'] == 1750
+  assert json.loads(out.splitlines()[-1])['utterances'] == 1760
