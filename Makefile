@@ -4,6 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/installed
+# What the quick start uses where it can be had: a natural voice, an outside ear.
+EXTRAS := $(VENV)/voices $(VENV)/judge
 PARITY := .venv-parity
 
 # Test processes side by side; 0 runs them all in one process.
@@ -45,7 +47,15 @@ $(READY): requirements/build.txt requirements/lock.txt setup.py
 	$(BIN)/python -m pip check
 	@touch $@
 
-quickstart: $(READY)
+# Files that were looked at, by their digests. Where they cannot be had the quick
+# start goes on, and its page says what was lost; the next call asks again.
+$(EXTRAS): $(VENV)/%: requirements/%.txt $(READY)
+	@$(BIN)/python -m pip install --retries 1 --no-deps --require-hashes -r $< \
+	  && touch $@ \
+	  || echo 'notice: $< cannot be installed; the quick start goes on' \
+	    'without, and its report says what was lost' >&2
+
+quickstart: $(READY) $(EXTRAS)
 	$(BIN)/python -m tpu_launch quickstart
 
 test: $(READY)
@@ -80,7 +90,9 @@ format: $(READY)
 # What installs the rest is pinned apart, in requirements/build.txt.
 lock: $(READY)
 	{ echo '# Core, data and test, for Python 3.11; written by `make lock`.'; \
-	  $(BIN)/python -m pip freeze --exclude-editable; } \
+	  $(BIN)/python -m pip freeze --exclude-editable \
+	    $(shell sed -n 's/==.*/ /;t p;d;:p s/^/--exclude /p' \
+	      $(EXTRAS:$(VENV)/%=requirements/%.txt)); } \
 	  > requirements/lock.txt.new
 	mv requirements/lock.txt.new requirements/lock.txt
 

@@ -102,8 +102,11 @@ def check(answer, wanted, place=''):
 
 @pytest.mark.parametrize('question', QUESTIONS, ids=map(name_of, QUESTIONS))
 def test_a_door_answers_as_it_did(ask, question):
-  answer = ask(question['program'], *question['words'])
-  check(answer, question['answer'])
+  words = [*question['words']]
+  if targets := question['answer'].get('targets'):
+    # What the quick start should reach has moved; it is asked as it was then.
+    words.append(f'--gin.TARGETS={targets}')
+  check(ask(question['program'], *words), question['answer'])
 
 
 # Of a tokenizer's run the operative text is asked for above; it costs less.

@@ -35,6 +35,8 @@ def of_judge(args: argparse.Namespace) -> judge.JudgeConfig:
     model=args.judge,
     beam=args.beam,
     utterances=args.utterances,
+    languages=tuple(filter(None, args.languages.split(','))),
+    compute=args.compute,
     fold=tuple(filter(None, args.fold.split(','))),
     sha256=SHA256 if args.judge == JUDGE else None,
   )
@@ -120,6 +122,8 @@ def main() -> None:
   parser.add_argument('--split', default='test')
   parser.add_argument('--sounds', type=int, default=0, help='0: all')
   parser.add_argument('--utterances', type=int, default=40, help='a language')
+  parser.add_argument('--languages', default='', help='en,zh; empty: all')
+  parser.add_argument('--compute', default='float32', help='or int8')
   parser.add_argument('--fold', default='punctuation,simplified')
   parser.add_argument('--floor_only', action='store_true')
   args = parser.parse_args()

@@ -46,6 +46,7 @@ def synthesize(
   *,
   processes: int = 2,
   voices: Sequence[voice_lib.Voice] = (),
+  notes: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Makes the three corpora that are not there yet.
 
@@ -54,6 +55,7 @@ def synthesize(
     config: What to make.
     processes: How many speak at once.
     voices: Those that speak in place of espeak-ng, in the languages they can.
+    notes: What `corpus.json` is to tell, of voices that are not there.
 
   Returns:
     Counts and figures by corpus.
@@ -75,12 +77,12 @@ def synthesize(
   result = {}
   for name in makers:
     _check_stamp(output / name, config)
-  if not all(files.exists(output / name / 'corpus.json') for name in makers):
+  if not all(files.exists(output / name / manifest.STAMP) for name in makers):
     # What cannot be had is said before anything is written.
     plan.plan_text(config)
   for name, make in makers.items():
     root = output / name
-    stamp = root / 'corpus.json'
+    stamp = root / manifest.STAMP
     if not files.exists(stamp):
       utterances = _made(make, root, _parts(root, config))
       manifest.write(root, utterances)
@@ -91,6 +93,7 @@ def synthesize(
       }
       if name == 'speech':
         value['voices'] = _spoken_with(utterances, config, voices)
+        value |= {'notes': list(notes)} if notes else {}
       files.write_json(stamp, value)
     for parts in list(files.glob(root, '.parts-*')):
       files.remove_tree(parts)
@@ -149,7 +152,7 @@ def _made(
 
 
 def _check_stamp(root: pathlib.Path, config: plan.Config) -> None:
-  stamp = root / 'corpus.json'
+  stamp = root / manifest.STAMP
   if not files.exists(stamp):
     begun = any(files.glob(root, '.parts-*'))
     if files.exists(root / manifest.NAME) and not begun:
@@ -258,7 +261,9 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       f'and {len(text)} lines of text in {fv.output}'
     )
     return {'dry_run': True, 'utterances': len(lines), 'text': len(text)}
-  result = synthesize(fv.output, config, processes=fv.processes, voices=voices)
+  result = synthesize(
+    fv.output, config, processes=fv.processes, voices=voices, notes=notes
+  )
   for name, value in result.items():
     print(f'{fv.output}/{name}: {value["utterances"]} {value["splits"]}')
   return result

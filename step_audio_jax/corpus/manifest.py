@@ -31,6 +31,7 @@ from step_audio_jax.audio import channels
 from step_audio_jax.storage import files
 
 NAME = 'manifest.jsonl'
+STAMP = 'corpus.json'  # beside it, of a corpus that `synthesize` finished
 KINDS = ('speech', 'text', 'image_text', 'chat')
 UNSEEN_VOICE = 'test_unseen_voice'  # split of voices that training never hears
 ROLES = ('system', 'user', 'assistant')

@@ -21,7 +21,6 @@ from step_audio_jax.evaluation import parts as parts_lib
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import judge_folder
-from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.evaluation.metrics import sound as sound_lib
 from step_audio_jax.evaluation.metrics import stranger as stranger_lib
 from step_audio_jax.storage import digests
@@ -140,6 +139,8 @@ class Ear:
       'judge': {n: v for n, v in self._told.items() if n != 'name'},
       'utterances': config.utterances,
     }
+    if config.languages:
+      settings['languages'] = config.languages
     if task == _TTS:
       spoken = of_sound(split)
       settings['sound'] = spoken.condition
@@ -219,7 +220,8 @@ class Ear:
     most = self._asked['max_utterances']
     inside = everything[: most or None]
     chosen = self._chosen(part.name)
-    texts = sum(bool(scoring.normalise(u.text or '')) for u in inside)
+    readable = [u for u in inside if stranger_lib.readable(u)]
+    asked = [u for u in readable if self._config.hears(u.language)]
     said, lacking = {
       _TTS: self._spoken, _CODES: self._coded, _RECORDINGS: self._recorded
     }[part.task](chosen, spoken, folder)  # fmt: skip
@@ -228,9 +230,12 @@ class Ear:
     )
     left_out = {
       f'beyond max_utterances={most}': len(everything) - len(inside),
-      'without a transcript': len(inside) - texts,
+      'without a transcript': len(inside) - len(readable),
+      f'not {" or ".join(self._config.languages)} (judge.languages)': (
+        len(readable) - len(asked)
+      ),
       f'beyond judge.utterances={self._config.utterances} of a language': (
-        texts - len(chosen)
+        len(asked) - len(chosen)
       ),
       lacking: len(chosen) - len(said),
       stranger_lib.UNKNOWN: result['unknown'],

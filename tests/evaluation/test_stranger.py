@@ -271,6 +271,19 @@ def test_the_first_of_each_language_and_unknown_ones():
   assert result['utterances'] == 2 and result['cer'] == 0.5
 
 
+def test_languages_that_nobody_asked_for_are_not_heard(run):
+  score(run)
+  assert plan(run, {'languages': ('en',)}) == ALL  # another figure
+  found = score(run, {'languages': ('en',)})
+  counted = found['counts'][20]['stranger_recordings_cer/dev']
+  assert counted['scored'] == 2 and not counted['left_out']
+  found = score(run, {'languages': ('zh', 'th')})
+  told = found['left_out'][20]['stranger_recordings/dev']
+  assert told == 'nothing can be heard: 2 not zh or th (judge.languages)'
+  assert judge.JudgeConfig('x', languages=('zh',)).hears('zh-Hant')
+  assert not judge.JudgeConfig('x', languages=('zh',)).hears('en')
+
+
 def make_report(run):
   return report.report(
     runs=[str(run.root / 'run')],

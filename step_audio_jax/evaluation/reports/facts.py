@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.corpus import schedule
 from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import identity
@@ -161,6 +162,18 @@ def timing(path: str | pathlib.Path | None) -> dict[str, Any]:
   if record.get('wall_seconds') is None and 'started' in record:
     record['wall_seconds'] = time.time() - record['started']
   return record
+
+
+def corpus_notes(manifest: str | pathlib.Path | None) -> list[str]:
+  """What a synthesised corpus lacks, as who made it was told."""
+  if manifest is None:
+    return []
+  stamp = manifest_lib.path_of(manifest).parent / manifest_lib.STAMP
+  made = files.read_json(stamp) if files.is_file(stamp) else {}
+  notes = made.get('notes') if isinstance(made, dict) else None
+  if not isinstance(notes, list):
+    return []
+  return [note for note in notes if isinstance(note, str)]
 
 
 def newest_result(run: str | pathlib.Path) -> dict[str, Any]:

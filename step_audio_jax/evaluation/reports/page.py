@@ -61,7 +61,10 @@ def render(
   parts = [
     f'<h1>{html.escape(values["title"])}</h1>',
     _lead(values),
-    *(f'<p>{html.escape(note)}</p>' for note in values['notes']),
+    *(
+      f'<p>{html.escape(note)}</p>'
+      for note in (*values['remarks'], *values['notes'])
+    ),
     _tiles(values),
     '<h2>Learning</h2>',
     _curves(runs),

@@ -32,6 +32,7 @@ def report(
   players: int = 6,
   timing: str | None = None,
   targets: Mapping[str, float] | None = None,
+  remarks: Sequence[str] = (),
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """Collects runs and their scores into one page and one JSON file.
@@ -56,6 +57,7 @@ def report(
     timing: JSON file {started, commands: [{name, seconds, command}],
       wall_seconds, peak_memory_bytes}; None leaves it out.
     targets: Key of the report → its upper limit; colours the figures.
+    remarks: Sentences for the head of the page.
     dry_run: Write nothing.
 
   Returns:
@@ -137,6 +139,7 @@ def report(
       )
       if (found := _count(results, task, split))
     },
+    'remarks': [*remarks, *facts.corpus_notes(manifest)],
     'notes': facts.comparability_warnings(
       [(s['name'], s['run'], r) for s, r in zip(stages, results)]
     ),
@@ -202,7 +205,7 @@ def _main(fv) -> dict[str, Any]:
     print(line)
   for judge in result['judges']:
     print(f'the stranger: {judge}')
-  for note in result['notes']:
+  for note in (*result['remarks'], *result['notes']):
     print(f'note: {note}', file=sys.stderr)
   if fv.dry_run:
     print(cli.operative_text())

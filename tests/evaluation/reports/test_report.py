@@ -269,6 +269,21 @@ def test_targets_that_were_missed_are_listed(runs):
   assert 'wanted at most 20' not in text
 
 
+def test_the_head_of_the_page_says_what_was_lost(runs):
+  manifest = runs / 'corpus' / 'manifest.jsonl'
+  stamp = manifest.with_name('corpus.json')
+  for found in ([], {'notes': 'x'}, {'notes': [3]}, {}):
+    stamp.write_text(json.dumps(found))
+    assert make(runs)['remarks'] == []
+  stamp.write_text(json.dumps({'notes': ['joe <is> not used.']}))
+  assert make(runs, remarks=('Small.',))['remarks'] == [
+    'Small.', 'joe <is> not used.'
+  ]  # fmt: skip
+  _, text = read(runs / 'out' / 'report.html')
+  assert 'Small.' in text and 'joe <is> not used.' in text
+  assert make(runs, manifest=str(manifest))['remarks'] == ['joe <is> not used.']
+
+
 def test_nothing_scored_yet_still_gives_a_page(tmp_path):
   (tmp_path / 'stage1').mkdir()
   result = report.report(

@@ -1,10 +1,13 @@
 """The quick start's recipe, read by the doors that it opens."""
 
+import re
 import sys
 
 import pytest
 
+from data_pipelines.synthesis import plan
 from step_audio_jax.commands import cli
+from step_audio_jax.commands import gin_files
 from tpu_launch import __main__ as launch
 from tpu_launch.backends import jobs
 from tpu_launch.backends import local
@@ -45,6 +48,41 @@ def test_dry_run_prints_commands_and_makes_nothing(tmp_path, capsys):
   )
   assert status == 0 and not out.exists()
   assert 'python -m data_pipelines synthesize' in capsys.readouterr().out
+
+
+def hashed(name):
+  """Packages of a requirement file, each with digests of its files."""
+  text = (gin_files.ROOT / 'requirements' / name).read_text()
+  found = {}
+  for line in text.replace('\\\n', ' ').splitlines():
+    if not line.startswith('#'):
+      package, *digests = line.split()
+      assert digests and all(
+        re.fullmatch('--hash=sha256:[0-9a-f]{64}', d) for d in digests
+      ), line
+      found[package.partition('==')[0]] = len(digests)
+  return found
+
+
+def test_the_voice_and_the_stranger_are_those_that_are_installed():
+  commands = {
+    c.name: c.words for step in quickstart.commands('R') for c in step
+  }
+  (voice,) = [w for w in commands['synthesize'] if 'voice' in w]
+  name = re.fullmatch(
+    '--optional_voice=package:(.+)@sha256:[0-9a-f]{64}', voice
+  )[1]
+  voices, ears = hashed('voices.txt'), hashed('judge.txt')
+  assert voices[name] == 1 and 'onnxruntime' in voices
+  gin_files.parse(['gin/quickstart/evaluate_sound.gin'], [], lint=False)
+  told = gin_files.macros()
+  model = told['JUDGE'].removeprefix('package:').split('+')
+  assert [ears[package] for package in model] == [1, 1]
+  assert {'faster-whisper', 'ctranslate2', 'av'} <= set(ears)
+  assert told['HEARD'] >= 40 and told['LANGUAGES'] == ('en',)
+  lines = plan.plan_speech(plan.Config())
+  english = [u for u in lines if (u.split, u.language) == ('test', 'en')]
+  assert len(english) >= 40
 
 
 @pytest.fixture

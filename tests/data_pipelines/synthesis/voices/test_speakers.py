@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipelines import __main__ as doors
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis import speech
 from data_pipelines.synthesis import synthesize
@@ -13,6 +14,7 @@ from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
 from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
+from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 from tests.data_pipelines.synthesis.voices import tiny
@@ -106,6 +108,22 @@ def test_english_is_the_voices_and_the_rest_is_espeaks(corpus):
   assert [s['factor'] for s in stamp['settings']['speakers']] == [
     1.0, 0.93, 1.09, 1.045
   ]  # fmt: skip
+
+
+def test_a_voice_that_is_lost_is_noted_in_the_corpus(tmp_path, capsys):
+  few = ('train', 'dev', 'test', 'unseen', 'images', 'text_lines')
+  argv = [
+    'data_pipelines',
+    'synthesize',
+    f'--output={tmp_path}',
+    '--processes=1',
+    '--optional_voice=package:no-such-voice',
+    *(f'--{name}=1' for name in few),
+  ]
+  assert cli.dispatch('data_pipelines', doors.DOORS, argv) == 0
+  (note,) = files.read_json(tmp_path / 'speech/corpus.json')['notes']
+  assert f'note: {note}' in capsys.readouterr().err
+  assert 'notes' not in files.read_json(tmp_path / 'text/corpus.json')
 
 
 def test_the_number_of_processes_changes_nothing(corpus, tmp_path):
