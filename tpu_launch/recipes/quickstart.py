@@ -217,8 +217,9 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
   splits = {
     'ASR_SPLITS': ['dev', 'test', 'test_unseen_voice'],
     'TTS_SPLITS': ['dev', 'test'],
+    'HEARD_SPLITS': ['test'],
   }
-  yield evaluate(last, 'evaluate', last, **splits)
+  yield evaluate(last, 'evaluate_last', last, **splits)
   for stage in STAGES[:-1]:
     yield evaluate(stage, 'evaluate', stage)
   # What was scored without the decoder is kept and not scored again.
