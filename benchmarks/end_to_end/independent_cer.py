@@ -30,6 +30,7 @@ import tempfile
 import numpy as np
 
 from data_pipelines.synthesis import grammar as grammar_lib
+from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from step_audio_jax.audio import io
 from step_audio_jax.corpus import manifest
@@ -102,8 +103,10 @@ def waves_of(utterances, root):
 
 
 def said_by(speaker, text):
-  """espeak-ng's own sentence at 16 kHz."""
-  said = espeak.speak(text, voice=f'en-us+{speaker}')
+  """espeak-ng's own sentence at 16 kHz; of others' speakers, in its first."""
+  voices = plan.Config().voices
+  variant = speaker if speaker in voices else voices[0]
+  said = espeak.speak(text, voice=f'en-us+{variant}')
   samples = said.samples
   return voice_lib.resample(samples, said.sample_rate, RATE)
 

@@ -18,10 +18,16 @@ import time
 KEYS = (
   'wall_seconds',
   'peak_memory_bytes',
+  'stranger_recordings',
+  'stranger_codes',
+  'stranger_tts',
+  'judges',
+  'not_computed',
   'asr_cer',
   'asr_cer_unseen_voice',
   'asr_cer_by_stage',
   'tts_cer',
+  'sound_cer',
   'share_error_rows',
   'padding',
 )
