@@ -197,9 +197,17 @@ class Trainer:
     with jax.set_mesh(self.mesh):
       return self.step.lower(*self.abstract_state(), self.abstract_batch())
 
+  def _once(self, call: Callable[..., Any], **keywords: Any):
+    """`jax.jit` of what runs once: on a CPU, code is not worth polishing."""
+    cpu = self.mesh.devices.flat[0].platform == 'cpu'
+    options = {'xla_backend_optimization_level': 0} if cpu else None
+    return jax.jit(call, compiler_options=options, **keywords)
+
   def fresh_variables(self) -> Any:
     """Initial variables on the mesh."""
-    init = jax.jit(lambda: nn.unbox(self._init()), out_shardings=self.shardings)
+    init = self._once(
+      lambda: nn.unbox(self._init()), out_shardings=self.shardings
+    )
     with jax.set_mesh(self.mesh):
       return init()
 
@@ -212,7 +220,7 @@ class Trainer:
         flat = transfer.flatten(nn.unbox(self._init()))
         return {path: flat[path] for path in paths}
 
-      return jax.jit(some)()
+      return self._once(some)()
 
     variables, fresh = transfer.transfer(
       self.boxed, sources, initial, self.config.seed
@@ -229,7 +237,7 @@ class Trainer:
 
   def optimizer_state(self, variables: Any) -> Any:
     """Initial optimizer state; moments are sharded as their parameters."""
-    return jax.jit(self._initial, out_shardings=self.optimizer_shardings)(
+    return self._once(self._initial, out_shardings=self.optimizer_shardings)(
       variables['params']
     )
 
