@@ -10,6 +10,10 @@ DOORS = {
     'data_pipelines.synthesis.synthesize',
     'make a speech, image and text corpus with espeak-ng',
   ),
+  'quiz': (
+    'data_pipelines.synthesis.quiz.door',
+    'make a corpus of spoken questions with written answers',
+  ),
   'ingest': (
     'data_pipelines.ingestion.ingest',
     'any corpus format -> one manifest',

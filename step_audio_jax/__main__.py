@@ -21,6 +21,10 @@ DOORS = {
     'step_audio_jax.evaluation.reports.report',
     'Draw runs and their scores as report.html and report.json.',
   ),
+  'answer': (
+    'step_audio_jax.evaluation.questions',
+    'Ask a model the questions of a corpus, aloud and in writing.',
+  ),
   'complete': (
     'step_audio_jax.generation.complete',
     'Continue a text, or answer it, with a language model.',
@@ -28,6 +32,10 @@ DOORS = {
   'convert': (
     'step_audio_jax.interop.convert',
     'Open language models in (Hugging Face, GGUF), ours out, streamed.',
+  ),
+  'spell': (
+    'step_audio_jax.interop.spelling',
+    'Give speech rows of a converted model the sound of letters.',
   ),
   'tokenize': (
     'step_audio_jax.tokenizers.door',

@@ -374,21 +374,38 @@ def tts_turns(
   return [*turns, ('user', text)]
 
 
+BOTH, LINGUISTIC = STREAMS = ('both', 'linguistic')
+
+
 def speech_ids(
-  table: vocabulary.Vocabulary, linguistic: np.ndarray, semantic: np.ndarray
+  table: vocabulary.Vocabulary,
+  linguistic: np.ndarray,
+  semantic: np.ndarray,
+  streams: str = BOTH,
 ) -> np.ndarray:
-  """Codes → interleaved ids, int32 (5 * groups,).
+  """Codes → ids, int32: interleaved ones (5 * groups,).
+
+  Args:
+    table: Turns codes into ids.
+    linguistic: Codes.
+    semantic: Codes.
+    streams: Of `STREAMS`; the linguistic one alone hears, at 40 % of the ids,
+      but cannot speak.
 
   Raises:
     UserError: They are less than a group, or outside their codebooks.
   """
+  if streams not in STREAMS:
+    raise errors.UserError(
+      f'streams: found {streams!r}, expected one of {", ".join(STREAMS)}.'
+    )
   ids = table.interleave(linguistic, semantic)
   if not len(ids):
     raise errors.UserError(
       f'codes: {len(linguistic)} linguistic and {len(semantic)} semantic '
       'codes, expected at least 2 and 3.'
     )
-  return ids
+  return ids[table.is_linguistic(ids)] if streams == LINGUISTIC else ids
 
 
 def _ids_of(table, content: Content) -> np.ndarray:

@@ -13,6 +13,10 @@ DOORS = {
     'tpu_launch.recipes.adapt',
     "Tunes the quick start's model to recordings of your own, and reports.",
   ),
+  'real': (
+    'tpu_launch.recipes.real',
+    'Gives an open language model ears, and says what it hears and knows.',
+  ),
   'check': (
     'tpu_launch.check',
     'Whether a job could start: gin files, accelerators, tools.',

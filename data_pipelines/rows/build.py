@@ -27,6 +27,7 @@ from data_pipelines.rows import folders as rows_lib
 from data_pipelines.rows import parts as row_parts
 from data_pipelines.tasks import definitions as definitions_lib
 from data_pipelines.tasks import modules as modules_lib
+from step_audio_jax import documents
 from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax.commands import cli
@@ -241,6 +242,7 @@ def defined_tasks(
       fv.codes,
       fv.text_model,
       interleaving=fv.interleaving,
+      streams=fv.streams,
     )
   if fv.text:
     found += definitions_lib.text(
@@ -261,7 +263,7 @@ def defined_tasks(
     )
   if fv.chat:
     found += definitions_lib.chat(
-      fv.name, fv.chat, fv.text_model, codes=fv.codes
+      fv.name, fv.chat, fv.text_model, codes=fv.codes, streams=fv.streams
     )
   tasks = {definition.name: definition for definition in found}
   if len(tasks) < len(found):
@@ -308,6 +310,13 @@ def _define(fv: flags.FlagValues) -> None:
     ),
   ):
     flags.DEFINE_string(name, value, help_text, flag_values=fv)
+  flags.DEFINE_enum(
+    'streams',
+    documents.BOTH,
+    documents.STREAMS,
+    'Which codes ASR and chats hear; the other tasks always have both.',
+    flag_values=fv,
+  )
   flags.DEFINE_list(
     'tasks', [], 'Only these tasks; by default all.', flag_values=fv
   )

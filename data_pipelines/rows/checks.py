@@ -161,6 +161,10 @@ def _speech(
   if right.all() and not (sizes % vocabulary.GROUP).any():
     return
   for start, size in zip(places[starts].tolist(), sizes.tolist()):
+    # The linguistic stream may stand alone, also in groups.
+    one = table.is_linguistic(tokens[start : start + size]).all()
+    if one and size % vocabulary.LINGUISTIC_PER_GROUP == 0:
+      continue
     try:
       table.deinterleave(tokens[start : start + size])
     except errors.UserError as error:

@@ -180,15 +180,45 @@ def make_speech(
     processes: How many speak at once.
     voices: Those that `config.speakers` name.
   """
+  return make_lines(
+    root,
+    parts,
+    plan.plan_speech(config),
+    performers_of(config.speakers, voices),
+    processes,
+    config.part,
+  )
+
+
+def performers_of(
+  cast: Sequence[speakers.Speaker], voices: Sequence[voice_lib.Voice]
+) -> dict[str, Performer]:
+  """Who says a line, by the line's voice."""
   known = {voice.sha256: voice for voice in voices}
-  performers = {
-    speaker.name: (known[speaker.sha256], speaker)
-    for speaker in config.speakers
-  }
-  lines = plan.plan_speech(config)
+  return {speaker.name: (known[speaker.sha256], speaker) for speaker in cast}
+
+
+def make_lines(
+  root: pathlib.Path,
+  parts: pathlib.Path,
+  lines: Sequence[plan.Line],
+  performers: Mapping[str, Performer],
+  processes: int,
+  part: int,
+) -> list[manifest.Utterance]:
+  """Speaks lines; returns the manifest's.
+
+  Args:
+    root: Folder of the corpus.
+    parts: Folder of the parts; what lies there is not spoken again.
+    lines: What to say.
+    performers: Who says a line, by the line's voice; espeak-ng says the rest.
+    processes: How many speak at once.
+    part: Lines of a part.
+  """
   jobs = [
-    (str(parts / f'{start:06d}.jsonl'), lines[start : start + config.part])
-    for start in range(0, len(lines), config.part)
+    (str(parts / f'{start:06d}.jsonl'), lines[start : start + part])
+    for start in range(0, len(lines), part)
   ]
   left = [job for job in jobs if not files.exists(job[0])]
   done = len(lines) - sum(len(job[1]) for job in left)

@@ -50,6 +50,7 @@ SPEECH_TASKS = {
 }
 TEXT_TASKS = {'text': ('text', {})}
 IMAGE_TEXT_TASKS = {'image_text': ('image_text', {})}
+_HEARING = ('asr', 'chat')  # kinds that can do with the linguistic codes
 CHAT_TASKS = {'chat': ('chat', {'prompt_loss': 0.0})}
 
 
@@ -72,6 +73,7 @@ class Definition:
       where any line has word times, and segments where none has.
     poisson: How the builder of that name draws.
     voice: Speaks a text corpus where that is interleaved.
+    streams: Which codes are in asr and chat, of `documents.STREAMS`.
   """
 
   name: str
@@ -86,6 +88,7 @@ class Definition:
   interleaving: str | None = None
   poisson: builders.Poisson = builders.Poisson()
   voice: interleaving_voice.VoiceConfig | None = None
+  streams: str = documents_lib.BOTH
 
   def __post_init__(self):
     if not re.fullmatch(r'[\w.]+', self.name):  # also the name of a folder
@@ -96,6 +99,11 @@ class Definition:
     if not 0 <= self.prompt_loss < math.inf:
       raise errors.UserError(
         f'prompt_loss: found {self.prompt_loss}, expected a weight >= 0.'
+      )
+    if self.streams not in documents_lib.STREAMS:
+      raise errors.UserError(
+        f'streams: found {self.streams!r}, expected one of '
+        f'{", ".join(documents_lib.STREAMS)}.'
       )
     interleaving_examples.check(self.interleaving, self.voice)
 
@@ -128,6 +136,8 @@ class Definition:
     """Of everything that decides the documents of a split."""
     told = dataclasses.asdict(self)
     settings = {k: told.pop(k) for k in ('interleaving', 'poisson', 'voice')}
+    if self.streams == documents_lib.BOTH:
+      del told['streams']  # as before there was a choice
     if self.kind == 'interleaved':
       told['interleaving'] = [INTERLEAVING_VERSION, settings]
     if self.voice:
@@ -215,7 +225,7 @@ class Definition:
 
   def _content(self, table, example: Example, kind: str):
     if kind == 'speech':
-      return documents_lib.speech_ids(table, *self._pair(example))
+      return documents_lib.speech_ids(table, *self._pair(example), self.streams)
     words = example['text']
     if kind == 'text':
       return words
@@ -240,7 +250,9 @@ class Definition:
       first, second = turn['codes']
       yield (
         turn['role'],
-        documents_lib.speech_ids(table, linguistic[:first], semantic[:second]),
+        documents_lib.speech_ids(
+          table, linguistic[:first], semantic[:second], self.streams
+        ),
       )
       linguistic, semantic = linguistic[first:], semantic[second:]
 
@@ -343,8 +355,11 @@ def _all(tasks, name, prompt_loss=None, **settings) -> list[Definition]:
       f'prompt_loss: no task {unknown[0]!r}, expected {", ".join(tasks)}.'
     )
   found = []
+  streams = settings.pop('streams', documents_lib.BOTH)
   for task, (kind, extra) in tasks.items():
     given = {**extra, **settings}
+    if kind in _HEARING:
+      given['streams'] = streams
     if task in weights:
       given['prompt_loss'] = float(weights[task])
     found.append(Definition(name=f'{name}_{task}', kind=kind, **given))

@@ -5,6 +5,7 @@ import pathlib
 import time
 from typing import Any, Iterable, Mapping, Sequence
 
+from step_audio_jax import documents as documents_lib
 from step_audio_jax import languages
 from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.evaluation import identity
@@ -204,6 +205,8 @@ class Plan:
       names.append('max_speech_groups')
       names += _SAMPLING if config['temperature'] else ()
     settings: dict[str, Any] = {name: config[name] for name in names}
+    if self._speech.streams != documents_lib.BOTH:
+      settings['streams'] = self._speech.streams
     data = self._corpus.digest(split, most, heard=task == 'asr')
     if task != 'sound':
       return Part(task, split, data, settings)

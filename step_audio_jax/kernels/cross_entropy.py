@@ -12,6 +12,9 @@ respect to the logits is known up to one factor, the cotangent of `total`, and
 the backward pass only multiplies by it. Nothing is computed twice and no logit
 outlives its chunk.
 
+Where few tokens weigh anything, as the answers of a task SFT, they can be put
+together first (`sparse`); chunks of the others are then passed over.
+
 Axes: N tokens, C tokens of a chunk, E width, V vocabulary, or the part of it
 that this device holds.
 """
@@ -29,6 +32,7 @@ class _Static(NamedTuple):
   z_loss: float
   chunk: int
   axis_name: AxisName
+  sparse: bool = False
 
 
 def cross_entropy(
@@ -40,6 +44,7 @@ def cross_entropy(
   z_loss: float = 0.0,
   chunk: int = 1024,
   axis_name: AxisName = None,
+  sparse: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Weighted sum of token losses, and each token's loss for metrics.
 
@@ -54,6 +59,9 @@ def cross_entropy(
     chunk: Tokens whose logits exist at the same time; needs not divide N.
     axis_name: Mesh axis (or axes) over which V is split, inside a `shard_map`
       with `check_vma=False`. Shard i holds rows i * V to (i + 1) * V.
+    sparse: Gradients are those of the tokens with a weight, and of their
+      chunks alone; what it tells of the others is 0 or right. Means nothing
+      where V is split.
 
   Returns:
     (total (), losses N without z-loss and weight, log normalisers N), all
@@ -75,7 +83,7 @@ def cross_entropy(
   if axis_name is not None and not isinstance(axis_name, str):
     axis_name = tuple(axis_name) or None
   return _cross_entropy(
-    _Static(z_loss, chunk, axis_name),
+    _Static(z_loss, chunk, axis_name, sparse and not axis_name),
     hidden_NE,
     head_VE,
     targets_N,
@@ -92,6 +100,7 @@ def with_gradients(
   z_loss: float = 0.0,
   chunk: int = 1024,
   axis_name: AxisName = None,
+  sparse: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
   """As `cross_entropy`, and the gradients of `total`, in the same pass.
 
@@ -101,7 +110,7 @@ def with_gradients(
     (total, losses N, log normalisers N, d hidden NE, d head VE). Where V is
     split, d hidden is this shard's summand of the gradient.
   """
-  static = _Static(z_loss, chunk, axis_name)
+  static = _Static(z_loss, chunk, axis_name, sparse and not axis_name)
   outs, gradients = _forward(
     static, hidden_NE, head_VE, targets_N, weights_N.astype(jnp.float32)
   )
@@ -192,16 +201,31 @@ def _cross_entropy(static, hidden_NE, head_VE, targets_N, weights_N):
   return _total(static, weights_N, losses_N, log_z_N), losses_N, log_z_N
 
 
+def _unless_weightless(body, carry, tokens):
+  """`body` of a chunk, or zeros where no token of it weighs anything."""
+
+  def zeros(carry, tokens):
+    _, shapes = jax.eval_shape(body, carry, tokens)
+    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+  return jax.lax.cond((tokens[2] != 0).any(), body, zeros, carry, tokens)
+
+
 def _forward(static, hidden_NE, head_VE, targets_N, weights_N):
   body = functools.partial(
     _chunk_gradients, static, head_VE.astype(hidden_NE.dtype)
   )
-  dhead_VE, (losses_N, log_z_N, dhidden_NE) = _over_chunks(
-    body,
-    static.chunk,
-    jnp.zeros(head_VE.shape, jnp.float32),
-    (hidden_NE, targets_N, weights_N),
+  tokens = (hidden_NE, targets_N, weights_N)
+  if static.sparse:
+    order_N = jnp.argsort(weights_N == 0, stable=True)
+    tokens = tuple(x[order_N] for x in tokens)
+    body = functools.partial(_unless_weightless, body)
+  dhead_VE, places = _over_chunks(
+    body, static.chunk, jnp.zeros(head_VE.shape, jnp.float32), tokens
   )
+  if static.sparse:
+    places = [jnp.zeros_like(x).at[order_N].set(x) for x in places]
+  losses_N, log_z_N, dhidden_NE = places
   total = _total(static, weights_N, losses_N, log_z_N)
   residuals = dhidden_NE, dhead_VE.astype(head_VE.dtype)
   return (total, losses_N, log_z_N), residuals

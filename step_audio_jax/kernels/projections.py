@@ -6,6 +6,9 @@ a table are made by `project_onto_rows`. How the weights lie is decided here:
 
 * As they are trained, stored and split over a mesh: one `kernel` with all its
   axes. On one device it is multiplied as a plain matrix.
+* With a low-rank adapter that is trained while the kernel stays, as factors
+  beside it (`FACTORS`): x W + (x A) B. The gradient of the kernel, a third of
+  the work, is never formed.
 * For a few rows on a CPU (`tiles_pay`): in `tiles`, and those that read the
   same input are one product. `tile` lays parameters out like that.
 
@@ -27,6 +30,8 @@ import jax.numpy as jnp
 
 from step_audio_jax.kernels import placement
 
+# Of the parameters of an adapter; A (in…, r) and B (r, out…), scale included.
+FACTORS = ('kernel_a', 'kernel_b')
 _TILE = 64
 # Inputs that are summed up at a time, the most that give every thread tiles:
 # of fewer than 80 XLA's library makes one task. Where none does, the most.
@@ -83,6 +88,13 @@ class Projection(nn.Module):
       out = _contracted(
         x.astype(self.dtype), kernel.astype(self.dtype), self.contract
       )
+      if self.has_variable('params', FACTORS[0]):
+        a, b = (
+          self.get_variable('params', name).astype(self.dtype)
+          for name in FACTORS
+        )
+        narrow = _contracted(x.astype(self.dtype), a, self.contract)
+        out += _contracted(narrow, b, 1)
     if self.use_bias:
       bias = self.param(
         'bias',

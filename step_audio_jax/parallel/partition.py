@@ -226,6 +226,7 @@ class _Groups:
 class _Loss(NamedTuple):
   z_loss: float
   chunk: int
+  sparse: bool = False
 
 
 def cross_entropy(
@@ -236,6 +237,7 @@ def cross_entropy(
   *,
   z_loss: float = 0.0,
   chunk: int = 1024,
+  sparse: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """`kernels.cross_entropy.cross_entropy` on the mesh in force.
 
@@ -243,7 +245,7 @@ def cross_entropy(
     (total, losses BT, log normalisers BT); only `total` carries a gradient.
   """
   return _cross_entropy(
-    _Loss(z_loss, chunk), hidden_BTE, head_VE, targets_BT, weights_BT
+    _Loss(z_loss, chunk, sparse), hidden_BTE, head_VE, targets_BT, weights_BT
   )
 
 
@@ -284,6 +286,7 @@ def _on_shards(static, function, hidden_BTE, head_VE, targets_BT, weights_BT):
       weights.reshape(-1),
       z_loss=static.z_loss,
       chunk=static.chunk,
+      sparse=static.sparse,
       axis_name=axis,
     )
     if len(places) > 2:

@@ -43,6 +43,7 @@ class SpeechConfig:
     top_k: Of TTS.
     top_p: Of TTS.
     seed: Of TTS, when the temperature is not 0.
+    streams: Which codes are heard, of `documents.STREAMS`.
   """
 
   linguistic_codes: int = 0
@@ -54,6 +55,7 @@ class SpeechConfig:
   top_k: int = 0
   top_p: float = 1.0
   seed: int = 0
+  streams: str = documents_lib.BOTH
 
   def __post_init__(self):
     for name in ('max_text_tokens', 'max_speech_groups', 'batch_size'):
@@ -62,6 +64,11 @@ class SpeechConfig:
           f'speech evaluation: {name} is {getattr(self, name)}, expected at '
           'least 1.'
         )
+    if self.streams not in documents_lib.STREAMS:
+      raise errors.UserError(
+        f'speech evaluation: streams is {self.streams!r}, expected one of '
+        f'{", ".join(documents_lib.STREAMS)}.'
+      )
 
 
 class Speaker:
@@ -111,6 +118,13 @@ class Speaker:
     return [
       (self._vocabulary.decode(one.tokens), one.stopped) for one in outputs
     ]
+
+  def heard(self, linguistic: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+    """Codes → the ids that this model hears; none of less than a group."""
+    ids = self._vocabulary.interleave(linguistic, semantic)
+    if self.config.streams == documents_lib.LINGUISTIC:
+      ids = ids[self._vocabulary.is_linguistic(ids)]
+    return ids
 
   def speak(self, texts: Sequence[str]) -> list[decode.Output]:
     """Text of each utterance → speech ids, whole groups."""
@@ -174,9 +188,7 @@ def asr(
   """
   kept = {name: usable(some, codes, name) for name, some in sets.items()}
   flat = [u for some in kept.values() for u in some]
-  texts = iter(
-    speaker.read([vocabulary.interleave(*codes[u.id]) for u in flat])
-  )
+  texts = iter(speaker.read([speaker.heard(*codes[u.id]) for u in flat]))
   found = {}
   for name, some in kept.items():
     read = [next(texts) for _ in some]

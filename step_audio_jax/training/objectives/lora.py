@@ -4,7 +4,9 @@
 
 Only A and B are parameters; W lies in the collection `base`, which takes no
 gradient and no optimizer state. W' is formed before the objective sees it, in
-the sharding of W, so this works for any model on any mesh. `init_from` fills
+the sharding of W, so this works for any model on any mesh. Models whose kernels
+are those of `kernels.projections` can have `factored` adapters instead, which
+cost a third less: the gradient of W' is not formed. `init_from` fills
 `base` from the `params` of a run or of an open model.
 
 Axes: L layers, r rank; `in` and `out` are the axes of a kernel.
@@ -22,6 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.kernels import projections
 from step_audio_jax.storage import lazy
 from step_audio_jax.training.objectives import objectives
 
@@ -42,6 +47,10 @@ class Lora:
     whole: Pattern of the paths that are trained in full instead, such as
       'embedding|head' where speech rows are new; '' for none.
     base_dtype: Of the parameters that stay; bfloat16 halves their memory.
+    text_rows: Whether text rows of tables in `whole` are trained; else only
+      control rows and those of speech are, and what reads and writes text stays
+      bit for bit. The objective then has a `vocabulary`.
+    factored: Whether adapters are multiplied beside their kernels.
   """
 
   objective: objectives.Objective
@@ -50,9 +59,16 @@ class Lora:
   targets: str = r'transformer/blocks/attention/(q|k|v|out)/kernel$'
   whole: str = ''
   base_dtype: str = 'float32'
+  text_rows: bool = True
+  factored: bool = settings.free(False)
 
   def __post_init__(self):
     errors.patterns('lora: targets, whole', (self.targets, self.whole))
+    if not self.text_rows and not self.whole:
+      raise errors.UserError(
+        'lora: text_rows is False, which means nothing without tables in '
+        '`whole`.'
+      )
     if self.rank < 1:
       raise errors.UserError(f'lora: rank is {self.rank}, expected >= 1.')
     if self.base_dtype not in ('float32', 'bfloat16'):
@@ -120,8 +136,41 @@ class Lora:
     inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
     return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
 
+  def _beside(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """As `effective`, the adapters beside their kernels."""
+    names = projections.FACTORS
+    plain = traverse_util.unflatten_dict(
+      full_parameters(variables['params']), sep='/'
+    )
+    inner = self.effective({**variables, 'params': plain})
+    params = traverse_util.flatten_dict(inner['params'], sep='/')
+    scale = self.alpha / self.rank
+    for path, a, b in adapter_pairs(variables['params']):
+      module = path.removesuffix('/kernel')
+      if module == path:
+        raise errors.UserError(
+          f'lora: {path} is no kernel of a projection, and cannot be factored.'
+        )
+      params |= {f'{module}/{names[0]}': a, f'{module}/{names[1]}': scale * b}
+    return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
+
+  def _fixed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that are trained, without the gradient of text rows."""
+    flat = traverse_util.flatten_dict(dict(params), sep='/')
+    table = self.objective.vocabulary
+    for path, rows in full_parameters(params).items():
+      if rows.ndim != 2 or len(rows) != table.table_size:
+        continue
+      ids = jnp.arange(len(rows))[:, None]
+      text = (ids >= vocabulary_lib.CONTROL_SIZE) & (ids < table.text_size)
+      flat[path] = jnp.where(text, jax.lax.stop_gradient(rows), rows)
+    return traverse_util.unflatten_dict(flat, sep='/')
+
   def loss(self, variables, batch, rng):
-    return self.objective.loss(self.effective(variables), batch, rng)
+    if not self.text_rows:
+      variables = {**variables, 'params': self._fixed(variables['params'])}
+    form = self._beside if self.factored else self.effective
+    return self.objective.loss(form(variables), batch, rng)
 
   def flops(self, batch) -> float:
     """Model FLOPs of one step: those of the objective within, 0 if unknown."""

@@ -14,9 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.parallel import partition
 
+# Places whose logits exist at a time: of all, and where few are learnt.
+_PLACES, _ANSWERS = 1024, 128
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -73,6 +76,7 @@ def next_token_losses(
   batch: Batch,
   *,
   z_loss: float = 0.0,
+  answers: bool = False,
 ) -> tuple[jax.Array, NextTokenLosses]:
   """Negative log-likelihoods of packed rows, the logits never all at once.
 
@@ -87,6 +91,8 @@ def next_token_losses(
       (B, T); with images, images uint8 (B, N, H, W, 3) and image_slots int32
       (B, N).
     z_loss: Weight of log(normaliser)^2 in the sum.
+    answers: Whether few places weigh anything: others get no logits, and
+      losses of 0 where a gradient is taken.
 
   Returns:
     (weighted sum, the losses of each place). Only the sum has a gradient.
@@ -114,7 +120,13 @@ def next_token_losses(
   last_1T = jnp.arange(targets.shape[1])[None] == targets.shape[1] - 1
   weights *= (segments == batch['segment_ids']) & (segments > 0) & ~last_1T
   total, losses, log_z = partition.cross_entropy(
-    hidden_BTE, head_VE, targets, weights, z_loss=z_loss
+    hidden_BTE,
+    head_VE,
+    targets,
+    weights,
+    z_loss=z_loss,
+    chunk=_ANSWERS if answers else _PLACES,
+    sparse=answers,
   )
   return total, NextTokenLosses(losses, weights, log_z, targets)
 
@@ -128,11 +140,14 @@ class NextToken:
       logits.
     vocabulary: Says which ids are text, linguistic and semantic.
     z_loss: Weight of log(normaliser)^2, which keeps logits near zero.
+    answers: Whether few places of a row weigh anything, as in task SFT: then
+      only these get logits.
   """
 
   model: nn.Module
   vocabulary: vocabulary_lib.Vocabulary
   z_loss: float = 0.0
+  answers: bool = settings.free(False)
 
   def __post_init__(self):
     rows = self.model.config.transformer.vocab_size
@@ -153,7 +168,11 @@ class NextToken:
       'params': compute_copy(variables['params'], dtype),
     }
     total, place = next_token_losses(
-      self.model, variables, batch, z_loss=self.z_loss
+      self.model,
+      variables,
+      batch,
+      z_loss=self.z_loss,
+      answers=self.answers,
     )
     weight = place.weights.sum()
     weighted = place.losses * place.weights

@@ -1,0 +1,1 @@
+"""A corpus that asks aloud what an open language model knows."""

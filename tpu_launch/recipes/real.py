@@ -1,0 +1,320 @@
+"""`real`: a language model that people use learns to hear.
+
+An open model comes in by `convert`, a corpus is said by a natural voice, speech
+tokenizers are trained on it, the model's speech rows begin as spelt letters,
+and adapters learn to write down what is said and to answer it. The report tells
+how well it hears a voice that it never heard, and what it still knows when
+asked aloud: also of subjects that it only ever heard in sentences.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any, Mapping
+
+from absl import flags
+
+from step_audio_jax import errors
+from step_audio_jax.commands import cli
+from step_audio_jax.storage import files
+from tpu_launch.recipes import recipe
+
+DEFAULT_FOLDER = 'runs/real'
+NAME = 'quiz'  # of the tasks
+ROW_LENGTH = 256
+TASKS = ('sft_asr', 'chat')
+ASKED, HEARD = 'test_asked', 'test_heard'  # splits of questions
+# With it the untouched model answers most of the questions.
+SYSTEM = 'You answer with one word.'
+# How the model's own pieces stand for ours.
+_ALIKE = ('<|BOT|>=<|im_start|>',)
+_STEPS = {'cpu': 1500, 'gpu': 2000}
+_STREAMS = {'cpu': 'linguistic', 'gpu': 'both'}
+_SEMANTIC = {'cpu': {}, 'gpu': {'STEPS': 280, 'START': 170}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What a user says.
+
+  Attributes:
+    model: The open model: a GGUF file or a Hugging Face folder.
+    output: Folder of everything that is made.
+    voices: Who says the corpus; espeak-ng if nobody.
+    device: 'cpu' or 'gpu', which sizes the model's training.
+    steps: Of the model's training; 0 is what suits the device.
+    more_steps: Behind them, at the learning rate that they end with.
+  """
+
+  model: str
+  output: str = DEFAULT_FOLDER
+  voices: tuple[str, ...] = ()
+  device: str = 'cpu'
+  steps: int = 0
+  more_steps: int = 0
+
+  @property
+  def schedule(self) -> int:
+    """Steps of the learning rate's schedule."""
+    return self.steps or _STEPS[self.device]
+
+  @property
+  def run(self) -> str:
+    """The run that hears; of another length it is another."""
+    return f'{self.output}/hearing-{self.schedule}'
+
+
+def commands(options: Options) -> list[list[recipe.Command]]:
+  """The commands of the recipe, in order; those in one list run together."""
+  return [*_corpus(options), *_model(options), *_scores(options)]
+
+
+def _corpus(options: Options) -> list[list[recipe.Command]]:
+  """The model as it is, what is said to it, and the codes of that."""
+  root, data = options.output, f'{options.output}/data'
+
+  def train(name: str, **more: Any) -> recipe.Command:
+    return recipe.train(
+      f'train {name}',
+      f'gin/real/{name}.gin',
+      RUN_DIR=f'{root}/{name}',
+      MANIFEST=data,
+      **more,
+    )
+
+  return [
+    [
+      recipe.door(
+        'convert',
+        'step_audio_jax',
+        'convert',
+        f'--from={options.model}',
+        f'--to={root}/base',
+        '--speech',
+      )
+    ],
+    [
+      recipe.door(
+        'quiz',
+        'data_pipelines',
+        'quiz',
+        f'--output={data}',
+        *(f'--voice={voice}' for voice in options.voices),
+      )
+    ],
+    [train('linguistic'), train('semantic', **_SEMANTIC[options.device])],
+    [train('centroids', INIT_FROM=[f'{root}/linguistic'])],
+    [
+      recipe.door(
+        'export tokenizer',
+        'step_audio_jax',
+        'tokenize',
+        f'--export={root}/tokenizer',
+        f'--linguistic={root}/centroids',
+        f'--semantic={root}/semantic',
+      )
+    ],
+    [
+      recipe.door(
+        'tokenize',
+        'data_pipelines',
+        'tokenize',
+        f'--corpus={data}',
+        f'--tokenizer={root}/tokenizer',
+        f'--output={root}/codes',
+      )
+    ],
+  ]
+
+
+def _model(options: Options) -> list[list[recipe.Command]]:
+  """Rows, the model's start, and what it learns."""
+  root, data = options.output, f'{options.output}/data'
+  gin_file = 'hearing' if options.device == 'cpu' else 'hearing_gpu'
+  return [
+    [
+      recipe.door(
+        'build',
+        'data_pipelines',
+        'build',
+        f'--name={NAME}',
+        f'--speech={data}',
+        f'--chat={data}',
+        f'--codes={root}/codes',
+        f'--text_model={root}/base/tokenizer.json',
+        f'--tasks={",".join(f"{NAME}_{task}" for task in TASKS)}',
+        '--splits=train,dev',
+        f'--streams={_STREAMS[options.device]}',
+        f'--length={ROW_LENGTH}',
+        f'--output={root}/rows',
+      )
+    ],
+    [
+      recipe.door(
+        'spell',
+        'step_audio_jax',
+        'spell',
+        f'--from={root}/base',
+        f'--to={root}/start',
+        f'--corpus={data}',
+        f'--codes={root}/codes',
+        *(f'--alike={pair}' for pair in _ALIKE),
+      )
+    ],
+    [
+      recipe.train(
+        'train hearing',
+        f'gin/real/{gin_file}.gin',
+        RUN_DIR=options.run,
+        INIT_FROM=[f'{root}/start'],
+        ROWS=f'{root}/rows',
+        TEXT_MODEL=f'{root}/base/tokenizer.json',
+        STEPS=options.schedule + options.more_steps,
+        SCHEDULE_STEPS=options.schedule,
+      )
+    ],
+  ]
+
+
+def _scores(options: Options) -> list[list[recipe.Command]]:
+  """How well it hears, what it answers, and a page of it."""
+  root, data = options.output, f'{options.output}/data'
+  streams = _STREAMS[options.device]
+  return [
+    [
+      recipe.door(
+        'evaluate',
+        'step_audio_jax',
+        'evaluate',
+        '--gin_file=gin/real/evaluate.gin',
+        *recipe.macros(MANIFEST=data, CODES=f'{root}/codes', STREAMS=streams),
+        f'--checkpoints={options.run}',
+        '--steps=last',
+      )
+    ],
+    [
+      recipe.door(
+        'answer',
+        'step_audio_jax',
+        'answer',
+        f'--run={options.run}',
+        f'--corpus={data}',
+        f'--codes={root}/codes',
+        f'--splits={ASKED},{HEARD}',
+        f'--streams={streams}',
+        f'--base={root}/base',
+        f'--system={SYSTEM}',
+        f'--output={root}/answers.json',
+      )
+    ],
+    [
+      recipe.door(
+        'report',
+        'step_audio_jax',
+        'report',
+        '--gin_file=gin/real/report.gin',
+        *recipe.macros(
+          RUNS=[options.run],
+          OUTPUT=root,
+          MANIFEST=data,
+          ROWS=f'{root}/rows',
+          TIMING=f'{root}/{recipe.TIMING}',
+        ),
+      )
+    ],
+  ]
+
+
+def figures(root: str) -> dict[str, Any]:
+  """What the recipe aims at, from `answers.json`; fractions."""
+  found = files.read_json(pathlib.Path(root) / 'answers.json')
+
+  def share(kind: str, *splits: str) -> float:
+    some = [found[kind][split] for split in splits]
+    right = sum(one['right'] * one['questions'] for one in some)
+    return right / sum(one['questions'] for one in some)
+
+  written, untouched = (
+    share(kind, ASKED, HEARD) for kind in ('written', 'untouched')
+  )
+  return {
+    'spoken_asked': share('spoken', ASKED),
+    'spoken_heard_only': share('spoken', HEARD),
+    'written': written,
+    'untouched': untouched,
+    'written_of_untouched': written / untouched if untouched else None,
+  }
+
+
+def _define(fv: flags.FlagValues) -> None:
+  flags.DEFINE_string(
+    'model',
+    None,
+    'The open model: a GGUF file or a Hugging Face folder of SmolLM2 135M '
+    'Instruct.',
+    flag_values=fv,
+    required=True,
+  )
+  flags.DEFINE_string(
+    'output', DEFAULT_FOLDER, 'Folder of everything made.', flag_values=fv
+  )
+  flags.DEFINE_multi_string(
+    'voice',
+    [],
+    'Who says the corpus, as of `synthesize`; espeak-ng if nobody.',
+    flag_values=fv,
+  )
+  flags.DEFINE_enum(
+    'device', 'cpu', list(_STEPS), 'What the model is trained on.',
+    flag_values=fv,
+  )  # fmt: skip
+  flags.DEFINE_integer(
+    'steps',
+    0,
+    "Of the model's training; 0 is what suits the device.",
+    lower_bound=0,
+    flag_values=fv,
+  )
+  flags.DEFINE_integer(
+    'more_steps',
+    0,
+    'Behind these, in the same run, at the learning rate that they end with.',
+    lower_bound=0,
+    flag_values=fv,
+  )
+
+
+def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
+  options = Options(
+    model=fv.model,
+    output=fv.output,
+    voices=tuple(fv.voice),
+    device=fv.device,
+    steps=fv.steps,
+    more_steps=fv.more_steps,
+  )
+  steps = commands(options)
+  recipe.check_in_checkout()
+  files.check_writable(fv.output, '--output', folder=True)
+  if not files.exists(fv.model):
+    raise errors.UserError(
+      f'--model={fv.model}: no such file or folder, expected a GGUF file or a '
+      'Hugging Face folder.'
+    )
+  if fv.dry_run:
+    return recipe.show(steps)
+  timing = recipe.follow(steps, fv.output)
+  return {**recipe.result(fv.output, timing), **figures(fv.output)}
+
+
+DOOR = cli.Door(
+  summary="""Gives an open language model ears; says what it hears and knows.
+
+    python -m tpu_launch real --model=SmolLM2-135M-Instruct.gguf \\
+      --voice=en_US-joe-medium.onnx --output=runs/real
+
+Every command is shown before it runs; after a kill the same command continues.
+""",
+  main=_main,
+  define=_define,
+  uses_gin=False,
+)
