@@ -123,6 +123,16 @@ def test_nothing_to_say_is_an_error():
     documents.speech_ids(TABLE, [1024, 1], SEMANTIC)
 
 
+def test_the_linguistic_stream_may_stand_alone():
+  alone = documents.speech_ids(TABLE, LINGUISTIC, SEMANTIC, 'linguistic')
+  assert alone.dtype == np.int32
+  assert alone.tolist() == [id for id in A if id < 1524]
+  with pytest.raises(
+    errors.UserError, match='expected one of both, linguistic'
+  ):
+    documents.speech_ids(TABLE, LINGUISTIC, SEMANTIC, 'semantic')
+
+
 def test_a_prompt_may_be_empty():
   assert LAYOUTS['asr'].prompt(TABLE, speech=()) == [BOS, 36, AUDIO, TEXT]
 

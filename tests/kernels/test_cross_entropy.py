@@ -181,3 +181,23 @@ def test_wrong_shapes_are_told(change):
       weights,
       chunk=change.get('chunk', 8),
     )
+
+
+@pytest.mark.parametrize('chunk', [5, 8, 37])
+def test_chunks_that_weigh_nothing_are_passed_over(chunk):
+  hidden, head, targets, weights = inputs()
+  weights = weights * (jnp.arange(N) % 4 == 1)
+  loss = functools.partial(cross_entropy.cross_entropy, z_loss=0.2, chunk=chunk)
+  got, want = (
+    value_and_gradients(
+      functools.partial(loss, sparse=sparse), hidden, head, targets, weights
+    )
+    for sparse in (True, False)
+  )
+  some = np.asarray(weights) != 0
+  agree([got[0], *got[3:]], [want[0], *want[3:]])
+  agree([x[some] for x in got[1:3]], [x[some] for x in want[1:3]])
+  told = np.asarray(got[1])[~some]
+  assert ((told == 0) | np.isclose(told, np.asarray(want[1])[~some])).all()
+  if chunk < some.sum():
+    assert (told == 0).any()

@@ -14,6 +14,7 @@ import pytest
 from data_pipelines import records
 from data_pipelines.inspection import inspect
 from data_pipelines.rows import build
+from data_pipelines.rows import checks
 from data_pipelines.rows import folders
 from data_pipelines.rows import packing
 from data_pipelines.rows import parts
@@ -334,6 +335,15 @@ def test_every_kind_of_fault_is_found_and_placed(good, tmp_path, change, said):
   assert said in found[0] and 'row 4: ' in found[0], found
   with pytest.raises(errors.UserError):
     inspect_verify(folder)
+
+
+@pytest.mark.parametrize(
+  'codes, right', [([0, 1, 2, 3], True), ([0, 1, 2], False), ([0, 8], False)]
+)
+def test_the_linguistic_stream_may_stand_alone(codes, right):
+  tokens = np.array([31, *(100 + code for code in codes), 33])
+  found = list(checks._speech(tokens, np.ones_like(tokens), TABLE))
+  assert (not found) == right
 
 
 def inspect_verify(folder):

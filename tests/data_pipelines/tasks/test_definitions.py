@@ -403,3 +403,26 @@ def test_turns_are_checked(turns):
     manifest.Utterance(id='c', kind='chat', turns=turns)
   with pytest.raises(errors.UserError, match='expected a chat'):
     manifest.Utterance(id='c', turns=[{'role': 'user', 'text': 'x'}])
+
+
+def test_asr_and_chats_may_hear_the_linguistic_codes_alone(root):
+  both, one = tasks_of(root), tasks_of(root, streams='linguistic')
+  changed = {
+    name
+    for name in both
+    if both[name].digest('train') != one[name].digest('train')
+  }
+  assert changed == {'asr', 'sft_asr'}
+  table = one['asr'].vocabulary()
+  whole, _ = documents_of(both['sft_asr'])
+  heard, left_out = documents_of(one['sft_asr'])
+  assert not left_out and set(heard) == set(whole)
+  for name, document in heard.items():
+    tokens = whole[name].tokens
+    kept = ~table.is_semantic(tokens)
+    np.testing.assert_array_equal(document.tokens, tokens[kept])
+    np.testing.assert_array_equal(
+      document.loss_weights, whole[name].loss_weights[kept]
+    )
+  with pytest.raises(errors.UserError, match="streams: found 'odd'"):
+    dataclasses.replace(one['asr'], streams='odd')

@@ -56,6 +56,17 @@ def test_a_faultless_model_scores_zero_both_ways():
   assert seconds == pytest.approx(0.12 * len(TEXTS[3]), abs=0.005)
 
 
+def test_a_model_hears_the_codes_that_it_learnt():
+  codes = parrot.codes('ab')
+  both, one = speaker(), speaker(streams='linguistic')
+  assert both.heard(*codes).tolist() == VOCABULARY.interleave(*codes).tolist()
+  offset = VOCABULARY.linguistic_offset
+  assert one.heard(*codes).tolist() == [offset + k for k in (0, 0, 1, 1)]
+  assert not len(one.heard(codes[0][:1], codes[1]))
+  with pytest.raises(errors.UserError, match="streams is 'odd'"):
+    speech.SpeechConfig(streams='odd')
+
+
 def test_errors_are_counted_over_the_set():
   utterances = corpus(['abcd', 'aaaaaa'])
   # What is heard: one letter other, one letter more.

@@ -408,3 +408,62 @@ def test_a_merged_kernel_is_not_rounded_to_its_base():
   assert merged.dtype == np.float32
   want = kernel.astype(np.float64) + 0.5 * a @ b
   np.testing.assert_allclose(merged, want, atol=1e-6)
+
+
+def gradients(objective, values):
+  """(loss, gradients) of an objective at some variables."""
+  rows = {name: jnp.asarray(rows) for name, rows in batch().items()}
+  rows['loss_weights'] *= np.arange(12)[None] > 7
+
+  def loss(params):
+    return objective.loss({**values, 'params': params}, rows, None)[0]
+
+  return jax.jit(jax.value_and_grad(loss))(values['params'])
+
+
+def test_adapters_beside_their_kernels_learn_the_same():
+  values = trained(variables())
+  want = gradients(ADAPTED, values)
+  answers = dataclasses.replace(PLAIN, answers=True)
+  for changes in ({}, {'objective': answers}):
+    other = dataclasses.replace(ADAPTED, factored=True, **changes)
+    got = gradients(other, values)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(b).max()))
+
+
+def test_text_rows_stay_and_others_learn():
+  table = vocabulary.Vocabulary(80, 100, 6, 4)
+  model = speech_text.SpeechTextModel(
+    speech_text.SpeechTextConfig(dataclasses.replace(CONFIG, vocab_size=100))
+  )
+  plain = objectives.NextToken(model, table)
+  free = lora.Lora(plain, rank=R, targets=ALL, whole='embedding')
+  fixed = dataclasses.replace(free, text_rows=False)
+  values = nn.unbox(jax.jit(free.init)(jax.random.key(0), batch()))
+  rows = {name: np.array(rows) for name, rows in batch().items()}
+  rng = np.random.default_rng(1)
+  rows['tokens'] = rng.integers(0, 90, rows['tokens'].shape)
+
+  def of_embedding(objective):
+    def loss(params):
+      return objective.loss({**values, 'params': params}, rows, None)[0]
+
+    found = jax.jit(jax.grad(loss))(values['params'])
+    (table,) = lora.full_parameters(found).values()
+    return np.array(table)
+
+  all_of_it, some = of_embedding(free), of_embedding(fixed)
+  text = slice(vocabulary.CONTROL_SIZE, table.text_size)
+  assert all_of_it[text].any() and not some[text].any()
+  all_of_it[text] = 0
+  np.testing.assert_allclose(some, all_of_it, atol=1e-5)
+  with pytest.raises(errors.UserError, match='text_rows is False'):
+    dataclasses.replace(ADAPTED, text_rows=False)
+
+
+def test_what_is_no_kernel_cannot_be_factored():
+  odd = dataclasses.replace(ADAPTED, factored=True, targets='embedding$')
+  values = nn.unbox(jax.jit(odd.init)(jax.random.key(0), batch()))
+  with pytest.raises(errors.UserError, match='cannot be factored'):
+    odd.loss(values, batch(), None)
