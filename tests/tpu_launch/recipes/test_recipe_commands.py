@@ -12,6 +12,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.commands import gin_files
 from tpu_launch.recipes import adapt_recipe
 from tpu_launch.recipes import quickstart
+from tpu_launch.recipes import real
 from tpu_launch.recipes import sizing
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -20,7 +21,13 @@ DOORS = {
   'data_pipelines': data_doors.DOORS,
 }
 # Flags and macros that name what a command makes; all others read.
-WRITES = ('--output=', '--export=', '--gin.RUN_DIR=', '--gin.OUTPUT=')
+WRITES = (
+  '--output=',
+  '--export=',
+  '--to=',
+  '--gin.RUN_DIR=',
+  '--gin.OUTPUT=',
+)
 SMALL = sizing.Survey(
   train=40,
   seconds=60.0,
@@ -51,6 +58,8 @@ RECIPES = {
   'quickstart': quickstart.commands,
   'adapt_small': lambda root: adapt(root, SMALL),
   'adapt_large': lambda root: adapt(root, LARGE),
+  'real_cpu': lambda root: real.commands(real.Options('M', root, ('V',))),
+  'real_gpu': lambda root: real.commands(real.Options('M', root, device='gpu')),
 }
 COMMANDS = [
   pytest.param(command, id=f'{name}-{command.name}')
