@@ -9,13 +9,14 @@ asked aloud: also of subjects that it only ever heard in sentences.
 
 import dataclasses
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from absl import flags
 
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import files
+from tpu_launch.recipes import following
 from tpu_launch.recipes import recipe
 
 DEFAULT_FOLDER = 'runs/real'
@@ -27,7 +28,7 @@ ASKED, HEARD = 'test_asked', 'test_heard'  # splits of questions
 SYSTEM = 'You answer with one word.'
 # How the model's own pieces stand for ours.
 _ALIKE = ('<|BOT|>=<|im_start|>',)
-_STEPS = {'cpu': 1500, 'gpu': 2000}
+_STEPS = {'cpu': 2000, 'gpu': 2000}
 _STREAMS = {'cpu': 'linguistic', 'gpu': 'both'}
 _SEMANTIC = {'cpu': {}, 'gpu': {'STEPS': 280, 'START': 170}}
 
@@ -64,164 +65,154 @@ class Options:
 
 
 def commands(options: Options) -> list[list[recipe.Command]]:
-  """The commands of the recipe, in order; those in one list run together."""
-  return [*_corpus(options), *_model(options), *_scores(options)]
+  """The commands of the recipe, those first that others wait for longest."""
+  return [[*_corpus(options), *_model(options), *_scores(options)]]
 
 
-def _corpus(options: Options) -> list[list[recipe.Command]]:
-  """The model as it is, what is said to it, and the codes of that."""
+def _corpus(options: Options) -> Iterator[recipe.Command]:
+  """What is said to the model, the model as it is, and codes."""
   root, data = options.output, f'{options.output}/data'
 
-  def train(name: str, **more: Any) -> recipe.Command:
+  def train(name: str, *needs: str, **more: Any) -> recipe.Command:
     return recipe.train(
       f'train {name}',
       f'gin/real/{name}.gin',
+      needs=('quiz', *needs),
       RUN_DIR=f'{root}/{name}',
       MANIFEST=data,
       **more,
     )
 
-  return [
-    [
-      recipe.door(
-        'convert',
-        'step_audio_jax',
-        'convert',
-        f'--from={options.model}',
-        f'--to={root}/base',
-        '--speech',
-      )
-    ],
-    [
-      recipe.door(
-        'quiz',
-        'data_pipelines',
-        'quiz',
-        f'--output={data}',
-        *(f'--voice={voice}' for voice in options.voices),
-      )
-    ],
-    [train('linguistic'), train('semantic', **_SEMANTIC[options.device])],
-    [train('centroids', INIT_FROM=[f'{root}/linguistic'])],
-    [
-      recipe.door(
-        'export tokenizer',
-        'step_audio_jax',
-        'tokenize',
-        f'--export={root}/tokenizer',
-        f'--linguistic={root}/centroids',
-        f'--semantic={root}/semantic',
-      )
-    ],
-    [
-      recipe.door(
-        'tokenize',
-        'data_pipelines',
-        'tokenize',
-        f'--corpus={data}',
-        f'--tokenizer={root}/tokenizer',
-        f'--output={root}/codes',
-      )
-    ],
-  ]
+  yield recipe.door(
+    'quiz',
+    'data_pipelines',
+    'quiz',
+    f'--output={data}',
+    *(f'--voice={voice}' for voice in options.voices),
+  )
+  yield train('linguistic')
+  yield train('semantic', **_SEMANTIC[options.device])
+  yield train('centroids', 'train linguistic', INIT_FROM=[f'{root}/linguistic'])
+  yield recipe.door(
+    'convert',
+    'step_audio_jax',
+    'convert',
+    f'--from={options.model}',
+    f'--to={root}/base',
+    '--speech',
+  )
+  yield recipe.door(
+    'export tokenizer',
+    'step_audio_jax',
+    'tokenize',
+    f'--export={root}/tokenizer',
+    f'--linguistic={root}/centroids',
+    f'--semantic={root}/semantic',
+    needs=('train centroids', 'train semantic'),
+  )
+  yield recipe.door(
+    'tokenize',
+    'data_pipelines',
+    'tokenize',
+    f'--corpus={data}',
+    f'--tokenizer={root}/tokenizer',
+    f'--output={root}/codes',
+    needs=('export tokenizer',),
+  )
 
 
-def _model(options: Options) -> list[list[recipe.Command]]:
+def _model(options: Options) -> Iterator[recipe.Command]:
   """Rows, the model's start, and what it learns."""
   root, data = options.output, f'{options.output}/data'
   gin_file = 'hearing' if options.device == 'cpu' else 'hearing_gpu'
-  return [
-    [
-      recipe.door(
-        'build',
-        'data_pipelines',
-        'build',
-        f'--name={NAME}',
-        f'--speech={data}',
-        f'--chat={data}',
-        f'--codes={root}/codes',
-        f'--text_model={root}/base/tokenizer.json',
-        f'--tasks={",".join(f"{NAME}_{task}" for task in TASKS)}',
-        '--splits=train,dev',
-        f'--streams={_STREAMS[options.device]}',
-        f'--length={ROW_LENGTH}',
-        f'--output={root}/rows',
-      )
-    ],
-    [
-      recipe.door(
-        'spell',
-        'step_audio_jax',
-        'spell',
-        f'--from={root}/base',
-        f'--to={root}/start',
-        f'--corpus={data}',
-        f'--codes={root}/codes',
-        *(f'--alike={pair}' for pair in _ALIKE),
-      )
-    ],
-    [
-      recipe.train(
-        'train hearing',
-        f'gin/real/{gin_file}.gin',
-        RUN_DIR=options.run,
-        INIT_FROM=[f'{root}/start'],
-        ROWS=f'{root}/rows',
-        TEXT_MODEL=f'{root}/base/tokenizer.json',
-        STEPS=options.schedule + options.more_steps,
-        SCHEDULE_STEPS=options.schedule,
-      )
-    ],
-  ]
+  text_model = f'{root}/base/tokenizer.json'
+  yield recipe.door(
+    'build',
+    'data_pipelines',
+    'build',
+    f'--name={NAME}',
+    f'--speech={data}',
+    f'--chat={data}',
+    f'--codes={root}/codes',
+    f'--text_model={text_model}',
+    f'--tasks={",".join(f"{NAME}_{task}" for task in TASKS)}',
+    '--splits=train,dev',
+    f'--streams={_STREAMS[options.device]}',
+    f'--length={ROW_LENGTH}',
+    f'--output={root}/rows',
+    needs=('tokenize', 'convert'),
+  )
+  yield recipe.door(
+    'spell',
+    'step_audio_jax',
+    'spell',
+    f'--from={root}/base',
+    f'--to={root}/start',
+    f'--corpus={data}',
+    f'--codes={root}/codes',
+    *(f'--alike={pair}' for pair in _ALIKE),
+    needs=('tokenize', 'convert'),
+  )
+  # No lane is enough for it, so its sums are those of the cores there are.
+  yield recipe.door(
+    'hear',
+    'step_audio_jax',
+    'train',
+    f'--gin_file=gin/real/{gin_file}.gin',
+    *recipe.macros(
+      RUN_DIR=options.run,
+      INIT_FROM=[f'{root}/start'],
+      ROWS=f'{root}/rows',
+      TEXT_MODEL=text_model,
+      STEPS=options.schedule + options.more_steps,
+      SCHEDULE_STEPS=options.schedule,
+    ),
+    needs=('build', 'spell'),
+  )
 
 
-def _scores(options: Options) -> list[list[recipe.Command]]:
+def _scores(options: Options) -> Iterator[recipe.Command]:
   """How well it hears, what it answers, and a page of it."""
   root, data = options.output, f'{options.output}/data'
   streams = _STREAMS[options.device]
-  return [
-    [
-      recipe.door(
-        'evaluate',
-        'step_audio_jax',
-        'evaluate',
-        '--gin_file=gin/real/evaluate.gin',
-        *recipe.macros(MANIFEST=data, CODES=f'{root}/codes', STREAMS=streams),
-        f'--checkpoints={options.run}',
-        '--steps=last',
-      )
-    ],
-    [
-      recipe.door(
-        'answer',
-        'step_audio_jax',
-        'answer',
-        f'--run={options.run}',
-        f'--corpus={data}',
-        f'--codes={root}/codes',
-        f'--splits={ASKED},{HEARD}',
-        f'--streams={streams}',
-        f'--base={root}/base',
-        f'--system={SYSTEM}',
-        f'--output={root}/answers.json',
-      )
-    ],
-    [
-      recipe.door(
-        'report',
-        'step_audio_jax',
-        'report',
-        '--gin_file=gin/real/report.gin',
-        *recipe.macros(
-          RUNS=[options.run],
-          OUTPUT=root,
-          MANIFEST=data,
-          ROWS=f'{root}/rows',
-          TIMING=f'{root}/{recipe.TIMING}',
-        ),
-      )
-    ],
-  ]
+  yield recipe.door(
+    'evaluate',
+    'step_audio_jax',
+    'evaluate',
+    '--gin_file=gin/real/evaluate.gin',
+    *recipe.macros(MANIFEST=data, CODES=f'{root}/codes', STREAMS=streams),
+    f'--checkpoints={options.run}',
+    '--steps=last',
+    needs=('hear',),
+  )
+  yield recipe.door(
+    'answer',
+    'step_audio_jax',
+    'answer',
+    f'--run={options.run}',
+    f'--corpus={data}',
+    f'--codes={root}/codes',
+    f'--splits={ASKED},{HEARD}',
+    f'--streams={streams}',
+    f'--base={root}/base',
+    f'--system={SYSTEM}',
+    f'--output={root}/answers.json',
+    needs=('hear', 'evaluate'),  # one model at a time
+  )
+  yield recipe.door(
+    'report',
+    'step_audio_jax',
+    'report',
+    '--gin_file=gin/real/report.gin',
+    *recipe.macros(
+      RUNS=[options.run],
+      OUTPUT=root,
+      MANIFEST=data,
+      ROWS=f'{root}/rows',
+      TIMING=f'{root}/{recipe.TIMING}',
+    ),
+    needs=('evaluate', 'answer'),
+  )
 
 
 def figures(root: str) -> dict[str, Any]:
@@ -292,7 +283,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     steps=fv.steps,
     more_steps=fv.more_steps,
   )
-  steps = commands(options)
+  parts = commands(options)
   recipe.check_in_checkout()
   files.check_writable(fv.output, '--output', folder=True)
   if not files.exists(fv.model):
@@ -301,8 +292,8 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       'Hugging Face folder.'
     )
   if fv.dry_run:
-    return recipe.show(steps)
-  timing = recipe.follow(steps, fv.output)
+    return recipe.show(parts)
+  timing = following.follow(parts, fv.output)
   return {**recipe.result(fv.output, timing), **figures(fv.output)}
 
 

@@ -337,13 +337,10 @@ def test_every_kind_of_fault_is_found_and_placed(good, tmp_path, change, said):
     inspect_verify(folder)
 
 
-@pytest.mark.parametrize(
-  'codes, right', [([0, 1, 2, 3], True), ([0, 1, 2], False), ([0, 8], False)]
-)
+@pytest.mark.parametrize('codes, right', [([0, 1], True), ([0, 8], False)])
 def test_the_linguistic_stream_may_stand_alone(codes, right):
-  tokens = np.array([31, *(100 + code for code in codes), 33])
-  found = list(checks._speech(tokens, np.ones_like(tokens), TABLE))
-  assert (not found) == right
+  ids = 100 + np.array(codes)
+  assert right != any(checks._speech(ids, np.ones_like(ids), TABLE))
 
 
 def inspect_verify(folder):

@@ -9,21 +9,21 @@ from tpu_launch.recipes import real
 
 
 def words_of(options):
-  found = [c for step in real.commands(options) for c in step]
+  (found,) = real.commands(options)
   return {c.name: ' '.join(c.words) for c in found}
 
 
 def test_what_is_made_is_what_is_read():
   words = words_of(real.Options('m.gguf', 'R', voices=('joe.onnx',), steps=7))
   names = list(words)
-  order = ['convert', 'quiz', 'tokenize', 'build', 'spell', 'train hearing']
+  order = ['quiz', 'convert', 'tokenize', 'build', 'spell', 'hear']
   assert [n for n in names if n in order] == order
   assert names[-3:] == ['evaluate', 'answer', 'report']
   assert '--voice=joe.onnx' in words['quiz']
   assert '--to=R/base --speech' in words['convert']
   assert '--from=R/base --to=R/start' in words['spell']
-  assert 'INIT_FROM=["R/start"]' in words['train hearing']
-  assert 'RUN_DIR="R/hearing-7"' in words['train hearing']
+  assert 'INIT_FROM=["R/start"]' in words['hear']
+  assert 'RUN_DIR="R/hearing-7"' in words['hear']
   for name in ('build', 'answer'):
     assert '--streams=linguistic' in words[name]
   assert 'STREAMS="linguistic"' in words['evaluate']
@@ -31,14 +31,14 @@ def test_what_is_made_is_what_is_read():
 
 def test_a_run_goes_on_behind_its_schedule():
   longer = words_of(real.Options('m', 'R', steps=7, more_steps=5))
-  assert 'STEPS=12' in longer['train hearing']
-  assert 'SCHEDULE_STEPS=7' in longer['train hearing']
-  assert 'hearing-7' in longer['train hearing']
+  assert 'STEPS=12' in longer['hear']
+  assert 'SCHEDULE_STEPS=7' in longer['hear']
+  assert 'hearing-7' in longer['hear']
 
 
 def test_a_gpu_hears_both_streams():
   words = words_of(real.Options('m', 'R', device='gpu'))
-  assert 'hearing_gpu.gin' in words['train hearing']
+  assert 'hearing_gpu.gin' in words['hear']
   assert '--streams=both' in words['build']
   assert 'STEPS=280' in words['train semantic']
 
