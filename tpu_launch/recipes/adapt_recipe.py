@@ -10,7 +10,7 @@ from tpu_launch.recipes import sizing
 
 NAME = 'adapt'  # of the tasks
 _LINGUISTIC_STEPS, _SEMANTIC_STEPS, _SEMANTIC_START = 160, 280, 170
-_MODEL_STEPS, _FLOW_STEPS = 600, 1000
+_MODEL_STEPS, _PRIOR_STEPS, _FLOW_STEPS = 600, 1200, 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,16 +236,29 @@ def _speech(
     f'--output={names.speakers}',
     needs=('train speaker',) if found.speakers > 1 else (),
   )
-  yield recipe.train(
-    'train flow',
-    'gin/quickstart/flow.gin',
-    RUN_DIR=names.run('flow'),
+  flow = dict(
     MANIFEST=names.corpus,
     CODES=names.codes,
     EMBEDDINGS=names.speakers,
     BUCKETS=sizes.buckets,
-    STEPS=sizes.steps(_FLOW_STEPS),
+    MAX_SECONDS=30.0,
+  )
+  yield recipe.train(
+    'train flow prior',
+    'gin/quickstart/flow_prior.gin',
+    RUN_DIR=names.run('flow_prior'),
+    STEPS=sizes.steps(_PRIOR_STEPS),
     needs=('tokenize', 'embed'),
+    **flow,
+  )
+  yield recipe.train(
+    'train flow',
+    'gin/quickstart/flow.gin',
+    RUN_DIR=names.run('flow'),
+    STEPS=sizes.steps(_FLOW_STEPS),
+    INIT_FROM=[names.run('flow_prior')],
+    needs=('train flow prior',),
+    **flow,
   )
   voice = [f'--voice={names.corpus}/{found.voice}'] if found.voice else []
   if found.voice_channel is not None:

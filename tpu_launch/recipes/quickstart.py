@@ -122,14 +122,22 @@ def _decoder(names: Names) -> Iterator[recipe.Command]:
   In minutes the flow needs a core of its own, and from its mels Griffin-Lim is
   good enough to be understood.
   """
-  yield recipe.train(
-    'train flow',
-    'gin/quickstart/flow.gin',
-    needs=('tokenize', 'embed'),
-    RUN_DIR=names.run('flow'),
-    MANIFEST=names.speech,
-    CODES=names.codes,
-    EMBEDDINGS=names.speakers,
+
+  def train(name, gin_file, *needs, **macros):
+    return recipe.train(
+      f'train {name}',
+      f'gin/quickstart/{gin_file}.gin',
+      needs=needs,
+      RUN_DIR=names.run(gin_file),
+      MANIFEST=names.speech,
+      CODES=names.codes,
+      EMBEDDINGS=names.speakers,
+      **macros,
+    )
+
+  yield train('flow prior', 'flow_prior', 'tokenize', 'embed')
+  yield train(
+    'flow', 'flow', 'train flow prior', INIT_FROM=[names.run('flow_prior')]
   )
   yield recipe.door(
     'export decoder',

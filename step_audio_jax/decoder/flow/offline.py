@@ -8,6 +8,7 @@ Axes: B rows, N tokens, T frames, M mel bands, S speaker embedding.
 """
 
 import functools
+import math
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import jax
@@ -122,7 +123,10 @@ def sample(
       velocity(model, variables, c, x_BTM, t), model.config.guidance
     )
 
-  return matching.euler(guided, noise_BTM, steps)
+  start_BTM = noise_BTM
+  if model.config.start == 'prior':
+    start_BTM = start_BTM + c.mu_BTM
+  return matching.euler(guided, start_BTM, steps)
 
 
 class FlowDecoder:
@@ -160,6 +164,11 @@ class FlowDecoder:
       tokens, self.mel_config.sample_rate / self.mel_config.hop
     )
 
+  def _places(self, width: int) -> int:
+    """Ids that `width` frames come from, so that one width is one program."""
+    rate = self.mel_config.sample_rate / self.mel_config.hop
+    return bucket(math.ceil(width * self.config.token_rate / rate) + 1)
+
   def mel(
     self,
     tokens_n: Sequence[int],
@@ -180,7 +189,7 @@ class FlowDecoder:
       speaker_D: Speaker embedding, of any length.
       seed: Of the noise.
       steps: Of the solver.
-      noise_TM: Standard normal start instead of the seed's, at least prompt
+      noise_TM: Standard normal noise instead of the seed's, at least prompt
         and target frames long; the configured temperature scales both.
 
     Returns:
@@ -198,7 +207,8 @@ class FlowDecoder:
     self._check(ids, tokens_n, prompt_tokens, prompt_mel_TM, speaker_D)
     given, wanted = len(prompt_mel_TM), self.frames(len(tokens_n))
     total = given + wanted
-    width, places = bucket(total), bucket(len(ids))
+    width = bucket(total)
+    places = max(self._places(width), bucket(len(ids)))
     tokens = np.zeros((1, places), np.int32)
     tokens[0, : len(ids)] = ids
     prompt = np.zeros((1, width, bands), np.float32)

@@ -94,6 +94,11 @@ def export_folder(
       f'{path}: flow.estimator.mlp_factor: found {flow.estimator.mlp_factor}, '
       f'expected {_MLP_FACTOR}, the only one that {importing.CONFIG} can mean.'
     )
+  if flow.start != 'noise':
+    raise errors.UserError(
+      f"{path}: flow.start: found {flow.start!r}, expected 'noise': CosyVoice "
+      'has no other.'
+    )
   facts = {'kind': 'speech decoder', 'left_out': _left_out(vocoder, speaker)}
   writers = [(source / 'flow.safetensors', _flow, flow)]
   if vocoder is not None:

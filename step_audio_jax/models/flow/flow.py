@@ -24,6 +24,7 @@ from step_audio_jax.models.flow import estimator as flow_estimator
 
 EncoderConfig = flow_encoder.EncoderConfig
 EstimatorConfig = flow_estimator.EstimatorConfig
+STARTS = ('noise', 'prior')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,10 @@ class FlowConfig:
     sigma: Noise that is left at the end of the path.
     temperature: Of the noise that a mel begins from; below 1 a small flow
       speaks more plainly.
+    start: Where the path to the mel begins: 'noise' as released, or 'prior',
+      mu plus the noise, as in Grad-TTS (arXiv 2105.06337) and PriorGrad (arXiv
+      2106.06406): an estimator of few steps then adds to what the encoder
+      already knows instead of making it from nothing.
   """
 
   vocabulary: int = 5120
@@ -55,6 +60,7 @@ class FlowConfig:
   guidance: float = 0.7
   sigma: float = 1e-6
   temperature: float = 1.0
+  start: str = 'noise'
 
   def __post_init__(self):
     for name, kind in (
@@ -74,6 +80,10 @@ class FlowConfig:
     if self.temperature < 0:
       raise errors.UserError(
         f'flow: temperature is {self.temperature}, expected at least 0.'
+      )
+    if self.start not in STARTS:
+      raise errors.UserError(
+        f"flow: start is {self.start!r}, expected 'noise' or 'prior'."
       )
 
   def frames(self, tokens, frame_rate: float):
@@ -192,6 +202,12 @@ class Flow(nn.Module):
       interpolate_parts(h_BNM, tokens_BP, frames_BP, total), mask_BT
     )
 
+  def prior(self, tokens_BN, counts_B, frames_B, total: int) -> jax.Array:
+    """Ids, their counts and frames of whole utterances → mu (B, total, M)."""
+    mask_BT = jnp.arange(total)[None] < frames_B[:, None]
+    h_BNM = self.encode(tokens_BN, counts_B)
+    return self.regulate(h_BNM, counts_B[:, None], frames_B[:, None], mask_BT)
+
   def velocity(
     self, x_BTM, t_B, mu_BTM, speaker_BM, condition_BTM, mask_BT
   ) -> jax.Array:
@@ -205,8 +221,7 @@ class Flow(nn.Module):
   ):
     """One velocity of whole utterances; what `init` traces."""
     mask_BT = jnp.arange(x_BTM.shape[1])[None] < frames_B[:, None]
-    h_BNM = self.encode(tokens_BN, counts_B)
-    mu_BTM = self.regulate(h_BNM, counts_B[:, None], frames_B[:, None], mask_BT)
+    mu_BTM = self.prior(tokens_BN, counts_B, frames_B, x_BTM.shape[1])
     return self.velocity(
       x_BTM, t_B, mu_BTM, self.voice(speaker_BS), condition_BTM, mask_BT
     )

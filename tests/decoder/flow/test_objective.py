@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -193,6 +194,114 @@ def test_a_row_that_could_not_be_read_weighs_nothing():
   assert np.isfinite(float(total))
 
 
+def test_from_the_prior_a_path_begins_at_what_the_encoder_says():
+  config = dataclasses.replace(CONFIG, start='prior', temperature=0.25)
+  params, inputs = tiny_decoder.flow().params, arrays()
+  _, parts = flow_objective.flow_loss(
+    flow_model.Flow(config), {'params': params}, **inputs
+  )
+  start = parts['mu'] + 0.25 * inputs['noise_BTM']
+  t = np.asarray(inputs['draw'].t_B)[:, None, None]
+  inside = np.asarray(parts['mask'])[:, :, None]
+  want = ((1 - t) * start + t * inputs['mel_BTM']) * inside
+  np.testing.assert_allclose(parts['y'] * inside, want, atol=1e-5)
+  np.testing.assert_allclose(
+    parts['target'] * inside,
+    (inputs['mel_BTM'] - start) * inside,
+    atol=1e-5,
+  )
+
+
+def test_a_frozen_encoder_has_no_gradient_and_drops_nothing():
+  config = dataclasses.replace(
+    CONFIG, encoder=dataclasses.replace(CONFIG.encoder, dropout=0.5)
+  )
+  objective = flow_objective.FlowMatching(config, MEL, freeze_encoder=True)
+  params, batch = tiny_decoder.flow().params, make_batch(0)
+
+  def scalar(params, key):
+    total, weight, metrics, _ = objective.loss({'params': params}, batch, key)
+    return total / weight, metrics['loss/prior'][0]
+
+  step = jax.jit(jax.value_and_grad(scalar, has_aux=True))
+  (_, first), grads = step(params, jax.random.key(0))
+  (_, again), _ = step(params, jax.random.key(1))
+  for name, tree in grads.items():
+    moves = any(np.any(leaf) for leaf in jax.tree.leaves(tree))
+    assert moves == (name in ('estimator', 'speaker')), name
+  assert float(first) == float(again)
+
+
+def test_the_prior_learns_alone_and_a_flow_starts_from_it():
+  prior = flow_objective.Prior(CONFIG, MEL)
+  batch = make_batch(0)
+  boxed = prior.init(jax.random.key(0), batch)
+  params = nn.unbox(boxed)['params']
+  assert set(params) == {'embedding', 'encoder', 'project', 'regulator'}
+  whole = nn.unbox(
+    jax.eval_shape(
+      flow_objective.FlowMatching(CONFIG, MEL).init, jax.random.key(0), batch
+    )
+  )['params']
+  for name, tree in params.items():
+    assert jax.tree.map(jnp.shape, tree) == jax.tree.map(
+      lambda leaf: leaf.shape, whole[name]
+    )
+  adam = optax.adam(5e-3)
+
+  @jax.jit
+  def step(params, state, batch, key):
+    def scalar(params):
+      total, weight, _, _ = prior.loss({'params': params}, batch, key)
+      return total / weight
+
+    loss, grads = jax.value_and_grad(scalar)(params)
+    deltas, state = adam.update(grads, state)
+    return optax.apply_updates(params, deltas), state, loss
+
+  state, losses = adam.init(params), []
+  for number in range(40):
+    params, state, loss = step(
+      params, state, make_batch(number), jax.random.key(number)
+    )
+    losses.append(float(loss))
+  assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:3])
+
+
+@pytest.mark.parametrize('start', flow_model.STARTS)
+def test_biases_begin_at_the_mean_mel(start):
+  objective = flow_objective.FlowMatching(
+    dataclasses.replace(CONFIG, start=start), MEL
+  )
+  batch = make_batch(0)
+  params = nn.unbox(objective.init(jax.random.key(0), batch))['params']
+  mel, _ = vocoder_mel.vocoder_mel(batch['wave'], batch['samples'], MEL)
+  mean = np.asarray(mel).mean((0, 1))
+  np.testing.assert_allclose(
+    params['regulator']['out']['bias'], mean, rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    params['estimator']['project']['bias'],
+    mean if start == 'noise' else np.zeros_like(mean),
+    rtol=1e-4,
+  )
+
+
+def test_an_estimator_that_does_harm_is_told():
+  objective = flow_objective.FlowMatching(CONFIG, MEL)
+  variables = {'params': tiny_decoder.flow().params}
+  *_, metrics, _ = jax.jit(objective.loss)(
+    variables, make_batch(0, 16), jax.random.key(2)
+  )
+  line = {
+    name: float(total / count) for name, (total, count) in metrics.items()
+  }
+  assert 0 < line['loss/estimate'] < line['loss/noisy']
+  assert not objective.warnings({'loss/estimate': 0.9, 'loss/prior': 1.0})
+  (sentence,) = objective.warnings({'loss/estimate': 1.2, 'loss/prior': 1.0})
+  assert '1.20 from the mel' in sentence and 'alone 1.00' in sentence
+
+
 def test_init_gives_boxed_parameters_of_the_described_model():
   objective = flow_objective.FlowMatching(CONFIG, MEL)
   boxed = jax.eval_shape(objective.init, jax.random.key(0), make_batch(0))
@@ -213,6 +322,7 @@ def test_init_gives_boxed_parameters_of_the_described_model():
     ({'dropout': 1.5}, 'dropout is 1.5'),
     ({'prefix_share': -0.1}, 'prefix_share is -0.1'),
     ({'prior': -1.0}, 'prior is -1.0'),
+    ({'prior': 1.0, 'freeze_encoder': True}, 'expected one of them'),
   ],
 )
 def test_bad_settings_are_told(settings, sentence):

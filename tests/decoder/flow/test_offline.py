@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -77,6 +78,28 @@ def test_the_temperature_scales_the_noise():
   got = cold.mel(ids, speaker_D=SPEAKER, steps=2, seed=4)
   noise = 0.5 * offline.prior_noise(4, 45, 16)
   np.testing.assert_allclose(got, mel(ids, noise_TM=noise), atol=1e-5)
+
+
+def test_a_mel_may_begin_from_what_the_encoder_says():
+  ids, params = tiny_decoder.ids(3), dict(tiny_decoder.flow().params)
+  # An estimator that moves nothing leaves the beginning.
+  still = dict(params['estimator'])
+  still['project'] = jax.tree.map(jnp.zeros_like, still['project'])
+  decoder = offline.FlowDecoder(
+    dataclasses.replace(tiny_decoder.FLOW, start='prior', temperature=0.0),
+    {**params, 'estimator': still},
+    tiny_decoder.MEL,
+  )
+  got = decoder.mel(ids, speaker_D=SPEAKER, steps=2)
+  mu = flow_model.Flow(tiny_decoder.FLOW).apply(
+    {'params': params},
+    np.asarray(ids, np.int32)[None],
+    np.array([len(ids)]),
+    np.array([len(got)]),
+    len(got),
+    method='prior',
+  )
+  np.testing.assert_allclose(got, mu[0], atol=1e-4)
 
 
 @pytest.mark.parametrize(
