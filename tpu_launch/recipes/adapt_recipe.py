@@ -244,7 +244,7 @@ def _speech(
     MAX_SECONDS=30.0,
   )
   yield recipe.train(
-    'train flow prior',
+    'train flow_prior',
     'gin/quickstart/flow_prior.gin',
     RUN_DIR=names.run('flow_prior'),
     STEPS=sizes.steps(_PRIOR_STEPS),
@@ -257,7 +257,7 @@ def _speech(
     RUN_DIR=names.run('flow'),
     STEPS=sizes.steps(_FLOW_STEPS),
     INIT_FROM=[names.run('flow_prior')],
-    needs=('train flow prior',),
+    needs=('train flow_prior',),
     **flow,
   )
   voice = [f'--voice={names.corpus}/{found.voice}'] if found.voice else []

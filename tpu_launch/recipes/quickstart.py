@@ -4,7 +4,7 @@ The recipe trains every part, small, on a corpus that it makes itself; how its
 commands are run is told in `recipe`.
 """
 
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from absl import flags
 
@@ -26,7 +26,7 @@ SPEAKER = (
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 
 
-def commands(root: str) -> list[list[recipe.Command]]:
+def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
   """The commands of the quick start, those first that others wait for longest.
 
   From the codes on, one lane trains the flow and the other the language model;
@@ -34,8 +34,9 @@ def commands(root: str) -> list[list[recipe.Command]]:
 
   Args:
     root: Folder of everything that is made.
+    seed: Of every training; the corpus stays the same.
   """
-  names = Names(root)
+  names = Names(root, seed)
   return [
     [
       recipe.door(
@@ -57,7 +58,8 @@ def commands(root: str) -> list[list[recipe.Command]]:
 class Names:
   """Where the recipe puts things."""
 
-  def __init__(self, root: str):
+  def __init__(self, root: str, seed: int = 0):
+    self.seed = seed
     self.root, self.data = root, f'{root}/data'
     self.speech, self.codes = f'{self.data}/speech', f'{root}/codes/speech'
     self.text_model, self.rows = f'{self.data}/text.model', f'{root}/rows'
@@ -67,18 +69,25 @@ class Names:
   def run(self, name: str) -> str:
     return f'{self.root}/{name}'
 
+  def train(self, name: str, needs: Sequence[str], **macros) -> recipe.Command:
+    """A training of the quick start's gin file of that name."""
+    if self.seed:
+      macros['SEED'] = self.seed
+    return recipe.train(
+      f'train {name}',
+      f'gin/quickstart/{name}.gin',
+      needs=needs,
+      RUN_DIR=self.run(name),
+      **macros,
+    )
+
 
 def _tokenizers(names: Names) -> Iterator[recipe.Command]:
   """Speech tokenizers, and the codes that they give."""
 
   def train(part, *needs, **macros):
-    return recipe.train(
-      f'train {part}',
-      f'gin/quickstart/{part}.gin',
-      needs=('synthesize', *needs),
-      RUN_DIR=names.run(part),
-      MANIFEST=names.speech,
-      **macros,
+    return names.train(
+      part, ('synthesize', *needs), MANIFEST=names.speech, **macros
     )
 
   yield train('semantic')
@@ -122,22 +131,17 @@ def _decoder(names: Names) -> Iterator[recipe.Command]:
   In minutes the flow needs a core of its own, and from its mels Griffin-Lim is
   good enough to be understood.
   """
-
-  def train(name, gin_file, *needs, **macros):
-    return recipe.train(
-      f'train {name}',
-      f'gin/quickstart/{gin_file}.gin',
-      needs=needs,
-      RUN_DIR=names.run(gin_file),
-      MANIFEST=names.speech,
-      CODES=names.codes,
-      EMBEDDINGS=names.speakers,
-      **macros,
-    )
-
-  yield train('flow prior', 'flow_prior', 'tokenize', 'embed')
-  yield train(
-    'flow', 'flow', 'train flow prior', INIT_FROM=[names.run('flow_prior')]
+  inputs = {
+    'MANIFEST': names.speech,
+    'CODES': names.codes,
+    'EMBEDDINGS': names.speakers,
+  }
+  yield names.train('flow_prior', ('tokenize', 'embed'), **inputs)
+  yield names.train(
+    'flow',
+    ('train flow_prior',),
+    INIT_FROM=[names.run('flow_prior')],
+    **inputs,
   )
   yield recipe.door(
     'export decoder',
@@ -183,14 +187,8 @@ def _language_model(names: Names) -> Iterator[recipe.Command]:
   """Backbone and image encoder, which is frozen from then on; the stages."""
 
   def train(stage, *needs, **macros):
-    return recipe.train(
-      f'train {stage}',
-      f'gin/quickstart/{stage}.gin',
-      needs=needs,
-      RUN_DIR=names.run(stage),
-      ROWS=names.rows,
-      TEXT_MODEL=names.text_model,
-      **macros,
+    return names.train(
+      stage, needs, ROWS=names.rows, TEXT_MODEL=names.text_model, **macros
     )
 
   yield train('text', 'build')
@@ -263,11 +261,18 @@ def _define(fv) -> None:
   flags.DEFINE_string(
     'output', DEFAULT_FOLDER, 'Folder of everything made.', flag_values=fv
   )
+  flags.DEFINE_integer(
+    'seed',
+    0,
+    'Of every training; the corpus stays the same.',
+    lower_bound=0,
+    flag_values=fv,
+  )
 
 
 def _main(fv) -> dict[str, Any]:
   files.check_writable(fv.output, '--output', folder=True)
-  parts = commands(fv.output)
+  parts = commands(fv.output, fv.seed)
   if fv.dry_run:
     return recipe.show(parts)
   recipe.check_in_checkout()
