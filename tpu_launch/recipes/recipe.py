@@ -97,9 +97,10 @@ def environment(root: str) -> dict[str, str]:
   """Variables of every command: CPU, and one compile cache for all.
 
   Huge pages for malloc: XLA asks for its temporaries anew in every step, and
-  touching them 4 kB at a time costs a third of a small step.
+  touching them 4 kB at a time costs a third of a small step. Less polish by
+  LLVM: a fourth to two fifths of the compilation, and steps as fast as before.
   """
-  return {
+  variables = {
     'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1',
     'JAX_PLATFORMS': 'cpu',
     'TF_CPP_MIN_LOG_LEVEL': '3',  # jaxlib's too
@@ -107,6 +108,9 @@ def environment(root: str) -> dict[str, str]:
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.5',
     **os.environ,
   }
+  if variables['JAX_PLATFORMS'] == 'cpu':
+    variables.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=1')
+  return variables
 
 
 def show(parts: Parts) -> dict[str, Any]:

@@ -274,6 +274,11 @@ def test_the_environment_is_ours_first(monkeypatch, tmp_path):
   assert env['JAX_PLATFORMS'] == 'tpu'
   assert env['JAX_COMPILATION_CACHE_DIR'] == f'{tmp_path}/q/compiled'
   assert 'TF_CPP_MIN_LOG_LEVEL' in env
+  # What compiles for a CPU is told how; other backends have their own ways.
+  monkeypatch.delenv('XLA_FLAGS', raising=False)
+  assert 'XLA_FLAGS' not in recipe.environment('q')
+  monkeypatch.delenv('JAX_PLATFORMS')
+  assert 'optimization_level' in recipe.environment('q')['XLA_FLAGS']
 
 
 @pytest.mark.parametrize('text', ['{"commands"', ''])
