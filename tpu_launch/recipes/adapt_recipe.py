@@ -159,6 +159,8 @@ def _model(
     TASK_PREFIX=f'{NAME}_',
     BATCH_SIZE=sizes.rows,
     STEPS=sizes.steps(_MODEL_STEPS),
+    ALGORITHM='adamw',  # which these steps were chosen for
+    MULTIPLIERS=[],
     needs=('build',),
   )
 
