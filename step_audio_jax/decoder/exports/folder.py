@@ -35,7 +35,7 @@ def decoder(
     UserError: A run is missing, unfinished, of another kind, or does not fit
       the others.
   """
-  flow, mel = _flow(flow_run)
+  flow, mel = load_flow(flow_run)
   vocoder: Any = vocoder_lib.GriffinLim(mel)
   if vocoder_run is not None:
     vocoder = vocoder_lib.HiftVocoder(*vocoder_export.load(vocoder_run))
@@ -53,7 +53,7 @@ def decoder(
   return made
 
 
-def _flow(run) -> tuple[Any, vocoder_mel.VocoderMel]:
+def load_flow(run) -> tuple[Any, vocoder_mel.VocoderMel]:
   """The flow of a run; the mean of its parameters where the run keeps one."""
   config = checkpoints.run_config(run)
   if config.get('decoder') == causal_export.KIND:
