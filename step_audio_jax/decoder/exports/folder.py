@@ -54,7 +54,13 @@ def decoder(
 
 
 def load_flow(run) -> tuple[Any, vocoder_mel.VocoderMel]:
-  """The flow of a run; the mean of its parameters where the run keeps one."""
+  """The flow of a run, and what its frames are.
+
+  Its parameters are their mean over the steps where the run keeps one.
+
+  Raises:
+    UserError: The run is missing, unfinished or of another model.
+  """
   config = checkpoints.run_config(run)
   if config.get('decoder') == causal_export.KIND:
     causal = causal_export.load(run)

@@ -50,7 +50,7 @@ def test_a_run_becomes_its_flow(run):
     == json.loads((run / 'config.json').read_text())['decoder']
   )
   same(causal_export.load(run))
-  flow, mel = export._flow(run)
+  flow, mel = export.load_flow(run)
   assert mel == MEL
   same(flow)
 
