@@ -39,9 +39,8 @@ def result(root: pathlib.Path) -> dict:
   found |= real.figures(str(root))
   config = json.loads((pathlib.Path(told['run']) / 'config.json').read_text())
   rows = config['feed']['batch_size']
-  found['steps'] = config['steps']
-  found['tokens'] = config['steps'] * rows * real.ROW_LENGTH
-  found['epochs'] = config.get('epochs')
+  found['steps'] = report['stages'][-1]['scored_step']
+  found['tokens'] = found['steps'] * rows * real.ROW_LENGTH
   found['missed'] = [
     name
     for name, aim in AIMS.items()

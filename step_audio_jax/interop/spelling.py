@@ -178,8 +178,10 @@ def _alike(
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
   source = files.local(fv['from'].value, '--from')
   target = files.check_writable(fv.to, '--to', folder=True)
-  if files.exists(target):
-    raise errors.UserError(f'--to={target}: exists; expected a new folder.')
+  if files.exists(target) and not fv.overwrite:
+    raise errors.UserError(
+      f'--to={target}: exists; expected a new folder, or --overwrite.'
+    )
   description = checkpoints.run_config(source)
   if 'vocabulary' not in description or 'lora' in description:
     raise errors.UserError(
@@ -217,6 +219,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   tree = rows_lib.replace_tables(tree, tables)
   description[bindings.TOKENIZER] = bindings.of_codes(fv.codes)
   total = outputs.tree_bytes(tree)
+  if files.exists(target):
+    files.remove_tree(target)
   with (
     files.atomic_folder(target) as folder,
     outputs.progress_callback('spell', total) as told,
@@ -240,6 +244,9 @@ def _define(fv: flags.FlagValues) -> None:
     ('codes', 'What `tokenize` made of it.'),
   ):
     flags.DEFINE_string(name, None, help_text, flag_values=fv, required=True)
+  flags.DEFINE_bool(
+    'overwrite', False, 'Make a run anew that is there.', flag_values=fv
+  )
   flags.DEFINE_multi_string(
     'alike',
     [],

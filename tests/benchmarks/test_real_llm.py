@@ -12,12 +12,13 @@ from tpu_launch.recipes import real
 def test_what_a_recipe_left_is_told(tmp_path, monkeypatch, capsys):
   run = tmp_path / 'hearing-7'
   run.mkdir()
-  config = {'steps': 7, 'feed': {'batch_size': 2}, 'epochs': {'chat': 1.5}}
+  config = {'steps': 9, 'feed': {'batch_size': 2}}
   (run / 'config.json').write_text(json.dumps(config))
   report = {
     'asr_cer': 0.1,
     'asr_cer_unseen_voice': 0.2,
     'wall_seconds': 5.0,
+    'stages': [{'scored_step': 7}],
     'commands': [{'name': 'build', 'seconds': 1.5}],
   }
   (tmp_path / 'report.json').write_text(json.dumps(report))

@@ -109,7 +109,8 @@ def test_the_door_sets_rows_of_codes_alone(run, tmp_path, capsys, monkeypatch):
   )
   assert weights.sum() == pytest.approx(1, abs=1e-3) and weights[2] < 1e-3
   assert door(*argv) == 2
-  assert 'exists' in capsys.readouterr().err
+  assert 'or --overwrite' in capsys.readouterr().err
+  assert door(*argv, '--overwrite') == 0
   other = [word.replace('start', 'other') for word in argv]
   other[-2] = '--alike=x=y'
   assert door(*other) == 2

@@ -148,6 +148,7 @@ def _model(options: Options) -> Iterator[recipe.Command]:
     'spell',
     f'--from={root}/base',
     f'--to={root}/start',
+    '--overwrite',  # of codes that were made anew
     f'--corpus={data}',
     f'--codes={root}/codes',
     *(f'--alike={pair}' for pair in _ALIKE),
