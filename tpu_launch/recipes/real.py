@@ -181,7 +181,12 @@ def _scores(options: Options) -> Iterator[recipe.Command]:
     'step_audio_jax',
     'evaluate',
     '--gin_file=gin/real/evaluate.gin',
-    *recipe.macros(MANIFEST=data, CODES=f'{root}/codes', STREAMS=streams),
+    *recipe.macros(
+      MANIFEST=data,
+      CODES=f'{root}/codes',
+      STREAMS=streams,
+      ASR_SPLITS=['test', 'test_unseen_voice'],
+    ),
     f'--checkpoints={options.run}',
     '--steps=last',
     needs=('hear',),
