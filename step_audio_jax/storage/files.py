@@ -290,6 +290,20 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
         if line.strip():
           yield number, parsed(line)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
+      if isinstance(error, UnicodeDecodeError):
+        # It was met while many lines were read ahead.
+        number, error = _undecodable_line(path, number + 1, error)
       raise errors.UserError(
         f'{path}:{number}: not a JSON line: {error}.'
       ) from error
+
+
+def _undecodable_line(path, number, error):
+  """Number and fault of the first line that is no UTF-8, if it is found."""
+  with contextlib.suppress(OSError), open_read(path) as handle:
+    for place, line in enumerate(handle, 1):
+      try:
+        line.decode()
+      except UnicodeDecodeError as found:
+        return place, found
+  return number, error

@@ -116,6 +116,13 @@ def test_bad_jsonl_line_is_told_by_number(tmp_path):
     list(files.read_jsonl(tmp_path / 'x.jsonl'))
 
 
+def test_a_line_that_is_no_text_is_named_though_many_are_read_at_once(tmp_path):
+  path = tmp_path / 'x.jsonl'
+  path.write_bytes(b'{"a": 1}\n' * 40 + b'{"a": "\xff"}\n' + b'{"a": 1}\n')
+  with pytest.raises(errors.UserError, match=r'x.jsonl:41: .* position 7'):
+    list(files.read_jsonl(path))
+
+
 def in_a_child(work):
   """Runs `work` in a process of its own; returns its exit status."""
   child = os.fork()
