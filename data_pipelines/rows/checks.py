@@ -40,6 +40,7 @@ def faults(
   table: vocabulary.Vocabulary,
   length: int,
   table_size: int,
+  linguistic_alone: bool = False,
 ) -> Iterator[Fault]:
   """Yields what is wrong with a row, the first fault of each check.
 
@@ -51,6 +52,7 @@ def faults(
     table: Tells ids of speech.
     length: Row length L.
     table_size: Ids must be below.
+    linguistic_alone: Whether speech may be of linguistic ids alone.
   """
   wrong = _arrays(row, length)
   if wrong:
@@ -76,7 +78,7 @@ def faults(
       'loss_weights',
       f'{weights[bad][0]} at {_first(bad)}, expected zero or more',
     )
-  yield from _speech(tokens, segments, table)
+  yield from _speech(tokens, segments, table, linguistic_alone)
   yield from _images(row, length)
 
 
@@ -145,9 +147,15 @@ def _padding(row: Row) -> Iterator[Fault]:
 
 
 def _speech(
-  tokens: np.ndarray, segments: np.ndarray, table: vocabulary.Vocabulary
+  tokens: np.ndarray,
+  segments: np.ndarray,
+  table: vocabulary.Vocabulary,
+  alone: bool,
 ) -> Iterator[Fault]:
-  """The first stretch of speech that is not in groups."""
+  """The first stretch of speech that is not in groups.
+
+  `alone`: the linguistic stream may stand alone, two ids a group.
+  """
   speech = table.is_linguistic(tokens) | table.is_semantic(tokens)
   places = np.flatnonzero(speech)
   if not len(places):
@@ -161,9 +169,8 @@ def _speech(
   if right.all() and not (sizes % vocabulary.GROUP).any():
     return
   for start, size in zip(places[starts].tolist(), sizes.tolist()):
-    # The linguistic stream may stand alone, also in groups.
     one = table.is_linguistic(tokens[start : start + size]).all()
-    if one and size % vocabulary.LINGUISTIC_PER_GROUP == 0:
+    if alone and one and size % vocabulary.LINGUISTIC_PER_GROUP == 0:
       continue
     try:
       table.deinterleave(tokens[start : start + size])

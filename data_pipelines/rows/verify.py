@@ -52,7 +52,13 @@ def faults(
       checked.update(checks.CHECKS)
       whole = True
       for field, what in checks.faults(
-        row, names, table, stats['length'], table_size or table.table_size
+        row,
+        names,
+        table,
+        stats['length'],
+        table_size or table.table_size,
+        # Counts are compared below: they cannot say so and hold others.
+        linguistic_alone=not stats['tokens_by_kind'].get('semantic'),
       ):
         whole = False
         yield f'{where}: {field}: {what}.'

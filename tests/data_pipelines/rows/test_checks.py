@@ -31,7 +31,7 @@ def row(tokens, segments=None, **more):
   } | more
 
 
-def check(value, documents=None, length=None):
+def check(value, documents=None, length=None, **settings):
   segments = value.get('segment_ids', np.zeros(1))
   count = int(segments.max(initial=0)) if documents is None else documents
   found = checks.faults(
@@ -40,6 +40,7 @@ def check(value, documents=None, length=None):
     TABLE,
     length or len(value['tokens']),
     TABLE.table_size,
+    **settings,
   )
   return list(found)
 
@@ -142,6 +143,19 @@ def test_speech_does_not_cross_the_border_of_a_segment():
   assert check(row(tokens, [1] * 5 + [2] * 5)) == []
   ((field, said),) = check(row(tokens, [1] * 2 + [2] * 8))
   assert field == 'tokens' and said.startswith('from 0 on: ')
+
+
+@pytest.mark.parametrize(
+  'ids, right',
+  [
+    ([LINGUISTIC] * 4, True),
+    ([LINGUISTIC] * 3, False),
+    ([LINGUISTIC, SEMANTIC], False),
+  ],
+)
+def test_the_linguistic_stream_may_stand_alone_where_it_is_said(ids, right):
+  assert (check(row(ids), linguistic_alone=True) == []) == right
+  assert check(row(ids))
 
 
 @hypothesis.settings(max_examples=150, deadline=None)

@@ -14,7 +14,6 @@ import pytest
 from data_pipelines import records
 from data_pipelines.inspection import inspect
 from data_pipelines.rows import build
-from data_pipelines.rows import checks
 from data_pipelines.rows import folders
 from data_pipelines.rows import packing
 from data_pipelines.rows import parts
@@ -335,12 +334,6 @@ def test_every_kind_of_fault_is_found_and_placed(good, tmp_path, change, said):
   assert said in found[0] and 'row 4: ' in found[0], found
   with pytest.raises(errors.UserError):
     inspect_verify(folder)
-
-
-@pytest.mark.parametrize('codes, right', [([0, 1], True), ([0, 8], False)])
-def test_the_linguistic_stream_may_stand_alone(codes, right):
-  ids = 100 + np.array(codes)
-  assert right != any(checks._speech(ids, np.ones_like(ids), TABLE))
 
 
 def inspect_verify(folder):
