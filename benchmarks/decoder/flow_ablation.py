@@ -18,6 +18,7 @@ steps.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -126,33 +127,53 @@ def train(args: argparse.Namespace, name: str, work: pathlib.Path) -> dict:
   }
 
 
+@functools.partial(jax.jit, static_argnames=('model', 'begin'))
+def late(
+  model, variables, noise_BTM, tokens_BN, counts_B2, frames_B2, speaker, begin
+):
+  """Mel (B, T, M) of the path's end from `begin` on, which 1 makes mu."""
+  c = offline.conditions(
+    model,
+    variables,
+    tokens_BN,
+    counts_B2,
+    frames_B2,
+    jnp.zeros_like(noise_BTM),
+    speaker,
+  )
+  x = (1 - begin) * model.config.temperature * noise_BTM + begin * c.mu_BTM
+  times = np.linspace(begin, 1.0, SOLVER_STEPS // 2 + 1, dtype=np.float32)
+  for t, end in zip(times[:-1], times[1:]):
+    if begin < 1:
+      both = offline.velocity(model, variables, c, x, jnp.float32(t))
+      x = x + (end - t) * matching.apply_guidance(both, 0.0)
+  return x
+
+
 def mels(
   decoder: offline.FlowDecoder, ids: np.ndarray, speaker: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
   """(how it was sampled, log-mel (T, M)) of one sentence."""
   config, frames = decoder.config, decoder.frames(len(ids))
-  model, variables = flow_lib.Flow(config), {'params': decoder.params}
-  noise = offline.prior_noise(0, frames, config.estimator.bands)[None]
-  c = offline.conditions(
-    model,
-    variables,
-    ids[None],
-    np.array([[0, len(ids)]], np.int32),
-    np.array([[0, frames]], np.int32),
-    np.zeros_like(noise),
-    speaker[None],
-  )
   yield 'solver', decoder.mel(ids, speaker_D=speaker, steps=SOLVER_STEPS)
-  yield 'mu', np.asarray(c.mu_BTM)[0]
-  if config.start != 'noise':
-    return
-  for begin in (0.5, 0.8):
-    x = (1 - begin) * config.temperature * noise + begin * c.mu_BTM
-    times = np.linspace(begin, 1.0, SOLVER_STEPS // 2 + 1, dtype=np.float32)
-    for t, end in zip(times[:-1], times[1:]):
-      both = offline.velocity(model, variables, c, x, jnp.float32(t))
-      x = x + (end - t) * matching.apply_guidance(both, 0.0)
-    yield f'late {begin}', np.asarray(x)[0]
+  # One width for many sentences, as each is a program.
+  width, places = -(-frames // 64) * 64, -(-len(ids) // 64) * 64
+  noise = offline.prior_noise(0, width, config.estimator.bands)[None]
+  tokens = np.zeros((1, places), np.int32)
+  tokens[0, : len(ids)] = ids
+  for how, begin in (('mu', 1.0), ('late 0.5', 0.5), ('late 0.8', 0.8)):
+    if how == 'mu' or config.start == 'noise':
+      mel = late(
+        flow_lib.Flow(config),
+        {'params': decoder.params},
+        noise,
+        tokens,
+        np.array([[0, len(ids)]], np.int32),
+        np.array([[0, frames]], np.int32),
+        speaker[None],
+        begin,
+      )
+      yield how, np.asarray(mel)[0, :frames]
 
 
 def hear(
