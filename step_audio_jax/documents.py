@@ -377,6 +377,13 @@ def tts_turns(
 BOTH, LINGUISTIC = STREAMS = ('both', 'linguistic')
 
 
+def in_streams(
+  table: vocabulary.Vocabulary, ids: np.ndarray, streams: str
+) -> np.ndarray:
+  """Of interleaved ids those in `streams`, one of `STREAMS`."""
+  return ids[table.is_linguistic(ids)] if streams == LINGUISTIC else ids
+
+
 def speech_ids(
   table: vocabulary.Vocabulary,
   linguistic: np.ndarray,
@@ -405,7 +412,7 @@ def speech_ids(
       f'codes: {len(linguistic)} linguistic and {len(semantic)} semantic '
       'codes, expected at least 2 and 3.'
     )
-  return ids[table.is_linguistic(ids)] if streams == LINGUISTIC else ids
+  return in_streams(table, ids, streams)
 
 
 def _ids_of(table, content: Content) -> np.ndarray:

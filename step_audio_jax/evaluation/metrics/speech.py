@@ -122,9 +122,7 @@ class Speaker:
   def heard(self, linguistic: np.ndarray, semantic: np.ndarray) -> np.ndarray:
     """Codes → the ids that this model hears; none of less than a group."""
     ids = self._vocabulary.interleave(linguistic, semantic)
-    if self.config.streams == documents_lib.LINGUISTIC:
-      ids = ids[self._vocabulary.is_linguistic(ids)]
-    return ids
+    return documents_lib.in_streams(self._vocabulary, ids, self.config.streams)
 
   def speak(self, texts: Sequence[str]) -> list[decode.Output]:
     """Text of each utterance → speech ids, whole groups."""
