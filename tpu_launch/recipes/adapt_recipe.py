@@ -109,23 +109,12 @@ def _codes(names: Names, sizes: sizing.Plan) -> Iterator[recipe.Command]:
     INIT_FROM=[names.run('linguistic')],
     needs=('train linguistic',),
   )
-  yield recipe.door(
-    'export tokenizer',
-    'step_audio_jax',
-    'tokenize',
-    f'--export={names.tokenizer}',
-    f'--linguistic={names.run("centroids")}',
-    f'--semantic={names.run("semantic")}',
-    needs=('train centroids', 'train semantic'),
-  )
-  yield recipe.door(
-    'tokenize',
-    'data_pipelines',
-    'tokenize',
-    f'--corpus={names.corpus}',
-    f'--tokenizer={names.tokenizer}',
-    f'--output={names.codes}',
-    needs=('export tokenizer',),
+  yield from recipe.tokenizing(
+    names.corpus,
+    names.tokenizer,
+    names.codes,
+    linguistic=names.run('centroids'),
+    semantic=names.run('semantic'),
   )
 
 

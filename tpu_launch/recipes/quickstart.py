@@ -95,23 +95,12 @@ def _tokenizers(names: Names) -> Iterator[recipe.Command]:
   yield train(
     'centroids', 'train linguistic', INIT_FROM=[names.run('linguistic')]
   )
-  yield recipe.door(
-    'export tokenizer',
-    'step_audio_jax',
-    'tokenize',
-    f'--export={names.tokenizer}',
-    f'--linguistic={names.run("centroids")}',
-    f'--semantic={names.run("semantic")}',
-    needs=('train centroids', 'train semantic'),
-  )
-  yield recipe.door(
-    'tokenize',
-    'data_pipelines',
-    'tokenize',
-    f'--corpus={names.speech}',
-    f'--tokenizer={names.tokenizer}',
-    f'--output={names.codes}',
-    needs=('export tokenizer',),
+  yield from recipe.tokenizing(
+    names.speech,
+    names.tokenizer,
+    names.codes,
+    linguistic=names.run('centroids'),
+    semantic=names.run('semantic'),
   )
   yield train('speaker')
   yield recipe.door(

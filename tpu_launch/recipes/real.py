@@ -101,23 +101,12 @@ def _corpus(options: Options) -> Iterator[recipe.Command]:
     f'--to={root}/base',
     '--speech',
   )
-  yield recipe.door(
-    'export tokenizer',
-    'step_audio_jax',
-    'tokenize',
-    f'--export={root}/tokenizer',
-    f'--linguistic={root}/centroids',
-    f'--semantic={root}/semantic',
-    needs=('train centroids', 'train semantic'),
-  )
-  yield recipe.door(
-    'tokenize',
-    'data_pipelines',
-    'tokenize',
-    f'--corpus={data}',
-    f'--tokenizer={root}/tokenizer',
-    f'--output={root}/codes',
-    needs=('export tokenizer',),
+  yield from recipe.tokenizing(
+    data,
+    f'{root}/tokenizer',
+    f'{root}/codes',
+    linguistic=f'{root}/centroids',
+    semantic=f'{root}/semantic',
   )
 
 

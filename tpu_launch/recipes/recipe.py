@@ -93,6 +93,40 @@ def train(
   return dataclasses.replace(command, trains=True)
 
 
+def tokenizing(
+  corpus: str, tokenizer: str, codes: str, *, linguistic: str, semantic: str
+) -> tuple[Command, Command]:
+  """Exports a tokenizer of trained encoders, and tokenizes a corpus with it.
+
+  Args:
+    corpus: Folder of the corpus.
+    tokenizer: Folder of the tokenizer, which is made.
+    codes: Folder of the codes, which is made.
+    linguistic: Run of the command 'train centroids'.
+    semantic: Run of the command 'train semantic'.
+  """
+  return (
+    door(
+      'export tokenizer',
+      'step_audio_jax',
+      'tokenize',
+      f'--export={tokenizer}',
+      f'--linguistic={linguistic}',
+      f'--semantic={semantic}',
+      needs=('train centroids', 'train semantic'),
+    ),
+    door(
+      'tokenize',
+      'data_pipelines',
+      'tokenize',
+      f'--corpus={corpus}',
+      f'--tokenizer={tokenizer}',
+      f'--output={codes}',
+      needs=('export tokenizer',),
+    ),
+  )
+
+
 def environment(root: str) -> dict[str, str]:
   """Variables of every command: CPU, and one compile cache for all.
 
