@@ -141,12 +141,13 @@ def late(
     jnp.zeros_like(noise_BTM),
     speaker,
   )
+  if begin == 1:
+    return c.mu_BTM
   x = (1 - begin) * model.config.temperature * noise_BTM + begin * c.mu_BTM
   times = np.linspace(begin, 1.0, SOLVER_STEPS // 2 + 1, dtype=np.float32)
   for t, end in zip(times[:-1], times[1:]):
-    if begin < 1:
-      both = offline.velocity(model, variables, c, x, jnp.float32(t))
-      x = x + (end - t) * matching.apply_guidance(both, 0.0)
+    both = offline.velocity(model, variables, c, x, jnp.float32(t))
+    x = x + (end - t) * matching.apply_guidance(both, 0.0)
   return x
 
 

@@ -162,16 +162,12 @@ def train(
       label=folder.name,
     )
     if chief:
-      for sentence in getattr(objective, 'warnings', _no_warnings)(result):
-        print(f'warning: {sentence}', file=sys.stderr, flush=True)
+      if hasattr(objective, 'warnings'):
+        for sentence in objective.warnings(result):
+          print(f'warning: {sentence}', file=sys.stderr, flush=True)
       _account(folder, feed, config.steps)
       files.write_json(folder / 'done.json', {**facts, **result})
   return {**facts, **result}
-
-
-def _no_warnings(metrics: Any) -> tuple[str, ...]:
-  del metrics
-  return ()
 
 
 def _agreed(decide: Callable[[], Any]) -> bool:
