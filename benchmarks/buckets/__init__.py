@@ -1,0 +1,1 @@
+"""Servers of the buckets' own protocols on this machine, and their faults."""
