@@ -51,6 +51,11 @@ EXTRAS = {
     'tensorflow==2.21.*',
     'tensorflow-datasets==4.9.*',
   ],
+  # An engine that `tokenize` and `build` can be spread over.
+  'dask': ['dask>=2026.8', 'distributed>=2026.8'],
+  # Folders in buckets, gs:// and s3://.
+  'gcs': ['google-cloud-storage>=3.17,<4'],
+  's3': ['boto3>=1.44,<2'],
   # libtpu must match jax; both numbers move together.
   'tpu': [
     'libtpu==0.0.42.*; python_version < "3.12"',
@@ -77,11 +82,18 @@ EXTRAS = {
     'transformers==5.23.0',
   ],
   'test': [
+    'boto3>=1.44,<2',
+    'dask>=2026.8',
+    'distributed>=2026.8',
+    # Servers of both kinds of bucket, on loopback.
+    'gcp-storage-emulator>=2026.7',
     'gguf>=0.19',
+    'google-cloud-storage>=3.17,<4',
     'hypothesis',
     'jinja2>=3.1',
     # Compiles for TPUs that are not there.
     'libtpu==0.0.42.*; python_version < "3.12"',
+    'moto[server]>=5.2',
     # An independent recogniser, benchmarks/end_to_end/independent_cer.py.
     'pocketsphinx>=5.1',
     'pre-commit',
