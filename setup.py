@@ -25,6 +25,7 @@ CORE = [
   'jax>=0.10.2',
   'langcodes[data]>=3.5',
   'librosa>=0.11',
+  'numba>=0.61',
   'numpy>=2.0',
   'optax>=0.2.8',
   'orbax-checkpoint>=0.12.8',
@@ -40,6 +41,7 @@ CORE = [
   'tensorboardX>=2.6',
   'tokenizers>=0.23',
   'tqdm>=4.67',
+  'zstandard>=0.23',
 ]
 
 EXTRAS = {
