@@ -1,1 +1,0 @@
-"""Other stores than this machine's, and what is read of them by ranges."""
