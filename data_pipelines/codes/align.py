@@ -14,7 +14,6 @@ What cannot be aligned stays without, and `CORPUS/unaligned.jsonl` says why.
 import dataclasses
 import functools
 import os
-import pathlib
 import sys
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -133,7 +132,7 @@ def load(run: str | os.PathLike) -> Aligner:
   config = checkpoints.run_config(run)
   if config.get('tokenizer') != 'linguistic' or 'labels' not in config:
     raise errors.UserError(
-      f'{pathlib.Path(run) / "config.json"}: found a run of '
+      f'{files.path(run) / "config.json"}: found a run of '
       f'{config.get("tokenizer", "another model")}, expected one of the '
       'linguistic tokenizer.'
     )
@@ -203,7 +202,7 @@ def align(
     ],
   )
   files.write_jsonl(
-    pathlib.Path(corpus) / LEFT,
+    files.path(corpus) / LEFT,
     [{'id': name, 'reason': reason} for name, reason in left.items()],
   )
   had = sum(bool(u.words) for u in utterances if u.kind == 'speech')

@@ -24,22 +24,23 @@ class Journal:
 
   Attributes:
     entries: The payloads that were found, in order.
+    is_done: Whether the job is finished elsewhere.
   """
 
   def __init__(self, handle: BinaryIO, entries: list[bytes]):
     """Use `open_journal`."""
-    self._handle, self.entries = handle, entries
+    self._handle, self.entries, self.is_done = handle, entries, False
 
   def append(self, payload: bytes) -> None:
     """Adds an entry; it is on the disk when this returns."""
     head = _HEAD.pack(len(payload), zlib.crc32(payload))
     self._handle.write(head + payload)
-    self._handle.flush()
-    os.fsync(self._handle.fileno())
+    files.persist(self._handle)
 
   def done(self) -> None:
     """The job is finished elsewhere: empties the journal."""
     self._handle.truncate(0)
+    self.is_done = True
 
 
 @contextlib.contextmanager
@@ -62,7 +63,7 @@ def open_journal(path: str | os.PathLike, digest: str) -> Iterator[Journal]:
       book = Journal(handle, [])
       book.append(digest.encode())
     yield book
-    if not os.fstat(handle.fileno()).st_size:
+    if book.is_done:
       files.remove(path)
 
 

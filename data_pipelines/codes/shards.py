@@ -57,7 +57,7 @@ class Shard:
   @property
   def path(self) -> pathlib.Path:
     name = records.shard_name(speech_codes.STEM, self.number, self.count)
-    return pathlib.Path(self.output) / name
+    return files.path(self.output) / name
 
   @property
   def receipt(self) -> pathlib.Path:

@@ -6,7 +6,6 @@ another order are found as well, but those read ahead of their turn are held.
 """
 
 import os
-import pathlib
 from typing import Iterator
 
 import numpy as np
@@ -26,7 +25,7 @@ class CodeStream:
     self._start, self._firsts = 0, None
     self._stream = self._read()
     self._ahead: dict[str, Pair] = {}
-    quarantine = pathlib.Path(folder) / 'quarantine.jsonl'
+    quarantine = files.path(folder) / 'quarantine.jsonl'
     self._without = set()
     if files.is_file(quarantine):
       lines = files.read_jsonl(quarantine)

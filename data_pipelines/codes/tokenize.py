@@ -16,7 +16,6 @@ import contextlib
 import functools
 import json
 import os
-import pathlib
 import threading
 import time
 from typing import Any, Callable, Mapping, Sequence
@@ -60,7 +59,7 @@ def plan(
   Raises:
     UserError: The corpus or the tokenizer is not there, or has no speech.
   """
-  corpus = pathlib.Path(corpus)
+  corpus = files.path(corpus)
   utterances = manifest.read(corpus, kind='speech')
   if not utterances:
     raise errors.UserError(f'{manifest.path_of(corpus)}: no speech in it.')

@@ -61,7 +61,7 @@ def ingest(
     UserError: The source is not of that format, nothing of it can be used,
       or the output cannot be written. The output is as it was before.
   """
-  source = files.local(source, '--source')
+  source = files.path(source, '--source')
   output = files.check_writable(output, '--output', folder=True)
   found = _opened(source, format, options)
   with _one_sentence(output), staging.staged_folder(output, source) as part:
@@ -100,7 +100,7 @@ def preview(
   Raises:
     UserError: The source is not of that format.
   """
-  source = pathlib.Path(source)
+  source = files.path(source)
   run = intake.Intake(_check_is_there, rules or admission.Rules())
   found = _opened(source, format, options)
   with (
@@ -239,7 +239,7 @@ def _options(fv: flags.FlagValues) -> base.Options:
   if root is not None and not files.is_dir(root):
     raise errors.UserError(f'--audio_root: {root} is no folder.')
   return base.Options(
-    audio_root=None if root is None else pathlib.Path(root),
+    audio_root=None if root is None else files.path(root),
     subset=fv.subset,
     allow_pipes=fv.allow_pipes,
     extra=extra,

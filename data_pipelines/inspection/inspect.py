@@ -220,7 +220,7 @@ def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
-  path = pathlib.Path(fv.path)
+  path = files.path(fv.path)
   if path.name == manifest.NAME:  # the file stands for its folder
     path = path.parent
   kind = 'schedule' if fv.schedule else kind_of(path)

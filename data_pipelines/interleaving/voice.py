@@ -9,7 +9,6 @@ with its own key.
 import dataclasses
 import functools
 import json
-import pathlib
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -20,6 +19,7 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 Pair = tuple[np.ndarray, np.ndarray]
 _PROMPT, _OUTPUT = 64, 320  # multiples that prompts and outputs are filled to
@@ -78,7 +78,7 @@ class VoiceConfig:
     """The tokenizer whose codes the run speaks; None if it does not say."""
     from step_audio_jax.training.checkpoints import checkpoints
 
-    path = pathlib.Path(self.run) / 'config.json'
+    path = files.path(self.run) / 'config.json'
     return bindings.tokenizer_of(checkpoints.run_config(self.run), path)
 
 

@@ -177,7 +177,7 @@ def _files(
   for folder, inner, names in files.walk(source):
     inner[:] = sorted(i for i in inner if not i.startswith('.')) * deep
     for name in sorted(names):
-      path = pathlib.Path(folder, name)
+      path = files.path(folder, name)
       hidden = name.startswith('.')
       if name.endswith(endings) and not hidden and files.is_file(path):
         yield path

@@ -192,7 +192,7 @@ def _shards(builder, split) -> Iterator[tuple[int, pathlib.Path, int]]:
   for shard, pair in enumerate(zip(info.filepaths, info.shard_lengths)):
     path, stated = pair
     if stated:  # TFDS cannot read an empty one
-      yield shard, pathlib.Path(path), stated
+      yield shard, files.path(path), stated
 
 
 def _examples(builder, split, shard, names, as_file):

@@ -55,7 +55,7 @@ def check(
     return
   whole = next((origin for origin in made if origin.speech), made[0])
   voiced = [origin for origin in made if origin.tokenizer]
-  for origin in [*made, *_there(jobs, pathlib.Path(output))]:
+  for origin in [*made, *_there(jobs, files.path(output))]:
     if origin is whole:
       continue
     bindings.check_vocabulary(

@@ -14,7 +14,6 @@ import dataclasses
 import difflib
 import json
 import os
-import pathlib
 import sys
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -90,7 +89,7 @@ def plan(
           told = [VERSION, settings.to_json(), task.digest(split)]
           raw = json.dumps(told, sort_keys=True).encode()
           inputs = digests.of_bytes(raw)
-        folder = pathlib.Path(output) / name / split
+        folder = files.path(output) / name / split
         jobs.append(Job(name, split, folder, inputs))
   absent = sorted(set(splits) - available)
   if absent:

@@ -174,7 +174,7 @@ def join(
   Returns:
     What `stats.json` says.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   with files.atomic_folder(folder, replace=True) as temporary:
     shards = [(part, name) for part in parts for name in part.shards()]
     digests = {}
@@ -231,7 +231,7 @@ def _recorded(part, shape, summary: Summary) -> Iterator[bytes]:
 
 def is_done(folder: str | os.PathLike, digest: str) -> bool:
   """Whether the folder holds the rows that `digest` stands for."""
-  path = pathlib.Path(folder) / 'stats.json'
+  path = files.path(folder) / 'stats.json'
   return files.exists(path) and files.read_json(path).get('inputs') == digest
 
 
@@ -296,5 +296,5 @@ def open_folder(path: str | os.PathLike) -> Folder:
   Raises:
     UserError: It has no `stats.json`.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   return Folder(path, files.read_json(path / 'stats.json'))

@@ -142,7 +142,7 @@ def make_speech_part(
   for line in lines:
     samples, words = speak_line(line, performers.get(line.voice))
     audio = f'wav/{line.id}.wav'
-    with files.atomic(pathlib.Path(root) / audio) as handle:
+    with files.atomic(files.path(root) / audio) as handle:
       soundfile.write(
         handle, samples, SAMPLE_RATE, format='WAV', subtype='PCM_16'
       )

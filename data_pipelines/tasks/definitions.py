@@ -152,7 +152,7 @@ class Definition:
       'codes': None,
     }
     if self.codes is not None:
-      stats = files.read_json(pathlib.Path(self.codes) / 'stats.json')
+      stats = files.read_json(files.path(self.codes) / 'stats.json')
       told['codes'] = stats['digest']
     if self.kind == 'image_text':
       told['images'] = [
@@ -384,7 +384,7 @@ def _loaded(text_model: str, *state: int) -> vocabulary.Vocabulary:
 
 
 def _file(path: str | os.PathLike) -> pathlib.Path:
-  path = pathlib.Path(path)
+  path = files.path(path)
   if not files.is_file(path):
     raise errors.UserError(f'{path}: no such file, expected a text model.')
   return path

@@ -154,7 +154,7 @@ def _check_addresses(fv: flags.FlagValues, texts: Collection[str]) -> None:
         option = _OPTION.fullmatch(text)
         for part in (text, option[1]) if option else (text,):
           if files.address(part):
-            files.local(part, '' if name == 'arguments' else f'--{name}')
+            files.path(part, '' if name == 'arguments' else f'--{name}')
 
 
 def run(command: str, door: Door, argv: Sequence[str]) -> int:
@@ -239,7 +239,7 @@ def default_folder(
   """
   found = given or os.environ.get(variable)
   if found:
-    files.local(found, f'--{flag}' if given else f'${variable}')
+    files.path(found, f'--{flag}' if given else f'${variable}')
     return found
   if not files.is_dir(default):
     raise UserError(

@@ -326,8 +326,8 @@ def _fault(value: Any, hint: Any, name: str) -> str | None:
     return f'is {text}, expected {told}'
   if not name.endswith('url'):
     for text in _strings(value):
-      if files_lib.address(text):
-        return f'is {text!r}, {files_lib.NO_ADDRESS}'
+      if fault := files_lib.address_fault(text):
+        return f'is {text!r}: {fault}'
   return None
 
 
@@ -403,7 +403,7 @@ def _find(path: str) -> pathlib.Path | None:
   """The file that gin would open for `path`."""
   for folder in gin.config._LOCATION_PREFIXES:
     if files_lib.is_file(found := os.path.join(folder, path)):
-      return pathlib.Path(found)
+      return files_lib.path(found)
   return None
 
 

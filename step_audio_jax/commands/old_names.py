@@ -9,7 +9,6 @@ old name that is a package today imports well, and fails somewhere else.
 import ast
 import importlib
 import io
-import pathlib
 import re
 import sys
 import tokenize
@@ -348,7 +347,7 @@ def open_gin(path: str) -> IO[str]:
 
 def is_own(path: str) -> bool:
   """Whether a gin file is what a run wrote, in its folder."""
-  file = pathlib.Path(path)
+  file = files.path(path)
   return file.name in _OWN and any(
     files.exists(file.parent / name) for name in _BESIDE
   )

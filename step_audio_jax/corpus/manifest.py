@@ -242,7 +242,7 @@ def _checked_turns(kind: str, turns: Any):
 
 def path_of(corpus: str | os.PathLike) -> pathlib.Path:
   """The manifest of a corpus, given its folder or the file itself."""
-  path = pathlib.Path(corpus)
+  path = files.path(corpus)
   return path / NAME if files.is_dir(path) or not path.suffix else path
 
 
@@ -377,7 +377,7 @@ def _resolve(
 ) -> pathlib.Path:
   if path is None:
     raise errors.UserError(f'{root}: {name}: {field} is null.')
-  root = pathlib.Path(root)
+  root = files.path(root)
   whole = files.resolve(root / path)
   if not whole.is_relative_to(files.resolve(root)):
     raise errors.UserError(

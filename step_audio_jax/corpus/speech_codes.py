@@ -61,7 +61,7 @@ def list_shards(folder: str | os.PathLike) -> list[pathlib.Path]:
   Raises:
     UserError: There are none, or the set is incomplete.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   paths = sorted(files.glob(folder, f'{STEM}-*-of-*.array_record'))
   if not paths:
     raise errors.UserError(

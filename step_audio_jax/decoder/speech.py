@@ -260,7 +260,7 @@ class SpeechDecoder:
     Raises:
       UserError: A file is missing, broken, or does not fit the others.
     """
-    folder = pathlib.Path(folder)
+    folder = files.path(folder)
     path = folder / CONFIG
     if not files.is_file(path):
       raise errors.UserError(

@@ -8,7 +8,6 @@ project's rows have it, `turns` as Step-Audio-TTS-3B's.
 
 import dataclasses
 import os
-import pathlib
 import re
 from typing import Any, Mapping, Sequence
 
@@ -24,6 +23,7 @@ from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
 from step_audio_jax.storage import bindings
+from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints
 
 LAYOUTS = ('document', 'turns')
@@ -102,7 +102,7 @@ def tokenizer_of(run: str | os.PathLike) -> bindings.Described:
   Raises:
     UserError: There is no such run.
   """
-  path = pathlib.Path(run) / 'config.json'
+  path = files.path(run) / 'config.json'
   return bindings.tokenizer_of(checkpoints.run_config(run), path)
 
 
@@ -179,7 +179,7 @@ class Writer:
       UserError: The run is missing or cannot speak.
     """
     try:
-      model, variables, vocabulary = restore.load_model(pathlib.Path(run))
+      model, variables, vocabulary = restore.load_model(files.path(run))
       return cls(restore.unroll_layers(model), variables, vocabulary, manner)
     except errors.UserError as error:
       if str(error).startswith('speak:'):

@@ -102,7 +102,7 @@ def evaluate(
     'captions': captions,
     'caption_source': caption_source,
   }
-  run = pathlib.Path(checkpoints)
+  run = files.path(checkpoints)
   wanted = choose_steps(run, steps)
   origins.check(
     run,
@@ -293,7 +293,7 @@ def _page(run, views, memory, store):
 
 def result_path(run: str | pathlib.Path, step: int) -> pathlib.Path:
   """Where the scores of a step lie."""
-  return pathlib.Path(run) / 'evaluation' / f'{step}.json'
+  return files.path(run) / 'evaluation' / f'{step}.json'
 
 
 def all_results(run: str | pathlib.Path) -> dict[int, dict[str, Any]]:
@@ -312,7 +312,7 @@ def steps_behind(run: str | pathlib.Path) -> list[int]:
 
 
 def _scored_steps(run: str | pathlib.Path) -> list[int]:
-  paths = files.glob(pathlib.Path(run) / 'evaluation', '*.json')
+  paths = files.glob(files.path(run) / 'evaluation', '*.json')
   return sorted(int(path.stem) for path in paths if path.stem.isdigit())
 
 

@@ -30,7 +30,7 @@ class DigestCache:
 
   def __init__(self, folder: str | os.PathLike):
     """Reads what `folder` keeps; what is broken is made anew."""
-    self._path = pathlib.Path(folder) / NAME
+    self._path = files.path(folder) / NAME
     self._known: dict[str, Any] = {}
     self._changed = False
     if files.is_file(self._path):
@@ -67,7 +67,7 @@ class DigestCache:
     Raises:
       UserError: It is no folder, or a file of it cannot be read.
     """
-    root = pathlib.Path(folder)
+    root = files.path(folder)
     if not files.is_dir(root):
       raise errors.UserError(f'{folder}: no such folder.')
     return digests.of_value(
@@ -82,7 +82,7 @@ class DigestCache:
 
     The optimizer, the means of parameters and the run's path are not in it.
     """
-    run = pathlib.Path(run)
+    run = files.path(run)
     found = parameters(run / 'checkpoints' / str(step), self.file)
     told: dict[str, Any] = {}
     if files.is_file(run / 'config.json'):
@@ -107,7 +107,7 @@ class DigestCache:
     Raises:
       UserError: There are none.
     """
-    folder = pathlib.Path(folder)
+    folder = files.path(folder)
     if not files.is_dir(folder):
       raise errors.UserError(
         f'{folder}: no such folder of rows; build them with '
@@ -152,7 +152,7 @@ def parameters(
     folder: Of the step; its sums are believed where it has them.
     of_file: Digest of a file.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   if files.is_file(folder / sums.NAME):
     known = files.read_json(folder / sums.NAME)
     return {name: known[name] for name in sorted(known) if _is_scored(name)}

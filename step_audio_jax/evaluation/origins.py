@@ -39,7 +39,7 @@ def check(
     UserError: Ids or codes belong to another vocabulary or tokenizer; both
       are named.
   """
-  run = pathlib.Path(run)
+  run = files.path(run)
   if not files.is_file(run / 'config.json'):
     return  # told where the model is loaded
   config = checkpoints.run_config(run)
@@ -55,7 +55,7 @@ def check(
       'evaluate on codes of the tokenizer that the run was trained with',
     )
   if rows is not None:
-    for source in _sources(pathlib.Path(rows), sources, split):
+    for source in _sources(files.path(rows), sources, split):
       if hears or not source.speech:
         _check_rows(source, run, mine, tokenizer)
   if sound is not None and hears:
@@ -118,7 +118,7 @@ def _check_rows(source, run, mine, tokenizer) -> None:
 
 
 def _check_sound(sound, run, tokenizer) -> None:
-  config = pathlib.Path(sound.decoder) / 'config.json'
+  config = files.path(sound.decoder) / 'config.json'
   if not files.is_file(config):
     return  # told where it is loaded
   decoder = bindings.tokenizer_of(files.read_json(config), config)
@@ -126,7 +126,7 @@ def _check_sound(sound, run, tokenizer) -> None:
   bindings.check_tokenizer(
     str(run), tokenizer, f'the decoder {sound.decoder}', decoder, way_on
   )
-  if files.is_file(pathlib.Path(sound.tokenizer) / seal.NAME):
+  if files.is_file(files.path(sound.tokenizer) / seal.NAME):
     bindings.check_tokenizer(
       f'the tokenizer {sound.tokenizer}',
       seal.identity(sound.tokenizer),

@@ -63,7 +63,7 @@ class Store:
   """The parts of a run that were scored."""
 
   def __init__(self, run: str | pathlib.Path):
-    self._folder = pathlib.Path(run) / 'evaluation' / FOLDER
+    self._folder = files.path(run) / 'evaluation' / FOLDER
 
   def _path(self, step: int, part: Part, model: str) -> pathlib.Path:
     name = f'{part.task}-{part.condition[:_SHOWN]}-{model[:_SHOWN]}.json'

@@ -223,7 +223,7 @@ class Plan:
     return Part(task, split, digests.of_value([data, made]), settings)
 
   def _sources(self) -> list[str]:
-    root, split = pathlib.Path(self._asked['rows']), self._asked['row_split']
+    root, split = files.path(self._asked['rows']), self._asked['row_split']
     found = list(self._asked['sources']) or sorted(
       path.parent.parent.name
       for path in files.glob(root, f'*/{split}/stats.json')
@@ -235,7 +235,7 @@ class Plan:
     return found
 
   def _folder(self, name: str) -> pathlib.Path:
-    return pathlib.Path(self._asked['rows']) / name / self._asked['row_split']
+    return files.path(self._asked['rows']) / name / self._asked['row_split']
 
   def _of_rows(self, name: str) -> Part:
     folder, most = self._folder(name), self._asked['max_rows']

@@ -43,7 +43,7 @@ class ChatTemplate:
     Raises:
       UserError: A file of it is malformed.
     """
-    folder = pathlib.Path(run) / FOLDER
+    folder = files.path(run) / FOLDER
     path, config = folder / _CONFIG, {}
     if files.is_file(path):
       config = files.read_json(path)

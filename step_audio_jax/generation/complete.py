@@ -76,7 +76,7 @@ def ask(
     )
   turns = [('system', system)] if system else []
   turns.append(('user', words))
-  folder = pathlib.Path(run) / chat_template.FOLDER
+  folder = files.path(run) / chat_template.FOLDER
   origin = _object(folder / 'config.json')
   if 'converted_from' not in description or _NOTE in origin:
     prompt = [vocabulary_lib.BOS, *text.encode(words)]
@@ -132,7 +132,7 @@ def longest_answer(run: str | pathlib.Path, asked: int | None) -> int:
   """
   from step_audio_jax.generation import chat_template
 
-  path = pathlib.Path(run) / chat_template.FOLDER / 'config.json'
+  path = files.path(run) / chat_template.FOLDER / 'config.json'
   origin = _object(path)
   for name in _LENGTHS:
     length = origin.get(name)

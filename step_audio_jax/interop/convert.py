@@ -26,7 +26,7 @@ from step_audio_jax.storage import files
 
 
 def _main(fv) -> Mapping[str, Any]:
-  source = files.local(fv['from'].value, '--from')
+  source = files.path(fv['from'].value, '--from')
   target = files.check_writable(fv.to, '--to', folder=True)
   if files.exists(target):
     raise errors.UserError(f'--to={target}: exists; expected a new folder.')
@@ -76,7 +76,7 @@ def _main(fv) -> Mapping[str, Any]:
       target,
       step=fv.step,
       shard_gb=fv.shard_gb,
-      like=pathlib.Path(fv.like) if fv.like else None,
+      like=files.path(fv.like) if fv.like else None,
       adapter=fv.adapter,
       ema=fv.ema,
       **common,

@@ -176,7 +176,7 @@ def _alike(
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
-  source = files.local(fv['from'].value, '--from')
+  source = files.path(fv['from'].value, '--from')
   target = files.check_writable(fv.to, '--to', folder=True)
   if files.exists(target) and not fv.overwrite:
     raise errors.UserError(

@@ -81,7 +81,7 @@ class Compilations:
       found: One slice.
       slices: How many.
     """
-    self._folder = pathlib.Path(folder)
+    self._folder = files.path(folder)
     self._arguments = list(arguments)
     self._target = [f'--topology={found.topology}', f'--slices={slices}']
     self._key = '\n'.join(

@@ -227,7 +227,7 @@ def of_codes(folder: str | pathlib.Path) -> Described:
     UserError: Its shards come of several, as a job that was stopped in the
       middle may leave them.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   stats = folder / 'stats.json'
   told = files.read_json(stats) if stats.is_file() else {}
   found = {stats.name: told.get('tokenizer_sha256')}

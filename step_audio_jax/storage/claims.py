@@ -11,6 +11,7 @@ import os
 import shutil
 from typing import BinaryIO, Iterator
 
+from step_audio_jax import addresses
 from step_audio_jax import errors
 from step_audio_jax.storage import places
 from step_audio_jax.storage import publishing
@@ -19,13 +20,13 @@ _NAME = '.lock'
 
 
 @contextlib.contextmanager
-def only_one(folder: places.Path) -> Iterator[None]:
+def only_one(folder: addresses.Path) -> Iterator[None]:
   """Keeps a second process out of a folder; the lock dies with its process.
 
   Raises:
     UserError: Another process holds the folder.
   """
-  folder = places.local(folder)
+  folder = addresses.local(folder)
   if trouble := places.obstacle(folder, folder=True):
     raise errors.UserError(f'{folder}: {trouble}.')
   path = folder / _NAME
@@ -41,7 +42,7 @@ def only_one(folder: places.Path) -> Iterator[None]:
     yield
 
 
-def empty(folder: places.Path) -> None:
+def empty(folder: addresses.Path) -> None:
   """Empties a folder that this process has a claim on; the claim stays."""
   with os.scandir(folder) as entries:
     for entry in entries:
@@ -52,7 +53,7 @@ def empty(folder: places.Path) -> None:
 
 
 @contextlib.contextmanager
-def claim_file(path: places.Path) -> Iterator[BinaryIO]:
+def claim_file(path: addresses.Path) -> Iterator[BinaryIO]:
   """Opens a file to read it and to append to it, one process after the other.
 
   Args:
@@ -62,7 +63,7 @@ def claim_file(path: places.Path) -> Iterator[BinaryIO]:
     The file, at its beginning. Others wait until the block ends; what one of
     them removed meanwhile is made again.
   """
-  path = places.local(path)
+  path = addresses.local(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   while True:
     with open(path, 'a+b') as handle:

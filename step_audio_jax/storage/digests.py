@@ -8,7 +8,6 @@ are told apart. Digests are hexadecimal; messages show the first twelve digits.
 import hashlib
 import json
 import os
-import pathlib
 from typing import Any, Iterable
 
 from step_audio_jax.storage import files
@@ -49,7 +48,7 @@ def of_files(folder: str | os.PathLike, names: Iterable[str]) -> dict[str, str]:
   Raises:
     UserError: One of them is missing or cannot be read.
   """
-  return {name: of_file(pathlib.Path(folder) / name) for name in names}
+  return {name: of_file(files.path(folder) / name) for name in names}
 
 
 def short(digest: str | None) -> str:

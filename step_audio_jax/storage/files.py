@@ -1,11 +1,13 @@
 """The one opener: whatever a user names by a path is reached through here.
 
-A path is a text or a `pathlib.Path`, which only joins and takes apart names.
-Corpora, rows, codes, runs, tokenizers and reports, in and out, are opened,
-listed, replaced, claimed and removed by these functions and nowhere else, so
-that what stands behind a path can be another store than this machine's:
-nothing here promises a rename, a link or a lock.
+A path is a text, or what `path` makes of it: a `pathlib.Path` of this machine,
+or the address of an object or a folder in a bucket (`gs://…`, `s3://…`). Both
+join and take apart names, and nothing else is done with them but by these
+functions. Corpora, rows, codes, runs, tokenizers and reports, in and out, are
+opened, listed, replaced, claimed and removed here and nowhere else: nothing
+promises a rename, a link or a lock, which buckets do not have.
 
+    path, check_writable           what a user named
     opened, open_read, read_…      a file is read
     atomic, atomic_path, write_…   a file appears whole, or not at all
     atomic_folder                  so does a folder
@@ -14,6 +16,7 @@ nothing here promises a rename, a link or a lock.
     only_one, claim_file           one process at a time
     put, move, remove, …           what is there already
     as_local                       a name for libraries that open by themselves
+    ranged                         a file that is read by ranges of bytes
 
 Inputs are regular files. A pipe or a device is read where the system has its
 own (`/dev/stdin`, `<(…)`); one that lies in a folder would wait for a writer
@@ -25,13 +28,15 @@ a function says otherwise.
 
 import contextlib
 import errno
+import functools
 import io
 import json
 import os
 import pathlib
 import stat
-from typing import Any, BinaryIO, Iterable, Iterator
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, TypeVar
 
+from step_audio_jax import addresses
 from step_audio_jax import errors
 from step_audio_jax.storage import claims
 from step_audio_jax.storage import lfs
@@ -39,45 +44,146 @@ from step_audio_jax.storage import listing
 from step_audio_jax.storage import moving
 from step_audio_jax.storage import places
 from step_audio_jax.storage import publishing
+from step_audio_jax.storage.buckets import claims as bucket_claims
+from step_audio_jax.storage.buckets import copies as bucket_copies
+from step_audio_jax.storage.buckets import listing as bucket_listing
+from step_audio_jax.storage.buckets import logs as bucket_logs
+from step_audio_jax.storage.buckets import moving as bucket_moving
+from step_audio_jax.storage.buckets import publishing as bucket_publishing
+from step_audio_jax.storage.buckets import reading as bucket_reading
+from step_audio_jax.storage.clients import failures as bucket_failures
 
-Path = places.Path
-State = listing.State
-NO_ADDRESS = places.NO_ADDRESS
-address = places.address
-local = places.local
-check_writable = places.check_writable
+Path = addresses.Path
+AnyPath = addresses.AnyPath
+Address = addresses.Address
+State = addresses.State
+NO_ADDRESS = addresses.NO_ADDRESS
+address = addresses.address
+address_fault = addresses.address_fault
+path = addresses.path
+local = addresses.local
+is_address = addresses.is_address
 kind = places.kind
 
-exists = listing.exists
-is_file = listing.is_file
-is_dir = listing.is_dir
-is_named = listing.is_named
-size = listing.size
-state = listing.state
-resolve = listing.resolve
-look = listing.look
-list_folder = listing.list_folder
-glob = listing.glob
-list_files = listing.list_files
-walk = listing.walk
+_Function = TypeVar('_Function', bound=Callable[..., Any])
 
-writing = publishing.writing
-temporary = publishing.temporary
-atomic = publishing.atomic
-atomic_path = publishing.atomic_path
-atomic_folder = publishing.atomic_folder
 
-only_one = claims.only_one
-claim_file = claims.claim_file
-empty = claims.empty
+def _either(here: _Function, in_bucket: Callable[..., Any]) -> _Function:
+  """One function for both: its first argument says where something lies."""
 
-make_folder = moving.make_folder
-put = moving.put
-move = moving.move
-merge = moving.merge
-remove = moving.remove
-remove_tree = moving.remove_tree
-remove_empty = moving.remove_empty
+  @functools.wraps(here)
+  def function(path, *args, **keywords):
+    if addresses.is_address(path):
+      return in_bucket(addresses.path(path), *args, **keywords)
+    return here(path, *args, **keywords)
+
+  return function
+
+
+def _between(here: _Function, with_bucket: Callable[..., Any]) -> _Function:
+  """As `_either`, for functions from one place to another."""
+
+  @functools.wraps(here)
+  def function(source, target, *args, **keywords):
+    ends = source, target
+    if any(not isinstance(e, bytes) and addresses.is_address(e) for e in ends):
+      ends = (e if isinstance(e, bytes) else addresses.path(e) for e in ends)
+      return with_bucket(*ends, *args, **keywords)
+    return here(source, target, *args, **keywords)
+
+  return function
+
+
+exists = _either(listing.exists, bucket_listing.exists)
+is_file = _either(listing.is_file, bucket_listing.is_file)
+is_dir = _either(listing.is_dir, bucket_listing.is_dir)
+is_named = _either(listing.is_named, bucket_listing.exists)
+size = _either(listing.size, bucket_listing.size)
+state = _either(listing.state, bucket_listing.state)
+resolve = _either(listing.resolve, bucket_listing.resolve)
+look = _either(listing.look, bucket_listing.look)
+list_folder = _either(listing.list_folder, bucket_listing.list_folder)
+glob = _either(listing.glob, bucket_listing.glob)
+list_files = _either(listing.list_files, bucket_listing.list_files)
+walk = _either(listing.walk, bucket_listing.walk)
+
+writing = _either(publishing.writing, bucket_publishing.writing)
+temporary = _either(publishing.temporary, bucket_publishing.temporary)
+atomic = _either(publishing.atomic, bucket_publishing.atomic)
+atomic_path = _either(publishing.atomic_path, bucket_publishing.atomic_path)
+atomic_folder = _either(
+  publishing.atomic_folder, bucket_publishing.atomic_folder
+)
+
+only_one = _either(claims.only_one, bucket_claims.only_one)
+claim_file = _either(claims.claim_file, bucket_claims.claim_file)
+empty = _either(claims.empty, bucket_claims.empty)
+
+make_folder = _either(moving.make_folder, bucket_moving.make_folder)
+put = _between(moving.put, bucket_moving.put)
+move = _between(moving.move, bucket_moving.move)
+merge = _between(moving.merge, bucket_moving.merge)
+remove = _either(moving.remove, bucket_moving.remove)
+remove_tree = _either(moving.remove_tree, bucket_moving.remove_tree)
+remove_empty = _either(moving.remove_empty, bucket_moving.remove_empty)
+
+store_counts = bucket_failures.counts
+
+
+def check_writable(
+  named: Path, what: str | None = None, *, folder: bool = False
+) -> AnyPath:
+  """Finds out, before any work, whether an output could be written.
+
+  Something nameless is written where the output would come to lie; nothing
+  stays.
+
+  Args:
+    named: The output; it need not be there, nor the folders above it.
+    what: What named it, such as `--output`, for messages.
+    folder: Whether it is a folder.
+
+  Returns:
+    The path.
+
+  Raises:
+    UserError: As `path`; something else is in its place, or what is there
+      takes no new file (permission, a full or read-only disk).
+  """
+  found = addresses.path(named, what)
+  if isinstance(found, Address):
+    bucket_publishing.check_writable(found, what, folder)
+    return found
+  return places.check_writable(found, what, folder=folder)
+
+
+def ranged(path: Path) -> Any:
+  """A file as bytes that are read by ranges, many of them at once.
+
+  Returns:
+    `size`, `name`, `read(begin, end)` and `read_many([(begin, end), …])`.
+
+  Raises:
+    OSError: It cannot be opened.
+  """
+  if addresses.is_address(path):
+    return bucket_reading.Ranged(addresses.path(path))
+  return _Ranged(path)
+
+
+class _Ranged:
+  """A file of this machine; see `ranged`."""
+
+  def __init__(self, path: Path):
+    self.name = os.fspath(path)
+    self._handle = open_read(path)
+    self.size = os.fstat(self._handle.fileno()).st_size
+
+  def read(self, begin: int, end: int) -> bytes:
+    return os.pread(self._handle.fileno(), end - begin, begin)
+
+  def read_many(self, spans: Iterable[tuple[int, int]]) -> list[bytes]:
+    return [self.read(*span) for span in spans]
 
 
 @contextlib.contextmanager
@@ -85,13 +191,18 @@ def as_local(path: Path) -> Iterator[pathlib.Path]:
   """A name on this machine, for a library that opens or maps files itself.
 
   It means the file only inside the block; what was opened or mapped there
-  stays open.
+  stays open. What lies in a bucket is copied, and the copy is named.
   """
-  yield places.local(path)
+  if addresses.is_address(path):
+    yield bucket_copies.local_copy(addresses.path(path))
+  else:
+    yield addresses.local(path)
 
 
 def open_log(path: Path, mode: str = 'w') -> Any:
   """Opens a log: what is flushed is there for others, whatever comes later.
+
+  In a bucket others see it some seconds later, and all of it once it is closed.
 
   Args:
     path: Of the file; its folder is there.
@@ -100,6 +211,8 @@ def open_log(path: Path, mode: str = 'w') -> Any:
   Raises:
     OSError: It cannot be written.
   """
+  if addresses.is_address(path):
+    return bucket_logs.Log(addresses.path(path), mode)
   return open(path, mode, **({} if 'b' in mode else {'encoding': 'utf-8'}))
 
 
@@ -110,6 +223,8 @@ def open_read(path: Path) -> BinaryIO:
     OSError: There is no such file, it cannot be read, or is a pipe or device
       in a folder.
   """
+  if addresses.is_address(path):
+    return bucket_reading.opened(addresses.path(path))
   if _is_special(path) and not _is_of_system(path):
     raise OSError(errno.EINVAL, _SPECIAL, os.fspath(path))
   return open(path, 'rb')
@@ -131,7 +246,7 @@ def read_text(
 
 def write_bytes(path: Path, content: bytes) -> None:
   """Writes a file, whole or not at all."""
-  with publishing.atomic(path) as handle:
+  with atomic(path) as handle:
     handle.write(content)
 
 
@@ -150,7 +265,9 @@ def opened(path: Path, name: str | None = None, **keywords: Any) -> Any:
     UserError: There is no such file, it cannot be read, it is a Git LFS
       pointer, a pipe or device in a folder, or a pipe that never ends.
   """
-  places.local(path)
+  if addresses.is_address(path):
+    return _opened_object(addresses.path(path), name or path, **keywords)
+  path = addresses.local(path)
   try:
     if _is_special(path):
       if not _is_of_system(path):
@@ -169,6 +286,20 @@ def opened(path: Path, name: str | None = None, **keywords: Any) -> Any:
     handle.close()
     raise
   return handle
+
+
+def _opened_object(path, name, mode='rb', buffering=-1, **text) -> Any:
+  del buffering
+  try:
+    raw = bucket_reading.opened(path)
+  except bucket_failures.StoreError as error:
+    raise errors.UserError(f'{name}: {error.strerror}.') from error
+  try:
+    lfs.refuse(raw.peek(64)[:64], name)
+  except errors.UserError:
+    raw.close()
+    raise
+  return raw if 'b' in mode else io.TextIOWrapper(raw, **text)
 
 
 _SPECIAL = 'found a pipe, socket or device, expected a file'
@@ -211,9 +342,18 @@ def _held(path, name, mode='rb', buffering=-1, **text) -> Any:
   return raw if 'b' in mode else io.TextIOWrapper(raw, **text)
 
 
+def persist(handle: Any) -> None:
+  """What was written to a file of `claim_file` outlives this process."""
+  handle.flush()
+  if isinstance(handle, bucket_claims.Claimed):
+    handle.persist()
+  else:
+    os.fsync(handle.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
   """Writes `value` as indented JSON, atomically."""
-  with publishing.atomic(path, 'w') as handle:
+  with atomic(path, 'w') as handle:
     json.dump(value, handle, indent=2, ensure_ascii=False, sort_keys=True)
     handle.write('\n')
 
@@ -263,7 +403,7 @@ def read_json(path: Path) -> Any:
 def write_jsonl(path: Path, items: Iterable[Any]) -> int:
   """Writes one JSON value a line, atomically; returns how many."""
   count = 0
-  with publishing.atomic(path, 'w') as handle:
+  with atomic(path, 'w') as handle:
     for item in items:
       handle.write(json.dumps(item, ensure_ascii=False) + '\n')
       count += 1

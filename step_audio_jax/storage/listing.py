@@ -7,45 +7,29 @@ raise. `size` and `state` raise the `OSError` of the system.
 import os
 import pathlib
 import stat
-from typing import Iterator, NamedTuple
+from typing import Iterator
 
-from step_audio_jax.storage import places
-
-
-class State(NamedTuple):
-  """What tells a content from the one that was there before.
-
-  Attributes:
-    size: Bytes.
-    changed: When it was written, nanoseconds.
-    version: More that changes with the content; a store of objects would have
-      its generation here.
-  """
-
-  size: int
-  changed: int
-  version: tuple[int, ...]
-
+from step_audio_jax import addresses
 
 # Links are followed.
 exists, is_file, is_dir = os.path.exists, os.path.isfile, os.path.isdir
 size = os.path.getsize
 
 
-def state(path: places.Path) -> State:
+def state(path: addresses.Path) -> addresses.State:
   """What is known of a file without reading it."""
   found = os.stat(path)
-  return State(
+  return addresses.State(
     found.st_size, found.st_mtime_ns, (found.st_ctime_ns, found.st_ino)
   )
 
 
-def is_named(path: places.Path) -> bool:
+def is_named(path: addresses.Path) -> bool:
   """Whether something has this name, be it a link to nothing."""
   return os.path.lexists(path)
 
 
-def resolve(path: places.Path) -> pathlib.Path:
+def resolve(path: addresses.Path) -> pathlib.Path:
   """The whole path without links; it need not be there."""
   return pathlib.Path(os.path.realpath(path))
 
@@ -70,12 +54,12 @@ def look(path: str) -> tuple[str, bool | None, int]:
     return path, None, 0
 
 
-def list_folder(folder: places.Path) -> Iterator[pathlib.Path]:
+def list_folder(folder: addresses.Path) -> Iterator[pathlib.Path]:
   """What lies in a folder, in no order."""
   return pathlib.Path(folder).iterdir()
 
 
-def glob(folder: places.Path, pattern: str) -> Iterator[pathlib.Path]:
+def glob(folder: addresses.Path, pattern: str) -> Iterator[pathlib.Path]:
   """What of a folder has such a name, in no order; `**/` goes deeper.
 
   A folder that is not there has nothing.
@@ -83,12 +67,12 @@ def glob(folder: places.Path, pattern: str) -> Iterator[pathlib.Path]:
   return pathlib.Path(folder).glob(pattern)
 
 
-def list_files(folder: places.Path) -> Iterator[pathlib.Path]:
+def list_files(folder: addresses.Path) -> Iterator[pathlib.Path]:
   """The files in a folder and in those below it, in no order."""
   return filter(is_file, glob(folder, '**/*'))
 
 
-def walk(folder: places.Path) -> Iterator[tuple[str, list[str], list[str]]]:
+def walk(folder: addresses.Path) -> Iterator[tuple[str, list[str], list[str]]]:
   """(folder, names of folders in it, names of files) from here down.
 
   What is taken out of the names of folders is not gone into.

@@ -7,35 +7,35 @@ import os
 import pathlib
 import shutil
 
-from step_audio_jax.storage import places
+from step_audio_jax import addresses
 
 _BLOCK = 2**20
 
 
-def make_folder(path: places.Path) -> pathlib.Path:
+def make_folder(path: addresses.Path) -> pathlib.Path:
   """Makes a folder, and those above it, where there is none."""
-  path = places.local(path)
+  path = addresses.local(path)
   path.mkdir(parents=True, exist_ok=True)
   return path
 
 
-def remove(path: places.Path) -> None:
+def remove(path: addresses.Path) -> None:
   """Removes a file, if it is there."""
   pathlib.Path(path).unlink(missing_ok=True)
 
 
-def remove_tree(folder: places.Path) -> None:
+def remove_tree(folder: addresses.Path) -> None:
   """Removes a folder with all that is in it, as far as that is possible."""
   shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_empty(folder: places.Path) -> None:
+def remove_empty(folder: addresses.Path) -> None:
   """Removes a folder, unless something is in it."""
   with contextlib.suppress(OSError):
     os.rmdir(folder)
 
 
-def move(source: places.Path, target: places.Path) -> None:
+def move(source: addresses.Path, target: addresses.Path) -> None:
   """Gives a file or a folder another name; a file there goes."""
   try:
     os.replace(source, target)
@@ -45,7 +45,7 @@ def move(source: places.Path, target: places.Path) -> None:
     shutil.move(source, target)  # to another file system
 
 
-def merge(folder: places.Path, target: places.Path) -> None:
+def merge(folder: addresses.Path, target: addresses.Path) -> None:
   """Moves a folder; into one that is there, file by file."""
   if not os.path.exists(target):
     os.rename(folder, target)
@@ -60,7 +60,7 @@ def merge(folder: places.Path, target: places.Path) -> None:
 
 
 def put(
-  content: places.Path | bytes, target: places.Path, copy: bool = False
+  content: addresses.Path | bytes, target: addresses.Path, copy: bool = False
 ) -> None:
   """Writes a new file: without a copy of the content where that is possible.
 

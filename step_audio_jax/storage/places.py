@@ -1,4 +1,4 @@
-"""What a user names by a path: an address, a place to write, or neither.
+"""Places of this machine: whether something can be written there.
 
 What the operating system says of a path that cannot be written is told here,
 as a `UserError`, once.
@@ -7,53 +7,15 @@ as a `UserError`, once.
 import contextlib
 import os
 import pathlib
-import re
 import stat
 import tempfile
 
+from step_audio_jax import addresses
 from step_audio_jax import errors
-
-Path = str | os.PathLike
-
-# `gs://bucket/x`, and what pathlib makes of it. Two letters at least: `C:/`.
-_ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
-NO_ADDRESS = (
-  'an address, expected a path on this machine; mount that store, or copy '
-  'from or to it'
-)
-
-
-def local(path: Path, what: str | None = None) -> pathlib.Path:
-  """A path of this machine; whoever takes a path from a user asks here.
-
-  Args:
-    path: As the user wrote it.
-    what: What named it, such as `--output`, for messages.
-
-  Raises:
-    UserError: It is empty, or the address of another store (`gs://…`). A
-      local folder of such a name is reached as `./gs:/…`.
-  """
-  text = os.fsdecode(path)
-  where = f'{what}={text}' if what else text
-  if address(text):
-    raise errors.UserError(f'{where}: found {NO_ADDRESS}.')
-  if not text or '\0' in text:
-    found = 'a null character' if text else 'nothing'
-    raise errors.UserError(
-      f'{what or ascii(text)}: found {found}, expected a path.'
-    )
-  return pathlib.Path(path)
-
-
-def address(text: str) -> str | None:
-  """The scheme of `gs://bucket/x`, `file:/x` and their like, else None."""
-  found = _ADDRESS.match(text)
-  return found[1] if found else None
 
 
 def check_writable(
-  path: Path,
+  path: addresses.Path,
   what: str | None = None,
   *,
   folder: bool = False,
@@ -74,7 +36,7 @@ def check_writable(
     UserError: As `local`; something else is in its place, or what is there
       takes no new file (permission, a full or read-only disk).
   """
-  path = local(path, what)
+  path = addresses.local(path, what)
   where = f'{what}={path}' if what else f'{path}'
   try:
     if trouble := obstacle(path, folder):
@@ -108,8 +70,10 @@ def obstacle(path: pathlib.Path, folder: bool) -> str | None:
   return None
 
 
-def kind(path: pathlib.Path) -> str:
+def kind(path: addresses.AnyPath) -> str:
   """What is there that is no folder, for messages."""
+  if isinstance(path, addresses.Address):
+    return 'an object'
   if not path.exists():
     return 'a link to nothing'
   mode = path.stat().st_mode

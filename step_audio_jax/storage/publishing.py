@@ -13,12 +13,13 @@ import pathlib
 import shutil
 from typing import Any, Collection, Iterator
 
+from step_audio_jax import addresses
 from step_audio_jax import errors
 from step_audio_jax.storage import places
 
 
 @contextlib.contextmanager
-def writing(path: places.Path) -> Iterator[pathlib.Path]:
+def writing(path: addresses.Path) -> Iterator[pathlib.Path]:
   """Around all that writes `path`: makes the folders above it, tells errors.
 
   Folders made here go again where the block fails, unless they hold something.
@@ -27,7 +28,7 @@ def writing(path: places.Path) -> Iterator[pathlib.Path]:
     UserError: As `check_writable`, but found while writing: errors of the
       operating system that name `path` or a neighbour of it, or nothing.
   """
-  path = places.local(path)
+  path = addresses.local(path)
   made = []
   try:
     for parent in path.parents:
@@ -66,7 +67,7 @@ def temporary(path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def atomic(path: places.Path, mode: str = 'wb') -> Iterator[Any]:
+def atomic(path: addresses.Path, mode: str = 'wb') -> Iterator[Any]:
   """Opens a temporary neighbour of `path`; it becomes `path` on success.
 
   On an exception the temporary file is removed and `path` is left as it was,
@@ -83,7 +84,7 @@ def atomic(path: places.Path, mode: str = 'wb') -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def atomic_path(path: places.Path) -> Iterator[pathlib.Path]:
+def atomic_path(path: addresses.Path) -> Iterator[pathlib.Path]:
   """As `atomic`, for a library that opens files itself: gives their name."""
   with writing(path) as path:
     if trouble := places.obstacle(path, folder=False):
@@ -101,7 +102,7 @@ def atomic_path(path: places.Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def atomic_folder(
-  path: places.Path,
+  path: addresses.Path,
   *,
   replace: bool = False,
   expected: Collection[str] | None = None,
@@ -121,7 +122,7 @@ def atomic_folder(
     UserError: `path` cannot be written, or no longer: the disk is full; or it
       is there already, or is another kind of folder than the one that goes.
   """
-  path = places.local(path)
+  path = addresses.local(path)
   if replace and os.path.isdir(path):
     path = path.resolve()  # a link stays; `.` and `..` have no neighbours
   with writing(path) as path:

@@ -146,7 +146,7 @@ def read_folder(folder: str | os.PathLike) -> dict[str, Tensor]:
     UserError: There is no safetensors file, the index names a file outside
       the folder, or index and files disagree.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   index = folder / INDEX
   if index.is_file():
     return _indexed(folder, index)

@@ -1,7 +1,6 @@
 """Training runs → a tokenizer folder."""
 
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax.models.tokenizer import paraformer
 from step_audio_jax.models.tokenizer import s3
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import dual
 from step_audio_jax.tokenizers.speech import features
 from step_audio_jax.tokenizers.speech import linguistic as linguistic_lib
@@ -61,7 +61,7 @@ def _semantic(run) -> semantic_lib.SemanticTokenizer:
 
 def _load(run, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
   config = checkpoints.run_config(run)
-  path = pathlib.Path(run) / 'config.json'
+  path = files.path(run) / 'config.json'
   if config.get('tokenizer') != kind:
     raise errors.UserError(
       f'{path}: found a run of {config.get("tokenizer", "another model")}, '

@@ -61,7 +61,7 @@ class JsonLinesWriter(_ScalarWriter):
   """
 
   def __init__(self, path: str | pathlib.Path, first_step: int):
-    self._path = pathlib.Path(path)
+    self._path = files.path(path)
     kept = []
     if files.exists(self._path):
       for line in files.read_text(self._path).splitlines():
@@ -97,7 +97,7 @@ class TensorBoardWriter(_ScalarWriter):
     from tensorboardX import summary
     from tensorboardX.proto import event_pb2
 
-    self._folder = folder = pathlib.Path(folder)
+    self._folder = folder = files.path(folder)
     files.make_folder(folder)
     again = first_step > 0 or any(files.list_folder(folder))
     self._event, self._scalar = event_pb2.Event, summary.scalar
@@ -135,8 +135,8 @@ def writer(run_dir: str | pathlib.Path, first_step: int):
   """Both writers behind one clu `MultiWriter`."""
   return metric_writers.MultiWriter(
     [
-      JsonLinesWriter(pathlib.Path(run_dir) / 'metrics.jsonl', first_step),
-      TensorBoardWriter(pathlib.Path(run_dir) / 'tensorboard', first_step),
+      JsonLinesWriter(files.path(run_dir) / 'metrics.jsonl', first_step),
+      TensorBoardWriter(files.path(run_dir) / 'tensorboard', first_step),
     ]
   )
 

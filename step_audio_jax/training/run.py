@@ -93,7 +93,7 @@ def train(
     UserError: Bad input; `run_dir` holds a run of another configuration; or
       rows, model and what it starts from have no ids in common.
   """
-  folder = files.local(run_dir, 'run_dir')
+  folder = files.path(run_dir, 'run_dir')
   if not files.is_file(folder / 'done.json'):
     files.check_writable(folder, 'run_dir', folder=True)
   given = resume.Given(objective, feed, optimizer, config, tuple(init_from))

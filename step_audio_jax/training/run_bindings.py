@@ -149,7 +149,7 @@ def table_starts(
 
 
 def _start(path, description, ids, policy) -> Start:
-  folder = pathlib.Path(path)
+  folder = files.path(path)
   ours = any(
     files.exists(folder / name) for name in ('config.gin', 'checkpoints')
   )

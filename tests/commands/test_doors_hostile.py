@@ -116,8 +116,9 @@ def test_folders_that_cannot_be_written(
     f'{world}/{"y" * 300}': 'File name too long',
     '/dev/null/x': '/dev/null is a device or pipe, expected a folder',
     '/proc/x': 'cannot be written',
-    'gs://bucket/x': 'an address, expected a path',
-    'gs:/bucket/x': 'an address, expected a path',
+    'hdfs://host/x': 'an address, expected a path',
+    'gs:/bucket/x': 'found one slash behind gs:, expected gs://bucket/…',
+    's3://': 'found no bucket, expected s3://bucket/…',
     '': 'found nothing, expected a path',
   }.items():
     value = f"'{path}'" if '.gin' in flag or 'gin.' in flag else path
@@ -139,7 +140,7 @@ def test_files_that_cannot_be_written(
     f'{world}/{"y" * 300}{end}': 'File name too long',
     f'/dev/null/x{end}': '/dev/null is a device or pipe, expected a folder',
     f'/proc/x{end}': 'cannot be written',
-    f's3://bucket/x{end}': 'an address, expected a path',
+    f's3:/bucket/x{end}': 'found one slash behind s3:',
     f'file:/tmp/x{end}': 'an address, expected a path',
   }.items():
     assert told in sentence(capsys, program, name, *more, flag + path)
@@ -150,7 +151,7 @@ def test_a_run_directory_that_cannot_be_written(world, capsys):
   for path, told in {
     f'{world}/file': 'found a file, expected a folder',
     f'{world}/file/x': 'file is a file, expected a folder',
-    'gs://bucket/x': 'an address, expected a path',
+    'http://host/x': 'an address, expected a path',
   }.items():
     with pytest.raises(cli.UserError, match=told):
       run_lib.train(
@@ -159,7 +160,7 @@ def test_a_run_directory_that_cannot_be_written(world, capsys):
 
 
 @pytest.mark.parametrize(('program', 'name'), DOORS)
-def test_no_flag_of_any_door_takes_an_address(capsys, program, name):
+def test_no_flag_of_any_door_takes_a_bad_address(capsys, program, name):
   """No path can forget to ask: flags that take text are named one by one."""
   door = opened(program, name)
   fv = flags.FlagValues()
@@ -174,9 +175,9 @@ def test_no_flag_of_any_door_takes_an_address(capsys, program, name):
   tried = [*needed, *(['gin_file'] if door.uses_gin else [])]
   for flag in tried:
     for value in (
-      'gs://bucket/x',
+      'gs:///x',
       's3:/bucket/x',
-      'file:///x',
+      'file:/x',
       'NAME=http://x',
     ):
       words = [word for other, word in needed.items() if other != flag]
@@ -184,8 +185,12 @@ def test_no_flag_of_any_door_takes_an_address(capsys, program, name):
       if flag in door.texts:
         cli.parse('door', door, words)
         continue
-      with pytest.raises(cli.UserError, match='an address, expected a path'):
+      with pytest.raises(cli.UserError, match='slash|bucket/…'):
         cli.parse('door', door, words)
+    for value in ('gs://bucket/x', 's3://bucket/x', 'file:///x'):
+      words[-1] = f'--{flag}={value}'
+      if 'bool' not in kinds.get(flag, ''):
+        assert cli.parse('door', door, words)
 
 
 def test_only_flags_of_text_are_excused():

@@ -157,10 +157,10 @@ BAD = {
   'voice = 3': 'expected an object that is Speaks, as @module.Name() or None.',
   'voice = @lib.Outer()': 'is @Outer(), expected an object that is Speaks',
   'makers = 3': 'is 3, expected a list of items each the @name of a function.',
-  "path = 'gs://b/x'": "Outer.path is 'gs://b/x', an address, expected a path",
-  "name = 's3:/b/x'": 'an address, expected a path on this machine',
-  "names = ['a', 'file:///x']": "is 'file:///x', an address",
-  "anything = {'a': ('http://x',)}": "is 'http://x', an address",
+  "path = 'az://b/x'": "Outer.path is 'az://b/x': found an address, expected a",
+  "name = 's3:/b/x'": 'found one slash behind s3:, expected s3://bucket/',
+  "names = ['a', 'file:/x']": "is 'file:/x': found an address",
+  "anything = {'a': ('http://x',)}": "is 'http://x': found an address",
 }
 
 
@@ -257,12 +257,17 @@ def test_every_configurable_of_the_shipped_files_refuses_wrong_types():
     assert callable(function) and gin_types.describe(hint)
 
 
-def test_no_path_of_a_shipped_file_may_be_an_address():
+def test_no_path_of_a_shipped_file_may_be_a_bad_address():
   """Every parameter that takes strings, also inside of lists and dicts."""
   for (selector, name), (_, hint) in shipped().items():
-    for value in ('gs://b/x', ['gs://b/x'], {'a': 'gs://b/x'}):
+    for text in ('gs:/b/x', 'http://x'):
+      for value in (text, [text], {'a': text}):
+        if gin_types.matches(value, hint):
+          told = gin_files._fault(value, hint, name)
+          assert files.address_fault(text) in told, selector
+    for value in ('gs://b-b/x', ['s3://b-b/x'], {'a': 'file:///x'}):
       if gin_types.matches(value, hint):
-        assert files.NO_ADDRESS in gin_files._fault(value, hint, name), selector
+        assert gin_files._fault(value, hint, name) is None, selector
 
 
 @pytest.mark.parametrize(

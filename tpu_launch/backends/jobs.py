@@ -76,7 +76,7 @@ class Job:
 
   @property
   def folder(self) -> pathlib.Path:
-    return pathlib.Path(self.state_dir) / self.name
+    return files.path(self.state_dir) / self.name
 
   def save(self, **extra: Any) -> None:
     """Writes the job, and what its backend adds, unless this is a dry run."""

@@ -47,7 +47,7 @@ def _check(options: adapt_recipe.Options) -> None:
       'it would be taken for recordings; expected a folder elsewhere.'
     )
   missing = [
-    name for name in BASE if not files.exists(pathlib.Path(options.base) / name)
+    name for name in BASE if not files.exists(files.path(options.base) / name)
   ]
   if missing:
     raise errors.UserError(
@@ -65,10 +65,10 @@ def _check_source(options: adapt_recipe.Options) -> None:
   Raises:
     UserError: The output was made of other recordings.
   """
-  listing = _listing(pathlib.Path(options.source))
-  path = pathlib.Path(options.output) / _SOURCE
+  listing = _listing(files.path(options.source))
+  path = files.path(options.output) / _SOURCE
   told = {'files': len(listing), 'sha256': digests.of_value(listing)}
-  output = pathlib.Path(options.output)
+  output = files.path(options.output)
   trained = any(files.exists(output / name) for name in _FIRST)
   changed = files.is_file(path) and files.read_json(path) != told
   if changed and not trained:

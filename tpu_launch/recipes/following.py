@@ -147,7 +147,7 @@ def _start(command, root, cores, alone) -> _Running:
   print(f'\n$ {command}', flush=True)
   log = handle = None
   if not alone:
-    logs = pathlib.Path(root) / 'logs'
+    logs = files.path(root) / 'logs'
     files.make_folder(logs)
     log = logs / f'{command.name.replace(" ", "-")}.log'
     handle = files.open_log(log, 'wb')

@@ -8,7 +8,6 @@ asked aloud: also of subjects that it only ever heard in sentences.
 """
 
 import dataclasses
-import pathlib
 from typing import Any, Iterator, Mapping
 
 from absl import flags
@@ -212,7 +211,7 @@ def _scores(options: Options) -> Iterator[recipe.Command]:
 
 def figures(root: str) -> dict[str, Any]:
   """What the recipe aims at, from `answers.json`; fractions."""
-  found = files.read_json(pathlib.Path(root) / 'answers.json')
+  found = files.read_json(files.path(root) / 'answers.json')
 
   def share(kind: str, *splits: str) -> float:
     some = [found[kind][split] for split in splits]

@@ -8,7 +8,6 @@ that make what it reads, and `following` runs it as soon as they have ended.
 import dataclasses
 import json
 import os
-import pathlib
 import re
 import shlex
 from typing import Any, Iterable, Mapping, Sequence
@@ -157,7 +156,7 @@ def show(parts: Parts) -> dict[str, Any]:
 def result(root: str, timing: Mapping[str, Any]) -> dict[str, Any]:
   """What a recipe's door tells: its report, its figures, its times."""
   facts = {'report': f'{root}/report.html', **timing}
-  report = pathlib.Path(root) / 'report.json'
+  report = files.path(root) / 'report.json'
   if files.is_file(report):
     facts |= files.read_json(report)
   print(f'\nopen {root}/report.html')

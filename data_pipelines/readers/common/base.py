@@ -103,8 +103,8 @@ class Options:
   def root(self, source: pathlib.Path) -> pathlib.Path:
     """The folder that recordings lie in."""
     if self.audio_root is not None:
-      return pathlib.Path(self.audio_root)
-    source = pathlib.Path(source)
+      return files.path(self.audio_root)
+    source = files.path(source)
     return source if files.is_dir(source) else source.parent
 
 
@@ -187,7 +187,7 @@ def resolve_inside(
     )
   if 0 < size < lfs.LARGEST:
     lfs.refuse_path(whole, f'{field}: {text}')
-  return pathlib.Path(whole)
+  return files.path(whole)
 
 
 def with_slashes(root: str | os.PathLike, name: str) -> str:
@@ -211,7 +211,7 @@ def locate(
   text = with_slashes(root, os.fspath(name))
   if not text.startswith('/'):
     return path, posixpath.normpath(text)  # `./a//b` → `a/b`
-  folder = pathlib.Path(root).absolute()
+  folder = files.path(root).absolute()
   given = pathlib.PurePosixPath(text)
   if given.is_relative_to(folder):
     return path, str(given.relative_to(folder))
@@ -303,7 +303,7 @@ def raw_lines(
   Raises:
     UserError: The file cannot be opened.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   with files.opened(path) as handle:
     stream = gzip.open(handle) if path.suffix == '.gz' else handle
     number, wide = 0, False

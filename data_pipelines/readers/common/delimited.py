@@ -12,6 +12,7 @@ from typing import Callable, Iterator
 
 from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from step_audio_jax.storage import files
 
 # Ending → (what is between cells, quoting).
 ENDINGS = {
@@ -82,7 +83,7 @@ class Table:
     Raises:
       UserError: There is no such quoting.
     """
-    ending = pathlib.Path(path.name.removesuffix('.gz')).suffix
+    ending = files.path(path.name.removesuffix('.gz')).suffix
     self._delimiter, usual = ENDINGS.get(ending, ENDINGS['.csv'])
     if quotes is not None and quotes not in QUOTING:
       raise errors.UserError(

@@ -73,7 +73,7 @@ def members(
   Raises:
     UserError: The file cannot be opened.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   with files.opened(path) as raw:
     magic = raw.read(3)
     raw.seek(0)

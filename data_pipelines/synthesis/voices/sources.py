@@ -140,7 +140,7 @@ def _in_package(where: str):
 
 
 def _in_folder(where: str):
-  path = pathlib.Path(where)
+  path = files.path(where)
   if files.is_dir(path):
     return sorted(files.list_folder(path)), None, path.name
   if not files.is_file(path):

@@ -1,6 +1,5 @@
 """The `speak` door: text or codes in, a wav out."""
 
-import pathlib
 import sys
 import time
 from typing import Any
@@ -195,7 +194,7 @@ def _check(fv, words) -> None:
     )
   if not fv.out:
     raise errors.UserError('speak: --out=FILE.wav is missing.')
-  if pathlib.Path(fv.out).suffix.lower() != '.wav' or files.is_dir(fv.out):
+  if files.path(fv.out).suffix.lower() != '.wav' or files.is_dir(fv.out):
     raise errors.UserError(f'--out: found {fv.out!r}, expected a file .wav.')
   files.check_writable(fv.out, '--out')
   if fv.voice_text and not fv.voice:
@@ -274,7 +273,7 @@ class _Lazy:
 
 def _is_there(identity) -> bool:
   """Whether a tokenizer is still where it was."""
-  folder = pathlib.Path(identity['folder'])
+  folder = files.path(identity['folder'])
   if not files.is_file(folder / seal.NAME):
     return False
   return seal.identity(folder)['sha256'] == identity['sha256']

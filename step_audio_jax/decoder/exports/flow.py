@@ -1,7 +1,6 @@
 """A training run → its causal flow."""
 
 import os
-import pathlib
 
 from step_audio_jax import errors
 from step_audio_jax.audio.features import vocoder_mel
@@ -30,7 +29,7 @@ def load(
   config = checkpoints.run_config(run_dir)
   if config.get('decoder') != KIND:
     raise errors.UserError(
-      f'{pathlib.Path(run_dir) / "config.json"}: found a run of '
+      f'{files.path(run_dir) / "config.json"}: found a run of '
       f'{config.get("decoder", "another model")}, expected one of the causal '
       'flow.'
     )

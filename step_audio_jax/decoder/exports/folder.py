@@ -1,7 +1,6 @@
 """Training runs → a speech decoder's folder."""
 
 import os
-import pathlib
 from typing import Any
 
 from step_audio_jax import errors
@@ -46,7 +45,7 @@ def decoder(
       f'{flow.config.speaker_size} as {flow_run} was trained with.'
     )
   tokenizer = bindings.tokenizer_of(
-    checkpoints.run_config(flow_run), pathlib.Path(flow_run) / 'config.json'
+    checkpoints.run_config(flow_run), files.path(flow_run) / 'config.json'
   )
   made = speech.SpeechDecoder(flow, vocoder, encoder, mel, None, tokenizer)
   made.name = str(flow_run)
@@ -65,7 +64,7 @@ def load_flow(run) -> tuple[Any, vocoder_mel.VocoderMel]:
   if config.get('decoder') == causal_export.KIND:
     causal = causal_export.load(run)
     return causal, causal.mel_config
-  path = pathlib.Path(run) / 'config.json'
+  path = files.path(run) / 'config.json'
   if config.get('decoder') != 'flow':
     raise errors.UserError(
       f'{path}: found a run of {config.get("decoder", "another model")}, '

@@ -1,7 +1,6 @@
 """The speaker encoder of a finished run, or of a speech decoder."""
 
 import os
-import pathlib
 from typing import Any
 
 from step_audio_jax import errors
@@ -23,7 +22,7 @@ def load(
   config = checkpoints.run_config(run_dir)
   if config.get('decoder') != objective.KIND:
     raise errors.UserError(
-      f'{pathlib.Path(run_dir) / "config.json"}: found a run of '
+      f'{files.path(run_dir) / "config.json"}: found a run of '
       f'{config.get("decoder", "another model")}, expected one of the speaker '
       'encoder (gin/decoder/speaker.gin).'
     )
@@ -40,7 +39,7 @@ def open_encoder(path: str | os.PathLike) -> encoder.SpeakerEncoder:
   Raises:
     UserError: It is neither, or has no speaker encoder.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   if not files.is_file(path / 'config.json'):
     raise errors.UserError(
       f'{path / "config.json"}: no such file; expected a run of the speaker '

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 from typing import Any, Mapping
 
 from step_audio_jax import errors
@@ -29,7 +28,7 @@ def load(
   config = checkpoints.run_config(run_dir)
   if config.get('decoder') != 'vocoder':
     raise errors.UserError(
-      f'{pathlib.Path(run_dir) / "config.json"}: found a run of '
+      f'{files.path(run_dir) / "config.json"}: found a run of '
       f'{config.get("decoder", "another model")}, expected one of the vocoder.'
     )
   folder, step = checkpoints.step_folder(run_dir, step)
@@ -54,7 +53,7 @@ def read(
   Raises:
     UserError: Its vocoder has another shape than the run's, or is broken.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   if not files.is_file(path / 'vocoder.safetensors'):
     return None
   config = path / 'config.json'

@@ -6,7 +6,6 @@ and `embeddings` float32 (N, D), both in the manifest's order.
 
 import dataclasses
 import os
-import pathlib
 from typing import Collection, Iterable, Mapping
 import zipfile
 import zlib
@@ -96,7 +95,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   Raises:
     UserError: The file is missing, broken, or is something else.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   with files.opened(path) as handle:
     try:
       with np.load(handle, allow_pickle=False) as arrays:

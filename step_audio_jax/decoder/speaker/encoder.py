@@ -10,7 +10,6 @@ frames, M mel bands, D the vector.
 """
 
 import os
-import pathlib
 from typing import Any, Mapping, Sequence
 
 from flax import linen as nn
@@ -22,6 +21,7 @@ from step_audio_jax import errors
 from step_audio_jax.audio import levels
 from step_audio_jax.audio.features import fbank
 from step_audio_jax.models.speaker import campplus
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import storage
 
 FILE = 'speaker.safetensors'
@@ -108,7 +108,7 @@ class SpeakerEncoder:
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the network's file into a folder; `config` is for its owner."""
-    storage.write_tree(pathlib.Path(folder) / FILE, self.params)
+    storage.write_tree(files.path(folder) / FILE, self.params)
 
   @classmethod
   def load(
@@ -119,7 +119,7 @@ class SpeakerEncoder:
     Raises:
       UserError: The file is missing, broken, or of another network.
     """
-    path = pathlib.Path(folder) / FILE
+    path = files.path(folder) / FILE
     return cls(config, storage.read_tree(path, shapes(config)))
 
 

@@ -17,6 +17,7 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.storage import files
 from step_audio_jax.training.feeds import feed
 
 _OPENER = documents_lib.LAYOUTS['image_text'].opener
@@ -65,7 +66,7 @@ def evaluate(
     unfinished (captions that met the length limit), and `keep` examples
     {reference, hypothesis, png}.
   """
-  source = feed.Source('image_text', pathlib.Path(folder))
+  source = feed.Source('image_text', files.path(folder))
   items, passed_over, images = [], 0, int(source.stats.get('images') or 0)
   for index in range(len(source)):
     row = source.row(index)

@@ -70,7 +70,7 @@ def locate(model: str, cache: str | None = None) -> Place:
   if model.startswith(PACKAGE):
     place = _of_packages(model, cache)
   else:
-    folder = pathlib.Path(model)
+    folder = files.path(model)
     if not files.is_dir(folder):
       raise errors.UserError(
         f'judge: {model}: no such folder; expected one with a Whisper model of '
@@ -175,7 +175,7 @@ def _of_packages(model: str, cache: str | None) -> Place:
   wanted = _joined(model, found)
   _check_names(wanted, model)
   sealed = {name: [f.hash.value for f in some] for name, some in wanted.items()}
-  root = pathlib.Path(cache) if cache else _user_cache()
+  root = files.path(cache) if cache else _user_cache()
   folder = root / digests.of_value(sealed)[:20]
   if not files.is_dir(folder):
     with files.atomic_folder(folder) as new:

@@ -13,7 +13,6 @@ Letters: B rows, L row length, V vocabulary, Q streams.
 import dataclasses
 import functools
 import math
-import pathlib
 from typing import Any, Mapping, Sequence
 
 import jax
@@ -115,8 +114,7 @@ def sum_source(
   most = int(source.stats.get('images_per_row') or 0)
   stream_V, total = streams(vocabulary), Sums()
   for start in range(0, count, batch_size):
-    stop = min(start + batch_size, count)
-    rows = feed.read_rows([(source, index) for index in range(start, stop)])
+    rows = [source.row(i) for i in range(start, min(start + batch_size, count))]
     batch = _stack(rows, batch_size, most)
     if batch['tokens'].max() >= vocabulary.table_size:
       raise errors.UserError(
@@ -160,7 +158,7 @@ def row_perplexities(
   """
   found, total = {}, Sums()
   for name in progress.bar(sources, label='perplexity', unit='source'):
-    folder = pathlib.Path(rows) / name / split
+    folder = files.path(rows) / name / split
     if not files.is_dir(folder):
       raise errors.UserError(
         f'{folder}: no such folder of rows; build them with '

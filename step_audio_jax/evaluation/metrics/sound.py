@@ -24,6 +24,7 @@ from step_audio_jax.decoder.speaker import embeddings as embeddings_lib
 from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.evaluation.metrics import speech as speech_lib
 from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import dual
 
 
@@ -59,7 +60,7 @@ class SoundConfig:
 
 def wave_folder(run: str | pathlib.Path, step: int) -> pathlib.Path:
   """Where the waveforms of a step lie."""
-  return pathlib.Path(run) / 'evaluation' / f'{step}_sound'
+  return files.path(run) / 'evaluation' / f'{step}_sound'
 
 
 def score(

@@ -69,7 +69,7 @@ def write(
   Returns:
     Its path.
   """
-  run = pathlib.Path(run)
+  run = files.path(run)
   metrics = {step: result['metrics'] for step, result in results.items()}
   names = list(dict.fromkeys(n for m in metrics.values() for n in m))
   rows = [

@@ -23,7 +23,7 @@ FIRST_PREFIX = 100
 
 def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
   """Metric → (steps, values) of a run's `metrics.jsonl`; {} without one."""
-  path = pathlib.Path(run) / 'metrics.jsonl'
+  path = files.path(run) / 'metrics.jsonl'
   found: dict[str, tuple[list, list]] = {}
   if not files.is_file(path):
     return found
@@ -39,7 +39,7 @@ def curve(run: str | pathlib.Path) -> dict[str, tuple[list, list]]:
 
 def vocabulary_origin(run: str | pathlib.Path) -> dict[str, str | None]:
   """What a run's ids belong to, by name; None where it does not say."""
-  path = pathlib.Path(run) / 'config.json'
+  path = files.path(run) / 'config.json'
   config = files.read_json(path) if files.is_file(path) else {}
   vocabulary = config.get(bindings.VOCABULARY)
   tokenizer = bindings.tokenizer_of(config, path)
@@ -75,7 +75,7 @@ def shares(run: str | pathlib.Path) -> list[dict[str, Any]]:
   Raises:
     UserError: The record of the rows contradicts itself.
   """
-  run = pathlib.Path(run)
+  run = files.path(run)
   if not files.is_file(run / 'sources.json'):
     return []
   record = files.read_json(run / 'sources.json')
@@ -144,7 +144,7 @@ def padding(
       consumed[name] = consumed.get(name, 0) + line['rows']
   pads = total = 0.0
   for name, count in consumed.items():
-    folder = pathlib.Path(rows) / f'{prefix}{name}' / split
+    folder = files.path(rows) / f'{prefix}{name}' / split
     stats = files.read_json(folder / 'stats.json')
     pads += count * stats['pad_tokens'] / (stats['rows'] * stats['length'])
     total += count
@@ -193,10 +193,10 @@ def is_stale(run: str | pathlib.Path, result: Mapping[str, Any]) -> bool:
   are, tell nothing.
   """
   step, model = result.get('step'), result.get('model')
-  folder = pathlib.Path(run) / 'checkpoints' / str(step)
+  folder = files.path(run) / 'checkpoints' / str(step)
   if model is None or not files.is_dir(folder):
     return False
-  memory = identity.DigestCache(pathlib.Path(run) / 'evaluation')
+  memory = identity.DigestCache(files.path(run) / 'evaluation')
   return memory.model(run, step) != model
 
 

@@ -1,7 +1,6 @@
 """The HTML of a report: figures, curves, tables, audio players, next steps."""
 
 import html
-import pathlib
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax.evaluation.metrics import counts
@@ -10,6 +9,7 @@ from step_audio_jax.evaluation.pages import page
 from step_audio_jax.evaluation.pages import svg
 from step_audio_jax.evaluation.reports import facts
 from step_audio_jax.evaluation.reports import utterances
+from step_audio_jax.storage import files
 
 FIGURES = {
   'stranger_tts': 'generated speech as a stranger understands it, errors',
@@ -191,7 +191,7 @@ def _curves(runs) -> str:
     curve = facts.curve(run)
     if 'loss' not in curve:
       continue
-    marks.append((offset, pathlib.Path(run).name))
+    marks.append((offset, files.path(run).name))
     for name in curve:
       if name == 'loss' or name.startswith('loss/'):
         steps, losses = lines.setdefault(name, ([], []))
@@ -340,7 +340,7 @@ def _perplexity_table(results) -> str:
     [source, *(streams.get(s, {}).get('perplexity') for s in _ALL)]
     for source, streams in result['perplexity'].items()
   ]
-  name = html.escape(pathlib.Path(result['run']).name)
+  name = html.escape(files.path(result['run']).name)
   return f'<p>After {name}.</p>' + page.table(['source', *_ALL], rows)
 
 

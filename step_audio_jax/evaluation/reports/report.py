@@ -1,6 +1,5 @@
 """The `report` door: runs in order in, report.html and report.json out."""
 
-import pathlib
 import sys
 from typing import Any, Mapping, Sequence
 
@@ -82,7 +81,7 @@ def report(
     losses = curve.get('loss', ([], []))
     stages.append(
       {
-        'name': pathlib.Path(run).name,
+        'name': files.path(run).name,
         'run': str(run),
         'steps': losses[0][-1] if losses[0] else 0,
         'loss': losses[1][-1] if losses[1] else None,

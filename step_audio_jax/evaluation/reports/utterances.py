@@ -14,6 +14,7 @@ from step_audio_jax.audio import io as audio_io
 from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import scoring
+from step_audio_jax.storage import files
 
 _OWN = ('sound', 'stranger_tts')  # speech of ours, with wavs
 
@@ -66,7 +67,7 @@ def utterance_cards(
     if item['id'] in by_id:
       sound = player(by_id[item['id']], root)
     elif own and 'wav' in item:
-      sound = recording_player(pathlib.Path(corpus) / item['wav'])
+      sound = recording_player(files.path(corpus) / item['wav'])
     reading = 'heard' if task in ('asr', 'stranger_tts') else 'read back'
     note = f'{100 * item["cer"]:.0f} %'
     if 'seconds' in item:
@@ -134,7 +135,7 @@ def captions(results: Sequence[Mapping[str, Any]]) -> str:
     '</dl></div>'
     for item in scores['examples']
   )
-  name = html.escape(pathlib.Path(found['run']).name)
+  name = html.escape(files.path(found['run']).name)
   over = f'{scores["images"]} captions'
   if counted := found.get('counts', {}).get('caption_cer'):
     over = counts.describe(counted)

@@ -7,7 +7,6 @@ taken up the norm behind it. Such a norm becomes one that adds the bias.
 """
 
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from step_audio_jax.interop.formats import onnx
 from step_audio_jax.interop.formats import state as state_lib
 from step_audio_jax.models.speaker import campplus
 from step_audio_jax.models.speaker import layers as campplus_layers
+from step_audio_jax.storage import files
 
 _CONV, _NORM = 'Conv', 'BatchNormalization'
 _SPOKEN = {_CONV: 'a convolution', _NORM: 'a batch norm'}
@@ -44,7 +44,7 @@ def read(
   Raises:
     UserError: The file is broken, or holds another network.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   nodes, constants = onnx.read(path)
   found = []
   for node in nodes:

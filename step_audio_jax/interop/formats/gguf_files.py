@@ -131,7 +131,7 @@ def told(value: Any) -> str:
 
 def is_gguf(path: str | os.PathLike) -> bool:
   """Whether this is meant as a GGUF file, by its name or its first bytes."""
-  path = pathlib.Path(path)
+  path = files.path(path)
   if not files.is_file(path):
     return False
   if path.suffix.lower() == '.gguf':
@@ -147,7 +147,7 @@ def read(path: str | os.PathLike) -> GgufFile:
     UserError: It is no such file, is cut, contradicts itself, or holds a
       tensor of a type that cannot be read.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   with files.opened(path) as handle:
     size = os.fstat(handle.fileno()).st_size
     start = handle.read(8)

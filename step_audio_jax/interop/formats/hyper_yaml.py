@@ -62,7 +62,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     UserError: The file is missing, no such YAML, or a reference leads
       nowhere or to itself.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   with files.opened(path) as handle:
     raw = handle.read(_MOST + 1)
   try:

@@ -29,7 +29,7 @@ _ORDERED_DICT = (
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
   """Writes one float32 state dict, atomically, array by array."""
   with files.atomic(path) as handle, zipfile.ZipFile(handle, 'w') as archive:
-    folder = pathlib.Path(path).stem
+    folder = files.path(path).stem
     _add(archive, f'{folder}/data.pkl', _pickled(arrays))
     _add(archive, f'{folder}/byteorder', b'little')
     for key, array in enumerate(arrays.values()):

@@ -25,7 +25,7 @@ def find(
   """
   if like is not None:
     return like
-  waiting, seen = [pathlib.Path(run)], set()
+  waiting, seen = [files.path(run)], set()
   while waiting:
     path = waiting.pop(0)
     if path in seen:
@@ -38,7 +38,7 @@ def find(
       began = checkpoints.run_config(path).get('init_from') or ()
     except errors.UserError:  # moved away since
       continue
-    waiting += [pathlib.Path(name) for name in began]
+    waiting += [files.path(name) for name in began]
   return None
 
 

@@ -153,7 +153,7 @@ def _companions(folder, description, base, rows, trained, config):
   text = description['vocabulary'].get('text_model')
   if not (text and files.is_file(text)):
     return {}
-  text = pathlib.Path(text)
+  text = files.path(text)
   outputs.copy(text, folder / f'tokenizer{text.suffix}')
   length = config.get('max_position_embeddings') or config.get('max_seq_len')
   return tokenizer_files.write(

@@ -36,7 +36,7 @@ TOKENIZERS = ('tokenizer.json', 'tokenizer.model')
 
 def is_folder(path: str | os.PathLike) -> bool:
   """Whether this is a Hugging Face folder, by its files."""
-  path = pathlib.Path(path)
+  path = files.path(path)
   ours = ('config.gin', 'checkpoints')  # a run directory, perhaps a broken one
   return files.is_file(path / 'config.json') and not any(
     files.exists(path / name) for name in ours
@@ -49,7 +49,7 @@ def config_of(folder: str | os.PathLike) -> dict[str, Any]:
   Raises:
     UserError: It is missing or no JSON object.
   """
-  path = pathlib.Path(folder) / 'config.json'
+  path = files.path(folder) / 'config.json'
   config = files.read_json(path)
   if not isinstance(config, dict):
     raise errors.UserError(f'{path}: found no JSON object.')
@@ -59,8 +59,8 @@ def config_of(folder: str | os.PathLike) -> dict[str, Any]:
 def tokenizer_of(folder: str | os.PathLike) -> pathlib.Path | None:
   """The text tokenizer that lies in the folder, if one does."""
   for name in TOKENIZERS:
-    if files.is_file(pathlib.Path(folder) / name):
-      return pathlib.Path(folder) / name
+    if files.is_file(files.path(folder) / name):
+      return files.path(folder) / name
   return None
 
 
@@ -85,7 +85,7 @@ def read(
   """
   if not is_folder(path):
     return None
-  where = str(pathlib.Path(path) / 'config.json')
+  where = str(files.path(path) / 'config.json')
   config = config_of(path)
   if vision.is_vision(config):
     theirs = vision.read_config(config, where)
@@ -113,7 +113,7 @@ def _tensors(path) -> dict[str, Any]:
 def _same_ids(path, config, description) -> None:
   """Refuses rows of another text model, or of another tokenizer's codes."""
   mine = description[bindings.VOCABULARY]
-  told = bindings.of_export(config, pathlib.Path(path) / 'config.json')
+  told = bindings.of_export(config, files.path(path) / 'config.json')
   found, tokenizer = told.get(bindings.VOCABULARY), tokenizer_of(path)
   if found is None and tokenizer is not None and mine.get(bindings.PIECES):
     text = text_lib.load(tokenizer)

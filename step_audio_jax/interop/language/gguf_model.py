@@ -68,7 +68,7 @@ def opened_as_folder(
   config = reader.config()
   tensors = reader.named(config)
   with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
+    folder = files.path(name)
     ids = gguf_tokenizer.write(file, folder, config['vocab_size'])
     files.write_json(folder / 'config.json', {**config, **ids})
     yield folder, tensors

@@ -62,7 +62,7 @@ _BLOCK = re.compile(
 
 def is_folder(path: str | os.PathLike) -> bool:
   """Whether this is the released tokenizer, by its files."""
-  path = pathlib.Path(path)
+  path = files.path(path)
   return any(files.is_file(path / name) for name in (CENTROIDS, SEMANTIC))
 
 
@@ -111,7 +111,7 @@ def read(
   Raises:
     UserError: A file is missing, broken or another one.
   """
-  source = pathlib.Path(source)
+  source = files.path(source)
   return dual.DualTokenizer(
     _linguistic(source, allow_nonfinite),
     read_semantic(source / SEMANTIC, allow_nonfinite),

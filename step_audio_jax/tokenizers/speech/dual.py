@@ -11,7 +11,6 @@ that (`bindings`).
 
 import itertools
 import os
-import pathlib
 from typing import Iterable, Sequence
 
 import numpy as np
@@ -217,7 +216,7 @@ class DualTokenizer:
     Raises:
       UserError: A file is missing, broken, or not the one that was sealed.
     """
-    folder = pathlib.Path(folder)
+    folder = files.path(folder)
     sealed = seal.read(folder).get('sha256') or {}
     for name, digest in digests.of_files(folder, _FILES).items():
       if digest != sealed.get(name):

@@ -159,7 +159,7 @@ class LinguisticTokenizer:
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the folder."""
-    folder, arrays = pathlib.Path(folder), self._arrays
+    folder, arrays = files.path(folder), self._arrays
     cmvn = {'shift': arrays['shift'], 'scale': arrays['scale']}
     params = dict(arrays['params'])
     params['blocks'] = blocks_lib.stack(params['blocks'])
@@ -177,7 +177,7 @@ class LinguisticTokenizer:
     Raises:
       UserError: A file is missing, broken or does not fit the others.
     """
-    folder = pathlib.Path(folder)
+    folder = files.path(folder)
     config = config_from(folder / 'config.json', paraformer.ParaformerConfig)
     tree = storage.read_tree(folder / 'encoder.safetensors', _shapes(config))
     path = folder / 'centroids.npy'

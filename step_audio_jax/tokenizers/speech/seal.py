@@ -6,7 +6,6 @@ is made of codes carries that (`bindings`).
 
 import json
 import os
-import pathlib
 from typing import Any
 
 from step_audio_jax import errors
@@ -34,7 +33,7 @@ def identity(folder: str | os.PathLike) -> dict[str, str]:
 
 def read(folder: str | os.PathLike) -> dict[str, Any]:
   """The object in `dual.json`."""
-  path = pathlib.Path(folder) / NAME
+  path = files.path(folder) / NAME
   if not files.is_file(path):
     raise errors.UserError(
       f'{path}: no such file; expected a folder made by '
@@ -57,6 +56,6 @@ def code_counts(folder: str | os.PathLike) -> tuple[int, int]:
     return int(value['linguistic_codes']), int(value['semantic_codes'])
   except (KeyError, TypeError, ValueError) as error:
     raise errors.UserError(
-      f'{pathlib.Path(folder) / NAME}: found no linguistic_codes and '
+      f'{files.path(folder) / NAME}: found no linguistic_codes and '
       'semantic_codes; export the tokenizer again.'
     ) from error

@@ -14,7 +14,6 @@ T frames.
 
 import dataclasses
 import os
-import pathlib
 from typing import Any, Mapping
 
 from flax import linen as nn
@@ -173,7 +172,7 @@ class SemanticTokenizer:
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the folder."""
-    folder = pathlib.Path(folder)
+    folder = files.path(folder)
     params = self._arrays['params']
     params = {**params, 'blocks': blocks_lib.stack(params['blocks'])}
     storage.write_tree(
@@ -188,7 +187,7 @@ class SemanticTokenizer:
     Raises:
       UserError: A file is missing, broken or does not fit the others.
     """
-    folder = pathlib.Path(folder)
+    folder = files.path(folder)
     config = linguistic.config_from(folder / 'config.json', s3.S3Config)
     boxed = jax.eval_shape(
       s3.S3Encoder(config).init,

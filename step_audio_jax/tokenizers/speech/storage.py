@@ -1,7 +1,6 @@
 """Parameter trees as safetensors files, and batches of ragged waveforms."""
 
 import os
-import pathlib
 from typing import Any, Mapping, Sequence
 
 from flax import traverse_util
@@ -28,7 +27,7 @@ def write_tree(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
   """
   flat = traverse_util.flatten_dict(tree, sep='/')
   arrays = {name: np.asarray(v, np.float32) for name, v in flat.items()}
-  shards.write_file(pathlib.Path(path), arrays)
+  shards.write_file(files.path(path), arrays)
 
 
 def read_tree(

@@ -54,7 +54,7 @@ class Checkpoints:
     Raises:
       UserError: No step can be opened; all stay in place.
     """
-    self.folder = pathlib.Path(run_dir).absolute() / _FOLDER
+    self.folder = files.path(run_dir).absolute() / _FOLDER
     self._best = best
     self._last: int | None = None
     self._clear()
@@ -306,7 +306,7 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
   Raises:
     UserError: The run has no checkpoint.
   """
-  folder = pathlib.Path(run_dir) / _FOLDER
+  folder = files.path(run_dir) / _FOLDER
   steps = steps_of(run_dir)
   if not steps:
     raise errors.UserError(
@@ -318,7 +318,7 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
 
 def steps_of(run_dir: str | pathlib.Path) -> list[int]:
   """Finished steps of a run, ascending; none where it has none yet."""
-  return _steps(pathlib.Path(run_dir) / _FOLDER)
+  return _steps(files.path(run_dir) / _FOLDER)
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
@@ -343,7 +343,7 @@ def step_folder(
     raise errors.UserError(
       f'{run_dir}: no checkpoint of step {step}; it has {steps}.'
     )
-  folder = pathlib.Path(run_dir).absolute() / _FOLDER / str(step)
+  folder = files.path(run_dir).absolute() / _FOLDER / str(step)
   if ema and not files.is_dir(folder / 'ema'):
     raise errors.UserError(
       f'{folder}: has no mean of the parameters, expected the run of a '
@@ -426,7 +426,7 @@ def run_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
   Raises:
     UserError: It is missing or unreadable.
   """
-  path = pathlib.Path(run_dir) / 'config.json'
+  path = files.path(run_dir) / 'config.json'
   reason = 'is no JSON object'
   try:
     value = files.read_json(path)

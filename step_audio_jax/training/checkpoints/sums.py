@@ -41,7 +41,7 @@ class SummedTemporaryPath(orbax_path.atomicity.AtomicRenameTemporaryPath):
     self._final_path = self.get().with_name(f'{self.get().name}-summed')
     try:
       await super().finalize()
-      write(pathlib.Path(self._final_path))
+      write(files.path(self._final_path))
       files.move(self._final_path, whole)
     finally:
       self._final_path = whole
@@ -49,7 +49,7 @@ class SummedTemporaryPath(orbax_path.atomicity.AtomicRenameTemporaryPath):
 
 def write(step_folder: str | os.PathLike) -> None:
   """Writes the sums of all files of a step."""
-  folder = pathlib.Path(step_folder)
+  folder = files.path(step_folder)
   names = sorted(_names(folder))
   with futures.ThreadPoolExecutor(_THREADS) as pool:
     found = pool.map(lambda name: digests.of_file(folder / name), names)
@@ -73,7 +73,7 @@ def check(
     UserError: A file is missing or is not the one that was saved, or the sums
       themselves cannot be read.
   """
-  folder = pathlib.Path(step_folder)
+  folder = files.path(step_folder)
   if not files.exists(folder / NAME):
     _tell_once(folder)
     return

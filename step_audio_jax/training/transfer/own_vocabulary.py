@@ -22,7 +22,7 @@ _STEM = 'tokenizer'
 
 def path_in(run: str | os.PathLike, text_model: str) -> pathlib.Path:
   """Where a run keeps its copy of a text model."""
-  return pathlib.Path(run) / (_STEM + pathlib.Path(text_model).suffix)
+  return files.path(run) / (_STEM + files.path(text_model).suffix)
 
 
 def copy_text_model(
@@ -71,7 +71,7 @@ def text_model_of(
   text_model = described.get('text_model')
   if not text_model:
     return None
-  own, recorded = path_in(run, text_model), pathlib.Path(text_model)
+  own, recorded = path_in(run, text_model), files.path(text_model)
   expected = described.get(bindings.ENCODER)
   if expected and files.is_file(own) and digests.of_file(own) == expected:
     if files.is_file(recorded) and digests.of_file(recorded) != expected:

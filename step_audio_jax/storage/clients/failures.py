@@ -1,0 +1,147 @@
+"""What a store answers instead of what was asked for, and when to ask again.
+
+What may pass (a time-out, 429, 5xx, an answer cut short) is tried again after
+a random part of a growing pause ("full jitter"), up to a limit; what will not
+pass (403, 404, a precondition) is told at once. The errors are those of the
+system, `OSError`, and sentences for users at the same time.
+"""
+
+import collections
+import dataclasses
+import errno
+import random
+import threading
+import time
+from typing import Any, Callable, TypeVar
+
+from step_audio_jax import errors
+
+_T = TypeVar('_T')
+
+
+class StoreError(OSError, errors.UserError):
+  """A store did not do what was asked of it.
+
+  Attributes:
+    filename: The address.
+    strerror: What was wrong, without the address.
+  """
+
+  number = errno.EIO
+
+  def __init__(self, where: Any, fault: str):
+    """Tells `fault` of the address `where`."""
+    super().__init__(self.number, fault, str(where))
+
+  def __str__(self) -> str:
+    return f'{self.filename}: {self.strerror}.'
+
+  def __reduce__(self):
+    return type(self), (self.filename, self.strerror)
+
+
+class Missing(StoreError, FileNotFoundError):
+  """There is no such object, or no such bucket."""
+
+  number = errno.ENOENT
+
+
+class Denied(StoreError, PermissionError):
+  """The store knows who asks, or does not, and refuses."""
+
+  number = errno.EACCES
+
+
+class Occupied(StoreError, FileExistsError):
+  """An object is there that should not be, or is another than expected."""
+
+  number = errno.EEXIST
+
+
+class Transient(Exception):
+  """Raised by a store's client for what may be well the next time.
+
+  Attributes:
+    reason: In a word or two, as it is counted: '503', 'cut', 'time-out'.
+    pause: Seconds to wait at least, as the store asks; 0.0 if it does not.
+  """
+
+  def __init__(self, reason: str, pause: float = 0.0):
+    """A fault that may pass."""
+    super().__init__(reason)
+    self.reason, self.pause = reason, pause
+
+
+@dataclasses.dataclass
+class Limits:
+  """How long a request is tried.
+
+  Attributes:
+    tries: At most.
+    seconds: No try begins later than this after the first.
+    first_pause: Seconds, of which a random part is waited before the second
+      try; doubled for each further one.
+    longest_pause: Seconds; a store's own wish counts up to it, too.
+    connect: Seconds until a connection stands.
+    read: Seconds without a byte of an answer.
+  """
+
+  tries: int = 12
+  seconds: float = 180.0
+  first_pause: float = 0.25
+  longest_pause: float = 20.0
+  connect: float = 10.0
+  read: float = 60.0
+
+
+LIMITS = Limits()
+_LOCK = threading.Lock()
+_COUNTS: collections.Counter[str] = collections.Counter()
+
+
+def count(name: str, by: int = 1) -> None:
+  """Adds to one of the counters of this process."""
+  with _LOCK:
+    _COUNTS[name] += by
+
+
+def counts() -> dict[str, int]:
+  """Requests, retries by reason and bytes of this process, by name."""
+  with _LOCK:
+    return dict(_COUNTS)
+
+
+def persist(
+  where: Any, request: Callable[[int], _T], limits: Limits | None = None
+) -> _T:
+  """Asks until there is an answer.
+
+  Args:
+    where: The address, for messages.
+    request: Given the number of tries before it.
+    limits: How long.
+
+  Raises:
+    StoreError: As `request`; or all tries failed.
+  """
+  limits = limits or LIMITS
+  begin = time.monotonic()
+  for tried in range(limits.tries):
+    count('requests')
+    try:
+      return request(tried)
+    except Transient as error:
+      count('retries')
+      count(f'retries/{error.reason}')
+      last = error
+    pause = min(limits.longest_pause, limits.first_pause * 2**tried)
+    pause = max(random.uniform(0, pause), min(last.pause, limits.longest_pause))
+    if time.monotonic() - begin + pause > limits.seconds:
+      break
+    if tried + 1 < limits.tries:
+      time.sleep(pause)
+  raise StoreError(
+    where,
+    f'no answer after {tried + 1} tries in {time.monotonic() - begin:.0f} s '
+    f'(the last: {last.reason})',
+  ) from last

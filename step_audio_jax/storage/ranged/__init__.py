@@ -1,1 +1,0 @@
-"""Files of records that are read by ranges of their bytes."""

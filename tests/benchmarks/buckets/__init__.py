@@ -1,1 +1,0 @@
-"""Tests of the servers and of the faults in front of them."""
