@@ -33,7 +33,10 @@ _OFFLINE = {
   'AWS_DEFAULT_REGION': 'us-east-1',
   'AWS_REGION': 'us-east-1',
   'AWS_EC2_METADATA_DISABLED': 'true',
+  'FSSPEC_GCS_TOKEN': 'anon',
   'GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT': 'false',
+  # TensorStore looks for keys at the first request, and complains.
+  'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'nobody',
   'GOOGLE_CLOUD_PROJECT': 'nowhere',
   'NO_GCE_CHECK': 'true',
 }

@@ -6,43 +6,11 @@ It listens on a socket that it inherits and ends when its input ends.
 """
 
 import argparse
-import functools
-import http.server
 import logging
 import os
 import socket
 import sys
 import threading
-
-
-def serve_gcs(sock: socket.socket, folder: str | None) -> None:
-  """Serves `gcp-storage-emulator` for ever."""
-  from gcp_storage_emulator import server
-  from gcp_storage_emulator import storage
-
-  kept = storage.Storage(use_memory_fs=folder is None, data_dir=folder)
-  serving = http.server.HTTPServer(
-    sock.getsockname(),
-    functools.partial(server.RequestHandler, kept),
-    bind_and_activate=False,
-  )
-  serving.socket.close()
-  serving.socket = sock
-  serving.serve_forever()
-
-
-def serve_s3(sock: socket.socket) -> None:
-  """Serves moto's S3 for ever."""
-  from moto.moto_server import werkzeug_app
-  from werkzeug import serving
-
-  serving.make_server(
-    *sock.getsockname(),
-    werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app),
-    threaded=True,
-    request_handler=werkzeug_app.MotoRequestHandler,
-    fd=sock.fileno(),
-  ).serve_forever()
 
 
 def end_with_input() -> None:
@@ -61,10 +29,15 @@ def main():
   # Each request is a line of a log otherwise.
   logging.disable(logging.CRITICAL)
   sock = socket.socket(fileno=args.socket)
+  # Each imports what the other does not need.
   if args.kind == 'gcs':
-    serve_gcs(sock, args.folder)
+    from benchmarks.buckets import google
+
+    google.serve(sock, args.folder)
   else:
-    serve_s3(sock)
+    from benchmarks.buckets import amazon
+
+    amazon.serve(sock)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,138 @@
 """Records of ArrayRecord shards, and the safetensors blobs that they are."""
 
+import bisect
+from concurrent import futures
 import contextlib
+import functools
+import itertools
 import os
 import struct
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator, Protocol, Sequence
 
 import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.storage import files
+from step_audio_jax.storage.ranged import array_record
+
+# Shards that are asked at once: their answers take long and are short.
+_IN_FLIGHT = 64
+
+
+class Records(Protocol):
+  """Records of several shards, by their number."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int) -> bytes: ...
+
+
+class RangedRecords:
+  """Records of several shards that are read by ranges of their bytes."""
+
+  def __init__(self, shards: Sequence[array_record.RangedShard]):
+    """Counts what is in `shards`, which come one after the other."""
+    self._shards = shards
+    self._ends = list(itertools.accumulate(map(len, shards)))
+
+  def __len__(self) -> int:
+    return self._ends[-1] if self._ends else 0
+
+  def __getitem__(self, index: int) -> bytes:
+    shard, place = self.locate(index)
+    return shard.read([place])[0]
+
+  def locate(self, index: int) -> tuple[array_record.RangedShard, int]:
+    """The shard of a record, and its number there.
+
+    Raises:
+      IndexError: There is no such record.
+    """
+    if not 0 <= index < len(self):
+      raise IndexError(f'no record {index} of {len(self)}')
+    number = bisect.bisect_right(self._ends, index)
+    before = self._ends[number - 1] if number else 0
+    return self._shards[number], index - before
+
+
+def open_records(
+  paths: Sequence[files.Path],
+  ranged: Callable[[files.Path], array_record.Source] | None = None,
+) -> Records:
+  """The records of shards that come one after the other, at random access.
+
+  Args:
+    paths: Of the shards.
+    ranged: Opens one as bytes that are read by ranges; None for files of this
+      machine, which are mapped.
+
+  Raises:
+    UserError: One of them is missing, cut short or changed.
+  """
+  if ranged is not None:
+    shards = _threads().map(
+      lambda path: array_record.RangedShard(ranged(path), str(path)), paths
+    )
+    return RangedRecords(list(shards))
+  from array_record.python import array_record_data_source
+
+  try:
+    return array_record_data_source.ArrayRecordDataSource(
+      [os.fspath(path) for path in paths]
+    )
+  except (RuntimeError, ValueError, IndexError) as error:
+    reason = str(error).partition(';')[0]
+    raise errors.UserError(
+      f'{os.path.dirname(paths[0])}: a shard is not a whole ArrayRecord file, '
+      f'build the rows again: {reason}.'
+    ) from error
+
+
+def fetch(wanted: Sequence[tuple[Records, int]]) -> Iterator[bytes]:
+  """Records of several sequences; those read by ranges are asked for at once.
+
+  Args:
+    wanted: (sequence, number of the record there) of each.
+
+  Returns:
+    The records in this order. An error is raised where its record would come:
+    a UserError, or what the reader of local files says.
+  """
+  places = [
+    records.locate(index) if isinstance(records, RangedRecords) else None
+    for records, index in wanted
+  ]
+  by_shard: dict[array_record.RangedShard, list[int]] = {}
+  for shard, place in filter(None, places):
+    by_shard.setdefault(shard, []).append(place)
+  asked = {
+    shard: _threads().submit(shard.read, numbers)
+    for shard, numbers in by_shard.items()
+  }
+
+  def found():
+    answers = {}
+    for (records, index), where in zip(wanted, places):
+      if where is None:
+        yield records[index]
+        continue
+      shard, _ = where
+      if shard not in answers:
+        answers[shard] = iter(asked[shard].result())
+      yield next(answers[shard])
+
+  return found()
+
+
+def _threads() -> futures.ThreadPoolExecutor:
+  """Threads that wait for answers."""
+  return _threads_of(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _threads_of(process: int) -> futures.ThreadPoolExecutor:
+  del process  # threads do not outlive a fork
+  return futures.ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix='records')
 
 
 def read_records(path: str | os.PathLike) -> list[bytes]:

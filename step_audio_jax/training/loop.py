@@ -14,7 +14,6 @@ import pathlib
 from typing import Any, Callable
 
 from flax import linen as nn
-import grain
 import jax
 import numpy as np
 import optax
@@ -355,10 +354,10 @@ def run(
     log = stack.enter_context(
       metrics_lib.Log(trainer, run_dir, first, data.get('log'), label)
     )
-    batches = iter(
-      grain.MapDataset.range(first, config.steps)
-      .map(trainer.device_batch)
-      .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    batches = placement.read_ahead(
+      trainer.device_batch,
+      range(first, config.steps),
+      getattr(feed, 'read_ahead', 1),
     )
     pending = None
     for step in range(first + 1, config.steps + 1):

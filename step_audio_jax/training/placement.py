@@ -1,11 +1,29 @@
 """Batches on their way to the devices: each host brings the rows it reads."""
 
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
+import grain
 import jax
 import numpy as np
 
 Sharding = jax.sharding.NamedSharding
+
+
+def read_ahead(
+  read: Callable[[int], Any], steps: range, readers: int
+) -> Iterator[Any]:
+  """Batches of `steps` in order, the next ones read before they are asked for.
+
+  Args:
+    read: Step → batch.
+    steps: One after the other.
+    readers: How many are read side by side.
+  """
+  options = grain.ReadOptions(
+    num_threads=readers, prefetch_buffer_size=max(2, readers)
+  )
+  numbers = grain.MapDataset.range(steps.start, steps.stop)
+  return iter(numbers.map(read).to_iter_dataset(options))
 
 
 def local_rows(sharding: Sharding, rows: int) -> tuple[int, int]:

@@ -114,7 +114,8 @@ def sum_source(
   most = int(source.stats.get('images_per_row') or 0)
   stream_V, total = streams(vocabulary), Sums()
   for start in range(0, count, batch_size):
-    rows = [source.row(i) for i in range(start, min(start + batch_size, count))]
+    stop = min(start + batch_size, count)
+    rows = feed.read_rows([(source, index) for index in range(start, stop)])
     batch = _stack(rows, batch_size, most)
     if batch['tokens'].max() >= vocabulary.table_size:
       raise errors.UserError(

@@ -15,7 +15,6 @@ a single recording among many (`data_pipelines inspect --verify` reads all).
 
 import hashlib
 import os
-import pathlib
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
@@ -59,7 +58,7 @@ def rows(
   Raises:
     UserError: The shards are not those of `stats.json`.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   paths = sorted(files.glob(folder, '*.array_record'))
   told = stats.get('sha256') or {}
   names = {path.name for path in paths}

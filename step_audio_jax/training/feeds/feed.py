@@ -12,20 +12,22 @@ Axes: B rows of a batch, L row length, N images a row.
 import functools
 import hashlib
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, Sequence
 
-from array_record.python import array_record_data_source
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
 from step_audio_jax.corpus import epochs
 from step_audio_jax.corpus import schedule as schedule_lib
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.training.feeds import contents as contents_lib
 
 _ROUNDS = 4
+# Batches that are on their way at once where each answer takes long.
+_AHEAD = 8
 
 
 def permute(index: int, size: int, key: int) -> int:
@@ -80,6 +82,7 @@ class Source:
   Attributes:
     name: The task.
     folder: Where they lie.
+    records: They themselves, as safetensors blobs.
     stats: What `stats.json` says.
     vocabulary: What their ids belong to, as `Vocabulary.describe` tells it;
       None where the task was written by hand and does not say.
@@ -95,21 +98,14 @@ class Source:
     """
     self.name = name
     self.stats = files.read_json(folder / 'stats.json')
-    shards = sorted(str(p) for p in files.glob(folder, '*.array_record'))
+    shards = sorted(files.glob(folder, '*.array_record'))
     if not shards or not self.stats.get('rows'):
       raise errors.UserError(
         f'{folder}: the ratio names the task {name!r}, which has no rows; '
         'build rows for it or give it weight 0.'
       )
-    try:
-      self._records = array_record_data_source.ArrayRecordDataSource(shards)
-      found = len(self._records)
-    except (RuntimeError, ValueError, IndexError) as error:
-      reason = str(error).partition(';')[0]
-      raise errors.UserError(
-        f'{folder}: a shard is not a whole ArrayRecord file, build the rows '
-        f'again: {reason}.'
-      ) from error
+    self.records = array_records.open_records(shards)
+    found = len(self.records)
     if found != self.stats['rows']:
       raise errors.UserError(
         f'{folder}: found {found} records, expected '
@@ -128,7 +124,7 @@ class Source:
     )
 
   def __len__(self) -> int:
-    return len(self._records)
+    return len(self.records)
 
   def contents(
     self, budget: contents_lib.ByteBudget | None = None
@@ -143,12 +139,32 @@ class Source:
 
   def row(self, index: int) -> dict[str, np.ndarray]:
     """Stored row `index`: tokens, segment_ids, loss_weights, images."""
+    return read_rows([(self, index)])[0]
+
+
+def read_rows(
+  places: Sequence[tuple[Source, int]],
+) -> list[dict[str, np.ndarray]]:
+  """Stored rows of several sources; what is far away is asked for at once.
+
+  Args:
+    places: (source, number of the row there) of each.
+
+  Raises:
+    UserError: A record is no row, or cannot be read.
+  """
+  records = array_records.fetch([(one.records, i) for one, i in places])
+  rows = []
+  for source, index in places:
     try:
-      return safetensors_numpy.load(self._records[index])
+      rows.append(safetensors_numpy.load(next(records)))
+    except errors.UserError:
+      raise
     except Exception as error:
       raise errors.UserError(
-        f'{self.folder}: record {index} is not a row ({error}).'
+        f'{source.folder}: record {index} is not a row ({error}).'
       ) from error
+  return rows
 
 
 class RowFeed:
@@ -198,7 +214,7 @@ class RowFeed:
         f'feed: batch_size is {batch_size}, expected at least 1.'
       )
     self.schedule = schedule_lib.create(ratios, batch_size)
-    root = pathlib.Path(rows)
+    root = files.path(rows)
     if not files.is_dir(root):
       raise errors.UserError(f'{rows}: no such folder of rows.')
     self.sources = []
@@ -264,6 +280,15 @@ class RowFeed:
     largest = [source.stats.get('largest_id') for source in self.sources]
     self.largest_id = None if None in largest else max(largest)
 
+  @property
+  def read_ahead(self) -> int:
+    """How many batches are worth being read side by side."""
+    far = any(
+      isinstance(source.records, array_records.RangedRecords)
+      for source in self.sources
+    )
+    return _AHEAD if far else 1
+
   def locate(self, k: int) -> tuple[int, int]:
     """Row k of the global stream → (source id, stored row)."""
     source, rank = self.schedule.source(k)
@@ -284,11 +309,9 @@ class RowFeed:
     """
     stop = self.batch_size if stop is None else stop
     first = step * self.batch_size
-    rows, sources = [], []
-    for k in range(first + start, first + stop):
-      source, index = self.locate(k)
-      sources.append(source)
-      rows.append(self.sources[source].row(index))
+    places = list(map(self.locate, range(first + start, first + stop)))
+    sources = [source for source, _ in places]
+    rows = read_rows([(self.sources[source], i) for source, i in places])
     batch = {
       'tokens': np.stack([r['tokens'] for r in rows]).astype(np.int32),
       'segment_ids': np.stack([r['segment_ids'] for r in rows]).astype(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from step_audio_jax.storage.buckets import highway_hash
+from step_audio_jax.storage.ranged import highway_hash
 
 BLOCK = 2**16
 _BLOCK_HEADER = struct.Struct('<QQQ')  # hash, to the beginning, to the end

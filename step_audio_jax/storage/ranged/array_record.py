@@ -15,7 +15,7 @@ from typing import Protocol, Sequence
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.storage.buckets import riegeli
+from step_audio_jax.storage.ranged import riegeli
 
 _TAIL = 4 * riegeli.BLOCK  # what is read first: the footer is seldom longer
 _FIRST = 64  # a signature comes before all else

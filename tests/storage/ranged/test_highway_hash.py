@@ -2,7 +2,7 @@
 
 import pytest
 
-from step_audio_jax.storage.buckets import highway_hash
+from step_audio_jax.storage.ranged import highway_hash
 
 
 # The first 64 bytes of every Riegeli file: its block header, its signature.

@@ -12,10 +12,10 @@ import pytest
 import zstandard
 
 from step_audio_jax import errors
-from step_audio_jax.storage.buckets import highway_hash
-from step_audio_jax.storage.buckets import ranged_shard
-from step_audio_jax.storage.buckets import riegeli
-from tests.storage.buckets import sources
+from step_audio_jax.storage.ranged import array_record
+from step_audio_jax.storage.ranged import highway_hash
+from step_audio_jax.storage.ranged import riegeli
+from tests.storage.ranged import sources
 
 BLOCK = riegeli.BLOCK
 RNG = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def theirs(path):
 
 
 def opened(content):
-  return ranged_shard.RangedShard(sources.HeldSource(content), 'x.array_record')
+  return array_record.RangedShard(sources.HeldSource(content), 'x.array_record')
 
 
 @pytest.mark.parametrize('options', OPTIONS)
@@ -73,7 +73,7 @@ def test_a_record_is_a_request_and_opening_is_one_or_two(tmp_path):
   records = [b'%d' % i * (i % 40) for i in range(3000)]
   path = tmp_path / 'x.array_record'
   source = sources.HeldSource(write(path, records))
-  shard = ranged_shard.RangedShard(source, 'x')
+  shard = array_record.RangedShard(source, 'x')
   assert len(source.requests) == 1
   assert shard.read([2999, 7, 8, 7]) == [records[i] for i in (2999, 7, 8, 7)]
   assert len(source.requests) == 1 + 3
@@ -84,7 +84,7 @@ def test_a_record_is_a_request_and_opening_is_one_or_two(tmp_path):
   records = [b'%d' % i for i in range(20_000)]
   content = write(path, records, 'group_size:1,uncompressed')
   source = sources.HeldSource(content)
-  shard = ranged_shard.RangedShard(source, 'x')
+  shard = array_record.RangedShard(source, 'x')
   assert len(source.requests) == 2
   assert shard.read([0, 19_999]) == [b'0', b'19999']
   (first, second) = source.requests[:2]

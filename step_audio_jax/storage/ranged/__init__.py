@@ -1,0 +1,1 @@
+"""Files of records that are read by ranges of their bytes."""

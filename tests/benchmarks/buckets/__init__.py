@@ -1,0 +1,1 @@
+"""Tests of the servers and of the faults in front of them."""
