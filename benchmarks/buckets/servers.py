@@ -61,21 +61,25 @@ def environment(kind: str, url: str) -> dict[str, str]:
 
 
 @dataclasses.dataclass
-class Server:
-  """One server, started, killed and started again at one address.
+class Process:
+  """A process that listens: started, killed, started again at one address.
 
   Attributes:
-    kind: 'gcs' or 's3'.
-    folder: Where a server of Google's protocol keeps its objects; None is
-      memory, which is lost with the process.
     port: Where it listens, once it was started.
     process: The process, or None.
+    kind: 'gcs' or 's3': which clients it has.
+    arguments: What it is told, besides where to listen.
+    probe: A path that it answers once it is there.
   """
 
-  kind: str
-  folder: pathlib.Path | None = None
   port: int = 0
   process: subprocess.Popen | None = None
+  kind: str = 'gcs'
+  probe = '/'
+
+  @property
+  def arguments(self) -> list[str]:
+    raise NotImplementedError
 
   @property
   def url(self) -> str:
@@ -94,10 +98,8 @@ class Server:
     """
     with listening(self.port) as sock, tempfile.TemporaryFile() as said:
       self.port = sock.getsockname()[1]
-      argv = [sys.executable, '-m', 'benchmarks.buckets.serving', self.kind]
-      argv.append(f'--socket={sock.fileno()}')
-      if self.folder is not None:
-        argv.append(f'--folder={self.folder}')
+      argv = [sys.executable, '-m', 'benchmarks.buckets.serving']
+      argv += [f'--socket={sock.fileno()}', *self.arguments]
       # The child ends when its input does: with this process, at the latest.
       self.process = subprocess.Popen(
         argv,
@@ -108,7 +110,7 @@ class Server:
       )
       sock.close()
       try:
-        wait(self.port, self.process)
+        wait(self.port, self.process, self.probe)
       except BaseException as error:
         self.kill()
         said.seek(0)
@@ -122,6 +124,24 @@ class Server:
       process.kill()
       process.stdin.close()
       process.wait()
+
+
+@dataclasses.dataclass
+class Server(Process):
+  """A server of one of the protocols.
+
+  Attributes:
+    folder: Where a server of Google's protocol keeps its objects; None is
+      memory, which is lost with the process.
+  """
+
+  folder: pathlib.Path | None = None
+
+  @property
+  def arguments(self) -> list[str]:
+    if self.folder is None:
+      return [self.kind]
+    return [self.kind, f'--folder={self.folder}']
 
   def make_bucket(self, name: str) -> None:
     """Makes a bucket, which must not be there."""
@@ -153,7 +173,7 @@ def listening(port: int = 0) -> socket.socket:
   return sock
 
 
-def wait(port: int, process: subprocess.Popen) -> None:
+def wait(port: int, process: subprocess.Popen, path: str = '/') -> None:
   """Returns once a server answers.
 
   Raises:
@@ -164,7 +184,7 @@ def wait(port: int, process: subprocess.Popen) -> None:
     left = deadline - time.monotonic()
     try:
       if left > 0:
-        ask(port, 'GET', '/', timeout=left)
+        ask(port, 'GET', path, timeout=left)
         return
     except OSError:
       # Refused or reset: it has ended, or is about to.
@@ -176,7 +196,8 @@ def wait(port: int, process: subprocess.Popen) -> None:
 @contextlib.contextmanager
 def serve(kind: str, buckets=(), folder: str | os.PathLike | None = None):
   """A server that runs until the `with` ends, with these buckets made."""
-  server = Server(kind, None if folder is None else pathlib.Path(folder))
+  folder = None if folder is None else pathlib.Path(folder)
+  server = Server(kind=kind, folder=folder)
   try:
     server.start()
     for name in buckets:

@@ -265,7 +265,7 @@ def test_a_killed_server_finds_its_folder(tmp_path):
 def test_a_server_ends_with_its_starter():
   script = (
     'from benchmarks.buckets import servers\n'
-    'server = servers.Server("gcs")\n'
+    'server = servers.Server()\n'
     'server.start()\n'
     'print(server.port, flush=True)\n'
     'input()\n'
