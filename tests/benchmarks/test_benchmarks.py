@@ -243,3 +243,14 @@ def test_every_made_utterance_is_counted(format, more):
 def test_an_ingestion_that_fails_is_no_figure():
   done = run('pipelines/ingest', '--lines=0')
   assert done.returncode == 1 and 'none of 0 lines' in done.stderr
+
+
+def test_rows_that_are_far_are_compared_and_counted():
+  done = run('pipelines/bucket_feed', '--tiny', '--rounds=1', '--batch=4')
+  assert done.returncode == 0, done.stderr
+  result = json.loads(done.stdout)
+  assert result['bit_equal'] is True and result['requests_at_step_10m'] == 4
+  assert result['requests_to_open'] == result['shards'] == 2
+  assert result['most_in_flight'] > 4  # more than one batch
+  for side in ('local', 'far'):
+    assert result[side]['tokens_per_second'] > 0
