@@ -82,3 +82,32 @@ def forget_programs():
   jax = sys.modules.get('jax')
   if jax is not None and psutil.Process().memory_info().rss > _MOST_BYTES:
     jax.clear_caches()
+
+
+@pytest.fixture(scope='session')
+def bucket_servers():
+  """Servers of the stores' protocols, started when they are asked for."""
+  from tests import stores
+
+  with stores.Servers() as started:
+    yield started
+
+
+@pytest.fixture
+def gs_folder(request, bucket_servers, monkeypatch):
+  """A folder of a bucket that no other test uses."""
+  from tests import stores
+
+  name = f'{request.module.__name__}/{request.node.name.partition("[")[0]}'
+  with stores.folder('gs', bucket_servers, name, monkeypatch) as folder:
+    yield folder
+
+
+@pytest.fixture
+def s3_folder(request, bucket_servers, monkeypatch):
+  """As `gs_folder`, of the other protocol."""
+  from tests import stores
+
+  name = f'{request.module.__name__}/{request.node.name.partition("[")[0]}'
+  with stores.folder('s3', bucket_servers, name, monkeypatch) as folder:
+    yield folder

@@ -65,7 +65,7 @@ def parse(
   if str(ROOT) not in gin.config._LOCATION_PREFIXES:
     gin.add_config_file_search_path(str(ROOT))
     # Plain files only: gin's reader of package data logs every miss.
-    gin.config._FILE_READERS[:] = [(old_names.open_gin, os.path.isfile)]
+    gin.config._FILE_READERS[:] = [(old_names.open_gin, files_lib.is_file)]
   if function is not None:
     _register(function)
   for path in files:

@@ -223,7 +223,7 @@ class SpeechDecoder:
       UserError: The folder cannot be written, or holds something else.
     """
     with files.atomic_folder(
-      folder, replace=True, expected=_CONTENTS
+      folder, replace=True, expected=_CONTENTS, last=CONFIG
     ) as temporary:
       self._write(temporary)
 

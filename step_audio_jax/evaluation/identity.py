@@ -51,7 +51,8 @@ class DigestCache:
     Raises:
       UserError: It is missing or cannot be read.
     """
-    place = os.path.abspath(path)
+    named = files.is_address(path)
+    place = str(files.path(path)) if named else os.path.abspath(path)
     try:
       found = files.state(place)
     except OSError as error:

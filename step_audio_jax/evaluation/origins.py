@@ -68,7 +68,7 @@ def compare(runs: Sequence[str | pathlib.Path]) -> None:
   Error rates of texts may be compared all the same, perplexities may not.
   """
   first: dict[str, tuple[Any, Any]] = {}
-  for run in map(pathlib.Path, runs):
+  for run in map(files.path, runs):
     path = run / 'config.json'
     config = files.read_json(path) if files.is_file(path) else {}
     for key, digest in (

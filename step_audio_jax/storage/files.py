@@ -128,6 +128,8 @@ remove_tree = _either(moving.remove_tree, bucket_moving.remove_tree)
 remove_empty = _either(moving.remove_empty, bucket_moving.remove_empty)
 
 store_counts = bucket_failures.counts
+# Of this machine, for copies of what lies in buckets, and the like.
+copies_folder = bucket_copies.root
 
 
 def check_writable(
@@ -161,7 +163,8 @@ def ranged(path: Path) -> Any:
   """A file as bytes that are read by ranges, many of them at once.
 
   Returns:
-    `size`, `name`, `read(begin, end)` and `read_many([(begin, end), …])`.
+    `size`, `name`, `read(begin, end)`, `read_many([(begin, end), …])` and
+    `close()`.
 
   Raises:
     OSError: It cannot be opened.
@@ -184,6 +187,9 @@ class _Ranged:
 
   def read_many(self, spans: Iterable[tuple[int, int]]) -> list[bytes]:
     return [self.read(*span) for span in spans]
+
+  def close(self) -> None:
+    self._handle.close()
 
 
 @contextlib.contextmanager

@@ -10,11 +10,15 @@ tables and weights,
 https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 """
 
+import contextlib
 import os
 import stat
 from typing import Any
 
+from step_audio_jax import addresses
 from step_audio_jax import errors
+from step_audio_jax.storage.clients import failures
+from step_audio_jax.storage.clients import stores
 
 # The second is what the first versions of Git LFS wrote.
 _BEGINNINGS = (b'version https://git-lfs', b'version https://hawser')
@@ -55,6 +59,12 @@ def refuse_path(path: str | os.PathLike, name: str | None = None) -> None:
   Raises:
     UserError: It is a pointer.
   """
+  if addresses.is_address(path):
+    path = addresses.path(path)
+    with contextlib.suppress(failures.StoreError):
+      head, _ = stores.bucket_of(path).get(path.key, 0, LARGEST)
+      refuse(head, name or path)
+    return
   try:
     if not 0 < os.stat(path).st_size < LARGEST:
       return

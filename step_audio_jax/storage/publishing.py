@@ -106,6 +106,7 @@ def atomic_folder(
   *,
   replace: bool = False,
   expected: Collection[str] | None = None,
+  last: str | None = None,
 ) -> Iterator[pathlib.Path]:
   """Makes a temporary neighbour of `path`; it becomes `path` on success.
 
@@ -117,11 +118,15 @@ def atomic_folder(
     replace: Whether an older folder goes.
     expected: Names that such a folder may hold; None takes all. One with
       anything else in it stays: it is not ours to remove.
+    last: Name of the file in it by which its readers know that it is there;
+      by default `stats.json`, or else `config.json`. It counts where a folder
+      appears file by file, as in a bucket.
 
   Raises:
     UserError: `path` cannot be written, or no longer: the disk is full; or it
       is there already, or is another kind of folder than the one that goes.
   """
+  del last  # a rename shows all at once
   path = addresses.local(path)
   if replace and os.path.isdir(path):
     path = path.resolve()  # a link stays; `.` and `..` have no neighbours

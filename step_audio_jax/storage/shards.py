@@ -7,6 +7,7 @@ says which file holds which tensor. Files come from strangers: every number of
 a header is checked before it is used.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -32,6 +33,8 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 # The format's own bound on headers.
 _MAX_HEADER = 100_000_000
 _BLOCK = 32 * 2**20
+# Of what is read out of a bucket: several are in flight.
+_RANGE = 8 * 2**20
 
 
 class Tensor(lazy.LazyArray):
@@ -42,15 +45,30 @@ class Tensor(lazy.LazyArray):
     name: Its name there.
   """
 
-  def __init__(self, file: pathlib.Path, name: str, code, shape, begin: int):
-    """The tensor at byte `begin` of `file`."""
+  def __init__(
+    self, file: files.AnyPath, name: str, code, shape, begin: int, ranged=None
+  ):
+    """The tensor at byte `begin` of `file`.
+
+    Args:
+      file: See above.
+      name: See above.
+      code: Of its dtype.
+      shape: Of all of it.
+      begin: Where it begins.
+      ranged: The file, open for ranges (`files.ranged`), if it lies in a
+        bucket: all of its tensors share it. None maps it.
+    """
     self.file, self.name = file, name
     self.shape, self.dtype = tuple(shape), DTYPES[code]
     self._begin = begin
+    self._ranged = ranged
 
   def read(self, spans):
     if not self.size:
       return np.zeros([stop - start for start, stop in spans], self.dtype)
+    if self._ranged is not None:
+      return self._read_ranges(spans)
     # Mapped for one read only: pages of many maps would pile up.
     mapped = np.memmap(
       self.file, self.dtype, 'r', offset=self._begin, shape=self.shape or (1,)
@@ -58,8 +76,23 @@ class Tensor(lazy.LazyArray):
     block = mapped[lazy.slices(spans)] if self.shape else mapped[0]
     return np.array(block, copy=True)
 
+  def _read_ranges(self, spans):
+    """The same out of a bucket, where nothing is mapped.
 
-def read_header(path: pathlib.Path) -> dict[str, Tensor]:
+    What is asked for is nearly always whole but for its first axis, and so one
+    run of bytes; of other slices the rows around them are read, too.
+    """
+    (start, stop), *rest = spans or [(0, 1)]
+    row = self.dtype.itemsize * math.prod(self.shape[1:])
+    begin, end = self._begin + start * row, self._begin + stop * row
+    cuts = [*range(begin, end, _RANGE), end]
+    raw = b''.join(self._ranged.read_many(list(zip(cuts, cuts[1:]))))
+    block = np.frombuffer(raw, self.dtype).reshape(-1, *self.shape[1:])
+    block = block[(slice(None), *lazy.slices(rest))]
+    return np.array(block if self.shape else block[0], copy=True)
+
+
+def read_header(path: files.AnyPath) -> dict[str, Tensor]:
   """The tensors of one file, unread.
 
   Raises:
@@ -68,16 +101,17 @@ def read_header(path: pathlib.Path) -> dict[str, Tensor]:
   """
   lfs.refuse_path(path)
   try:
-    size = path.stat().st_size
-    with files.open_read(path) as handle:
-      start = handle.read(8)
+    ranged = files.ranged(path)
+    with contextlib.closing(ranged):
+      size = ranged.size
+      start = ranged.read(0, min(8, size))
       length = struct.unpack('<Q', start)[0] if len(start) == 8 else size
       if length > min(size - 8, _MAX_HEADER):
         raise errors.UserError(
           f'{path}: found no safetensors header; the file is cut or is '
           'something else.'
         )
-      text = handle.read(length)
+      text = ranged.read(8, 8 + length)
     header = files.parsed(text, object_pairs_hook=_without_repeats)
     if not isinstance(header, dict):
       raise ValueError('not an object')
@@ -91,10 +125,12 @@ def read_header(path: pathlib.Path) -> dict[str, Tensor]:
     raise errors.UserError(
       f'{path}: the safetensors header is not valid JSON ({error}).'
     ) from error
+  if not files.is_address(path):
+    ranged = None
   header.pop('__metadata__', None)
   found, ranges = {}, []
   for name, entry in header.items():
-    found[name], span = _tensor(path, name, entry, 8 + length, size)
+    found[name], span = _tensor(path, name, entry, 8 + length, size, ranged)
     ranges.append((span, name))
   end = 0
   for (first, last), name in sorted(ranges):
@@ -106,7 +142,7 @@ def read_header(path: pathlib.Path) -> dict[str, Tensor]:
   return found
 
 
-def _tensor(path, name, entry, data, size):
+def _tensor(path, name, entry, data, size, ranged):
   try:
     code, shape = entry['dtype'], entry['shape']
     first, last = entry['data_offsets']
@@ -129,7 +165,8 @@ def _tensor(path, name, entry, data, size):
       f'found {max(0, min(last, size - data) - first)}; the file is cut or '
       'malformed.'
     )
-  return Tensor(path, name, code, shape, data + first), (first, last)
+  tensor = Tensor(path, name, code, shape, data + first, ranged)
+  return tensor, (first, last)
 
 
 def _without_repeats(pairs):
@@ -148,16 +185,16 @@ def read_folder(folder: str | os.PathLike) -> dict[str, Tensor]:
   """
   folder = files.path(folder)
   index = folder / INDEX
-  if index.is_file():
+  if files.is_file(index):
     return _indexed(folder, index)
-  paths = sorted(folder.glob('*.safetensors'))
+  paths = sorted(files.glob(folder, '*.safetensors'))
   whole = folder / 'model.safetensors'
   paths = [whole] if whole in paths else paths
   if not paths:
     others = sorted(
       path.name
       for ending in ('*.bin', '*.pt', '*.pth')
-      for path in folder.glob(ending)
+      for path in files.glob(folder, ending)
     )
     found = f'found {others[0]}, which is a pickle' if others else 'found none'
     raise errors.UserError(f'{folder}: {found}; expected *.safetensors files.')

@@ -169,8 +169,8 @@ def _define(fv: flags.FlagValues) -> None:
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   options = adapt_recipe.Options(
     source=fv.source,
-    output=fv.output,
-    base=fv.base,
+    output=recipe.folder_of(fv.output),
+    base=recipe.folder_of(fv.base),
     ingest=(
       f'--format={fv.format}',
       f'--language={fv.language}',

@@ -13,7 +13,6 @@ again, with all that needs it; the command that was killed continues by itself.
 import ctypes
 import dataclasses
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -76,14 +75,21 @@ class _Running:
     process: Of the operating system.
     cores: What it may use.
     log: Where its output goes; None is the terminal.
+    output: The log, open; in a bucket it grows in a file of this machine.
     started: When, by the monotonic clock.
   """
 
   command: recipe.Command
   process: subprocess.Popen
   cores: tuple[int, ...]
-  log: pathlib.Path | None
+  log: files.AnyPath | None
+  output: Any
   started: float
+
+  def close(self) -> None:
+    """The process has ended: all of its output is where others find it."""
+    if self.output:
+      self.output.close()
 
 
 def run(
@@ -120,6 +126,7 @@ def run(
       time.sleep(0.05)
       for one in [one for one in running if one.process.poll() is not None]:
         running.remove(one)
+        one.close()
         if one.process.returncode:
           raise _failure(one)
         record.add(one.command, time.monotonic() - one.started)
@@ -132,6 +139,7 @@ def run(
       one.process.terminate()
     for one in running:
       one.process.wait()
+      one.close()
 
 
 def cut(cores: Sequence[int]) -> list[tuple[int, ...]]:
@@ -152,27 +160,27 @@ def _start(command, root, cores, alone) -> _Running:
     log = logs / f'{command.name.replace(" ", "-")}.log'
     handle = files.open_log(log, 'wb')
     print(f'(side by side with others; its output: {log})', flush=True)
+  # Loaded here: behind a fork the loader's lock may be another thread's.
+  prctl = ctypes.CDLL(None).prctl
   process = subprocess.Popen(
     [sys.executable, *command.words],
     env=recipe.environment(root),
     stdin=subprocess.DEVNULL,
     stdout=handle,
     stderr=None if alone else subprocess.STDOUT,
-    preexec_fn=lambda: _child(cores),
+    preexec_fn=lambda: _child(cores, prctl),
   )
-  if handle:
-    handle.close()
-  return _Running(command, process, cores, log, time.monotonic())
+  return _Running(command, process, cores, log, handle, time.monotonic())
 
 
-def _child(cores) -> None:
+def _child(cores, prctl) -> None:
   """In a child, before its program: its cores, and to die with its parent.
 
   A command that outlived a killed quick start would be in the way of the one
   that continues it.
   """
   os.sched_setaffinity(0, cores)
-  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+  prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _failure(one: _Running) -> errors.UserError:
@@ -192,7 +200,8 @@ def _show(running: Sequence[_Running]) -> None:
   for one in running:
     if not one.log:
       continue
-    text = files.read_text(one.log, errors='replace').replace('\r', '\n')
+    here = one.output.name
+    text = files.read_text(here, errors='replace').replace('\r', '\n')
     lines = [line for line in text.splitlines() if line.strip()]
     if lines:
       print(f'  {one.command.name}: {lines[-1][-110:]}', flush=True)

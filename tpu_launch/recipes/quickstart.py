@@ -261,11 +261,12 @@ def _define(fv) -> None:
 
 def _main(fv) -> dict[str, Any]:
   files.check_writable(fv.output, '--output', folder=True)
-  parts = commands(fv.output, fv.seed)
+  output = recipe.folder_of(fv.output)
+  parts = commands(output, fv.seed)
   if fv.dry_run:
     return recipe.show(parts)
   recipe.check_in_checkout()
-  return recipe.result(fv.output, following.follow(parts, fv.output))
+  return recipe.result(output, following.follow(parts, output))
 
 
 DOOR = cli.Door(

@@ -271,7 +271,7 @@ def _define(fv: flags.FlagValues) -> None:
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   options = Options(
     model=fv.model,
-    output=fv.output,
+    output=recipe.folder_of(fv.output),
     voices=tuple(fv.voice),
     device=fv.device,
     steps=fv.steps,
@@ -287,8 +287,9 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     )
   if fv.dry_run:
     return recipe.show(parts)
-  timing = following.follow(parts, fv.output)
-  return {**recipe.result(fv.output, timing), **figures(fv.output)}
+  output = options.output
+  timing = following.follow(parts, output)
+  return {**recipe.result(output, timing), **figures(output)}
 
 
 DOOR = cli.Door(

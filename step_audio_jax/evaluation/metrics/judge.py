@@ -26,6 +26,7 @@ from step_audio_jax import languages
 from step_audio_jax.evaluation.metrics import judge_folder
 from step_audio_jax.evaluation.metrics import scoring
 from step_audio_jax.storage import digests
+from step_audio_jax.storage import files
 
 NotInstalledError = judge_folder.NotInstalledError
 FOLDS = {
@@ -117,13 +118,14 @@ class Judge:
     try:
       import faster_whisper
 
-      self._model = faster_whisper.WhisperModel(
-        str(place.folder),
-        device=config.device,
-        compute_type=config.compute,
-        cpu_threads=len(os.sched_getaffinity(0)),
-        local_files_only=True,
-      )
+      with files.as_local(place.folder) as folder:
+        self._model = faster_whisper.WhisperModel(
+          str(folder),
+          device=config.device,
+          compute_type=config.compute,
+          cpu_threads=len(os.sched_getaffinity(0)),
+          local_files_only=True,
+        )
     except Exception as error:  # what its libraries raise has nothing in common
       reason = ' '.join(str(error).split())
       raise errors.UserError(
@@ -179,7 +181,8 @@ def _culprit(folder: pathlib.Path) -> pathlib.Path:
 
   path = folder / judge_folder.TOKENIZER
   try:
-    tokenizers.Tokenizer.from_file(str(path))
+    with files.as_local(path) as name:
+      tokenizers.Tokenizer.from_file(str(name))
   except Exception:  # the library raises bare Exception
     return path
   return folder

@@ -33,6 +33,7 @@ VOCABULARIES = ('vocabulary.json', 'vocabulary.txt')
 FEATURES = 'preprocessor_config.json'
 KNOWN = (*NEEDED, *VOCABULARIES, FEATURES)
 OBJECTS = ('config.json', TOKENIZER, FEATURES)
+_LAST = 'config.json'  # by which a cache folder is known to be whole
 _PIECE = re.compile(r'(.+)\.part(\d+)')
 _SPECIFICATION = b'WhisperSpec\0'
 _CHUNK = 2**24  # bytes
@@ -177,8 +178,8 @@ def _of_packages(model: str, cache: str | None) -> Place:
   sealed = {name: [f.hash.value for f in some] for name, some in wanted.items()}
   root = files.path(cache) if cache else _user_cache()
   folder = root / digests.of_value(sealed)[:20]
-  if not files.is_dir(folder):
-    with files.atomic_folder(folder) as new:
+  if not files.is_file(folder / _LAST):
+    with files.atomic_folder(folder, replace=True, last=_LAST) as new:
       for name, pieces in wanted.items():
         _copy(pieces, new / name)
       _check(new, model)

@@ -113,7 +113,7 @@ def export_folder(
   speech.check_files(source, config)
   if dry_run:
     return facts
-  with files.atomic_folder(target) as folder:
+  with files.atomic_folder(target, last=importing.CONFIG) as folder:
     for file, write, part in progress.bar(
       writers, label='export', unit='part', total=len(writers)
     ):

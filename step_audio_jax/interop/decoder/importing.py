@@ -123,7 +123,7 @@ def import_folder(
   }
   if not dry_run:
     with (
-      files.atomic_folder(target) as temporary,
+      files.atomic_folder(target, last=speech.CONFIG) as temporary,
       progress.bar(label='import', total=3, unit='part') as bar,
     ):
       parts[0].params = flow_interop.params(flow_state, flow)

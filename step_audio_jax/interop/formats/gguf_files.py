@@ -148,7 +148,7 @@ def read(path: str | os.PathLike) -> GgufFile:
       tensor of a type that cannot be read.
   """
   path = files.path(path)
-  with files.opened(path) as handle:
+  with files.as_local(path) as local, files.opened(local, path) as handle:
     size = os.fstat(handle.fileno()).st_size
     start = handle.read(8)
     if start[:4] != _MAGIC:

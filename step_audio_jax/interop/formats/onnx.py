@@ -114,6 +114,7 @@ def read(path: str | os.PathLike) -> tuple[list[Node], dict[str, np.ndarray]]:
   lfs.refuse_path(path)
   try:
     with files.as_local(path) as name, files.open_read(name) as handle:
+      # What was mapped stays, whatever becomes of the name.
       data = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
     graph = next((v for f, v in wire.fields(data) if f == 7), None)
     if not isinstance(graph, memoryview):

@@ -185,7 +185,7 @@ def _export_adapter(
     'files': 1,
   }
   if not dry_run:
-    with files.atomic_folder(target) as folder:
+    with files.atomic_folder(target, last=peft.CONFIG) as folder:
       shards.write_file(folder / peft.WEIGHTS, tensors)
       files.write_json(folder / peft.CONFIG, config)
       belongs = bindings.read_export(description)

@@ -89,7 +89,7 @@ def import_folder(
   """
   tokenizer = read(source, allow_nonfinite)
   if not dry_run:
-    with files.atomic_folder(target) as temporary:
+    with files.atomic_folder(target, last=dual.SEAL) as temporary:
       tokenizer.save(temporary)
   shapes = (
     *paraformer_interop.shapes(tokenizer.linguistic.config).values(),

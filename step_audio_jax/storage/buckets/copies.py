@@ -11,6 +11,7 @@ from step_audio_jax import errors
 from step_audio_jax.storage.buckets import listing
 from step_audio_jax.storage.buckets import moving
 from step_audio_jax.storage.buckets import reading
+from step_audio_jax.storage.clients import stores
 
 _CACHE = 'STEP_AUDIO_JAX_COPIES'
 _told: set[str] = set()
@@ -30,12 +31,14 @@ def local_copy(path: addresses.Address) -> pathlib.Path:
   Raises:
     UserError: Nothing is there, or this machine has no room for it.
   """
-  if listing.is_file(path):
-    found = listing.entry(path)
+  bucket = stores.bucket_of(path)
+  found = bucket.head(path.key) if path.key else None
+  if found is not None:
     told, parts = [found.version, found.size], [path]
   else:
     parts = sorted(listing.list_files(path))
-    told = [[str(one), listing.entry(one).version] for one in parts]
+    below = f'{path.key}/' if path.key else ''
+    told = sorted([one.key, one.version] for one in bucket.list(below))
     if not parts:
       raise errors.UserError(f'{path}: nothing is there.')
   digest = hashlib.sha256(repr((str(path), told)).encode()).hexdigest()[:32]

@@ -22,7 +22,8 @@ from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores
 
 SUFFIX = '.tmp'
-# By the first of these that a folder has, its readers know that it is there.
+# By the first of these that a folder has, its readers know that it is there,
+# unless who makes it says otherwise.
 LAST = ('stats.json', 'config.json')
 _IN_MEMORY = 8 * 2**20
 _PROCESS = uuid.uuid4().hex[:8]
@@ -71,6 +72,7 @@ def atomic_folder(
   *,
   replace: bool = False,
   expected: Collection[str] | None = None,
+  last: str | None = None,
 ) -> Iterator[addresses.Address]:
   """As `publishing.atomic_folder`."""
   trouble = obstacle(path, folder=True)
@@ -92,7 +94,7 @@ def atomic_folder(
       remove_below(stale)  # left by a job that was killed
   try:
     yield part
-    replace_folder(part, path)
+    replace_folder(part, path, last)
   finally:
     with contextlib.suppress(failures.StoreError):
       remove_below(part)
@@ -105,17 +107,28 @@ def _literal(folder, pattern) -> Iterator[addresses.Address]:
       yield one
 
 
-def replace_folder(new: addresses.Address, folder: addresses.Address) -> None:
-  """Copies `new` into the place of `folder`, of which nothing else stays."""
+def replace_folder(
+  new: addresses.Address, folder: addresses.Address, last: str | None = None
+) -> None:
+  """Copies `new` into the place of `folder`, of which nothing else stays.
+
+  Args:
+    new: The folder that was made.
+    folder: Where it comes to lie.
+    last: Name of the object that is copied behind all others; by default the
+      first of `LAST` that is there.
+  """
   claims.check(folder)
   bucket = stores.bucket_of(folder)
   made = [one.relative_to(new).as_posix() for one in listing.list_files(new)]
   old = [
     one.relative_to(folder).as_posix() for one in listing.list_files(folder)
   ]
-  last = next((name for name in LAST if name in made), max(made, default=None))
+  names = (*LAST, last) if last else LAST
+  if last not in made:
+    last = next((name for name in LAST if name in made), max(made, default=''))
   # Whoever looks from now on finds no folder, until it is whole.
-  for name in LAST if last in LAST else (last,):
+  for name in {*names, last}:
     if name in old:
       bucket.delete(f'{folder.key}/{name}')
 
@@ -123,13 +136,13 @@ def replace_folder(new: addresses.Address, folder: addresses.Address) -> None:
     bucket.copy(f'{new.key}/{name}', f'{folder.key}/{name}')
 
   list(reading.in_parallel(copy, [name for name in made if name != last]))
-  gone = sorted(set(old) - set(made) - set(LAST))
+  gone = sorted(set(old) - set(made) - set(names))
   list(
     reading.in_parallel(
       lambda name: bucket.delete(f'{folder.key}/{name}'), gone
     )
   )
-  if last is not None:
+  if last:
     copy(last)
 
 

@@ -147,6 +147,9 @@ class Ranged:
     """As `read` of each (begin, end), asked for side by side."""
     return list(in_parallel(lambda span: self.read(*span), spans))
 
+  def close(self) -> None:
+    """Nothing: every request stands by itself, and may still be made."""
+
 
 def in_parallel(function, items: Iterable):
   """`map` with many requests in flight; the first error is raised.

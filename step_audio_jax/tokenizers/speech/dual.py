@@ -195,7 +195,7 @@ class DualTokenizer:
       UserError: The folder cannot be written, or holds something else.
     """
     with files.atomic_folder(
-      folder, replace=True, expected=_CONTENTS
+      folder, replace=True, expected=_CONTENTS, last=SEAL
     ) as temporary:
       self.linguistic.save(temporary / 'linguistic')
       self.semantic.save(temporary / 'semantic')
