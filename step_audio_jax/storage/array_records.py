@@ -7,7 +7,15 @@ import functools
 import itertools
 import os
 import struct
-from typing import Any, Callable, Iterator, Protocol, Sequence
+from typing import (
+  Any,
+  Callable,
+  Iterable,
+  Iterator,
+  Protocol,
+  Sequence,
+  TypeVar,
+)
 
 import numpy as np
 
@@ -17,6 +25,9 @@ from step_audio_jax.storage.ranged import array_record
 
 # Shards that are asked at once: their answers take long and are short.
 _IN_FLIGHT = 64
+
+_Item = TypeVar('_Item')
+_Answer = TypeVar('_Answer')
 
 
 class Records(Protocol):
@@ -63,14 +74,16 @@ def open_records(
 
   Args:
     paths: Of the shards.
-    ranged: Opens one as bytes that are read by ranges; None for files of this
-      machine, which are mapped.
+    ranged: Opens one as bytes that are read by ranges, in place of what opens
+      it where it lies: in a bucket by ranges, on this machine mapped.
 
   Raises:
     UserError: One of them is missing, cut short or changed.
   """
+  if ranged is None and any(map(files.is_address, paths)):
+    ranged = files.ranged
   if ranged is not None:
-    shards = _threads().map(
+    shards = in_flight(
       lambda path: array_record.RangedShard(ranged(path), str(path)), paths
     )
     return RangedRecords(list(shards))
@@ -124,8 +137,14 @@ def fetch(wanted: Sequence[tuple[Records, int]]) -> Iterator[bytes]:
   return found()
 
 
+def in_flight(
+  ask: Callable[[_Item], _Answer], items: Iterable[_Item]
+) -> Iterator[_Answer]:
+  """As `map` for what waits for another machine: many are asked at once."""
+  return _threads().map(ask, items)
+
+
 def _threads() -> futures.ThreadPoolExecutor:
-  """Threads that wait for answers."""
   return _threads_of(os.getpid())
 
 

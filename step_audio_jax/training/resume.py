@@ -26,6 +26,7 @@ from step_audio_jax.commands import moved
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.training import optimizers
+from step_audio_jax.training.feeds import contents as contents_lib
 
 NAME = 'resume.json'
 
@@ -130,8 +131,11 @@ class Given:
       }
     return {'optimizer': self.optimizer}
 
-  def identity(self) -> Identity:
+  def identity(self, known: Mapping[str, Any] | None = None) -> Identity:
     """Reads what the feed reads, as far as its digests need.
+
+    Args:
+      known: The digests of the run that goes on.
 
     Raises:
       UserError: The data are not what they say of themselves.
@@ -148,7 +152,7 @@ class Given:
     ends = {name: chain.horizon(steps) for name, chain in self.chains().items()}
     return Identity(
       dict(_flat(_described(parts))),
-      contents() if contents else None,
+      contents(known) if contents else None,
       {name: end for name, end in ends.items() if end is not None},
       [str(path) for path in self.init_from],
     )
@@ -268,7 +272,8 @@ def check(run_dir: pathlib.Path, given: Given, step: int) -> Identity:
   Raises:
     UserError: It is another run, or other data.
   """
-  new, old = given.identity(), read(run_dir)
+  old = read(run_dir)
+  new = given.identity(old and old.data)
   if old is None:
     _check_text(run_dir)
     _tell(
@@ -293,7 +298,12 @@ def _check_data(run_dir, old: Identity, new: Identity) -> None:
       _tell(f'{run_dir}: whether its data are the same cannot be checked.')
     return
   before, now = dict(_flat(old.data)), dict(_flat(_described(new.data)))
-  changed = [name for name in now | before if before.get(name) != now.get(name)]
+  changed = [
+    name
+    for name in now | before
+    if before.get(name) != now.get(name)
+    and _is_compared(name.rpartition('.')[2], name in now and name in before)
+  ]
   if changed:
     name = changed[0]
     raise errors.UserError(
@@ -302,6 +312,13 @@ def _check_data(run_dir, old: Identity, new: Identity) -> None:
       'the same data, or another run directory, which '
       f"INIT_FROM = ['{run_dir}'] starts from these parameters."
     )
+
+
+def _is_compared(digest: str, in_both: bool) -> bool:
+  """Whether such a digest says that data are others."""
+  if digest == contents_lib.VERSIONS:
+    return False
+  return in_both or digest not in contents_lib.IF_BOTH
 
 
 def _check_settings(run_dir, old, new, defaults) -> None:

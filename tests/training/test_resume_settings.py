@@ -69,6 +69,49 @@ def test_the_end_of_a_cosine_is_named(tmp_path, capsys):
   assert 'cosine of optimizer.groups.all.1 ends' in capsys.readouterr().err
 
 
+class Placed(toy_regression.Feed):
+  """A feed that says of its data what it is told to."""
+
+  def __init__(self, **told):
+    super().__init__()
+    self.told, self.known = told, None
+
+  def contents(self, known=None):
+    self.known = known
+    return {'a': self.told}
+
+
+@pytest.mark.parametrize(
+  ('before', 'now', 'refused'),
+  [
+    ({'sha256': 'x', 'ends': 'y'}, {'sha256': 'x', 'ends': 'y'}, None),
+    # Moved into a bucket, or out of it: other ends were looked at.
+    ({'sha256': 'x', 'ends': 'y'}, {'sha256': 'x', 'all_ends': 'z'}, None),
+    ({'sha256': 'x', 'all_ends': 'z', 'versions': 'v'}, {'sha256': 'x'}, None),
+    ({'sha256': 'x'}, {'sha256': 'w', 'all_ends': 'z'}, 'a.sha256'),
+    ({'sha256': 'x', 'ends': 'y'}, {'sha256': 'x', 'ends': 'z'}, 'a.ends'),
+    ({'all_ends': 'y', 'versions': '1'}, {'all_ends': 'z'}, 'a.all_ends'),
+    # Copied: the same bytes as another version.
+    (
+      {'all_ends': 'y', 'versions': '1'},
+      {'all_ends': 'y', 'versions': '2'},
+      None,
+    ),
+  ],
+)
+def test_data_are_compared_by_what_both_looked_at(
+  tmp_path, before, now, refused
+):
+  kept(tmp_path, feed=Placed(**before))
+  feed = Placed(**now)
+  if refused is None:
+    resume.check(tmp_path, a_run(feed=feed), 4)
+  else:
+    with pytest.raises(errors.UserError, match=f'other data: {refused} is'):
+      resume.check(tmp_path, a_run(feed=feed), 4)
+  assert feed.known == {'a': before}
+
+
 def test_a_setting_that_is_younger_than_the_run_had_its_default(tmp_path):
   kept(tmp_path)
   old = files.read_json(tmp_path / resume.NAME)

@@ -5,6 +5,9 @@ Digests must cost little at the start of a run, whatever the corpus weighs:
 * shards of rows: the SHA-256 that `stats.json` has of each of them. What lies
   on disk is compared with it, read whole as long as all shards together are
   below `WHOLE_BYTES`; of the others size, beginning and end are looked at;
+* shards in a bucket: the same SHA-256, sizes, beginnings and ends, and no shard
+  whole; on a resume not even these where the store says that every object is
+  the version that it was;
 * recordings: what the manifest says of each, and the files of up to `SAMPLE`
   utterances, spread over the corpus.
 
@@ -18,6 +21,7 @@ import os
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.storage import array_records
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -25,6 +29,11 @@ WHOLE_BYTES = 512 * 2**20
 SAMPLE = 256
 SAMPLE_BYTES = 64 * 2**20
 _END_BYTES = 64 * 2**10
+# What says how closely was looked, not what was found: compared only where both
+# a run and its resume have it. What the store says is not compared at all: a
+# copy of an object is another version.
+ALL_ENDS, VERSIONS = 'all_ends', 'versions'
+IF_BOTH = ('ends', ALL_ENDS)
 
 
 class ByteBudget:
@@ -42,7 +51,10 @@ class ByteBudget:
 
 
 def rows(
-  folder: str | os.PathLike, stats: Mapping[str, Any], budget: ByteBudget
+  folder: files.Path,
+  stats: Mapping[str, Any],
+  budget: ByteBudget,
+  known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """The rows of a folder, as digests.
 
@@ -50,10 +62,13 @@ def rows(
     folder: Of the shards.
     stats: Its `stats.json`.
     budget: Of all folders of a feed.
+    known: What this gave when the run began, to spare reading again what a
+      store says is unchanged.
 
   Returns:
     `rows`, and `sha256` over the shards in their order; `ends` over sizes,
-    beginnings and ends of those that were not read whole.
+    beginnings and ends of those that were not read whole. In a bucket these are
+    `all_ends`, with `versions` as the store tells them.
 
   Raises:
     UserError: The shards are not those of `stats.json`.
@@ -69,28 +84,55 @@ def rows(
       f'{folder / odd}: {there}, expected the {len(told)} shards of '
       'stats.json; build the rows again.'
     )
-  known, ends = [], []
+  if files.is_address(folder):
+    return _far_rows(paths, stats, told, known or {})
+  found, ends = [], []
   for path in paths:
     size, digest = files.size(path), told.get(path.name)
-    stated = (stats.get('bytes') or {}).get(path.name, size)
-    if size != stated:
-      raise errors.UserError(
-        f'{path}: {size} bytes, expected {stated} as stats.json says; build '
-        'the rows again.'
-      )
+    _check_size(path, size, stats)
     if budget.takes(size):
-      found = digests.of_file(path)
-      if digest and found != digest:
+      whole = digests.of_file(path)
+      if digest and whole != digest:
         raise errors.UserError(
-          f'{path}: its sha256 is {digests.short(found)}, expected '
+          f'{path}: its sha256 is {digests.short(whole)}, expected '
           f'{digests.short(digest)} as stats.json says; build the rows again.'
         )
-      digest = found
+      digest = whole
     else:
       ends.append(_ends(path, size))
-    known.append(digest)
-  out = {'rows': stats['rows'], 'sha256': digests.of_value(known)}
+    found.append(digest)
+  out = {'rows': stats['rows'], 'sha256': digests.of_value(found)}
   return out | ({'ends': digests.of_value(ends)} if ends else {})
+
+
+def _check_size(path: files.Path, size: int, stats: Mapping[str, Any]) -> None:
+  stated = (stats.get('bytes') or {}).get(path.name, size)
+  if size != stated:
+    raise errors.UserError(
+      f'{path}: {size} bytes, expected {stated} as stats.json says; build '
+      'the rows again.'
+    )
+
+
+def _far_rows(paths, stats, told, known) -> dict[str, Any]:
+  """As `rows`, of shards of which none is to be read whole."""
+  states = list(array_records.in_flight(files.state, paths))
+  for path, state in zip(paths, states):
+    _check_size(path, state.size, stats)
+  out = {
+    'rows': stats['rows'],
+    'sha256': digests.of_value([told.get(path.name) for path in paths]),
+    VERSIONS: digests.of_value(
+      [
+        [path.name, state.size, *map(str, state.version)]
+        for path, state in zip(paths, states)
+      ]
+    ),
+  }
+  if ALL_ENDS in known and out == {name: known.get(name) for name in out}:
+    return {**out, ALL_ENDS: known[ALL_ENDS]}
+  ends = list(array_records.in_flight(_far_ends, paths))
+  return {**out, ALL_ENDS: digests.of_value(ends)}
 
 
 def sample(paths: Sequence[str | os.PathLike | None]) -> str:
@@ -110,6 +152,16 @@ def sample(paths: Sequence[str | os.PathLike | None]) -> str:
     except (OSError, TypeError, errors.UserError):
       found.append(None)  # as it would be found again
   return digests.of_value(found)
+
+
+def _far_ends(path: files.Path) -> str:
+  """As `_ends`, of what lies in a bucket."""
+  source = files.ranged(path)
+  size = source.size
+  parts = source.read_many(
+    [(0, min(size, _END_BYTES)), (max(0, size - _END_BYTES), size)]
+  )
+  return digests.of_bytes(b''.join([str(size).encode(), *parts]))
 
 
 def _ends(path: str | os.PathLike, size: int) -> str:

@@ -11,8 +11,7 @@ Axes: B rows of a batch, L row length, N images a row.
 
 import functools
 import hashlib
-import pathlib
-from typing import Any, Protocol, Sequence
+from typing import Any, Mapping, Protocol, Sequence
 
 import numpy as np
 from safetensors import numpy as safetensors_numpy
@@ -90,7 +89,7 @@ class Source:
     speech: Whether there are speech ids, as far as is known.
   """
 
-  def __init__(self, name: str, folder: pathlib.Path):
+  def __init__(self, name: str, folder: files.AnyPath):
     """Opens the shards.
 
     Raises:
@@ -127,7 +126,9 @@ class Source:
     return len(self.records)
 
   def contents(
-    self, budget: contents_lib.ByteBudget | None = None
+    self,
+    budget: contents_lib.ByteBudget | None = None,
+    known: Mapping[str, Any] | None = None,
   ) -> dict[str, Any]:
     """What lies in the folder; see `contents.rows`.
 
@@ -135,7 +136,7 @@ class Source:
       UserError: It is not what `stats.json` says.
     """
     budget = budget or contents_lib.ByteBudget(contents_lib.WHOLE_BYTES)
-    return contents_lib.rows(self.folder, self.stats, budget)
+    return contents_lib.rows(self.folder, self.stats, budget, known)
 
   def row(self, index: int) -> dict[str, np.ndarray]:
     """Stored row `index`: tokens, segment_ids, loss_weights, images."""
@@ -379,14 +380,23 @@ class RowFeed:
       ],
     }
 
-  def contents(self) -> dict[str, Any]:
+  def contents(self, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Task → digests of its rows; a resume compares them.
+
+    Args:
+      known: What this gave when the run began; see `contents.rows`.
 
     Raises:
       UserError: A shard is not the one of its `stats.json`.
     """
-    budget = contents_lib.ByteBudget(contents_lib.WHOLE_BYTES)
-    return {source.name: source.contents(budget) for source in self.sources}
+    budget, known = (
+      contents_lib.ByteBudget(contents_lib.WHOLE_BYTES),
+      known or {},
+    )
+    return {
+      source.name: source.contents(budget, known.get(source.name))
+      for source in self.sources
+    }
 
   def describe(self) -> dict[str, Any]:
     """Sources, shares, epochs; for the run's `config.json`.

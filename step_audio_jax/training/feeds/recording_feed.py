@@ -169,8 +169,9 @@ class RecordingFeed(abc.ABC, Generic[Item]):
     """What decides which utterance comes when; a resume compares it."""
     return {'batch_size': self.batch_size, 'seed': self._seed}
 
-  def contents(self) -> dict[str, Any]:
+  def contents(self, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Digests of what is read; a resume compares them."""
+    del known  # nothing is spared
     told, paths = hashlib.sha256(), []
     for one, item in zip(self._kept, self._items):
       line = (one.id, one.audio, one.channel, one.offset, one.duration)
