@@ -127,13 +127,16 @@ async def send(
   if has_body(method, answer.status):
     headers['Content-Length'] = str(len(answer.body))
   block = head(status_line(answer.status), headers)
-  if not has_body(method, answer.status):
-    writer.write(block)
-  elif len(answer.body) < PIECE_BYTES:
-    writer.write(block + answer.body)
+  body = answer.body if has_body(method, answer.status) else b''
+  if len(body) < PIECE_BYTES:
+    writer.write(block + body)
   else:
     writer.write(block)
-    writer.write(answer.body)
+    view = memoryview(body)
+    for start in range(0, len(view), PIECE_BYTES):
+      # What a connection does not take at once is copied: little at a time.
+      writer.write(view[start : start + PIECE_BYTES])
+      await writer.drain()
   await writer.drain()
 
 
