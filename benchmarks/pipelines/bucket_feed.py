@@ -2,20 +2,23 @@
 
     python benchmarks/pipelines/bucket_feed.py
     python benchmarks/pipelines/bucket_feed.py --batch=32 --slow_percent=1
+    python benchmarks/pipelines/bucket_feed.py --server=gcs
 
 The same rows of 8192 are fed by local files and by a store that is made up: it
 waits so long (ten times as long where a request is slow), then gives the bytes
-asked for. Both are read by one process as
-the training loop does it, `training/placement.py::read_ahead`; they take turns.
-Tokens a second, CPU time a row (that of a real client comes on top), the most
-requests in flight, and how long a step waits for its batch when it computes as
-long as 2 million tokens a second leave it. All batches of both are compared,
-bit for bit. The first batch at step 10 million is counted in requests. Needs
-the `data` extra. Prints one JSON line.
+asked for; with `--server` it is a server of the real protocol behind a proxy
+that waits, and the client is the real one. Both are read by one process as the
+training loop does it, `training/placement.py::read_ahead`; they take turns.
+Tokens a second, CPU time a row (of this process; that of a real client is in it
+with `--server` alone), the most requests in flight, and how long a step waits
+for its batch when it computes as long as 2 million tokens a second leave it.
+Twenty batches of both are compared, bit for bit. The first batch at step 10
+million is counted in requests. Needs the `data` extra. Prints one JSON line.
 """
 
 import argparse
 from concurrent import futures
+import contextlib
 import json
 import os
 import pathlib
@@ -32,6 +35,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks import side_by_side  # noqa: E402
+from benchmarks.buckets import faults  # noqa: E402
+from benchmarks.buckets import servers  # noqa: E402
 from benchmarks.pipelines import material  # noqa: E402
 from step_audio_jax.storage import array_records  # noqa: E402
 from step_audio_jax.storage import files  # noqa: E402
@@ -88,8 +93,39 @@ class Object:
     return list(self._store.threads.map(self.read, *zip(*spans)))
 
 
-def make_feed(folder: pathlib.Path, batch: int, store: Store | None = None):
+class Server:
+  """A real server with the rows in a bucket; counts as `Store` does."""
+
+  def __init__(self, front: faults.Front, bucket: str):
+    self.bucket, self._front = bucket, front
+
+  @property
+  def requests(self) -> int:
+    return self._front.count()
+
+  @property
+  def most(self) -> int:
+    return self._front.most_under_way
+
+
+@contextlib.contextmanager
+def served(kind: str, folder: pathlib.Path, seconds: float):
+  """A server that has what lies in `folder`, and answers late."""
+  start = {'gcs': servers.gcs, 's3': servers.s3}[kind]
+  with start(['rows']) as server, faults.front(server) as front:
+    os.environ.update(front.environment)
+    bucket = f'{"gs" if kind == "gcs" else kind}://rows'
+    for path in files.list_files(folder):
+      target = files.path(f'{bucket}/{path.relative_to(folder)}')
+      files.write_bytes(target, path.read_bytes())
+    front.set(delay=seconds, forget=True)
+    yield Server(front, bucket)
+
+
+def make_feed(folder: pathlib.Path, batch: int, store=None):
   """A feed of the rows in `folder`, as objects of a store if there is one."""
+  if isinstance(store, Server):
+    folder, store = store.bucket, None
   made = feed_lib.RowFeed(
     rows=str(folder), ratios={'continuation': 2, 'text': 1}, batch_size=batch
   )
@@ -136,9 +172,8 @@ def same(one, other) -> bool:
   )
 
 
-def measure(arguments: argparse.Namespace, folder: pathlib.Path) -> dict:
+def measure(arguments, folder: pathlib.Path, store: Store | Server) -> dict:
   batch, steps = arguments.batch, arguments.steps
-  store = Store(arguments.latency_ms / 1e3, arguments.slow_percent / 100)
   begin = time.perf_counter()
   sides = {
     'local': make_feed(folder, batch),
@@ -176,6 +211,7 @@ def measure(arguments: argparse.Namespace, folder: pathlib.Path) -> dict:
   rows = sum(map(len, sides['far'].sources))
   stored = sum(map(files.size, files.glob(folder, '**/*.array_record')))
   return result | {
+    'server': arguments.server,
     'rows_per_batch': batch,
     'row_length': sides['far'].length,
     'latency_ms': arguments.latency_ms,
@@ -199,6 +235,9 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=3, help='of both')
   parser.add_argument('--latency_ms', type=float, default=20.0)
   parser.add_argument(
+    '--server', choices=('gcs', 's3'), help='a real one, in place of none'
+  )
+  parser.add_argument(
     '--slow_percent', type=float, default=0.0, help='of the requests'
   )
   parser.add_argument('--rows', type=int, default=400, help='of each task')
@@ -208,8 +247,15 @@ def main() -> None:
   if arguments.tiny:
     arguments.rows, arguments.steps, length = 20, 12, 512
   with tempfile.TemporaryDirectory() as folder:
-    material.write_rows(pathlib.Path(folder), arguments.rows, length)
-    result = measure(arguments, pathlib.Path(folder))
+    folder = pathlib.Path(folder)
+    material.write_rows(folder, arguments.rows, length)
+    seconds, slow = arguments.latency_ms / 1e3, arguments.slow_percent / 100
+    with (
+      served(arguments.server, folder, seconds)
+      if arguments.server
+      else contextlib.nullcontext(Store(seconds, slow))
+    ) as store:
+      result = measure(arguments, folder, store)
   result |= {
     'must': MUST,
     'met': (
