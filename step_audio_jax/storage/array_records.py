@@ -186,6 +186,13 @@ def stream_records(
 @contextlib.contextmanager
 def _reader(path: str | os.PathLike) -> Iterator[Any]:
   """An open shard; what its reader raises becomes one sentence."""
+  if files.is_address(path):
+    source = files.ranged(path)
+    try:
+      yield _RangedReader(array_record.RangedShard(source, str(path)))
+    finally:
+      source.close()
+    return
   from array_record.python import array_record_module
 
   try:
@@ -200,6 +207,19 @@ def _reader(path: str | os.PathLike) -> Iterator[Any]:
     raise errors.UserError(
       f'{path}: not a whole ArrayRecord file, make it again: {reason}.'
     ) from error
+
+
+class _RangedReader:
+  """What is asked of a local reader, of a shard in a bucket."""
+
+  def __init__(self, shard: array_record.RangedShard):
+    self._shard = shard
+
+  def num_records(self) -> int:
+    return len(self._shard)
+
+  def read(self, first: int, stop: int) -> list[bytes]:
+    return self._shard.read(range(first, stop))
 
 
 def unpack(record: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:

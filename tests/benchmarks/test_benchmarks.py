@@ -249,7 +249,8 @@ def test_rows_that_are_far_are_compared_and_counted():
   done = run('pipelines/bucket_feed', '--tiny', '--rounds=1', '--batch=4')
   assert done.returncode == 0, done.stderr
   result = json.loads(done.stdout)
-  assert result['bit_equal'] is True and result['requests_at_step_10m'] == 4
+  assert result['bit_equal'] is True
+  assert 0 < result['requests_at_step_10m'] <= 4
   assert result['requests_to_open'] == result['shards'] == 2
   assert result['most_in_flight'] > 4  # more than one batch
   for side in ('local', 'far'):

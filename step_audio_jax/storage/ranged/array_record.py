@@ -3,14 +3,15 @@
 An ArrayRecord file is a Riegeli file (see `riegeli`) whose last block holds a
 postscript, which says where the footer is; the footer says where each chunk of
 records begins. Opening a shard takes one request, two if the footer is large;
-after that, each record takes one of its own size, and many are in flight.
+after that, each record takes one of its own size (those that lie side by side
+take one together), and many are in flight.
 
 Every byte of a record is covered by hashes. What is not found is a shard that
 was replaced by another whole one; a source that reads one version of its object
 alone finds that.
 """
 
-from typing import Protocol, Sequence
+from typing import Iterable, Protocol, Sequence
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from step_audio_jax import errors
 from step_audio_jax.storage.ranged import riegeli
 
 _TAIL = 4 * riegeli.BLOCK  # what is read first: the footer is seldom longer
+_RUN = 8 * 2**20  # records that lie side by side come in one request
 _FIRST = 64  # a signature comes before all else
 _MAGIC = 0x71930E704FDAE05E
 _VERSION = 1
@@ -76,24 +78,41 @@ class RangedShard:
       if not 0 <= index < self._count:
         raise IndexError(f'{self.name}: no record {index} of {self._count}')
     places = [divmod(index, self._group) for index in indices]
-    # A chunk that holds several of them is read once.
+    # A chunk that holds several of them is read once, neighbours at a time.
     chunks = {chunk: index for (chunk, _), index in zip(places, indices)}
-    spans = [self._span(chunk) for chunk in chunks]
-    found = {
-      chunk: self._records(chunk, span, content, index)
-      for (chunk, index), span, content in zip(
-        chunks.items(), spans, self._source.read_many(spans), strict=True
-      )
-    }
+    runs = self._runs(chunks)
+    spans = [(self._span(run[0])[0], self._span(run[-1])[1]) for run in runs]
+    answers = self._source.read_many(spans)
+    found = {}
+    for run, (first, last), content in zip(runs, spans, answers, strict=True):
+      try:
+        content = _whole(content, first, last)
+      except riegeli.Malformed as error:
+        raise self._broken(f'record {chunks[run[0]]}: {error}') from error
+      for chunk in run:
+        begin, end = self._span(chunk)
+        part = content[begin - first : end - first]
+        found[chunk] = self._records(chunk, begin, part, chunks[chunk])
     return [found[chunk][place] for chunk, place in places]
+
+  def _runs(self, chunks: Iterable[int]) -> list[list[int]]:
+    """Chunks that follow each other in the file, in one request's measure."""
+    runs: list[list[int]] = []
+    for chunk in chunks:
+      follows = runs and runs[-1][-1] == chunk - 1
+      if follows and self._edges[chunk + 1] - self._edges[runs[-1][0]] <= _RUN:
+        runs[-1].append(chunk)
+      else:
+        runs.append([chunk])
+    return runs
 
   def _span(self, chunk: int) -> tuple[int, int]:
     return int(self._edges[chunk]), int(self._edges[chunk + 1])
 
-  def _records(self, chunk, span, content, index) -> list[bytes]:
+  def _records(self, chunk, begin, content, index) -> list[bytes]:
     """The records of a chunk, which the index has to tell the same of."""
     try:
-      found = riegeli.read_chunk(_whole(content, *span), span[0])
+      found = riegeli.read_chunk(content, begin)
       told = found.count, found.decoded
       count = min(self._group, self._count - chunk * self._group)
       if told != (count, int(self._decoded[chunk])):

@@ -133,3 +133,18 @@ def test_shards_that_are_not_whole_are_named(there):
   records = array_records.open_records([shard])
   with pytest.raises(errors.UserError, match=f'{shard}: not .* record 0: '):
     records[0]
+
+
+def test_records_one_after_the_other_need_no_copy(here, there, monkeypatch):
+  shard = sorted(here.glob('*.array_record'))[0]
+  expected = array_records.read_records(shard)
+  monkeypatch.setattr(files, 'as_local', None)
+  far = there / shard.name
+  assert array_records.count_records(far) == len(expected) == 7
+  assert array_records.read_records(str(far)) == expected
+  assert list(array_records.stream_records(far, 3, chunk=2)) == expected[3:]
+  with pytest.raises(errors.UserError, match='none.*: no such object'):
+    array_records.read_records(there / 'none')
+  files.write_bytes(far, shard.read_bytes()[: 2**16])
+  with pytest.raises(errors.UserError, match=f'{far}: not a whole ArrayRecord'):
+    array_records.count_records(far)

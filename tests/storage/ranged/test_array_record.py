@@ -69,6 +69,17 @@ def test_records_are_those_of_their_reader(tmp_path, material, options):
     assert shard.read([index]) == [MATERIAL[material][index]]
 
 
+def test_long_runs_of_records_take_several_requests(tmp_path, monkeypatch):
+  monkeypatch.setattr(array_record, '_RUN', 10_000)
+  records = [RNG.bytes(n) for n in (3000, 3000, 3000, 3000, 30_000, 9000)]
+  source = sources.HeldSource(write(tmp_path / 'x', records))
+  shard = array_record.RangedShard(source, 'x')
+  assert shard.read(range(6)) == records
+  sizes = [end - begin for begin, end in source.requests[1:]]
+  assert [size // 1000 for size in sizes] == [9, 3, 30, 9]
+  assert shard.read([3, 2, 1, 5]) == [records[i] for i in (3, 2, 1, 5)]
+
+
 def test_a_record_is_a_request_and_opening_is_one_or_two(tmp_path):
   records = [b'%d' % i * (i % 40) for i in range(3000)]
   path = tmp_path / 'x.array_record'
@@ -76,10 +87,13 @@ def test_a_record_is_a_request_and_opening_is_one_or_two(tmp_path):
   shard = array_record.RangedShard(source, 'x')
   assert len(source.requests) == 1
   assert shard.read([2999, 7, 8, 7]) == [records[i] for i in (2999, 7, 8, 7)]
-  assert len(source.requests) == 1 + 3
+  # Neighbours come together.
+  assert len(source.requests) == 1 + 2
   spans = source.requests[1:]
-  assert max(end - begin for begin, end in spans) < 300
+  assert max(end - begin for begin, end in spans) < 400
   assert shard.read([]) == []
+  assert shard.read(range(3000)) == records
+  assert len(source.requests) == 1 + 2 + 1
   # An index that is longer than what is read first.
   records = [b'%d' % i for i in range(20_000)]
   content = write(path, records, 'group_size:1,uncompressed')

@@ -97,8 +97,8 @@ def test_opening_and_a_late_batch_take_few_requests(rows):
   shards = 4
   assert store.requests() == shards
   late = stream.batch(10_000_000)
-  # A request for each row, and none to find out which they are.
-  assert store.requests() - shards == len({*stream.row_ids(10_000_000)}) <= 12
+  # A request for each row at most, and none to find out which they are.
+  assert 0 < store.requests() - shards <= len({*stream.row_ids(10_000_000)})
   same(late, local(rows).batch(10_000_000))
   before = store.requests()
   stream.settings(), stream.counts(10_000_000), stream.row_ids(10_000_000)
