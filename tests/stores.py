@@ -1,6 +1,7 @@
 """Buckets for tests: one server of each store for all tests of a process."""
 
 import contextlib
+import tempfile
 
 from benchmarks.buckets import servers
 from step_audio_jax import addresses
@@ -20,6 +21,7 @@ class Servers(contextlib.ExitStack):
   def __init__(self):
     super().__init__()
     self._started = {}
+    self.copies = self.enter_context(tempfile.TemporaryDirectory())
 
   def of(self, kind):
     """The server of 'gs' or 's3'."""
@@ -40,6 +42,7 @@ def folder(kind, started, name, monkeypatch):
   """
   for variable, value in started.of(kind).environment.items():
     monkeypatch.setenv(variable, value)
+  monkeypatch.setenv('STEP_AUDIO_JAX_COPIES', started.copies)
   monkeypatch.setattr(
     failures,
     'LIMITS',

@@ -45,7 +45,16 @@ def local_copy(path: addresses.Address) -> pathlib.Path:
   folder = root() / digest
   copy = folder / (path.name or path.bucket)
   if not copy.exists():
-    _make(path, parts, folder, copy)
+    try:
+      _make(path, parts, folder, copy)
+    except errors.UserError:
+      raise
+    except OSError as error:
+      raise errors.UserError(
+        f'{path}: cannot be copied to {folder.parent} ({error.strerror}); a '
+        f'local copy is needed here, expected room for it, or another folder '
+        f'in ${_CACHE}.'
+      ) from error
   if str(path) not in _told:
     _told.add(str(path))
     print(
@@ -65,23 +74,14 @@ def _make(path, parts, folder, copy) -> None:
     )
   with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
     target = pathlib.Path(temporary) / 'made' / copy.name
-    try:
-      list(
-        reading.in_parallel(
-          lambda one: moving.copy_one(
-            one, target.joinpath(*one.relative_to(path).parts)
-          ),
-          parts,
-        )
+    list(
+      reading.in_parallel(
+        lambda one: moving.copy_one(
+          one, target.joinpath(*one.relative_to(path).parts)
+        ),
+        parts,
       )
-    except OSError as error:
-      if isinstance(error, errors.UserError):
-        raise
-      raise errors.UserError(
-        f'{path}: cannot be copied to {folder.parent} ({error.strerror}); a '
-        f'local copy is needed here, expected room for it, or another folder '
-        f'in ${_CACHE}.'
-      ) from error
+    )
     try:
       os.rename(target.parent, folder)
     except OSError:

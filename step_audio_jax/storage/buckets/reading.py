@@ -86,10 +86,14 @@ class _Reading(io.RawIOBase):
     return len(part)
 
   def readall(self):
-    parts = []
-    while part := self.read(_BLOCK):
-      parts.append(part)
-    return parts[0] if len(parts) == 1 else b''.join(parts)
+    place = self._at - self._begin
+    held = self._block[place:] if 0 <= place < len(self._block) else b''
+    begin = self._at + len(held)
+    rest = in_parallel(
+      lambda at: self._fetch(at, _BLOCK), range(begin, self._size, _BLOCK)
+    )
+    self._at = max(self._at, self._size)
+    return b''.join([held, *rest])
 
   def _turn(self) -> None:
     """Brings the block that begins where the file stands."""

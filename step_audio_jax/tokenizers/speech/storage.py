@@ -44,8 +44,11 @@ def read_tree(
       another shape or is not expected.
   """
   try:
-    with files.as_local(path) as name:
-      flat = safetensors_numpy.load_file(name)
+    if files.is_address(path):
+      flat = safetensors_numpy.load(files.read_bytes(path))
+    else:
+      with files.as_local(path) as name:
+        flat = safetensors_numpy.load_file(name)
   except FileNotFoundError as error:
     raise errors.UserError(f'{path}: no such file.') from error
   except safetensors.SafetensorError as error:
