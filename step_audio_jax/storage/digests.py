@@ -32,14 +32,14 @@ def of_value(value: Any) -> str:
   return of_bytes(text.encode())
 
 
-def of_file(path: str | os.PathLike) -> str:
-  """Digest of a file's bytes.
+def of_file(path: str | os.PathLike, kind: str = 'sha256') -> str:
+  """Digest of a file's bytes, of another kind where one is asked for.
 
   Raises:
     UserError: The file is missing or cannot be read.
   """
   with files.opened(path) as handle:
-    return hashlib.file_digest(handle, 'sha256').hexdigest()
+    return hashlib.file_digest(handle, kind).hexdigest()
 
 
 def of_files(folder: str | os.PathLike, names: Iterable[str]) -> dict[str, str]:

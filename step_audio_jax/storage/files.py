@@ -127,9 +127,11 @@ remove = _either(moving.remove, bucket_moving.remove)
 remove_tree = _either(moving.remove_tree, bucket_moving.remove_tree)
 remove_empty = _either(moving.remove_empty, bucket_moving.remove_empty)
 
+entries = bucket_listing.entries
 store_counts = bucket_failures.counts
 # Of this machine, for copies of what lies in buckets, and the like.
 copies_folder = bucket_copies.root
+Mirror = bucket_logs.Mirror
 
 
 def check_writable(
@@ -349,9 +351,9 @@ def _held(path, name, mode='rb', buffering=-1, **text) -> Any:
 
 
 def persist(handle: Any) -> None:
-  """What was written to a file of `claim_file` outlives this process."""
+  """What was written to a log or a claimed file outlives this process."""
   handle.flush()
-  if isinstance(handle, bucket_claims.Claimed):
+  if isinstance(handle, (bucket_claims.Claimed, bucket_logs.Log)):
     handle.persist()
   else:
     os.fsync(handle.fileno())

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 import types
 from typing import Any, Mapping
@@ -80,6 +81,10 @@ class JsonLinesWriter(_ScalarWriter):
       self._handle.write(json.dumps(line) + '\n')
       self._handle.flush()
 
+  def flush(self):
+    with files.writing(self._path):
+      files.persist(self._handle)
+
   def close(self):
     with files.writing(self._path):
       self._handle.close()
@@ -103,9 +108,17 @@ class TensorBoardWriter(_ScalarWriter):
     self._event, self._scalar = event_pb2.Event, summary.scalar
     # Names hold whole seconds: a run that dies at once must not come back
     # into the file of its last life.
+    self._here = None
+    if files.is_address(folder):
+      self._here = tempfile.TemporaryDirectory(prefix='step_audio_jax.events.')
+      folder = pathlib.Path(self._here.name)
     self._file = event_file_writer.EventsWriter(
       str(folder / 'events'), f'.{first_step}.{os.getpid()}'
     )
+    self._mirrors = [
+      files.Mirror(file, self._folder / file.name)
+      for file in (folder.iterdir() if self._here else ())
+    ]
     if again:
       # TensorBoard forgets what earlier files say from this step on; from the
       # first one where a run died before it had a checkpoint.
@@ -125,10 +138,14 @@ class TensorBoardWriter(_ScalarWriter):
   def flush(self):
     with files.writing(self._folder):
       self._file.flush()
+      for mirror in self._mirrors:
+        mirror.send()
 
   def close(self):
     with files.writing(self._folder):
       self._file.close()
+      for mirror in self._mirrors:
+        mirror.close()
 
 
 def writer(run_dir: str | pathlib.Path, first_step: int):
@@ -199,6 +216,8 @@ class Meter:
         if self._peak:
           values['throughput/mfu'] = rate * self._flops / self._peak
     self._time, self._step = now, step
+    for name, count in files.store_counts().items():
+      values[f'store/{name}'] = float(count)
     return values | (self._counts(step) if self._counts else {})
 
 

@@ -99,6 +99,16 @@ def list_files(folder: addresses.Address) -> Iterator[addresses.Address]:
     yield folder / name
 
 
+def entries(folder: addresses.Address) -> dict[str, stores.Entry]:
+  """What the store knows of all objects below a folder, by their names."""
+  below = _below(folder)
+  return {
+    one.key[len(below) :]: one
+    for one in stores.bucket_of(folder).list(below)
+    if isinstance(one, stores.Entry)
+  }
+
+
 def walk(
   folder: addresses.Address,
 ) -> Iterator[tuple[addresses.Address, list[str], list[str]]]:

@@ -1,8 +1,8 @@
-"""Logs in a store that can only write whole objects.
+"""Files that grow, in a store that can only write whole objects.
 
-A log grows in a file of this machine. A thread uploads it when it has changed,
+Such a file grows on this machine. A thread uploads it when it has changed,
 every few seconds, or as rarely as keeps the uploads of a long one below a
-hundredth of the time; closing it uploads the rest.
+hundredth of the time; `persist` uploads it now, and closing it the rest.
 """
 
 import contextlib
@@ -25,12 +25,52 @@ _SECONDS = 10.0
 _SHARE = 0.01  # of the time, for uploads
 
 
+class Mirror:
+  """Uploads a file of this machine while it grows."""
+
+  def __init__(self, file: pathlib.Path, path: addresses.Address):
+    """Watches `file`, of which `path` becomes the copy."""
+    self._file, self._path, self._sent = file, path, -1
+    self._lock, self._over = threading.Lock(), threading.Event()
+    self._thread = threading.Thread(target=self._watch, daemon=True)
+    self._thread.start()
+
+  def _watch(self) -> None:
+    pause = _SECONDS
+    while not self._over.wait(pause):
+      begin = time.monotonic()
+      try:
+        self.send()
+      except failures.StoreError as error:
+        print(f'warning: {error}', file=sys.stderr, flush=True)
+      pause = max(_SECONDS, (time.monotonic() - begin) / _SHARE)
+
+  def send(self) -> None:
+    """Uploads it, if it has grown.
+
+    Raises:
+      StoreError: It could not be.
+    """
+    with self._lock:
+      size = os.path.getsize(self._file)
+      if size != self._sent:
+        # What is written meanwhile comes the next time, or half of it now.
+        publishing.put_file(self._file, self._path)
+        self._sent = size
+
+  def close(self) -> None:
+    """Uploads the rest; raises as `send`."""
+    if not self._over.is_set():
+      self._over.set()
+      self._thread.join()
+      self.send()
+
+
 class Log:
   """An open log; what it does not do itself its file does."""
 
   def __init__(self, path: addresses.Address, mode: str):
     """Opens a log; 'a' goes on where an earlier one ends."""
-    self._path = path
     self._folder = tempfile.mkdtemp(prefix='step_audio_jax.log.')
     weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
     file = pathlib.Path(self._folder) / path.name[-100:]
@@ -39,10 +79,8 @@ class Log:
         with reading.opened(path) as old, open(file, 'wb') as new:
           shutil.copyfileobj(old, new)
     text = {} if 'b' in mode else {'encoding': 'utf-8'}
-    self._file, self._handle = file, open(file, mode, **text)
-    self._sent, self._over = -1, threading.Event()
-    self._thread = threading.Thread(target=self._watch, daemon=True)
-    self._thread.start()
+    self._handle = open(file, mode, **text)
+    self._mirror = Mirror(file, path)
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._handle, name)
@@ -53,25 +91,13 @@ class Log:
   def __exit__(self, *error):
     self.close()
 
-  def __iter__(self):
-    return iter(self._handle)
+  def persist(self) -> None:
+    """Uploads what is flushed.
 
-  def _watch(self) -> None:
-    pause = _SECONDS
-    while not self._over.wait(pause):
-      begin = time.monotonic()
-      try:
-        self._send()
-      except failures.StoreError as error:
-        print(f'warning: {error}', file=sys.stderr, flush=True)
-      pause = max(_SECONDS, (time.monotonic() - begin) / _SHARE)
-
-  def _send(self) -> None:
-    size = os.path.getsize(self._file)
-    if size != self._sent:
-      # What is written meanwhile comes the next time, or half of it now.
-      publishing.put_file(self._file, self._path)
-      self._sent = size
+    Raises:
+      StoreError: It could not be.
+    """
+    self._mirror.send()
 
   def close(self) -> None:
     """Closes it; all of it is in the store.
@@ -82,8 +108,5 @@ class Log:
     if self._handle.closed:
       return
     self._handle.close()
-    self._over.set()
-    self._thread.join()
-    self._sent = -1
-    self._send()
+    self._mirror.close()
     shutil.rmtree(self._folder, ignore_errors=True)

@@ -25,6 +25,8 @@ SUFFIX = '.tmp'
 # By the first of these that a folder has, its readers know that it is there,
 # unless who makes it says otherwise.
 LAST = ('stats.json', 'config.json')
+# What tells that a folder is whole; the last is Orbax's.
+KNOWN_BY = (*LAST, 'commit_success.txt')
 _IN_MEMORY = 8 * 2**20
 _PROCESS = uuid.uuid4().hex[:8]
 
@@ -147,10 +149,14 @@ def replace_folder(
 
 
 def remove_below(folder: addresses.Address) -> None:
-  """Removes all objects of a folder."""
+  """Removes all objects of a folder, first those by which it is known."""
   bucket = stores.bucket_of(folder)
-  names = [one.key for one in bucket.list(f'{folder.key}/')]
-  list(reading.in_parallel(bucket.delete, names))
+  below = f'{folder.key}/'
+  names = [one.key for one in bucket.list(below)]
+  first = [name for name in names if name.removeprefix(below) in KNOWN_BY]
+  for name in first:
+    bucket.delete(name)
+  list(reading.in_parallel(bucket.delete, sorted(set(names) - set(first))))
 
 
 def obstacle(path: addresses.Address, folder: bool) -> str | None:

@@ -4,6 +4,7 @@
 own documentation has it.
 """
 
+import base64
 import contextlib
 import functools
 import mimetypes
@@ -286,4 +287,8 @@ def _entry(blob: Any) -> stores.Entry:
     changed=int(changed.timestamp() * 1e9) if changed else 0,
     version=str(blob.generation),
     token=(blob.metadata or {}).get(stores.TOKEN, ''),
+    # Objects that were composed of others have no such sum.
+    sum=f'md5:{base64.b64decode(blob.md5_hash).hex()}'
+    if blob.md5_hash
+    else f'etag:{blob.crc32c}',
   )

@@ -286,4 +286,5 @@ def _entry(key: str, found: Any) -> stores.Entry:
     changed=int(found['LastModified'].timestamp() * 1e9),
     version=found['ETag'].strip('"'),
     token=(found.get('Metadata') or {}).get(stores.TOKEN, ''),
+    sum=f'etag:{found["ETag"].strip(chr(34))}',
   )

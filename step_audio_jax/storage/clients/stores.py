@@ -33,6 +33,8 @@ class Entry:
     changed: When it was written, nanoseconds.
     version: Changes with every write; text that only the store understands.
     token: Of the write that made it; '' where the listing does not tell.
+    sum: Of the content, as the store has it: 'md5:…' in hexadecimal digits,
+      or 'etag:…', which only this store can compare.
   """
 
   key: str
@@ -40,6 +42,7 @@ class Entry:
   changed: int
   version: str
   token: str = ''
+  sum: str = ''
 
 
 def size_of(content: bytes | pathlib.Path) -> int:

@@ -12,7 +12,7 @@ import math
 import pathlib
 import sys
 import time
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 import jax
 from jax.experimental import multihost_utils
@@ -23,6 +23,7 @@ from orbax.checkpoint import checkpoint_managers as managers
 from step_audio_jax import errors
 from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import failed_saves
+from step_audio_jax.training.checkpoints import remote
 from step_audio_jax.training.checkpoints import sums
 
 _FOLDER = 'checkpoints'
@@ -76,15 +77,18 @@ class Checkpoints:
         )
       )
     failed_saves.silence_repeats()
+    in_bucket = files.is_address(self.folder)
     self._manager = ocp.CheckpointManager(
-      self.folder,
+      remote.for_orbax(self.folder),
       options=ocp.CheckpointManagerOptions(
         preservation_policy=managers.AnyPreservationPolicy(policies),
         best_fn=metric if best else None,  # without it Orbax stores no metrics
         create=True,
         step_prefix=None,
         enable_async_checkpointing=True,
-        temporary_path_class=sums.SummedTemporaryPath,
+        temporary_path_class=(
+          sums.SummedCommit if in_bucket else sums.SummedTemporaryPath
+        ),
         # Where a folder cannot be made, threads that wait for it would keep
         # the process for minutes.
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
@@ -97,7 +101,7 @@ class Checkpoints:
     Orbax would do it in a thread that outlives a run that ends at once.
     """
     if jax.process_index() == 0:
-      for path in files.glob(self.folder, f'*{_TEMPORARY}*'):
+      for path in half_written(self.folder):
         files.remove_tree(path)
     _everywhere(True)
 
@@ -209,7 +213,7 @@ class Checkpoints:
     """
     deadline, gone = time.monotonic() + seconds, 0
     while gone < 4 and time.monotonic() < deadline:
-      halves = list(files.glob(self.folder, f'*{_TEMPORARY}'))
+      halves = list(half_written(self.folder))
       for half in halves:
         files.remove_tree(half)
       gone = 0 if halves else gone + 1
@@ -322,11 +326,30 @@ def steps_of(run_dir: str | pathlib.Path) -> list[int]:
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
+  if isinstance(folder, files.Address):
+    whole = files.glob(folder, f'*/{remote.COMMIT}')
+    return sorted(
+      int(path.parent.name) for path in whole if path.parent.name.isdigit()
+    )
   return sorted(
     int(path.name)
     for path in (files.list_folder(folder) if files.is_dir(folder) else ())
     if path.name.isdigit() and files.is_dir(path)
   )
+
+
+def half_written(folder: files.AnyPath) -> Iterator[files.AnyPath]:
+  """What a kill or a failure left of steps that were being saved.
+
+  Args:
+    folder: Of the steps.
+  """
+  yield from files.glob(folder, f'*{_TEMPORARY}*')
+  if isinstance(folder, files.Address):
+    whole = _steps(folder)
+    for path in files.glob(folder, '*'):
+      if path.name.isdigit() and int(path.name) not in whole:
+        yield path
 
 
 def step_folder(
@@ -401,6 +424,7 @@ def verify(folder: pathlib.Path, ema: bool = False) -> None:
 
 def _load(path: pathlib.Path, without: str = '') -> dict[str, Any]:
   """An item as numpy arrays; the sub-tree `without` is not read."""
+  path = remote.for_orbax(path)
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       tree = dict(checkpointer.metadata(path).item_metadata.tree)

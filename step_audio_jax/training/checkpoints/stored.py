@@ -17,6 +17,7 @@ from step_audio_jax import errors
 from step_audio_jax.storage import files
 from step_audio_jax.storage import lazy
 from step_audio_jax.training.checkpoints import checkpoints
+from step_audio_jax.training.checkpoints import remote
 from step_audio_jax.training.checkpoints import sums
 
 # A chunk is what one read or write moves.
@@ -178,6 +179,6 @@ def variables_folder(run_dir: str | pathlib.Path, step: int) -> pathlib.Path:
 def _kvstore(folder, path):
   return {
     'driver': 'ocdbt',
-    'base': f'file://{folder}/',
+    'base': remote.kvstore(folder),
     'path': '.'.join(path) + '/',
   }

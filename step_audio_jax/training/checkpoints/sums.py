@@ -6,15 +6,24 @@ sums or was made before there were any; such a step is accepted, and told once.
 Storage that gives back other bytes than it took (a hole of zeros after a loss
 of power, a copy that ended early, a bad disk) would otherwise load as other
 numbers: the format's own checks cover its index, not what the arrays hold.
+
+Of a step in a bucket the store has sums already: those are written, and
+compared, by one listing and without reading a byte. A step that was copied
+from a disk to a bucket, or back, is compared as far as the sums of the one can
+be had on the other.
 """
 
+import asyncio
 from concurrent import futures
 import os
 import pathlib
 import sys
-from typing import Collection, Iterator
+import time
+from typing import Any, Collection, Iterator
 
 from orbax.checkpoint import path as orbax_path
+from orbax.checkpoint._src.metadata import checkpoint as orbax_metadata
+from orbax.checkpoint._src.path import atomicity
 
 from step_audio_jax import errors
 from step_audio_jax import progress
@@ -47,9 +56,37 @@ class SummedTemporaryPath(orbax_path.atomicity.AtomicRenameTemporaryPath):
       self._final_path = whole
 
 
+class SummedCommit(atomicity.CommitFileTemporaryPath):
+  """Orbax's commit in a bucket, with the sums of a step written before it."""
+
+  async def finalize(self):
+    if self._final_path.name.isdigit():
+      await asyncio.to_thread(self._finish_metadata)
+      await asyncio.to_thread(write, str(self._final_path))
+    await super().finalize()
+
+  def _finish_metadata(self) -> None:
+    """Orbax's last change of a file of the step, before it is summed."""
+    store, self._checkpoint_metadata_store = (
+      self._checkpoint_metadata_store,
+      None,
+    )
+    if store:
+      store.wait_until_finished()
+      store.update(
+        file_path=orbax_metadata.step_metadata_file_path(self._final_path),
+        commit_timestamp_nsecs=time.time_ns(),
+      )
+      store.wait_until_finished()
+
+
 def write(step_folder: str | os.PathLike) -> None:
   """Writes the sums of all files of a step."""
   folder = files.path(step_folder)
+  if isinstance(folder, files.Address):
+    told = {n: e.sum for n, e in files.entries(folder).items() if n != NAME}
+    files.write_json(folder / NAME, told)
+    return
   names = sorted(_names(folder))
   with futures.ThreadPoolExecutor(_THREADS) as pool:
     found = pool.map(lambda name: digests.of_file(folder / name), names)
@@ -89,10 +126,17 @@ def check(
     for name in sorted(sums)
     if not items or '/' not in name or name.split('/')[0] in items
   ][index::count]
+  entries = {}
+  if isinstance(folder, files.Address):
+    entries = files.entries(folder)
   with futures.ThreadPoolExecutor(_THREADS) as pool:
-    found = pool.map(lambda name: digests.of_file(folder / name), names)
+    found = pool.map(
+      lambda name: _sum(folder / name, str(sums[name]), entries.get(name)),
+      names,
+    )
     checked = zip(names, found)
-    if sum(map(_size, (folder / name for name in names))) > _WATCHED_BYTES:
+    sizes = (_size(folder / name) for name in names if name not in entries)
+    if sum(sizes) > _WATCHED_BYTES:
       checked = progress.bar(
         checked, label='checksums', total=len(names), unit='file'
       )
@@ -100,12 +144,25 @@ def check(
       for name, digest in checked:
         if digest != sums[name]:
           raise errors.UserError(
-            f'{folder / name}: not the bytes that were saved: its sha256 is '
+            f'{folder / name}: not the bytes that were saved: its sum is '
             f'{digests.short(digest)}, expected '
             f'{digests.short(str(sums[name]))} as {NAME} says.'
           )
     finally:
       pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _sum(path: files.AnyPath, expected: str, entry: Any) -> str:
+  """The sum of a file of the kind that is expected."""
+  kind, _, digest = expected.rpartition(':')
+  if not kind:
+    return digests.of_file(path)
+  if entry is not None and entry.sum.partition(':')[0] == kind:
+    return entry.sum
+  if len(digest) != 32:  # of parts: only its own store can tell
+    files.size(path)
+    return expected
+  return f'{kind}:{digests.of_file(path, "md5")}'
 
 
 def _names(folder: pathlib.Path) -> Iterator[str]:
