@@ -13,11 +13,13 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.models.language import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
+from step_audio_jax.storage import array_records
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.feeds import feed as feed_lib
 from step_audio_jax.training.objectives import objectives
+from tests.storage.ranged import sources as held
 from tests.training import toy_rows
 
 VOCABULARY = vocabulary_lib.Vocabulary(
@@ -159,6 +161,21 @@ def test_a_stopped_run_continues_to_the_same_bits(
   monkeypatch.setattr(trainer, 'step', step)
   result = loop.run(trainer, tmp_path)
   assert result['loss'] == finished[1]['loss']
+  same_end(finished[0], tmp_path)
+
+
+def test_rows_that_are_far_train_to_the_same_bits(
+  rows, finished, tmp_path, monkeypatch
+):
+  trainer = shared_trainer(rows)
+  for source in trainer.feed.sources:
+    far = array_records.open_records(
+      sorted(source.folder.glob('*.array_record')),
+      lambda path: held.HeldSource(path.read_bytes(), seconds=0.005),
+    )
+    monkeypatch.setattr(source, 'records', far)
+  assert trainer.feed.read_ahead > 1
+  loop.run(trainer, tmp_path)
   same_end(finished[0], tmp_path)
 
 
