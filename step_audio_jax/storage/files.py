@@ -161,8 +161,12 @@ def check_writable(
   return places.check_writable(found, what, folder=folder)
 
 
-def ranged(path: Path) -> Any:
+def ranged(path: Path, state: State | None = None) -> Any:
   """A file as bytes that are read by ranges, many of them at once.
+
+  Args:
+    path: Of the file.
+    state: What `state` said of it, which spares asking again.
 
   Returns:
     `size`, `name`, `read(begin, end)`, `read_many([(begin, end), …])` and
@@ -172,7 +176,7 @@ def ranged(path: Path) -> Any:
     OSError: It cannot be opened.
   """
   if addresses.is_address(path):
-    return bucket_reading.Ranged(addresses.path(path))
+    return bucket_reading.Ranged(addresses.path(path), state)
   return _Ranged(path)
 
 

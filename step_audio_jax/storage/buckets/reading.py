@@ -130,18 +130,27 @@ class Ranged:
     name: Its address.
   """
 
-  def __init__(self, address: addresses.Address):
+  def __init__(
+    self, address: addresses.Address, state: addresses.State | None = None
+  ):
     """Asks for its size and version; what is read later is of that one.
+
+    Args:
+      address: Of the object.
+      state: Its size and version, if they are known.
 
     Raises:
       Missing: There is no such object.
     """
     self.name = str(address)
     self._bucket, self._key = stores.bucket_of(address), address.key
-    entry = self._bucket.head(self._key)
-    if entry is None:
-      raise failures.Missing(address, 'no such object')
-    self.size, self._version = entry.size, entry.version
+    if state is None:
+      entry = self._bucket.head(self._key)
+      if entry is None:
+        raise failures.Missing(address, 'no such object')
+      self.size, self._version = entry.size, entry.version
+    else:
+      self.size, (self._version, *_) = state.size, state.version
 
   def read(self, begin: int, end: int) -> bytes:
     """Bytes begin..end, which are there."""

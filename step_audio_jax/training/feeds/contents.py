@@ -55,6 +55,7 @@ def rows(
   stats: Mapping[str, Any],
   budget: ByteBudget,
   known: Mapping[str, Any] | None = None,
+  states: Mapping[files.AnyPath, files.State] | None = None,
 ) -> dict[str, Any]:
   """The rows of a folder, as digests.
 
@@ -64,6 +65,7 @@ def rows(
     budget: Of all folders of a feed.
     known: What this gave when the run began, to spare reading again what a
       store says is unchanged.
+    states: Of shards in a bucket, as far as they are known.
 
   Returns:
     `rows`, and `sha256` over the shards in their order; `ends` over sizes,
@@ -85,7 +87,7 @@ def rows(
       'stats.json; build the rows again.'
     )
   if files.is_address(folder):
-    return _far_rows(paths, stats, told, known or {})
+    return _far_rows(paths, stats, told, known or {}, states or {})
   found, ends = [], []
   for path in paths:
     size, digest = files.size(path), told.get(path.name)
@@ -114,24 +116,29 @@ def _check_size(path: files.Path, size: int, stats: Mapping[str, Any]) -> None:
     )
 
 
-def _far_rows(paths, stats, told, known) -> dict[str, Any]:
+def _far_rows(paths, stats, told, known, states) -> dict[str, Any]:
   """As `rows`, of shards of which none is to be read whole."""
-  states = list(array_records.in_flight(files.state, paths))
-  for path, state in zip(paths, states):
+  missing = [path for path in paths if path not in states]
+  found = array_records.in_flight(files.state, missing)
+  states = {**states, **dict(zip(missing, found))}
+  for path in paths:
+    state = states[path]
     _check_size(path, state.size, stats)
   out = {
     'rows': stats['rows'],
     'sha256': digests.of_value([told.get(path.name) for path in paths]),
     VERSIONS: digests.of_value(
       [
-        [path.name, state.size, *map(str, state.version)]
-        for path, state in zip(paths, states)
+        [path.name, states[path].size, *map(str, states[path].version)]
+        for path in paths
       ]
     ),
   }
   if ALL_ENDS in known and out == {name: known.get(name) for name in out}:
     return {**out, ALL_ENDS: known[ALL_ENDS]}
-  ends = list(array_records.in_flight(_far_ends, paths))
+  ends = list(
+    array_records.in_flight(lambda path: _far_ends(path, states[path]), paths)
+  )
   return {**out, ALL_ENDS: digests.of_value(ends)}
 
 
@@ -154,9 +161,9 @@ def sample(paths: Sequence[str | os.PathLike | None]) -> str:
   return digests.of_value(found)
 
 
-def _far_ends(path: files.Path) -> str:
+def _far_ends(path: files.Path, state: files.State) -> str:
   """As `_ends`, of what lies in a bucket."""
-  source = files.ranged(path)
+  source = files.ranged(path, state)
   size = source.size
   parts = source.read_many(
     [(0, min(size, _END_BYTES)), (max(0, size - _END_BYTES), size)]

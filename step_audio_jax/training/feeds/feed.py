@@ -103,7 +103,16 @@ class Source:
         f'{folder}: the ratio names the task {name!r}, which has no rows; '
         'build rows for it or give it weight 0.'
       )
-    self.records = array_records.open_records(shards)
+    self._states: dict[files.AnyPath, files.State] = {}
+    if files.is_address(folder):
+      # Both the records and their digests are of these versions.
+      states = dict(zip(shards, array_records.in_flight(files.state, shards)))
+      self.records = array_records.open_records(
+        shards, lambda path: files.ranged(path, states[path])
+      )
+      self._states = states
+    else:
+      self.records = array_records.open_records(shards)
     found = len(self.records)
     if found != self.stats['rows']:
       raise errors.UserError(
@@ -136,7 +145,9 @@ class Source:
       UserError: It is not what `stats.json` says.
     """
     budget = budget or contents_lib.ByteBudget(contents_lib.WHOLE_BYTES)
-    return contents_lib.rows(self.folder, self.stats, budget, known)
+    return contents_lib.rows(
+      self.folder, self.stats, budget, known, self._states
+    )
 
   def row(self, index: int) -> dict[str, np.ndarray]:
     """Stored row `index`: tokens, segment_ids, loss_weights, images."""

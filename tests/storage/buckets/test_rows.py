@@ -10,6 +10,7 @@ from step_audio_jax.storage import array_records
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.storage.clients import failures
+from step_audio_jax.storage.clients import stores
 from step_audio_jax.training.feeds import contents
 from step_audio_jax.training.feeds import feed
 from tests.training import toy_rows
@@ -74,7 +75,7 @@ def asked(monkeypatch):
   """Where ends were read."""
   found, read = [], contents._far_ends
   monkeypatch.setattr(
-    contents, '_far_ends', lambda path: found.append(path) or read(path)
+    contents, '_far_ends', lambda *told: found.append(told[0]) or read(*told)
   )
   return found
 
@@ -92,6 +93,37 @@ def test_what_was_not_written_since_is_not_read_again(here, there, asked):
   upload(here, there)
   again = told(there, before)
   assert again == before | {'versions': again['versions']}
+
+
+@pytest.fixture
+def requests(monkeypatch):
+  """What stores are asked, in order."""
+  found = []
+  for name in ('head', 'get', 'list'):
+    method = getattr(stores.Bucket, name)
+
+    def counted(self, *told, name=name, method=method, **more):
+      found.append(name)
+      return method(self, *told, **more)
+
+    monkeypatch.setattr(stores.Bucket, name, counted)
+  return found
+
+
+def test_a_late_resume_asks_for_its_rows_alone(there, requests):
+  far = feed_of(there)
+  # Where things are and stats.json; of each shard its state and its index.
+  assert requests.count('head') <= 2 + 2 and requests.count('get') == 1 + 2
+  known = json.loads(json.dumps(far.contents()))
+  again = feed_of(there)
+  requests.clear()
+  assert again.contents(known) == known
+  again.settings(), again.counts(10_000_000), again.epochs(0, 60_000_000)
+  assert requests == ['list'] and len(requests) <= 3
+  again.batch(10_000_000)
+  # Rows alone; what lies side by side comes together.
+  assert requests.count('get') <= 6 == again.batch_size
+  assert set(requests[1:]) == {'get'}
 
 
 def test_another_shard_of_the_same_size_is_found(here, there):
