@@ -104,7 +104,7 @@ class TensorBoardWriter(_ScalarWriter):
 
     self._folder = folder = files.path(folder)
     files.make_folder(folder)
-    again = first_step > 0 or any(files.list_folder(folder))
+    again = first_step > 0 or any(files.glob(folder, '*'))
     self._event, self._scalar = event_pb2.Event, summary.scalar
     # Names hold whole seconds: a run that dies at once must not come back
     # into the file of its last life.

@@ -11,6 +11,7 @@ import io
 import os
 from typing import Any
 
+from etils.epath import gpath
 import fsspec
 
 from step_audio_jax import addresses
@@ -143,8 +144,10 @@ class _Amazon(_FileSystem):
 @functools.lru_cache(maxsize=1)
 def register() -> None:
   """Lets `etils.epath`, and so Orbax, reach buckets through this package."""
-  # Else it takes TensorFlow's client where TensorFlow can be imported.
-  os.environ.setdefault('EPATH_USE_TF', 'false')
+  # Else it takes TensorFlow's client where TensorFlow can be imported, and it
+  # remembers that it can from the first local path on.
+  os.environ['EPATH_USE_TF'] = 'false'
+  getattr(gpath._is_tf_installed, 'cache_clear', lambda: None)()
   for kind in (_Google, _Amazon):
     for protocol in kind.protocol:
       fsspec.register_implementation(protocol, kind, clobber=True)
