@@ -67,9 +67,8 @@ def test_rows_and_run_in_a_bucket(here, root, monkeypatch, capsys):
   names = {p.relative_to(run).parts[0] for p in files.list_files(run)}
   assert names == {path.name for path in first.iterdir()} - {'.lock'}
   assert list(files.glob(run, 'tensorboard/events*'))
-  for name in ('sources.json', 'resume.json'):
-    told = [json.dumps(files.read_json(r / name)) for r in (run, first)]
-    assert told[0].replace(str(root), str(here)) == told[1]
+  told = [files.read_json(r / 'sources.json') for r in (run, first)]
+  assert told[0] == told[1]
   last = json.loads(files.read_text(run / 'metrics.jsonl').splitlines()[-1])
   assert last['store/requests'] > 10 and 'store/bytes_read' in last
   assert train(gin, run) == 0  # is over: says so and does nothing
