@@ -1,18 +1,23 @@
 """Rows in a bucket: read by ranges, and known again by few requests."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from benchmarks.buckets import faults
+from benchmarks.buckets import rules
 from step_audio_jax import errors
 from step_audio_jax.storage import array_records
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores
+from step_audio_jax.training import placement
 from step_audio_jax.training.feeds import contents
 from step_audio_jax.training.feeds import feed
+from tests import stores as servers
 from tests.training import toy_rows
 
 
@@ -180,3 +185,30 @@ def test_records_one_after_the_other_need_no_copy(here, there, monkeypatch):
   files.write_bytes(far, shard.read_bytes()[: 2**16])
   with pytest.raises(errors.UserError, match=f'{far}: not a whole ArrayRecord'):
     array_records.count_records(far)
+
+
+def test_faults_on_the_way_change_no_batch(
+  here, there, bucket_servers, monkeypatch
+):
+  limits = dataclasses.replace(
+    failures.LIMITS, tries=30, seconds=60.0, longest_pause=0.02
+  )
+  monkeypatch.setattr(failures, 'LIMITS', limits)
+  with faults.front(bucket_servers.of(there.scheme)) as front:
+    for name, value in front.environment.items():
+      monkeypatch.setenv(name, value)
+    servers.forget()
+    front.set(
+      rules=[
+        rules.Rule('answer', times=-1, chance=0.2),
+        rules.Rule('half', op='get', times=-1, chance=0.2),
+        rules.Rule('lose', times=-1, chance=0.1),
+      ]
+    )
+    near, far = feed_of(here), feed_of(there)
+    steps = range(40, 50)
+    found = list(placement.read_ahead(far.batch, steps, far.read_ahead))
+    assert sum(bool(one.fault) for one in front.asked) > 10
+  for step, batch in zip(steps, found, strict=True):
+    for name, array in near.batch(step).items():
+      np.testing.assert_array_equal(batch[name], array)
