@@ -1,8 +1,10 @@
 """Progress bars: one look for all long work, silent when nobody watches."""
 
+import contextlib
 import os
 import sys
-from typing import Iterable, TypeVar
+import threading
+from typing import Any, Callable, Iterable, Iterator, TypeVar
 
 import tqdm
 
@@ -35,3 +37,21 @@ def bar(
     dynamic_ncols=terminal,
     leave=True,
   )
+
+
+@contextlib.contextmanager
+def watching(look: Callable[[], Any], seconds: float) -> Iterator[None]:
+  """Calls `look` every `seconds` in a thread while the block runs."""
+  stop = threading.Event()
+
+  def watch():
+    while not stop.wait(seconds):
+      look()
+
+  thread = threading.Thread(target=watch, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    stop.set()
+    thread.join()

@@ -134,6 +134,7 @@ def tokenize(
         beam.map_shards(
           functools.partial(_tokenize_in_worker, load=load),
           left,
+          output=output,
           runner=runner,
           options=beam_options,
         )
@@ -197,19 +198,24 @@ def _run_here(shards, left, load) -> None:
 def _watched(shards, left):
   """Shows what workers elsewhere do, by what they leave in the output."""
   with _Meter(shards, left) as meter:
-    seen = {shard.number: code_shards.progress_of(shard) for shard in left}
-    for progress_before in seen.values():
+    # Shards that do not stand yet, and how far each is.
+    waiting = [(shard, code_shards.progress_of(shard)) for shard in left]
+    for _, progress_before in waiting:
       meter.add(progress_before, new=False)
 
     def look():
-      for shard in left:
-        before, now = seen[shard.number], code_shards.progress_of(shard)
+      for place in reversed(range(len(waiting))):
+        shard, before = waiting[place]
+        now = code_shards.progress_of(shard)
         if now.utterances > before.utterances:
           meter.add(Progress(*(b - a for a, b in zip(before, now))))
-          seen[shard.number] = now
+          waiting[place] = shard, now
+        if now.utterances == len(shard.utterances):
+          del waiting[place]
 
-    with beam.watching(look, _POLL_SECONDS):
+    with progress.watching(look, _POLL_SECONDS):
       yield
+    look()
 
 
 _LOADING = threading.Lock()

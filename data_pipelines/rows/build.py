@@ -15,6 +15,7 @@ import difflib
 import json
 import os
 import sys
+import time
 from typing import Any, Iterator, Mapping, Sequence
 
 from absl import flags
@@ -136,7 +137,7 @@ def build(
     if runner == 'local':
       _run_here(left, works)
     else:
-      _run_on_beam(left, works, runner, beam_options)
+      _run_on_beam(left, works, output, runner, beam_options)
   result = {}
   for job in jobs:
     stats = rows_lib.open_folder(job.folder).stats
@@ -176,26 +177,52 @@ def _run_here(jobs, works) -> None:
   for work, *_ in works:
     if work.definition is not None:
       corpora.register(work.definition)
-  with progress.bar(
-    total=sum(map(len, works)), label='build', unit='part'
-  ) as bar:
+  with _Meter(sum(map(len, works))) as meter:
     for job, parts in zip(jobs, works):
       for work in parts:
-        if not work.is_done():
-          row_parts.make(work)
-        bar.update(1)
+        meter.add(None if work.is_done() else row_parts.make(work))
       if len(parts) > 1:
         row_parts.join(job, parts)
 
 
-def _run_on_beam(jobs, works, runner, options) -> None:
+class _Meter:
+  """A bar over parts, with the speed at which they are made."""
+
+  def __init__(self, parts: int):
+    self._bar = progress.bar(total=parts, label='build', unit='part')
+    self._rows, self._tokens, self._begin = 0, 0, time.monotonic()
+
+  def __enter__(self):
+    self._bar.__enter__()
+    return self
+
+  def __exit__(self, *error):
+    self._bar.__exit__(*error)
+
+  def add(self, stats: Mapping[str, Any] | None) -> None:
+    """Counts a part, by its `stats.json`; None for one that stood already."""
+    if stats is not None:
+      self._rows += stats['rows']
+      self._tokens += stats['tokens']
+      seconds = max(time.monotonic() - self._begin, 1e-3)
+      self._bar.set_postfix_str(
+        f'{self._rows} rows, {self._tokens / seconds:,.0f} tokens/s',
+        refresh=False,
+      )
+    self._bar.update(1)
+
+
+def _run_on_beam(jobs, works, output, runner, options) -> None:
   parts = [work for parts in works for work in parts]
   left = [work for work in parts if not work.is_done()]
   with _watched(left):
     beam.map_shards(
-      row_parts.make_in_worker, left, runner=runner, options=options
+      row_parts.make_in_worker,
+      left,
+      output=files.path(output),
+      runner=runner,
+      options=options,
     )
-  row_parts.check(left)
   for job, parts in zip(jobs, works):
     if len(parts) > 1:
       row_parts.join(job, parts)
@@ -204,13 +231,17 @@ def _run_on_beam(jobs, works, runner, options) -> None:
 @contextlib.contextmanager
 def _watched(works) -> Iterator[None]:
   """Shows what workers elsewhere do, by what they leave behind."""
-  with progress.bar(total=len(works), label='build', unit='part') as bar:
+  with _Meter(len(works)) as meter:
+    waiting = list(works)
 
     def look():
-      bar.update(sum(work.is_done() for work in works) - bar.n)
+      for work in [work for work in waiting if work.is_done()]:
+        meter.add(rows_lib.open_folder(work.folder).stats)
+        waiting.remove(work)
 
-    with beam.watching(look, _POLL_SECONDS):
+    with progress.watching(look, _POLL_SECONDS):
       yield
+    look()
 
 
 def configured(

@@ -119,11 +119,6 @@ class Work:
     told = f'{self.job.inputs}/{self.part.index}/{self.part.count}'
     return digests.of_bytes(told.encode())
 
-  @property
-  def complaint(self) -> pathlib.Path:
-    """Where a worker says why it could not."""
-    return self.folder.with_name(f'.{self.folder.name}.error.json')
-
   def is_done(self) -> bool:
     return bool(self.inputs) and rows_lib.is_done(self.folder, self.inputs)
 
@@ -132,34 +127,16 @@ _BUILDING = threading.Lock()  # what is left out is known of one at a time
 
 
 def make_in_worker(work: Work) -> None:
-  """What a Beam worker does: it knows no task yet, and may have threads.
-
-  What a user can mend is left beside the folder, for `check` to find: a runner
-  would try again, and tell it as a failure of its own.
-  """
+  """What a Beam worker does: it knows no task yet, and may have threads."""
   from data_pipelines.tasks import corpora
 
   with _BUILDING:
     if work.is_done():
       return
-    files.remove(work.complaint)
-    try:
-      modules_lib.import_all(work.modules)
-      if work.definition is not None:
-        corpora.register(work.definition)
-      make(work)
-    except errors.UserError as error:
-      files.write_json(work.complaint, str(error))
-
-
-def check(works: Sequence[Work]) -> None:
-  """Raises UserError if a worker could not make its part."""
-  told = [w.complaint for w in works if files.exists(w.complaint)]
-  sentences = [files.read_json(path) for path in told]
-  for path in told:
-    files.remove(path)
-  if sentences:
-    raise errors.UserError(sentences[0])
+    modules_lib.import_all(work.modules)
+    if work.definition is not None:
+      corpora.register(work.definition)
+    make(work)
 
 
 def make(work: Work) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def test_beam_maps_every_shard_and_passes_failures_on(tmp_path):
   shards = [3, 5, 11]
   beam.map_shards(
     functools.partial(write_square, str(tmp_path)), shards,
-    runner='DirectRunner', options=['--direct_num_workers=1'],
+    output=tmp_path, runner='DirectRunner', options=['--direct_num_workers=1'],
   )  # fmt: skip
   assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
     f'{k}.txt': str(k * k) for k in shards
@@ -236,7 +236,7 @@ def test_beam_maps_every_shard_and_passes_failures_on(tmp_path):
   with pytest.raises(RuntimeError, match='no sevens'):
     beam.map_shards(
       functools.partial(write_but_seven, str(tmp_path)), [7],
-      runner='DirectRunner',
+      output=tmp_path, runner='DirectRunner',
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What spreads work over machines, and what its workers have in common."""

@@ -1,0 +1,22 @@
+"""Beam without its notice that a library of BigQuery is not there."""
+
+import logging
+from typing import Any
+
+
+def beam() -> tuple[Any, Any]:
+  """Imports Beam; returns it and its pipeline options."""
+  before = logging.root.manager.disable
+  logging.disable(logging.WARNING)
+  try:
+    import apache_beam
+    from apache_beam.options import pipeline_options
+  finally:
+    logging.disable(before)
+  return apache_beam, pipeline_options
+
+
+def dask_setup(worker: Any) -> None:
+  """What Dask calls in a new worker that preloads this module."""
+  del worker
+  beam()
