@@ -21,7 +21,9 @@ def told(value, root):
 
 def test_scores_are_those_of_a_disk(run, gs_folder):
   for step in (10, 20, 30):
-    (run.root / f'run/checkpoints/{step}/x').write_text(f'{step}')
+    for name in ('x', 'commit_success.txt'):
+      path = run.root / f'run/checkpoints/{step}' / name
+      path.write_text(f'{step}')
   stores.upload(run.root, gs_folder)
   found = []
   for root in (run.root, gs_folder):
