@@ -9,25 +9,32 @@ group of 120 ms.
 
 The manifest gets `words`; utterances that have them already are left alone.
 What cannot be aligned stays without, and `CORPUS/unaligned.jsonl` says why.
+
+Beam maps the same work over workers; each leaves the times of its share in
+`CORPUS/.align`, until all of them stand.
 """
 
 import dataclasses
 import functools
 import os
 import sys
-from typing import Any, Iterator, Mapping, Sequence
+import threading
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from absl import flags
 import jax
 import numpy as np
 
+from data_pipelines import beam
 from data_pipelines import words as words_lib
+from data_pipelines.codes import shares as share_lib
 from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.models.tokenizer import paraformer
+from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.training import forced_alignment
 from step_audio_jax.tokenizers.training import labels as labels_lib
@@ -38,6 +45,7 @@ FRAME_SECONDS = 0.06
 _RATE = audio_io.SAMPLE_RATE
 _SECOND = 2 * _RATE  # waveforms are filled up to whole multiples of this
 LEFT = 'unaligned.jsonl'
+_VERSION = 1  # part of every digest; raise it when times change
 
 Words = tuple[tuple[str, float, float], ...]
 
@@ -120,11 +128,12 @@ class Aligner:
     return words, letters, ids
 
 
-def load(run: str | os.PathLike) -> Aligner:
+def load(run: str | os.PathLike, step: int | None = None) -> Aligner:
   """The aligner of a training run.
 
   Args:
     run: Run directory of the linguistic encoder, or of its centroids.
+    step: Of which checkpoint; None is the newest.
 
   Raises:
     UserError: It is none, or has no checkpoint.
@@ -136,7 +145,7 @@ def load(run: str | os.PathLike) -> Aligner:
       f'{config.get("tokenizer", "another model")}, expected one of the '
       'linguistic tokenizer.'
     )
-  variables, _ = checkpoints.load_variables(run)
+  variables, _ = checkpoints.load_variables(run, step)
   objective = objectives.LinguisticCTC(
     paraformer.ParaformerConfig(**config['model']),
     labels_lib.Labels(tuple(config['labels'])),
@@ -164,9 +173,79 @@ def align(
   Returns:
     read, aligned, had_words, left.
   """
+
+  def find(waiting):
+    with _bar(len(waiting)) as bar:
+      return _times(corpus, aligner, waiting, batch_size, bar.update)
+
+  return _align(corpus, find, max_seconds, overwrite)
+
+
+def align_elsewhere(
+  corpus: str | os.PathLike,
+  run: str | os.PathLike,
+  *,
+  runner: str,
+  beam_options: Sequence[str] = (),
+  load: Callable[[str, int], Aligner] = load,
+  batch_size: int = 8,
+  max_seconds: float = 60.0,
+  overwrite: bool = False,
+) -> dict[str, int]:
+  """As `align`, with the workers of a Beam runner.
+
+  Args:
+    corpus: Its folder.
+    run: Whose encoder finds the times.
+    runner: Such as `DirectRunner`.
+    beam_options: More options for Beam, as flags.
+    load: Makes an aligner of a run and its step; picklable.
+    batch_size: As `align`.
+    max_seconds: As `align`.
+    overwrite: As `align`.
+  """
+  step, identity = _identity(run)
+
+  def find(waiting):
+    found = share_lib.shares_of(
+      corpus, run, step, waiting, batch_size, told=[_VERSION, identity]
+    )
+    with _bar(len(waiting)) as bar:
+      return share_lib.find(
+        found,
+        functools.partial(_times_in_worker, load=load),
+        bar.update,
+        runner=runner,
+        beam_options=beam_options,
+      )
+
+  result = _align(corpus, find, max_seconds, overwrite)
+  files.remove_tree(files.path(corpus) / share_lib.FOLDER)
+  return result
+
+
+_LOADING = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)
+def _load_once(load, run, step):
+  return load(run, step)
+
+
+def _times_in_worker(share: share_lib.Share, load):
+  """What a Beam worker finds for a share; it loads the encoder once."""
+  with _LOADING:  # a worker may have several threads
+    aligner = _load_once(load, share.run, share.step)
+  return _times(
+    share.corpus, aligner, share.utterances, share.batch_size, lambda n: None
+  )
+
+
+def _align(corpus, find, max_seconds, overwrite) -> dict[str, int]:
+  """Writes what `find` finds for the utterances that it is given."""
   utterances = manifest.read(corpus)
   wanted = [u for u in utterances if _wanted(u, overwrite)]
-  words, left = {}, {}
+  left = {}
   for utterance in wanted:
     if utterance.duration > max_seconds:
       left[utterance.id] = (
@@ -175,25 +254,8 @@ def align(
   waiting = sorted(
     (u for u in wanted if u.id not in left), key=lambda u: u.duration
   )
-  with progress.bar(total=len(waiting), label='align', unit='utt') as bar:
-    for part in _parts(waiting, batch_size):
-      heard = []
-      for utterance in part:
-        try:
-          heard.append((utterance, _samples(utterance, corpus)))
-        except errors.UserError as error:
-          left[utterance.id] = str(error)
-      if heard:
-        texts = [utterance.text for utterance, _ in heard]
-        waves = [wave for _, wave in heard]
-        for (utterance, _), found in zip(
-          heard, aligner.words(waves, texts, batch_size)
-        ):
-          if isinstance(found, str):
-            left[utterance.id] = found
-          else:
-            words[utterance.id] = found
-      bar.update(len(part))
+  words, reasons = find(waiting)
+  left |= reasons
   manifest.write(
     corpus,
     [
@@ -212,6 +274,40 @@ def align(
     'had_words': had - (len(wanted) - sum(not u.words for u in wanted)),
     'left': len(left),
   }
+
+
+def _times(corpus, aligner, utterances, batch_size, on_progress):
+  """(id → words, id → why there are none), batch by batch."""
+  words, left = {}, {}
+  for part in _parts(utterances, batch_size):
+    heard = []
+    for utterance in part:
+      try:
+        heard.append((utterance, _samples(utterance, corpus)))
+      except errors.UserError as error:
+        left[utterance.id] = str(error)
+    if heard:
+      texts = [utterance.text for utterance, _ in heard]
+      waves = [wave for _, wave in heard]
+      for (utterance, _), found in zip(
+        heard, aligner.words(waves, texts, batch_size)
+      ):
+        if isinstance(found, str):
+          left[utterance.id] = found
+        else:
+          words[utterance.id] = found
+    on_progress(len(part))
+  return words, left
+
+
+def _bar(total: int):
+  return progress.bar(total=total, label='align', unit='utt')
+
+
+def _identity(run) -> tuple[int, str]:
+  """The newest step of a run, and a digest of what it trains."""
+  step = checkpoints.all_steps(run)[-1]
+  return step, digests.of_value(checkpoints.run_config(run))
 
 
 def _wanted(utterance: manifest.Utterance, overwrite: bool) -> bool:
@@ -251,6 +347,7 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'overwrite', False, 'Replace word times that are there.', flag_values=fv
   )
+  beam.define_flags(fv)
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
@@ -265,13 +362,21 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     count = sum(_wanted(u, fv.overwrite) for u in found)
     print(f'would align {count} utterances of {corpus}')
     return {'dry_run': True, 'utterances': count}
-  result = align(
-    corpus,
-    load(fv.run),
+  settings = dict(
     batch_size=fv.batch_size,
     max_seconds=fv.max_seconds,
     overwrite=fv.overwrite,
   )
+  if fv.runner == 'local':
+    result = align(corpus, load(fv.run), **settings)
+  else:
+    result = align_elsewhere(
+      corpus,
+      fv.run,
+      runner=fv.runner,
+      beam_options=fv.beam_option,
+      **settings,
+    )
   print(
     f'{corpus}: {result["aligned"]} aligned, {result["had_words"]} had word '
     f'times, {result["left"]} left ({corpus / LEFT})'
@@ -304,9 +409,11 @@ DOOR = cli.Door(
     python -m data_pipelines align --corpus=data/mine \\
       --run=runs/quickstart/tokenizer_runs/centroids
 
-Interleaving by words needs them.
+Interleaving by words needs them. Many workers share the corpus with --runner,
+docs/engines.md.
 """,
   main=_main,
   define=_define,
   uses_gin=False,
+  texts=('beam_option',),
 )

@@ -9,6 +9,7 @@ import pytest
 
 from data_pipelines import __main__ as doors
 from data_pipelines.codes import align
+from data_pipelines.codes import shares
 from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.commands import cli
@@ -17,6 +18,7 @@ from step_audio_jax.models.tokenizer import paraformer
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.training import labels
 from step_audio_jax.tokenizers.training import objectives
+from tests.data_pipelines import frail
 
 LETTER = 0.24  # seconds of a tone; words are parted by as much silence
 HZ = dict(zip('abcd', (300, 700, 1400, 2600)))
@@ -196,6 +198,53 @@ def test_the_door(own, tmp_path, capsys):
   assert manifest.path_of(own).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+  'runner, options',
+  [('DirectRunner', ()), ('DaskRunner', ['--dask_workers=2'])],
+)
+def test_workers_find_the_same_times(
+  own, tmp_path_factory, monkeypatch, runner, options
+):
+  (own / '3.wav').write_bytes(b'no audio')
+  lines = [u.to_json() for u in manifest.read(own)]
+  lines[5]['text'] = 'x'
+  files.write_jsonl(manifest.path_of(own), lines)
+  run = tmp_path_factory.mktemp('workers') / 'run'
+  monkeypatch.setattr(shares, 'BATCHES', 2)
+  monkeypatch.setattr(align, '_identity', lambda run: (7, 'a'))
+
+  def elsewhere():
+    return align.align_elsewhere(
+      own, run, runner=runner, beam_options=options, load=frail.Times,
+      batch_size=2,
+    )  # fmt: skip
+
+  before = manifest.path_of(own).read_bytes()
+  told = align.align(own, frail.Times(run, 7), batch_size=2)
+  assert told == {'read': 12, 'aligned': 10, 'had_words': 0, 'left': 2}
+  want = [(own / x).read_bytes() for x in ('manifest.jsonl', align.LEFT)]
+  manifest.path_of(own).write_bytes(before)
+  (run.parent / 'aligned').unlink()
+
+  # Killed before the manifest was written: the times are kept.
+  with monkeypatch.context() as patched:
+    patched.setattr(align.manifest, 'write', killed)
+    with pytest.raises(KeyboardInterrupt):
+      elsewhere()
+  assert elsewhere() == told
+  assert want == [
+    (own / x).read_bytes() for x in ('manifest.jsonl', align.LEFT)
+  ]
+  assert not (own / shares.FOLDER).exists()
+  calls = (run.parent / 'aligned').read_text().splitlines()
+  assert sum(int(call.split()[1]) for call in calls) == 11
+  assert {call.split(None, 2)[2] for call in calls} == {'2 7'}
+
+
+def killed(*_):
+  raise KeyboardInterrupt
+
+
 def test_a_run_is_loaded_with_its_head(corpus, aligner, tmp_path, monkeypatch):
   objective = aligner._objective
   monkeypatch.setattr(
@@ -204,7 +253,7 @@ def test_a_run_is_loaded_with_its_head(corpus, aligner, tmp_path, monkeypatch):
   monkeypatch.setattr(
     align.checkpoints,
     'load_variables',
-    lambda run: (aligner._variables, 150),
+    lambda run, step: (aligner._variables, 150),
   )
   again = align.load(tmp_path)
   wave, _ = spoken('ab, c', np.random.default_rng(3))
