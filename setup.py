@@ -53,7 +53,7 @@ EXTRAS = {
     'tensorflow==2.21.*',
     'tensorflow-datasets==4.9.*',
   ],
-  # An engine that `tokenize` and `build` can be spread over.
+  # An engine that `tokenize` and `build` can be spread over, docs/engines.md.
   'dask': ['dask>=2026.8', 'distributed>=2026.8'],
   # Folders in buckets, gs:// and s3://.
   'gcs': ['google-cloud-storage>=3.17,<4'],
