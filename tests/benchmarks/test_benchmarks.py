@@ -246,7 +246,7 @@ def test_an_ingestion_that_fails_is_no_figure():
 
 
 def test_rows_that_are_far_are_compared_and_counted():
-  done = run('pipelines/bucket_feed', '--tiny', '--rounds=1', '--batch=4')
+  done = run('buckets/bucket_feed', '--tiny', '--rounds=1', '--batch=4')
   assert done.returncode == 0, done.stderr
   result = json.loads(done.stdout)
   assert result['bit_equal'] is True

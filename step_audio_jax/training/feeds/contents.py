@@ -6,8 +6,8 @@ Digests must cost little at the start of a run, whatever the corpus weighs:
   on disk is compared with it, read whole as long as all shards together are
   below `WHOLE_BYTES`; of the others size, beginning and end are looked at;
 * shards in a bucket: the same SHA-256, sizes, beginnings and ends, and no shard
-  whole; on a resume not even these where the store says that every object is
-  the version that it was;
+  whole that has a SHA-256 in `stats.json`; on a resume not even these where the
+  store says that every object is the version that it was;
 * recordings: what the manifest says of each, and the files of up to `SAMPLE`
   utterances, spread over the corpus.
 
@@ -87,7 +87,7 @@ def rows(
       'stats.json; build the rows again.'
     )
   if files.is_address(folder):
-    return _far_rows(paths, stats, told, known or {}, states or {})
+    return _far_rows(paths, stats, budget, known or {}, states or {})
   found, ends = [], []
   for path in paths:
     size, digest = files.size(path), told.get(path.name)
@@ -116,30 +116,44 @@ def _check_size(path: files.Path, size: int, stats: Mapping[str, Any]) -> None:
     )
 
 
-def _far_rows(paths, stats, told, known, states) -> dict[str, Any]:
-  """As `rows`, of shards of which none is to be read whole."""
+def _far_rows(paths, stats, budget, known, states) -> dict[str, Any]:
+  """As `rows`, of shards that are not read whole where stats.json has digests.
+
+  Rows from before there were any have their bytes read once.
+  """
   missing = [path for path in paths if path not in states]
   found = array_records.in_flight(files.state, missing)
   states = {**states, **dict(zip(missing, found))}
   for path in paths:
-    state = states[path]
-    _check_size(path, state.size, stats)
-  out = {
-    'rows': stats['rows'],
-    'sha256': digests.of_value([told.get(path.name) for path in paths]),
-    VERSIONS: digests.of_value(
+    _check_size(path, states[path].size, stats)
+  versions = digests.of_value(
+    [
+      [path.name, states[path].size, *map(str, states[path].version)]
+      for path in paths
+    ]
+  )
+  # What the store has not changed since is what it was.
+  kept = known if known.get(VERSIONS) == versions else {}
+  if told := stats.get('sha256'):
+    whole = digests.of_value([told.get(path.name) for path in paths])
+  else:
+    whole = kept.get('sha256') or digests.of_value(
       [
-        [path.name, states[path].size, *map(str, states[path].version)]
+        digests.of_file(path) if budget.takes(states[path].size) else None
         for path in paths
       ]
-    ),
-  }
-  if ALL_ENDS in known and out == {name: known.get(name) for name in out}:
-    return {**out, ALL_ENDS: known[ALL_ENDS]}
-  ends = list(
-    array_records.in_flight(lambda path: _far_ends(path, states[path]), paths)
+    )
+  ends = kept.get(ALL_ENDS) or digests.of_value(
+    list(
+      array_records.in_flight(lambda path: _far_ends(path, states[path]), paths)
+    )
   )
-  return {**out, ALL_ENDS: digests.of_value(ends)}
+  return {
+    'rows': stats['rows'],
+    'sha256': whole,
+    ALL_ENDS: ends,
+    VERSIONS: versions,
+  }
 
 
 def sample(paths: Sequence[str | os.PathLike | None]) -> str:

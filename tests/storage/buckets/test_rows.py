@@ -100,6 +100,19 @@ def test_what_was_not_written_since_is_not_read_again(here, there, asked):
   assert again == before | {'versions': again['versions']}
 
 
+def test_rows_of_before_the_digests_are_known_elsewhere(
+  here, there, monkeypatch
+):
+  stats = files.read_json(here / 'stats.json')
+  del stats['sha256'], stats['bytes']
+  for folder in (here, there):
+    files.write_json(folder / 'stats.json', stats)
+  before = told(there)
+  assert {k: before[k] for k in ('rows', 'sha256')} == told(here)
+  monkeypatch.setattr(digests, 'of_file', None)
+  assert told(there, before) == before
+
+
 @pytest.fixture
 def requests(monkeypatch):
   """What stores are asked, in order."""

@@ -1,8 +1,8 @@
 """Training rows where every request takes 20 ms, beside rows on this disk.
 
-    python benchmarks/pipelines/bucket_feed.py
-    python benchmarks/pipelines/bucket_feed.py --batch=32 --slow_percent=1
-    python benchmarks/pipelines/bucket_feed.py --server=gcs
+    python benchmarks/buckets/bucket_feed.py
+    python benchmarks/buckets/bucket_feed.py --batch=32 --slow_percent=1
+    python benchmarks/buckets/bucket_feed.py --server=gcs
 
 The same rows of 8192 are fed by local files and by a store that is made up: it
 waits so long (ten times as long where a request is slow), then gives the bytes
@@ -31,8 +31,8 @@ import time
 
 import numpy as np
 
-# Run as a script, the folder of the script is all that is looked in.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+# Run as a script, its folder would be looked in first, where a `google` lies.
+sys.path[0] = str(pathlib.Path(__file__).parents[2])
 
 from benchmarks import side_by_side  # noqa: E402
 from benchmarks.buckets import faults  # noqa: E402
