@@ -9,12 +9,15 @@ import shutil
 import pytest
 
 from step_audio_jax import __main__ as doors
+from step_audio_jax import errors
 from step_audio_jax.commands import cli
+from step_audio_jax.decoder import speech
 from step_audio_jax.storage import files
 from step_audio_jax.storage import shards
 from step_audio_jax.storage.buckets import copies
 from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores as clients
+from step_audio_jax.tokenizers.speech import dual
 from tests import stores
 from tests.interop.decoder import released_decoder
 from tests.interop.language import tiny_folders as tiny
@@ -49,9 +52,13 @@ def parts(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-  ('name', 'last'), [('tokenizer', 'dual.json'), ('decoder', 'config.json')]
+  ('name', 'last', 'kind'),
+  [
+    ('tokenizer', 'dual.json', dual.DualTokenizer),
+    ('decoder', 'config.json', speech.SpeechDecoder),
+  ],
 )
-def test_speech_parts(parts, gs_folder, capsys, name, last):
+def test_speech_parts(parts, tmp_path, gs_folder, capsys, name, last, kind):
   gs, here = gs_folder / name, parts / name
   stores.upload(here / 'released', gs / 'released')
   assert convert(gs / 'released', gs / 'ours') == 0, capsys.readouterr().err
@@ -59,6 +66,15 @@ def test_speech_parts(parts, gs_folder, capsys, name, last):
   assert stores.contents(gs / 'ours') == made and last in made
   assert f'to {gs}/ours' in capsys.readouterr().out
   assert 'exists; expected a new' in refused(capsys, gs / 'ours', gs / 'ours')
+  # It is read there, and replaced; a file of another version is not taken.
+  kind.load(here / 'ours').save(tmp_path / 'again')
+  kind.load(gs / 'ours').save(gs / 'ours')
+  made = stores.contents(tmp_path / 'again')
+  assert stores.contents(gs / 'ours') == made
+  odd = next(one for one in sorted(made) if one.endswith('.safetensors'))
+  files.write_bytes(gs / 'ours' / odd, made[odd] + b' ')
+  with pytest.raises(errors.UserError, match=odd):
+    kind.load(gs / 'ours')
 
 
 def test_a_decoder_goes_back(parts, tmp_path, gs_folder):

@@ -189,6 +189,17 @@ def test_search_compiles_remembers_and_ranks(plans):
   assert len(fake.commands) == 1
 
 
+def test_a_search_is_remembered_in_a_bucket(gs_folder, monkeypatch):
+  found, commands = [], []
+  for _ in range(2):
+    fake = FakePlans(by_microbatches)
+    monkeypatch.setattr(search, 'subprocess', fake)
+    compilations = search.Compilations(gs_folder / 'cache', [], '', POD, 1)
+    found.append(search.search(ITEMS, compilations, 100.0, 2))
+    commands.append(len(fake.commands))
+  assert commands == [2, 0] and found[0] == found[1]
+
+
 def test_a_failed_compilation_is_told_and_not_remembered(plans):
   compilations, _ = plans(lambda command: (1, '', 'Traceback'))
   with pytest.raises(errors.UserError, match='status 1: step_audio_jax plan'):

@@ -45,7 +45,7 @@ def read_tree(
   """
   try:
     if files.is_address(path):
-      flat = safetensors_numpy.load(files.read_bytes(path))
+      flat = _in_order(files.read_bytes(path))
     else:
       with files.as_local(path) as name:
         flat = safetensors_numpy.load_file(name)
@@ -64,6 +64,13 @@ def read_tree(
         f'{path}: {name}: found {found}, expected {wanted}.'
       )
   return traverse_util.unflatten_dict(flat, sep='/')
+
+
+def _in_order(raw: bytes) -> dict[str, np.ndarray]:
+  """The arrays of a file in its own order, which the library forgets."""
+  found = safetensors_numpy.load(raw)
+  header = files.parsed(raw[8 : 8 + int.from_bytes(raw[:8], 'little')])
+  return {name: found[name] for name in header if name in found}
 
 
 def check_wave(wave, name: str) -> np.ndarray:
