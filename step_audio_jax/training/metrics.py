@@ -117,7 +117,7 @@ class TensorBoardWriter(_ScalarWriter):
     )
     self._mirrors = [
       files.Mirror(file, self._folder / file.name)
-      for file in (folder.iterdir() if self._here else ())
+      for file in (files.list_folder(folder) if self._here else ())
     ]
     if again:
       # TensorBoard forgets what earlier files say from this step on; from the
