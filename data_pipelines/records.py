@@ -8,7 +8,7 @@ trainer can fetch any record by its number.
 import contextlib
 import os
 import pathlib
-from typing import Iterable, Iterator, Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -37,8 +37,21 @@ def shard_name(stem: str, shard: int, count: int) -> str:
   return f'{stem}-{shard:05d}-of-{count:05d}{SUFFIX}'
 
 
+class Written(NamedTuple):
+  """A shard that was written: its records, digest and size in bytes."""
+
+  count: int
+  sha256: str
+  size: int
+
+
 def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
   """Writes one shard atomically; returns the number of records."""
+  return write_known(path, records).count
+
+
+def write_known(path: str | os.PathLike, records: Iterable[bytes]) -> Written:
+  """As `write_shard`; says what it wrote."""
   from array_record.python import array_record_module
 
   count = 0
@@ -58,7 +71,8 @@ def write_shard(path: str | os.PathLike, records: Iterable[bytes]) -> int:
       raise
     with _user_errors():
       writer.close()
-  return count
+    # From a bucket it would have to come back.
+    return Written(count, sha256(temporary), files.size(temporary))
 
 
 @contextlib.contextmanager

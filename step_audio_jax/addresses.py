@@ -17,6 +17,7 @@ Path = str | os.PathLike
 # `gs://bucket/x`, and what pathlib makes of it. Two letters at least: `C:/`.
 _ADDRESS = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
 SCHEMES = ('gs', 's3')
+_ROOTS = tuple(f'{scheme}:' for scheme in SCHEMES)
 _FILE = 'file'
 NO_ADDRESS = (
   'an address, expected a path on this machine, gs://bucket/…, s3://bucket/… '
@@ -36,7 +37,7 @@ class Address(pathlib.PurePosixPath):
 
   def __str__(self) -> str:
     text = super().__str__()
-    if self.parts and self.parts[0][:-1] in SCHEMES:
+    if self.parts and self.parts[0] in _ROOTS:
       return text.replace(':/', '://', 1)
     return text  # what `relative_to` leaves
 

@@ -16,10 +16,11 @@ Beam maps the same work over workers; each leaves the times of its share in
 
 import dataclasses
 import functools
+import itertools
 import os
 import sys
 import threading
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 import jax
@@ -279,13 +280,14 @@ def _align(corpus, find, max_seconds, overwrite) -> dict[str, int]:
 def _times(corpus, aligner, utterances, batch_size, on_progress):
   """(id → words, id → why there are none), batch by batch."""
   words, left = {}, {}
-  for part in _parts(utterances, batch_size):
+  reads = files.ahead(corpus, functools.partial(_read, corpus), utterances)
+  for part in _parts(zip(utterances, reads), batch_size):
     heard = []
-    for utterance in part:
-      try:
-        heard.append((utterance, _samples(utterance, corpus)))
-      except errors.UserError as error:
-        left[utterance.id] = str(error)
+    for utterance, wave in part:
+      if isinstance(wave, str):
+        left[utterance.id] = wave
+      else:
+        heard.append((utterance, wave))
     if heard:
       texts = [utterance.text for utterance, _ in heard]
       waves = [wave for _, wave in heard]
@@ -317,9 +319,19 @@ def _wanted(utterance: manifest.Utterance, overwrite: bool) -> bool:
   )
 
 
-def _parts(items: Sequence, size: int) -> Iterator[Sequence]:
-  for start in range(0, len(items), size):
-    yield items[start : start + size]
+def _parts(items: Iterable, size: int) -> Iterator[Sequence]:
+  items = iter(items)
+  while part := list(itertools.islice(items, size)):
+    yield part
+
+
+def _read(corpus, utterance: manifest.Utterance) -> np.ndarray | str:
+  """Its samples, or why there are none."""
+  try:
+    return _samples(utterance, corpus)
+  except errors.UserError as error:
+    files.raise_outage(error)
+    return str(error)
 
 
 def _samples(utterance: manifest.Utterance, corpus) -> np.ndarray:

@@ -23,11 +23,14 @@ from step_audio_jax.audio import channels
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import array_records
+from step_audio_jax.storage import files
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 LONG_SECONDS = 60.0
 _READERS = 4  # threads that decode the next batch
+# More of them wait for a bucket than decode.
+_READERS_OF_BUCKET = 32
 
 
 class Tokenizer(Protocol):
@@ -131,7 +134,8 @@ def encode_batches(
 
 def _read_ahead(corpus, batches, longest):
   """Yields each batch with its waves, or the errors in their place."""
-  with futures.ThreadPoolExecutor(_READERS) as pool:
+  readers = _READERS_OF_BUCKET if files.is_address(corpus) else _READERS
+  with futures.ThreadPoolExecutor(readers) as pool:
     waiting = collections.deque()
     try:
       for batch in batches:
@@ -174,6 +178,7 @@ def _outcome(corpus, tokenizer, utterances, waves):
       )
       codes[utterance.id] = _checked(pair)
     except errors.UserError as error:
+      files.raise_outage(error)
       quarantine.append(
         {
           'id': utterance.id,

@@ -10,7 +10,8 @@ it and however often it was interrupted.
 import dataclasses
 import os
 import pathlib
-from typing import Any, Callable
+import posixpath
+from typing import Any, Callable, Sequence
 
 from data_pipelines import records
 from data_pipelines.codes import encoding
@@ -77,9 +78,9 @@ class Shard:
   def is_done(self) -> bool:
     """Whether the shard on disk is the one that would be made."""
     return (
-      files.exists(self.path)
-      and files.exists(self.receipt)
+      files.exists(self.receipt)
       and files.read_json(self.receipt).get('digest') == self.digest
+      and files.is_file(self.path)
     )
 
   def batches(self) -> list[list[manifest.Utterance]]:
@@ -198,12 +199,16 @@ def _write(shard, made) -> dict[str, Any]:
   return receipt
 
 
-def file_state(
-  corpus: str | os.PathLike, utterance: manifest.Utterance
-) -> list[int] | None:
-  """Size and time of an utterance's file; None where there is none."""
-  try:
-    state = files.state(utterance.audio_path(corpus))
-  except (OSError, errors.UserError):
-    return None
-  return [state.size, state.changed]
+def file_states(
+  corpus: str | os.PathLike, utterances: Sequence[manifest.Utterance]
+) -> list[list[int] | None]:
+  """Size and time of each utterance's file; None where there is none."""
+  # As a bucket names them, which knows no `.` and no empty folder.
+  names = [
+    None if one.audio is None else posixpath.normpath(one.audio)
+    for one in utterances
+  ]
+  return [
+    None if state is None else [state.size, state.changed]
+    for state in files.states(corpus, names)
+  ]

@@ -85,11 +85,11 @@ def shares_of(
     utterances[start : start + size]
     for start in range(0, len(utterances), size)
   ]
+  states = iter(shards.file_states(corpus, utterances))
   shares = []
   for number, part in enumerate(parts):
     decides = [*told, step, batch_size]
-    for one in part:
-      decides.append([one.to_json(), shards.file_state(corpus, one)])
+    decides += [[one.to_json(), next(states)] for one in part]
     shares.append(
       Share(
         corpus=str(corpus),

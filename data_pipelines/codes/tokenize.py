@@ -65,14 +65,13 @@ def plan(
     raise errors.UserError(f'{manifest.path_of(corpus)}: no speech in it.')
   seal = seal_lib.identity(tokenizer)['sha256']
   count = -(-len(utterances) // shard_size)
+  states = iter(code_shards.file_states(corpus, utterances))
   shards = []
   for number in range(count):
     part = tuple(utterances[number * shard_size : (number + 1) * shard_size])
     told = [VERSION, seal, longest, count]
     for utterance in part:
-      told.append(
-        [utterance.to_json(), code_shards.file_state(corpus, utterance)]
-      )
+      told.append([utterance.to_json(), next(states)])
     shards.append(
       Shard(
         corpus=str(corpus),
@@ -123,7 +122,7 @@ def tokenize(
   load = load or _load_dual
   output = files.check_writable(output, '--output', folder=True)
   shards = plan(corpus, output, tokenizer, **settings)
-  left = [shard for shard in shards if not shard.is_done()]
+  left = _unfinished(output, shards)
   if left:
     # From here on the folder is not what its stats.json says.
     files.remove(output / 'stats.json')
@@ -139,6 +138,11 @@ def tokenize(
           options=beam_options,
         )
   return _finish(output, shards, tokenizer, len(left))
+
+
+def _unfinished(output: files.AnyPath, shards: list[Shard]) -> list[Shard]:
+  done = files.ahead(output, Shard.is_done, shards)
+  return [shard for shard, is_done in zip(shards, done) if not is_done]
 
 
 def _load_dual(folder: str) -> Tokenizer:
@@ -237,7 +241,8 @@ def _tokenize_in_worker(shard: Shard, load) -> int:
 
 
 def _finish(output, shards, tokenizer, made) -> dict[str, Any]:
-  receipts = [files.read_json(shard.receipt) for shard in shards]
+  paths = [shard.receipt for shard in shards]
+  receipts = list(files.ahead(output, files.read_json, paths))
   quarantine = [item for r in receipts for item in r['quarantined']]
   expected = {shard.path.name for shard in shards}
   for path in records.shards_of(output, speech_codes.STEM):
@@ -316,7 +321,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   )
   if fv.dry_run:
     shards = plan(fv.corpus, fv.output, fv.tokenizer, **settings)
-    left = sum(not shard.is_done() for shard in shards)
+    left = len(_unfinished(files.path(fv.output), shards))
     total = sum(len(shard.utterances) for shard in shards)
     print(f'would make {left} of {len(shards)} shards, {total} utterances')
     return {'dry_run': True, 'shards': len(shards), 'left': left}

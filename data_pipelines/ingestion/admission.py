@@ -127,11 +127,11 @@ def admit(
       lfs.refuse(content, called)
   if item.audio is not None:
     choice = _Choice.from_fields(fields, rules)
-    if rules.trust_durations and duration is not None and choice.is_made():
+    if _is_trusted(rules, duration, choice):
       rate = fields.get('sample_rate') or rules.sample_rate
       channel = choice.named
     else:
-      header = _examine(item)
+      header = examine(item)
       if told is not None:
         told += header.notes
         told += _disagreement(fields, header.seconds, duration)
@@ -143,7 +143,7 @@ def admit(
         if notes is not None:
           notes[MEAN] = notes.get(MEAN, 0) + 1
   if item.image is not None:
-    _check_image(item.image, item.image_name)
+    check_image(item)
   utterance = manifest.Utterance(
     id=name,
     kind=kind,
@@ -169,6 +169,17 @@ def admit(
       )
   _check_encodable(utterance)
   return utterance
+
+
+def is_trusted(item: base.Item, rules: Rules) -> bool:
+  """Whether a recording is not opened at all; raises as `admit`."""
+  duration = _seconds('duration', item.fields.get('duration'))
+  choice = _Choice.from_fields(item.fields, rules)
+  return _is_trusted(rules, duration, choice)
+
+
+def _is_trusted(rules, duration, choice) -> bool:
+  return rules.trust_durations and duration is not None and choice.is_made()
 
 
 def _language(value: Any) -> str | None:
@@ -300,21 +311,36 @@ def _hear(item, offset, duration, channel, rate):
 
 
 @functools.lru_cache(maxsize=1024)
-def _remembered(path: str, changed: tuple[int, int]) -> audio_io.Sound:
+def _remembered(path: str, changed: tuple[int, ...]) -> audio_io.Sound:
   del changed  # a part of the key: the file may be another one by now
   return audio_io.examine(path)
 
 
-def _examine(item) -> audio_io.Sound:
+def examine(item: base.Item) -> audio_io.Sound:
   """`audio_io.examine`, once for the parts of a recording."""
   if isinstance(item.audio, bytes):
     return audio_io.examine(item.audio, name=item.where)
   path = os.fspath(item.audio)
+  if isinstance(item.audio, files.Address):
+    return _remembered(path, ())  # asking for its state takes as long
   try:
     state = files.state(path)
   except OSError:
     return audio_io.examine(path)  # says what is wrong
   return _remembered(path, (state.changed, state.size))
+
+
+def check_image(item: base.Item) -> None:
+  """Raises UserError where an image cannot be opened; looks once."""
+  if isinstance(item.image, files.Address):
+    _seen_image(item.image, item.image_name)
+  else:
+    _check_image(item.image, item.image_name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _seen_image(image: files.Address, name: str) -> None:
+  _check_image(image, name)
 
 
 def _check_image(image: pathlib.Path | bytes, name: str) -> None:

@@ -25,6 +25,7 @@ from absl import flags
 from data_pipelines import readers
 from data_pipelines.ingestion import admission
 from data_pipelines.ingestion import intake
+from data_pipelines.ingestion import looks
 from data_pipelines.ingestion import staging
 from data_pipelines.readers.common import base
 from data_pipelines.readers.common import channels
@@ -63,13 +64,26 @@ def ingest(
   """
   source = files.path(source, '--source')
   output = files.check_writable(output, '--output', folder=True)
-  found = _opened(source, format, options)
-  with _one_sentence(output), staging.staged_folder(output, source) as part:
+  options, rules = options or base.Options(), rules or admission.Rules()
+  found = _opened(source, format, options, rules)
+  far = _far(output, source, options)
+  with (
+    _one_sentence(output),
+    staging.staged_folder(output, source) as part,
+    files.background(far) as place,
+  ):
 
     def put(content: pathlib.Path | bytes, target: str) -> None:
-      files.put(content, part / target, copy)
+      if files.is_address(far):
+        _check_is_there(content, target)
+      try:
+        place(files.put, content, part / target, copy)
+      except OSError as error:
+        if files.is_address(far):  # of some content before
+          raise intake.OutputError(f'{error}') from error
+        raise
 
-    run = intake.Intake(put, rules or admission.Rules())
+    run = intake.Intake(put, rules)
     with (
       files.atomic(part / manifest.NAME, 'w') as kept,
       files.atomic(part / staging.QUARANTINE, 'w') as quarantine,
@@ -101,8 +115,9 @@ def preview(
     UserError: The source is not of that format.
   """
   source = files.path(source)
-  run = intake.Intake(_check_is_there, rules or admission.Rules())
-  found = _opened(source, format, options)
+  options, rules = options or base.Options(), rules or admission.Rules()
+  run = intake.Intake(_check_is_there, rules)
+  found = _opened(source, format, options, rules)
   with (
     _one_sentence(source),
     open(os.devnull, 'w', encoding='utf-8') as nowhere,
@@ -112,10 +127,10 @@ def preview(
   return run
 
 
-def _check_held_out(rules: admission.Rules | None, result) -> None:
+def _check_held_out(rules: admission.Rules, result) -> None:
   """A name that nobody has would hold out nobody."""
   found = result.get('speakers', [])
-  for name in rules.held_out_speakers if rules else ():
+  for name in rules.held_out_speakers:
     if name not in found:
       raise errors.UserError(
         f'--held_out_speaker: found {name!r}, expected a speaker of the corpus '
@@ -129,16 +144,23 @@ def _one_sentence(where: pathlib.Path) -> Iterator[None]:
     yield
   except OSError as error:
     raise errors.UserError(
-      f'{error.filename or where}: {error.strerror}.'
+      f'{error.filename or where}: {error.strerror or error}.'
     ) from error
 
 
-def _opened(source, format, options):
+def _opened(source, format, options, rules):
   """The items of a source, with a progress bar."""
   with _one_sentence(source):
     reader = readers.choose(format, source)
-  found = reader.read(source, options or base.Options())
+  found = reader.read(source, options)
+  found = looks.looked_at(options.root(source), found, rules)
   return progress.bar(found, label='ingest', unit='item')
+
+
+def _far(output, source, options) -> files.AnyPath:
+  """Whichever of both ends is in a bucket; the output where none is."""
+  root = options.root(source)
+  return root if files.is_address(root) else output
 
 
 def _check_is_there(content: pathlib.Path | bytes, target: str) -> None:

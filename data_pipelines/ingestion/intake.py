@@ -18,6 +18,7 @@ from data_pipelines.ingestion import admission
 from data_pipelines.readers.common import base
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import files
 
 # The corpus folder is at fault, not the item.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -111,6 +112,7 @@ class Intake:
         except OutputError:
           raise
         except errors.UserError as error:
+          files.raise_outage(error)
           refused = base.Rejected(
             item.where,
             str(error),

@@ -11,6 +11,7 @@ from data_pipelines import tally
 from data_pipelines.inspection import page
 from data_pipelines.inspection import rows as inspect_rows
 from data_pipelines.inspection import schedule
+from data_pipelines.inspection import sweep as sweep_lib
 from data_pipelines.rows import folders as rows_lib
 from data_pipelines.rows import verify
 from step_audio_jax import errors
@@ -144,6 +145,19 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'verify', False, 'Check everything; exit 2 at a fault.', flag_values=fv
   )
+  flags.DEFINE_bool(
+    'sweep',
+    False,
+    'Name what killed jobs left below the folder, of whatever kind it is.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool('delete', False, 'With --sweep: remove it.', flag_values=fv)
+  flags.DEFINE_float(
+    'hours',
+    sweep_lib.HOURS,
+    'With --sweep: what was written within so many hours stays.',
+    flag_values=fv,
+  )
   flags.DEFINE_string(
     'html', None, 'Write a page of rows into this file.', flag_values=fv
   )
@@ -219,10 +233,22 @@ def _schedule(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
   return {'kind': 'schedule', **shown}
 
 
+def _sweep(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
+  delete = fv.delete and not fv.dry_run
+  told = sweep_lib.sweep(path, hours=fv.hours, delete=delete)
+  for line in sweep_lib.lines(told, path):
+    print(line)
+  return {'kind': 'sweep', **told}
+
+
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   path = files.path(fv.path)
   if path.name == manifest.NAME:  # the file stands for its folder
     path = path.parent
+  if fv.sweep:
+    return _sweep(fv, path)
+  if fv.delete:
+    raise errors.UserError('--delete: expected it with --sweep alone.')
   kind = 'schedule' if fv.schedule else kind_of(path)
   if fv.html is not None and kind != 'rows':
     raise errors.UserError(f'--html: {path} holds {kind}, expected rows.')
@@ -256,7 +282,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
 
 
 DOOR = cli.Door(
-  summary="""Shows rows, codes or a corpus, verifies them, counts shares.
+  summary="""Shows rows, codes or a corpus; verifies, counts shares, sweeps.
 
     python -m data_pipelines inspect \\
       --path=data/quickstart/rows/quickstart_asr/train --row=3
@@ -266,6 +292,7 @@ DOOR = cli.Door(
       --start=1000 --stop=2000
     python -m data_pipelines inspect --schedule --stage=stage1 \\
       --prefix=quickstart_ --path=data/quickstart/rows --budget=1e9
+    python -m data_pipelines inspect --sweep --path=gs://bucket/data --delete
 """,
   main=_main,
   define=_define,

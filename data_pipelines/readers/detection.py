@@ -94,14 +94,14 @@ def by_columns(path: pathlib.Path) -> set[str]:
     UserError: It is a Git LFS pointer.
   """
   import pyarrow as pa
-  from pyarrow import parquet
 
   lfs.refuse_path(path)
   try:
-    with files.as_local(path) as local:
-      schema = parquet.read_schema(local)
+    with columns_lib.parquet_file(path) as file:
+      schema = file.schema_arrow
   # A damaged footer makes pyarrow raise nearly anything.
-  except (pa.ArrowException, OSError, ValueError, TypeError):
+  except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+    files.raise_outage(error)
     return {'parquet', 'text_parquet'}
   types = dict(zip(schema.names, schema.types))
 
@@ -136,10 +136,9 @@ def _are_media(values: list[str | None]) -> bool:
 def _first(path: pathlib.Path, names: list[str]) -> list[list[str | None]]:
   """The first rows of the columns that hold text; [] if they cannot be read."""
   import pyarrow as pa
-  from pyarrow import parquet
 
   try:
-    with files.as_local(path) as local, parquet.ParquetFile(local) as file:
+    with columns_lib.parquet_file(path) as file:
       types = {name: file.schema_arrow.field(name).type for name in names}
       texts = [name for name, type in types.items() if _is_text(pa, type)]
       if not texts:
@@ -177,7 +176,7 @@ def _files(
   for folder, inner, names in files.walk(source):
     inner[:] = sorted(i for i in inner if not i.startswith('.')) * deep
     for name in sorted(names):
-      path = files.path(folder, name)
+      path = files.path(folder) / name
       hidden = name.startswith('.')
       if name.endswith(endings) and not hidden and files.is_file(path):
         yield path

@@ -14,6 +14,7 @@ Only pyarrow is needed. Rows are read in small batches, and only the columns
 that are used; of a row group never more than a buffer is held.
 """
 
+import contextlib
 import pathlib
 from typing import Any, Iterator, Mapping
 
@@ -106,18 +107,19 @@ def _file_rows(path, columns, batch):
   Damage costs the rest of its row group.
   """
   import pyarrow as pa
-  from pyarrow import parquet
 
   # Damaged pages make pyarrow raise nearly anything.
   damage = (pa.ArrowException, OSError, ValueError, TypeError)
-  try:
-    with files.as_local(path) as local:
-      file = parquet.ParquetFile(local, buffer_size=_BUFFER, pre_buffer=False)
-  except damage as error:
-    reason = f'not a whole parquet file: {_reason(error)}.'
-    yield 0, base.Rejected(str(path), reason)
-    return
-  with file:
+  with contextlib.ExitStack() as stack:
+    try:
+      file = stack.enter_context(
+        columns_lib.parquet_file(path, buffer_size=_BUFFER, pre_buffer=False)
+      )
+    except damage as error:
+      files.raise_outage(error)
+      reason = f'not a whole parquet file: {_reason(error)}.'
+      yield 0, base.Rejected(str(path), reason)
+      return
     used = base.reject_on_error(
       str(path), _used, columns, file.schema_arrow.names
     )
@@ -133,6 +135,7 @@ def _file_rows(path, columns, batch):
             number += 1
             yield number, values
       except damage as error:
+        files.raise_outage(error)
         reason = f'row group {group} is damaged behind row {number}: '
         yield number, base.Rejected(str(path), f'{reason}{_reason(error)}.')
       first += file.metadata.row_group(group).num_rows

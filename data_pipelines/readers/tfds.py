@@ -53,7 +53,9 @@ def read(
   for path in (*files.glob(folder, '*.json'), *files.glob(folder, '*.txt')):
     base.file_of(source, options, path)
   check_classes(folder)
-  builder = _open(folder)
+  # TFDS opens its files itself.
+  with files.as_local(folder) as local:
+    builder = _open(local)
   features = dict(builder.info.features.items())
   used = {field: columns.find(field, features) for field in columns.names}
   kind = 'audio' if used['audio'] else 'image'
@@ -75,6 +77,8 @@ def read(
   for split in [options.subset] if options.subset else splits:
     number = 0
     for shard, path, stated in _shards(builder, split):
+      if files.is_address(folder) and path.is_relative_to(local):
+        path = folder / path.relative_to(local)
       found = _examples(
         builder, split, shard, list(used), content if as_file else None
       )
@@ -88,6 +92,7 @@ def read(
             where, _item, columns, where, place, example, used, kind, rate
           )
       except errors.UserError as error:
+        files.raise_outage(error)
         yield base.Rejected(
           str(path), f'not read behind example {count} of {stated}: {error}'
         )

@@ -141,18 +141,17 @@ def write(
         seen = (r.images.shape[1:] for r in part if r.images is not None)
         shape = next(seen, shape)
       path = temporary / f'part-{len(parts):05d}'
-      records.write_shard(path, _recorded(part, shape, summary))
-      parts.append(path)
-    digests = {}
-    for number, path in enumerate(parts):
+      recorded = _recorded(part, shape, summary)
+      parts.append((path, records.write_known(path, recorded)))
+    digests, sizes = {}, {}
+    for number, (path, written) in enumerate(parts):
       name = records.shard_name(STEM, number, len(parts))
       files.move(path, temporary / name)
-      digests[name] = records.sha256(temporary / name)
+      digests[name], sizes[name] = written.sha256, written.size
     left_out = list(quarantine)
     files.write_jsonl(temporary / 'quarantine.jsonl', left_out)
     stats = {**summary.to_json(), **about, 'dropped': len(left_out)}
-    stats['sha256'] = digests
-    stats['bytes'] = _sizes(temporary, digests)
+    stats['sha256'], stats['bytes'] = digests, sizes
     files.write_json(temporary / 'stats.json', stats)
   return stats
 
@@ -178,10 +177,11 @@ def join(
   with files.atomic_folder(folder, replace=True) as temporary:
     shards = [(part, name) for part in parts for name in part.shards()]
     digests = {}
-    for number, (part, name) in enumerate(shards):
-      joined = records.shard_name(STEM, number, len(shards))
-      files.put(part.path / name, temporary / joined)
-      digests[joined] = part.stats['sha256'][name]
+    with files.background(folder) as call:
+      for number, (part, name) in enumerate(shards):
+        joined = records.shard_name(STEM, number, len(shards))
+        call(files.put, part.path / name, temporary / joined)
+        digests[joined] = part.stats['sha256'][name]
     files.write_jsonl(
       temporary / 'quarantine.jsonl',
       itertools.chain.from_iterable(

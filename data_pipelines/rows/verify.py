@@ -148,26 +148,40 @@ def code_faults(
     yield f'{folder}: item {number}: id {name!r} occurs twice.'
 
 
+def _files_of(
+  utterance: manifest.Utterance, folder: pathlib.Path
+) -> tuple[str, list[str | None]]:
+  """Its id, and of each of its files what is wrong with it, or None."""
+  looks = []
+  for field in ('audio', 'image'):
+    name = getattr(utterance, field)
+    if name is None:
+      continue
+    fault = None
+    try:
+      if not files.is_file(getattr(utterance, f'{field}_path')(folder)):
+        fault = f'{folder}: {utterance.id}: {field} {name!r} is not there.'
+    except errors.UserError as error:  # a link that leads out
+      files.raise_outage(error)
+      fault = str(error)
+    looks.append(fault)
+  return utterance.id, looks
+
+
 def corpus_faults(
   folder: pathlib.Path, checked: collections.Counter
 ) -> Iterator[str]:
   """Says what is wrong with a corpus, one sentence each; as `code_faults`."""
   ids = id_marks.Marks()
-  for utterance in manifest.stream(folder):
+  found = manifest.stream(folder)
+  looked_at = files.ahead(folder, lambda one: _files_of(one, folder), found)
+  for name, looks in looked_at:
     checked['lines'] += 1
-    ids.add(utterance.id)
-    for field in ('audio', 'image'):
-      name = getattr(utterance, field)
-      if name is None:
-        continue
+    ids.add(name)
+    for fault in looks:
       checked['files'] += 1
-      try:
-        there = files.is_file(getattr(utterance, f'{field}_path')(folder))
-      except errors.UserError as error:  # a link that leads out
-        yield str(error)
-        continue
-      if not there:
-        yield f'{folder}: {utterance.id}: {field} {name!r} is not there.'
+      if fault:
+        yield fault
   twice = ids.repeated(utterance.id for utterance in manifest.stream(folder))
   if twice:
     number, name = twice

@@ -27,21 +27,22 @@ def make_images(root: pathlib.Path, config: plan.Config) -> list:
     'train': config.images,
   }
   lines = []
-  for split, pool in pools.items():
-    for place in range(counts[split]):
-      scene = pool[rng.integers(len(pool))]
-      language = 'en' if rng.random() < config.english_share else 'zh'
-      name = f'{split}-{place:05d}'
-      with files.atomic(root / 'img' / f'{name}.png') as handle:
-        handle.write(drawing.png(drawing.draw(scene, rng)))
-      lines.append(
-        manifest.Utterance(
-          id=name,
-          kind='image_text',
-          split=split,
-          language=language,
-          text=scene.caption(language),
-          image=f'img/{name}.png',
+  with files.background(root) as call:
+    for split, pool in pools.items():
+      for place in range(counts[split]):
+        scene = pool[rng.integers(len(pool))]
+        language = 'en' if rng.random() < config.english_share else 'zh'
+        name = f'{split}-{place:05d}'
+        image = drawing.png(drawing.draw(scene, rng))
+        call(files.write_bytes, root / 'img' / f'{name}.png', image)
+        lines.append(
+          manifest.Utterance(
+            id=name,
+            kind='image_text',
+            split=split,
+            language=language,
+            text=scene.caption(language),
+            image=f'img/{name}.png',
+          )
         )
-      )
   return lines

@@ -1,6 +1,7 @@
 """Sentences of a plan become wav files with word times, part by part."""
 
 import concurrent.futures
+import io
 import multiprocessing
 import pathlib
 from typing import Any, Callable, Mapping, Sequence
@@ -139,27 +140,26 @@ def make_speech_part(
   import soundfile
 
   done = []
-  for line in lines:
-    samples, words = speak_line(line, performers.get(line.voice))
-    audio = f'wav/{line.id}.wav'
-    with files.atomic(files.path(root) / audio) as handle:
-      soundfile.write(
-        handle, samples, SAMPLE_RATE, format='WAV', subtype='PCM_16'
+  with files.background(root) as call:
+    for line in lines:
+      samples, words = speak_line(line, performers.get(line.voice))
+      audio, wav = f'wav/{line.id}.wav', io.BytesIO()
+      soundfile.write(wav, samples, SAMPLE_RATE, format='WAV', subtype='PCM_16')
+      call(files.write_bytes, files.path(root) / audio, wav.getvalue())
+      done.append(
+        manifest.Utterance(
+          id=line.id,
+          kind='speech',
+          split=line.split,
+          text=line.text,
+          language=line.language,
+          audio=audio,
+          duration=round(len(samples) / SAMPLE_RATE, 6),
+          sample_rate=SAMPLE_RATE,
+          speaker=line.voice,
+          words=words,
+        )
       )
-    done.append(
-      manifest.Utterance(
-        id=line.id,
-        kind='speech',
-        split=line.split,
-        text=line.text,
-        language=line.language,
-        audio=audio,
-        duration=round(len(samples) / SAMPLE_RATE, 6),
-        sample_rate=SAMPLE_RATE,
-        speaker=line.voice,
-        words=words,
-      )
-    )
   manifest.write(path, done)
   return len(done)
 

@@ -123,6 +123,12 @@ def _parts(root: pathlib.Path, config: plan.Config) -> pathlib.Path:
   return root / f'.parts-{config.fingerprint}'
 
 
+def claim(parts: pathlib.Path) -> None:
+  """Makes a folder of parts, which is there before the first of them is."""
+  files.make_folder(parts)
+  files.write_bytes(parts / '.begun', b'')
+
+
 def _made(
   make: Callable[[pathlib.Path], list], root: pathlib.Path, parts: pathlib.Path
 ) -> list:
@@ -136,15 +142,15 @@ def _made(
     # Jobs with other settings wrote files of the same names.
     for name in (parts.name, *_FOLDERS):
       files.remove_tree(root / name)
-  files.make_folder(parts)
+  claim(parts)
   for path in others:
     files.remove_tree(path)
-  begun = set(files.list_folder(root))
+  begun = set(files.glob(root, '*'))
   try:
     return make(root)
   except errors.UserError:
     if not any(files.glob(parts, '*.jsonl')):
-      for path in {parts, *files.list_folder(root)} - (begun - {parts}):
+      for path in {parts, *files.glob(root, '*')} - (begun - {parts}):
         files.remove_tree(path)
       for path in reversed(new):
         files.remove_empty(path)

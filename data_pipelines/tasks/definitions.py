@@ -155,12 +155,15 @@ class Definition:
       stats = files.read_json(files.path(self.codes) / 'stats.json')
       told['codes'] = stats['digest']
     if self.kind == 'image_text':
-      told['images'] = [
-        digests.of_file(path)
-        for utterance in self._utterances(split)
-        if files.exists(path := utterance.image_path(self.corpus))
-      ]
+      found = files.ahead(
+        self.corpus, self._image_digest, self._utterances(split)
+      )
+      told['images'] = [digest for digest in found if digest]
     return digests.of_bytes(json.dumps(told, sort_keys=True).encode())
+
+  def _image_digest(self, utterance: manifest.Utterance) -> str | None:
+    path = utterance.image_path(self.corpus)
+    return digests.of_file(path) if files.exists(path) else None
 
   def _utterances(self, split: str) -> Iterator[manifest.Utterance]:
     for utterance in manifest.stream(self.corpus, kind=self.corpus_kind):
@@ -193,11 +196,21 @@ class Definition:
     if self.kind == 'interleaved':
       yield from self._maker(table, split).documents(examples, on_bad)
       return
-    for example in examples:
+
+    def attempt(example):
       try:
-        yield self._document(table, example)
+        return example, self._document(table, example), ''
       except (errors.UserError, ValueError) as error:
-        on_bad(example['id'], example['file'] or None, str(error))
+        files.raise_outage(error)
+        return example, None, str(error)
+
+    # Others than images ask for no file.
+    place = self.corpus if self.kind == 'image_text' else os.curdir
+    for example, document, fault in files.ahead(place, attempt, examples):
+      if document is not None:
+        yield document
+      else:
+        on_bad(example['id'], example['file'] or None, fault)
 
   def _maker(self, table, split: str | None) -> interleaving_examples.Maker:
     name = self.interleaving

@@ -12,7 +12,6 @@ where none of them tells, from decoding.
 
 import collections
 import dataclasses
-import io
 import os
 import sys
 import time
@@ -54,12 +53,7 @@ def survey(source: spans.Source, name: str) -> links.Survey:
   Raises:
     UserError: It is no audio, or its sound is not whole.
   """
-  key = None
-  if not isinstance(source.raw, io.BytesIO):
-    status = os.fstat(source.raw.fileno())
-    # A file of this moment may change again within the same tick of the clock.
-    if time.time_ns() - status.st_mtime_ns > _TICK:
-      key = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+  key = _identity(source)
   found = None if key is None else _memory.get(key)
   if found is None:
     found = _survey(source, name)
@@ -72,6 +66,18 @@ def survey(source: spans.Source, name: str) -> links.Survey:
       f'{name}: {found.fault}; `ffmpeg -i IN OUT` keeps what is left.'
     )
   return found
+
+
+def _identity(source: spans.Source) -> tuple | None:
+  """What tells a file's content from any other; None where nothing does."""
+  number = decoding.number_of(source)
+  if number is None:
+    return getattr(getattr(source.raw, 'raw', None), 'identity', None)
+  status = os.fstat(number)
+  # A file of this moment may change again within the same tick of the clock.
+  if time.time_ns() - status.st_mtime_ns <= _TICK:
+    return None
+  return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def warn(name: str, notes: tuple[str, ...]) -> None:

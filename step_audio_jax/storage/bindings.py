@@ -229,9 +229,9 @@ def of_codes(folder: str | pathlib.Path) -> Described:
   """
   folder = files.path(folder)
   stats = folder / 'stats.json'
-  told = files.read_json(stats) if stats.is_file() else {}
+  told = files.read_json(stats) if files.is_file(stats) else {}
   found = {stats.name: told.get('tokenizer_sha256')}
-  for receipt in sorted(folder.glob(f'{_CODES}-*-of-*.json')):
+  for receipt in sorted(files.glob(folder, f'{_CODES}-*-of-*.json')):
     found[receipt.name] = files.read_json(receipt).get('tokenizer_sha256')
   known = {name: digest for name, digest in found.items() if digest}
   if len(set(known.values())) > 1:

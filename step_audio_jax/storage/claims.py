@@ -42,6 +42,23 @@ def only_one(folder: addresses.Path) -> Iterator[None]:
     yield
 
 
+def is_claimed(path: addresses.Path) -> bool:
+  """Whether a process holds a claim by its file: `.lock`, or what it claims."""
+  try:
+    with open(path, 'rb') as handle:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except FileNotFoundError:
+    return False
+  except OSError:
+    return True
+  return False
+
+
+def end_claim(path: addresses.Path) -> None:
+  """Removes the file of a claim that nobody holds, where it tells anything."""
+  del path  # on this machine it is empty
+
+
 def empty(folder: addresses.Path) -> None:
   """Empties a folder that this process has a claim on; the claim stays."""
   with os.scandir(folder) as entries:

@@ -57,7 +57,7 @@ Path = addresses.Path
 AnyPath = addresses.AnyPath
 Address = addresses.Address
 State = addresses.State
-NO_ADDRESS = addresses.NO_ADDRESS
+NO_ADDRESS, SCHEMES = addresses.NO_ADDRESS, addresses.SCHEMES
 address = addresses.address
 address_fault = addresses.address_fault
 path = addresses.path
@@ -103,6 +103,8 @@ state = _either(listing.state, bucket_listing.state)
 resolve = _either(listing.resolve, bucket_listing.resolve)
 look = _either(listing.look, bucket_listing.look)
 list_folder = _either(listing.list_folder, bucket_listing.list_folder)
+list_folders = _either(listing.list_folders, bucket_listing.list_folders)
+states = _either(listing.states, bucket_listing.states)
 glob = _either(listing.glob, bucket_listing.glob)
 list_files = _either(listing.list_files, bucket_listing.list_files)
 walk = _either(listing.walk, bucket_listing.walk)
@@ -117,6 +119,8 @@ atomic_folder = _either(
 
 only_one = _either(claims.only_one, bucket_claims.only_one)
 claim_file = _either(claims.claim_file, bucket_claims.claim_file)
+is_claimed = _either(claims.is_claimed, bucket_claims.is_claimed)
+end_claim = _either(claims.end_claim, bucket_claims.end_claim)
 empty = _either(claims.empty, bucket_claims.empty)
 
 make_folder = _either(moving.make_folder, bucket_moving.make_folder)
@@ -129,9 +133,36 @@ remove_empty = _either(moving.remove_empty, bucket_moving.remove_empty)
 
 entries = bucket_listing.entries
 store_counts = bucket_failures.counts
+raise_outage = bucket_failures.raise_outage
 # Of this machine, for copies of what lies in buckets, and the like.
 copies_folder = bucket_copies.root
 Mirror = bucket_logs.Mirror
+
+
+def ahead(
+  place: Path, function: Callable[[Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+  """`map`; where `place` is in a bucket, many calls wait for it side by side.
+
+  A limited number of `items` is taken ahead.
+  """
+  if addresses.is_address(place):
+    return bucket_reading.ahead(function, items)
+  return map(function, items)
+
+
+@contextlib.contextmanager
+def background(place: Path) -> Iterator[Callable[..., Any]]:
+  """Gives `call(function, *args)`, for what is done one after the other here.
+
+  Where `place` is in a bucket, many calls wait for it side by side; the first
+  error is raised by a later call, or at the end, when all are done.
+  """
+  if addresses.is_address(place):
+    with bucket_reading.background() as call:
+      yield call
+  else:
+    yield lambda function, *args: function(*args)
 
 
 def check_writable(

@@ -7,7 +7,7 @@ raise. `size` and `state` raise the `OSError` of the system.
 import os
 import pathlib
 import stat
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from step_audio_jax import addresses
 
@@ -57,6 +57,30 @@ def look(path: str) -> tuple[str, bool | None, int]:
 def list_folder(folder: addresses.Path) -> Iterator[pathlib.Path]:
   """What lies in a folder, in no order."""
   return pathlib.Path(folder).iterdir()
+
+
+def list_folders(folder: addresses.Path) -> Iterator[pathlib.Path]:
+  """The folders that lie in a folder, in no order."""
+  return filter(is_dir, list_folder(folder))
+
+
+def states(
+  folder: addresses.Path, names: Sequence[str | None]
+) -> Iterator[addresses.State | None]:
+  """What is known of many files below a folder, without reading them.
+
+  Args:
+    folder: A folder.
+    names: Relative to it, without `.` and `..`; None stands for none.
+
+  Yields:
+    For each name the file's state, or None where there is none.
+  """
+  for name in names:
+    try:
+      yield None if name is None else state(os.path.join(folder, name))
+    except (OSError, ValueError):
+      yield None
 
 
 def glob(folder: addresses.Path, pattern: str) -> Iterator[pathlib.Path]:

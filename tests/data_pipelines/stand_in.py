@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from step_audio_jax.audio import io
+from step_audio_jax.storage import files
 
 
 class StandIn:
@@ -14,7 +15,7 @@ class StandIn:
   calls = 0
 
   def __init__(self, folder):
-    self.settings = json.loads((pathlib.Path(folder) / 'dual.json').read_text())
+    self.settings = files.read_json(files.path(folder) / 'dual.json')
 
   def encode_batch(self, waves):
     StandIn.calls += 1

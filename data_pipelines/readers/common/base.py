@@ -17,13 +17,12 @@ import itertools
 import json
 import os
 import pathlib
-import posixpath
 from typing import Any, Callable, Iterator, Mapping, TypeVar
 import zlib
 
+from data_pipelines.readers.common import inside
 from step_audio_jax import errors
 from step_audio_jax.storage import files
-from step_audio_jax.storage import lfs
 
 T = TypeVar('T')
 
@@ -110,6 +109,9 @@ class Options:
 
 Reader = Callable[[pathlib.Path, Options], Iterator[Item | Rejected]]
 
+resolve_inside, with_slashes = inside.resolve_inside, inside.with_slashes
+locate = inside.locate
+
 
 def reject_on_error(
   where: str,
@@ -123,99 +125,8 @@ def reject_on_error(
   try:
     return make(*args)
   except errors.UserError as error:
+    files.raise_outage(error)
     return Rejected(where, str(error), id=id, line=line, file=file)
-
-
-@functools.lru_cache(maxsize=2**16)
-def _real(folder: str) -> str:
-  return str(files.resolve(folder))
-
-
-def resolve_inside(
-  root: str | os.PathLike, name: str | os.PathLike, field: str = 'audio'
-) -> pathlib.Path:
-  """The file that `name` means, which lies in `root` whatever links say.
-
-  Args:
-    root: A folder.
-    name: Relative to `root`; an absolute path must lie in it. Where no file
-      has a name with backslashes, they are taken for slashes.
-    field: What messages call the path.
-
-  Returns:
-    The path without links. The file need not exist.
-
-  Raises:
-    UserError: `name` leads out of `root`, is no regular file, or is a Git LFS
-      pointer.
-  """
-  text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
-  if text:
-    text = with_slashes(root, text)
-  if not text or '\0' in text or '..' in text.split('/'):
-    raise errors.UserError(
-      f'{field}: found {name!r}, expected a path inside the corpus folder '
-      f"{root}, without '..'."
-    )
-  try:
-    # Folders are resolved once: a corpus has many files and few folders.
-    whole = os.path.join(os.fspath(root), text)
-    if text.endswith(('/', '/.')):  # pathlib opens `pipe` for `pipe/.`
-      whole = os.path.normpath(whole)
-    folder, last = os.path.split(whole)
-    whole = os.path.join(_real(folder), last)
-    # Of what is not there, who opens it will say so.
-    whole, is_regular, size = files.look(whole)
-    good = os.path.join(whole, '').startswith(
-      os.path.join(_real(os.fspath(root)), '')
-    )
-  except (OSError, ValueError) as error:
-    raise errors.UserError(f'{field}: {name!r} is no path: {error}.') from error
-  if not good:
-    raise errors.UserError(
-      f'{field}: {text!r} leads out of {root}; --audio_root names another '
-      'folder.'
-    )
-  if is_regular is False:
-    raise errors.UserError(
-      f'{field}: {text!r} is not a regular file, expected one.'
-    )
-  if is_regular is None and text != os.fspath(name):
-    raise errors.UserError(
-      f'{field}: found {name!r}, a path with backslashes, and no file {text} '
-      f'in {root}; expected a path below that folder, with slashes.'
-    )
-  if 0 < size < lfs.LARGEST:
-    lfs.refuse_path(whole, f'{field}: {text}')
-  return files.path(whole)
-
-
-def with_slashes(root: str | os.PathLike, name: str) -> str:
-  """A path of Windows with slashes, unless a file has the name as it is."""
-  if '\\' not in name or '\0' in name:
-    return name
-  if files.is_named(os.path.join(os.fspath(root), name)):
-    return name
-  return name.replace('\\', '/')
-
-
-def locate(
-  root: str | os.PathLike, name: Any, field: str = 'audio'
-) -> tuple[pathlib.Path, str]:
-  """A file of a corpus → (its path, its name below `audio/` or `images/`).
-
-  Raises:
-    UserError: As `resolve_inside`.
-  """
-  path = resolve_inside(root, name, field)
-  text = with_slashes(root, os.fspath(name))
-  if not text.startswith('/'):
-    return path, posixpath.normpath(text)  # `./a//b` → `a/b`
-  folder = files.path(root).absolute()
-  given = pathlib.PurePosixPath(text)
-  if given.is_relative_to(folder):
-    return path, str(given.relative_to(folder))
-  return path, os.path.relpath(path, _real(os.fspath(root)))
 
 
 def locator(
@@ -253,9 +164,9 @@ def file_of(
   except errors.UserError:
     if options.audio_root is None:
       raise
-    return resolve_inside(
-      options.audio_root, (source / name).absolute(), 'source'
-    )
+    if not files.is_address(name):
+      name = (source / name).absolute()
+    return resolve_inside(options.audio_root, name, 'source')
 
 
 def text_lines(
@@ -318,6 +229,7 @@ def raw_lines(
           if not rest or rest.endswith(b'\n'):
             break
       except (OSError, EOFError, zlib.error) as error:
+        files.raise_outage(error)
         yield Rejected(
           f'{path}:{number}', f'cut short or damaged: {error}.', line=number
         )

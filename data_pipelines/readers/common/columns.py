@@ -6,8 +6,8 @@ authors. `NAMES` holds those that are in use; an option of the reader
 """
 
 import collections
+import contextlib
 import dataclasses
-import os
 import pathlib
 import re
 from typing import Any, Collection, Iterator, Mapping
@@ -244,7 +244,7 @@ def files_of(
   for folder, inner, names in files.walk(source):
     inner[:] = [one for one in inner if not one.startswith('.')]
     found += [
-      os.path.relpath(os.path.join(folder, one), source)
+      (files.path(folder) / one).relative_to(source).as_posix()
       for one in names
       if one.endswith(endings) and not one.startswith('.')
     ]
@@ -260,6 +260,18 @@ def files_of(
     name = _without(one, endings)
     name = name if names[name] == 1 else one
     yield path if isinstance(path, base.Rejected) else (path, name)
+
+
+@contextlib.contextmanager
+def parquet_file(path: files.AnyPath, **options: Any) -> Iterator[Any]:
+  """An open `pyarrow.parquet.ParquetFile`; raises what pyarrow raises."""
+  from pyarrow import parquet
+
+  with (
+    files.open_read(path) as handle,
+    parquet.ParquetFile(handle, **options) as file,
+  ):
+    yield file
 
 
 def json_rows(

@@ -91,6 +91,7 @@ def members(
         whole = member is not None or watched.ended()
         reason = '' if whole else 'no end marker'
       except Exception as error:
+        files.raise_outage(error)
         member, whole, reason = None, False, str(error) or type(error).__name__
       if member is None:
         if not whole:

@@ -62,11 +62,9 @@ def _item_1(root, texts, path):
 
 def _recordings(wav: pathlib.Path) -> Iterator[pathlib.Path]:
   """Recordings of one speaker after the other."""
-  for split in sorted(files.list_folder(wav)):
-    if files.is_dir(split):
-      for speaker in sorted(files.list_folder(split)):
-        if files.is_dir(speaker):
-          yield from sorted(files.glob(speaker, '*.wav'))
+  for split in sorted(files.list_folders(wav)):
+    for speaker in sorted(files.list_folders(split)):
+      yield from sorted(files.glob(speaker, '*.wav'))
 
 
 def read_2(

@@ -75,7 +75,7 @@ def read_table(
     return base.json_lines(path)
 
   def exists(name):
-    return root is None or files.is_file(os.path.join(root, _plain(name)))
+    return root is None or files.is_file(root / _plain(name))
 
   return delimited.Table(path, FIELDS, quotes, exists).rows()
 
@@ -191,4 +191,6 @@ class _Names:
 
 def _plain(file: str) -> str:
   """A path with slashes and without detours."""
+  if files.is_address(file):
+    return str(files.path(file))
   return posixpath.normpath(file.replace('\\', '/'))

@@ -194,7 +194,8 @@ class _Recordings:
         f'wav.scp: found the command {value!r}; --allow_pipes runs it.'
       )
     if self._last[0] != value:
-      self._last = value, _run(value.strip('| '), self._root)
+      folder = files.local(self._root, '--audio_root')  # commands run there
+      self._last = value, _run(value.strip('| '), folder)
     data = self._last[1]
     return data, name + media.audio_suffix(data)
 

@@ -51,7 +51,7 @@ def read(
 
 def _folders(path: pathlib.Path) -> list[pathlib.Path]:
   try:
-    return sorted(one for one in files.list_folder(path) if files.is_dir(one))
+    return sorted(files.list_folders(path))
   except OSError as error:
     raise errors.UserError(f'{path}: {error.strerror}.') from error
 

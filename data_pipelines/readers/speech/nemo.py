@@ -80,6 +80,7 @@ def _manifest(path, root):
       audio, name = locate(file)
       said = _fields(row, name, split)
     except errors.UserError as error:
+      files.raise_outage(error)
       yield base.Rejected(where, str(error), line=number, file=file)
       continue
     yield base.Item(where, said, audio, name, line=number)
@@ -143,9 +144,7 @@ def _buckets(
   """The folders with shards: (folder, [(number of the shard, tar)])."""
   if not files.is_dir(source):
     raise errors.UserError(f'{source}: a file, expected a folder of shards.')
-  inner = sorted(
-    path for path in files.list_folder(source) if files.is_dir(path)
-  )
+  inner = sorted(files.list_folders(source))
   for folders in ([source], inner):
     found = [
       (

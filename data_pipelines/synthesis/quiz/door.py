@@ -72,7 +72,7 @@ def make(
       '--output or remove the folder.'
     )
   planned = plan_lib.plan(config)
-  files.make_folder(parts)
+  synthesize.claim(parts)
   spoken = speech.make_lines(
     output,
     parts,

@@ -25,6 +25,57 @@ class SequentialFile(soundfile.SoundFile):
     return False
 
 
+class ObjectFile(SequentialFile):
+  """A file that Python reads: what goes wrong there is raised here.
+
+  libsndfile knows no exceptions, and takes a store that did not answer for the
+  end of the file.
+  """
+
+  def __init__(self, raw):
+    self._raw = _Kept(raw)
+    try:
+      super().__init__(self._raw)
+    except soundfile.LibsndfileError:
+      self._raw.check()
+      raise
+
+  def read(self, *args, **keywords):
+    samples = super().read(*args, **keywords)
+    self._raw.check()
+    return samples
+
+  def seek(self, *args, **keywords):
+    place = super().seek(*args, **keywords)
+    self._raw.check()
+    return place
+
+
+class _Kept:
+  """A file that is at its end once something went wrong, and keeps what."""
+
+  def __init__(self, raw):
+    self._raw, self._error = raw, None
+    self.tell = raw.tell
+
+  def seek(self, *args):
+    return self._attempt(self._raw.seek, *args)
+
+  def readinto(self, buffer):
+    return self._attempt(self._raw.readinto, buffer)
+
+  def _attempt(self, function, *args):
+    try:
+      return 0 if self._error else function(*args)
+    except Exception as error:
+      self._error = error
+      return 0
+
+  def check(self):
+    if self._error:
+      raise self._error
+
+
 def open_file(
   source: spans.Source, parts: tuple[spans.Part, ...] | None
 ) -> SequentialFile:
@@ -37,14 +88,27 @@ def open_file(
     view = spans.View(source, parts)
     # libmpg123 asks for a few bytes at a time.
     small = view.size <= _SMALL
-    return SequentialFile(io.BytesIO(view.readall()) if small else view)
-  if isinstance(source.raw, (io.BytesIO, spans.View)):
+    return _opened(io.BytesIO(view.readall()) if small else view)
+  number = number_of(source)
+  if number is None:
     source.raw.seek(0)
-    return SequentialFile(source.raw)
+    return _opened(source.raw)
   # By its number libsndfile does without calls of Python. It begins where the
   # number stands, which is not where its buffer does.
-  os.lseek(source.raw.fileno(), 0, os.SEEK_SET)
-  return SequentialFile(source.raw.fileno(), closefd=False)
+  os.lseek(number, 0, os.SEEK_SET)
+  return SequentialFile(number, closefd=False)
+
+
+def _opened(raw) -> SequentialFile:
+  return SequentialFile(raw) if isinstance(raw, io.BytesIO) else ObjectFile(raw)
+
+
+def number_of(source: spans.Source) -> int | None:
+  """The number of a recording's open file; None of bytes and of an object."""
+  try:
+    return source.raw.fileno()
+  except OSError:
+    return None
 
 
 def read_link(

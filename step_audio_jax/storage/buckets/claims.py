@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Iterator
 import uuid
 
 from step_audio_jax import addresses
+from step_audio_jax.storage.buckets import reading
 from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores
 
@@ -95,6 +96,19 @@ class Lease:
         break
     self.held[self._below] = self
     self._thread.start()
+
+  def is_renewed(self) -> bool:
+    """Whether an owner lives: whether it renews its claim in time."""
+    found = self._bucket.head(self._key)
+    if found is None or _is_dead(self._owner()):
+      return False
+    end = time.monotonic() + self.seconds
+    while time.monotonic() < end:
+      time.sleep(self.seconds / 30)
+      now = self._bucket.head(self._key)
+      if now is None or now.version != found.version:
+        return now is not None
+    return False
 
   @property
   def _below(self) -> str:
@@ -171,12 +185,25 @@ def only_one(folder: addresses.Address) -> Iterator[None]:
     lease.release()
 
 
+def is_claimed(path: addresses.Address) -> bool:
+  """As `claims.is_claimed`; watches for as long as a lease lasts."""
+  return path.name.endswith(NAME) and Lease(path, path).is_renewed()
+
+
+def end_claim(path: addresses.Address) -> None:
+  """As `claims.end_claim`; raises `Occupied` if somebody has it by now."""
+  lease = Lease(path, path)
+  lease.take(wait=False)
+  lease.release()
+
+
 def empty(folder: addresses.Address) -> None:
   """As `claims.empty`."""
   bucket = stores.bucket_of(folder)
-  for one in list(bucket.list(f'{folder.key}/')):
-    if one.key != (folder / NAME).key:
-      bucket.delete(one.key)
+  names = {one.key for one in bucket.list(f'{folder.key}/')}
+  list(
+    reading.in_parallel(bucket.delete, sorted(names - {(folder / NAME).key}))
+  )
 
 
 class Claimed(io.BytesIO):

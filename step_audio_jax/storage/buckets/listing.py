@@ -7,7 +7,7 @@ names no path can have (`a//b`, `a/../b`) are left out, and that is said.
 import fnmatch
 import re
 import sys
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from step_audio_jax import addresses
 from step_audio_jax.storage.clients import failures
@@ -73,6 +73,28 @@ def list_folder(folder: addresses.Address) -> Iterator[addresses.Address]:
     yield folder / name.rstrip('/')
   if not found and not is_dir(folder):
     raise failures.Missing(folder, 'no such folder')
+
+
+def list_folders(folder: addresses.Address) -> Iterator[addresses.Address]:
+  """As `listing.list_folders`; raises `Missing`."""
+  found = False
+  for name in _names(folder, '', flat=False):
+    found = True
+    if name.endswith('/'):
+      yield folder / name.rstrip('/')
+  if not found and not is_dir(folder):
+    raise failures.Missing(folder, 'no such folder')
+
+
+def states(
+  folder: addresses.Address, names: Sequence[str | None]
+) -> Iterator[addresses.State | None]:
+  """As `listing.states`, of one listing: it may name more than is asked."""
+  below, wanted, known = _below(folder), set(names), {}
+  for one in stores.bucket_of(folder).list(below):
+    if (name := one.key[len(below) :]) in wanted:
+      known[name] = addresses.State(one.size, one.changed, (one.version,))
+  yield from map(known.get, names)
 
 
 def glob(

@@ -1,11 +1,13 @@
 """Objects as files that are read, and as bytes that are read by ranges."""
 
+import collections
 from concurrent import futures
+import contextlib
 import functools
 import io
 import os
 import threading
-from typing import Iterable, Sequence
+from typing import Callable, Iterable, Iterator, Sequence, TypeVar
 
 from step_audio_jax import addresses
 from step_audio_jax.storage.clients import failures
@@ -18,14 +20,20 @@ _BLOCK = 16 * 2**20
 _AFTER_JUMP = 2**20
 _BUFFER = 256 * 2**10
 _IN_FLIGHT = 48
-_WORKERS = 'buckets'
+_WORKERS, _BLOCKS = 'buckets', 'blocks'
+
+_Item, _Result = TypeVar('_Item'), TypeVar('_Result')
 
 
-@functools.lru_cache(maxsize=1)
-def pool(process: int) -> futures.ThreadPoolExecutor:
-  """Threads that wait for answers; call with `os.getpid()`."""
+@functools.lru_cache(maxsize=2)
+def pool(process: int, name: str = _WORKERS) -> futures.ThreadPoolExecutor:
+  """Threads that wait for answers; call with `os.getpid()`.
+
+  Those that fetch blocks of open files are others than those that do whole
+  pieces of work: a piece may wait for a block, and a block waits for nobody.
+  """
   del process  # threads do not outlive a fork
-  return futures.ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix=_WORKERS)
+  return futures.ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix=name)
 
 
 def opened(address: addresses.Address) -> io.BufferedReader:
@@ -58,6 +66,11 @@ class _Reading(io.RawIOBase):
           address, 'it is another object now than when it was opened'
         )
       self._size, self._version = entry.size, entry.version
+
+  @property
+  def identity(self) -> tuple[str, str] | None:
+    """What tells this content from any other, if the store told it."""
+    return (self.name, self._version) if self._version else None
 
   def readable(self):
     return True
@@ -105,7 +118,7 @@ class _Reading(io.RawIOBase):
     self._begin, self._ahead = self._at, None
     behind = self._begin + len(self._block)
     if follows and behind < self._size:
-      future = pool(os.getpid()).submit(self._fetch, behind, _BLOCK)
+      future = pool(os.getpid(), _BLOCKS).submit(self._fetch, behind, _BLOCK)
       self._ahead = behind, future
 
   def _fetch(self, begin: int, size: int) -> bytes:
@@ -171,7 +184,53 @@ def in_parallel(function, items: Iterable):
   that wait for threads of their own pool would wait for ever.
   """
   items = list(items)
-  is_worker = threading.current_thread().name.startswith(_WORKERS)
-  if len(items) < 2 or is_worker:
+  if len(items) < 2 or _is_worker():
     return map(function, items)
   return pool(os.getpid()).map(function, items)
+
+
+def ahead(
+  function: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> Iterator[_Result]:
+  """As `in_parallel`, a stream: a limited number of items is taken ahead."""
+  if _is_worker():
+    yield from map(function, items)
+    return
+  waiting: collections.deque[futures.Future] = collections.deque()
+  try:
+    for item in items:
+      waiting.append(pool(os.getpid()).submit(function, item))
+      if len(waiting) > _IN_FLIGHT:
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()
+  finally:
+    for future in waiting:
+      future.cancel()
+
+
+@contextlib.contextmanager
+def background() -> Iterator[Callable[..., None]]:
+  """`call(function, *args)` many times at once; all are done at the end.
+
+  The first error is raised by a later call, or at the end.
+  """
+  waiting: collections.deque[futures.Future] = collections.deque()
+
+  def call(function, *args):
+    waiting.append(pool(os.getpid()).submit(function, *args))
+    while len(waiting) > 2 * _IN_FLIGHT or waiting and waiting[0].done():
+      waiting.popleft().result()
+
+  try:
+    yield call
+    while waiting:
+      waiting.popleft().result()
+  finally:
+    for future in waiting:
+      future.cancel()
+    futures.wait(waiting)
+
+
+def _is_worker() -> bool:
+  return threading.current_thread().name.startswith(_WORKERS)

@@ -58,6 +58,21 @@ class Occupied(StoreError, FileExistsError):
   number = errno.EEXIST
 
 
+def raise_outage(error: BaseException) -> None:
+  """Raises `error` if it says nothing of one object, but that a store is gone.
+
+  For those who leave out what cannot be read: what nobody answered for is not
+  theirs to leave out.
+  """
+  found: BaseException | None = error
+  while found is not None:
+    if isinstance(found, StoreError) and not isinstance(
+      found, (Missing, Denied, Occupied)
+    ):
+      raise error
+    found = found.__cause__
+
+
 class Transient(Exception):
   """Raised by a store's client for what may be well the next time.
 
