@@ -2,6 +2,7 @@
 
     temporary    `.NAME.PROCESS.tmp`: what was being written under another name
     unfinished   parts and journals of a job, which goes on behind them
+    checkpoint   a step of a run that was not saved to its end
     lease        a claim in a bucket that its owner did not give back
 
 Nothing is removed unless it is asked for. What a process holds a claim on
@@ -21,8 +22,8 @@ from step_audio_jax.storage import files
 HOURS = 24.0
 _LOCK = '.lock'
 _JOURNAL = '.journal'
-# Why something is left → how one of the names of its path is known. What
-# belongs to checkpoints alone (steps whose commit is missing) joins here.
+_STEPS = 'checkpoints'  # of a run, with a folder for each step
+# Why something is left → how one of the names of its path is known.
 _MARKS: Mapping[str, Sequence[re.Pattern[str]]] = {
   'temporary': (
     re.compile(r'\..+\.(\d+|[0-9a-f]{8}-\d+)(\.old)?\.tmp', re.DOTALL),
@@ -103,8 +104,10 @@ def sweep(
 def _found(path) -> tuple[list[Left], list[files.AnyPath]]:
   """What is left, in the order of names, and the files of all claims."""
   found: dict[files.AnyPath, Left] = {}
-  members, locks = [], []
+  members, locks, runs = [], [], set()
   for one in files.list_files(path):
+    if _STEPS in one.parent.parts:
+      runs.add(_steps_of(one))
     is_lock = one.name.startswith('.') and one.name.endswith(_LOCK)
     if is_lock or one.name.endswith(_JOURNAL):
       locks.append(one)
@@ -114,6 +117,10 @@ def _found(path) -> tuple[list[Left], list[files.AnyPath]]:
     if place is not None:
       found.setdefault(place, Left(place, why))
       members.append((found[place], one))
+  for folder in sorted(runs):
+    for half in _half_written(folder):
+      found.setdefault(half, Left(half, 'checkpoint'))
+      members += [(found[half], one) for one in files.list_files(half)]
   states = files.ahead(path, lambda pair: _state(pair[1]), members)
   for (left, _), state in zip(members, states):
     if state is not None:
@@ -131,6 +138,18 @@ def _place(path, one) -> tuple[files.AnyPath | None, str]:
       if any(mark.fullmatch(name) for mark in marks):
         return path.joinpath(*parts[:depth]), why
   return None, ''
+
+
+def _steps_of(path: files.AnyPath) -> files.AnyPath:
+  """The folder of steps that is nearest above a file."""
+  return next(one for one in path.parents if one.name == _STEPS)
+
+
+def _half_written(folder: files.AnyPath) -> Iterator[files.AnyPath]:
+  # JAX and Orbax take seconds, which a folder without runs has no need of.
+  from step_audio_jax.training.checkpoints import checkpoints
+
+  return checkpoints.half_written(folder)
 
 
 def _state(path: files.AnyPath) -> files.State | None:

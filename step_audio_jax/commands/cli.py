@@ -43,8 +43,8 @@ class Door:
       multi-string flag called `arguments`.
     uses_gin: Whether the door reads gin files.
     texts: Flags that hold text to say or options of others. In all the rest,
-      save those called `url` or `…_url`, an address (`gs://…`) is refused: no
-      path of a user can forget to ask.
+      save those called `url` or `…_url`, an address that is no place in a
+      bucket is refused: no path of a user can forget to ask.
   """
 
   summary: str

@@ -289,10 +289,11 @@ def load(path: str | os.PathLike) -> Text:
 
 
 def _read(path) -> bytes:
-  lfs.refuse_path(path)
   try:
-    return files.read_bytes(path)
+    raw = files.read_bytes(path)
   except OSError as error:
     raise errors.UserError(
       f'{path}: no such text vocabulary ({error.strerror}).'
     ) from error
+  lfs.refuse(raw, path)
+  return raw

@@ -6,6 +6,7 @@ import pytest
 
 from step_audio_jax.storage import files
 from step_audio_jax.storage.buckets import claims
+from step_audio_jax.training.checkpoints import remote
 
 LEFT = {
   '.stats.json.4711.tmp': 'temporary',
@@ -24,7 +25,7 @@ OURS = (
 
 @pytest.fixture(autouse=True)
 def short_leases(monkeypatch):
-  monkeypatch.setattr(claims.Lease, 'seconds', 0.6)
+  monkeypatch.setattr(claims.Lease, 'seconds', 3.0)
 
 
 def fill(folder):
@@ -99,7 +100,8 @@ def test_what_is_held_in_a_bucket_stays(call, root):
 
 
 @pytest.mark.parametrize('root', ['gs'], indirect=True)
-def test_a_lease_that_nobody_renews_goes(call, root):
+def test_a_lease_that_nobody_renews_goes(call, root, monkeypatch):
+  monkeypatch.setattr(claims.Lease, 'seconds', 0.3)
   other = {'host': 'far', 'user': 'me', 'process': 7, 'token': 'z'}
   files.write_bytes(root / 'run/.lock', json.dumps(other).encode())
   flags = ['--sweep', f'--path={root}']
@@ -108,6 +110,28 @@ def test_a_lease_that_nobody_renews_goes(call, root):
   }
   assert call('inspect', *flags, '--delete')[1]['deleted'] == 1
   assert not files.exists(root)
+
+
+@pytest.mark.parametrize('where', ['disk', 'bucket'])
+@pytest.mark.parametrize('root', ['gs'], indirect=True)
+def test_steps_that_were_not_saved_to_their_end(call, root, tmp_path, where):
+  run = (root if where == 'bucket' else tmp_path) / 'run'
+  half = '20' if where == 'bucket' else '20.orbax-checkpoint-tmp'
+  for name in ('10/variables/a', f'10/{remote.COMMIT}', f'{half}/variables/a'):
+    files.make_folder((run / 'checkpoints' / name).parent)
+    files.write_bytes(run / 'checkpoints' / name, b'x')
+  flags = ['--sweep', f'--path={run.parent}', '--hours=0', '--delete']
+  with files.only_one(run):
+    found = places(call('inspect', *flags)[1], run.parent)
+    assert found[f'run/checkpoints/{half}'] == ('checkpoint', True)
+  assert places(call('inspect', *flags)[1], run.parent) == {
+    f'run/checkpoints/{half}': ('checkpoint', False)
+  }
+  left = {name for name in all_of(run) if name != '.lock'}
+  assert left == {
+    'checkpoints/10/variables/a',
+    f'checkpoints/10/{remote.COMMIT}',
+  }
 
 
 def test_sweeping_says_what_is_wrong(call, tmp_path):
