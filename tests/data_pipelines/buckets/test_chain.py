@@ -6,6 +6,10 @@ import pytest
 
 from data_pipelines.codes import align
 from data_pipelines.codes import tokenize
+from data_pipelines.synthesis import speech
+from data_pipelines.synthesis.quiz import door
+from data_pipelines.synthesis.quiz import facts
+from data_pipelines.synthesis.quiz import plan
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 from tests import stores
@@ -201,3 +205,38 @@ def test_words_of_a_corpus_in_a_bucket(root, tmp_path):
   )  # fmt: skip
   assert here.pop('unaligned.jsonl') != there.pop('unaligned.jsonl')
   assert here == there
+
+
+def test_what_was_killed_goes_on(root, tmp_path, monkeypatch):
+  """A quiz, killed between its parts and before its end."""
+  some = facts.facts()[:3]
+  monkeypatch.setattr(facts, 'facts', lambda: some)
+  config = plan.Config(sentences=4, test=1, times=1, part=4)
+  door.make(tmp_path / 'whole', config, processes=1)
+  spoken = []
+
+  def killed_at(place, function):
+    def calls(*args):
+      if len(spoken) == place:
+        raise KeyboardInterrupt
+      spoken.append(args[0])
+      return function(*args)
+
+    return calls
+
+  speak_line, write = speech.speak_line, files.write_json
+  for place in (6, 9):
+    with monkeypatch.context() as patch:
+      patch.setattr(speech, 'speak_line', killed_at(place, speak_line))
+      with pytest.raises(KeyboardInterrupt):
+        door.make(root / 'quiz', config, processes=1)
+    assert not files.exists(root / 'quiz/manifest.jsonl')
+  spoken.clear()
+  with monkeypatch.context() as patch:
+    patch.setattr(files, 'write_json', killed_at(0, write))
+    with pytest.raises(KeyboardInterrupt):
+      door.make(root / 'quiz', config, processes=1)
+  with monkeypatch.context() as patch:
+    patch.setattr(speech, 'speak_line', None)  # all is said
+    door.make(root / 'quiz', config, processes=1)
+  assert stores.contents(root / 'quiz') == stores.contents(tmp_path / 'whole')
