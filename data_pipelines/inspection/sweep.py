@@ -32,7 +32,7 @@ _MARKS: Mapping[str, Sequence[re.Pattern[str]]] = {
     re.compile(r'\.parts-[0-9a-f]+'),  # of synthesize and quiz
     re.compile(r'\..+\.parts', re.DOTALL),  # of build
     re.compile(r'\.ingest'),  # of ingest
-    re.compile(r'\.complaints'),  # of workers of an engine
+    re.compile(r'\.(complaints|align)'),  # of workers of an engine
     re.compile(rf'codes-\d+-of-\d+{re.escape(_JOURNAL)}'),  # of tokenize
   ),
 }
