@@ -29,6 +29,8 @@ from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores
 
 NAME = '.lock'
+# It goes on while a machine sleeps, where the system has such a clock.
+_CLOCK = getattr(time, 'CLOCK_BOOTTIME', time.CLOCK_MONOTONIC)
 _ANSWER = 0.05  # seconds after which a store has answered other writers, too
 
 
@@ -115,7 +117,7 @@ class Lease:
     return f'{self.of}'
 
   def _write(self, version: str) -> None:
-    begin = time.monotonic()
+    begin = _now()
     # Some stores tell a version by the content: no two are alike.
     self._written += 1
     told = {**_self(), 'token': self._token, 'renewed': self._written}
@@ -139,18 +141,36 @@ class Lease:
     )
 
   def _keep(self) -> None:
-    while not self._over.wait(self.seconds / 3):
+    pause = self.seconds / 3
+    while not self._over.wait(pause):
+      pause = self.seconds / 30
       try:
-        self._write(self._version)
-      except failures.Occupied:
-        self._good_until = 0.0
-        return
+        # One answer that does not come must not cost the claim.
+        with failures.within(self.seconds / 3):
+          if not self._renew():
+            self._good_until = 0.0
+            return
+        pause = self.seconds / 3
       except failures.StoreError:
         continue  # until the lease ends, it may still be renewed
 
+  def _renew(self) -> bool:
+    """Whether the claim is still ours."""
+    if self.is_lost() and self._owner().get('token') != self._token:
+      return False  # not every store keeps to the condition
+    try:
+      self._write(self._version)
+    except failures.Occupied:
+      # By ourselves, where an earlier renewal was never answered.
+      found = self._bucket.head(self._key)
+      if found is None or self._owner().get('token') != self._token:
+        return False
+      self._write(found.version)
+    return True
+
   def is_lost(self) -> bool:
     """Whether somebody else may have the claim by now."""
-    return time.monotonic() > self._good_until
+    return _now() > self._good_until
 
   def release(self) -> None:
     """Gives the claim back."""
@@ -159,19 +179,24 @@ class Lease:
     self.held.pop(self._below, None)
     if not self.is_lost():  # so it is still ours
       with contextlib.suppress(failures.StoreError):
-        self._bucket.delete(self._key)
+        self._bucket.delete(self._key, self._version)
 
 
 def check(path: addresses.Address) -> None:
   """Raises if `path` is below a claim that this process has lost."""
   for below, lease in list(Lease.held.items()):
-    if lease.is_lost() and str(path).startswith(below):
+    inside = str(path) == below or str(path).startswith(f'{below}/')
+    if inside and lease.is_lost():
       raise failures.Occupied(
         lease.of,
         f'the claim on it was lost: it could not be renewed for '
         f'{lease.seconds:.0f} s, and another process may be writing; '
         'start again to go on from the last checkpoint',
       )
+
+
+def _now() -> float:
+  return time.clock_gettime(_CLOCK)
 
 
 @contextlib.contextmanager

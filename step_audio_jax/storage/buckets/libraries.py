@@ -54,6 +54,18 @@ class _FileSystem(fsspec.AbstractFileSystem):
       return dict(name=name, size=0, type='directory')
     raise failures.Missing(address, 'no such object')
 
+  def exists(self, path, **keywords):
+    # What `fsspec` would do says of an outage that nothing is there.
+    del keywords
+    return listing.exists(self._address(path))
+
+  def isfile(self, path):
+    return listing.is_file(self._address(path))
+
+  def isdir(self, path):
+    address = self._address(path)
+    return not listing.is_file(address) and listing.is_dir(address)
+
   def ls(self, path, detail=True, **keywords):
     del keywords
     address, found = self._address(path), []

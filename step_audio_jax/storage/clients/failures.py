@@ -7,12 +7,13 @@ system, `OSError`, and sentences for users at the same time.
 """
 
 import collections
+import contextlib
 import dataclasses
 import errno
 import random
 import threading
 import time
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Iterator, TypeVar
 
 from step_audio_jax import errors
 
@@ -110,6 +111,35 @@ class Limits:
 
 
 LIMITS = Limits()
+_OWN = threading.local()
+
+
+def limits() -> Limits:
+  """What holds for this thread."""
+  return getattr(_OWN, 'limits', None) or LIMITS
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+  """In the block, requests of this thread are tried for about `seconds`.
+
+  One that hangs is given up in half of it, and asked again.
+  """
+  before, most = limits(), seconds / 2
+  _OWN.limits = dataclasses.replace(
+    before,
+    seconds=min(before.seconds, most),
+    first_pause=min(before.first_pause, most / 8),
+    longest_pause=min(before.longest_pause, most / 4),
+    connect=min(before.connect, most),
+    read=min(before.read, most),
+  )
+  try:
+    yield
+  finally:
+    _OWN.limits = before
+
+
 _LOCK = threading.Lock()
 _COUNTS: collections.Counter[str] = collections.Counter()
 
@@ -126,22 +156,19 @@ def counts() -> dict[str, int]:
     return dict(_COUNTS)
 
 
-def persist(
-  where: Any, request: Callable[[int], _T], limits: Limits | None = None
-) -> _T:
-  """Asks until there is an answer.
+def persist(where: Any, request: Callable[[int], _T]) -> _T:
+  """Asks until there is an answer, as long as `limits` says.
 
   Args:
     where: The address, for messages.
     request: Given the number of tries before it.
-    limits: How long.
 
   Raises:
     StoreError: As `request`; or all tries failed.
   """
-  limits = limits or LIMITS
+  most = limits()
   begin = time.monotonic()
-  for tried in range(limits.tries):
+  for tried in range(most.tries):
     count('requests')
     try:
       return request(tried)
@@ -149,11 +176,11 @@ def persist(
       count('retries')
       count(f'retries/{error.reason}')
       last = error
-    pause = min(limits.longest_pause, limits.first_pause * 2**tried)
-    pause = max(random.uniform(0, pause), min(last.pause, limits.longest_pause))
-    if time.monotonic() - begin + pause > limits.seconds:
+    pause = min(most.longest_pause, most.first_pause * 2**tried)
+    pause = max(random.uniform(0, pause), min(last.pause, most.longest_pause))
+    if time.monotonic() - begin + pause > most.seconds:
       break
-    if tried + 1 < limits.tries:
+    if tried + 1 < most.tries:
       time.sleep(pause)
   raise StoreError(
     where,

@@ -29,7 +29,8 @@ _CONNECTIONS = 64
 # Above it the client uploads in pieces.
 _WHOLE = 8 * 2**20
 _PIECE = 32 * 2**20
-_PASSING = (408, 429, 500, 502, 503, 504)
+# 410: an upload in pieces that the store forgot; it is begun again.
+_PASSING = (408, 410, 429, 500, 502, 503, 504)
 _LIBRARY = (
   *(api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError),
   *(requests.exceptions.RequestException, urllib3.exceptions.HTTPError),
@@ -82,7 +83,7 @@ class _Bucket:
       with self._translated(key):
         blob.reload(retry=None, timeout=_timeout())
     except failures.Missing:
-      self._check_bucket()
+      self._check_bucket(key)
       return None
     return _entry(blob)
 
@@ -105,7 +106,7 @@ class _Bucket:
     except _PastEnd:
       return b'', version
     except failures.Missing:
-      self._check_bucket()
+      self._check_bucket(key)
       raise
     found = blob.generation
     return content, str(found) if found is not None else None
@@ -161,10 +162,12 @@ class _Bucket:
     with self._translated(key):
       self._bucket.delete_blob(key, retry=None, timeout=_timeout())
 
-  def _check_bucket(self) -> None:
+  def _check_bucket(self, key: str) -> None:
     """Tells a bucket that is not there from an object that is not."""
     if not self._is_known:
-      self.page('', False, None, 1)
+      # Whoever may read some names may not list them all, or none.
+      with contextlib.suppress(failures.Denied):
+        self.page(key, False, None, 1)
 
   @contextlib.contextmanager
   def _translated(
@@ -209,7 +212,11 @@ def _meaning(error, where, root, of_bucket) -> Exception:
       where, f'the store answered {status} ({_told(error)})'
     )
   if isinstance(error, auth_exceptions.GoogleAuthError):
-    if isinstance(error, auth_exceptions.TransportError):
+    # The server of a machine's own credentials may be busy for a while.
+    if error.retryable or any(
+      isinstance(one, auth_exceptions.TransportError)
+      for one in (error, error.__cause__)
+    ):
       return failures.Transient('credentials')
     return failures.Denied(
       where, f'the credentials are no longer good ({_told(error)})'
@@ -255,7 +262,8 @@ def _told(error) -> str:
 
 
 def _timeout() -> tuple[float, float]:
-  return failures.LIMITS.connect, failures.LIMITS.read
+  limits = failures.limits()
+  return limits.connect, limits.read
 
 
 def _retry() -> api_retry.Retry:
@@ -269,7 +277,7 @@ def _retry() -> api_retry.Retry:
     failures.count('retries')
     failures.count(f'retries/{_status(error) or "connection"}')
 
-  limits = failures.LIMITS
+  limits = failures.limits()
   return api_retry.Retry(
     predicate=passes,
     initial=limits.first_pause,

@@ -23,8 +23,10 @@ _CONNECTIONS = 64
 # Above it an object is uploaded in parts, which the store wants above 5 MiB.
 _WHOLE = 64 * 2**20
 _PART = 64 * 2**20
-_COPIED_WHOLE = 5 * 2**30
+_SUM, _SENDS_SUMS = 'CRC32', 'when_supported'
 _PASSING = (408, 409, 429, 500, 502, 503, 504)
+# What is said of copies of more than 5 GB.
+_TOO_LARGE = ('InvalidRequest', 'EntityTooLarge')
 _SLOW = ('SlowDown', 'Throttling', 'RequestTimeout', 'InternalError')
 _EXPIRED = ('ExpiredToken', 'InvalidAccessKeyId', 'TokenRefreshRequired')
 _LIBRARY = (
@@ -35,19 +37,18 @@ _LIBRARY = (
 
 def open_bucket(name: str) -> stores.Client:
   """The client of one bucket; nothing is asked yet."""
-  return _Bucket(name, _client(os.getpid()))
+  return _Bucket(name)
 
 
-@functools.lru_cache(maxsize=1)
-def _client(process: int) -> Any:
+@functools.lru_cache(maxsize=2)
+def _client(process: int, connect: float, read: float) -> Any:
   del process  # connections do not outlive a fork
-  limits = failures.LIMITS
   try:
     return boto3.session.Session().client(
       's3',
       config=boto_config.Config(
-        connect_timeout=limits.connect,
-        read_timeout=limits.read,
+        connect_timeout=connect,
+        read_timeout=read,
         max_pool_connections=_CONNECTIONS,
         retries={'total_max_attempts': 1},
       ),
@@ -59,16 +60,21 @@ def _client(process: int) -> Any:
 class _Bucket:
   """See `stores.Client`."""
 
-  def __init__(self, name: str, client: Any):
-    self._name, self._root, self._client = name, f's3://{name}', client
+  def __init__(self, name: str):
+    self._name, self._root = name, f's3://{name}'
     self._is_known = False
+
+  @property
+  def _client(self) -> Any:
+    limits = failures.limits()
+    return _client(os.getpid(), limits.connect, limits.read)
 
   def head(self, key):
     try:
       with self._translated(key):
         found = self._client.head_object(Bucket=self._name, Key=key)
     except failures.Missing:
-      self._check_bucket()
+      self._check_bucket(key)
       return None
     return _entry(key, found)
 
@@ -88,7 +94,7 @@ class _Bucket:
     except _PastEnd:
       return b'', version
     except failures.Missing:
-      self._check_bucket()
+      self._check_bucket(key)
       raise
     return content, found['ETag'].strip('"')
 
@@ -111,8 +117,14 @@ class _Bucket:
 
   def _put_parts(self, key, content, size, told, only, token):
     target = {'Bucket': self._name, 'Key': key}
+    # The client sends sums of parts by itself. The store takes them only of an
+    # upload that was begun with them, and then wants them at its end, too.
+    summed = {}
+    if self._client.meta.config.request_checksum_calculation == _SENDS_SUMS:
+      summed = {'ChecksumAlgorithm': _SUM}
     with self._translated(key, writes=True):
-      upload = self._client.create_multipart_upload(**told)['UploadId']
+      made = self._client.create_multipart_upload(**told, **summed)
+      upload = made['UploadId']
 
     def send(number):
       begin = (number - 1) * _PART
@@ -123,18 +135,18 @@ class _Bucket:
           body.seek(begin)
           part = body.read(_PART)
       with self._translated(key, writes=True):
-        return self._client.upload_part(
-          **target, UploadId=upload, PartNumber=number, Body=part
-        )['ETag']
+        sent = self._client.upload_part(
+          **target, UploadId=upload, PartNumber=number, Body=part, **summed
+        )
+      told = ('ETag', f'Checksum{_SUM}')
+      known = {name: sent[name] for name in told if name in sent}
+      return {'PartNumber': number, **known}
 
     try:
       parts = [
-        {
-          'PartNumber': number,
-          'ETag': failures.persist(
-            f'{self._root}/{key}', lambda _, number=number: send(number)
-          ),
-        }
+        failures.persist(
+          f'{self._root}/{key}', lambda _, number=number: send(number)
+        )
         for number in range(1, -(-size // _PART) + 1)
       ]
       with self._translated(key, writes=True):
@@ -164,17 +176,26 @@ class _Bucket:
   def copy(self, key, target):
     source = {'Bucket': self._name, 'Key': key}
     with self._translated(key):
-      # In parts where one request does not take it.
-      self._client.copy(source, self._name, target)
+      try:
+        # One request, and the copy keeps its sum and its metadata.
+        self._client.copy_object(
+          CopySource=source, Bucket=self._name, Key=target
+        )
+      except boto_exceptions.ClientError as error:
+        if error.response.get('Error', {}).get('Code') not in _TOO_LARGE:
+          raise
+        self._client.copy(source, self._name, target)  # in parts
 
   def delete(self, key):
     with self._translated(key):
       self._client.delete_object(Bucket=self._name, Key=key)
 
-  def _check_bucket(self) -> None:
+  def _check_bucket(self, key: str) -> None:
     """Tells a bucket that is not there from an object that is not."""
     if not self._is_known:
-      self.page('', False, None, 1)
+      # Whoever may read some names may not list them all, or none.
+      with contextlib.suppress(failures.Denied):
+        self.page(key, False, None, 1)
 
   @contextlib.contextmanager
   def _translated(
@@ -201,6 +222,8 @@ def _meaning(error, where, root, of_bucket) -> Exception:
   told = told if isinstance(told, dict) else {}
   status = told.get('ResponseMetadata', {}).get('HTTPStatusCode')
   code = told.get('Error', {}).get('Code', '')
+  if code == 'NoSuchUpload':
+    return failures.Transient('upload')  # it is begun again
   if code == 'NoSuchBucket' or (status == 404 and of_bucket):
     return failures.Missing(root, 'no such bucket')
   if status == 404:

@@ -166,11 +166,13 @@ class Bucket:
     token = uuid.uuid4().hex
 
     def request(tried):
+      del tried
       try:
         return self._client.put(key, content, token, version)
       except failures.Occupied:
-        # A try before this one may have been done and not answered.
-        found = self._client.head(key) if tried else None
+        # A try before this one may have been done and not answered; a client
+        # may have tried pieces again, too.
+        found = self._client.head(key)
         if found is None or found.token != token:
           raise
         return found
@@ -203,11 +205,20 @@ class Bucket:
     """Copies an object inside the bucket."""
     failures.persist(self.where(key), lambda _: self._client.copy(key, target))
 
-  def delete(self, key: str) -> None:
-    """Removes an object, if it is there."""
+  def delete(self, key: str, version: str | None = None) -> None:
+    """Removes an object, if it is there.
+
+    Args:
+      key: Of the object.
+      version: Which is there; a try after one that was not answered leaves
+        another one alone, which was written meanwhile.
+    """
 
     def request(tried):
-      del tried
+      if tried and version is not None:
+        found = self._client.head(key)
+        if found is None or found.version != version:
+          return
       with contextlib.suppress(failures.Missing):
         self._client.delete(key)
 
