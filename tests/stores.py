@@ -55,7 +55,7 @@ def folder(kind, started, name, monkeypatch):
 
 def forget():
   """Drops clients, which know the server that they were made for."""
-  for opened in (stores._opened, gcs._client, s3._client):
+  for opened in (stores._opened, gcs._client, s3._client, s3._session):
     opened.cache_clear()
 
 

@@ -375,8 +375,9 @@ def run(
         data = {'row': step * feed.batch_size, 'log': log.state()}
         line = log.last if log.last['step'] == step else None
         *state, ema = parts(variables, optimizer)
-        store.save(step, *state, data, ema, line)
+        # A kill must not leave a step whose lines are not there yet.
         log.flush()
+        store.save(step, *state, data, ema, line)
         if stop and step < config.steps:
           raise preemption.Preempted(step)
       store.check()

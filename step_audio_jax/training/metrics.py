@@ -146,6 +146,8 @@ class TensorBoardWriter(_ScalarWriter):
       self._file.close()
       for mirror in self._mirrors:
         mirror.close()
+    if self._here:
+      self._here.cleanup()
 
 
 def writer(run_dir: str | pathlib.Path, first_step: int):

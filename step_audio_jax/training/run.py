@@ -152,7 +152,8 @@ def train(
     return found
 
   chief = jax.process_index() == 0
-  with files.only_one(folder) if chief else contextlib.nullcontext():
+  with contextlib.ExitStack() as stack:
+    _agreed(lambda: stack.enter_context(files.only_one(folder)))
     description = {**facts, **objective.describe(), **ids}
     _agreed(lambda: _claim(folder, given, description))
     result = loop.run(
@@ -312,7 +313,8 @@ def _done(folder: pathlib.Path) -> dict[str, Any] | None:
 def _is_json_object(path: pathlib.Path) -> bool:
   try:
     return isinstance(files.read_json(path), dict)
-  except errors.UserError:
+  except errors.UserError as error:
+    files.raise_outage(error, refused=True)
     return False
 
 

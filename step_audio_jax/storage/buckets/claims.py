@@ -146,7 +146,7 @@ class Lease:
       pause = self.seconds / 30
       try:
         # One answer that does not come must not cost the claim.
-        with failures.within(self.seconds / 3):
+        with failures.within(self.seconds * 2 / 3):
           if not self._renew():
             self._good_until = 0.0
             return

@@ -177,14 +177,16 @@ def kvstore(address: addresses.Address) -> dict[str, Any]:
       os.environ.setdefault('TENSORSTORE_GCS_HTTP_URL', emulator)
       os.environ.setdefault('GOOGLE_AUTH_TOKEN_FOR_TESTING', 'nobody')
     return found
+  from step_audio_jax.storage.clients import s3
+
   found['driver'] = 's3'
   # It reads the keys that boto3 reads, and none of these.
-  for name in ('AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'):
+  endpoint, region = s3.endpoint()
+  if endpoint:  # the store's own it finds, and the region of a bucket there
+    found['endpoint'], found['aws_region'] = endpoint, region
+  for name in ('AWS_DEFAULT_REGION', 'AWS_REGION'):
     if os.environ.get(name):
-      found.setdefault('endpoint', os.environ[name])
-  for name in ('AWS_REGION', 'AWS_DEFAULT_REGION'):
-    if os.environ.get(name):
-      found.setdefault('aws_region', os.environ[name])
+      found['aws_region'] = os.environ[name]
   if os.environ.get('AWS_ACCESS_KEY_ID'):
     found['aws_credentials'] = {'type': 'environment'}
   return found

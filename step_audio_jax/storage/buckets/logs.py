@@ -41,7 +41,7 @@ class Mirror:
       begin = time.monotonic()
       try:
         self.send()
-      except failures.StoreError as error:
+      except OSError as error:
         print(f'warning: {error}', file=sys.stderr, flush=True)
       pause = max(_SECONDS, (time.monotonic() - begin) / _SHARE)
 
@@ -54,8 +54,13 @@ class Mirror:
     with self._lock:
       size = os.path.getsize(self._file)
       if size != self._sent:
-        # What is written meanwhile comes the next time, or half of it now.
-        publishing.put_file(self._file, self._path)
+        # An upload must not grow under way: it is of what is there now.
+        still = self._file.with_name(f'.{self._file.name}.sent')
+        try:
+          shutil.copyfile(self._file, still)
+          publishing.put_file(still, self._path)
+        finally:
+          still.unlink(missing_ok=True)
         self._sent = size
 
   def close(self) -> None:

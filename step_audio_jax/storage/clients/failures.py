@@ -59,17 +59,20 @@ class Occupied(StoreError, FileExistsError):
   number = errno.EEXIST
 
 
-def raise_outage(error: BaseException) -> None:
+def raise_outage(error: BaseException, refused: bool = False) -> None:
   """Raises `error` if it says nothing of one object, but that a store is gone.
 
   For those who leave out what cannot be read: what nobody answered for is not
   theirs to leave out.
+
+  Args:
+    error: What was raised.
+    refused: Whether a store that is there and refuses is as good as gone.
   """
+  told = (Missing,) if refused else (Missing, Denied, Occupied)
   found: BaseException | None = error
   while found is not None:
-    if isinstance(found, StoreError) and not isinstance(
-      found, (Missing, Denied, Occupied)
-    ):
+    if isinstance(found, StoreError) and not isinstance(found, told):
       raise error
     found = found.__cause__
 

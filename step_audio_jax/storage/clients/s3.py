@@ -9,7 +9,9 @@ import functools
 import mimetypes
 import os
 import pathlib
+import threading
 from typing import Any, Iterator
+import urllib.parse
 
 import boto3
 from botocore import config as boto_config
@@ -23,6 +25,7 @@ _CONNECTIONS = 64
 # Above it an object is uploaded in parts, which the store wants above 5 MiB.
 _WHOLE = 64 * 2**20
 _PART = 64 * 2**20
+_LOCK = threading.Lock()
 _SUM, _SENDS_SUMS = 'CRC32', 'when_supported'
 _PASSING = (408, 409, 429, 500, 502, 503, 504)
 # What is said of copies of more than 5 GB.
@@ -40,21 +43,41 @@ def open_bucket(name: str) -> stores.Client:
   return _Bucket(name)
 
 
+@functools.lru_cache(maxsize=1)
+def _session(process: int) -> boto3.session.Session:
+  """What has read the descriptions of the protocol, which takes its time."""
+  del process
+  return boto3.session.Session()
+
+
 @functools.lru_cache(maxsize=2)
 def _client(process: int, connect: float, read: float) -> Any:
-  del process  # connections do not outlive a fork
+  # By process: connections do not outlive a fork.
   try:
-    return boto3.session.Session().client(
-      's3',
-      config=boto_config.Config(
-        connect_timeout=connect,
-        read_timeout=read,
-        max_pool_connections=_CONNECTIONS,
-        retries={'total_max_attempts': 1},
-      ),
-    )
+    with _LOCK:  # a session makes one at a time
+      return _session(process).client(
+        's3',
+        config=boto_config.Config(
+          connect_timeout=connect,
+          read_timeout=read,
+          max_pool_connections=_CONNECTIONS,
+          retries={'total_max_attempts': 1},
+        ),
+      )
   except boto_exceptions.BotoCoreError as error:
     raise failures.Denied('s3://', _told(error)) from error
+
+
+def endpoint() -> tuple[str, str]:
+  """The address of the server, '' for Amazon's own, and its region.
+
+  As the variables and the files of the client's configuration say.
+  """
+  limits = failures.limits()
+  meta = _client(os.getpid(), limits.connect, limits.read).meta
+  host = urllib.parse.urlsplit(meta.endpoint_url).hostname or ''
+  own = host.endswith(('.amazonaws.com', '.amazonaws.com.cn'))
+  return '' if own else meta.endpoint_url, meta.region_name or 'us-east-1'
 
 
 class _Bucket:

@@ -8,6 +8,7 @@ kill in the middle leaves the step before it as the newest. `sums` binds a step
 to its bytes; whatever is read of it is compared with them first.
 """
 
+import contextlib
 import math
 import pathlib
 import sys
@@ -115,6 +116,7 @@ class Checkpoints:
         if files.exists(metrics):  # without sums, at least its form
           files.read_json(metrics)
       except errors.UserError as error:
+        files.raise_outage(error, refused=True)
         bad.append((step, _reason(error)))
     if bad and len(bad) == len(steps):
       raise self._none_readable(steps, bad[-1][1])
@@ -198,7 +200,10 @@ class Checkpoints:
       raise self._failed(error) from error
 
   def _failed(self, error: Exception) -> errors.UserError:
-    self._remove_failed()
+    # It is told below; other processes, and jobs, may go on writing.
+    if jax.process_index() == 0:
+      with contextlib.suppress(errors.UserError):
+        self._remove_failed()
     newest = f'{self._last}' if self._last is not None else 'the first one'
     return errors.UserError(
       f'{self.folder}: a checkpoint could not be written, {newest} or the one '
@@ -231,7 +236,8 @@ class Checkpoints:
       (step, variables, optimizer, ema, data), or None where there is no step.
 
     Raises:
-      UserError: There are steps, and none can be read; all stay in place.
+      UserError: There are steps, and none can be read, or their store does not
+        answer; all stay in place.
     """
     steps, unreadable = self.steps(), []
     items = _items(variables, optimizer, ema)
@@ -240,6 +246,7 @@ class Checkpoints:
         sums.check(self.folder / str(step), part=_part())
         reason = ''
       except errors.UserError as error:
+        files.raise_outage(error, refused=True)
         reason = _reason(error)
       if not _everywhere(not reason):
         unreadable.append((step, reason or 'another process could not'))
@@ -254,7 +261,13 @@ class Checkpoints:
         )
         reason = ''
       except Exception as error:  # Orbax raises many types for a cut file
+        files.raise_outage(error, refused=True)
         reason = _reason(error)
+        if remote.is_outage(error):
+          raise errors.UserError(
+            f'{self.folder / str(step)}: cannot be read now: {reason}; nothing '
+            'was changed, start again when its store answers.'
+          ) from error
       if _everywhere(not reason):
         self._put_aside(unreadable)
         if unreadable:

@@ -21,6 +21,10 @@ from step_audio_jax.storage.buckets import libraries
 
 COMMIT = atomicity.COMMIT_SUCCESS_FILE
 _SCHEMES = ('gs://', 's3://')
+_OUTAGES = (
+  *('UNAVAILABLE:', 'DEADLINE_EXCEEDED:', 'RESOURCE_EXHAUSTED:', 'ABORTED:'),
+  *('UNAUTHENTICATED:', 'PERMISSION_DENIED:'),
+)
 
 
 def for_orbax(path: files.Path) -> Any:
@@ -31,6 +35,11 @@ def for_orbax(path: files.Path) -> Any:
   libraries.register()
   _teach_orbax()
   return epath.Path(str(path))
+
+
+def is_outage(error: BaseException) -> bool:
+  """Whether TensorStore says that a store does not answer, or refuses."""
+  return any(code in str(error) for code in _OUTAGES)
 
 
 def kvstore(path: files.Path) -> Any:
