@@ -44,6 +44,7 @@ def local_copy(path: addresses.Address) -> pathlib.Path:
   digest = hashlib.sha256(repr((str(path), told)).encode()).hexdigest()[:32]
   folder = root() / digest
   copy = folder / (path.name or path.bucket)
+  _check_owner(folder.parent)
   if not copy.exists():
     try:
       _make(path, parts, folder, copy)
@@ -65,13 +66,18 @@ def local_copy(path: addresses.Address) -> pathlib.Path:
   return copy
 
 
-def _make(path, parts, folder, copy) -> None:
-  folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-  if folder.parent.stat().st_uid != os.getuid():
+def _check_owner(folder) -> None:
+  """Copies that somebody else could have made are not read."""
+  if folder.exists() and folder.stat().st_uid != os.getuid():
     raise errors.UserError(
-      f'{folder.parent}: belongs to somebody else, expected a folder of copies '
+      f'{folder}: belongs to somebody else, expected a folder of copies '
       f'of your own; name one by ${_CACHE}.'
     )
+
+
+def _make(path, parts, folder, copy) -> None:
+  folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+  _check_owner(folder.parent)
   with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
     target = pathlib.Path(temporary) / 'made' / copy.name
     list(

@@ -1,5 +1,6 @@
 """Moves, copies and removes objects: `storage.moving` for addresses."""
 
+import os
 import pathlib
 import shutil
 
@@ -40,8 +41,7 @@ def remove_empty(folder: addresses.Address) -> None:
 
 def move(source: addresses.AnyPath, target: addresses.AnyPath) -> None:
   """As `moving.move`: copies, then removes, from or to a bucket."""
-  _transfer(source, target)
-  _remove(source)
+  _remove(source, _transfer(source, target))
 
 
 def merge(folder: addresses.AnyPath, target: addresses.AnyPath) -> None:
@@ -49,15 +49,23 @@ def merge(folder: addresses.AnyPath, target: addresses.AnyPath) -> None:
   move(folder, target)
 
 
-def _transfer(source, target) -> None:
-  """Copies an object or a folder; its name in a store decides which."""
-  pairs = [
-    (one, target.joinpath(*one.relative_to(source).parts))
-    for one in _files(source)
-  ]
-  if not pairs:
+def _transfer(source, target) -> list:
+  """Copies an object or a folder; returns what of it was there.
+
+  What tells readers that a folder is whole comes last.
+  """
+  found = _files(source)
+  if not found:
     raise failures.Missing(source, 'nothing is there')
-  list(reading.in_parallel(lambda pair: copy_one(*pair), pairs))
+
+  def copy(one):
+    copy_one(one, target.joinpath(*one.relative_to(source).parts))
+
+  last = [one for one in found if one.name in publishing.KNOWN_BY]
+  list(reading.in_parallel(copy, sorted(set(found) - set(last))))
+  for one in sorted(last, key=lambda one: (-len(one.parts), one)):
+    copy(one)
+  return found
 
 
 def _files(path) -> list:
@@ -69,9 +77,18 @@ def _files(path) -> list:
   return [path] if path.exists() else []
 
 
-def _remove(path) -> None:
+def _remove(path, copied) -> None:
   if isinstance(path, addresses.Address):
-    remove_tree(path)
+    # Not what lies there, too, under names that no path can have.
+    claims.check(path)
+    bucket = stores.bucket_of(path)
+    below = f'{path.key}/' if path.key else ''
+    for one in list(bucket.list(below)):
+      if one.key.endswith('/') and not one.size:
+        bucket.delete(one.key)  # what consoles show an empty folder by
+    first = [one for one in copied if one.name in publishing.KNOWN_BY]
+    for part in (first, set(copied) - set(first)):
+      list(reading.in_parallel(remove, sorted(part)))
   elif path.is_dir():
     shutil.rmtree(path)
   else:
@@ -82,8 +99,13 @@ def copy_one(source: addresses.AnyPath, target: addresses.AnyPath) -> None:
   """Copies a file or an object; inside a bucket the store does it."""
   if not isinstance(target, addresses.Address):
     target.parent.mkdir(parents=True, exist_ok=True)
-    with reading.opened(source) as taken, open(target, 'wb') as out:
-      shutil.copyfileobj(taken, out, _BLOCK)
+    part = target.with_name(f'.{target.name[:60]}.{os.getpid()}.tmp')
+    try:
+      with reading.opened(source) as taken, open(part, 'wb') as out:
+        shutil.copyfileobj(taken, out, _BLOCK)
+      os.replace(part, target)
+    finally:
+      part.unlink(missing_ok=True)
     return
   if not isinstance(source, addresses.Address):
     publishing.put_file(source, target)

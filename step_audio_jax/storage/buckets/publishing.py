@@ -87,6 +87,8 @@ def atomic_folder(
         f'holds {ascii(foreign[0])}, expected a new or empty folder, or one '
         f'with nothing but {", ".join(sorted(expected))}, which is replaced'
       )
+  if not path.key:
+    trouble = 'found a whole bucket, expected a folder in it'
   if trouble:
     raise errors.UserError(f'{path}: {trouble}.')
   part = temporary(path)
@@ -106,7 +108,9 @@ def _literal(folder, pattern) -> Iterator[addresses.Address]:
   head, _, tail = pattern.partition('*')
   for one in listing.glob(folder, '*'):
     if one.name.startswith(head) and one.name.endswith(tail):
-      yield one
+      # Else it is of a neighbour, whose name goes on behind a dot.
+      if '.' not in one.name[len(head) : -len(tail)]:
+        yield one
 
 
 def replace_folder(

@@ -1,6 +1,7 @@
 """What goes wrong in a store, or is meant to, harms nothing that is whole."""
 
 import contextlib
+import threading
 import time
 
 from google.auth import exceptions as auth_exceptions
@@ -11,7 +12,9 @@ from benchmarks.buckets import rules as rules_lib
 from step_audio_jax import errors
 from step_audio_jax.storage import files
 from step_audio_jax.storage.buckets import claims
+from step_audio_jax.storage.buckets import copies
 from step_audio_jax.storage.buckets import libraries
+from step_audio_jax.storage.buckets import publishing
 from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import gcs
 from step_audio_jax.storage.clients import s3
@@ -140,3 +143,84 @@ def test_limits_of_one_thread_end_with_their_block():
     assert failures.limits().read <= 1.0
     raise ZeroDivisionError
   assert failures.limits() == before
+
+
+def test_what_no_path_can_name_is_not_lost_by_a_move(root, tmp_path):
+  bucket = stores_lib.bucket_of(root)
+  for name in ('a', 'b/c', 'b//odd', 'b/'):
+    bucket.put(f'{root.key}/from/{name}', b'' if name == 'b/' else b'1')
+  files.move(root / 'from', root / 'to')
+  names = sorted(one.key[len(root.key) :] for one in bucket.list(root.key))
+  assert names == ['/from/b//odd', '/to/a', '/to/b/c']
+
+
+def test_a_folder_that_moves_is_known_last_and_forgotten_first(root, proxy):
+  for name in ('stats.json', 'z/commit_success.txt', 'z/a', 'rows'):
+    files.write_bytes(root / 'from' / name, b'1')
+  proxy.set(forget=True)
+  files.move(root / 'from', root / 'to')
+  short = [(one.op, one.name.rpartition('/')[2]) for one in proxy.asked]
+  known = ['commit_success.txt', 'stats.json']
+  assert [name for op, name in short if op == 'copy'][2:] == known
+  gone = [name for op, name in short if op == 'delete']
+  assert set(gone[:2]) == set(known) and set(gone[2:]) == {'a', 'rows'}
+
+
+def test_half_a_download_is_no_file(root, proxy, tmp_path):
+  files.write_bytes(root / 'x', bytes(5 * 2**20))
+  (tmp_path / 'x').write_bytes(b'before')
+  rule = rules_lib.Rule('answer', op='get', skip=1, times=-1)
+  proxy.set(rules=[rule])
+  with pytest.raises(failures.StoreError):
+    files.move(root / 'x', tmp_path / 'x')
+  assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'before']
+
+
+def test_a_bucket_is_no_folder_to_replace(root):
+  whole = files.path(f'{root.scheme}://{root.bucket}')
+  with pytest.raises(errors.UserError, match='found a whole bucket, expected'):
+    with files.atomic_folder(whole, replace=True):
+      pass
+
+
+def test_what_a_neighbour_writes_is_not_taken_for_left_over(root):
+  with files.atomic_folder(root / 'rows.v2') as part:
+    files.write_json(part / 'stats.json', 2)
+    with files.atomic_folder(root / 'rows', replace=True) as other:
+      files.write_json(other / 'stats.json', 1)
+  assert files.read_json(root / 'rows.v2/stats.json') == 2
+
+
+def test_copies_of_somebody_else_are_not_read(root, tmp_path, monkeypatch):
+  monkeypatch.setenv('STEP_AUDIO_JAX_COPIES', str(tmp_path))
+  files.write_bytes(root / 'x', b'1')
+  with files.as_local(root / 'x') as one:
+    assert one.read_bytes() == b'1'
+  monkeypatch.setattr(copies.os, 'getuid', lambda: 2**20)
+  with pytest.raises(errors.UserError, match='belongs to somebody else'):
+    with files.as_local(root / 'x'):
+      pass
+
+
+def test_a_log_may_grow_while_it_is_sent(root, monkeypatch):
+  monkeypatch.setattr(publishing, '_IN_MEMORY', 0)
+  handle = files.open_log(root / 'log', 'wb')
+  over = threading.Event()
+
+  def grow():
+    for _ in range(200):
+      handle.write(b'x' * 2**16)
+      handle.flush()
+      if over.wait(0.002):
+        return
+
+  thread = threading.Thread(target=grow)
+  thread.start()
+  try:
+    for _ in range(3):
+      files.persist(handle)
+  finally:
+    over.set()
+    thread.join()
+    handle.close()
+  assert set(files.read_bytes(root / 'log')) == {ord('x')}
