@@ -10,7 +10,6 @@ killed continues to the same bits.
 import contextlib
 import dataclasses
 import functools
-import pathlib
 from typing import Any, Callable
 
 from flax import linen as nn
@@ -21,6 +20,7 @@ import optax
 from step_audio_jax import errors
 from step_audio_jax import settings
 from step_audio_jax.parallel import mesh as mesh_lib
+from step_audio_jax.storage import files
 from step_audio_jax.training import guard
 from step_audio_jax.training import metrics as metrics_lib
 from step_audio_jax.training import optimizers
@@ -305,7 +305,7 @@ class Trainer:
 
 def run(
   trainer: Trainer,
-  run_dir: str | pathlib.Path,
+  run_dir: files.Path,
   *,
   sources: Any = (),
   label: str = 'train',

@@ -61,7 +61,7 @@ class JsonLinesWriter(_ScalarWriter):
   the file reads as if the run had never stopped.
   """
 
-  def __init__(self, path: str | pathlib.Path, first_step: int):
+  def __init__(self, path: files.Path, first_step: int):
     self._path = files.path(path)
     kept = []
     if files.exists(self._path):
@@ -97,7 +97,7 @@ class TensorBoardWriter(_ScalarWriter):
   to a queue that its `flush` does not wait for: a kill would take the last.
   """
 
-  def __init__(self, folder: str | pathlib.Path, first_step: int):
+  def __init__(self, folder: files.Path, first_step: int):
     from tensorboardX import event_file_writer
     from tensorboardX import summary
     from tensorboardX.proto import event_pb2
@@ -150,7 +150,7 @@ class TensorBoardWriter(_ScalarWriter):
       self._here.cleanup()
 
 
-def writer(run_dir: str | pathlib.Path, first_step: int):
+def writer(run_dir: files.Path, first_step: int):
   """Both writers behind one clu `MultiWriter`."""
   return metric_writers.MultiWriter(
     [
@@ -233,7 +233,7 @@ class Log:
   def __init__(
     self,
     trainer: Any,
-    run_dir: str | pathlib.Path,
+    run_dir: files.Path,
     first: int,
     state: Mapping[str, Any] | None = None,
     label: str = 'train',

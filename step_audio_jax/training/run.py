@@ -8,7 +8,6 @@ resumes the run; what may differ then is `resume`'s to say.
 """
 
 import contextlib
-import pathlib
 import sys
 from typing import Any, Callable, Collection, Mapping, Sequence
 
@@ -228,7 +227,7 @@ def _by_name(
 
 
 def _finished(
-  folder: pathlib.Path, given: resume.Given, ids: dict[str, Any]
+  folder: files.AnyPath, given: resume.Given, ids: dict[str, Any]
 ) -> bool:
   """Whether the run directory holds this very run, and it is over.
 
@@ -263,7 +262,7 @@ def _finished(
 
 
 def _claim(
-  folder: pathlib.Path, given: resume.Given, description: dict[str, Any]
+  folder: files.AnyPath, given: resume.Given, description: dict[str, Any]
 ) -> None:
   """Writes what a run is, or checks that it is the one that is here."""
   files.make_folder(folder)
@@ -277,13 +276,13 @@ def _claim(
   _write(folder, identity, description)
 
 
-def _absent(folder: pathlib.Path) -> set[str]:
+def _absent(folder: files.AnyPath) -> set[str]:
   names = ('config.gin', 'operative_config.gin')
   return {name for name in names if not files.is_file(folder / name)}
 
 
 def _write(
-  folder: pathlib.Path,
+  folder: files.AnyPath,
   identity: resume.Identity,
   description: dict[str, Any],
   names: Collection[str] = _KEPT,
@@ -304,13 +303,13 @@ def _write(
       files.write_json(folder / name, value)
 
 
-def _done(folder: pathlib.Path) -> dict[str, Any] | None:
+def _done(folder: files.AnyPath) -> dict[str, Any] | None:
   """What `done.json` says; None where there is none, or half of one."""
   path = folder / 'done.json'
   return files.read_json(path) if _is_json_object(path) else None
 
 
-def _is_json_object(path: pathlib.Path) -> bool:
+def _is_json_object(path: files.AnyPath) -> bool:
   try:
     return isinstance(files.read_json(path), dict)
   except errors.UserError as error:
@@ -318,7 +317,7 @@ def _is_json_object(path: pathlib.Path) -> bool:
     return False
 
 
-def _account(folder: pathlib.Path, feed: Any, steps: int) -> None:
+def _account(folder: files.AnyPath, feed: Any, steps: int) -> None:
   """Writes which source every consumed row came from, in order."""
   schedule = getattr(feed, 'schedule', None)
   if schedule is None:

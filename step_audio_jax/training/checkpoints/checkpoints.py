@@ -3,14 +3,14 @@
 A step is up to four Orbax items: `variables` (parameters and other
 collections), `optimizer`, `ema` (the mean of the parameters, where one is
 kept) and `data`, one small JSON with the place in the stream of rows and the
-metrics since the last log line. Orbax renames a finished step into place, so a
-kill in the middle leaves the step before it as the newest. `sums` binds a step
-to its bytes; whatever is read of it is compared with them first.
+metrics since the last log line. Orbax renames a finished step into place, or
+writes the object by which it is known last (`remote`), so a kill in the middle
+leaves the step before it as the newest. `sums` binds a step to its bytes;
+whatever is read of it is compared with them first.
 """
 
 import contextlib
 import math
-import pathlib
 import sys
 import time
 from typing import Any, Iterator, Mapping
@@ -40,7 +40,7 @@ class Checkpoints:
 
   def __init__(
     self,
-    run_dir: str | pathlib.Path,
+    run_dir: files.Path,
     keep: int = 2,
     best: str = '',
     best_is: str = 'min',
@@ -317,7 +317,7 @@ def _reason(error: Exception) -> str:
   return (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
 
 
-def all_steps(run_dir: str | pathlib.Path) -> list[int]:
+def all_steps(run_dir: files.Path) -> list[int]:
   """Finished steps of a run, ascending.
 
   Raises:
@@ -333,12 +333,12 @@ def all_steps(run_dir: str | pathlib.Path) -> list[int]:
   return steps
 
 
-def steps_of(run_dir: str | pathlib.Path) -> list[int]:
+def steps_of(run_dir: files.Path) -> list[int]:
   """Finished steps of a run, ascending; none where it has none yet."""
   return _steps(files.path(run_dir) / _FOLDER)
 
 
-def _steps(folder: pathlib.Path) -> list[int]:
+def _steps(folder: files.AnyPath) -> list[int]:
   if isinstance(folder, files.Address):
     whole = files.glob(folder, f'*/{remote.COMMIT}')
     return sorted(
@@ -366,8 +366,8 @@ def half_written(folder: files.AnyPath) -> Iterator[files.AnyPath]:
 
 
 def step_folder(
-  run_dir: str | pathlib.Path, step: int | None, ema: bool = False
-) -> tuple[pathlib.Path, int]:
+  run_dir: files.Path, step: int | None, ema: bool = False
+) -> tuple[files.AnyPath, int]:
   """(folder of a step, its number); the newest if `step` is None.
 
   Raises:
@@ -389,7 +389,7 @@ def step_folder(
 
 
 def load_variables(
-  run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
+  run_dir: files.Path, step: int | None = None, ema: bool = False
 ) -> tuple[dict[str, Any], int]:
   """Parameters and other collections of a run, as numpy arrays.
 
@@ -412,7 +412,7 @@ def load_variables(
   return {**variables, 'params': _load(folder / 'ema')}, step
 
 
-def verify(folder: pathlib.Path, ema: bool = False) -> None:
+def verify(folder: files.AnyPath, ema: bool = False) -> None:
   """Compares the parameters of a step with its checksums.
 
   Where a program runs in several processes all must call this: they share the
@@ -435,7 +435,7 @@ def verify(folder: pathlib.Path, ema: bool = False) -> None:
     )
 
 
-def _load(path: pathlib.Path, without: str = '') -> dict[str, Any]:
+def _load(path: files.AnyPath, without: str = '') -> dict[str, Any]:
   """An item as numpy arrays; the sub-tree `without` is not read."""
   path = remote.for_orbax(path)
   try:
@@ -457,7 +457,7 @@ def _load(path: pathlib.Path, without: str = '') -> dict[str, Any]:
     ) from error
 
 
-def run_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
+def run_config(run_dir: files.Path) -> dict[str, Any]:
   """The `config.json` of a run.
 
   Raises:

@@ -6,7 +6,6 @@ writes the tree with empty leaves, and TensorStore fills in the arrays.
 """
 
 import math
-import pathlib
 from typing import Any, Callable, Iterator, Mapping
 
 from flax import traverse_util
@@ -49,7 +48,7 @@ class StoredArray(lazy.LazyArray):
 
 
 def open_variables(
-  run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
+  run_dir: files.Path, step: int | None = None, ema: bool = False
 ) -> tuple[dict[str, Any], int]:
   """As `checkpoints.load_variables`, with arrays that are not read yet.
 
@@ -64,7 +63,7 @@ def open_variables(
   return variables, step
 
 
-def _open(folder: pathlib.Path) -> dict[str, Any]:
+def _open(folder: files.AnyPath) -> dict[str, Any]:
   """The arrays of one Orbax item, unread."""
   try:
     tree = files.parsed(files.read_text(folder / '_METADATA'))
@@ -102,7 +101,7 @@ def _open_all(folder, paths, driver, cache_bytes):
 
 
 def write_variables(
-  run_dir: str | pathlib.Path,
+  run_dir: files.Path,
   step: int,
   variables: Mapping[str, Any],
   told: Callable[[int], None] = lambda written: None,
@@ -171,7 +170,7 @@ def _chunks(leaf) -> Iterator[tuple[slice, ...]]:
   return lazy.blocks(leaf, CHUNK_BYTES)
 
 
-def variables_folder(run_dir: str | pathlib.Path, step: int) -> pathlib.Path:
+def variables_folder(run_dir: files.Path, step: int) -> files.AnyPath:
   """Where the parameters of a step lie."""
   return checkpoints.step_folder(run_dir, step)[0] / 'variables'
 

@@ -16,7 +16,6 @@ be had on the other.
 import asyncio
 from concurrent import futures
 import os
-import pathlib
 import sys
 import time
 from typing import Any, Collection, Iterator
@@ -34,7 +33,7 @@ NAME = 'sha256.json'
 # Hashing leaves Python's lock alone: files are read side by side.
 _THREADS = min(8, os.cpu_count() or 1)
 _WATCHED_BYTES = 2 * 2**30  # more than this takes long enough for a bar
-_told: set[pathlib.Path] = set()
+_told: set[files.AnyPath] = set()
 
 
 class SummedTemporaryPath(orbax_path.atomicity.AtomicRenameTemporaryPath):
@@ -80,7 +79,7 @@ class SummedCommit(atomicity.CommitFileTemporaryPath):
       store.wait_until_finished()
 
 
-def write(step_folder: str | os.PathLike) -> None:
+def write(step_folder: files.Path) -> None:
   """Writes the sums of all files of a step."""
   folder = files.path(step_folder)
   if isinstance(folder, files.Address):
@@ -94,7 +93,7 @@ def write(step_folder: str | os.PathLike) -> None:
 
 
 def check(
-  step_folder: str | os.PathLike,
+  step_folder: files.Path,
   items: Collection[str] = (),
   part: tuple[int, int] = (0, 1),
 ) -> None:
@@ -167,17 +166,17 @@ def _sum(path: files.AnyPath, expected: str, entry: Any) -> str:
   return f'{kind}:{digests.of_file(path, "md5")}'
 
 
-def _names(folder: pathlib.Path) -> Iterator[str]:
+def _names(folder: files.AnyPath) -> Iterator[str]:
   for path in files.list_files(folder):
     if path != folder / NAME:
       yield path.relative_to(folder).as_posix()
 
 
-def _size(path: pathlib.Path) -> int:
+def _size(path: files.AnyPath) -> int:
   return files.size(path) if files.exists(path) else 0
 
 
-def _tell_once(folder: pathlib.Path) -> None:
+def _tell_once(folder: files.AnyPath) -> None:
   if folder.parent not in _told:
     _told.add(folder.parent)
     print(
