@@ -283,7 +283,8 @@ def checkpoint(arguments, folder: pathlib.Path) -> dict:
   with servers.gcs([BUCKET]) as server:
     os.environ.update(server.environment)
     for trial in range(arguments.trials):
-      for name, work in (('ours', ours), ('hand', by_hand)):
+      both = [('ours', ours), ('hand', by_hand)]
+      for name, work in both[:: 1 if trial % 2 else -1]:
         run = f'gs://{BUCKET}/{name}{trial}'
         work(run)
         files.remove_tree(files.path(run))
@@ -308,7 +309,7 @@ def main() -> None:
   parser.add_argument(
     '--longest', type=float, default=25.0, help='Life before a kill, seconds.'
   )
-  parser.add_argument('--trials', type=int, default=3)
+  parser.add_argument('--trials', type=int, default=4)
   parser.add_argument('--gigabytes', type=float, default=1.0)
   parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
