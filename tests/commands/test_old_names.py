@@ -16,6 +16,7 @@ from step_audio_jax.commands import old_names
 from step_audio_jax.decoder.flow import feed as flow_feed
 from step_audio_jax.decoder.vocoder import feed as wave_feed
 from step_audio_jax.models.language import transformer
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.text import vocabularies
 
 DYNAMIC = 'from __gin__ import dynamic_registration\n'
@@ -444,4 +445,4 @@ def test_gin_shows_its_own_errors_as_before(folder):
   (folder / 'mine.gin').write_text(f'{DYNAMIC}import nothing_of_the_kind\n')
   told = refused(['mine.gin'])
   assert told.startswith("mine.gin: No module named 'nothing_of_the_kind'")
-  assert gin.config._FILE_READERS == [(old_names.open_gin, os.path.isfile)]
+  assert gin.config._FILE_READERS == [(old_names.open_gin, files.is_file)]
