@@ -5,11 +5,10 @@ own documentation has it.
 """
 
 import base64
-import contextlib
 import functools
 import mimetypes
 import os
-from typing import Any, Iterator
+from typing import Any
 
 from google.api_core import exceptions as api_exceptions
 from google.api_core import retry as api_retry
@@ -23,6 +22,7 @@ import urllib3
 
 from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores
+from step_audio_jax.storage.clients import translation
 
 _EMULATOR = 'STORAGE_EMULATOR_HOST'
 _CONNECTIONS = 64
@@ -70,12 +70,12 @@ def _client(process: int) -> storage.Client:
   return client
 
 
-class _Bucket:
+class _Bucket(translation.Translating):
   """See `stores.Client`."""
 
   def __init__(self, root: str, bucket: storage.Bucket):
-    self._root, self._bucket = root, bucket
-    self._is_known = False
+    super().__init__(root, _LIBRARY, _meaning)
+    self._bucket = bucket
 
   def head(self, key):
     blob = self._bucket.blob(key)
@@ -103,7 +103,7 @@ class _Bucket:
           single_shot_download=True,
           timeout=_timeout(),
         )
-    except _PastEnd:
+    except translation.PastEnd:
       return b'', version
     except failures.Missing:
       self._check_bucket(key)
@@ -120,7 +120,7 @@ class _Bucket:
       checksum='crc32c',
       timeout=_timeout(),
     )
-    with self._translated(key, writes=True):
+    with self._translated(key, of_bucket=True):
       size = stores.size_of(content)
       if size > _WHOLE:
         blob.chunk_size = _PIECE
@@ -132,7 +132,7 @@ class _Bucket:
     return _entry(blob)
 
   def page(self, prefix, flat, at, most):
-    with self._translated(prefix, bucket=True):
+    with self._translated(prefix, of_bucket=True):
       found = self._bucket.client.list_blobs(
         self._bucket,
         prefix=prefix or None,
@@ -162,33 +162,6 @@ class _Bucket:
     with self._translated(key):
       self._bucket.delete_blob(key, retry=None, timeout=_timeout())
 
-  def _check_bucket(self, key: str) -> None:
-    """Tells a bucket that is not there from an object that is not."""
-    if not self._is_known:
-      # Whoever may read some names may not list them all, or none.
-      with contextlib.suppress(failures.Denied):
-        self.page(key, False, None, 1)
-
-  @contextlib.contextmanager
-  def _translated(
-    self, key: str, writes: bool = False, bucket: bool = False
-  ) -> Iterator[None]:
-    """What the libraries raise, as `stores.Client` has it."""
-    where = f'{self._root}/{key}' if key else self._root
-    try:
-      yield
-      self._is_known = True
-    except _LIBRARY as error:
-      if isinstance(error, OSError) and isinstance(
-        error, (failures.StoreError, FileNotFoundError)
-      ):
-        raise
-      raise _meaning(error, where, self._root, writes or bucket) from error
-
-
-class _PastEnd(Exception):
-  """A range begins behind the end of its object."""
-
 
 def _meaning(error, where, root, of_bucket) -> Exception:
   """What an error of the libraries says of a request."""
@@ -199,17 +172,18 @@ def _meaning(error, where, root, of_bucket) -> Exception:
     return failures.Missing(where, 'no such object')
   if status in (401, 403):
     return failures.Denied(
-      where, f'{_DENIED[status]} ({status}: {_told(error)})'
+      where, f'{_DENIED[status]} ({status}: {translation.told(error)})'
     )
   if status in (304, 412):
     return failures.Occupied(where, 'it is another object now than it was')
   if status == 416:
-    return _PastEnd()
+    return translation.PastEnd()
   if status in _PASSING:
-    return failures.Transient(str(status), _pause(error))
+    headers = getattr(getattr(error, 'response', None), 'headers', None) or {}
+    return failures.Transient(str(status), translation.pause(headers))
   if status is not None:
     return failures.StoreError(
-      where, f'the store answered {status} ({_told(error)})'
+      where, f'the store answered {status} ({translation.told(error)})'
     )
   if isinstance(error, auth_exceptions.GoogleAuthError):
     # The server of a machine's own credentials may be busy for a while.
@@ -219,7 +193,7 @@ def _meaning(error, where, root, of_bucket) -> Exception:
     ):
       return failures.Transient('credentials')
     return failures.Denied(
-      where, f'the credentials are no longer good ({_told(error)})'
+      where, f'the credentials are no longer good ({translation.told(error)})'
     )
   if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
     return failures.Transient('time-out')
@@ -245,20 +219,6 @@ def _status(error) -> int | None:
     return int(error.code) if error.code is not None else None
   response = getattr(error, 'response', None)
   return getattr(response, 'status_code', None)
-
-
-def _pause(error) -> float:
-  headers = getattr(getattr(error, 'response', None), 'headers', None) or {}
-  try:
-    return max(0.0, float(headers.get('Retry-After', 0)))
-  except (TypeError, ValueError):
-    return 0.0
-
-
-def _told(error) -> str:
-  text = getattr(error, 'message', None) or str(error)
-  line = ' '.join(str(text).split())
-  return line[:160].rstrip('. ') or type(error).__name__
 
 
 def _timeout() -> tuple[float, float]:

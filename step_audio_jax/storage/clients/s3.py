@@ -10,7 +10,7 @@ import mimetypes
 import os
 import pathlib
 import threading
-from typing import Any, Iterator
+from typing import Any
 import urllib.parse
 
 import boto3
@@ -20,6 +20,7 @@ import urllib3
 
 from step_audio_jax.storage.clients import failures
 from step_audio_jax.storage.clients import stores
+from step_audio_jax.storage.clients import translation
 
 _CONNECTIONS = 64
 # Above it an object is uploaded in parts, which the store wants above 5 MiB.
@@ -65,7 +66,7 @@ def _client(process: int, connect: float, read: float) -> Any:
         ),
       )
   except boto_exceptions.BotoCoreError as error:
-    raise failures.Denied('s3://', _told(error)) from error
+    raise failures.Denied('s3://', translation.told(error)) from error
 
 
 def endpoint() -> tuple[str, str]:
@@ -80,12 +81,12 @@ def endpoint() -> tuple[str, str]:
   return '' if own else meta.endpoint_url, meta.region_name or 'us-east-1'
 
 
-class _Bucket:
+class _Bucket(translation.Translating):
   """See `stores.Client`."""
 
   def __init__(self, name: str):
-    self._name, self._root = name, f's3://{name}'
-    self._is_known = False
+    super().__init__(f's3://{name}', _LIBRARY, _meaning)
+    self._name = name
 
   @property
   def _client(self) -> Any:
@@ -114,7 +115,7 @@ class _Bucket:
           content = body.read()
         if len(content) != found['ContentLength']:
           raise failures.Transient('cut')
-    except _PastEnd:
+    except translation.PastEnd:
       return b'', version
     except failures.Missing:
       self._check_bucket(key)
@@ -134,7 +135,7 @@ class _Bucket:
     size = stores.size_of(content)
     if size > _WHOLE:
       return self._put_parts(key, content, size, told, only, token)
-    with self._translated(key, writes=True), _opened(content) as body:
+    with self._translated(key, of_bucket=True), _opened(content) as body:
       made = self._client.put_object(Body=body, **told, **only)
     return stores.Entry(key, size, 0, made['ETag'].strip('"'), token)
 
@@ -145,7 +146,7 @@ class _Bucket:
     summed = {}
     if self._client.meta.config.request_checksum_calculation == _SENDS_SUMS:
       summed = {'ChecksumAlgorithm': _SUM}
-    with self._translated(key, writes=True):
+    with self._translated(key, of_bucket=True):
       made = self._client.create_multipart_upload(**told, **summed)
       upload = made['UploadId']
 
@@ -157,7 +158,7 @@ class _Bucket:
         else:
           body.seek(begin)
           part = body.read(_PART)
-      with self._translated(key, writes=True):
+      with self._translated(key, of_bucket=True):
         sent = self._client.upload_part(
           **target, UploadId=upload, PartNumber=number, Body=part, **summed
         )
@@ -172,7 +173,7 @@ class _Bucket:
         )
         for number in range(1, -(-size // _PART) + 1)
       ]
-      with self._translated(key, writes=True):
+      with self._translated(key, of_bucket=True):
         made = self._client.complete_multipart_upload(
           **target, UploadId=upload, MultipartUpload={'Parts': parts}, **only
         )
@@ -190,7 +191,7 @@ class _Bucket:
       told['ContinuationToken'] = at
     if most:
       told['MaxKeys'] = most
-    with self._translated(prefix, bucket=True):
+    with self._translated(prefix, of_bucket=True):
       found = self._client.list_objects_v2(Bucket=self._name, **told)
     entries = [_entry(one['Key'], one) for one in found.get('Contents', ())]
     folders = [one['Prefix'] for one in found.get('CommonPrefixes', ())]
@@ -213,31 +214,6 @@ class _Bucket:
     with self._translated(key):
       self._client.delete_object(Bucket=self._name, Key=key)
 
-  def _check_bucket(self, key: str) -> None:
-    """Tells a bucket that is not there from an object that is not."""
-    if not self._is_known:
-      # Whoever may read some names may not list them all, or none.
-      with contextlib.suppress(failures.Denied):
-        self.page(key, False, None, 1)
-
-  @contextlib.contextmanager
-  def _translated(
-    self, key: str, writes: bool = False, bucket: bool = False
-  ) -> Iterator[None]:
-    """What the libraries raise, as `stores.Client` has it."""
-    where = f'{self._root}/{key}' if key else self._root
-    try:
-      yield
-      self._is_known = True
-    except _LIBRARY as error:
-      if isinstance(error, (failures.StoreError, FileNotFoundError)):
-        raise
-      raise _meaning(error, where, self._root, writes or bucket) from error
-
-
-class _PastEnd(Exception):
-  """A range begins behind the end of its object."""
-
 
 def _meaning(error, where, root, of_bucket) -> Exception:
   """What an error of the libraries says of a request."""
@@ -253,20 +229,22 @@ def _meaning(error, where, root, of_bucket) -> Exception:
     return failures.Missing(where, 'no such object')
   if code in _EXPIRED or status == 401:
     return failures.Denied(
-      where, f'the credentials are no longer good ({_told(error)})'
+      where, f'the credentials are no longer good ({translation.told(error)})'
     )
   if status == 403:
-    return failures.Denied(where, f'no permission for it ({_told(error)})')
+    return failures.Denied(
+      where, f'no permission for it ({translation.told(error)})'
+    )
   if status in (304, 412):
     return failures.Occupied(where, 'it is another object now than it was')
   if status == 416:
-    return _PastEnd()
+    return translation.PastEnd()
   if status in _PASSING or code.startswith(_SLOW):
     headers = told.get('ResponseMetadata', {}).get('HTTPHeaders', {})
-    return failures.Transient(str(status), _pause(headers))
+    return failures.Transient(str(status), translation.pause(headers))
   if status is not None:
     return failures.StoreError(
-      where, f'the store answered {status} ({_told(error)})'
+      where, f'the store answered {status} ({translation.told(error)})'
     )
   if isinstance(
     error,
@@ -276,7 +254,9 @@ def _meaning(error, where, root, of_bucket) -> Exception:
       boto_exceptions.TokenRetrievalError,
     ),
   ):
-    return failures.Denied(where, f'no good credentials ({_told(error)})')
+    return failures.Denied(
+      where, f'no good credentials ({translation.told(error)})'
+    )
   if isinstance(
     error,
     (
@@ -304,19 +284,7 @@ def _meaning(error, where, root, of_bucket) -> Exception:
     return failures.Transient('connection')
   if isinstance(error, OSError):
     return error  # of a file of this machine
-  return failures.StoreError(where, _told(error))
-
-
-def _pause(headers) -> float:
-  try:
-    return max(0.0, float(headers.get('retry-after', 0)))
-  except (TypeError, ValueError):
-    return 0.0
-
-
-def _told(error) -> str:
-  line = ' '.join(str(error).split())
-  return line[:160].rstrip('. ') or type(error).__name__
+  return failures.StoreError(where, translation.told(error))
 
 
 def _opened(content: bytes | pathlib.Path):
