@@ -27,7 +27,7 @@ ASKED, HEARD = 'test_asked', 'test_heard'  # splits of questions
 SYSTEM = 'You answer with one word.'
 # How the model's own pieces stand for ours.
 _ALIKE = ('<|BOT|>=<|im_start|>',)
-_STEPS = {'cpu': 2000, 'gpu': 2000}
+_STEPS = {'cpu': 1600, 'gpu': 2000}
 _STREAMS = {'cpu': 'linguistic', 'gpu': 'both'}
 _SEMANTIC = {'cpu': {}, 'gpu': {'STEPS': 280, 'START': 170}}
 

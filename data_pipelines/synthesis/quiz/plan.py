@@ -38,7 +38,7 @@ class Config:
   """
 
   seed: int = 0
-  sentences: int = 1500
+  sentences: int = 2400
   test: int = 60
   times: int = 6
   rates: tuple[int, int] = (150, 190)

@@ -58,7 +58,7 @@ def test_splits_and_voices_are_apart(planned):
       texts.setdefault(line.split, []).append(line.text)
     voices.setdefault(line.split, set()).add(line.voice)
   everything = [text for some in texts.values() for text in some]
-  assert len(everything) == len(set(everything)) == 1500 + 3 * 60
+  assert len(everything) == len(set(everything)) == 2400 + 3 * 60
   for split in (plan.ASKED, plan.HEARD, manifest.UNSEEN_VOICE):
     assert voices[split] == {'f3'}
   assert voices['train'] == voices['test'] == {'m1', 'm3', 'f1'}
