@@ -155,7 +155,7 @@ def parameters(
   """
   folder = files.path(folder)
   if files.is_file(folder / sums.NAME):
-    known = files.read_json(folder / sums.NAME)
+    known = sums.read(folder)
     return {name: known[name] for name in sorted(known) if _is_scored(name)}
   names = (
     path.relative_to(folder).as_posix()

@@ -8,9 +8,10 @@ of power, a copy that ended early, a bad disk) would otherwise load as other
 numbers: the format's own checks cover its index, not what the arrays hold.
 
 Of a step in a bucket the store has sums already: those are written, and
-compared, by one listing and without reading a byte. A step that was copied
-from a disk to a bucket, or back, is compared as far as the sums of the one can
-be had on the other.
+compared, by one listing and without reading a byte. A step that was copied is
+compared as far as the sums of the one place can be had in the other: some are
+not of the content alone (of objects in parts, or encrypted with a key of a
+service), and bind only where they were written, which stands with them.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 NAME = 'sha256.json'
+_PLACE = '.'  # the name under which the sums say where they were written
+_VERSION = 'version'  # the kind of sums that are not of the content
+_MD5_DIGITS = 32
 # Hashing leaves Python's lock alone: files are read side by side.
 _THREADS = min(8, os.cpu_count() or 1)
 _WATCHED_BYTES = 2 * 2**30  # more than this takes long enough for a bar
@@ -83,13 +87,34 @@ def write(step_folder: files.Path) -> None:
   """Writes the sums of all files of a step."""
   folder = files.path(step_folder)
   if isinstance(folder, files.Address):
-    told = {n: e.sum for n, e in files.entries(folder).items() if n != NAME}
+    told = {_PLACE: str(folder), **_told_by_store(folder)}
     files.write_json(folder / NAME, told)
     return
   names = sorted(_names(folder))
   with futures.ThreadPoolExecutor(_THREADS) as pool:
     found = pool.map(lambda name: digests.of_file(folder / name), names)
     files.write_json(folder / NAME, dict(zip(names, found)))
+
+
+def read(step_folder: files.Path) -> dict[str, str]:
+  """The sums of a step by file, as they were written.
+
+  Raises:
+    UserError: They cannot be read.
+  """
+  return _read(files.path(step_folder))[0]
+
+
+def _read(folder: files.AnyPath) -> tuple[dict[str, str], bool]:
+  """The sums, and whether they were written where they are."""
+  sums = files.read_json(folder / NAME)
+  if not isinstance(sums, dict) or not sums:
+    raise errors.UserError(
+      f'{folder / NAME}: found {type(sums).__name__}, expected the sums of a '
+      'checkpoint.'
+    )
+  place = sums.pop(_PLACE, None)
+  return sums, place in (None, str(folder))
 
 
 def check(
@@ -113,12 +138,7 @@ def check(
   if not files.exists(folder / NAME):
     _tell_once(folder)
     return
-  sums = files.read_json(folder / NAME)
-  if not isinstance(sums, dict) or not sums:
-    raise errors.UserError(
-      f'{folder / NAME}: found {type(sums).__name__}, expected the sums of a '
-      'checkpoint.'
-    )
+  sums, at_home = _read(folder)
   index, count = part
   names = [
     name
@@ -130,7 +150,9 @@ def check(
     entries = files.entries(folder)
   with futures.ThreadPoolExecutor(_THREADS) as pool:
     found = pool.map(
-      lambda name: _sum(folder / name, str(sums[name]), entries.get(name)),
+      lambda name: _sum(
+        folder / name, str(sums[name]), entries.get(name), at_home
+      ),
       names,
     )
     checked = zip(names, found)
@@ -151,19 +173,50 @@ def check(
       pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _sum(path: files.AnyPath, expected: str, entry: Any) -> str:
-  """The sum of a file of the kind that is expected."""
+def _sum(path: files.AnyPath, expected: str, entry: Any, at_home: bool) -> str:
+  """The sum of a file of the kind that is expected.
+
+  Args:
+    path: Of the file.
+    expected: Its sum as it was written.
+    entry: What its store knows of it, if it is in one.
+    at_home: Whether the file is where the sum was written.
+  """
   kind, _, digest = expected.rpartition(':')
   if not kind:
     return digests.of_file(path)
-  if entry is not None and entry.sum.partition(':')[0] == kind:
-    # A copy that was made in parts has another sum than what it is a copy of.
-    if entry.sum == expected or kind != 'etag' or len(digest) != 32:
-      return entry.sum
-  if len(digest) != 32:  # of parts: only its own store can tell
-    files.size(path)
+  now = '' if entry is None else entry.sum.rpartition(':')[2]
+  if now == digest:
     return expected
+  if kind == _VERSION or len(digest) != _MD5_DIGITS:
+    if entry is not None and at_home:
+      return entry.sum
+    files.size(path)  # it is there; nothing here tells more
+    return expected
+  if entry is not None and entry.sum.startswith('md5:'):
+    return f'{kind}:{now}'
   return f'{kind}:{digests.of_file(path, "md5")}'
+
+
+def _told_by_store(folder: files.AnyPath) -> dict[str, str]:
+  """Name → sum of all files of a step, as its store has them.
+
+  S3's ETags are sums of the content but where it is encrypted with a key of a
+  service; whether they are shows in the smallest object.
+  """
+  found = files.entries(folder)
+  told = {name: one.sum for name, one in found.items() if name != NAME}
+  plain = [
+    found[name]
+    for name, digest in told.items()
+    if digest.startswith('etag:') and len(digest) == 5 + _MD5_DIGITS
+  ]
+  if plain:
+    least = min(plain, key=lambda one: one.size)
+    name = next(n for n, one in found.items() if one is least)
+    if least.sum != f'etag:{digests.of_file(folder / name, "md5")}':
+      told = {n: t.replace('etag:', f'{_VERSION}:') for n, t in told.items()}
+  return told
 
 
 def _names(folder: files.AnyPath) -> Iterator[str]:

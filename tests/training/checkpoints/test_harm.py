@@ -93,9 +93,33 @@ def test_a_copy_that_was_made_in_parts_is_the_same_step(root):
   files.write_bytes(path, b'abc')
   expected = f'etag:{hashlib.md5(b"abc").hexdigest()}'
   entry = dataclasses.replace(files.entries(root)['x'], sum='etag:0a-2')
-  assert sums._sum(path, expected, entry) == expected
+  assert sums._sum(path, expected, entry, True) == expected
   files.write_bytes(path, b'abd')
-  assert sums._sum(path, expected, entry) != expected
+  assert sums._sum(path, expected, entry, True) != expected
+
+
+def test_a_copied_step_whose_sums_are_not_of_the_content(root, monkeypatch):
+  # So S3 answers where a service holds the key that a bucket is encrypted with.
+  def encrypted(folder):
+    return {
+      name: dataclasses.replace(
+        one, sum=f'etag:{hashlib.md5(one.version.encode()).hexdigest()}'
+      )
+      for name, one in entries(folder).items()
+    }
+
+  entries = files.entries
+  monkeypatch.setattr(files, 'entries', encrypted)
+  for name in ('x', 'params/y'):
+    files.write_bytes(root / '7' / name, name.encode())
+  sums.write(root / '7')
+  sums.check(root / '7')
+  for name in ('x', 'params/y', sums.NAME):
+    files.write_bytes(root / '8' / name, files.read_bytes(root / '7' / name))
+  sums.check(root / '8')  # where it was copied to, nothing can be compared
+  files.write_bytes(root / '7/params/y', b'other')
+  with pytest.raises(errors.UserError, match='params/y: not the bytes'):
+    sums.check(root / '7')
 
 
 def test_arrays_go_to_the_server_that_all_else_goes_to(tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from step_audio_jax import errors
-from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.checkpoints import stored
 from step_audio_jax.training.checkpoints import sums
@@ -71,7 +70,7 @@ def restored(folder):
 
 
 def test_a_step_has_the_sums_of_all_its_files(run):
-  found = files.read_json(run / 'checkpoints' / '2' / sums.NAME)
+  found = sums.read(run / 'checkpoints' / '2')
   assert sorted([*found, sums.NAME]) == names(run)
   items = {name.split('/')[0] for name in found}
   assert {'variables', 'optimizer', 'ema', 'data', 'metrics'} <= items
