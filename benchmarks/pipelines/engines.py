@@ -2,6 +2,7 @@
 
     python benchmarks/pipelines/engines.py
     python benchmarks/pipelines/engines.py --tokenizer=runs/mine/tokenizer
+    python benchmarks/pipelines/engines.py --server=gcs
 
 Makes short utterances, of which some are no audio, and takes them through both
 doors, each a process of its own as a user starts it: here, with DirectRunner,
@@ -9,15 +10,18 @@ with Dask and 1, 2 and 4 worker processes, and with Dask while one of two
 workers is killed as soon as a third of the shards, or of the parts, stand.
 Prints one JSON line: whether every output file is the same, byte for byte, but
 for what a clock says in stats and receipts, whether all counts add up, and how
-long each took. Imports and compilation are in the seconds.
+long each took. Imports and compilation are in the seconds. With `--server`
+everything that is read and written lies in a bucket of a server that is
+started here.
 """
 
 import argparse
+import contextlib
+import fnmatch
 import hashlib
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,8 +36,10 @@ import psutil  # noqa: E402
 import soundfile  # noqa: E402
 
 from benchmarks import side_by_side  # noqa: E402
+from benchmarks.buckets import servers  # noqa: E402
 from data_pipelines.tasks import vocabulary  # noqa: E402
 from step_audio_jax.corpus import manifest  # noqa: E402
+from step_audio_jax.storage import files  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 RATE = 16000
@@ -114,7 +120,7 @@ def run(command, output, pattern, kill_at):
     )
     while process.poll() is None:
       time.sleep(0.02)
-      stand = len(list(output.glob(pattern))) if kill_at and not killed else 0
+      stand = finished(output, pattern) if kill_at and not killed else 0
       if kill_at and stand >= kill_at and not killed:
         killed = kill_worker(process.pid)
     told.seek(0)
@@ -123,6 +129,13 @@ def run(command, output, pattern, kill_at):
     raise SystemExit(f'{" ".join(command)}: {text[-3000:]}')
   said = json.loads(text.splitlines()[-1])
   return said, time.perf_counter() - begin, killed
+
+
+def finished(output: files.AnyPath, pattern: str) -> int:
+  """How many files there are whose names are of a pattern."""
+  if isinstance(output, pathlib.Path):
+    return len(list(output.glob(pattern)))
+  return len(fnmatch.filter(files.entries(output), pattern))
 
 
 def kill_worker(pid: int) -> bool:
@@ -134,13 +147,11 @@ def kill_worker(pid: int) -> bool:
   return False
 
 
-def digests(folder: pathlib.Path) -> dict[str, str]:
+def digests(folder: files.AnyPath) -> dict[str, str]:
   """File → digest of its bytes, or of its JSON without what a clock says."""
   found = {}
-  for path in sorted(folder.rglob('*')):
-    if not path.is_file():
-      continue
-    raw = path.read_bytes()
+  for path in sorted(files.list_files(folder)):
+    raw = files.read_bytes(path)
     if path.suffix == '.json':
       raw = json.dumps(timeless(json.loads(raw)), sort_keys=True).encode()
     found[path.relative_to(folder).as_posix()] = hashlib.sha256(raw).hexdigest()
@@ -165,6 +176,23 @@ def adds_up(said, count: int) -> bool:
   )
 
 
+@contextlib.contextmanager
+def in_bucket(kind: str, root: pathlib.Path, tokenizer: pathlib.Path):
+  """(root, tokenizer) in a bucket of a server, with what lies in `root`."""
+  start = {'gcs': servers.gcs, 's3': servers.s3}[kind]
+  with start(['engines']) as server:
+    os.environ.update(server.environment)
+    os.environ['STEP_AUDIO_JAX_COPIES'] = str(root / 'copies')
+    there = files.path(f'{"gs" if kind == "gcs" else kind}://engines')
+    for source, name in (
+      (root / 'speech', 'speech'),
+      (tokenizer, 'tokenizer'),
+    ):
+      for path in files.list_files(source):
+        files.put(path, there.joinpath(name, *path.relative_to(source).parts))
+    yield there, there / 'tokenizer'
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -178,18 +206,23 @@ def main() -> None:
   parser.add_argument('--shard_size', type=int, default=100)
   parser.add_argument('--parts', type=int, default=8)
   parser.add_argument('--ways', default=','.join(WAYS), help='some of them')
+  parser.add_argument('--server', choices=('gcs', 's3'), help='of a bucket')
   settings = parser.parse_args()
   ways = settings.ways.split(',')
   found, times, added = {}, {}, {}
-  with tempfile.TemporaryDirectory() as folder:
-    root = pathlib.Path(folder)
+  with contextlib.ExitStack() as stack:
+    root = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(root / 'cache'))
     make_corpus(root / 'speech', settings.utterances)
+    tokenizer = pathlib.Path(settings.tokenizer).absolute()
+    if settings.server:
+      root, tokenizer = stack.enter_context(
+        in_bucket(settings.server, root, tokenizer)
+      )
     for way in ways:
       # The same paths, which some files hold.
       output, said, times[way] = root / 'made', {}, {}
-      output.mkdir()
-      tokenizer = pathlib.Path(settings.tokenizer).absolute()
+      files.make_folder(output)
       made = commands(root / 'speech', output, tokenizer, settings, WAYS[way])
       for door, (command, pattern) in made.items():
         tasks = settings.utterances // settings.shard_size
@@ -202,7 +235,7 @@ def main() -> None:
           raise SystemExit(f'{door}: no worker was there to be killed.')
       found[way] = digests(output)
       added[way] = adds_up(said, settings.utterances)
-      shutil.rmtree(output)
+      files.remove_tree(output)
       print(f'{way}: {times[way]}', file=sys.stderr, flush=True)
   first = found[ways[0]]
   other = {
@@ -214,6 +247,7 @@ def main() -> None:
   together = hashlib.sha256(json.dumps(first, sort_keys=True).encode())
   result = {
     'benchmark': 'engines',
+    'server': settings.server,
     'utterances': settings.utterances,
     'files': len(first),
     'sha256': together.hexdigest(),

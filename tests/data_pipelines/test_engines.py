@@ -26,6 +26,7 @@ from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
+from tests import stores
 from tests.data_pipelines import frail
 from tests.data_pipelines import stand_in
 from tests.data_pipelines import tiny
@@ -219,6 +220,28 @@ def test_rows_are_the_same_bytes_though_a_worker_dies(tmp_path, scheduler):
     assert victim.poll()
   assert found == want
   assert contents(tmp_path / 'there') == contents(tmp_path / 'here')
+
+
+def test_workers_read_and_write_in_a_bucket(
+  speech, tokenizer, gs_folder, scheduler
+):
+  want = contents(run(speech, tokenizer, 'here')[0])
+  corpus = stores.upload(speech, gs_folder / 'speech')
+  output = gs_folder / 'codes'
+  _, told = scheduler
+  with worker(told):
+    wait_for_workers(told, 1)
+    tokenize.tokenize(
+      *(corpus, output, tokenizer),
+      load=stand_in.StandIn,
+      shard_size=4,
+      batch_size=2,
+      **on_dask(f'--dask_scheduler_file={told}'),
+    )
+  found = stores.contents(output)
+  arrays = {name for name in want if name.endswith('.array_record')}
+  assert found.keys() == want.keys() and len(arrays) == 6
+  assert {n: found[n] for n in arrays} == {n: want[n] for n in arrays}
 
 
 @contextlib.contextmanager
