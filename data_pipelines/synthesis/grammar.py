@@ -8,10 +8,14 @@ still tells apart when the sound is blurred: "this" becomes "the", "shoe"
 """
 
 import dataclasses
+from typing import Callable, TypeVar
 
 import numpy as np
 
 from step_audio_jax import errors
+
+Drawn = TypeVar('Drawn')
+_VAIN = 1000  # draws that give nothing new, before it is given up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +64,48 @@ class Grammar:
     Raises:
       UserError: The grammar has not that many.
     """
-    found, seen = [], set(exclude)
+    seen = set(exclude)
     if count + len(seen) > 0.7 * self.size:
       raise errors.UserError(
         f'{self.language}: {count} sentences beside {len(seen)} others are '
         f'too many for a grammar of {self.size}; ask for fewer.'
       )
-    while len(found) < count:
-      words = self.draw(rng)
-      text = self.joint.join(words)
-      if text not in seen:
-        seen.add(text)
-        found.append(words)
-    return found
+    return unique(lambda: self.draw(rng), self.joint.join, count, seen)
+
+
+def unique(
+  draw: Callable[[], Drawn],
+  written: Callable[[Drawn], str],
+  count: int,
+  seen: set[str],
+) -> list[Drawn]:
+  """`count` things that are written differently.
+
+  Args:
+    draw: Draws one.
+    written: How it is written.
+    count: How many.
+    seen: What none of them may be written as; all of them are added to it.
+
+  Raises:
+    UserError: Nothing new was drawn for long.
+  """
+  found, vain = [], 0
+  while len(found) < count:
+    one = draw()
+    text = written(one)
+    if text in seen:
+      vain += 1
+      if vain > _VAIN:
+        raise errors.UserError(
+          f'{count} different ones like {text!r} are too many beside '
+          f'{len(seen) - len(found)} others; ask for fewer.'
+        )
+      continue
+    vain = 0
+    seen.add(text)
+    found.append(one)
+  return found
 
 
 ENGLISH = Grammar(

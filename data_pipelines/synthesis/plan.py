@@ -11,11 +11,17 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.synthesis import grammar
+from data_pipelines.synthesis import questions
 from data_pipelines.synthesis.voices import speakers as speakers_lib
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 
 VERSION = 2  # part of the fingerprint; raise it when the output changes
+# Splits of questions that are scored, by voices of training and by the unseen.
+ASKED, ASKED_UNSEEN = 'test_asked', 'test_asked_unseen_voice'
+_ASKED_DEV = 'dev_asked'  # so that dev stays what ASR is chosen on
+_WRITTEN = 'written'
+_CHAT_SPLITS = {_ASKED_DEV: 'dev', _WRITTEN: 'train'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,10 @@ class Config:
     english_rates, mandarin_rates: Lowest and highest words per minute.
     pitches: Lowest and highest pitch, 0..100.
     part: Utterances per resumable part.
+    questions: Spoken questions of train, with their answers; a fifth of that
+      again by its voices in the split `test_asked`, an eighth by the unseen
+      one, a twentieth in dev.
+    written: The same in writing, of train.
     speakers: Who speaks in place of espeak-ng, in the languages they can;
       espeak-ng speaks the others.
   """
@@ -55,11 +65,14 @@ class Config:
   mandarin_rates: tuple[int, int] = (160, 210)
   pitches: tuple[int, int] = (40, 60)
   part: int = 100
+  questions: int = 0
+  written: int = 0
   speakers: tuple[speakers_lib.Speaker, ...] = ()
 
   def __post_init__(self):
     for name in (
       *('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines'),
+      *('questions', 'written'),
     ):
       if getattr(self, name) < 0:
         raise errors.UserError(
@@ -89,10 +102,11 @@ class Config:
 
   @property
   def settings(self) -> dict[str, Any]:
-    """What a corpus writes of it; without speakers as before there were any."""
+    """What a corpus writes of it; what is not asked for is left out."""
     found = dataclasses.asdict(self)
-    if not self.speakers:
-      del found['speakers']
+    for name in ('questions', 'written', 'speakers'):
+      if not found[name]:
+        del found[name]
     return found
 
   def voices_of(self, language: str, held_out: bool) -> tuple[str, ...]:
@@ -175,6 +189,77 @@ def plan_speech(config: Config) -> list[Line]:
         )
       )
   return lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+  """Questions of a corpus.
+
+  Attributes:
+    lines: What is said of them.
+    chats: Questions with their answers; spoken ones name a line.
+  """
+
+  lines: list[Line]
+  chats: list[manifest.Utterance]
+
+
+def plan_questions(config: Config, first: int) -> Asked:
+  """Every question.
+
+  Args:
+    config: How many.
+    first: Lines before them.
+  """
+  counts = {
+    _ASKED_DEV: config.questions // 20,
+    ASKED: config.questions // 5,
+    ASKED_UNSEEN: config.questions // 8,
+    'train': config.questions,
+    _WRITTEN: config.written,
+  }
+  rng = np.random.default_rng([config.seed, 4])
+  rates = {'en': config.english_rates, 'zh': config.mandarin_rates}
+  drawn: dict[str, list[questions.Question]] = {split: [] for split in counts}
+  for language in config.languages:
+    some = {}
+    for split, count in counts.items():
+      english = round(count * config.english_share)
+      some[split] = english if language == 'en' else count - english
+    found = questions.draw_unique(rng, language, some)
+    for split in counts:
+      drawn[split] += found[split]
+  lines, chats = [], []
+  for split, asked in drawn.items():
+    for place, at in enumerate(rng.permutation(len(asked))):
+      one = asked[at]
+      turn = {'role': 'user', 'text': one.text}
+      name = f'{split}-question-{place:05d}'
+      if split != _WRITTEN:
+        voices = config.voices_of(one.language, split == ASKED_UNSEEN)
+        lines.append(
+          Line(
+            id=f'{name}-said',
+            split=split,
+            language=one.language,
+            words=one.words,
+            voice=voices[rng.integers(len(voices))],
+            rate=int(rng.integers(*rates[one.language], endpoint=True)),
+            pitch=int(rng.integers(*config.pitches, endpoint=True)),
+            seed=first + len(lines),
+          )
+        )
+        turn = {'role': 'user', 'speech': lines[-1].id}
+      chats.append(
+        manifest.Utterance(
+          id=name,
+          kind='chat',
+          split=_CHAT_SPLITS.get(split, split),
+          language=one.language,
+          turns=(turn, {'role': 'assistant', 'text': one.answer_text}),
+        )
+      )
+  return Asked(lines, chats)
 
 
 def plan_text(config: Config) -> list[manifest.Utterance]:

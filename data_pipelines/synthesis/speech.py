@@ -171,7 +171,7 @@ def make_speech(
   processes: int,
   voices: Sequence[voice_lib.Voice] = (),
 ) -> list:
-  """Speaks the speech corpus; returns its manifest's lines.
+  """Speaks the speech corpus; returns its manifest's lines, chats last.
 
   Args:
     root: Folder of the corpus.
@@ -180,14 +180,17 @@ def make_speech(
     processes: How many speak at once.
     voices: Those that `config.speakers` name.
   """
-  return make_lines(
+  lines = plan.plan_speech(config)
+  asked = plan.plan_questions(config, len(lines))
+  spoken = make_lines(
     root,
     parts,
-    plan.plan_speech(config),
+    [*lines, *asked.lines],
     performers_of(config.speakers, voices),
     processes,
     config.part,
   )
+  return [*spoken, *asked.chats]
 
 
 def performers_of(

@@ -4,7 +4,8 @@ Speech from espeak-ng (English and Mandarin, many voices, word times) or from
 voices that a user has (`--voice`), drawn images with captions, and plain
 text, each a corpus with a manifest like any user's:
 
-    OUTPUT/speech/  manifest.jsonl, wav/*.wav (16 kHz, 16 bit)
+    OUTPUT/speech/  manifest.jsonl, wav/*.wav (16 kHz, 16 bit); with
+                    `--questions` also questions with their answers, as chats
     OUTPUT/images/  manifest.jsonl, img/*.png
     OUTPUT/text/    manifest.jsonl
 
@@ -19,7 +20,7 @@ import json
 import os
 import pathlib
 import sys
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from absl import flags
 
@@ -80,16 +81,19 @@ def synthesize(
   if not all(files.exists(output / name / manifest.STAMP) for name in makers):
     # What cannot be had is said before anything is written.
     plan.plan_text(config)
+    plan.plan_questions(config, 0)
   for name, make in makers.items():
     root = output / name
     stamp = root / manifest.STAMP
     if not files.exists(stamp):
       utterances = _made(make, root, _parts(root, config))
       manifest.write(root, utterances)
+      chats = [u for u in utterances if u.kind == 'chat']
       value = {
         'fingerprint': config.fingerprint,
         'settings': config.settings,
-        **statistics(utterances),
+        **statistics(u for u in utterances if u.kind != 'chat'),
+        **({'chats': len(chats)} if chats else {}),
       }
       if name == 'speech':
         value['voices'] = _spoken_with(utterances, config, voices)
@@ -114,7 +118,8 @@ def _spoken_with(
   ours = {speaker.name: speaker.voice for speaker in config.speakers}
   default = espeak.Espeak()
   known = {voice.name: voice for voice in (default, *voices)}
-  heard = {ours.get(u.speaker, default.name) for u in utterances}
+  spoken = (u.speaker for u in utterances if u.kind == 'speech')
+  heard = {ours.get(speaker, default.name) for speaker in spoken}
   return {name: voice_lib.record(known[name]) for name in sorted(heard)}
 
 
@@ -198,7 +203,7 @@ def _names(settings: Mapping[str, Any]) -> str:
   )
 
 
-def statistics(utterances: Sequence[manifest.Utterance]) -> dict[str, Any]:
+def statistics(utterances: Iterable[manifest.Utterance]) -> dict[str, Any]:
   """Figures of a corpus: counts, seconds, characters, words."""
   figures = tally.Tally()
   for utterance in utterances:
@@ -218,6 +223,8 @@ def _define(fv: flags.FlagValues) -> None:
     ('unseen', 'Test utterances of the held-out voice.'),
     ('images', 'Training images.'),
     ('text_lines', 'Training lines of plain text.'),
+    ('questions', 'Spoken questions of train, with their answers.'),
+    ('written', 'The same in writing.'),
   ):
     flags.DEFINE_integer(
       name, getattr(default, name), help_text, flag_values=fv
@@ -247,7 +254,10 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
-  names = ('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines')
+  names = (
+    *('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines'),
+    *('questions', 'written'),
+  )
   config = plan.Config(
     english_share=fv.english_share,
     **{name: getattr(fv, name) for name in names},
@@ -261,12 +271,20 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   config = dataclasses.replace(config, speakers=speakers.cast(voices))
   if fv.dry_run:
     lines = plan.plan_speech(config)
+    asked = plan.plan_questions(config, len(lines))
     text = plan.plan_text(config)
+    count = len(lines) + len(asked.lines)
     print(
-      f'would make {len(lines)} utterances, {config.images} training images '
-      f'and {len(text)} lines of text in {fv.output}'
+      f'would make {count} utterances, {len(asked.chats)} questions, '
+      f'{config.images} training images and {len(text)} lines of text in '
+      f'{fv.output}'
     )
-    return {'dry_run': True, 'utterances': len(lines), 'text': len(text)}
+    return {
+      'dry_run': True,
+      'utterances': count,
+      'questions': len(asked.chats),
+      'text': len(text),
+    }
   result = synthesize(
     fv.output, config, processes=fv.processes, voices=voices, notes=notes
   )
