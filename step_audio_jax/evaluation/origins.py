@@ -20,6 +20,7 @@ def check(
   run: str | pathlib.Path,
   *,
   codes: str | None = None,
+  tokenizer: str | None = None,
   rows: str | None = None,
   sources: Sequence[str] = (),
   split: str = 'dev',
@@ -30,6 +31,7 @@ def check(
   Args:
     run: Run directory.
     codes: Folder of a tokenised corpus.
+    tokenizer: Folder of the tokenizer that makes more codes.
     rows: Folder of built rows.
     sources: Row folders; empty means every one that has the split.
     split: Of the rows.
@@ -44,22 +46,30 @@ def check(
     return  # told where the model is loaded
   config = checkpoints.run_config(run)
   mine = config.get(bindings.VOCABULARY)
-  tokenizer = bindings.tokenizer_of(config, run / 'config.json')
+  its_tokenizer = bindings.tokenizer_of(config, run / 'config.json')
   hears = bool(mine and mine.get('linguistic_size'))
   if codes is not None and hears and files.is_dir(codes):
     bindings.check_tokenizer(
       str(codes),
       bindings.of_codes(codes),
       str(run),
-      tokenizer,
+      its_tokenizer,
       'evaluate on codes of the tokenizer that the run was trained with',
+    )
+  if tokenizer is not None and hears:
+    bindings.check_tokenizer(
+      f'the tokenizer {tokenizer}',
+      seal.identity(tokenizer),
+      str(run),
+      its_tokenizer,
+      'name the tokenizer that the run was trained with',
     )
   if rows is not None:
     for source in _sources(files.path(rows), sources, split):
       if hears or not source.speech:
-        _check_rows(source, run, mine, tokenizer)
+        _check_rows(source, run, mine, its_tokenizer)
   if sound is not None and hears:
-    _check_sound(sound, run, tokenizer)
+    _check_sound(sound, run, its_tokenizer)
 
 
 def compare(runs: Sequence[str | pathlib.Path]) -> None:

@@ -7,14 +7,16 @@ is among its own ("The capital of Peru is Lima." behind "What is the capital of
 Peru?": `lima`), and exact where it is the expected one; case and punctuation do
 not count. All is decoded greedily.
 
-An untouched model (`--base`) is asked the same in writing, through its own chat
-template.
+With `--tokenizer` it is asked a third time, with silence as long as each
+recording in its place: what is answered then was not heard. An untouched model
+(`--base`) is asked the same in writing, through its own chat template.
 """
 
 import re
 from typing import Any, Mapping, Sequence
 
 from absl import flags
+import numpy as np
 
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
@@ -23,9 +25,12 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
 from step_audio_jax.storage import files
+from step_audio_jax.tokenizers.speech import alignment
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _BATCH = 64
+# How the same questions are asked.
+KINDS = ('spoken', 'written', 'silenced', 'untouched')
 
 
 def words(text: str) -> list[str]:
@@ -44,14 +49,17 @@ def questions(
 ) -> dict[str, list[dict[str, Any]]]:
   """Split → its chats: id, question, expected, and turns with texts.
 
+  Spoken turns have `seconds`, too.
+
   Raises:
     UserError: A split has no chat that ends with the assistant's text.
   """
-  texts = {}
+  texts, seconds = {}, {}
   chats: dict[str, list[manifest.Utterance]] = {split: [] for split in splits}
   for utterance in manifest.stream(corpus):
     if utterance.kind == 'speech':
       texts[utterance.id] = utterance.text
+      seconds[utterance.id] = utterance.duration
     elif utterance.kind == 'chat' and utterance.split in chats:
       chats[utterance.split].append(utterance)
   found = {}
@@ -62,7 +70,11 @@ def questions(
       if last['role'] != 'assistant' or 'text' not in last or not given:
         continue
       given = [
-        {**turn, 'text': turn.get('text') or texts.get(turn.get('speech'))}
+        {
+          **turn,
+          'text': turn.get('text') or texts.get(turn.get('speech')),
+          'seconds': seconds.get(turn.get('speech')),
+        }
         for turn in given
       ]
       if all(turn['text'] for turn in given):
@@ -82,6 +94,32 @@ def questions(
   return found
 
 
+def silence(
+  tokenizer: str, asked: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+  """Id of a recording → codes of silence that is as long.
+
+  Args:
+    tokenizer: Folder of the speech tokenizer.
+    asked: Of `questions`.
+  """
+  from step_audio_jax.tokenizers.speech import dual
+
+  samples = {
+    turn['speech']: round(turn['seconds'] * alignment.SAMPLE_RATE)
+    for some in asked.values()
+    for one in some
+    for turn in one['turns']
+    if 'speech' in turn
+  }
+  lengths = sorted(set(samples.values()))
+  codes = dual.DualTokenizer.load(tokenizer).encode_batch(
+    [np.zeros(length, np.float32) for length in lengths]
+  )
+  by_length = dict(zip(lengths, codes))
+  return {name: by_length[length] for name, length in samples.items()}
+
+
 def score(
   asked: Mapping[str, Sequence[Mapping[str, Any]]], said: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
@@ -96,9 +134,11 @@ def score(
     rows = []
     for one in some:
       answer = next(answers)
+      spoken = [t['speech'] for t in one['turns'] if 'speech' in t]
       rows.append(
         {
           **{key: one[key] for key in ('id', 'question', 'expected')},
+          'speech': spoken[-1] if spoken else None,
           'answer': answer,
           'right': is_right(one['question'], one['expected'], answer),
           'exact': words(answer) == words(one['expected']),
@@ -209,7 +249,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   output = files.check_writable(fv.output, '--output')
   asked = questions(fv.corpus, fv.splits)
   counted = {split: len(some) for split, some in asked.items()}
-  origins.check(fv.run, codes=fv.codes)
+  origins.check(fv.run, codes=fv.codes, tokenizer=fv.tokenizer)
   if fv.dry_run:
     print(f'would ask {counted}')
     return {'dry_run': True, 'questions': counted}
@@ -220,13 +260,16 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     'spoken': score(asked, asker.say(asked, codes, fv.streams)),
     'written': score(asked, asker.write(asked)),
   }
+  if fv.tokenizer:
+    none = silence(fv.tokenizer, asked)
+    found['silenced'] = score(asked, asker.say(asked, none, fv.streams))
   if fv.base:
     base = Asker(fv.base, most=fv.max_tokens)
     found['base'] = fv.base
     found['untouched'] = score(asked, base.write(asked, fv.system))
   files.write_json(output, found)
   told = {}
-  for kind in ('spoken', 'written', 'untouched'):
+  for kind in KINDS:
     for split, figures in found.get(kind, {}).items():
       told[f'{kind}/{split}'] = round(figures['right'], 4)
       print(
@@ -244,6 +287,12 @@ def _define(fv: flags.FlagValues) -> None:
     ('output', 'JSON file with the figures and every answer.'),
   ):
     flags.DEFINE_string(name, None, help_text, flag_values=fv, required=True)
+  flags.DEFINE_string(
+    'tokenizer',
+    None,
+    'Folder of the tokenizer that made the codes; with it silence is asked.',
+    flag_values=fv,
+  )
   flags.DEFINE_list('splits', ['test'], 'Of the chats.', flag_values=fv)
   flags.DEFINE_enum(
     'streams',

@@ -11,7 +11,9 @@ from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
+from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import questions
+from step_audio_jax.tokenizers.speech import dual
 from tests.generation import test_complete
 
 # A converted run, whose tokenizer knows a few words.
@@ -102,18 +104,42 @@ def test_the_door_asks_aloud_and_in_writing(
   argv = ['-', 'answer', f'--run={grown}', f'--corpus={corpus}', '--json']
   argv += [f'--codes={tmp_path}/none', f'--output={output}', f'--base={run}']
   argv += ['--max_tokens=2', '--streams=linguistic']
+  silent = []
+
+  def silence(tokenizer, asked):
+    silent.append((tokenizer, list(asked)))
+    return {'q-said': (np.zeros(4, int), np.zeros(6, int))}
+
+  monkeypatch.setattr(questions, 'silence', silence)
+  monkeypatch.setattr(origins, 'check', lambda run, **_: None)
+  argv += ['--tokenizer=mute']
   capsys.readouterr()
   assert cli.dispatch('x', doors.DOORS, [*argv, '--dry_run']) == 0
   assert not output.exists() and not heard
   assert cli.dispatch('x', doors.DOORS, argv) == 0
   told = json.loads(output.read_text())
-  for kind in ('spoken', 'written', 'untouched'):
+  for kind in questions.KINDS:
     assert told[kind]['test']['questions'] == 2
     assert [a['id'] for a in told[kind]['test']['answers']] == ['q', 'w']
-  ((*_, streams),) = heard
-  assert streams == 'linguistic'
+  assert silent == [('mute', ['test'])]
+  spoken, instead = heard
+  assert spoken[2] == instead[2] == 'linguistic'
+  assert spoken[0].tolist() == [0, 1, 2, 3] and not instead[0].any()
+  assert told['spoken']['test']['answers'][0]['speech'] == 'q-said'
+  assert told['spoken']['test']['answers'][1]['speech'] is None
   last = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert set(last) >= {'spoken/test', 'written/test', 'untouched/test'}
   monkeypatch.setattr(speech_codes, 'read_codes', lambda _: {})
   assert cli.dispatch('x', doors.DOORS, argv) == 2
   assert "none of 'q-said'" in capsys.readouterr().err
+
+
+def test_silence_is_as_long_as_what_it_stands_for(corpus, monkeypatch):
+  class Mute:
+    def encode_batch(self, waves):
+      assert all(not wave.any() for wave in waves)
+      return [len(wave) for wave in waves]
+
+  monkeypatch.setattr(dual.DualTokenizer, 'load', lambda _: Mute())
+  asked = questions.questions(corpus, ['test'])
+  assert questions.silence('folder', asked) == {'q-said': 16000}

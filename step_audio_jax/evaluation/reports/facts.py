@@ -256,6 +256,46 @@ def comparability_warnings(
   return found
 
 
+# Figure → how and in which split it was asked. Names after Step-Audio's tasks:
+# audio or text query, text answer.
+ANSWERED = {
+  'aqta_exact': ('spoken', 'test_asked'),
+  'aqta_exact_unseen_voice': ('spoken', 'test_asked_unseen_voice'),
+  'aqta_exact_silenced': ('silenced', 'test_asked'),
+  'tqta_exact': ('written', 'test_asked'),
+}
+
+
+def answered(path: str | pathlib.Path | None) -> dict[str, Any]:
+  """Shares of questions that were answered exactly, as `ANSWERED` names them.
+
+  Args:
+    path: Of what the `answer` door wrote; None where nothing was asked.
+
+  Returns:
+    Each figure, or None where it was not asked; `answers`, split → every
+    answer to spoken questions.
+
+  Raises:
+    UserError: The file is not what the door writes.
+  """
+  if path is None:
+    return {}
+  found = files.read_json(path)
+  try:
+    figures = {
+      name: found.get(kind, {}).get(split, {}).get('exact')
+      for name, (kind, split) in ANSWERED.items()
+    }
+    rows = {k: list(v['answers']) for k, v in found['spoken'].items()}
+  except (AttributeError, KeyError, TypeError) as error:
+    raise errors.UserError(
+      f'{path}: not what `answer` writes, expected figures by how and where '
+      'questions were asked.'
+    ) from error
+  return {**figures, 'answers': rows}
+
+
 def cer(result: Mapping[str, Any], task: str, split: str) -> float | None:
   """An error rate of a result, or None."""
   value = result.get(task, {}).get(split, {}).get('cer')

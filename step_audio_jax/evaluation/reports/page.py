@@ -19,11 +19,17 @@ FIGURES = {
   'asr_cer_unseen_voice': 'ASR character errors, unseen voice',
   'tts_cer': 'TTS tokens read by its own ASR',
   'sound_cer': 'generated speech, tokenised and read again',
+  'aqta_exact': 'spoken questions answered exactly, seen voices',
+  'aqta_exact_unseen_voice': 'spoken questions answered exactly, unseen voice',
+  'aqta_exact_silenced': 'the same with silence in place of the question',
+  'tqta_exact': 'written questions answered exactly',
   'share_error_rows': 'largest error of a source share, rows',
   'padding': 'padding in packed rows',
   'wall_seconds': 'wall-clock time',
   'peak_memory_bytes': 'peak memory',
 }
+# Of these more is better, so that a target is the least of them.
+_RIGHT = ('aqta_exact', 'aqta_exact_unseen_voice', 'tqta_exact')
 
 
 def format_figure(key: str, value: float) -> str:
@@ -80,6 +86,10 @@ def render(
     ),
     utterances.utterance_cards(
       last, 'tts', tts, 'Text to speech tokens', None, players
+    ),
+    *(
+      utterances.question_cards(answers, split, manifest, players)
+      for split, answers in values.get('answers', {}).items()
     ),
     _sound(last, values, tts, players),
     _stranger(last, values, tts, players),
@@ -176,9 +186,11 @@ def _tiles(values) -> str:
     limit = values['targets'].get(key)
     if counted := values['counts'].get(key):
       text += f', {counts.short_text(counted)}'
+    good = None
     if limit is not None:
-      text += f'; at most {format_figure(key, limit)}'
-    good = None if limit is None else value <= limit
+      side = 'least' if key in _RIGHT else 'most'
+      text += f'; at {side} {format_figure(key, limit)}'
+      good = value >= limit if key in _RIGHT else value <= limit
     tiles.append(page.tile(format_figure(key, value), text, good))
   return f'<div class="tiles">{"".join(tiles)}</div>'
 

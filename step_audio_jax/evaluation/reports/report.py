@@ -30,6 +30,7 @@ def report(
   manifest: str | None = None,
   players: int = 6,
   timing: str | None = None,
+  answers: str | None = None,
   targets: Mapping[str, float] | None = None,
   remarks: Sequence[str] = (),
   dry_run: bool = False,
@@ -55,6 +56,7 @@ def report(
     players: Utterances with a player, of each of the two ASR splits.
     timing: JSON file {started, commands: [{name, seconds, command}],
       wall_seconds, peak_memory_bytes}; None leaves it out.
+    answers: What the `answer` door wrote; None leaves it out.
     targets: Key of the report → its upper limit; colours the figures.
     remarks: Sentences for the head of the page.
     dry_run: Write nothing.
@@ -121,6 +123,7 @@ def report(
     'sound_cer': _last(results, 'sound', tts_split),
     **_sound(results, tts_split),
     **facts.strangers(results, tts_split),
+    **facts.answered(answers),
     'share_error_rows': max(gaps, default=None),
     'padding': (
       facts.padding(tables, rows, prefix=row_prefix, split=row_split)

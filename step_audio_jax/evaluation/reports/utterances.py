@@ -91,6 +91,47 @@ def utterance_cards(
   )
 
 
+def question_cards(
+  answers: Sequence[Mapping[str, Any]],
+  split: str,
+  corpus: str | None,
+  count: int,
+) -> str:
+  """The first `count` spoken questions of a split, with what was answered.
+
+  Args:
+    answers: Of the `answer` door.
+    split: Name of the set.
+    corpus: That was asked; None for no players.
+    count: How many.
+  """
+  asked = [one for one in answers if one['speech']]
+  if not asked or not count:
+    return ''
+  by_id = {}
+  if corpus is not None:
+    by_id = {u.id: u for u in manifest_lib.read(corpus, kind='speech')}
+    root = manifest_lib.path_of(corpus).parent
+  parts = []
+  for one in asked[:count]:
+    said = by_id.get(one['speech'])
+    answer = html.escape(one['answer']) or '<i>nothing</i>'
+    if not one['exact']:
+      answer = f'<span class="wrong">{answer}</span>'
+    parts.append(
+      f'<div class="utterance">{player(said, root) if said else ""}<dl>'
+      f'<dt>asked</dt><dd>{html.escape(one["question"])}</dd><dt>answered</dt>'
+      f'<dd>{answer} <small>expected {html.escape(one["expected"])}</small>'
+      '</dd></dl></div>'
+    )
+  exact = sum(one['exact'] for one in asked)
+  return (
+    f'<h2>Asked aloud, {html.escape(split)} <small>{exact} of {len(asked)} '
+    'answered exactly</small></h2>'
+    f'<div class="utterances">{"".join(parts)}</div>'
+  )
+
+
 def player(utterance: manifest_lib.Utterance, root: str | pathlib.Path) -> str:
   """An audio element that holds its sound; a note if it cannot be read."""
   return recording_player(utterance.audio_path(root), **utterance.part())

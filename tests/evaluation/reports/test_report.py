@@ -9,6 +9,7 @@ import wave
 import numpy as np
 import pytest
 
+from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
@@ -347,3 +348,48 @@ def test_a_missing_run_is_named(runs, capsys):
   more = f'--gin.RUNS=["{runs / "nope"}"]'
   assert cli.run('report', report.DOOR, flags(runs, more)) == 2
   assert 'nope: no such run directory' in capsys.readouterr().err
+
+
+def test_questions_are_played_with_their_answers(runs):
+  def asked(*rows):
+    answers = [
+      {
+        'id': f'q{place}',
+        'speech': 'u0' if place else None,
+        'question': 'who <is> it',
+        'expected': 'the cat',
+        'answer': answer,
+        'right': exact,
+        'exact': exact,
+      }
+      for place, (answer, exact) in enumerate(rows)
+    ]
+    exact = [row['exact'] for row in answers]
+    return {'exact': sum(exact) / len(exact), 'answers': answers}
+
+  good, bad = ('the cat', True), ('<dog>', False)
+  told = {
+    'spoken': {
+      'test_asked': asked(good, good, bad, good),
+      'test_asked_unseen_voice': asked(bad, bad, good, bad),
+    },
+    'silenced': {'test_asked': asked(bad)},
+  }
+  write(runs / 'answers.json', told)
+  targets = {'aqta_exact': 0.7, 'aqta_exact_silenced': 0.1, 'tqta_exact': 0.9}
+  result = make(runs, answers=str(runs / 'answers.json'), targets=targets)
+  saved = json.loads((runs / 'out' / 'report.json').read_text())
+  assert saved['aqta_exact'] == result['aqta_exact'] == 0.75
+  assert saved['aqta_exact_unseen_voice'] == 0.25
+  assert saved['aqta_exact_silenced'] == 0 and saved['tqta_exact'] is None
+  text = (runs / 'out' / 'report.html').read_text()
+  assert 'at least 70.0 %' in text and 'at most 10.0 %' in text
+  # The first question was written, so three of four are played.
+  shown = text[text.index('Asked aloud, test_asked') :]
+  assert '2 of 3 answered exactly' in shown
+  assert shown.count('<audio') >= 6
+  assert 'who &lt;is&gt; it' in shown
+  assert '<span class="wrong">&lt;dog&gt;</span>' in shown
+  write(runs / 'answers.json', {'spoken': 3})
+  with pytest.raises(errors.UserError, match='not what `answer` writes'):
+    make(runs, answers=str(runs / 'answers.json'))
