@@ -89,11 +89,12 @@ def _mandarin_owned(rng: np.random.Generator) -> list[Question]:
   classes = grammar.MANDARIN.classes
   owner, thing = _one(rng, classes['who']), _one(rng, classes['thing'])
   color = _one(rng, _COLOURS['zh'])
-  said = (*_one(rng, _TIMES), owner, '有', color, thing)
+  verb = _one(rng, grammar.MANDARIN.classes['verb'])
+  said = (*_one(rng, _TIMES), owner, verb, color, thing)
   return [
     Question('zh', (*said, '什么', '颜色'), (color,), 'color'),
-    Question('zh', (*said, '谁', '有'), (owner,), 'owner'),
-    Question('zh', (*said, '有', '什么'), (thing,), 'thing'),
+    Question('zh', (*said, '谁', verb), (owner,), 'owner'),
+    Question('zh', (*said, verb, '什么'), (thing,), 'thing'),
   ]
 
 

@@ -38,11 +38,12 @@ def answered(text):
     assert thing.rstrip('es') != other.rstrip('es')
     return NUMBERS[NUMBERS.index(first) + NUMBERS.index(second) + 1]
   found = re.fullmatch(
-    '(?:今天|现在)?(小猫|老师|妈妈|朋友|孩子|我)有(红|白)(..?)(什么颜色|谁有|有什么)',
+    '(?:今天|现在)?(小猫|老师|妈妈|朋友|孩子|我)(喜欢|看见|有|买|吃)(红|白)'
+    r'(..?)(什么颜色|谁\2|\2什么)',
     text,
   )
-  owner, color, thing, asked = found.groups()
-  return {'什么颜色': color, '谁有': owner, '有什么': thing}[asked]
+  owner, verb, color, thing, asked = found.groups()
+  return {'什么颜色': color, f'谁{verb}': owner, f'{verb}什么': thing}[asked]
 
 
 @pytest.mark.parametrize('language', questions.LANGUAGES)
@@ -104,7 +105,7 @@ def test_without_questions_everything_is_as_it_was():
 
 def test_more_than_there_are():
   with pytest.raises(errors.UserError, match='too many beside'):
-    plan.plan_questions(plan.Config(written=9000), 0)
+    plan.plan_questions(plan.Config(written=30000), 0)
   with pytest.raises(errors.UserError, match='--questions: found -1'):
     plan.Config(questions=-1)
 
