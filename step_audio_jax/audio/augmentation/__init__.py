@@ -1,0 +1,1 @@
+"""Changes of waveforms: noise, rooms, codecs, speed; each can be repeated."""
