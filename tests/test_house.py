@@ -25,7 +25,11 @@ BUILT = ('benchmarks', 'data_pipelines', 'step_audio_jax', 'tpu_launch')
 # imports only from floors below its own. docs/architecture.md draws them.
 FLOORS = (
   ('step_audio_jax', 'step_audio_jax/kernels'),
-  ('step_audio_jax/storage', 'step_audio_jax/parallel'),
+  (
+    'step_audio_jax/storage',
+    'step_audio_jax/parallel',
+    'step_audio_jax/styles',
+  ),
   (
     'step_audio_jax/audio',
     'step_audio_jax/commands',

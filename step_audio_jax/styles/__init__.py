@@ -1,0 +1,1 @@
+"""How speech is spoken: tags, words for them, and what makes their levels."""
