@@ -1,8 +1,8 @@
 """`tokenize` and `build` on every engine that runs here: the same bytes.
 
-    python benchmarks/pipelines/engines.py
-    python benchmarks/pipelines/engines.py --tokenizer=runs/mine/tokenizer
-    python benchmarks/pipelines/engines.py --server=gcs
+    python benchmarks/end_to_end/engines.py
+    python benchmarks/end_to_end/engines.py --tokenizer=runs/mine/tokenizer
+    python benchmarks/end_to_end/engines.py --server=gcs
 
 Makes short utterances, of which some are no audio, and takes them through both
 doors, each a process of its own as a user starts it: here, with DirectRunner,
