@@ -125,9 +125,12 @@ class Config:
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
+NOBODY = 'nobody'  # the voice of lines without words
+
+
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """One utterance to be spoken."""
+  """One utterance to be spoken, or by `NOBODY`."""
 
   id: str
   split: str

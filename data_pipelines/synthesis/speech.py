@@ -65,6 +65,32 @@ def word_starts(
   )
 
 
+_QUIET_SECONDS = (0.5, 2.5)
+_QUIET_LEVELS = (-75.0, -50.0)  # dBFS, of rooms; digital silence beside them
+_EXACT = 0.25  # how many of them have digital silence
+
+
+def quiet(seed: int) -> np.ndarray:
+  """A recording in which nobody speaks: int16 samples at 16 kHz.
+
+  Half of the rooms hiss and half of them hum: noise of equal power at all
+  frequencies, and noise that falls by 6 dB an octave.
+  """
+  rng = np.random.default_rng([seed, 7])
+  size = int(rng.uniform(*_QUIET_SECONDS) * SAMPLE_RATE)
+  kind, level = rng.random(), rng.uniform(*_QUIET_LEVELS)
+  noise = rng.standard_normal(size)
+  if kind < _EXACT:
+    return np.zeros(size, np.int16)
+  if kind < (1 + _EXACT) / 2:
+    spectrum = np.fft.rfft(noise)
+    spectrum[0] = 0
+    spectrum[1:] /= np.arange(1, len(spectrum))
+    noise = np.fft.irfft(spectrum, size)
+  noise *= 10 ** (level / 20) / np.sqrt(np.mean(noise**2))
+  return np.round(noise * 32767).astype(np.int16)
+
+
 def speak_line(
   line: plan.Line, performer: Performer | None = None
 ) -> tuple[np.ndarray, list[list[Any]]]:
@@ -74,6 +100,8 @@ def speak_line(
     line: What to say.
     performer: Who says it; espeak-ng by default.
   """
+  if line.voice == plan.NOBODY:
+    return quiet(line.seed), []
   import soxr
 
   spoken = ' '.join(line.words)

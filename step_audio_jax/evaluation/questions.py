@@ -1,7 +1,8 @@
 """The `answer` door: questions of a corpus, asked aloud and in writing.
 
 A chat of the corpus ends with what the assistant should say. It is asked as far
-as there, with the codes of what is spoken, and once more with its text. An
+as there, with the codes of what is spoken, and once more with its text, where
+it has any. An
 answer is right where every word of the expected one that the question has not
 is among its own ("The capital of Peru is Lima." behind "What is the capital of
 Peru?": `lima`), and exact where it is the expected one; case and punctuation do
@@ -77,7 +78,7 @@ def questions(
         }
         for turn in given
       ]
-      if all(turn['text'] for turn in given):
+      if all(turn['text'] is not None for turn in given):
         found[split].append(
           {
             'id': chat.id,
@@ -92,6 +93,17 @@ def questions(
         'what the assistant writes, expected some.'
       )
   return found
+
+
+def in_writing(
+  asked: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, list[Mapping[str, Any]]]:
+  """Those that have words: nobody writes silence."""
+  found = {
+    split: [one for one in some if all(turn['text'] for turn in one['turns'])]
+    for split, some in asked.items()
+  }
+  return {split: some for split, some in found.items() if some}
 
 
 def silence(
@@ -184,6 +196,7 @@ class Asker:
         one['question'],
         chat=True,
         system=system,
+        before=[(turn['role'], turn['text']) for turn in one['turns'][:-1]],
       )
       for some in asked.values()
       for one in some
@@ -255,10 +268,11 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     return {'dry_run': True, 'questions': counted}
   codes = speech_codes.read_codes(fv.codes)
   asker = Asker(fv.run, fv.step, fv.max_tokens)
+  written = in_writing(asked)
   found = {
     'run': fv.run,
     'spoken': score(asked, asker.say(asked, codes, fv.streams)),
-    'written': score(asked, asker.write(asked)),
+    'written': score(written, asker.write(written)),
   }
   if fv.tokenizer:
     none = silence(fv.tokenizer, asked)
@@ -266,7 +280,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.base:
     base = Asker(fv.base, most=fv.max_tokens)
     found['base'] = fv.base
-    found['untouched'] = score(asked, base.write(asked, fv.system))
+    found['untouched'] = score(written, base.write(written, fv.system))
   files.write_json(output, found)
   told = {}
   for kind in KINDS:

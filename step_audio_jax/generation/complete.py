@@ -11,7 +11,7 @@ import dataclasses
 import pathlib
 import sys
 import time
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from absl import flags
 
@@ -53,6 +53,7 @@ def ask(
   *,
   chat: bool = False,
   system: str = '',
+  before: Sequence[tuple[str, str]] = (),
 ) -> Asked:
   """What a run is given for a text.
 
@@ -63,6 +64,7 @@ def ask(
     words: The text.
     chat: Whether it is said by a user, to be answered.
     system: What the chat is opened with; nothing if empty.
+    before: Turns of the chat behind that, (role, text) each.
 
   Raises:
     UserError: There is no id to begin with, or no chat template.
@@ -75,7 +77,7 @@ def ask(
       f'{run}: has no text tokenizer, expected a run that knows its texts.'
     )
   turns = [('system', system)] if system else []
-  turns.append(('user', words))
+  turns += [*before, ('user', words)]
   folder = files.path(run) / chat_template.FOLDER
   origin = _object(folder / 'config.json')
   if 'converted_from' not in description or _NOTE in origin:

@@ -1,6 +1,7 @@
 """Questions aloud and in writing: what counts as right, and the door."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import questions
+from step_audio_jax.generation import complete
 from step_audio_jax.tokenizers.speech import dual
 from tests.generation import test_complete
 
@@ -143,3 +145,42 @@ def test_silence_is_as_long_as_what_it_stands_for(corpus, monkeypatch):
   monkeypatch.setattr(dual.DualTokenizer, 'load', lambda _: Mute())
   asked = questions.questions(corpus, ['test'])
   assert questions.silence('folder', asked) == {'q-said': 16000}
+
+
+def test_silence_is_asked_aloud_alone_and_follow_ups_with_what_was_before():
+  def one(*texts):
+    roles = ('user', 'assistant', 'user')[-len(texts) :]
+    turns = [{'role': r, 'text': t} for r, t in zip(roles, texts)]
+    return {'question': texts[-1], 'turns': turns}
+
+  mixed = {
+    'silent': [one('')],
+    'both': [one(''), one('who?')],
+    'followed': [one('who?', 'me.', 'and you?')],
+  }
+  written = questions.in_writing(mixed)
+  assert list(written) == ['both', 'followed']
+  assert [len(some) for some in written.values()] == [1, 1]
+
+
+def test_what_was_said_before_is_asked_with_it(corpus, monkeypatch):
+  asked = []
+
+  def ask(run, description, vocabulary, words, *, chat, system, before):
+    asked.append((words, before))
+    return types.SimpleNamespace(prompt=[1], stops=(2,))
+
+  monkeypatch.setattr(complete, 'ask', ask)
+  monkeypatch.setattr(complete, 'grammar_of', lambda *_: None)
+  asker = object.__new__(questions.Asker)
+  asker._run = asker._description = asker.vocabulary = None
+  monkeypatch.setattr(questions.Asker, '_answers', lambda *_: ['so'])
+  turns = [
+    {'role': 'user', 'text': 'who?'},
+    {'role': 'assistant', 'text': 'me.'},
+    {'role': 'user', 'text': 'and you?'},
+  ]
+  found = asker.write({'x': [{'question': 'and you?', 'turns': turns}]})
+  assert found == ['so']
+  before = [('user', 'who?'), ('assistant', 'me.')]
+  assert asked == [('and you?', before)]

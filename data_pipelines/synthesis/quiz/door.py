@@ -104,6 +104,8 @@ def _define(fv: flags.FlagValues) -> None:
     ('sentences', 'That are only transcribed, in train.'),
     ('test', 'The same in dev, in test and by the unseen voice.'),
     ('times', 'How often each question that is trained is said.'),
+    ('follow_ups', 'Chats of train that ask a second time.'),
+    ('silences', 'Chats of train in which nobody speaks.'),
   ):
     flags.DEFINE_integer(
       name, getattr(default, name), help_text, flag_values=fv
@@ -118,7 +120,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
-  names = ('seed', 'sentences', 'test', 'times')
+  names = ('seed', 'sentences', 'test', 'times', 'follow_ups', 'silences')
   config = plan_lib.Config(**{name: getattr(fv, name) for name in names})
   files.check_writable(fv.output, '--output', folder=True)
   voices, notes = catalogue.load_all(fv.voice, (), ('en',))

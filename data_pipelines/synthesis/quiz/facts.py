@@ -26,12 +26,15 @@ class Fact:
     asked: How it is asked, in one or more wordings.
     told: The answer as a sentence.
     answer: The words of it that make it right.
+    named: What it is asked of; "And Peru?" asks the same of Peru. What the same
+      is, only the question before it tells.
   """
 
   subject: str
   asked: tuple[str, ...]
   told: str
   answer: str
+  named: str
 
 
 CAPITALS = dict(
@@ -90,55 +93,69 @@ OPPOSITES = dict(
 )
 
 
+def by_kind() -> dict[str, list[Fact]]:
+  """All of them: kind → facts."""
+  return {
+    'capital': [
+      Fact(
+        country,
+        (
+          f'What is the capital of {country}?',
+          f'Name the capital of {country}.',
+        ),
+        f'The capital of {country} is {city}.',
+        city,
+        country,
+      )
+      for country, city in CAPITALS.items()
+    ],
+    'located': [
+      Fact(
+        country,
+        (f'What country is {city} in?', f'In which country is {city}?'),
+        f'{city} is in {country}.',
+        country,
+        city,
+      )
+      for country, city in CAPITALS.items()
+      if country in LOCATED
+    ],
+    'continent': [
+      Fact(
+        country,
+        (f'What continent is {country} in?',),
+        f'{country} is in {continent}.',
+        continent,
+        country,
+      )
+      for country, continent in CONTINENTS.items()
+    ],
+    'language': [
+      Fact(
+        country,
+        (f'What language do people speak in {country}?',),
+        f'People in {country} speak {language}.',
+        language,
+        country,
+      )
+      for country, language in LANGUAGES.items()
+    ],
+    'opposite': [
+      Fact(
+        word,
+        (f'What is the opposite of {word}?', f'Name the opposite of {word}.'),
+        f'The opposite of {word} is {other}.',
+        other,
+        word,
+      )
+      for word, other in OPPOSITES.items()
+    ],
+  }
+
+
 def facts() -> list[Fact]:
   """All of them, by kind."""
-  found = [
-    Fact(
-      country,
-      (f'What is the capital of {country}?', f'Name the capital of {country}.'),
-      f'The capital of {country} is {city}.',
-      city,
-    )
-    for country, city in CAPITALS.items()
-  ]
-  found += [
-    Fact(
-      country,
-      (f'What country is {city} in?', f'In which country is {city}?'),
-      f'{city} is in {country}.',
-      country,
-    )
-    for country, city in CAPITALS.items()
-    if country in LOCATED
-  ]
-  found += [
-    Fact(
-      country,
-      (f'What continent is {country} in?',),
-      f'{country} is in {continent}.',
-      continent,
-    )
-    for country, continent in CONTINENTS.items()
-  ]
-  found += [
-    Fact(
-      country,
-      (f'What language do people speak in {country}?',),
-      f'People in {country} speak {language}.',
-      language,
-    )
-    for country, language in LANGUAGES.items()
-  ]
-  found += [
-    Fact(
-      word,
-      (f'What is the opposite of {word}?', f'Name the opposite of {word}.'),
-      f'The opposite of {word} is {other}.',
-      other,
-    )
-    for word, other in OPPOSITES.items()
-  ]
-  return found
+  return [fact for some in by_kind().values() for fact in some]
 
 
 def heard_only() -> frozenset[str]:
