@@ -59,7 +59,7 @@ FLOORS = (
     'step_audio_jax/interop',
     'data_pipelines/documents',
   ),
-  ('data_pipelines/interleaving',),
+  ('data_pipelines/interleaving', 'data_pipelines/factory'),
   ('data_pipelines/tasks',),
   ('data_pipelines/rows',),
   ('data_pipelines/inspection', 'benchmarks'),

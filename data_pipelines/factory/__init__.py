@@ -1,0 +1,1 @@
+"""The factory: training data is made, checked, and says how it was made."""

@@ -1,0 +1,1 @@
+"""Gates: what a recording must be to become training data."""
