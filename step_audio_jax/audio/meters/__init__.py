@@ -1,0 +1,1 @@
+"""What is measured of how somebody speaks: pace, pauses, pitch, level."""
