@@ -25,6 +25,7 @@ from step_audio_jax.audio.augmentation import base
 from step_audio_jax.audio.augmentation import codecs
 from step_audio_jax.audio.augmentation import levels
 from step_audio_jax.audio.augmentation import noise
+from step_audio_jax.audio.augmentation import pauses
 from step_audio_jax.audio.augmentation import pools
 from step_audio_jax.audio.augmentation import rooms
 from step_audio_jax.audio.augmentation import speed
@@ -44,6 +45,7 @@ OPERATIONS: Mapping[str, type[base.Operation]] = {
     levels.Gain,
     levels.Clipping,
     levels.Ceiling,
+    pauses.Pauses,
   )
 }
 _FIELDS = {

@@ -1,0 +1,91 @@
+"""A voice speaks in a style: what it can do itself, and the rest by samples.
+
+A voice has a rate, and a speaker a factor of pitch and formants (`speakers`);
+level and pauses are made of what it said. Where a level is beyond the rates
+that voices keep well, the samples are stretched by what is left.
+"""
+
+import dataclasses
+from typing import Sequence
+
+import numpy as np
+
+from data_pipelines.synthesis.voices import speakers
+from data_pipelines.synthesis.voices import voice as voice_lib
+from step_audio_jax.audio.prosody import making
+from step_audio_jax.audio.prosody import recipes
+from step_audio_jax.styles import markup
+
+_SLOWEST, _FASTEST = 0.6, 1.7  # of what a voice is asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class Styled:
+  """What was said.
+
+  Attributes:
+    speech: Its samples, with the starts of words behind pauses and all.
+    provenance: Of `making.make`: tags, recipe, the voice's part, operations.
+  """
+
+  speech: voice_lib.Speech
+  provenance: dict
+
+
+def speak(
+  voice: voice_lib.Voice,
+  spans: Sequence[markup.Span],
+  *,
+  speaker: speakers.Speaker,
+  language: str,
+  rate: float = 1.0,
+  seed: int = 0,
+  reference_db: float | None = making.REFERENCE_DB,
+) -> Styled:
+  """Lets one speaker say a text in a style.
+
+  Args:
+    voice: Who speaks.
+    spans: Of `markup.parse`, all in one style.
+    speaker: As whom.
+    language: Subtag of the text.
+    rate: Of this speaker without a style, as of `Voice.speak`.
+    seed: For the voice's small variations.
+    reference_db: As of `making.make`.
+
+  Raises:
+    UserError: As `Voice.speak` and `making.make`.
+  """
+  recipe = recipes.of(making.one_style(spans))
+  factor = speaker.factor * recipe.pitch_factor
+  # What the voice itself is asked for, once its samples are played faster.
+  asked = float(np.clip(rate * recipe.rate / factor, _SLOWEST, _FASTEST))
+  said = speakers.speak(
+    voice,
+    markup.plain(spans),
+    speaker=dataclasses.replace(speaker, factor=factor),
+    language=language,
+    rate=asked * factor,
+    seed=seed,
+  )
+  end = len(said.samples) / said.sample_rate
+  places = [place for place, _ in said.words]
+  times = [time for _, time in said.words]
+  words = [('', *pair) for pair in zip(times, [*times[1:], end])]
+  made = making.make(
+    said.samples,
+    said.sample_rate,
+    spans,
+    words=words,
+    places=places,
+    done=recipes.Recipe(asked * factor / rate, recipe.semitones),
+    reference_db=reference_db,
+  )
+  speech = dataclasses.replace(
+    said,
+    samples=made.samples,
+    words=tuple(
+      (place, start) for place, (_, start, _) in zip(places, made.words)
+    ),
+  )
+  return Styled(speech, made.provenance)

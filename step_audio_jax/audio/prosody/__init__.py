@@ -1,0 +1,1 @@
+"""What makes levels of speed, pitch, volume and pauses, and writes it down."""
