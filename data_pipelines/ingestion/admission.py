@@ -7,13 +7,13 @@ a recording whose sound is whole.
 
 import dataclasses
 import functools
-import hashlib
 import io
 import math
 import os
 import pathlib
 from typing import Any, Mapping, MutableMapping, NamedTuple
 
+from data_pipelines import splits
 from data_pipelines.readers.common import base
 from data_pipelines.readers.common import channels
 from step_audio_jax import errors
@@ -31,6 +31,7 @@ MEAN = (
 FORGIVEN_SECONDS = 0.01  # times are rounded by who writes them
 CODEC_SECONDS = 0.1  # what lossy codecs add at both ends, and some count
 _WORDS_FORGIVEN_SECONDS = 0.1  # alignments have frames of 10 to 80 ms
+split_of = splits.split_of
 _IMAGES = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 
 
@@ -72,14 +73,6 @@ class Rules:
       raise errors.UserError(
         f'--sample_rate: found {self.sample_rate}, expected Hz.'
       )
-
-
-def split_of(name: str, dev: float, test: float) -> str:
-  """The split of an id: a hash decides, the same on every machine."""
-  raw = name.encode('utf-8', 'surrogatepass')
-  digest = hashlib.blake2b(raw, digest_size=8).digest()
-  place = int.from_bytes(digest, 'little') / 2**64
-  return 'dev' if place < dev else 'test' if place < dev + test else 'train'
 
 
 def _split(fields: Mapping[str, Any], rules: Rules) -> str:

@@ -1,0 +1,1 @@
+"""Songs: lyrics with times, clips cut by them, artists in splits."""
