@@ -23,6 +23,7 @@ CORE = [
   'gin-config>=0.5.0',
   'grain>=0.2.18',
   'jax>=0.10.2',
+  'jsonschema>=4.20',
   'langcodes[data]>=3.5',
   'librosa>=0.11',
   'numba>=0.61',

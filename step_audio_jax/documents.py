@@ -13,8 +13,9 @@ behind the bar:
                   <|EOT|>
     interleaved   <s> <audio_start> | A… <text_start> text … <|EOT|>
     chat          <s> <|BOT|> role⏎ content <|EOT|> <|BOT|> … role⏎ | content
-                  <|EOT|>, where a content is text or A; everything that the
-                  assistant says is learnt
+                  <|EOT|>, where a content is text, A, or both in any order,
+                  and the assistant's may end with calls, <|CALL_START|> JSON
+                  <|CALL_END|>; everything that the assistant says is learnt
 
 There is no loss on `<s>`, on task markers, on the first modality marker, and
 on images. The given side of asr and tts (its markers included) weighs
@@ -262,8 +263,22 @@ def interleaved(
   return _document(name, [*parts, (_PIECES['<|EOT|>'], 1)], **fields)
 
 
-ROLES = {'system': 'system', 'user': 'human', 'assistant': 'assistant'}
-Turn = tuple[str, Said]  # of a key of `ROLES`
+# Whose turn → how it is written. Schemas of tools are the released model's; how
+# it calls results is not published: `tool` is our choice.
+ROLES = {role: role for role in ('system', 'user', 'assistant')}
+ROLES |= {'user': 'human', 'tool_json_schemas': 'tool_json_schemas'}
+ROLES['tool'] = 'tool'
+
+
+class Call(str):
+  """A call of a tool, as JSON; it stands between two control pieces."""
+
+
+class Mixed(tuple):
+  """Texts, speech and calls of one turn, in order."""
+
+
+Turn = tuple[str, Said | Mixed]  # of a key of `ROLES`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,13 +286,16 @@ class Turns:
   r"""`<s>`, then `<|BOT|> role⏎ content <|EOT|>` for each turn.
 
   SentencePiece puts a space before the first word of whatever it is given. So
-  a text is encoded behind something, whose ids are taken off again.
+  a text that opens a turn is encoded behind something, whose ids are taken off
+  again. One that follows speech or a call is encoded by itself.
 
   Attributes:
     behind: What that is; `{role}` in it is whose turn it is.
+    starts: Whether `<s>` is behind every `<|BOT|>` too, as released code has.
   """
 
   behind: str
+  starts: bool = False
 
   def document(
     self,
@@ -286,6 +304,7 @@ class Turns:
     turns: Sequence[Turn],
     *,
     prompt_loss: float = 0.0,
+    last_only: bool = False,
   ) -> Document:
     """The document called `name`.
 
@@ -293,16 +312,23 @@ class Turns:
       table: Turns text into ids.
       name: Id of the document.
       turns: In order.
-      prompt_loss: Weight of what others than the assistant say.
+      prompt_loss: Weight of what is not learnt.
+      last_only: Learn what the assistant says behind the last human turn;
+        otherwise all that it says.
 
     Raises:
       UserError: The assistant says nothing, or a content has no ids.
     """
-    if all(role != 'assistant' for role, _ in turns):
-      raise errors.UserError('turns: none of the assistant, expected one.')
+    learnt = last_human(turns) if last_only else 0
+    if all(role != 'assistant' for role, _ in turns[learnt:]):
+      where = ' behind the last of the user' if learnt else ''
+      raise errors.UserError(
+        f'turns: none of the assistant{where}, expected one.'
+      )
     parts = [(_PIECES['<s>'], 0)]
-    for role, content in turns:
-      weight = 1.0 if role == 'assistant' else prompt_loss
+    for number, (role, content) in enumerate(turns):
+      said = role == 'assistant' and number >= learnt
+      weight = 1.0 if said else prompt_loss
       opening, body, end = self._turn(table, role, content)
       _require(body, content)
       parts += [(opening, 0), (body, weight), (end, weight)]
@@ -318,14 +344,21 @@ class Turns:
     opening, *_ = self._turn(table, 'assistant', '')
     return np.concatenate([*parts, opening]).tolist()
 
-  def _turn(self, table, role: str, content: Said) -> list[np.ndarray]:
+  def _turn(self, table, role: str, content) -> list[np.ndarray]:
     """Ids of what opens the turn, of its content, and of its end."""
     role = ROLES[role]
-    opening = [_ID['<|BOT|>'], *table.encode_text(f'{role}\n')]
-    if isinstance(content, str):
-      content = self._inside(table, self.behind.format(role=role), content)
-    body = np.asarray(content, np.int32)
-    return [np.array(opening, np.int32), body, _PIECES['<|EOT|>']]
+    opening = [_ID['<|BOT|>'], *[_ID['<s>']] * self.starts]
+    opening += table.encode_text(f'{role}\n')
+    body: list[int] = []
+    for part in content if isinstance(content, Mixed) else (content,):
+      if isinstance(part, Call):
+        part = table.encode_text(part)
+        part = [_ID['<|CALL_START|>'], *part, _ID['<|CALL_END|>']]
+      elif isinstance(part, str):
+        before = '' if body else self.behind.format(role=role)
+        part = self._inside(table, before, part)
+      body.extend(part)
+    return [np.array(i, np.int32) for i in (opening, body, [vocabulary.EOT])]
 
   def _inside(self, table, before: str, words: str) -> list[int]:
     head, ids = table.encode_text(before), table.encode_text(before + words)
@@ -333,6 +366,11 @@ class Turns:
     if begins and (len(ids) > len(head) or not words):
       return ids[len(head) :]
     return table.encode_text(words)  # what is before is joined to the words
+
+
+def last_human(turns: Sequence[Turn]) -> int:
+  """Place of the last turn of the user; 0 if there is none."""
+  return max([0, *(n for n, turn in enumerate(turns) if turn[0] == 'user')])
 
 
 # The template of Step-Audio-Chat encodes a turn as a whole; in the turns of
@@ -359,7 +397,8 @@ def tts_turns(
 
   After arXiv 2502.11946 and its released code. That puts `<s>` behind every
   `<|BOT|>`, a habit of its text tokenizer's default; which form the model was
-  trained on is not published. Here it stands once, at the very start.
+  trained on is not published. Here it stands once, at the very start
+  (`Turns.starts`).
 
   Args:
     text: What is to be said.

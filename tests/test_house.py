@@ -29,6 +29,7 @@ FLOORS = (
     'step_audio_jax/storage',
     'step_audio_jax/parallel',
     'step_audio_jax/styles',
+    'step_audio_jax/chats',
   ),
   (
     'step_audio_jax/audio',

@@ -11,6 +11,7 @@ import numpy as np
 
 from data_pipelines.codes import stream
 from data_pipelines.documents import survey
+from step_audio_jax.chats import own
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 
@@ -107,7 +108,9 @@ class _Codes:
     """Turns with the number of their codes, and all codes one by one."""
     told, pairs = [], [(_EMPTY, _EMPTY)]
     for turn in turns:
-      pair = self._said(turn['speech']) if 'speech' in turn else None
+      # A turn has at most one.
+      name = next(own.spoken([turn]), None)
+      pair = None if name is None else self._said(name)
       if pair:
         turn = {**turn, 'codes': [len(pair[0]), len(pair[1])]}
         pairs.append(pair)

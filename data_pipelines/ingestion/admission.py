@@ -8,6 +8,7 @@ a recording whose sound is whole.
 import dataclasses
 import functools
 import io
+import json
 import math
 import os
 import pathlib
@@ -359,7 +360,7 @@ def _check_encodable(utterance: manifest.Utterance) -> None:
   u = utterance
   whole = (u.id, u.text, u.split, u.language, u.speaker, u.audio, u.image)
   words = [word[0] for word in u.words] if u.words else ()
-  turns = [t for turn in u.turns for t in turn.values()] if u.turns else ()
+  turns = [json.dumps(u.turns, ensure_ascii=False)] if u.turns else ()
   try:
     ''.join(filter(None, (*whole, *words, *turns))).encode()
   except UnicodeEncodeError as error:

@@ -17,6 +17,7 @@ from data_pipelines import tally
 from data_pipelines.ingestion import admission
 from data_pipelines.readers.common import base
 from step_audio_jax import errors
+from step_audio_jax.chats import own
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 
@@ -154,9 +155,8 @@ class Intake:
       raise errors.UserError(
         f'id: {utterance.id!r} occurs twice; give each line an `id`.'
       )
-    for turn in utterance.turns or ():
-      spoken = turn.get('speech')
-      if spoken is not None and tally.digest(spoken) not in self._seen:
+    for spoken in own.spoken(utterance.turns):
+      if tally.digest(spoken) not in self._seen:
         raise errors.UserError(f'turns: {spoken!r} was left out.')
     for target, content in (
       (utterance.audio, item.audio),

@@ -3,6 +3,7 @@
 import os
 from typing import Collection
 
+from step_audio_jax.chats import own
 from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation.reports import utterances
 from step_audio_jax.storage import files
@@ -55,7 +56,8 @@ class Recordings:
         self._runs[running].append(utterance)
         if utterance.id == running[1]:
           running = None
-    spoken = {name for u in self._known.values() for name in _turns_of(u)}
+    known = self._known.values()
+    spoken = {name for one in known for name in own.spoken(one.turns)}
     if spoken:  # the turns of a chat stand anywhere in the corpus
       for utterance in manifest.stream(corpus):
         if utterance.id in spoken:
@@ -69,7 +71,7 @@ class Recordings:
     else:
       names = [document] if document in self._known else document.split('+')
       found = [self._known[name] for name in names if name in self._known]
-    turns = [name for one in found for name in _turns_of(one)]
+    turns = [name for one in found for name in own.spoken(one.turns)]
     found = [*found, *(self._known[n] for n in turns if n in self._known)]
     return [one for one in found if one.audio is not None]
 
@@ -82,9 +84,3 @@ def _run_of(document: str) -> tuple[str, str] | None:
   """First and last id of `first+…+last`."""
   first, sign, last = document.partition('+…+')
   return (first, last) if sign else None
-
-
-def _turns_of(utterance: manifest.Utterance) -> list[str]:
-  """Ids of what is spoken in a chat."""
-  turns = utterance.turns or ()
-  return [turn['speech'] for turn in turns if 'speech' in turn]

@@ -20,6 +20,7 @@ from data_pipelines.tasks import definitions as definitions_lib
 from data_pipelines.tasks import modules as modules_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.chats import rendering
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
@@ -150,11 +151,11 @@ def make(work: Work) -> dict[str, Any]:
   """
   job, settings = work.job, work.settings
   table = _table(work)
-  left_out, counts = [], {'documents': 0}
+  left_out, cuts, counts = [], [], {'documents': 0}
   report, begin = interleaving_report.Report(), time.monotonic()
 
   def counted():
-    for document in documents_of(work, left_out):
+    for document in documents_of(work, left_out, cuts):
       counts['documents'] += 1
       report.add(document)
       yield document
@@ -177,6 +178,8 @@ def make(work: Work) -> dict[str, Any]:
     if not counts['documents'] and work.part.count == 1:
       raise _nothing(job, left_out)
     about.update(counts)
+    if cuts:
+      about['cut'] = _cut_figures(cuts)
     told = report.to_json(time.monotonic() - begin)
     if told:
       about['interleaving'] = told
@@ -209,14 +212,27 @@ def join(job: Job, works: Sequence[Work]) -> None:
   )
   if told:
     about['interleaving'] = told
+  cut = [folder.stats['cut'] for folder in folders if 'cut' in folder.stats]
+  if cut:
+    about['cut'] = {key: sum(one[key] for one in cut) for key in cut[0]}
   rows_lib.join(job.folder, folders, about)
   files.remove_tree(job.parts_folder)
 
 
-def documents_of(work: Work, left_out: list) -> Iterator:
+def _cut_figures(cuts: Sequence[rendering.Cut]) -> dict[str, int]:
+  """How much was left out of chats that are longer than a row."""
+  return {
+    'documents': len(cuts),
+    'turns': sum(cut.turns for cut in cuts),
+    'tokens': sum(cut.ids for cut in cuts),
+  }
+
+
+def documents_of(work: Work, left_out: list, cuts: list) -> Iterator:
   """The documents of a SeqIO task that fit into a row.
 
-  What the task itself leaves out, and what is too long, joins `left_out`.
+  What the task itself leaves out, and what is too long, joins `left_out`; what
+  long chats lose joins `cuts`.
   """
   from data_pipelines.tasks import datasets
   from data_pipelines.tasks import sources
@@ -232,7 +248,7 @@ def documents_of(work: Work, left_out: list) -> Iterator:
     shuffle=False,
     shard_info=seqio.ShardInfo(index, count) if count > 1 else None,
   )
-  with sources.quarantine() as found:
+  with sources.quarantine() as found, sources.fitting(settings.length) as lost:
     for number, example in enumerate(datasets.examples_of(dataset)):
       # SeqIO gives a part every `count`-th example of a handmade task.
       document = sources.to_document(
@@ -244,6 +260,7 @@ def documents_of(work: Work, left_out: list) -> Iterator:
       else:
         yield document
   left_out.extend(found)
+  cuts.extend(lost)
 
 
 def fault(document, size: int, length: int) -> str | None:

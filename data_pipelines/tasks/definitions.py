@@ -12,7 +12,7 @@ import math
 import os
 import pathlib
 import re
-from typing import Iterable, Iterator, Mapping
+from typing import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from data_pipelines.synthesis import drawing
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.chats import checks
+from step_audio_jax.chats import conversation as chats
+from step_audio_jax.chats import own
+from step_audio_jax.chats import rendering
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
@@ -38,6 +42,7 @@ TOKENIZER_JSON_VERSION = 2  # the same, where a tokenizer.json encodes the text
 Example = interleaving_examples.Example
 Document = documents_lib.Document
 OnBad = interleaving_examples.OnBad
+OnCut = Callable[[str, rendering.Cut], None]
 
 # Task → (kind of document, settings).
 SPEECH_TASKS = {
@@ -74,6 +79,8 @@ class Definition:
     poisson: How the builder of that name draws.
     voice: Speaks a text corpus where that is interleaved.
     streams: Which codes are in asr and chat, of `documents.STREAMS`.
+    last_only: Chats learn the assistant's last reply alone.
+    starts: Chats have `<s>` behind every `<|BOT|>`, as released code has it.
   """
 
   name: str
@@ -89,6 +96,8 @@ class Definition:
   poisson: builders.Poisson = builders.Poisson()
   voice: interleaving_voice.VoiceConfig | None = None
   streams: str = documents_lib.BOTH
+  last_only: bool = False
+  starts: bool = False
 
   def __post_init__(self):
     if not re.fullmatch(r'[\w.]+', self.name):  # also the name of a folder
@@ -136,8 +145,9 @@ class Definition:
     """Of everything that decides the documents of a split."""
     told = dataclasses.asdict(self)
     settings = {k: told.pop(k) for k in ('interleaving', 'poisson', 'voice')}
-    if self.streams == documents_lib.BOTH:
-      del told['streams']  # as before there was a choice
+    for name in ('streams', 'last_only', 'starts'):
+      if getattr(self, name) == getattr(type(self), name):
+        del told[name]  # as before there was a choice
     if self.kind == 'interleaved':
       told['interleaving'] = [INTERLEAVING_VERSION, settings]
     if self.voice:
@@ -183,6 +193,8 @@ class Definition:
     examples: Iterable[Example],
     on_bad: OnBad,
     split: str | None = None,
+    longest: int | None = None,
+    on_cut: OnCut = lambda name, cut: None,
   ) -> Iterator[Document]:
     """Examples → documents; `on_bad(id, file, reason)` for what cannot be.
 
@@ -191,6 +203,8 @@ class Definition:
       on_bad: Told of what is left out.
       split: What the examples are a part of. It decides how they are
         interleaved where no setting does; without it they do themselves.
+      longest: Ids that a chat may have; a longer one loses its oldest turns.
+      on_cut: Told of those, `on_cut(id, cut)`.
     """
     table = self.vocabulary()
     if self.kind == 'interleaved':
@@ -199,6 +213,8 @@ class Definition:
 
     def attempt(example):
       try:
+        if self.kind == 'chat':
+          return example, self._chat(table, example, longest, on_cut), ''
         return example, self._document(table, example), ''
       except (errors.UserError, ValueError) as error:
         files.raise_outage(error)
@@ -221,13 +237,22 @@ class Definition:
       table, self._seed_of, self._pair, name, self.poisson, self.voice
     )
 
+  def _chat(self, table, example: Example, longest, on_cut) -> Document:
+    document, cut = rendering.document(
+      table,
+      example['id'],
+      self._turns(table, example),
+      style=rendering.layout(self.starts),
+      prompt_loss=self.prompt_loss,
+      last_only=self.last_only,
+      longest=longest,
+    )
+    if cut is not None:
+      on_cut(example['id'], cut)
+    return document
+
   def _document(self, table, example: Example) -> Document:
     name = example['id']
-    if self.kind == 'chat':
-      turns = list(self._turns(table, example))
-      return documents_lib.CHAT.document(
-        table, name, turns, prompt_loss=self.prompt_loss
-      )
     layout = documents_lib.LAYOUTS[self.kind]
     contents = {
       kind: self._content(table, example, kind) for kind in layout.contents
@@ -249,25 +274,29 @@ class Definition:
       drawing.load(path, self.image_size), self.patches
     )
 
-  def _turns(self, table, example: Example) -> Iterator[documents_lib.Turn]:
-    linguistic, semantic = example['linguistic'], example['semantic']
-    for turn in example['turns']:
-      if 'text' in turn:
-        yield turn['role'], turn['text']
-        continue
-      if 'codes' not in turn:
+  def _turns(self, table, example: Example) -> list[documents_lib.Turn]:
+    told = example['turns']
+    codes = [turn.get('codes') for turn in told if any(own.spoken([turn]))]
+    left, pair = iter(codes), (example['linguistic'], example['semantic'])
+
+    def ids_of(speech: chats.Speech) -> np.ndarray:
+      nonlocal pair
+      counts = next(left)
+      if counts is None:
         raise errors.UserError(
-          f'turns: no codes of {turn["speech"]!r} in {self.codes}, expected '
-          'those of the corpus.'
+          f'turns: no codes of {speech.id!r} in {self.codes}, expected those '
+          'of the corpus.'
         )
-      first, second = turn['codes']
-      yield (
-        turn['role'],
-        documents_lib.speech_ids(
-          table, linguistic[:first], semantic[:second], self.streams
-        ),
-      )
-      linguistic, semantic = linguistic[first:], semantic[second:]
+      first, second = counts
+      said = pair[0][:first], pair[1][:second]
+      pair = pair[0][first:], pair[1][second:]
+      return documents_lib.speech_ids(table, *said, self.streams)
+
+    conversation = own.parse(
+      [{k: v for k, v in turn.items() if k != 'codes'} for turn in told]
+    )
+    checks.check(conversation, training=True, orderly=False)
+    return rendering.turns_of(conversation, ids_of)
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
     pair = example['linguistic'], example['semantic']

@@ -20,9 +20,11 @@ with notices.hold_stderr():
 from data_pipelines.documents import examples as corpus_examples
 from data_pipelines.tasks import definitions
 from step_audio_jax import documents as documents_lib
+from step_audio_jax.chats import rendering
 
-# Preprocessors run in TensorFlow's threads, so this is no context variable.
+# Preprocessors run in TensorFlow's threads, so these are no context variables.
 _quarantine: list[list[dict]] = []
+_fits: list[tuple[int, list[rendering.Cut]]] = []
 
 
 class TextAndSpeech(seqio.PassThroughVocabulary):
@@ -150,7 +152,10 @@ def _examples(
     told.pop(name, None)
     report(name, *about)
 
-  for document in definition.documents(examples(), on_bad, split):
+  longest, cuts = _fits[-1] if _fits else (None, [])
+  for document in definition.documents(
+    examples(), on_bad, split, longest, lambda _, cut: cuts.append(cut)
+  ):
     text, language = told.pop(document.id, ('', ''))
     yield {
       **from_document(document, definition.image_size),
@@ -217,3 +222,14 @@ def quarantine() -> Iterator[list[dict]]:
     yield found
   finally:
     _quarantine.pop()
+
+
+@contextlib.contextmanager
+def fitting(length: int) -> Iterator[list[rendering.Cut]]:
+  """Chats fit into rows of a length; collects what longer ones lose."""
+  found = []
+  _fits.append((length, found))
+  try:
+    yield found
+  finally:
+    _fits.pop()

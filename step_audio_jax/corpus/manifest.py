@@ -28,13 +28,13 @@ from typing import Any, Collection, Iterable, Iterator, Mapping
 from step_audio_jax import errors
 from step_audio_jax import languages
 from step_audio_jax.audio import channels
+from step_audio_jax.chats import own
 from step_audio_jax.storage import files
 
 NAME = 'manifest.jsonl'
 STAMP = 'corpus.json'  # beside it, of a corpus that `synthesize` finished
 KINDS = ('speech', 'text', 'image_text', 'chat')
 UNSEEN_VOICE = 'test_unseen_voice'  # split of voices that training never hears
-ROLES = ('system', 'user', 'assistant')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Utterance:
     speaker: Who speaks, if known.
     words: (word, start, end) with seconds from the utterance's start.
     image: Path of the image relative to the corpus folder, or None.
-    turns: Of a chat, {'role', 'text'} or {'role', 'speech'} each: what was
-      written, or the id of the utterance of this corpus that was spoken.
+    turns: Of a chat, as `chats.own` has them: {'role', 'text'} or {'role',
+      'speech'}, what was written or the id of the utterance of this corpus
+      that was spoken; or both, and calls and schemas of tools.
   """
 
   id: str
@@ -74,7 +75,7 @@ class Utterance:
   speaker: str | None = None
   words: tuple[tuple[str, float, float], ...] | None = None
   image: str | None = None
-  turns: tuple[Mapping[str, str], ...] | None = None
+  turns: tuple[Mapping[str, Any], ...] | None = None
 
   def __post_init__(self):
     wrong = _wrong_field(tuple(map(type, _values(self))))
@@ -220,24 +221,7 @@ def _checked_turns(kind: str, turns: Any):
     return None
   if not turns:
     raise errors.UserError('turns: missing, expected them in a chat.')
-  checked = []
-  for number, turn in enumerate(turns):
-    told = isinstance(turn, Mapping) and turn.get('role') in ROLES
-    content = {k: v for k, v in turn.items() if k != 'role'} if told else {}
-    ((field, value),) = (
-      content.items() if len(content) == 1 else ((None, None),)
-    )
-    if (
-      field not in ('text', 'speech')
-      or not isinstance(value, str)
-      or not value.strip()
-    ):
-      raise errors.UserError(
-        f'turns: found {turn!r} at {number}, expected a role '
-        f'({", ".join(ROLES)}) with a text or the id of a speech.'
-      )
-    checked.append({'role': turn['role'], field: value})
-  return tuple(checked)
+  return own.checked(turns)
 
 
 def path_of(corpus: str | os.PathLike) -> pathlib.Path:

@@ -21,6 +21,7 @@ import numpy as np
 
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
+from step_audio_jax.chats import rendering
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
@@ -30,6 +31,9 @@ from step_audio_jax.tokenizers.speech import alignment
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _BATCH = 64
+# Fields of turns that are asked: those with tools, or with text beside speech,
+# cannot be asked in both ways.
+_PLAIN = {'role', 'text', 'speech'}
 # How the same questions are asked.
 KINDS = ('spoken', 'written', 'silenced', 'untouched')
 
@@ -69,6 +73,8 @@ def questions(
     for chat in some:
       *given, last = chat.turns
       if last['role'] != 'assistant' or 'text' not in last or not given:
+        continue
+      if any(set(turn) - _PLAIN for turn in chat.turns):
         continue
       given = [
         {
@@ -235,7 +241,8 @@ class Asker:
               self.vocabulary, *codes[turn['speech']], streams
             )
           turns.append((turn['role'], content))
-        prompts.append(documents_lib.CHAT.prompt(self.vocabulary, turns))
+        prompt, _ = rendering.prompt(self.vocabulary, turns)
+        prompts.append(prompt)
     grammar = grammar_lib.build(self.vocabulary)
     return self._answers(prompts, grammar)
 

@@ -15,9 +15,9 @@ from typing import Any, Mapping, Sequence
 
 from absl import flags
 
-from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import rendering
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import files
 
@@ -83,7 +83,7 @@ def ask(
   if 'converted_from' not in description or _NOTE in origin:
     prompt = [vocabulary_lib.BOS, *text.encode(words)]
     if chat:
-      prompt = documents_lib.CHAT.prompt(vocabulary, turns)
+      prompt, _ = rendering.prompt(vocabulary, turns)
     return Asked(prompt, (vocabulary_lib.EOT,), converted=False)
   prompt = [*text.opening, *text.encode(words)]
   if chat:

@@ -12,6 +12,7 @@ import pytest
 # `make parity` brings torch; elsewhere the peers are not even imported.
 if importlib.util.find_spec('torch') is None:
   collect_ignore = [
+    'test_chats.py',
     'test_exports.py',
     'test_language.py',
     'test_vision.py',

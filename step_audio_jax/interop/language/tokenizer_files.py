@@ -19,7 +19,9 @@ import tokenizers
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import template as template_lib
 from step_audio_jax.interop.formats import sentencepiece_json
+from step_audio_jax.interop.language import chat_marks
 from step_audio_jax.interop.language import rows as rows_lib
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.text import text_models as text_lib
@@ -35,11 +37,6 @@ _OF_THE_BASE = (
   *('force_words_ids', 'forced_bos_token_id', 'forced_eos_token_id'),
   *('sequence_bias', 'stop_strings', 'suppress_tokens'),
 )
-_TURNS = """\
-{{{{ bos_token }}}}{{% for message in messages %}}{{{{ '{begin}' + \
-{{'user': 'human'}}.get(message['role'], message['role']) + '\\n' + \
-message['content'] + '{end}' }}}}{{% endfor %}}\
-{{% if add_generation_prompt %}}{{{{ '{begin}assistant\\n' }}}}{{% endif %}}"""
 
 
 def special_ids(rows: rows_lib.Rows) -> dict[str, int]:
@@ -128,7 +125,8 @@ def write(
       f'{role.removesuffix("_id")}': by_id[place]
       for role, place in special_ids(rows).items()
     }
-    tree |= {
+    cuts = chat_marks.joins(tree)
+    tree = chat_marks.marked(tree, cuts) | {
       'truncation': None,
       'padding': None,
       'post_processor': beginning(special['bos_token'], pieces),
@@ -137,7 +135,7 @@ def write(
   files.write_json(folder / ADDED, {**_beyond(folder, known), **new})
   _write_config(folder, tree, special, longest)
   if trained:
-    _write_template(folder, rows, pieces)
+    _write_template(folder, rows, by_id, tree, cuts)
   return {'tokenizer': JSON, 'added_tokens': len(new)}
 
 
@@ -231,12 +229,12 @@ def _write_config(folder, tree, special: Mapping[str, str], longest) -> None:
     files.remove(folder / name)
 
 
-def _write_template(folder, rows, pieces: Mapping[str, int]) -> None:
+def _write_template(folder, rows, by_id, tree, cuts: bool) -> None:
   """The chat template of our documents; that of the base was not trained."""
-  by_id = {place: piece for piece, place in pieces.items()}
-  begin, end = (
-    by_id[rows.control_starts + vocabulary_lib.CONTROL[piece]]
-    for piece in ('<|BOT|>', '<|EOT|>')
-  )
+  pieces = {
+    piece: by_id[rows.control_starts + place]
+    for piece, place in vocabulary_lib.CONTROL.items()
+  }
+  escaped = chat_marks.first_characters(tree)
   with files.atomic(folder / TEMPLATE, 'w') as handle:
-    handle.write(_TURNS.format(begin=begin, end=end))
+    handle.write(template_lib.write(pieces, escaped, cuts=cuts))

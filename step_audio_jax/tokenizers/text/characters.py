@@ -98,11 +98,11 @@ def _without(model, hidden: set[str]) -> dict[str, Any]:
     if out.get('unk_token') in hidden:
       out['unk_token'] = name_of[out['unk_token']]
   if model.get('merges'):
-    out['merges'] = list(_merges(model, hidden))
+    out['merges'] = list(merges_of(model, hidden))
   return out
 
 
-def _merges(model, hidden: set[str]) -> Iterable[Any]:
+def merges_of(model: dict[str, Any], hidden: set[str]) -> Iterable[Any]:
   """Merges that make no control piece and no byte out of characters."""
   prefix = len(model.get('continuing_subword_prefix') or '')
   for merge in model['merges']:

@@ -82,12 +82,63 @@ def test_a_spoken_turn_is_an_utterance(message, tmp_path):
   assert spoken.text == ('what is said' if written else None)
 
 
+def test_a_text_may_stand_beside_a_recording_and_tools_come_along(tmp_path):
+  tool = {'type': 'function', 'function': {'name': 'clock'}}
+  call = {'id': 'c', 'function': {'name': 'clock', 'arguments': '{"at": 1}'}}
+  openai = [
+    {'role': 'system', 'content': 'be brief'},
+    {'role': 'user', 'content': [
+      {'type': 'text', 'text': 'Answer this.'},
+      inline(base64.b64encode(WAV).decode())]},
+    {'role': 'assistant', 'content': None, 'tool_calls': [call]},
+    {'role': 'tool', 'content': '12:00', 'tool_call_id': 'c'},
+    HI,
+  ]  # fmt: skip
+  sharegpt = [
+    {'from': 'human', 'value': '<audio>What is said?'},
+    {'from': 'function_call', 'value': '{"name": "clock", "arguments": {}}'},
+    {'from': 'observation', 'value': '12:00'},
+    {'from': 'gpt', 'value': 'noon'},
+  ]
+  kept, left = read(
+    tmp_path,
+    {'id': 'o', 'messages': openai, 'tools': [tool]},
+    {'id': 's', 'conversations': sharegpt, 'audios': ['ask.wav'],
+     'tools': '[{"name": "clock"}]'},
+  )  # fmt: skip
+  assert left == [] and list(kept) == ['o-turn-1', 'o', 's-turn-0', 's']
+  assert kept['o'].turns == (
+    {'role': 'system', 'text': 'be brief'},
+    {'role': 'tool_json_schemas', 'tools': [tool]},
+    {'role': 'user', 'content': [
+      {'text': 'Answer this.'}, {'speech': 'o-turn-1'}]},
+    {'role': 'assistant', 'calls': [
+      {'name': 'clock', 'arguments': {'at': 1}, 'id': 'c'}]},
+    {'role': 'tool', 'text': '12:00', 'call_id': 'c'},
+    {'role': 'assistant', 'text': 'hi'},
+  )  # fmt: skip
+  assert kept['s'].turns == (
+    {'role': 'tool_json_schemas', 'tools': [tool]},
+    {'role': 'user', 'content': [
+      {'speech': 's-turn-0'}, {'text': 'What is said?'}]},
+    {'role': 'assistant', 'calls': [{'name': 'clock', 'arguments': {}}]},
+    {'role': 'tool', 'text': '12:00'},
+    {'role': 'assistant', 'text': 'noon'},
+  )  # fmt: skip
+  sounds = [kept[name].audio_path(tmp_path / 'out') for name in (
+    'o-turn-1', 's-turn-0')]  # fmt: skip
+  assert [sound.read_bytes() for sound in sounds] == [WAV, WAV]
+
+
 @pytest.mark.parametrize(
   'message, reason',
   [
     ('hello', 'messages[1]: expected an object'),
     ({'content': 'x'}, 'messages[1].role: found None'),
-    ({'role': 'tool', 'content': 'x'}, "role: found 'tool', expected system"),
+    ({'role': 'usr', 'content': 'x'}, "role: found 'usr', expected system"),
+    ({'role': 'usr', 'content': 'x'}, "did you mean 'user'?"),
+    ({'role': 'tool', 'content': 'x'}, 'a result of a tool without a call'),
+    ({'role': 'system', 'content': 'x'}, 'found system behind assistant'),
     ({'role': ['user'], 'content': 'x'}, 'role: found'),
     ({'role': 'user'}, 'found neither text nor audio'),
     ({'role': 'user', 'content': ' '}, 'found neither text nor audio'),
@@ -103,9 +154,9 @@ def test_a_spoken_turn_is_an_utterance(message, tmp_path):
     ({'role': 'user', 'audio': '../ask.wav'}, "without '..'"),
     ({'role': 'user', 'audio': '/etc/passwd'}, 'leads out of'),
     ({'role': 'user', 'audio': 3}, 'messages[1].audio: found 3'),
-    ({'role': 'user', 'content': [
+    ({'role': 'assistant', 'content': [
       {'type': 'audio', 'audio': 'ask.wav'}, {'type': 'text', 'text': 'a'}]},
-      'found 1 recordings and 1 texts'),
+      'messages[1]: found text behind the recording'),
     ({'role': 'user', 'content': [
       {'type': 'audio', 'audio': 'ask.wav'}] * 2}, 'found 2 recordings'),
   ],

@@ -331,3 +331,30 @@ def test_chats_become_rows_that_learn_the_assistant(own, tmp_path, parts):
   assert set(told) == {'c2', 'c3'}
   assert 'none of the assistant' in told['c2']
   assert "no codes of 'unheard'" in told['c3']
+
+
+@pytest.mark.parametrize('parts', [1, 2])
+def test_what_long_chats_lose_is_counted(own, tmp_path, parts):
+  said = [('user', 'the cat sees a dog'), ('assistant', 'a big dog')]
+  turns = [{'role': role, 'text': text} for role, text in said]
+  manifest.write(
+    own / 'speech',
+    [
+      manifest.Utterance(
+        id=f'c{k}', kind='chat', turns=turns * (1 + 2 * (k == 1))
+      )
+      for k in range(3)
+    ],
+  )
+  (task,) = corpora.register_chat_corpus(
+    'cut', str(own / 'speech'), text_model=str(own / 'text.model')
+  )
+  found = build.build(
+    {task.name: corpora.DEFINITIONS[task.name]}, ['train'], tmp_path,
+    build.Settings(128, parts=parts),
+  )  # fmt: skip
+  folder = folders.open_folder(tmp_path / 'cut_chat' / 'train')
+  assert list(verify.faults(folder)) == []
+  told = found['cut_chat/train']
+  assert (told['documents'], told['dropped']) == (3, 0)
+  assert folder.stats['cut'] == {'documents': 1, 'turns': 2, 'tokens': 47}

@@ -1,0 +1,1 @@
+"""Conversations: one format for what is trained on and what is served."""

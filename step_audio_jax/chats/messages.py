@@ -1,0 +1,215 @@
+"""Conversations as OpenAI writes them.
+
+    {"messages": [
+      {"role": "user", "content": [
+        {"type": "text", "text": "What does she say?"},
+        {"type": "input_audio", "input_audio": {"data": BASE64}}]},
+      {"role": "assistant", "content": "…", "tool_calls": [{"id", "type",
+        "function": {"name", "arguments": JSON as a string}}]},
+      {"role": "tool", "tool_call_id": "…", "content": "…"}],
+     "tools": [{"type": "function", "function": {"name", "parameters"}}]}
+
+A recording is base64 or a path: {"type": "input_audio", "input_audio":
+{"path"}} or {"type": "audio", "audio": path}. A message may say `audio` beside
+its `text`, which then is the transcript. `system` beside the messages goes in
+front of them. Schemas of tools are `tools`, or JSON in a message of the role
+`tool_json_schemas`.
+"""
+
+import base64
+import binascii
+from typing import Any, Mapping
+
+from step_audio_jax import errors
+from step_audio_jax.chats import checks
+from step_audio_jax.chats import conversation as chats
+from step_audio_jax.chats import tools as tools_lib
+
+_CALL = 'function_call'  # a turn that is JSON of calls and nothing else
+# As they are written → ours; of both formats, which are often mixed.
+ROLES = {
+  'system': chats.SYSTEM,
+  'developer': chats.SYSTEM,
+  'user': chats.USER,
+  'human': chats.USER,
+  'assistant': chats.ASSISTANT,
+  'gpt': chats.ASSISTANT,
+  'tool': chats.RESULT,
+  'observation': chats.RESULT,
+  _CALL: chats.ASSISTANT,
+  chats.TOOLS: chats.TOOLS,
+}
+_KINDS = ('text', 'audio', 'input_audio')
+Part = str | chats.Speech
+
+
+def parse(value: Mapping[str, Any]) -> chats.Conversation:
+  """A conversation of `messages`; `checks.check` says whether it is sound.
+
+  Raises:
+    UserError: A field is of another kind than expected.
+  """
+  return assembled(value, 'messages', message)
+
+
+def assembled(value: Mapping[str, Any], name: str, turn) -> chats.Conversation:
+  """Turns of the list `name`, behind the system and the tools beside it.
+
+  Args:
+    value: The conversation's object.
+    name: Of the list.
+    turn: (message, what it is called) → `Turn`.
+
+  Raises:
+    UserError: As `parse`.
+  """
+  found = value.get(name)
+  if not isinstance(found, list) or not found:
+    raise errors.UserError(f'{name}: missing, expected a list of them.')
+  turns = [turn(one, f'{name}[{n}]') for n, one in enumerate(found)]
+  system = string(value.get('system'), 'system')
+  if system and system.strip():
+    turns.insert(0, chats.Turn(chats.SYSTEM, (system,), where='system'))
+  schemas = tools_lib.schemas(value.get('tools'), 'tools')
+  if schemas:
+    place = next(
+      (n for n, t in enumerate(turns) if t.role != chats.SYSTEM), len(turns)
+    )
+    given = chats.Turn(chats.TOOLS, tools=schemas, where='tools')
+    turns.insert(place, given)
+  return chats.Conversation(tuple(turns))
+
+
+def message(value: Any, where: str) -> chats.Turn:
+  """A message as a turn.
+
+  Raises:
+    UserError: As `parse`.
+  """
+  if not isinstance(value, Mapping):
+    raise errors.UserError(f'{where}: expected an object.')
+  role = value.get('role', value.get('from'))
+  content = value.get('content', value.get('value'))
+  field = f'{where}.content'
+  if role == _CALL:
+    calls = tools_lib.calls(content, field)
+    return chats.Turn(chats.ASSISTANT, calls=calls, where=where)
+  role = role_of(role, f'{where}.role')
+  if role == chats.TOOLS:
+    schemas = tools_lib.schemas(content, field)
+    return chats.Turn(role, tools=schemas, where=where)
+  parts = _parts(content, field) if isinstance(content, list) else None
+  if parts is None:
+    text = string(content, field)
+    parts = (text,) if text else ()
+  parts = _with_audio(value, parts, where)
+  calls = ()
+  if value.get('tool_calls'):
+    calls = tools_lib.calls(value['tool_calls'], f'{where}.tool_calls')
+  given = string(value.get('tool_call_id'), f'{where}.tool_call_id')
+  if given is not None and role != chats.RESULT:
+    raise errors.UserError(
+      f'{where}.tool_call_id: found one of {role}, expected it of a tool alone.'
+    )
+  return chats.Turn(role, parts, calls, call_id=given, where=where)
+
+
+def role_of(role: Any, field: str) -> str:
+  """Our name of a role.
+
+  Raises:
+    UserError: It is not known; the nearest is said.
+  """
+  if not isinstance(role, str) or role not in ROLES:
+    raise errors.UserError(
+      f'{field}: found {role!r:.60}, expected {", ".join(ROLES)}'
+      f'{checks.nearest(role, ROLES)}.'
+    )
+  return ROLES[role]
+
+
+def string(value: Any, field: str) -> str | None:
+  """A string or None.
+
+  Raises:
+    UserError: It is neither.
+  """
+  if value is not None and not isinstance(value, str):
+    raise errors.UserError(f'{field}: found {value!r:.60}, expected a string.')
+  return value
+
+
+def joined(parts: list[Part]) -> tuple[Part, ...]:
+  """Parts without empty ones, neighbouring texts as lines of one."""
+  found: list[Part] = []
+  for part in parts:
+    if part == '':
+      continue
+    if found and isinstance(part, str) and isinstance(found[-1], str):
+      found[-1] += f'\n{part}'
+    else:
+      found.append(part)
+  return tuple(found)
+
+
+def _with_audio(value, parts: tuple[Part, ...], where: str) -> tuple[Part, ...]:
+  """What stands beside a content: a text, and the recording of it."""
+  text = string(value.get('text'), f'{where}.text')
+  path = string(value.get('audio'), f'{where}.audio')
+  if path:
+    spoken = [p for p in parts if isinstance(p, chats.Speech)]
+    written = '\n'.join(p for p in parts if isinstance(p, str))
+    said = text or written or None
+    return (*spoken, chats.Speech(path=path, text=said))
+  if not text:
+    return parts
+  if not parts:
+    return (text,)
+  return tuple(
+    chats.Speech(p.id, p.path, p.data, text)
+    if isinstance(p, chats.Speech)
+    else p
+    for p in parts
+  )
+
+
+def _parts(parts: list[Any], field: str) -> tuple[Part, ...]:
+  found: list[Part] = []
+  for number, part in enumerate(parts):
+    where = f'{field}[{number}]'
+    kind = part.get('type') if isinstance(part, Mapping) else None
+    if kind not in _KINDS:
+      raise errors.UserError(
+        f'{where}.type: found the type {kind!r:.50}, expected '
+        f'{", ".join(_KINDS)}{checks.nearest(kind, _KINDS)}.'
+      )
+    if kind == 'text':
+      found.append(string(part.get('text'), f'{where}.text') or '')
+      continue
+    speech = _recording(part.get(kind), f'{where}.{kind}')
+    if speech is not None:
+      found.append(speech)
+  # Blank lines around a recording are the format's, not the speaker's.
+  if any(isinstance(part, chats.Speech) for part in found):
+    found = [p for p in found if isinstance(p, chats.Speech) or p.strip()]
+  return joined(found)
+
+
+def _recording(value: Any, field: str) -> chats.Speech | None:
+  """The recording of a part; None of one that is empty."""
+  if isinstance(value, str):  # a path
+    return chats.Speech(path=value) if value else None
+  value = value if isinstance(value, Mapping) else {}
+  if isinstance(value.get('path'), str) and 'data' not in value:
+    return chats.Speech(path=value['path'])
+  data = value.get('data')
+  if not isinstance(data, str):
+    raise errors.UserError(
+      f'{field}: expected {{"data": base64}} or {{"path": a file}}.'
+    )
+  # A URL says the type in front of a comma: data:audio/wav;base64,…
+  try:
+    raw = base64.b64decode(data.rpartition(',')[2], validate=True)
+  except (binascii.Error, ValueError) as error:
+    raise errors.UserError(f'{field}.data: not base64: {error}.') from error
+  return chats.Speech(data=raw) if raw else None
