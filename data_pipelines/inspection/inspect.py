@@ -8,6 +8,7 @@ from absl import flags
 import numpy as np
 
 from data_pipelines import tally
+from data_pipelines.factory import provenance
 from data_pipelines.inspection import page
 from data_pipelines.inspection import rows as inspect_rows
 from data_pipelines.inspection import schedule
@@ -76,6 +77,8 @@ def show_corpus(path: pathlib.Path) -> dict[str, Any]:
     if len(first) < 3:
       first.append(utterance)
   result = figures.result()
+  if files.is_file(provenance.path_of(path)):
+    result['provenance'] = provenance.figures(path)
   for key, value in result.items():
     print(f'{key}: {value}')
   for utterance in first:
@@ -97,13 +100,19 @@ def faults_of(
     yield from verify.code_faults(path, checked)
   elif kind == 'corpus':
     yield from verify.corpus_faults(path, checked)
+    yield from provenance.faults(path, checked)
   else:
     folders = [path] if kind == 'rows' else inspect_rows.folders_below(path)
     for folder in folders:
       yield from verify.faults(rows_lib.open_folder(folder), checked=checked)
 
 
-_UNITS = {'checksums': 'shards', 'codes': 'utterances', 'files': 'files'}
+_UNITS = {
+  'checksums': 'shards',
+  'codes': 'utterances',
+  'files': 'files',
+  'provenance': 'items',
+}
 
 
 def verify_folder(path: pathlib.Path, kind: str) -> dict[str, Any]:
