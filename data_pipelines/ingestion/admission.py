@@ -153,6 +153,7 @@ def admit(
     words=fields.get('words'),
     image=None if item.image is None else f'images/{item.image_name}',
     turns=fields.get('turns'),
+    marked=fields.get('marked'),
   )
   if utterance.words:
     end = utterance.words[-1][2]

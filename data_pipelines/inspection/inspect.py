@@ -12,6 +12,7 @@ from data_pipelines.factory import provenance
 from data_pipelines.inspection import page
 from data_pipelines.inspection import rows as inspect_rows
 from data_pipelines.inspection import schedule
+from data_pipelines.inspection import style
 from data_pipelines.inspection import sweep as sweep_lib
 from data_pipelines.rows import folders as rows_lib
 from data_pipelines.rows import verify
@@ -140,7 +141,7 @@ def _define(fv: flags.FlagValues) -> None:
     'path',
     None,
     'A corpus, or a folder of codes, of rows, or of all rows; with --schedule '
-    'a run, or the folder of all rows.',
+    'a run, or the folder of all rows; with --style also a recording.',
     flag_values=fv,
   )
   flags.mark_flag_as_required('path', flag_values=fv)
@@ -153,6 +154,20 @@ def _define(fv: flags.FlagValues) -> None:
   )
   flags.DEFINE_bool(
     'verify', False, 'Check everything; exit 2 at a fault.', flag_values=fv
+  )
+  flags.DEFINE_bool(
+    'style',
+    False,
+    'Measure how a corpus, or one recording, is spoken: pace, pitch, level, '
+    'pauses; and whether the levels of its tags can be told apart.',
+    flag_values=fv,
+  )
+  flags.DEFINE_integer(
+    'most',
+    None,
+    'With --style: measure so many lines at most.',
+    lower_bound=1,
+    flag_values=fv,
   )
   flags.DEFINE_bool(
     'sweep',
@@ -168,7 +183,7 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   flags.DEFINE_string(
-    'html', None, 'Write a page of rows into this file.', flag_values=fv
+    'html', None, 'Write a page of rows, or of --style, here.', flag_values=fv
   )
   flags.DEFINE_integer(
     'rows', 4, 'How many rows the page shows, from --row on.', flag_values=fv
@@ -250,6 +265,30 @@ def _sweep(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
   return {'kind': 'sweep', **told}
 
 
+def _style(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
+  if files.is_file(path):
+    if fv.html is not None:
+      raise errors.UserError(f'--html: {path} is a file, expected a corpus.')
+    kind = 'recording'
+  elif (kind := kind_of(path)) != 'corpus':
+    raise errors.UserError(
+      f'--style: {path} holds {kind}, expected a corpus or a recording.'
+    )
+  if fv.html is not None:
+    files.check_writable(fv.html, '--html')
+  if fv.dry_run:
+    print(f'would measure {path} ({kind})')
+    return {'dry_run': True, 'kind': kind}
+  if kind == 'recording':
+    return {'kind': kind, **style.measure_file(path)}
+  result = style.compare(style.measure_corpus(path, fv.most))
+  style.show(result)
+  if fv.html is not None:
+    style.write(fv.html, f'How {path} is spoken', result)
+    print(f'{fv.html}: {len(result["axes"])} axes')
+  return {'kind': 'style', **result}
+
+
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   path = files.path(fv.path)
   if path.name == manifest.NAME:  # the file stands for its folder
@@ -258,6 +297,10 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     return _sweep(fv, path)
   if fv.delete:
     raise errors.UserError('--delete: expected it with --sweep alone.')
+  if fv.style:
+    return _style(fv, path)
+  if fv.most is not None:
+    raise errors.UserError('--most: expected it with --style alone.')
   kind = 'schedule' if fv.schedule else kind_of(path)
   if fv.html is not None and kind != 'rows':
     raise errors.UserError(f'--html: {path} holds {kind}, expected rows.')
@@ -291,7 +334,7 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
 
 
 DOOR = cli.Door(
-  summary="""Shows rows, codes or a corpus; verifies, counts shares, sweeps.
+  summary="""Shows rows, codes or a corpus; verifies, counts, measures, sweeps.
 
     python -m data_pipelines inspect \\
       --path=data/quickstart/rows/quickstart_asr/train --row=3
@@ -301,6 +344,8 @@ DOOR = cli.Door(
       --start=1000 --stop=2000
     python -m data_pipelines inspect --schedule --stage=stage1 \\
       --prefix=quickstart_ --path=data/quickstart/rows --budget=1e9
+    python -m data_pipelines inspect --style --path=data/styled \\
+      --html=levels.html
     python -m data_pipelines inspect --sweep --path=gs://bucket/data --delete
 """,
   main=_main,

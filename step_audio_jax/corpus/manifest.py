@@ -30,6 +30,7 @@ from step_audio_jax import languages
 from step_audio_jax.audio import channels
 from step_audio_jax.chats import own
 from step_audio_jax.storage import files
+from step_audio_jax.styles import markup
 
 NAME = 'manifest.jsonl'
 STAMP = 'corpus.json'  # beside it, of a corpus that `synthesize` finished
@@ -60,6 +61,8 @@ class Utterance:
     turns: Of a chat, as `chats.own` has them: {'role', 'text'} or {'role',
       'speech'}, what was written or the id of the utterance of this corpus
       that was spoken; or both, and calls and schemas of tools.
+    marked: The text with tags that say how it is spoken; other spellings of
+      them become the one (`markup.write`). None where nothing is known.
   """
 
   id: str
@@ -76,6 +79,7 @@ class Utterance:
   words: tuple[tuple[str, float, float], ...] | None = None
   image: str | None = None
   turns: tuple[Mapping[str, Any], ...] | None = None
+  marked: str | None = None
 
   def __post_init__(self):
     wrong = _wrong_field(tuple(map(type, _values(self))))
@@ -112,6 +116,7 @@ class Utterance:
     object.__setattr__(self, 'channel', channels.check(self.channel))
     object.__setattr__(self, 'words', _checked_words(self.words))
     object.__setattr__(self, 'turns', _checked_turns(self.kind, self.turns))
+    object.__setattr__(self, 'marked', _checked_marks(self.marked, self.text))
 
   def audio_path(self, root: str | os.PathLike) -> pathlib.Path:
     """The audio file of this utterance in the corpus folder `root`.
@@ -192,6 +197,7 @@ _TYPES = {
   'words': (list, tuple, type(None)),
   'image': (str, type(None)),
   'turns': (list, tuple, type(None)),
+  'marked': (str, type(None)),
 }
 _SPOKEN = {
   str: 'a string',
@@ -222,6 +228,18 @@ def _checked_turns(kind: str, turns: Any):
   if not turns:
     raise errors.UserError('turns: missing, expected them in a chat.')
   return own.checked(turns)
+
+
+def _checked_marks(marked: str | None, text: str | None) -> str | None:
+  if not marked:
+    return None
+  spans = markup.parse(marked)
+  if markup.plain(spans).strip() != (text or '').strip():
+    raise errors.UserError(
+      f'marked: found {marked[:60]!r}, expected the text '
+      f'{(text or "")[:60]!r} with tags in it.'
+    )
+  return markup.write(spans)
 
 
 def path_of(corpus: str | os.PathLike) -> pathlib.Path:

@@ -41,6 +41,33 @@ def test_a_line_survives_a_round_trip(tmp_path):
   assert json.loads(line) == SPEECH
 
 
+def test_marked_text_has_one_spelling(tmp_path):
+  line = {**SPEECH, 'marked': '（Fast 2）the (pause)cat'}
+  write_lines(tmp_path, line, {**SPEECH, 'id': 'a2', 'marked': ''})
+  one, two = manifest.read(tmp_path)
+  assert one.to_json()['marked'] == '(快速2)the (停顿2)cat'
+  assert two.marked is None and 'marked' not in two.to_json()
+  assert manifest.Utterance.from_json(one.to_json()) == one
+
+
+@pytest.mark.parametrize(
+  'marked, message',
+  [
+    (
+      '(fast 2)the dog',
+      r"marked: found '\(fast 2\)the dog', expected the text",
+    ),
+    ('(fasst 2)the cat', r'\(fast 2\), the nearest'),
+    ('(fast 1)(slow 1)the cat', 'both say the speed'),
+    (3, 'marked: found 3, expected a string or null'),
+  ],
+)
+def test_marks_that_are_wrong_are_named(tmp_path, marked, message):
+  write_lines(tmp_path, {**SPEECH, 'marked': marked})
+  with pytest.raises(errors.UserError, match=message):
+    manifest.read(tmp_path)
+
+
 def test_folder_and_file_name_the_same_manifest(tmp_path):
   write_lines(tmp_path, SPEECH)
   assert manifest.read(tmp_path) == manifest.read(tmp_path / 'manifest.jsonl')

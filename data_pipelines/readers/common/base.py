@@ -39,8 +39,8 @@ class Item:
   Attributes:
     where: `file:line` or `tar!member`, for messages.
     fields: Fields of `manifest.Utterance`: id, kind, text, language, speaker,
-      split, offset, duration, sample_rate, channel, words, turns. What the
-      corpus does not say is left out or None; `audio` and `image` do not
+      split, offset, duration, sample_rate, channel, words, turns, marked. What
+      the corpus does not say is left out or None; `audio` and `image` do not
       belong here. `part_of` is the id of what it shares the split with,
       `heard` the language of the sound where the text may be a translation,
       `side` a channel that counts only where the recording has several.

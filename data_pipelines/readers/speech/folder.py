@@ -30,7 +30,7 @@ from step_audio_jax.storage import files
 TABLES = tuple(f'metadata{ending}' for ending in (*delimited.ENDINGS, '.jsonl'))
 FIELDS = (
   'file', 'text', 'id', 'language', 'speaker', 'split', 'offset', 'duration',
-  'channel', 'words',
+  'channel', 'words', 'marked',
 )  # fmt: skip
 OPTIONS = ('quotes', 'speaker')
 

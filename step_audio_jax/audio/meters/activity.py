@@ -3,7 +3,8 @@
     p_T = mean square of 25 ms, every 10 ms
 
 A frame is active where its level is within 30 dB of the loud ones (the 95th
-percentile of what is above −60 dBFS). So the noise has to be 30 dB below the
+percentile of what is within 50 dB of the loudest), whatever the gain; where
+none is above −60 dBFS all is silence. So the noise has to be 30 dB below the
 speech; behind less, pauses are not found. A pause is 0.2 s or more between
 active frames: the closure of a stop is shorter. What is active in three frames
 or less is a click: a frame alone touches as many.
@@ -19,6 +20,7 @@ import numpy as np
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.01
 FLOOR_DB = -60.0
 RANGE_DB = 30.0
+_HEARD_DB = 50.0
 PAUSE_SECONDS = 0.2
 _CLICK_FRAMES = 3
 _LOUD = 95  # percentile
@@ -62,11 +64,11 @@ def find(wave_S: np.ndarray, sample_rate: int) -> Activity:
   """
   power_T = frame_powers(wave_S, sample_rate)
   level_T = decibels(power_T)
-  audible_T = level_T[level_T > FLOOR_DB]
-  if not len(audible_T):
+  loudest = level_T.max(initial=-np.inf)
+  if loudest <= FLOOR_DB:
     return Activity(np.zeros(len(power_T), bool), power_T)
-  least = max(FLOOR_DB, np.percentile(audible_T, _LOUD) - RANGE_DB)
-  active_T = level_T > least
+  heard_T = level_T[level_T > loudest - _HEARD_DB]
+  active_T = level_T > np.percentile(heard_T, _LOUD) - RANGE_DB
   for start, stop in runs(active_T):
     if stop - start <= _CLICK_FRAMES:
       active_T[start:stop] = False

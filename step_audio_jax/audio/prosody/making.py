@@ -21,7 +21,7 @@ from step_audio_jax.audio.meters import activity
 from step_audio_jax.audio.prosody import recipes
 from step_audio_jax.styles import markup
 
-REFERENCE_DB = -26.0  # dBFS of active frames, before the gain of a volume
+REFERENCE_DB = -28.0  # dBFS of active frames, before the gain of a volume
 Words = Sequence[tuple[str, float, float]]
 
 
@@ -130,11 +130,7 @@ def _level(wave_S, sample_rate) -> float:
       'waveform: no sound in it above -60 dBFS, expected speech to bring to a '
       'level.'
     )
-  # Of quiet speech less is above the floor than of the same when it is loud.
-  peak = min(1.0, float(np.abs(wave_S).max()))
-  found = activity.find(wave_S / peak, sample_rate)
-  power = found.power_T[found.active_T].mean() * peak**2
-  return float(activity.decibels(power))
+  return float(activity.decibels(found.power_T[found.active_T].mean()))
 
 
 def _pauses(spans, words, places) -> pauses.Pauses | None:
