@@ -330,7 +330,8 @@ class Turns:
       said = role == 'assistant' and number >= learnt
       weight = 1.0 if said else prompt_loss
       opening, body, end = self._turn(table, role, content)
-      _require(body, content)
+      if role != 'system':  # who asks for speech may instruct nothing
+        _require(body, content)
       parts += [(opening, 0), (body, weight), (end, weight)]
     return _document(name, parts)
 

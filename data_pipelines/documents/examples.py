@@ -3,6 +3,10 @@
 Part k of n is the lines from ⌊kN/n⌋ on, before ⌊(k+1)N/n⌋, of the N of a kind
 and split: neighbours stay together, and who makes the parts, and how many at a
 time, changes nothing.
+
+A recording that is to be said in the voice of another one has as its reference
+the last one before it by the same speaker, in the same block of lines. So who
+begins anywhere finds it without reading from the start.
 """
 
 from typing import Any, Iterator, Mapping, NamedTuple
@@ -16,6 +20,7 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 
 Example = Mapping[str, Any]
+BLOCK = 1000  # lines of a kind and split
 _EMPTY = np.zeros(0, np.uint16)
 
 
@@ -32,6 +37,9 @@ def read(
   split: str,
   codes: str | None = None,
   part: Part = Part(),
+  *,
+  transcripts: bool = False,
+  references: bool = False,
 ) -> Iterator[Example]:
   """The raw examples of a split.
 
@@ -41,11 +49,15 @@ def read(
     split: Of the lines.
     codes: What `tokenize` made of it.
     part: Which of the lines.
+    transcripts: Whether turns tell what is said in them.
+    references: Whether recordings come with another one of their speaker.
 
   Yields:
     id, text, language, speaker, file: str; words and turns: as `Utterance`
     has them, none is empty; linguistic and semantic: uint16, empty where the
-    line has no codes. A spoken turn says `codes`, how many of both are its own.
+    line has no codes. A spoken turn says `codes`, how many of both are its own,
+    and `said`, its transcript. `reference` is (text, linguistic, semantic), or
+    None.
   """
   first, last = 0, None
   if part.count > 1:
@@ -53,11 +65,15 @@ def read(
     first = part.index * total // part.count
     last = (part.index + 1) * total // part.count
   voice = _Codes(codes) if codes is not None else None
+  said = _transcripts(corpus, kind, split, first, last) if transcripts else {}
+  heard: dict[str, tuple[str, np.ndarray, np.ndarray]] = {}
+  # From here on lines are read, some only as references of others.
+  begin = first - first % BLOCK if references else first
   number = 0
   for utterance in manifest.stream(corpus):
     wanted = utterance.kind == kind and utterance.split == split
     number += wanted
-    if number <= first:
+    if number <= begin:
       if voice:
         voice.pass_by(utterance, wanted)
       continue
@@ -65,14 +81,46 @@ def read(
       break
     # Also those of other splits, so that their codes are passed.
     pair = voice.codes_of(utterance) if voice and kind == 'speech' else None
-    if wanted:
-      turns = utterance.turns or ()
-      if voice and turns:
-        turns, pair = voice.of_turns(turns)
-      yield _example(utterance, turns, *(pair or (_EMPTY, _EMPTY)))
+    if not wanted:
+      continue
+    if (number - 1) % BLOCK == 0:
+      heard.clear()
+    turns = utterance.turns or ()
+    if voice and turns:
+      turns, pair = voice.of_turns(turns)
+    if number > first:
+      if said:
+        turns = [_with_transcript(turn, said) for turn in turns]
+      example = _example(utterance, turns, *(pair or (_EMPTY, _EMPTY)))
+      if references:
+        example['reference'] = heard.get(utterance.speaker or '')
+      yield example
+    if references and pair and utterance.speaker and utterance.text:
+      heard[utterance.speaker] = utterance.text, *pair
 
 
-def _example(utterance, turns, linguistic, semantic) -> Example:
+def _transcripts(
+  corpus: str, kind: str, split: str, first: int, last: int | None
+) -> dict[str, str]:
+  """Id → what is said in the recordings that a part's chats refer to."""
+  names, number = set(), 0
+  for utterance in manifest.stream(corpus, kind=kind):
+    number += utterance.split == split
+    if utterance.split == split and first < number <= (last or number):
+      names.update(own.spoken(utterance.turns))
+  return {
+    utterance.id: utterance.text
+    for utterance in manifest.stream(corpus, kind='speech')
+    if utterance.id in names and utterance.text
+  }
+
+
+def _with_transcript(turn, said: Mapping[str, str]):
+  name = next(own.spoken([turn]), None)
+  return {**turn, 'said': said[name]} if name in said else turn
+
+
+def _example(utterance, turns, linguistic, semantic) -> dict[str, Any]:
   return {
     'id': utterance.id,
     'text': utterance.text or '',

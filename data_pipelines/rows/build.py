@@ -44,7 +44,7 @@ Tasks = Mapping[str, definitions_lib.Definition | Sequence[str]]
 
 
 def select(names: Sequence[str], known: Sequence[str]) -> list[str]:
-  """The tasks that were asked for; all known ones if none were.
+  """The tasks that were asked for; if none were, all but those on request.
 
   Raises:
     UserError: A task is not known; the closest name is said.
@@ -57,7 +57,8 @@ def select(names: Sequence[str], known: Sequence[str]) -> list[str]:
         + (f'; did you mean {close[0]!r}?' if close else '.')
         + f' Known: {", ".join(sorted(known)) or "none"}.'
       )
-  return list(names) or list(known)
+  on_request = tuple(f'_{task}' for task in definitions_lib.ON_REQUEST)
+  return list(names) or [n for n in known if not n.endswith(on_request)]
 
 
 def plan(
@@ -273,6 +274,7 @@ def defined_tasks(
       fv.text_model,
       interleaving=fv.interleaving,
       streams=fv.streams,
+      sft=True,
     )
   if fv.text:
     found += definitions_lib.text(
@@ -293,7 +295,12 @@ def defined_tasks(
     )
   if fv.chat:
     found += definitions_lib.chat(
-      fv.name, fv.chat, fv.text_model, codes=fv.codes, streams=fv.streams
+      fv.name,
+      fv.chat,
+      fv.text_model,
+      codes=fv.codes,
+      streams=fv.streams,
+      sft=True,
     )
   tasks = {definition.name: definition for definition in found}
   if len(tasks) < len(found):
@@ -348,7 +355,11 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   flags.DEFINE_list(
-    'tasks', [], 'Only these tasks; by default all.', flag_values=fv
+    'tasks',
+    [],
+    'Only these tasks; by default all but those of SFT that docs/chats.md '
+    'lists.',
+    flag_values=fv,
   )
   flags.DEFINE_list(
     'splits',

@@ -130,7 +130,8 @@ def register_chat_corpus(
     source: Corpus folder.
     text_model: Text vocabulary.
     codes: What `tokenize` made of its spoken turns.
-    **settings: `prompt_loss`, the weight of what the others say.
+    **settings: `prompt_loss`, the weight of what the others say; `sft`, whether
+      each of `chats.views.VIEWS` is a task, too.
   """
   found = definitions.chat(name, source, text_model, codes=codes, **settings)
   return [register(definition) for definition in found]
@@ -138,6 +139,8 @@ def register_chat_corpus(
 
 def register_stages(name: str) -> list[seqio.Mixture]:
   """Adds the mixtures `<name>_text` … `<name>_sft` of `stages.STAGES`.
+
+  Those in `stages.OPTIONAL` only where the corpus has their tasks.
 
   SeqIO mixes by examples, so its shares are only approximately those of
   tokens; rows are what trains.
@@ -149,6 +152,8 @@ def register_stages(name: str) -> list[seqio.Mixture]:
   for stage, shares in stages.STAGES.items():
     tasks = [(f'{name}_{task}', float(r)) for task, r in shares.items()]
     absent = [t for t, _ in tasks if t not in seqio.TaskRegistry.names()]
+    if absent and stage in stages.OPTIONAL:
+      continue
     if absent:
       raise errors.UserError(
         f'stage {stage!r} needs the task {absent[0]!r}, which is not '

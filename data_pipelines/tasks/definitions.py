@@ -29,6 +29,7 @@ from step_audio_jax.chats import checks
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import own
 from step_audio_jax.chats import rendering
+from step_audio_jax.chats import views
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
@@ -57,6 +58,15 @@ TEXT_TASKS = {'text': ('text', {})}
 IMAGE_TEXT_TASKS = {'image_text': ('image_text', {})}
 _HEARING = ('asr', 'chat')  # kinds that can do with the linguistic codes
 CHAT_TASKS = {'chat': ('chat', {'prompt_loss': 0.0})}
+# Those of SFT, which are built where they are asked for by name.
+SPEECH_SFT = {
+  'tts_turns': ('tts_turns', {'prompt_loss': 0.0, 'last_only': True})
+}
+CHAT_SFT = {
+  view: ('chat', {'prompt_loss': 0.0, 'last_only': True, 'view': view})
+  for view in views.VIEWS
+}
+ON_REQUEST = frozenset({*SPEECH_SFT, *CHAT_SFT})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +75,8 @@ class Definition:
 
   Attributes:
     name: `<corpus>_<task>`, as in the SeqIO registry.
-    kind: Of the documents: a name in `documents.LAYOUTS`, `chat` or
-      `interleaved`.
+    kind: Of the documents: a name in `documents.LAYOUTS`, `chat`,
+      `tts_turns` or `interleaved`.
     corpus: Corpus folder.
     text_model: Text vocabulary, a SentencePiece model or `tokenizer.json`.
     codes: Folder of the tokenised corpus; for speech.
@@ -80,6 +90,7 @@ class Definition:
     voice: Speaks a text corpus where that is interleaved.
     streams: Which codes are in asr and chat, of `documents.STREAMS`.
     last_only: Chats learn the assistant's last reply alone.
+    view: Which of `chats.views.VIEWS` a chat is shown in; '' as it is.
     starts: Chats have `<s>` behind every `<|BOT|>`, as released code has it.
   """
 
@@ -97,6 +108,7 @@ class Definition:
   voice: interleaving_voice.VoiceConfig | None = None
   streams: str = documents_lib.BOTH
   last_only: bool = False
+  view: str = ''
   starts: bool = False
 
   def __post_init__(self):
@@ -113,6 +125,10 @@ class Definition:
       raise errors.UserError(
         f'streams: found {self.streams!r}, expected one of '
         f'{", ".join(documents_lib.STREAMS)}.'
+      )
+    if self.view and self.view not in views.VIEWS:
+      raise errors.UserError(
+        f'view: found {self.view!r}, expected one of {", ".join(views.VIEWS)}.'
       )
     interleaving_examples.check(self.interleaving, self.voice)
 
@@ -145,9 +161,11 @@ class Definition:
     """Of everything that decides the documents of a split."""
     told = dataclasses.asdict(self)
     settings = {k: told.pop(k) for k in ('interleaving', 'poisson', 'voice')}
-    for name in ('streams', 'last_only', 'starts'):
+    for name in ('streams', 'last_only', 'view', 'starts'):
       if getattr(self, name) == getattr(type(self), name):
         del told[name]  # as before there was a choice
+    if self.kind == 'tts_turns':
+      told['block'] = corpus_examples.BLOCK
     if self.kind == 'interleaved':
       told['interleaving'] = [INTERLEAVING_VERSION, settings]
     if self.voice:
@@ -185,7 +203,13 @@ class Definition:
   ) -> Iterator[Example]:
     """The raw examples of a split or a part of it; see `documents.examples`."""
     return corpus_examples.read(
-      self.corpus, self.corpus_kind, split, self.codes, part
+      self.corpus,
+      self.corpus_kind,
+      split,
+      self.codes,
+      part,
+      transcripts=bool(self.view),
+      references=self.kind == 'tts_turns',
     )
 
   def documents(
@@ -213,7 +237,7 @@ class Definition:
 
     def attempt(example):
       try:
-        if self.kind == 'chat':
+        if self.kind in ('chat', 'tts_turns'):
           return example, self._chat(table, example, longest, on_cut), ''
         return example, self._document(table, example), ''
       except (errors.UserError, ValueError) as error:
@@ -238,11 +262,12 @@ class Definition:
     )
 
   def _chat(self, table, example: Example, longest, on_cut) -> Document:
+    speaks = self.kind == 'tts_turns'
     document, cut = rendering.document(
       table,
       example['id'],
-      self._turns(table, example),
-      style=rendering.layout(self.starts),
+      (self._spoken if speaks else self._turns)(table, example),
+      style=rendering.layout(self.starts, speaks),
       prompt_loss=self.prompt_loss,
       last_only=self.last_only,
       longest=longest,
@@ -275,28 +300,49 @@ class Definition:
     )
 
   def _turns(self, table, example: Example) -> list[documents_lib.Turn]:
-    told = example['turns']
-    codes = [turn.get('codes') for turn in told if any(own.spoken([turn]))]
-    left, pair = iter(codes), (example['linguistic'], example['semantic'])
+    pairs, said, told = {}, {}, []
+    linguistic, semantic = example['linguistic'], example['semantic']
+    for turn in example['turns']:
+      told.append({k: v for k, v in turn.items() if k not in ('codes', 'said')})
+      for name in own.spoken(told[-1:]):
+        said[name] = turn.get('said')
+        if 'codes' in turn:
+          first, second = turn['codes']
+          pairs[name] = linguistic[:first], semantic[:second]
+          linguistic, semantic = linguistic[first:], semantic[second:]
 
     def ids_of(speech: chats.Speech) -> np.ndarray:
-      nonlocal pair
-      counts = next(left)
-      if counts is None:
+      if speech.id not in pairs:
         raise errors.UserError(
           f'turns: no codes of {speech.id!r} in {self.codes}, expected those '
           'of the corpus.'
         )
-      first, second = counts
-      said = pair[0][:first], pair[1][:second]
-      pair = pair[0][first:], pair[1][second:]
-      return documents_lib.speech_ids(table, *said, self.streams)
+      return documents_lib.speech_ids(table, *pairs[speech.id], self.streams)
 
-    conversation = own.parse(
-      [{k: v for k, v in turn.items() if k != 'codes'} for turn in told]
-    )
+    conversation = own.parse(told)
     checks.check(conversation, training=True, orderly=False)
+    if self.view:
+      show = views.VIEWS[self.view]
+      conversation = show(conversation, lambda speech: said.get(speech.id))
     return rendering.turns_of(conversation, ids_of)
+
+  def _spoken(self, table, example: Example) -> list[documents_lib.Turn]:
+    """Turns of the same speaker: another recording first, then this one."""
+    reference = example['reference']
+    if reference is None:
+      raise errors.UserError(
+        f'speaker: no recording of {example["speaker"] or "nobody"!r} in front '
+        f'of this one, among {corpus_examples.BLOCK} lines, expected one for '
+        'the first of two turns.'
+      )
+    words, *pair = reference
+    asked = documents_lib.tts_turns(
+      example['text'],
+      voice_text=words,
+      voice_ids=documents_lib.speech_ids(table, *pair),
+    )
+    target = documents_lib.speech_ids(table, *self._pair(example))
+    return [*asked, ('assistant', target)]
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
     pair = example['linguistic'], example['semantic']
@@ -313,11 +359,17 @@ class Definition:
 
 
 def speech(
-  name: str, corpus: str, codes: str, text_model: str, **settings
+  name: str,
+  corpus: str,
+  codes: str,
+  text_model: str,
+  *,
+  sft: bool = False,
+  **settings,
 ) -> list[Definition]:
-  """The tasks of a speech corpus called `name`."""
+  """The tasks of a speech corpus called `name`; with `sft` those of SFT too."""
   return _all(
-    SPEECH_TASKS,
+    SPEECH_TASKS | (SPEECH_SFT if sft else {}),
     name,
     corpus=str(corpus),
     codes=str(codes),
@@ -373,11 +425,21 @@ def chat(
   text_model: str,
   *,
   codes: str | None = None,
+  sft: bool = False,
   **settings,
 ) -> list[Definition]:
-  """The task of a corpus of chats called `name`; spoken turns need codes."""
+  """The task of a corpus of chats called `name`; with `sft` those of SFT too.
+
+  Args:
+    name: Of the corpus.
+    corpus: Its folder.
+    text_model: Text vocabulary.
+    codes: What `tokenize` made of it; spoken turns need them.
+    sft: Whether each of `chats.views.VIEWS` is a task, too.
+    **settings: See `Definition`.
+  """
   return _all(
-    CHAT_TASKS,
+    CHAT_TASKS | (CHAT_SFT if sft else {}),
     name,
     corpus=str(corpus),
     codes=None if codes is None else str(codes),

@@ -76,6 +76,7 @@ _SAID = [character_error_rate, word_error_rate, negative_log_likelihood]
 BY_KIND = {
   'asr': _SAID,
   'tts': _SAID,
+  'tts_turns': _SAID,
   **dict.fromkeys(
     ('text', 'continuation', 'interleaved', 'image_text', 'chat'),
     [negative_log_likelihood],

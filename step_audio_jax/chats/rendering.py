@@ -49,9 +49,15 @@ class Cut:
     )
 
 
-def layout(starts: bool = False) -> documents_lib.Turns:
-  """How chats are written; with `starts` as released code does it."""
-  return dataclasses.replace(documents_lib.CHAT, starts=starts)
+def layout(starts: bool = False, speaks: bool = False) -> documents_lib.Turns:
+  """How turns are written.
+
+  Args:
+    starts: With `<s>` behind every `<|BOT|>`, as released code does it.
+    speaks: As those that ask for speech (`documents.TTS_TURNS`).
+  """
+  how = documents_lib.TTS_TURNS if speaks else documents_lib.CHAT
+  return dataclasses.replace(how, starts=starts)
 
 
 def turns_of(

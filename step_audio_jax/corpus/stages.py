@@ -7,7 +7,9 @@ and interleaves 1:1, stage 3 takes continuation, interleaved, ASR and TTS
 
 This project's own are the text-only phase that gives the backbone, the equal
 split of the task SFT between ASR and TTS, and the length of stage 3: what the
-first two leave of the 3.3 T tokens that the corpus has.
+first two leave of the 3.3 T tokens that the corpus has. Of the SFT on questions
+the report names the tasks (`chats.views`) and says that much of it is TQTA; the
+shares are ours.
 
 SeqIO mixtures and the training schedule are both made from `STAGES`.
 """
@@ -46,8 +48,21 @@ STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType(
     'sft': types.MappingProxyType(
       {'sft_asr': Fraction(1, 2), 'sft_tts': Fraction(1, 2)}
     ),
+    'sft_tts': types.MappingProxyType({'tts_turns': Fraction(1)}),
+    'sft_aqta': types.MappingProxyType(
+      {
+        'tqta': Fraction(4, 10),
+        'aqta': Fraction(2, 10),
+        **dict.fromkeys(
+          ('taqta', 'aqtqta', 'aqaa', 'sft_asr'), Fraction(1, 10)
+        ),
+      }
+    ),
   }
 )
+
+# Those that a corpus without chats, or without speakers, has no rows for.
+OPTIONAL = frozenset({'sft_tts', 'sft_aqta'})
 
 TOKEN_BUDGETS: Mapping[str, float] = types.MappingProxyType(
   {'stage1': 1.2e12, 'stage2': 0.8e12, 'stage3': 1.3e12}
