@@ -84,10 +84,15 @@ class SpeakOptions:
 def layout_of(run: str | os.PathLike) -> str:
   """The layout of a run: turns where it was converted from a released model.
 
+  And where it has learnt them (`tts_turns`).
+
   Raises:
     UserError: There is no such run.
   """
   config = checkpoints.run_config(run)
+  sources = config.get('feed', {}).get('sources') or ()
+  if any(source.get('name') == 'tts_turns' for source in sources):
+    return 'turns'
   sizes = config.get('vocabulary', {})
   released = all(
     sizes.get(name) == getattr(vocabulary_lib.STEP_AUDIO, name)

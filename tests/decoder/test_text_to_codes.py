@@ -190,6 +190,9 @@ def test_a_model_without_speech_is_refused():
       },
       'document',
     ),
+    ({'feed': {'sources': [{'name': 'sft_tts', 'rows': 3}]}}, 'document'),
+    ({'feed': {'sources': [{'name': 'tts_turns', 'rows': 3}]}}, 'turns'),
+    ({'feed': {'batch_size': 3}}, 'document'),
   ],
 )
 def test_the_layout_follows_the_run(tmp_path, config, layout):
