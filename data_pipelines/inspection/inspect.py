@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipelines import tally
 from data_pipelines.factory import provenance
+from data_pipelines.inspection import chats
 from data_pipelines.inspection import page
 from data_pipelines.inspection import rows as inspect_rows
 from data_pipelines.inspection import schedule
@@ -16,6 +17,7 @@ from data_pipelines.inspection import style
 from data_pipelines.inspection import sweep as sweep_lib
 from data_pipelines.rows import folders as rows_lib
 from data_pipelines.rows import verify
+from data_pipelines.tasks import definitions
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import epochs
@@ -141,11 +143,14 @@ def _define(fv: flags.FlagValues) -> None:
     'path',
     None,
     'A corpus, or a folder of codes, of rows, or of all rows; with --schedule '
-    'a run, or the folder of all rows; with --style also a recording.',
+    'a run, or the folder of all rows; with --style also a recording, with '
+    '--chat also a file of conversations.',
     flag_values=fv,
   )
   flags.mark_flag_as_required('path', flag_values=fv)
-  flags.DEFINE_integer('row', 0, 'Which row is shown.', flag_values=fv)
+  flags.DEFINE_integer(
+    'row', 0, 'Which row, or conversation, is shown.', flag_values=fv
+  )
   flags.DEFINE_string(
     'text_model',
     None,
@@ -170,6 +175,19 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   flags.DEFINE_bool(
+    'chat',
+    False,
+    'Show the conversations of a corpus, or of a file of them in any format.',
+    flag_values=fv,
+  )
+  flags.DEFINE_integer(
+    'length',
+    None,
+    'With --chat and --text_model: what a row of so many ids would cut.',
+    lower_bound=16,
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
     'sweep',
     False,
     'Name what killed jobs left below the folder, of whatever kind it is.',
@@ -186,7 +204,10 @@ def _define(fv: flags.FlagValues) -> None:
     'html', None, 'Write a page of rows, or of --style, here.', flag_values=fv
   )
   flags.DEFINE_integer(
-    'rows', 4, 'How many rows the page shows, from --row on.', flag_values=fv
+    'rows',
+    4,
+    'How many rows the page shows, or conversations are shown, from --row on.',
+    flag_values=fv,
   )
   flags.DEFINE_string(
     'corpus',
@@ -289,6 +310,35 @@ def _style(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
   return {'kind': 'style', **result}
 
 
+def _chats(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
+  if fv.length is not None and fv.text_model is None:
+    raise errors.UserError('--length: expected --text_model with it.')
+  if fv.html is not None:
+    files.check_writable(fv.html, '--html')
+  if not files.exists(path):
+    raise errors.UserError(f'{path}: no such file or folder.')
+  if fv.dry_run:
+    print(f'would read {path} (chat)')
+    return {'dry_run': True, 'kind': 'chat'}
+  table = None
+  if fv.text_model is not None:
+    table = definitions.load_vocabulary(fv.text_model)
+  told = chats.read(
+    path, first=fv.row, count=fv.rows, table=table, length=fv.length
+  )
+  chats.show(path, told)
+  if fv.html is not None:
+    with files.atomic(fv.html, 'w') as handle:
+      handle.write(chats.page(path, told))
+  wrong = told['wrong']
+  if fv.verify and wrong:
+    more = f' ({len(wrong) - 1} more lines)' if len(wrong) > 1 else ''
+    raise errors.UserError(
+      f'{path}:{wrong[0]["line"]}: {wrong[0]["reason"]}{more}'
+    )
+  return {'kind': 'chat', **told}
+
+
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   path = files.path(fv.path)
   if path.name == manifest.NAME:  # the file stands for its folder
@@ -301,6 +351,8 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     return _style(fv, path)
   if fv.most is not None:
     raise errors.UserError('--most: expected it with --style alone.')
+  if fv.chat:
+    return _chats(fv, path)
   kind = 'schedule' if fv.schedule else kind_of(path)
   if fv.html is not None and kind != 'rows':
     raise errors.UserError(f'--html: {path} holds {kind}, expected rows.')
@@ -346,6 +398,8 @@ DOOR = cli.Door(
       --prefix=quickstart_ --path=data/quickstart/rows --budget=1e9
     python -m data_pipelines inspect --style --path=data/styled \\
       --html=levels.html
+    python -m data_pipelines inspect --chat --path=chats.jsonl \\
+      --text_model=text.model --length=2048
     python -m data_pipelines inspect --sweep --path=gs://bucket/data --delete
 """,
   main=_main,

@@ -148,6 +148,8 @@ def build(
         'rows', 'tokens', 'padding', 'loss_tokens', 'documents', 'dropped'
       )
     }  # fmt: skip
+    if 'cut' in stats:
+      result[f'{job.task}/{job.split}']['cut'] = stats['cut']
   return result
 
 
@@ -412,6 +414,12 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
       f'{name}: {stats["rows"]} rows, {stats["documents"]} documents, '
       f'padding {100 * stats["padding"]:.2f} %, left out {stats["dropped"]}'
     )
+    if stats.get('cut'):
+      print(
+        f'{name}: {stats["cut"]["documents"]} chats are longer than a row: '
+        f'{stats["cut"]["turns"]} of their oldest turns were left out, '
+        f'{stats["cut"]["tokens"]} ids'
+      )
   return result
 
 

@@ -12,11 +12,11 @@ _SPEAKERS = (chats.USER, chats.ASSISTANT)
 
 
 def nearest(name: object, known: Collection[str]) -> str:
-  """' (did you mean …?)' for a name that is not known, or nothing."""
+  """'; the nearest is …' for a name that is not known, or nothing."""
   if not isinstance(name, str):
     return ''
   close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.3)
-  return f'; did you mean {close[0]!r}?' if close else ''
+  return f'; the nearest is {close[0]!r}' if close else ''
 
 
 def check(
@@ -96,7 +96,9 @@ def _check_content(turn: chats.Turn) -> None:
 def _check_tools(turn: chats.Turn) -> None:
   names = set()
   for number, schema in enumerate(turn.tools):
-    field = f'{turn.where}.tools[{number}]'
+    # Schemas beside messages are called `tools` themselves.
+    place = turn.where if turn.where == 'tools' else f'{turn.where}.tools'
+    field = f'{place}[{number}]'
     tools_lib.check_schema(schema, field)
     name = tools_lib.name_of(schema)
     if name in names:

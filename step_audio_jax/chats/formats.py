@@ -46,6 +46,7 @@ def parse(value: Any, *, training: bool = False) -> chats.Conversation:
   Raises:
     UserError: It is in none, or not sound; the turn and the field are named.
   """
-  conversation = FORMATS[format_of(value)](value)
-  checks.check(conversation, training=training)
+  name = format_of(value)
+  conversation = FORMATS[name](value)
+  checks.check(conversation, training=training, orderly=name != 'turns')
   return conversation

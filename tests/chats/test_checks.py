@@ -40,7 +40,7 @@ def test_what_is_sound_passes(value):
   [
     ([{'role': 'asistant', 'content': 'x'}],
      "messages[0].role: found 'asistant', expected system, "),
-    ([{'role': 'asistant', 'content': 'x'}], "; did you mean 'assistant'?."),
+    ([{'role': 'asistant', 'content': 'x'}], "; the nearest is 'assistant'."),
     ([USER, {'role': 'user', 'content': ' '}],
      'messages[1]: found neither text nor audio.'),
     ([USER, {'role': 'assistant', 'content': ''}],
@@ -79,7 +79,7 @@ def test_what_is_not_is_named(messages, said):
   [
     ([USER, called('clock', 'wether')],
      "messages[1].tool_calls[1].name: found 'wether', expected one of weather, "
-     "clock; did you mean 'weather'?."),
+     "clock; the nearest is 'weather'."),
     ([USER, called('clock'), RESULT, RESULT],
      'messages[3]: found a result of a tool but 1 calls with as many results'),
     ([USER, called('clock'), result('c7')],

@@ -112,7 +112,7 @@ def test_a_text_beside_a_recording_is_its_transcript():
      'messages[0].content: found 5, expected a string.'),
     ({'messages': [{'role': 'user', 'content': [{'type': 'txt'}]}]},
      "messages[0].content[0].type: found the type 'txt', expected text, audio, "
-     "input_audio; did you mean 'text'?."),
+     "input_audio; the nearest is 'text'."),
     ({'messages': [{'role': 'user', 'content': [
       {'type': 'input_audio', 'input_audio': {'data': '%%%'}}]}]},
      'messages[0].content[0].input_audio.data: not base64: '),
@@ -139,7 +139,7 @@ def test_a_text_beside_a_recording_is_its_transcript():
     ({'conversations': [{'from': 'function_call', 'value': 'x'}]},
      "conversations[0].content: found 'x', expected JSON"),
     ({'conversations': [{'from': 'gtp', 'value': 'x'}]},
-     "did you mean 'gpt'?"),
+     "the nearest is 'gpt'"),
     ({'turns': 3}, 'turns: found 3, expected a list.'),
   ],
 )  # fmt: skip

@@ -136,7 +136,7 @@ def test_a_text_may_stand_beside_a_recording_and_tools_come_along(tmp_path):
     ('hello', 'messages[1]: expected an object'),
     ({'content': 'x'}, 'messages[1].role: found None'),
     ({'role': 'usr', 'content': 'x'}, "role: found 'usr', expected system"),
-    ({'role': 'usr', 'content': 'x'}, "did you mean 'user'?"),
+    ({'role': 'usr', 'content': 'x'}, "the nearest is 'user'"),
     ({'role': 'tool', 'content': 'x'}, 'a result of a tool without a call'),
     ({'role': 'system', 'content': 'x'}, 'found system behind assistant'),
     ({'role': ['user'], 'content': 'x'}, 'role: found'),

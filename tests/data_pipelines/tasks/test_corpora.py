@@ -357,4 +357,8 @@ def test_what_long_chats_lose_is_counted(own, tmp_path, parts):
   assert list(verify.faults(folder)) == []
   told = found['cut_chat/train']
   assert (told['documents'], told['dropped']) == (3, 0)
-  assert folder.stats['cut'] == {'documents': 1, 'turns': 2, 'tokens': 47}
+  assert (
+    told['cut']
+    == folder.stats['cut']
+    == {'documents': 1, 'turns': 2, 'tokens': 47}
+  )
