@@ -267,6 +267,10 @@ class Asker:
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
   output = files.check_writable(fv.output, '--output')
+  if fv.decoder and not fv.tokenizer:
+    raise errors.UserError(
+      '--tokenizer: missing, --decoder needs the one of its codes.'
+    )
   asked = questions(fv.corpus, fv.splits)
   counted = {split: len(some) for split, some in asked.items()}
   origins.check(fv.run, codes=fv.codes, tokenizer=fv.tokenizer)
@@ -284,6 +288,17 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.tokenizer:
     none = silence(fv.tokenizer, asked)
     found['silenced'] = score(asked, asker.say(asked, none, fv.streams))
+  if fv.decoder:
+    from step_audio_jax.evaluation import aloud
+
+    aloud.speak(
+      {split: scored['answers'] for split, scored in found['spoken'].items()},
+      run=fv.run,
+      decoder=fv.decoder,
+      tokenizer=fv.tokenizer,
+      folder=output.with_suffix('.wav'),
+      count=fv.aloud,
+    )
   if fv.base:
     base = Asker(fv.base, most=fv.max_tokens)
     found['base'] = fv.base
@@ -313,6 +328,16 @@ def _define(fv: flags.FlagValues) -> None:
     None,
     'Folder of the tokenizer that made the codes; with it silence is asked.',
     flag_values=fv,
+  )
+  flags.DEFINE_string(
+    'decoder',
+    None,
+    'Folder of the speech decoder; with it the run also speaks its first '
+    'answers, beside --output.',
+    flag_values=fv,
+  )
+  flags.DEFINE_integer(
+    'aloud', 6, 'How many of each split.', lower_bound=0, flag_values=fv
   )
   flags.DEFINE_list('splits', ['test'], 'Of the chats.', flag_values=fv)
   flags.DEFINE_enum(

@@ -274,7 +274,7 @@ def answered(path: str | pathlib.Path | None) -> dict[str, Any]:
 
   Returns:
     Each figure, or None where it was not asked; `answers`, split → every
-    answer to spoken questions.
+    answer to spoken questions; `answers_folder`, where their `wav` lie.
 
   Raises:
     UserError: The file is not what the door writes.
@@ -293,7 +293,8 @@ def answered(path: str | pathlib.Path | None) -> dict[str, Any]:
       f'{path}: not what `answer` writes, expected figures by how and where '
       'questions were asked.'
     ) from error
-  return {**figures, 'answers': rows}
+  folder = str(files.path(path).parent)
+  return {**figures, 'answers': rows, 'answers_folder': folder}
 
 
 def cer(result: Mapping[str, Any], task: str, split: str) -> float | None:

@@ -88,7 +88,9 @@ def render(
       last, 'tts', tts, 'Text to speech tokens', None, players
     ),
     *(
-      utterances.question_cards(answers, split, manifest, players)
+      utterances.question_cards(
+        answers, split, manifest, players, values['answers_folder']
+      )
       for split, answers in values.get('answers', {}).items()
     ),
     _sound(last, values, tts, players),

@@ -96,14 +96,16 @@ def question_cards(
   split: str,
   corpus: str | None,
   count: int,
+  folder: str,
 ) -> str:
   """The first `count` spoken questions of a split, with what was answered.
 
   Args:
     answers: Of the `answer` door.
     split: Name of the set.
-    corpus: That was asked; None for no players.
+    corpus: That was asked; None for no players of questions.
     count: How many.
+    folder: Where spoken answers lie.
   """
   asked = [one for one in answers if one['speech']]
   if not asked or not count:
@@ -118,6 +120,8 @@ def question_cards(
     answer = html.escape(one['answer']) or '<i>nothing</i>'
     if not one['exact']:
       answer = f'<span class="wrong">{answer}</span>'
+    if 'wav' in one:
+      answer += recording_player(files.path(folder) / one['wav'])
     parts.append(
       f'<div class="utterance">{player(said, root) if said else ""}<dl>'
       f'<dt>asked</dt><dd>{html.escape(one["question"])}</dd><dt>answered</dt>'
