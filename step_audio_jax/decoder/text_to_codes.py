@@ -8,7 +8,6 @@ project's rows have it, `turns` as Step-Audio-TTS-3B's.
 
 import dataclasses
 import os
-import re
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.decoder import sentences as sentences_lib
+from step_audio_jax.decoder import styled_text
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
@@ -24,12 +24,11 @@ from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
+from step_audio_jax.styles import markup
 from step_audio_jax.training.checkpoints import checkpoints
 
 LAYOUTS = ('document', 'turns')
 _BATCH = 8
-# What Step-Audio's texts begin with to say how they are spoken.
-_TAGS = re.compile(r'\s*(?:[(（][^()（）]*[)）]\s*)+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +88,15 @@ def layout_of(run: str | os.PathLike) -> str:
   Raises:
     UserError: There is no such run.
   """
+  return 'turns' if is_released(run) else 'document'
+
+
+def is_released(run: str | os.PathLike) -> bool:
+  """Whether a run was converted from weights with Step-Audio's ids.
+
+  Raises:
+    UserError: There is no such run.
+  """
   config = checkpoints.run_config(run)
   sources = config.get('feed', {}).get('sources') or ()
   if any(source.get('name') == 'tts_turns' for source in sources):
@@ -98,7 +106,7 @@ def layout_of(run: str | os.PathLike) -> str:
     sizes.get(name) == getattr(vocabulary_lib.STEP_AUDIO, name)
     for name in ('text_size', 'table_size')
   )
-  return 'turns' if released and 'converted_from' in config else 'document'
+  return released and 'converted_from' in config
 
 
 def tokenizer_of(run: str | os.PathLike) -> bindings.Described:
@@ -111,17 +119,12 @@ def tokenizer_of(run: str | os.PathLike) -> bindings.Described:
   return bindings.tokenizer_of(checkpoints.run_config(run), path)
 
 
-def sentences(text: str, keep_tags: bool = False) -> list[str]:
-  """A text in the pieces that are spoken one by one.
-
-  Args:
-    text: Any text.
-    keep_tags: Whether what stands in brackets before the text is put before
-      every piece: Step-Audio's `(style)`.
+def check_text(text: str) -> None:
+  """Refuses what is no text to say.
 
   Raises:
-    UserError: There is nothing to say, or a control piece or something that
-      is no character is written in it.
+    UserError: A control piece, or something that is no character, is written
+      in it.
   """
   if any('\ud800' <= character <= '\udfff' for character in text):
     raise errors.UserError(
@@ -136,14 +139,29 @@ def sentences(text: str, keep_tags: bool = False) -> list[str]:
     raise errors.UserError(
       'text: found <audio_k> pieces, expected only words; --codes reads those.'
     )
-  tags = ''
-  if keep_tags and (match := _TAGS.match(text)):
-    tags, text = match[0].strip(), text[match.end() :]
+
+
+def sentences(
+  text: str, spans: Sequence[markup.Span] | None = None
+) -> list[str]:
+  """A text in the pieces that are spoken one by one.
+
+  Args:
+    text: Any text, without tags.
+    spans: The same in parts with their styles; each piece is then written with
+      the tags that hold in it.
+
+  Raises:
+    UserError: There is nothing to say, or as `check_text`.
+  """
+  check_text(text)
   pieces = sentences_lib.split(text)
   pieces = [piece for piece in pieces if any(map(str.isalnum, piece))]
   if not pieces:
     raise errors.UserError('text: found no word, expected something to say.')
-  return [tags + piece for piece in pieces]
+  if spans is None:
+    return pieces
+  return list(styled_text.written(spans, pieces))
 
 
 class Writer:

@@ -124,7 +124,7 @@ def cut(spans: Sequence[Span], start: int, stop: int) -> tuple[Span, ...]:
   for span in spans:
     begin, end = max(start - at, 0), min(stop - at, len(span.text))
     if begin < end:
-      pause = 0 if begin else span.pause
+      pause = 0 if span.text[:begin].strip() else span.pause
       found.append(Span(span.text[begin:end], span.style, pause))
     at += len(span.text)
   return tuple(found)

@@ -10,6 +10,7 @@ from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.storage import files
+from step_audio_jax.styles import markup
 from tests.decoder import tiny_decoder as tiny
 from tests.evaluation import parrot
 
@@ -114,10 +115,9 @@ def test_sentences(text, pieces):
 
 
 def test_tags_go_before_every_sentence():
-  found = text_to_codes.sentences(
-    '（高兴1）(四川话) 你好。再见。', keep_tags=True
-  )
-  assert found == ['（高兴1）(四川话)你好。', '（高兴1）(四川话)再见。']
+  spans = markup.parse('（高兴1）(四川话) 你好。再见。')
+  found = text_to_codes.sentences(markup.plain(spans), spans)
+  assert found == ['(高兴1)(四川话)你好。', '(高兴1)(四川话)再见。']
 
 
 @pytest.mark.parametrize(

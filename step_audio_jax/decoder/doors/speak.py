@@ -11,6 +11,9 @@ from step_audio_jax.audio import stretch
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
+from step_audio_jax.styles import instructions
+from step_audio_jax.styles import markup
+from step_audio_jax.styles import tags
 from step_audio_jax.tokenizers import door as tokenize_door
 from step_audio_jax.tokenizers.speech import seal
 
@@ -75,6 +78,13 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   text('system', '', 'Instruction of the turns.')
+  text(
+    'style',
+    None,
+    'How all of it is spoken, if the model has learnt that: tags, as '
+    '"(fast 2)(四川话)", or words, as "a bit faster". Tags may stand in the '
+    'text, too.',
+  )
   number('longest', 20.0, 'Seconds of speech of one sentence at most.')
   whole('steps', 10, "Of the flow's solver.")
   flags.DEFINE_bool(
@@ -111,7 +121,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     layout = (
       text_to_codes.layout_of(model) if fv.layout == 'auto' else fv.layout
     )
-    pieces = text_to_codes.sentences(words, keep_tags=layout == 'turns')
+    pieces = _pieces(words, fv.style, model)
     plan |= {'model': str(model), 'layout': layout, 'sentences': pieces}
   voice_wave = (
     rendering.read_recording(fv.voice, fv.channel) if fv.voice else None
@@ -184,6 +194,21 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   return result
 
 
+def _pieces(words: str, style: str | None, model) -> list[str]:
+  """Sentences, with the tags that the model is asked with."""
+  from step_audio_jax.decoder import styled_text
+  from step_audio_jax.decoder import text_to_codes
+
+  text_to_codes.check_text(words)
+  known = styled_text.of_run(model, text_to_codes.is_released(model))
+  asked = instructions.read(style) if style else tags.Style()
+  spans, notes = styled_text.parse(words, known, asked, str(model))
+  for note in notes:
+    print(f'note: {note}', file=sys.stderr)
+  plain = markup.plain(spans)
+  return text_to_codes.sentences(plain, spans)
+
+
 def _check(fv, words) -> None:
   """What can be wrong before anything is loaded."""
   if bool(words.strip()) == bool(fv.codes):
@@ -201,6 +226,10 @@ def _check(fv, words) -> None:
     raise errors.UserError(
       'speak: --voice_text without --voice; expected the recording it is of.'
     )
+  if fv.style is not None:
+    if fv.codes:
+      raise errors.UserError('--style: found with --codes, expected a text.')
+    instructions.read(fv.style)
   stretch.check_speed(fv.speed)
   if fv.steps < 1:
     raise errors.UserError(f'--steps: found {fv.steps}, expected at least 1.')
@@ -347,6 +376,8 @@ DOOR = cli.Door(
     python -m step_audio_jax speak "the red cat sees a dog" --out x.wav
     python -m step_audio_jax speak "…" --out x.wav --voice ref.wav \\
       --voice_text "what ref.wav says" --speed 1.2
+    python -m step_audio_jax speak "Come on, (slow 1)no hurry." --out x.wav \\
+      --style "(fast 2)"
     python -m step_audio_jax speak --codes a.wav --out again.wav
     python -m step_audio_jax speak --export=runs/quickstart/decoder \\
       --flow=runs/quickstart/flow --speaker=runs/quickstart/speaker
@@ -358,5 +389,5 @@ sentence is short for a model that has only seen short ones.
   main=_main,
   define=_define,
   uses_gin=False,
-  texts=('arguments', 'voice_text', 'system'),
+  texts=('arguments', 'voice_text', 'system', 'style'),
 )
