@@ -150,7 +150,7 @@ READERS: dict[str, Format] = {
   'text_parquet': Format('parquet:read_text', 'a column text'),
   'chat_jsonl': Format(
     'chat',
-    '{"messages": [{"role", "content"}]} a line',
+    '{"messages": [{"role", "content"}]} a line, or in an array',
     line=('messages', 'conversations'),
   ),
 }

@@ -1,11 +1,12 @@
-"""`chat_jsonl`: conversations, written and spoken, one a line.
+"""`chat_jsonl`: conversations, written and spoken, one a line or an array.
 
     {"messages": [{"role": "user", "content": "hello"},
                   {"role": "assistant", "content": "hi"}][, "id", "split"]}
     {"conversations": [{"from": "human", "value": "hello"}, …]}
 
-`step_audio_jax.chats` reads both: OpenAI's (`messages`) with recordings, tools
-and their calls, and ShareGPT's (`sharegpt`) with those of LLaMA-Factory.
+A file that ends with `.json` may be an array of such objects, counted as lines
+are. `step_audio_jax.chats` reads both: OpenAI's (`messages`) with recordings,
+tools and their calls, and ShareGPT's (`sharegpt`) with those of LLaMA-Factory.
 
 A spoken turn becomes an utterance `ID-turn-N` of the corpus, in front of the
 chat that refers to it; paths are relative to the file of the line and do not
@@ -18,12 +19,14 @@ from typing import Iterator
 
 from data_pipelines.readers.common import base
 from data_pipelines.readers.common import columns as columns_lib
+from data_pipelines.readers.common import json_stream
 from data_pipelines.readers.common import media
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import formats
 from step_audio_jax.chats import own
+from step_audio_jax.storage import files
 
-ENDINGS = ('.jsonl', '.jsonl.gz')
+ENDINGS = ('.jsonl', '.jsonl.gz', '.json')
 FIELDS = ('id', 'language', 'split')
 
 
@@ -33,7 +36,7 @@ def read(
   """Reads chats, each behind what is spoken in it."""
   columns = columns_lib.Columns.from_options(options, FIELDS)
   root = options.root(source)
-  for found in columns_lib.json_rows(source, options, ENDINGS):
+  for found in _rows(source, options):
     if isinstance(found, base.Rejected):
       yield found
       continue
@@ -55,6 +58,27 @@ def read(
       yield items
     else:
       yield from items
+
+
+def _rows(source: pathlib.Path, options: base.Options):
+  """As `columns.json_rows`, arrays too."""
+  for found in columns_lib.files_of(source, options, ENDINGS):
+    if isinstance(found, base.Rejected):
+      yield found
+      continue
+    path, stem = found
+    rows = enumerate(base.json_lines(path))
+    if path.name.endswith('.json'):
+      if json_stream.is_array(path):
+        rows = enumerate(json_stream.elements(path), start=1)
+      elif files.is_dir(source):
+        continue  # settings of whoever made the folder
+    for number, row in rows:
+      if isinstance(row, base.Rejected):
+        yield row
+      else:
+        place, value = row
+        yield path, stem, number if isinstance(place, str) else place, value
 
 
 def _items(columns, place, where, name, row, number) -> list[base.Item]:

@@ -14,6 +14,7 @@ from data_pipelines.readers import texts
 from data_pipelines.readers.common import base
 from data_pipelines.readers.common import columns as columns_lib
 from data_pipelines.readers.common import delimited
+from data_pipelines.readers.common import json_stream
 from data_pipelines.readers.common import media
 from data_pipelines.readers.common import tars
 from step_audio_jax.storage import files
@@ -70,7 +71,9 @@ def _by_content(source, formats, deep) -> set[str]:
 
 def by_line(path: pathlib.Path, formats: Mapping[str, Any]) -> set[str]:
   """The format of the first JSON line of a file, if one is known for it."""
-  line = next(base.json_lines(path), None)
+  array = path.name.endswith('.json') and json_stream.is_array(path)
+  found = json_stream.elements(path) if array else base.json_lines(path)
+  line = next(found, None)
   if not isinstance(line, tuple):
     return set()
   fields = line[1]

@@ -359,8 +359,7 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'tasks',
     [],
-    'Only these tasks; by default all but those of SFT that docs/chats.md '
-    'lists.',
+    'Only these tasks; by default all but those of SFT that docs/sft.md lists.',
     flag_values=fv,
   )
   flags.DEFINE_list(

@@ -1,6 +1,7 @@
 """The elements of an array in a JSON file that does not fit into memory.
 
     {"dataset": …, "audios": [{…}, {…}, …]}
+    [{…}, {…}, …]
 
 A buffer slides over the file; `JSONDecoder.raw_decode` takes one element
 after the other from it. Elements are objects, so that one which parses is
@@ -100,14 +101,28 @@ class _Window:
         raise _Broken('no closing bracket')
 
 
+_TEXT = {'mode': 'r', 'encoding': 'utf-8-sig', 'errors': 'surrogateescape'}
+
+
+def is_array(path: pathlib.Path) -> bool:
+  """Whether what a file holds begins as an array.
+
+  Raises:
+    UserError: The file cannot be opened.
+  """
+  with files.opened(path, **_TEXT) as handle:
+    return _Window(handle).peek() == '['
+
+
 def elements(
-  path: pathlib.Path, key: str
+  path: pathlib.Path, key: str = ''
 ) -> Iterator[tuple[str, dict[str, Any]] | base.Rejected]:
-  """The elements of the array `key` of the object in a file.
+  """The elements of an array in a file.
 
   Args:
     path: The file; bytes that are not UTF-8 become lone surrogates.
-    key: Names an array of objects.
+    key: Names an array of objects in the file's object; if empty the file is
+      that array.
 
   Yields:
     (where, element); a `Rejected` for one that is no object, and at the end
@@ -116,21 +131,21 @@ def elements(
   Raises:
     UserError: The file cannot be opened, or has no such array.
   """
-  text = {'mode': 'r', 'encoding': 'utf-8-sig', 'errors': 'surrogateescape'}
-  with files.opened(path, **text) as handle:
+  with files.opened(path, **_TEXT) as handle:
     window = _Window(handle)
     try:
-      window.skip('{')
-      while window.value() != key:
+      if key:
+        window.skip('{')
+        while window.value() != key:
+          window.skip(':')
+          window.value()
+          window.skip(',')
         window.skip(':')
-        window.value()
-        window.skip(',')
-      window.skip(':')
       window.skip('[')
     except _Broken as error:
+      wanted = f'object with an array {key!r}' if key else 'array'
       raise errors.UserError(
-        f'{path}: character {window.offset}: {error}; expected a JSON object '
-        f'with an array {key!r}.'
+        f'{path}: character {window.offset}: {error}; expected a JSON {wanted}.'
       ) from error
     number = 0
     try:

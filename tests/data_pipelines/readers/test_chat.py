@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import json
 
 import pytest
 
@@ -128,6 +129,26 @@ def test_a_text_may_stand_beside_a_recording_and_tools_come_along(tmp_path):
   sounds = [kept[name].audio_path(tmp_path / 'out') for name in (
     'o-turn-1', 's-turn-0')]  # fmt: skip
   assert [sound.read_bytes() for sound in sounds] == [WAV, WAV]
+
+
+def test_a_file_may_be_one_array(tmp_path):
+  """As LLaMA-Factory writes it, beside its list of data sets."""
+  said = [{'from': 'human', 'value': '<audio>'}, {'from': 'gpt', 'value': 'a'}]
+  text = [{'from': 'human', 'value': 'b'}, {'from': 'gpt', 'value': 'c'}]
+  trees.put(tmp_path / 'in' / 'ask.wav', WAV)
+  (tmp_path / 'in' / 'mine.json').write_text(json.dumps(
+    [{'conversations': said, 'audios': ['ask.wav']}, {'conversations': []}, 3,
+     {'conversations': text}], indent=2))  # fmt: skip
+  (tmp_path / 'in' / 'dataset_info.json').write_text('{"mine": {}}')
+  kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert list(kept) == ['mine-1-turn-0', 'mine-1', 'mine-4']
+  reasons = [one['reason'] for one in left]
+  assert reasons[0].startswith('conversations: missing')
+  assert reasons[1] == 'found 3, expected an object.'
+  again, _ = ingested(
+    tmp_path / 'in' / 'mine.json', tmp_path / 'out2', format='auto'
+  )
+  assert list(again) == list(kept)
 
 
 @pytest.mark.parametrize(
