@@ -14,6 +14,10 @@ DOORS = {
     'data_pipelines.synthesis.quiz.door',
     'make a corpus of spoken questions with written answers',
   ),
+  'make': (
+    'data_pipelines.factory.making.job',
+    'say the texts of a corpus: changed, judged, with provenance',
+  ),
   'ingest': (
     'data_pipelines.ingestion.ingest',
     'any corpus format -> one manifest',

@@ -4,7 +4,7 @@ import concurrent.futures
 import io
 import multiprocessing
 import pathlib
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -256,7 +256,7 @@ def make_lines(
   with progress.bar(
     label='speech', total=len(lines), initial=done, unit='utt'
   ) as bar:
-    for count in _spread(
+    for count in spread(
       make_speech_part,
       [(str(root), *job, performers) for job in left],
       processes,
@@ -265,7 +265,9 @@ def make_lines(
   return [u for path, _ in jobs for u in manifest.read(path)]
 
 
-def _spread(function: Callable, jobs: Sequence[tuple], processes: int):
+def spread(
+  function: Callable[..., Any], jobs: Sequence[tuple], processes: int
+) -> Iterator[Any]:
   """Yields `function(*job)` as they finish; one process works in place."""
   if processes <= 1 or len(jobs) <= 1:
     for job in jobs:

@@ -39,6 +39,11 @@ class Report:
     return all(one.outcome == base.PASSED for one in self.verdicts)
 
   @property
+  def outcomes(self) -> dict[str, str]:
+    """Outcomes by gate."""
+    return {one.gate: one.outcome for one in self.verdicts}
+
+  @property
   def scores(self) -> dict[str, float | None]:
     """Figures by gate, as JSON can hold them."""
     return {one.gate: _plain(one.score) for one in self.verdicts}
@@ -134,11 +139,14 @@ class Counts:
 
   def add(self, report: Report) -> None:
     """Counts a take."""
-    told = {one.gate: one.outcome for one in report.verdicts}
-    for name in {**self._by_gate, **told}:
+    self.add_outcomes(report.outcomes, report.passed)
+
+  def add_outcomes(self, outcomes: Mapping[str, str], passed: bool) -> None:
+    """Counts a take by its outcomes, gate by gate."""
+    for name in {**self._by_gate, **outcomes}:
       found = self._by_gate.setdefault(name, collections.Counter())
-      found[told.get(name, NOT_ASKED)] += 1
-    if report.passed:
+      found[outcomes.get(name, NOT_ASKED)] += 1
+    if passed:
       self.kept += 1
     else:
       self.rejected += 1

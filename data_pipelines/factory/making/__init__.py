@@ -1,0 +1,1 @@
+"""Making: texts become speech that was changed, judged and written down."""

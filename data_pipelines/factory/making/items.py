@@ -1,0 +1,219 @@
+"""What is to be said by whom: texts of corpora and the voices that are there.
+
+Who says a text, how fast, and with which seed follows from the recipe's seed
+and the item's id, whatever else is made. Nothing is written here.
+"""
+
+import dataclasses
+import os
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from data_pipelines import tally
+from data_pipelines.factory.gates import base
+from data_pipelines.factory.gates import line as line_lib
+from data_pipelines.factory.leaks import held_out as held_out_lib
+from data_pipelines.synthesis import plan
+from data_pipelines.synthesis.voices import espeak
+from data_pipelines.synthesis.voices import speakers
+from data_pipelines.synthesis.voices import voice as voice_lib
+from step_audio_jax import errors
+from step_audio_jax import languages
+from step_audio_jax.audio.augmentation import chain as chain_lib
+from step_audio_jax.corpus import manifest
+
+LEAK, VOICE = 'leak', 'voice'  # what stands before the gates
+TRAIN = 'train'
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How speech is made of texts.
+
+  Attributes:
+    seed: With an item's id it decides everything.
+    times: How often each text is said, each time drawn anew.
+    rates: Lowest and highest; 1 is the voice's own.
+    chain: What the speech goes through.
+    gates: What it must pass behind that.
+  """
+
+  seed: int = 0
+  times: int = 1
+  rates: tuple[float, float] = (0.9, 1.1)
+  chain: chain_lib.Chain = chain_lib.Chain()
+  gates: line_lib.Gates = line_lib.Gates()
+
+  def __post_init__(self):
+    errors.at_least_one('making', self, ('times',))
+    if type(self.seed) is not int or self.seed < 0:
+      raise errors.UserError(
+        f'making: seed: found {self.seed!r}, expected a whole number from 0 on.'
+      )
+    if len(self.rates) != 2 or not 0.5 <= self.rates[0] <= self.rates[1] <= 2:
+      raise errors.UserError(
+        f'making: rates: found {self.rates!r}, expected (lowest, highest) from '
+        '0.5 to 2.'
+      )
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """What decides its speech, JSON-able."""
+    return {
+      'seed': self.seed,
+      'times': self.times,
+      'rates': list(self.rates),
+      'chain': {
+        'seed': self.chain.seed,
+        'steps': [
+          {'probability': step.probability, **step.operation.to_json()}
+          for step in self.chain.steps
+        ],
+      },
+      'gates': [_described(gate) for gate in self.gates.gates],
+      'stop_early': self.gates.stop_early,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+  """One text that one voice is to say.
+
+  Attributes:
+    line: How it is said.
+    text: As the manifest has it.
+    source: Id of the line that the text is of.
+  """
+
+  line: plan.Line
+  text: str
+  source: str
+
+  def to_json(self) -> dict[str, Any]:
+    """All that decides it."""
+    return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+  """What a job is to make.
+
+  Attributes:
+    items: In the manifest's order.
+    refused: Lines of the quarantine, of what is not even said.
+    is_checked: Whether the items were held against test splits.
+  """
+
+  items: list[Item]
+  refused: list[dict[str, Any]]
+  is_checked: bool = False
+
+
+def plan_items(
+  corpora: Sequence[str | os.PathLike],
+  recipe: Recipe,
+  voices: Sequence[voice_lib.Voice],
+  held_out: held_out_lib.HeldOut | None = None,
+  most: int | None = None,
+) -> Planned:
+  """Who says which training text of some corpora.
+
+  Args:
+    corpora: Their texts are said; those of `train` alone.
+    recipe: How.
+    voices: Who; speakers that are held out for tests say nothing.
+    held_out: What nothing may be made of.
+    most: So many texts at most.
+
+  Raises:
+    UserError: A manifest is missing or broken, no corpus has a training text,
+      or an id is in two.
+  """
+  cast = [one for one in speakers.cast(voices) if not one.held_out]
+  items, refused, seen = [], [], set()
+  for utterance in _texts(corpora, most):
+    if utterance.id in seen:
+      raise errors.UserError(
+        f'--texts: id {utterance.id!r} occurs twice; name corpora whose ids '
+        'differ.'
+      )
+    seen.add(utterance.id)
+    speaks = [one for one in cast if utterance.language in one.languages]
+    if utterance.language not in espeak.USUAL_RATES or not speaks:
+      reason = f'language: no voice here speaks {utterance.language!r}.'
+      refused.append(refusal(utterance.id, VOICE, base.UNMEASURED, reason))
+      continue
+    for time in range(recipe.times):
+      name = utterance.id if recipe.times == 1 else f'{utterance.id}.{time}'
+      items.append(_drawn(name, utterance, recipe, speaks))
+  if not seen:
+    told = ', '.join(map(str, corpora)) or 'none'
+    raise errors.UserError(f'--texts: no text of {TRAIN!r} in {told}.')
+  if held_out is None:
+    return Planned(items, refused)
+  lines = [
+    held_out_lib.Line(item.line.id, item.text, item.line.voice)
+    for item in items
+  ]
+  kept = []
+  for item, leak in zip(items, held_out.find(lines)):
+    if leak is None:
+      kept.append(item)
+    else:
+      refused.append(refusal(leak.id, LEAK, base.FAILED, leak.sentence()))
+  return Planned(kept, refused, is_checked=True)
+
+
+def refusal(name: str, gate: str, outcome: str, reason: str) -> dict[str, Any]:
+  """A line of the quarantine, of what never came before the gates."""
+  verdict = base.Verdict(gate, outcome, None, reason)
+  return line_lib.Report(name, (verdict,)).quarantine()
+
+
+def _texts(corpora, most) -> Iterator[manifest.Utterance]:
+  count = 0
+  for corpus in corpora:
+    for utterance in manifest.stream(corpus):
+      if most is not None and count >= most:
+        return
+      text = utterance.text
+      if utterance.split == TRAIN and text and any(map(str.isalnum, text)):
+        count += 1
+        yield utterance
+
+
+def _drawn(name, utterance, recipe, speaks) -> Item:
+  rng = np.random.default_rng([recipe.seed, tally.digest(name)])
+  speaker = speaks[int(rng.integers(len(speaks)))]
+  rate = float(rng.uniform(*recipe.rates))
+  text = ' '.join(utterance.text.split())
+  spaceless = languages.is_spaceless(utterance.language, text)
+  line = plan.Line(
+    id=name,
+    split=TRAIN,
+    language=utterance.language,
+    words=(text,) if spaceless else tuple(text.split()),
+    voice=speaker.name,
+    rate=round(rate * espeak.USUAL_RATES[utterance.language]),
+    pitch=50,
+    seed=int(rng.integers(2**31 - 2)),
+  )
+  return Item(line, text, utterance.id)
+
+
+def _described(gate: base.Gate) -> dict[str, Any]:
+  found: dict[str, Any] = {'gate': type(gate).__name__}
+  for field in dataclasses.fields(gate):
+    value = getattr(gate, field.name)
+    found[field.name] = _identity(value) if callable(value) else value
+  return found
+
+
+def _identity(function: Callable[..., Any]) -> Mapping[str, Any] | str:
+  """What a recogniser says of itself; of a plain function its name."""
+  told = getattr(function, 'identity', None)
+  if told is not None:
+    return told
+  kind = function if hasattr(function, '__qualname__') else type(function)
+  return f'{kind.__module__}.{kind.__qualname__}'
