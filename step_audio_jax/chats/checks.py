@@ -2,12 +2,13 @@
 
 import collections
 import difflib
-from typing import Collection, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import tools as tools_lib
 
+_DEEPEST = 100
 _SPEAKERS = (chats.USER, chats.ASSISTANT)
 
 
@@ -17,6 +18,27 @@ def nearest(name: object, known: Collection[str]) -> str:
     return ''
   close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.3)
   return f'; the nearest is {close[0]!r}' if close else ''
+
+
+def check_depth(value: Any, where: str) -> None:
+  """Refuses JSON that is nested so deeply that nobody can say what it is.
+
+  Raises:
+    UserError: It is.
+  """
+  level, depth = [value], 0
+  while level:
+    inner = []
+    for one in level:
+      if isinstance(one, Mapping):
+        inner += one.values()
+      elif isinstance(one, (list, tuple)):
+        inner += one
+    level, depth = inner, depth + 1
+    if depth > _DEEPEST:
+      raise errors.UserError(
+        f'{where}: nested more than {_DEEPEST} levels deep, expected less.'
+      )
 
 
 def check(

@@ -47,6 +47,7 @@ def parse(value: Any, *, training: bool = False) -> chats.Conversation:
     UserError: It is in none, or not sound; the turn and the field are named.
   """
   name = format_of(value)
+  checks.check_depth(value, name)
   conversation = FORMATS[name](value)
   checks.check(conversation, training=training, orderly=name != 'turns')
   return conversation

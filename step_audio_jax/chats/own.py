@@ -41,6 +41,7 @@ def checked(turns: Any) -> tuple[Mapping[str, Any], ...]:
   Raises:
     UserError: As `parse` and `checks.check`.
   """
+  checks.check_depth(turns, 'turns')
   conversation = parse(turns)
   checks.check(conversation, orderly=False)
   return written(conversation)
@@ -106,7 +107,9 @@ def _turn(turn: Any, where: str) -> chats.Turn:
       f'{where}: found {given[0]} and {given[1]}, expected one of them; both a '
       'text and a speech are parts of `content`.'
     )
-  parts = turn.get('content', [{n: turn[n]} for n in given])
+  parts = [{name: turn[name]} for name in given]
+  if 'content' in given:
+    parts = turn['content']
   if not isinstance(parts, (list, tuple)):
     raise errors.UserError(
       f'{where}.content: found {parts!r:.60}, expected a list of parts.'

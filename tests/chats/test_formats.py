@@ -1,7 +1,10 @@
 """Conversations in the three formats, read as one."""
 
 import base64
+import json
 
+import hypothesis
+from hypothesis import strategies as st
 import pytest
 
 from step_audio_jax import errors
@@ -203,3 +206,53 @@ def test_turns_of_a_manifest_that_are_none(turn, said):
   with pytest.raises(errors.UserError) as caught:
     own.checked([turn])
   assert said in str(caught.value)
+
+
+WORDS = st.sampled_from(
+  [
+    'role', 'from', 'content', 'value', 'text', 'audio', 'type', 'tool_calls',
+    'function', 'name', 'arguments', 'tools', 'user', 'assistant', 'tool',
+    'gpt',
+    'function_call', 'tool_json_schemas', 'input_audio', 'data', 'speech', 'id',
+    'messages', 'conversations', 'turns', 'calls', 'audios', '[]', '{}',
+    '', '<audio>', 'parameters', 'system', 'tool_call_id', 'call_id',
+  ]
+)  # fmt: skip
+ANYTHING = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+  lambda inner: (
+    st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=5)
+  ),
+  max_leaves=25,
+)
+TURN = st.dictionaries(WORDS, ANYTHING, max_size=5)
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(
+  st.sampled_from(['messages', 'conversations', 'turns']),
+  st.lists(TURN, min_size=1, max_size=3),
+  st.dictionaries(WORDS, ANYTHING, max_size=3),
+)
+def test_whatever_is_written_is_read_or_refused_in_a_sentence(
+  name, turns, beside
+):
+  try:
+    found = formats.parse({**beside, name: turns})
+  except errors.UserError as error:
+    assert str(error).endswith('.') and '\n' not in str(error)
+    return
+  for one in found.turns:
+    assert one.role in chats.ROLES
+    json.dumps([dict(tool) for tool in one.tools], allow_nan=False)
+
+
+@pytest.mark.parametrize('name', ['messages', 'conversations', 'turns'])
+def test_nested_without_end(name):
+  value = 'x'
+  for _ in range(900):
+    value = {'content': [value]}
+  with pytest.raises(errors.UserError, match='nested more than 100 levels'):
+    formats.parse({name: [value], 'tools': value})
+  with pytest.raises(errors.UserError, match='turns: nested more than'):
+    own.checked([value])

@@ -131,6 +131,26 @@ def test_a_text_may_stand_beside_a_recording_and_tools_come_along(tmp_path):
   assert [sound.read_bytes() for sound in sounds] == [WAV, WAV]
 
 
+@pytest.mark.parametrize(
+  'message',
+  [
+    {'role': 'user', 'content': 'half \ud800'},
+    {'role': 'function_call', 'content':
+     {'name': 'clock', 'arguments': {'at': ['\udc80']}}},
+  ],
+)  # fmt: skip
+def test_half_a_character_costs_its_chat(message, tmp_path):
+  lines = [
+    {'id': 'bad', 'messages': [message, HI], 'tools': [{'name': 'clock'}]},
+    {'id': 'good', 'messages': [HI]},
+  ]
+  text = ''.join(f'{json.dumps(line)}\n' for line in lines)
+  trees.put(tmp_path / 'in' / 'chats.jsonl', text)
+  kept, (left,) = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert list(kept) == ['good'] and left['id'] == 'bad'
+  assert left['reason'].startswith("found '\\ud")
+
+
 def test_a_file_may_be_one_array(tmp_path):
   """As LLaMA-Factory writes it, beside its list of data sets."""
   said = [{'from': 'human', 'value': '<audio>'}, {'from': 'gpt', 'value': 'a'}]
