@@ -27,7 +27,7 @@ from step_audio_jax.audio.augmentation import chain as chain_lib
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 
-_TOGETHER = 16  # items of a batch; what recognisers are given at once
+_TOGETHER = 64  # items of a batch; what recognisers are given at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +127,9 @@ def _say(shard, item):
     item.line, shard.performers[item.line.voice]
   )
   wave_S = samples.astype(np.float32) / 32768
-  changed = shard.recipe.chain.apply(wave_S, speech.SAMPLE_RATE, item.line.id)
-  return changed, words
+  operations = shard.recipe.chain.draw(item.line.id)
+  changed = chain_lib.apply(wave_S, speech.SAMPLE_RATE, operations)
+  return changed, chain_lib.moved(words, operations)
 
 
 def _keep(shard, item, number, changed, words, report) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def _keep(shard, item, number, changed, words, report) -> dict[str, Any]:
     duration=round(len(changed.samples) / speech.SAMPLE_RATE, 6),
     sample_rate=speech.SAMPLE_RATE,
     speaker=line.voice,
-    words=chain_lib.scaled(words, told['time_scale']),
+    words=words,
   )
   voice, speaker = shard.performers[line.voice]
   origin = provenance.Origin(

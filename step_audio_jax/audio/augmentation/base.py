@@ -85,6 +85,10 @@ class Operation:
     """What times within the sound are multiplied by."""
     return 1.0
 
+  def moved(self, start: float, end: float) -> tuple[float, float]:
+    """Where a word lies behind it, seconds."""
+    return start * self.time_scale, end * self.time_scale
+
   def apply(
     self, wave_S: np.ndarray, sample_rate: int
   ) -> tuple[np.ndarray, dict[str, Any]]:

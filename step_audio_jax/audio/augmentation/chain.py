@@ -245,6 +245,20 @@ def read(
   return tuple(operations)
 
 
+def moved(
+  words: Words | None, operations: Sequence[base.Operation]
+) -> Words | None:
+  """Times of words behind settled operations."""
+  if words is None:
+    return None
+  found = []
+  for word, *times in words:
+    for operation in operations:
+      times = operation.moved(*times)
+    found.append((word, *times))
+  return tuple(found)
+
+
 def scaled(words: Words | None, time_scale: float) -> Words | None:
   """Times of words after a change of speed."""
   if words is None:

@@ -11,6 +11,7 @@ from step_audio_jax.audio.augmentation import chain as chain_lib
 from step_audio_jax.audio.augmentation import codecs
 from step_audio_jax.audio.augmentation import levels
 from step_audio_jax.audio.augmentation import noise
+from step_audio_jax.audio.augmentation import pauses
 from step_audio_jax.audio.augmentation import pools
 from step_audio_jax.audio.augmentation import rooms
 from step_audio_jax.audio.augmentation import speed
@@ -209,6 +210,11 @@ def test_words_follow():
   words = (('a', 0.0, 0.5), ('b', 0.5, 1.0))
   assert chain_lib.scaled(words, 0.5) == (('a', 0.0, 0.25), ('b', 0.25, 0.5))
   assert chain_lib.scaled(None, 0.5) is None
+  done = (speed.Speed(2.0), noise.Noise(), pauses.Pauses((0.25,), (1.0,)))
+  assert chain_lib.moved(words, done) == (
+    ('a', 0.0, 0.25), ('b', 1.25, 1.5),
+  )  # fmt: skip
+  assert chain_lib.moved(None, done) is None
 
 
 def test_a_chain_of_gin():
