@@ -204,6 +204,7 @@ def test_only_flags_of_text_are_excused():
     ('speak', 'arguments'),
     ('speak', 'voice_text'),
     ('speak', 'system'),
+    ('speak', 'style'),
     ('align', 'beam_option'),
     ('build', 'beam_option'),
     ('tokenize', 'beam_option'),
