@@ -18,6 +18,7 @@ from data_pipelines.documents import survey
 from step_audio_jax.chats import own
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
+from step_audio_jax.styles import markup
 
 Example = Mapping[str, Any]
 BLOCK = 1000  # lines of a kind and split
@@ -53,11 +54,11 @@ def read(
     references: Whether recordings come with another one of their speaker.
 
   Yields:
-    id, text, language, speaker, file: str; words and turns: as `Utterance`
-    has them, none is empty; linguistic and semantic: uint16, empty where the
-    line has no codes. A spoken turn says `codes`, how many of both are its own,
-    and `said`, its transcript. `reference` is (text, linguistic, semantic), or
-    None.
+    id, text, marked, language, speaker, file: str; words and turns: as
+    `Utterance` has them, none is empty; linguistic and semantic: uint16, empty
+    where the line has no codes. A spoken turn says `codes`, how many of both
+    are its own, and `said`, its transcript. `reference` is (text, linguistic,
+    semantic), or None.
   """
   first, last = 0, None
   if part.count > 1:
@@ -99,6 +100,13 @@ def read(
       heard[utterance.speaker] = utterance.text, *pair
 
 
+def text_of(example: Example, spoken: bool) -> str:
+  """What is said; of what is to be spoken with tags, as a model is asked."""
+  if not spoken or not example.get('marked'):
+    return example['text']
+  return markup.write(markup.parse(example['marked']), escape=False)
+
+
 def _transcripts(
   corpus: str, kind: str, split: str, first: int, last: int | None
 ) -> dict[str, str]:
@@ -124,6 +132,7 @@ def _example(utterance, turns, linguistic, semantic) -> dict[str, Any]:
   return {
     'id': utterance.id,
     'text': utterance.text or '',
+    'marked': utterance.marked or '',
     'language': utterance.language,
     'speaker': utterance.speaker or '',
     'file': utterance.audio or utterance.image or '',

@@ -13,6 +13,8 @@ from data_pipelines import id_marks
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
+from step_audio_jax.styles import markup
+from step_audio_jax.styles import tags as tags_lib
 
 Group = tuple[str, str]  # (kind, split)
 
@@ -23,10 +25,13 @@ class Survey(NamedTuple):
   Attributes:
     lines: (kind, split) → lines, in the file's order.
     timed: Those (kind, split) in which any line has word times.
+    tags: (kind, split) → tags of its marked texts, as they are written, in
+      order; of those that have any.
   """
 
   lines: Mapping[Group, int]
   timed: frozenset[Group]
+  tags: Mapping[Group, tuple[str, ...]]
 
   def splits(self, kind: str) -> list[str]:
     """Splits that have lines of a kind, in the file's order."""
@@ -56,14 +61,22 @@ def _kept(path: str, state: files.State) -> Survey:
 def _read(path: str) -> Survey:
   lines: dict[Group, int] = {}
   timed, ids = set(), id_marks.Marks()
+  tags: dict[Group, set[tags_lib.Tag]] = {}
   for utterance in manifest.stream(path):
     group = utterance.kind, utterance.split
     lines[group] = lines.get(group, 0) + 1
     ids.add(utterance.id)
     if utterance.words:
       timed.add(group)
+    if utterance.marked:
+      found = markup.tags_of(markup.parse(utterance.marked))
+      tags.setdefault(group, set()).update(found)
   twice = ids.repeated(utterance.id for utterance in manifest.stream(path))
   if twice:
     number, name = twice
     raise errors.UserError(f'{path}: item {number}: id {name!r} occurs twice.')
-  return Survey(lines, frozenset(timed))
+  known = {
+    group: tuple(str(tag) for tag in tags_lib.every() if tag in some)
+    for group, some in tags.items()
+  }
+  return Survey(lines, frozenset(timed), known)

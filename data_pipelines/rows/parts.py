@@ -172,6 +172,8 @@ def make(work: Work) -> dict[str, Any]:
   tokenizer = definition.speech_tokenizer() if definition else None
   if tokenizer:
     about[bindings.TOKENIZER] = tokenizer
+  if definition and (tags := definition.tags(job.split)):
+    about[bindings.TAGS] = tags
 
   def rows():
     yield from packing.pack(counted(), settings.length, window=settings.window)

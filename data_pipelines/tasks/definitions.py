@@ -56,6 +56,7 @@ SPEECH_TASKS = {
 }
 TEXT_TASKS = {'text': ('text', {})}
 IMAGE_TEXT_TASKS = {'image_text': ('image_text', {})}
+_SPEAKING = ('tts', 'tts_turns')
 _HEARING = ('asr', 'chat')  # kinds that can do with the linguistic codes
 CHAT_TASKS = {'chat': ('chat', {'prompt_loss': 0.0})}
 # Those of SFT, which are built where they are asked for by name.
@@ -156,6 +157,11 @@ class Definition:
     if self.codes is not None:
       return bindings.of_codes(self.codes)
     return self.voice.speech_tokenizer() if self.voice else None
+
+  def tags(self, split: str) -> list[str]:
+    """Tags of how texts are spoken that are in the documents of a split."""
+    found = survey.read_survey(self.corpus).tags.get(('speech', split), ())
+    return list(found) if self.kind in _SPEAKING else []
 
   def digest(self, split: str) -> str:
     """Of everything that decides the documents of a split."""
@@ -291,7 +297,7 @@ class Definition:
       return documents_lib.speech_ids(table, *self._pair(example), self.streams)
     words = example['text']
     if kind == 'text':
-      return words
+      return corpus_examples.text_of(example, self.kind in _SPEAKING)
     path = manifest.Utterance(
       id=example['id'], kind='image_text', text=words, image=example['file']
     ).image_path(self.corpus)
@@ -337,7 +343,7 @@ class Definition:
       )
     words, *pair = reference
     asked = documents_lib.tts_turns(
-      example['text'],
+      corpus_examples.text_of(example, spoken=True),
       voice_text=words,
       voice_ids=documents_lib.speech_ids(table, *pair),
     )

@@ -13,12 +13,11 @@ import os
 from typing import Iterator, NamedTuple, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.styles import markup
 from step_audio_jax.styles import tags as tags_lib
 from step_audio_jax.training.checkpoints import checkpoints
-
-KEY = 'tags'
 
 
 class Known(NamedTuple):
@@ -43,7 +42,7 @@ def of_run(run: str | os.PathLike, is_released: bool) -> Known:
   Raises:
     UserError: There is no such run, or what it says of tags is none.
   """
-  told = checkpoints.run_config(run).get(KEY)
+  told = checkpoints.run_config(run).get(bindings.TAGS)
   if told is None:
     if not is_released:
       return Known()
@@ -55,8 +54,8 @@ def of_run(run: str | os.PathLike, is_released: bool) -> Known:
     found = [None]
   if isinstance(told, str) or None in found:
     raise errors.UserError(
-      f'{files.path(run) / "config.json"}: {KEY}: found {str(told)[:80]!r}, '
-      'expected a list of tags.'
+      f'{files.path(run) / "config.json"}: {bindings.TAGS}: found '
+      f'{str(told)[:80]!r}, expected a list of tags.'
     )
   return Known(frozenset(found))
 
@@ -90,14 +89,14 @@ def parse(
       spans = markup.parse(text)
     except errors.UserError:  # to this model it is words
       return (markup.Span(text),), []
-    left_out = ', '.join(_names(_tags(spans)))
+    left_out = ', '.join(_names(markup.tags_of(spans)))
     told = (
       f'{name} was trained without tags; left out of the text: {left_out}. '
       r'`\(` is a bracket that is spoken.'
     )
     return (markup.Span(markup.plain(spans)),), [told] if left_out else []
   spans = markup.parse(text, style)
-  others = [tag for tag in _tags(spans) if tag not in known.tags]
+  others = [tag for tag in markup.tags_of(spans) if tag not in known.tags]
   if not others:
     return spans, []
   learnt = ', '.join(
@@ -128,12 +127,6 @@ def written(
     start = plain.index(piece, at)
     at = start + len(piece)
     yield markup.write(markup.cut(spans, start, at), escape=False)
-
-
-def _tags(spans) -> list[tags_lib.Tag]:
-  found = [tag for span in spans for tag in span.style.tags]
-  found += [tags_lib.Tag('停顿', span.pause) for span in spans if span.pause]
-  return list(dict.fromkeys(found))
 
 
 def _names(tags) -> list[str]:

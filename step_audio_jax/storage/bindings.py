@@ -23,6 +23,7 @@ from step_audio_jax.storage import files
 
 VOCABULARY = 'vocabulary'
 TOKENIZER = 'speech_tokenizer'
+TAGS = 'tags'  # of how texts are spoken, that are in the rows, as written
 PIECES = 'pieces_sha256'
 ENCODER = 'encoder_sha256'
 # Key of an exported `config.json`, or file beside exported adapters.

@@ -130,6 +130,15 @@ def cut(spans: Sequence[Span], start: int, stop: int) -> tuple[Span, ...]:
   return tuple(found)
 
 
+def tags_of(spans: Iterable[Span]) -> tuple[Tag, ...]:
+  """All tags that are in a text, each once."""
+  found: list[Tag] = []
+  for span in spans:
+    found += span.style.tags
+    found += [Tag('停顿', span.pause)] if span.pause else []
+  return tuple(dict.fromkeys(found))
+
+
 def style(text: str) -> Style:
   """Tags alone, as `(fast 2)(四川话)` or without brackets, `fast 2`.
 

@@ -68,6 +68,13 @@ def test_spans(text, expected):
   assert told(text) == expected
 
 
+def test_tags_of_a_text_are_told_once():
+  spans = markup.parse('(sad 1)(fast 1)a (pause 1)b (slow 1)c (pause 1)d')
+  names = [str(tag) for tag in markup.tags_of(spans)]
+  assert names == ['悲伤1', '快速1', '停顿1', '慢速1']
+  assert not markup.tags_of(markup.parse('a'))
+
+
 def test_a_style_may_hold_before():
   style = markup.style('(sad 1)')
   assert told('a (fast 1)b', style=style) == [

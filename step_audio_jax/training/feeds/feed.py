@@ -191,6 +191,7 @@ class RowFeed:
     vocabulary: What the ids of all sources belong to, as
       `Vocabulary.describe` tells it; None if no source says.
     speech_tokenizer: Whose codes are in the rows; None if no source says.
+    tags: Of how texts are spoken, that are in the rows of any source.
     speech: Whether there are speech ids.
     largest_id: Of all sources; None if one does not say.
     table_size: Ids of a batch must be below; None for any.
@@ -289,6 +290,8 @@ class RowFeed:
       )
     self.vocabulary = known[0].vocabulary if known else None
     self.speech_tokenizer = voiced[0].tokenizer if voiced else None
+    told = (source.stats.get(bindings.TAGS, ()) for source in self.sources)
+    self.tags = sorted(set().union(*told))
     largest = [source.stats.get('largest_id') for source in self.sources]
     self.largest_id = None if None in largest else max(largest)
 

@@ -52,6 +52,15 @@ def test_hosts_share_one_global_batch(rows, hosts):
     )
 
 
+def test_tags_are_those_of_all_rows(rows):
+  assert make(rows).tags == []
+  for task, tags in (('a', ['快速1', '悲伤1']), ('b', ['快速1', '停顿2'])):
+    path = rows / task / 'train' / 'stats.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'tags': tags}))
+  assert make(rows).tags == sorted(('快速1', '悲伤1', '停顿2'))
+  assert make(rows, ratios={'a': 1}).tags == sorted(('快速1', '悲伤1'))
+
+
 CURRICULUM = [(0, {'a': 1}), (2, {'a': 1, 'b': 3}), (5, {'b': 1})]
 
 
