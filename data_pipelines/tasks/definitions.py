@@ -22,12 +22,10 @@ from data_pipelines.interleaving import builders
 from data_pipelines.interleaving import examples as interleaving_examples
 from data_pipelines.interleaving import voice as interleaving_voice
 from data_pipelines.synthesis import drawing
+from data_pipelines.tasks import turns
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
-from step_audio_jax.chats import checks
-from step_audio_jax.chats import conversation as chats
-from step_audio_jax.chats import own
 from step_audio_jax.chats import rendering
 from step_audio_jax.chats import views
 from step_audio_jax.corpus import manifest
@@ -269,10 +267,20 @@ class Definition:
 
   def _chat(self, table, example: Example, longest, on_cut) -> Document:
     speaks = self.kind == 'tts_turns'
+    if speaks:
+      told = turns.of_speaker(table, example, self._pair(example))
+    else:
+      told = turns.of_chat(
+        table,
+        example,
+        codes=self.codes,
+        streams=self.streams,
+        view=self.view,
+      )
     document, cut = rendering.document(
       table,
       example['id'],
-      (self._spoken if speaks else self._turns)(table, example),
+      told,
       style=rendering.layout(self.starts, speaks),
       prompt_loss=self.prompt_loss,
       last_only=self.last_only,
@@ -304,51 +312,6 @@ class Definition:
     return documents_lib.Image(
       drawing.load(path, self.image_size), self.patches
     )
-
-  def _turns(self, table, example: Example) -> list[documents_lib.Turn]:
-    pairs, said, told = {}, {}, []
-    linguistic, semantic = example['linguistic'], example['semantic']
-    for turn in example['turns']:
-      told.append({k: v for k, v in turn.items() if k not in ('codes', 'said')})
-      for name in own.spoken(told[-1:]):
-        said[name] = turn.get('said')
-        if 'codes' in turn:
-          first, second = turn['codes']
-          pairs[name] = linguistic[:first], semantic[:second]
-          linguistic, semantic = linguistic[first:], semantic[second:]
-
-    def ids_of(speech: chats.Speech) -> np.ndarray:
-      if speech.id not in pairs:
-        raise errors.UserError(
-          f'turns: no codes of {speech.id!r} in {self.codes}, expected those '
-          'of the corpus.'
-        )
-      return documents_lib.speech_ids(table, *pairs[speech.id], self.streams)
-
-    conversation = own.parse(told)
-    checks.check(conversation, training=True, orderly=False)
-    if self.view:
-      show = views.VIEWS[self.view]
-      conversation = show(conversation, lambda speech: said.get(speech.id))
-    return rendering.turns_of(conversation, ids_of)
-
-  def _spoken(self, table, example: Example) -> list[documents_lib.Turn]:
-    """Turns of the same speaker: another recording first, then this one."""
-    reference = example['reference']
-    if reference is None:
-      raise errors.UserError(
-        f'speaker: no recording of {example["speaker"] or "nobody"!r} in front '
-        f'of this one, among {corpus_examples.BLOCK} lines, expected one for '
-        'the first of two turns.'
-      )
-    words, *pair = reference
-    asked = documents_lib.tts_turns(
-      corpus_examples.text_of(example, spoken=True),
-      voice_text=words,
-      voice_ids=documents_lib.speech_ids(table, *pair),
-    )
-    target = documents_lib.speech_ids(table, *self._pair(example))
-    return [*asked, ('assistant', target)]
 
   def _pair(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
     pair = example['linguistic'], example['semantic']

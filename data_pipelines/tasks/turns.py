@@ -1,0 +1,95 @@
+"""Examples as turns: chats as a task shows them, and speech in two turns."""
+
+import numpy as np
+
+from data_pipelines.documents import examples as corpus_examples
+from step_audio_jax import documents as documents_lib
+from step_audio_jax import errors
+from step_audio_jax import vocabulary
+from step_audio_jax.chats import checks
+from step_audio_jax.chats import conversation as chats
+from step_audio_jax.chats import own
+from step_audio_jax.chats import rendering
+from step_audio_jax.chats import views
+
+Example = corpus_examples.Example
+
+
+def of_chat(
+  table: vocabulary.Vocabulary,
+  example: Example,
+  *,
+  codes: str | None,
+  streams: str = documents_lib.BOTH,
+  view: str = '',
+) -> list[documents_lib.Turn]:
+  """Turns of a chat.
+
+  Args:
+    table: Turns codes into ids.
+    example: Of `documents.examples.read`, with transcripts where `view` asks
+      for them.
+    codes: Folder of the codes, for messages.
+    streams: Which of them are heard.
+    view: Which of `views.VIEWS` it is shown in; '' as it is.
+
+  Raises:
+    UserError: The conversation is not sound, cannot be shown so, or refers to
+      speech that has no codes.
+  """
+  pairs, said, told = {}, {}, []
+  linguistic, semantic = example['linguistic'], example['semantic']
+  for turn in example['turns']:
+    told.append({k: v for k, v in turn.items() if k not in ('codes', 'said')})
+    for name in own.spoken(told[-1:]):
+      said[name] = turn.get('said')
+      if 'codes' in turn:
+        first, second = turn['codes']
+        pairs[name] = linguistic[:first], semantic[:second]
+        linguistic, semantic = linguistic[first:], semantic[second:]
+
+  def ids_of(speech: chats.Speech) -> np.ndarray:
+    if speech.id not in pairs:
+      raise errors.UserError(
+        f'turns: no codes of {speech.id!r} in {codes}, expected those of the '
+        'corpus.'
+      )
+    return documents_lib.speech_ids(table, *pairs[speech.id], streams)
+
+  conversation = own.parse(told)
+  checks.check(conversation, training=True, orderly=False)
+  if view:
+    show = views.VIEWS[view]
+    conversation = show(conversation, lambda speech: said.get(speech.id))
+  return rendering.turns_of(conversation, ids_of)
+
+
+def of_speaker(
+  table: vocabulary.Vocabulary,
+  example: Example,
+  pair: tuple[np.ndarray, np.ndarray],
+) -> list[documents_lib.Turn]:
+  """Turns of one speaker: another recording first, then this one.
+
+  Args:
+    table: Turns codes into ids.
+    example: Of `documents.examples.read`, with references.
+    pair: Its codes.
+
+  Raises:
+    UserError: There is no other recording.
+  """
+  reference = example['reference']
+  if reference is None:
+    raise errors.UserError(
+      f'speaker: no recording of {example["speaker"] or "nobody"!r} in front '
+      f'of this one, among {corpus_examples.BLOCK} lines, expected one for '
+      'the first of two turns.'
+    )
+  words, *heard = reference
+  asked = documents_lib.tts_turns(
+    corpus_examples.text_of(example, spoken=True),
+    voice_text=words,
+    voice_ids=documents_lib.speech_ids(table, *heard),
+  )
+  return [*asked, ('assistant', documents_lib.speech_ids(table, *pair))]
