@@ -22,6 +22,7 @@ from step_audio_jax import errors
 from step_audio_jax import languages
 from step_audio_jax.audio.augmentation import chain as chain_lib
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
 
 LEAK, VOICE = 'leak', 'voice'  # what stands before the gates
 TRAIN = 'train'
@@ -37,6 +38,7 @@ class Recipe:
     rates: Lowest and highest; 1 is the voice's own.
     chain: What the speech goes through.
     gates: What it must pass behind that.
+    leaks: What counts as a leak of a test split.
   """
 
   seed: int = 0
@@ -44,6 +46,7 @@ class Recipe:
   rates: tuple[float, float] = (0.9, 1.1)
   chain: chain_lib.Chain = chain_lib.Chain()
   gates: line_lib.Gates = line_lib.Gates()
+  leaks: held_out_lib.Rules = held_out_lib.Rules()
 
   def __post_init__(self):
     errors.at_least_one('making', self, ('times',))
@@ -66,13 +69,11 @@ class Recipe:
       'rates': list(self.rates),
       'chain': {
         'seed': self.chain.seed,
-        'steps': [
-          {'probability': step.probability, **step.operation.to_json()}
-          for step in self.chain.steps
-        ],
+        'steps': [_described_step(step) for step in self.chain.steps],
       },
       'gates': [_described(gate) for gate in self.gates.gates],
       'stop_early': self.gates.stop_early,
+      'leaks': dataclasses.asdict(self.leaks),
     }
 
 
@@ -200,6 +201,14 @@ def _drawn(name, utterance, recipe, speaks) -> Item:
     seed=int(rng.integers(2**31 - 2)),
   )
   return Item(line, text, utterance.id)
+
+
+def _described_step(step: chain_lib.Step) -> dict[str, Any]:
+  found = {'probability': step.probability, **step.operation.to_json()}
+  pool = getattr(step.operation, 'pool', None)
+  if pool is not None:  # which recordings are drawn follows from all names
+    found['pool_names'] = digests.of_value(list(pool.names()))
+  return found
 
 
 def _described(gate: base.Gate) -> dict[str, Any]:

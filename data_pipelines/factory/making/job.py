@@ -103,6 +103,8 @@ def make(
   files.make_folder(parts)
   shards = _shards(output, parts, planned, recipe, voices, shard_size, cut)
   _work(shards, parts, processes, runner, beam_options)
+  for path in list(files.glob(output / 'wav', '.*.tmp')):  # of killed workers
+    files.remove(path)
   before = {items_lib.LEAK: base.PASSED} if planned.is_checked else {}
   before[items_lib.VOICE] = base.PASSED
   names = (*before, *(gate.name for gate in recipe.gates.gates))
@@ -132,7 +134,7 @@ def make(
   }
   files.write_json(stamp, result)
   files.remove_tree(parts)
-  return result
+  return files.read_json(stamp)  # as whoever comes later gets it
 
 
 def _shards(output, parts, planned, recipe, voices, size, cut):
@@ -237,7 +239,9 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   for note in notes:
     print(f'note: {note}', file=sys.stderr)
   voices = voices or [espeak.Espeak()]
-  held_out = held_out_lib.HeldOut(fv.held_out) if fv.held_out else None
+  held_out = None
+  if fv.held_out:
+    held_out = held_out_lib.HeldOut(fv.held_out, recipe.leaks)
   planned = items_lib.plan_items(fv.texts, recipe, voices, held_out, fv.most)
   told = f'{len(planned.items)} items, {len(planned.refused)} refused before'
   if fv.dry_run:

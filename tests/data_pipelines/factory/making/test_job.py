@@ -24,6 +24,7 @@ from step_audio_jax.audio import io as audio_io
 from step_audio_jax.audio.augmentation import chain
 from step_audio_jax.audio.augmentation import levels
 from step_audio_jax.audio.augmentation import noise
+from step_audio_jax.audio.augmentation import pools
 from step_audio_jax.audio.augmentation import speed
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
@@ -206,6 +207,8 @@ def test_killed_five_times_it_makes_the_same(
     except KeyboardInterrupt:
       kills += 1
   assert kills == 5
+  half = tmp_path / 'killed' / 'wav' / '.0000001.wav.123.tmp'
+  half.write_bytes(b'what a killed process was writing')
   monkeypatch.setattr(shards_lib, '_make_batch', real_batch)
   monkeypatch.setattr(files, 'persist', real_append)
   run(tmp_path / 'killed', texts, held_out)
@@ -290,6 +293,20 @@ def test_bad_plans(texts, tmp_path):
       items_lib.Recipe(**settings)
 
 
+def test_settings_tell_of_recordings_that_are_mixed_in(tmp_path):
+  def settings():
+    pools._listed.cache_clear()
+    step = chain.Step(noise.Recordings(pools.Folder(str(tmp_path))))
+    return items_lib.Recipe(chain=chain.Chain((step,))).settings
+
+  with pytest.raises(errors.UserError, match='no recording in it'):
+    settings()
+  audio_io.write_audio(tmp_path / 'a.wav', np.ones(9, 'f'))
+  before = settings()
+  audio_io.write_audio(tmp_path / 'b.wav', np.ones(9, 'f'))
+  assert before != settings() and json.dumps(before)
+
+
 def test_settings_name_recognisers():
   class Own:
     identity = {'sha256': 'ab'}
@@ -314,13 +331,17 @@ def test_the_door(texts, held_out, tmp_path, capsys):
 from __gin__ import dynamic_registration
 from data_pipelines.factory.gates import line
 from data_pipelines.factory.gates import sound
+from data_pipelines.factory.leaks import held_out
 from data_pipelines.factory.making import items
 from step_audio_jax.audio.augmentation import chain
 from step_audio_jax.audio.augmentation import noise
+from step_audio_jax.audio.augmentation import pools
 
 items.Recipe.seed = 5
 items.Recipe.chain = @chain.Chain()
 items.Recipe.gates = @line.Gates()
+items.Recipe.leaks = @held_out.Rules()
+held_out.Rules.overlap = None
 chain.Chain.steps = (@noisy/chain.Step(),)
 noisy/chain.Step.operation = @noise.Noise()
 noise.Noise.snr_db = [20, 30]
@@ -344,4 +365,4 @@ line.Gates.gates = (@sound.Duration(), @sound.Clipping())
   for _, origin in items:
     (one,) = origin.augmentation['operations']
     assert one['kind'] == 'noise' and 20 <= one['snr_db'] <= 30
-  assert np.isfinite(told.seed)
+  assert told.seed == 5 and told.settings['leaks']['overlap'] is None
