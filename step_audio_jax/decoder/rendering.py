@@ -9,9 +9,11 @@ import numpy as np
 from step_audio_jax import progress
 from step_audio_jax import vocabulary
 from step_audio_jax.audio import io
+from step_audio_jax.audio.prosody import making
 from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.decoder import windows
+from step_audio_jax.styles import markup
 
 _PAUSE = 0.2  # seconds between sentences
 _CHUNK_GROUPS = 5  # of ids that a stream is handed at a time, 0.6 s
@@ -73,7 +75,7 @@ def waveform(
   stream: bool = False,
   quiet: bool = False,
 ) -> tuple[np.ndarray, float | None]:
-  """Sentences one after the other, with pauses.
+  """Sentences one after the other, with pauses, each in its style.
 
   Args:
     decoder: `decoder.speech.SpeechDecoder`.
@@ -91,17 +93,23 @@ def waveform(
   Raises:
     UserError: As `SpeechDecoder.decode`.
   """
-  pause = np.zeros(int(_PAUSE * decoder.sample_rate), np.float32)
   parts: list[np.ndarray] = []
   first = None
   shown = spoken
   if len(spoken) > 1 and not stream:
     shown = progress.bar(spoken, label='decoding', unit='sentence')
   for piece in shown:
-    if parts:
-      parts.append(pause)
+    gap = piece.gap
+    if gap is None:
+      gap = _PAUSE if parts else 0.0
+    parts.append(np.zeros(int(gap * decoder.sample_rate), np.float32))
     if not stream:
-      parts.append(decoder.decode(piece.ids, voice, seed, steps)[0])
+      samples_S, rate = decoder.decode(piece.ids, voice, seed, steps)
+      if piece.style:
+        spans = [markup.Span(piece.text, piece.style)]
+        made = making.make(samples_S, rate, spans, reference_db=None)
+        samples_S = made.samples
+      parts.append(samples_S)
       continue
     began = time.monotonic()
     source = windows.WindowStream(decoder, voice, seed=seed, steps=steps)

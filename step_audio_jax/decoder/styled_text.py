@@ -7,17 +7,25 @@ A run says in its `config.json` what tags its rows had, as they are written:
 Converted weights of Step-Audio have those of the release, whose prompt says
 that there are others and does not name them. Any other run has learnt none: to
 it a tag would be words.
+
+What a model cannot be asked can be done to its sound, as far as it is made of
+any speech (`audio.prosody.recipes`): speed, pitch and pauses where it has
+learnt no tags, and always the volume, which codes do not have.
 """
 
+import dataclasses
 import os
 from typing import Iterator, NamedTuple, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.audio.prosody import recipes
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.styles import markup
 from step_audio_jax.styles import tags as tags_lib
 from step_audio_jax.training.checkpoints import checkpoints
+
+_ALWAYS = ('volume',)  # axes that no codes have
 
 
 class Known(NamedTuple):
@@ -60,13 +68,40 @@ def of_run(run: str | os.PathLike, is_released: bool) -> Known:
   return Known(frozenset(found))
 
 
-def parse(
-  text: str, known: Known, style: tags_lib.Style, name: str
-) -> tuple[tuple[markup.Span, ...], list[str]]:
-  """A text in spans whose tags a model has learnt, and what is to be told.
+class Asked(NamedTuple):
+  """A text as it is spoken.
 
-  To a model without tags brackets are text, but for tags that are whole: they
-  are left out, with a note.
+  Attributes:
+    spans: What a model is asked, with tags that it has learnt.
+    made: The same words with what is done to their sound.
+    notes: What is to be told.
+  """
+
+  spans: tuple[markup.Span, ...]
+  made: tuple[markup.Span, ...]
+  notes: tuple[str, ...] = ()
+
+
+class Part(NamedTuple):
+  """Words whose sound is treated in one way.
+
+  Attributes:
+    text: A sentence, or a part of one.
+    style: What is done to their sound.
+    gap: Seconds of silence before them; None is what is usual between
+      sentences.
+  """
+
+  text: str
+  style: tags_lib.Style
+  gap: float | None
+
+
+def parse(text: str, known: Known, style: tags_lib.Style, name: str) -> Asked:
+  """A text with what its model is asked and what is done to the sound.
+
+  To a model without tags brackets are text, but for tags that are whole; those
+  that no sound can be given are left out, with a note.
 
   Args:
     text: To be said.
@@ -75,30 +110,30 @@ def parse(
     name: Of the model, for messages.
 
   Raises:
-    UserError: A tag does not exist or was not learnt, or `style` asks one that
-      has learnt none.
+    UserError: A tag does not exist or was not learnt, or `style` asks a model
+      without tags for what no sound can be given.
   """
   if not known.tags:
-    if style:
-      raise errors.UserError(
-        f'--style: found {style.english}, but {name} was trained without tags; '
-        'expected a run whose rows have some, or converted weights of '
-        'Step-Audio.'
-      )
-    try:
-      spans = markup.parse(text)
-    except errors.UserError:  # to this model it is words
-      return (markup.Span(text),), []
-    left_out = ', '.join(_names(markup.tags_of(spans)))
-    told = (
-      f'{name} was trained without tags; left out of the text: {left_out}. '
-      r'`\(` is a bracket that is spoken.'
-    )
-    return (markup.Span(markup.plain(spans)),), [told] if left_out else []
+    return _of_untaught(text, style, name)
   spans = markup.parse(text, style)
+  made = tuple(markup.Span(s.text, _only(s.style, _ALWAYS)) for s in spans)
+  spans = tuple(
+    markup.Span(
+      span.text,
+      tags_lib.Style(
+        tuple(
+          tag
+          for tag in span.style.tags
+          if tag.axis not in _ALWAYS or tag in known.tags
+        )
+      ),
+      span.pause,
+    )
+    for span in spans
+  )
   others = [tag for tag in markup.tags_of(spans) if tag not in known.tags]
   if not others:
-    return spans, []
+    return Asked(spans, made)
   learnt = ', '.join(
     _names(tag for tag in tags_lib.every() if tag in known.tags)
   )
@@ -107,10 +142,77 @@ def parse(
       f'text: found {", ".join(_names(others))}, expected tags that {name} has '
       f'learnt: {learnt}.'
     )
-  return spans, [
+  note = (
     f'{", ".join(_names(others))}: not among the tags that are known of {name} '
     f'({learnt}); it may not follow.'
-  ]
+  )
+  return Asked(spans, made, (note,))
+
+
+def _of_untaught(text: str, style: tags_lib.Style, name: str) -> Asked:
+  wrong = [tag for tag in style.tags if tag.axis not in recipes.MADE]
+  if wrong:
+    raise errors.UserError(
+      f'--style: found {", ".join(_names(wrong))}, but {name} was trained '
+      f'without tags; expected those of {", ".join(recipes.MADE)}, which its '
+      'sound can be given, or a run whose rows have some, or converted weights '
+      'of Step-Audio.'
+    )
+  try:
+    spans = markup.parse(text, style)
+  except errors.UserError:  # to this model it is words
+    spans = (markup.Span(text, style),)
+  made = tuple(
+    markup.Span(s.text, _only(s.style, recipes.MADE), s.pause) for s in spans
+  )
+  given, notes = markup.tags_of(made), []
+  if given:
+    notes.append(f'done to the sound: {", ".join(_names(given))}')
+  if lost := [tag for tag in markup.tags_of(spans) if tag not in given]:
+    notes.append(f'left out of the text: {", ".join(_names(lost))}')
+  if notes:
+    notes = [
+      f'{name} was trained without tags; {"; ".join(notes)}. '
+      r'`\(` is a bracket that is spoken.'
+    ]
+  return Asked((markup.Span(markup.plain(spans)),), made, tuple(notes))
+
+
+def _only(style: tags_lib.Style, axes) -> tags_lib.Style:
+  return tags_lib.Style(tuple(tag for tag in style.tags if tag.axis in axes))
+
+
+def parts(made: Sequence[markup.Span], pieces: Sequence[str]) -> list[Part]:
+  """Sentences, parted where something else is done to their sound.
+
+  Args:
+    made: The whole text.
+    pieces: Its sentences: parts of `markup.plain`, in order.
+  """
+  plain, at, found = markup.plain(made), 0, []
+  for piece in pieces:
+    start = plain.index(piece, at)
+    at = start + len(piece)
+    spans: list[markup.Span] = []
+    for span in markup.cut(made, start, at):
+      # Marks alone go with the words beside them.
+      if spans and not (_has_word(span.text) and _has_word(spans[-1].text)):
+        before = spans.pop()
+        kept = span if _has_word(span.text) else before
+        span = dataclasses.replace(
+          kept, text=before.text + span.text, pause=before.pause or span.pause
+        )
+      spans.append(span)
+    for place, span in enumerate(spans):
+      gap = None if place == 0 else 0.0
+      if span.pause:
+        gap = recipes.PAUSES[span.pause - 1]
+      found.append(Part(span.text.strip(), span.style, gap))
+  return found
+
+
+def _has_word(text: str) -> bool:
+  return any(map(str.isalnum, text))
 
 
 def written(
@@ -120,7 +222,7 @@ def written(
 
   Args:
     spans: The whole text.
-    pieces: Its sentences: parts of `markup.plain`, in order.
+    pieces: Its sentences, or parts of them: parts of `markup.plain`, in order.
   """
   plain, at = markup.plain(spans), 0
   for piece in pieces:

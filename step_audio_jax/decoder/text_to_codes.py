@@ -16,7 +16,6 @@ from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.decoder import sentences as sentences_lib
-from step_audio_jax.decoder import styled_text
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
@@ -24,7 +23,7 @@ from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
-from step_audio_jax.styles import markup
+from step_audio_jax.styles import tags
 from step_audio_jax.training.checkpoints import checkpoints
 
 LAYOUTS = ('document', 'turns')
@@ -39,11 +38,15 @@ class SpokenSentence:
     text: The sentence.
     ids: Mixed ids 0..5119, whole groups, int32.
     stopped: Whether the model came to an end by itself.
+    style: What is done to its sound.
+    gap: As `styled_text.Part`.
   """
 
   text: str
   ids: np.ndarray
   stopped: bool
+  style: tags.Style = tags.Style()
+  gap: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,15 +144,11 @@ def check_text(text: str) -> None:
     )
 
 
-def sentences(
-  text: str, spans: Sequence[markup.Span] | None = None
-) -> list[str]:
+def sentences(text: str) -> list[str]:
   """A text in the pieces that are spoken one by one.
 
   Args:
     text: Any text, without tags.
-    spans: The same in parts with their styles; each piece is then written with
-      the tags that hold in it.
 
   Raises:
     UserError: There is nothing to say, or as `check_text`.
@@ -159,9 +158,7 @@ def sentences(
   pieces = [piece for piece in pieces if any(map(str.isalnum, piece))]
   if not pieces:
     raise errors.UserError('text: found no word, expected something to say.')
-  if spans is None:
-    return pieces
-  return list(styled_text.written(spans, pieces))
+  return pieces
 
 
 class Writer:

@@ -53,7 +53,7 @@ def test_what_are_no_tags_is_refused(tmp_path, told):
 
 
 def written(text, style=STILL, known=ALL):
-  spans, _ = styled_text.parse(text, known, style, 'RUN')
+  spans, *_ = styled_text.parse(text, known, style, 'RUN')
   pieces = sentences.split(markup.plain(spans))
   return list(styled_text.written(spans, pieces))
 
@@ -90,23 +90,28 @@ def test_tags_that_were_not_learnt_are_named():
     styled_text.parse('(sad 1)(fast 1)hi', SOME, STILL, 'RUN')
   with pytest.raises(errors.UserError, match='RUN has learnt: .fast 1., .fast'):
     styled_text.parse('hi', SOME, markup.style('(slow 1)'), 'RUN')
-  spans, notes = styled_text.parse('(fast 1)hi', SOME, STILL, 'RUN')
+  spans, _, notes = styled_text.parse('(fast 1)hi', SOME, STILL, 'RUN')
   assert markup.write(spans) == '(快速1)hi' and not notes
 
 
 def test_a_release_may_follow_what_it_does_not_list():
   known = SOME._replace(more=True)
-  spans, (note,) = styled_text.parse('(fast 5)hi', known, STILL, 'RUN')
+  spans, _, (note,) = styled_text.parse('(fast 5)hi', known, STILL, 'RUN')
   assert markup.write(spans) == '(快速5)hi'
   assert note.startswith('(fast 5): not among the tags') and 'RUN' in note
 
 
-def test_to_a_model_without_tags_they_are_left_out():
-  text = '(fast 2) Hi (see page 3) (pause 1) you'
-  spans, (note,) = styled_text.parse(text, NONE, STILL, 'RUN')
-  assert markup.write(spans) == 'Hi (see page 3) you'
+def test_what_no_model_was_taught_is_done_to_the_sound():
+  text = '(fast 2) Hi (see page 3) (pause 1) you, (sad 1)(loud 3)and you'
+  spans, made, (note,) = styled_text.parse(text, NONE, STILL, 'RUN')
+  assert markup.write(spans) == 'Hi (see page 3) you, and you'
+  assert markup.plain(made) == markup.plain(spans)
+  assert [(span.style.english, span.pause) for span in made] == [
+    ('(fast 2)', 0), ('(fast 2)', 1), ('(fast 2)(loud 3)', 0)
+  ]  # fmt: skip
   assert 'RUN was trained without tags' in note
-  assert '(fast 2), (pause 1)' in note
+  assert 'done to the sound: (fast 2), (pause 1), (loud 3);' in note
+  assert 'left out of the text: (sad 1).' in note
   # What is no tag is a word.
   for text in (
     '(chapter 2) begins',
@@ -114,12 +119,47 @@ def test_to_a_model_without_tags_they_are_left_out():
     'plain',
     '(fast 1)(slow 1)a',
   ):
-    spans, notes = styled_text.parse(text, NONE, STILL, 'RUN')
-    assert markup.plain(spans) == text and not notes
+    spans, made, notes = styled_text.parse(text, NONE, STILL, 'RUN')
+    assert markup.plain(spans) == markup.plain(made) == text and not notes
 
 
-def test_a_style_is_not_asked_of_a_model_without_tags():
+def test_a_style_of_sound_holds_for_a_model_without_tags():
+  style = markup.style('(slow 1)(high pitch 2)')
+  for text in ('hi', '(fasst 2) hi'):
+    spans, made, (note,) = styled_text.parse(text, NONE, style, 'RUN')
+    assert [span.style for span in made] == [style] and not spans[0].style
+    assert 'done to the sound' in note
   with pytest.raises(
-    errors.UserError, match='--style: found .fast 2., but RUN'
+    errors.UserError, match='--style: found .sad 2., but RUN .* of speed, pitch'
   ):
-    styled_text.parse('hi', NONE, markup.style('(fast 2)'), 'RUN')
+    styled_text.parse('hi', NONE, markup.style('(sad 2)(fast 1)'), 'RUN')
+
+
+def test_the_volume_is_never_left_to_codes():
+  spans, made, notes = styled_text.parse(
+    '(loud 2)(fast 1)hi', SOME, STILL, 'RUN'
+  )
+  assert markup.write(spans) == '(快速1)hi' and not notes
+  assert [span.style.english for span in made] == ['(loud 2)']
+  # A model that was taught it is asked for it, too.
+  spans, made, _ = styled_text.parse('(loud 2)hi', ALL, STILL, 'RUN')
+  assert markup.write(spans) == '(大声2)hi'
+  assert [span.style.english for span in made] == ['(loud 2)']
+
+
+def test_sentences_are_parted_where_the_sound_changes():
+  text = (
+    '(fast 1)One two. "(slow 2)Three," (pause 2)four, (normal)five! '
+    '(pause 1)Six (quiet 1)... seven?'
+  )
+  _, made, _ = styled_text.parse(text, NONE, STILL, 'RUN')
+  pieces = sentences.split(markup.plain(made))
+  found = styled_text.parts(made, pieces)
+  assert [(one.text, one.style.english, one.gap) for one in found] == [
+    ('One two.', '(fast 1)', None),
+    ('"Three,"', '(slow 2)', None),
+    ('four,', '(slow 2)', 0.45),
+    ('five!', '', 0.0),
+    ('Six', '', 0.25),
+    ('... seven?', '(quiet 1)', 0.0),
+  ]

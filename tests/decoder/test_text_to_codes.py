@@ -10,7 +10,6 @@ from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.storage import files
-from step_audio_jax.styles import markup
 from tests.decoder import tiny_decoder as tiny
 from tests.evaluation import parrot
 
@@ -112,12 +111,6 @@ def test_turns_hold_the_voice_in_the_ids_of_the_model(monkeypatch):
 )
 def test_sentences(text, pieces):
   assert text_to_codes.sentences(text) == pieces
-
-
-def test_tags_go_before_every_sentence():
-  spans = markup.parse('（高兴1）(四川话) 你好。再见。')
-  found = text_to_codes.sentences(markup.plain(spans), spans)
-  assert found == ['(高兴1)(四川话)你好。', '(高兴1)(四川话)再见。']
 
 
 @pytest.mark.parametrize(

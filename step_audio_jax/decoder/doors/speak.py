@@ -1,5 +1,6 @@
 """The `speak` door: text or codes in, a wav out."""
 
+import dataclasses
 import sys
 import time
 from typing import Any
@@ -121,8 +122,13 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     layout = (
       text_to_codes.layout_of(model) if fv.layout == 'auto' else fv.layout
     )
-    pieces = _pieces(words, fv.style, model)
-    plan |= {'model': str(model), 'layout': layout, 'sentences': pieces}
+    pieces = _pieces(words, fv.style, model, fv.stream)
+    plan |= {
+      'model': str(model),
+      'layout': layout,
+      'sentences': [prompt for prompt, _ in pieces],
+      'done_to_sound': [part.style.english for _, part in pieces],
+    }
   voice_wave = (
     rendering.read_recording(fv.voice, fv.channel) if fv.voice else None
   )
@@ -194,19 +200,27 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   return result
 
 
-def _pieces(words: str, style: str | None, model) -> list[str]:
-  """Sentences, with the tags that the model is asked with."""
+def _pieces(words: str, style: str | None, model, stream: bool):
+  """(what the model is asked, `styled_text.Part`) for each part of a text."""
   from step_audio_jax.decoder import styled_text
   from step_audio_jax.decoder import text_to_codes
 
   text_to_codes.check_text(words)
   known = styled_text.of_run(model, text_to_codes.is_released(model))
-  asked = instructions.read(style) if style else tags.Style()
-  spans, notes = styled_text.parse(words, known, asked, str(model))
-  for note in notes:
+  held = instructions.read(style) if style else tags.Style()
+  asked = styled_text.parse(words, known, held, str(model))
+  made = next((span.style for span in asked.made if span.style), None)
+  if stream and made:
+    raise errors.UserError(
+      f'--stream: found with {made.english}, which is done to the whole sound '
+      'of a sentence, expected one of them.'
+    )
+  for note in asked.notes:
     print(f'note: {note}', file=sys.stderr)
-  plain = markup.plain(spans)
-  return text_to_codes.sentences(plain, spans)
+  pieces = text_to_codes.sentences(markup.plain(asked.made))
+  parts = styled_text.parts(asked.made, pieces)
+  prompts = styled_text.written(asked.spans, [part.text for part in parts])
+  return list(zip(prompts, parts, strict=True))
 
 
 def _check(fv, words) -> None:
@@ -322,9 +336,15 @@ def _written(fv, tokenizer, model, layout, pieces, voice):
     sampler=_sampler(fv),
     seed=fv.seed,
   )
-  spoken = text_to_codes.Writer.load(model, manner).write(
-    pieces, voice, 'writing codes' if len(pieces) > 1 else None
+  written = text_to_codes.Writer.load(model, manner).write(
+    [prompt for prompt, _ in pieces],
+    voice,
+    'writing codes' if len(pieces) > 1 else None,
   )
+  spoken = [
+    dataclasses.replace(one, style=part.style, gap=part.gap)
+    for one, (_, part) in zip(written, pieces, strict=True)
+  ]
   for piece in spoken:
     if not piece.stopped:
       print(

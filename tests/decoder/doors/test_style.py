@@ -60,11 +60,12 @@ def test_a_model_without_tags_is_told_of(place, capsys):
 @pytest.mark.parametrize(
   'model, words, message',
   [
-    ('plain', ('hi', '--style=(fast 2)'), 'plain was trained without tags'),
+    ('plain', ('hi', '--style=(sad 2)'), 'plain was trained without tags'),
+    ('plain', ('hi', '--style=(loud 2)', '--stream'), '--stream: found with ('),
     ('tagged', ('hi', '--style=(fasst 2)'), '(fast 2), the nearest'),
     ('tagged', ('hi', '--style=like a pirate'), "found 'pirate'"),
     ('tagged', ('hi', '--style='), 'found'),
-    ('tagged', ('hi', '--style=(loud 1)'), 'tagged has learnt: (sad 1), (fast'),
+    ('tagged', ('hi', '--style=(slow 1)'), 'tagged has learnt: (sad 1), (fast'),
     ('tagged', ('(fasst 2)hi',), '(fast 2), the nearest'),
     ('tagged', ('(fast 1)(fast 2)hi',), 'both say the speed'),
     ('tagged', ('(fast 1)',), 'no word behind it'),
