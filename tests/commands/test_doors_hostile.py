@@ -207,6 +207,7 @@ def test_only_flags_of_text_are_excused():
     ('speak', 'style'),
     ('align', 'beam_option'),
     ('build', 'beam_option'),
+    ('make', 'beam_option'),
     ('tokenize', 'beam_option'),
   }
 

@@ -128,14 +128,15 @@ def within(seconds: float) -> Iterator[None]:
 
   One that hangs is given up in half of it, and asked again.
   """
-  before, most = limits(), seconds / 2
+  before, most = getattr(_OWN, 'limits', None), seconds / 2
+  held = limits()
   _OWN.limits = dataclasses.replace(
-    before,
-    seconds=min(before.seconds, most),
-    first_pause=min(before.first_pause, most / 8),
-    longest_pause=min(before.longest_pause, most / 4),
-    connect=min(before.connect, most),
-    read=min(before.read, most),
+    held,
+    seconds=min(held.seconds, most),
+    first_pause=min(held.first_pause, most / 8),
+    longest_pause=min(held.longest_pause, most / 4),
+    connect=min(held.connect, most),
+    read=min(held.read, most),
   )
   try:
     yield

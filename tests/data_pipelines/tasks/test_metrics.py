@@ -101,6 +101,8 @@ def test_every_task_has_the_metrics_of_its_kind(tasks):
       definitions.TEXT_TASKS,
       definitions.IMAGE_TEXT_TASKS,
       definitions.CHAT_TASKS,
+      definitions.SPEECH_SFT,
+      definitions.CHAT_SFT,
     )
     for kind, _ in table.values()
   }

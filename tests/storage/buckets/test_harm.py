@@ -137,12 +137,15 @@ def test_a_busy_server_of_credentials_is_asked_again():
   assert kinds == [failures.Transient, failures.Denied]
 
 
-def test_limits_of_one_thread_end_with_their_block():
+def test_limits_of_one_thread_end_with_their_block(monkeypatch):
   before = failures.limits()
   with contextlib.suppress(ZeroDivisionError), failures.within(2.0):
     assert failures.limits().read <= 1.0
     raise ZeroDivisionError
   assert failures.limits() == before
+  # Nor does the thread keep what held for all then.
+  monkeypatch.setattr(failures, 'LIMITS', failures.Limits(tries=3))
+  assert failures.limits().tries == 3
 
 
 def test_what_no_path_can_name_is_not_lost_by_a_move(root, tmp_path):
