@@ -25,6 +25,7 @@ from step_audio_jax.training.feeds import feed as feed_lib
 
 # Macros that a run needs and a plan does not; they get these values.
 _PLACE_HOLDERS = {
+  'INIT_FROM': '()',
   'ROWS': "''",
   'RUN_DIR': "''",
   'STAGE': "'stage1'",
