@@ -1,13 +1,13 @@
 """Answers made to sound: AQTA, then TTS by the same model, then the decoder."""
 
 import pathlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.decoder import speech as decoder_lib
 from step_audio_jax.decoder import text_to_codes
-from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import seal
 
 SECONDS = 10.0  # of an answer, at most
 
@@ -16,6 +16,7 @@ def speak(
   answers: Mapping[str, Sequence[dict[str, Any]]],
   *,
   run: str,
+  writer: Callable[[text_to_codes.SpeakOptions], text_to_codes.Writer],
   decoder: str,
   tokenizer: str,
   folder: pathlib.Path,
@@ -27,7 +28,8 @@ def speak(
   Args:
     answers: Split → rows of `questions.score`; those that are spoken get
       `wav`, a path relative to the parent of `folder`.
-    run: That answered, and speaks.
+    run: That answered; how it is asked to speak follows from it.
+    writer: Its model, loaded already, as one that speaks.
     decoder: Folder of the speech decoder.
     tokenizer: Folder of the tokenizer, whose codes the run writes.
     folder: Gets `<split>-<place>.wav`.
@@ -46,20 +48,19 @@ def speak(
   pieces = [one for one in pieces if one[2]]
   if not pieces:
     return
-  codes = dual.DualTokenizer.load(tokenizer)
-  writer = text_to_codes.Writer.load(
-    run,
+  linguistic, semantic = seal.code_counts(tokenizer)
+  speaker = writer(
     text_to_codes.SpeakOptions(
       layout=text_to_codes.layout_of(run),
       longest=SECONDS,
-      linguistic_codes=codes.linguistic.size,
-      semantic_codes=codes.semantic.size,
+      linguistic_codes=linguistic,
+      semantic_codes=semantic,
       seed=seed,
-    ),
+    )
   )
   speaks = decoder_lib.SpeechDecoder.load(decoder)
   voice = speaks.chosen(None)
-  spoken = writer.write([said for *_, said in pieces], voice)
+  spoken = speaker.write([said for *_, said in pieces], voice)
   for (name, row, _), sentence in zip(pieces, spoken, strict=True):
     if len(sentence.ids):
       wave_S, rate = speaks.decode(sentence.ids, voice, seed)

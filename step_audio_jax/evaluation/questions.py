@@ -246,6 +246,14 @@ class Asker:
     grammar = grammar_lib.build(self.vocabulary)
     return self._answers(prompts, grammar)
 
+  def writer(self, options):
+    """The same model as one that speaks; see `text_to_codes.Writer`."""
+    from step_audio_jax.decoder import text_to_codes
+
+    return text_to_codes.Writer(
+      self._model, self._variables, self.vocabulary, options
+    )
+
   def _answers(self, prompts, grammar, stops=None) -> list[str]:
     from step_audio_jax.generation import decode
     from step_audio_jax.generation import grammar as grammar_lib
@@ -294,6 +302,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     aloud.speak(
       {split: scored['answers'] for split, scored in found['spoken'].items()},
       run=fv.run,
+      writer=asker.writer,
       decoder=fv.decoder,
       tokenizer=fv.tokenizer,
       folder=output.with_suffix('.wav'),

@@ -1,7 +1,5 @@
 """Answers made to sound, by stand-ins of the model and of the decoder."""
 
-import types
-
 import numpy as np
 import pytest
 
@@ -9,17 +7,17 @@ from step_audio_jax.audio import io
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import text_to_codes
 from step_audio_jax.evaluation import aloud
-from step_audio_jax.tokenizers.speech import dual
+from step_audio_jax.tokenizers.speech import seal
 
 
 @pytest.fixture
 def said(monkeypatch):
   """What was asked of the stand-ins."""
   told = {}
-  sizes = types.SimpleNamespace
-  codes = sizes(linguistic=sizes(size=64), semantic=sizes(size=512))
-  monkeypatch.setattr(dual.DualTokenizer, 'load', lambda folder: codes)
-  monkeypatch.setattr(text_to_codes, 'layout_of', lambda run: 'document')
+  monkeypatch.setattr(seal, 'code_counts', lambda folder: (64, 512))
+  monkeypatch.setattr(
+    text_to_codes, 'layout_of', lambda run: {'R': 'document'}[run]
+  )
 
   class Writer:
     def write(self, texts, voice):
@@ -31,8 +29,8 @@ def said(monkeypatch):
         for text in texts
       ]
 
-  def load(run, options):
-    told['run'], told['options'] = run, options
+  def load(options):
+    told['options'] = options
     return Writer()
 
   class Decoder:
@@ -44,7 +42,7 @@ def said(monkeypatch):
       assert voice == 'own'
       return np.full(100 * len(ids), 0.25, np.float32), 16000
 
-  monkeypatch.setattr(text_to_codes.Writer, 'load', load)
+  told['writer'] = load
   monkeypatch.setattr(speech.SpeechDecoder, 'load', lambda _: Decoder())
   return told
 
@@ -61,12 +59,13 @@ def test_the_first_spoken_answers_of_each_split_are_spoken(said, tmp_path):
   aloud.speak(
     answers,
     run='R',
+    writer=said['writer'],
     decoder='D',
     tokenizer='T',
     folder=tmp_path / 'answers.wav',
     count=3,
   )
-  assert said['texts'] == ['red', 'mute', 'the cat'] and said['run'] == 'R'
+  assert said['texts'] == ['red', 'mute', 'the cat']
   options = said['options']
   assert (options.linguistic_codes, options.semantic_codes) == (64, 512)
   found = {
@@ -84,10 +83,11 @@ def test_the_first_spoken_answers_of_each_split_are_spoken(said, tmp_path):
 
 
 def test_nothing_to_say_loads_nothing(tmp_path, monkeypatch):
-  monkeypatch.setattr(dual.DualTokenizer, 'load', None)
+  monkeypatch.setattr(seal, 'code_counts', None)
   aloud.speak(
     {'a': [row('')]},
     run='R',
+    writer=None,
     decoder='D',
     tokenizer='T',
     folder=tmp_path / 'x',
