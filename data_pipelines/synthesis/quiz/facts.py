@@ -15,6 +15,7 @@ with an opposite.
 """
 
 import dataclasses
+from typing import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,22 +94,24 @@ OPPOSITES = dict(
 )
 
 
+def _of(what: str, answers: Mapping[str, str]) -> list[Fact]:
+  """Facts of what something has one of."""
+  return [
+    Fact(
+      subject,
+      (f'What is the {what} of {subject}?', f'Name the {what} of {subject}.'),
+      f'The {what} of {subject} is {answer}.',
+      answer,
+      subject,
+    )
+    for subject, answer in answers.items()
+  ]
+
+
 def by_kind() -> dict[str, list[Fact]]:
   """All of them: kind → facts."""
   return {
-    'capital': [
-      Fact(
-        country,
-        (
-          f'What is the capital of {country}?',
-          f'Name the capital of {country}.',
-        ),
-        f'The capital of {country} is {city}.',
-        city,
-        country,
-      )
-      for country, city in CAPITALS.items()
-    ],
+    'capital': _of('capital', CAPITALS),
     'located': [
       Fact(
         country,
@@ -140,16 +143,7 @@ def by_kind() -> dict[str, list[Fact]]:
       )
       for country, language in LANGUAGES.items()
     ],
-    'opposite': [
-      Fact(
-        word,
-        (f'What is the opposite of {word}?', f'Name the opposite of {word}.'),
-        f'The opposite of {word} is {other}.',
-        other,
-        word,
-      )
-      for word, other in OPPOSITES.items()
-    ],
+    'opposite': _of('opposite', OPPOSITES),
   }
 
 
