@@ -189,12 +189,10 @@ def parts(made: Sequence[markup.Span], pieces: Sequence[str]) -> list[Part]:
     made: The whole text.
     pieces: Its sentences: parts of `markup.plain`, in order.
   """
-  plain, at, found = markup.plain(made), 0, []
-  for piece in pieces:
-    start = plain.index(piece, at)
-    at = start + len(piece)
+  found = []
+  for cut in _cut(made, pieces):
     spans: list[markup.Span] = []
-    for span in markup.cut(made, start, at):
+    for span in cut:
       # Marks alone go with the words beside them.
       if spans and not (_has_word(span.text) and _has_word(spans[-1].text)):
         before = spans.pop()
@@ -224,11 +222,17 @@ def written(
     spans: The whole text.
     pieces: Its sentences, or parts of them: parts of `markup.plain`, in order.
   """
+  for cut in _cut(spans, pieces):
+    yield markup.write(cut, escape=False)
+
+
+def _cut(spans, pieces) -> Iterator[tuple[markup.Span, ...]]:
+  """The spans of each piece."""
   plain, at = markup.plain(spans), 0
   for piece in pieces:
     start = plain.index(piece, at)
     at = start + len(piece)
-    yield markup.write(markup.cut(spans, start, at), escape=False)
+    yield markup.cut(spans, start, at)
 
 
 def _names(tags) -> list[str]:
