@@ -207,14 +207,13 @@ def _told_by_store(folder: files.AnyPath) -> dict[str, str]:
   found = files.entries(folder)
   told = {name: one.sum for name, one in found.items() if name != NAME}
   plain = [
-    found[name]
+    name
     for name, digest in told.items()
     if digest.startswith('etag:') and len(digest) == 5 + _MD5_DIGITS
   ]
   if plain:
-    least = min(plain, key=lambda one: one.size)
-    name = next(n for n, one in found.items() if one is least)
-    if least.sum != f'etag:{digests.of_file(folder / name, "md5")}':
+    least = min(plain, key=lambda name: found[name].size)
+    if told[least] != f'etag:{digests.of_file(folder / least, "md5")}':
       told = {n: t.replace('etag:', f'{_VERSION}:') for n, t in told.items()}
   return told
 
