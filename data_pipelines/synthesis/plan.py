@@ -174,24 +174,35 @@ def plan_sentences(
 def plan_speech(config: Config) -> list[Line]:
   """Every utterance of the speech corpus, in the manifest's order."""
   rng = np.random.default_rng([config.seed, 2])
-  rates = {'en': config.english_rates, 'zh': config.mandarin_rates}
   lines = []
   for split, sentences in sorted(plan_sentences(config).items()):
     for place, (language, words) in enumerate(sentences):
       voices = config.voices_of(language, split == manifest.UNSEEN_VOICE)
       lines.append(
-        Line(
+        _said(
+          config,
+          rng,
+          voices,
           id=f'{split}-{place:05d}',
           split=split,
           language=language,
           words=tuple(str(word) for word in words),
-          voice=voices[rng.integers(len(voices))],
-          rate=int(rng.integers(*rates[language], endpoint=True)),
-          pitch=int(rng.integers(*config.pitches, endpoint=True)),
           seed=len(lines),
         )
       )
   return lines
+
+
+def _said(config: Config, rng, voices, *, language: str, **told) -> Line:
+  """A line whose voice, rate and pitch are drawn."""
+  rates = {'en': config.english_rates, 'zh': config.mandarin_rates}
+  return Line(
+    language=language,
+    voice=voices[rng.integers(len(voices))],
+    rate=int(rng.integers(*rates[language], endpoint=True)),
+    pitch=int(rng.integers(*config.pitches, endpoint=True)),
+    **told,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +233,6 @@ def plan_questions(config: Config, first: int) -> Asked:
     _WRITTEN: config.written,
   }
   rng = np.random.default_rng([config.seed, 4])
-  rates = {'en': config.english_rates, 'zh': config.mandarin_rates}
   drawn: dict[str, list[questions.Question]] = {split: [] for split in counts}
   for language in config.languages:
     some = {}
@@ -241,14 +251,14 @@ def plan_questions(config: Config, first: int) -> Asked:
       if split != _WRITTEN:
         voices = config.voices_of(one.language, split == ASKED_UNSEEN)
         lines.append(
-          Line(
+          _said(
+            config,
+            rng,
+            voices,
             id=f'{name}-said',
             split=split,
             language=one.language,
             words=one.words,
-            voice=voices[rng.integers(len(voices))],
-            rate=int(rng.integers(*rates[one.language], endpoint=True)),
-            pitch=int(rng.integers(*config.pitches, endpoint=True)),
             seed=first + len(lines),
           )
         )
