@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 
+from benchmarks.buckets import faults
 from benchmarks.buckets import servers
 from step_audio_jax import addresses
 from step_audio_jax.storage import files
@@ -51,6 +52,16 @@ def folder(kind, started, name, monkeypatch):
   forget()
   yield addresses.path(f'{kind}://{BUCKET}/{name}')
   forget()
+
+
+@contextlib.contextmanager
+def behind_proxy(root, started, monkeypatch):
+  """A proxy in front of the store of `root`, through which all goes."""
+  with faults.front(started.of(root.scheme)) as one:
+    for variable, value in one.environment.items():
+      monkeypatch.setenv(variable, value)
+    forget()
+    yield one
 
 
 def forget():

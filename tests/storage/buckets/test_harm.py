@@ -7,7 +7,6 @@ import time
 from google.auth import exceptions as auth_exceptions
 import pytest
 
-from benchmarks.buckets import faults
 from benchmarks.buckets import rules as rules_lib
 from step_audio_jax import errors
 from step_audio_jax.storage import files
@@ -25,10 +24,7 @@ from tests import stores
 @pytest.fixture
 def proxy(root, bucket_servers, monkeypatch):
   """A proxy in front of the store of `root`, through which all goes."""
-  with faults.front(bucket_servers.of(root.scheme)) as one:
-    for variable, value in one.environment.items():
-      monkeypatch.setenv(variable, value)
-    stores.forget()
+  with stores.behind_proxy(root, bucket_servers, monkeypatch) as one:
     yield one
 
 

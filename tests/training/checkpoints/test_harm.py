@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from benchmarks.buckets import faults
 from benchmarks.buckets import rules as rules_lib
 from step_audio_jax import errors
 from step_audio_jax.storage import files
@@ -24,10 +23,7 @@ from tests.training.checkpoints.test_checkpoints import save
 @pytest.fixture
 def proxy(root, bucket_servers, monkeypatch):
   """A proxy in front of the store of `root`, through which all goes."""
-  with faults.front(bucket_servers.of(root.scheme)) as one:
-    for variable, value in one.environment.items():
-      monkeypatch.setenv(variable, value)
-    stores.forget()
+  with stores.behind_proxy(root, bucket_servers, monkeypatch) as one:
     yield one
 
 
