@@ -1,20 +1,11 @@
 """Figures of a corpus, counted while its lines pass by."""
 
 import collections
-import hashlib
 from typing import Any
 
 from step_audio_jax import languages
 from step_audio_jax.corpus import manifest
-
-
-def digest(text: str) -> int:
-  """64 bits of a string, the same on every machine.
-
-  A million strings collide with a chance of 3 in 10⁸.
-  """
-  raw = text.encode('utf-8', 'surrogatepass')
-  return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), 'little')
+from step_audio_jax.storage import digests
 
 
 class Tally:
@@ -45,7 +36,7 @@ class Tally:
     self._languages[utterance.language] += 1
     self._doubts.add(utterance.language, utterance.text, heard)
     if utterance.text:
-      self._texts.add(digest(utterance.text))
+      self._texts.add(digests.number(utterance.text))
       self._characters.update(utterance.text)
     if utterance.speaker:
       self._speakers.add(utterance.speaker)

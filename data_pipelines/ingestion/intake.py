@@ -19,6 +19,7 @@ from data_pipelines.readers.common import base
 from step_audio_jax import errors
 from step_audio_jax.chats import own
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 # The corpus folder is at fault, not the item.
@@ -150,13 +151,13 @@ class Intake:
 
   def _accept(self, item: base.Item, told: list[str]) -> manifest.Utterance:
     utterance = admission.admit(item, self._rules, self.notes, told)
-    name = tally.digest(utterance.id)
+    name = digests.number(utterance.id)
     if name in self._seen:
       raise errors.UserError(
         f'id: {utterance.id!r} occurs twice; give each line an `id`.'
       )
     for spoken in own.spoken(utterance.turns):
-      if tally.digest(spoken) not in self._seen:
+      if digests.number(spoken) not in self._seen:
         raise errors.UserError(f'turns: {spoken!r} was left out.')
     for target, content in (
       (utterance.audio, item.audio),
@@ -171,12 +172,12 @@ class Intake:
     """Places a file once; two files do not share a name."""
     if content is self._last[1] and target == self._last[0]:
       return  # parts of a recording mostly follow each other
-    key = tally.digest(target)
+    key = digests.number(target)
     if isinstance(content, bytes):
       raw = hashlib.blake2b(content, digest_size=8).digest()
       value = int.from_bytes(raw, 'little')
     else:
-      value = tally.digest(os.fspath(content))
+      value = digests.number(os.fspath(content))
     if key in self._placed:
       if self._placed[key] != value:
         raise errors.UserError(

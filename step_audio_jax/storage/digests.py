@@ -32,6 +32,15 @@ def of_value(value: Any) -> str:
   return of_bytes(text.encode())
 
 
+def number(text: str) -> int:
+  """64 bits of a string, the same on every machine.
+
+  A million strings collide with a chance of 3 in 10⁸.
+  """
+  raw = text.encode('utf-8', 'surrogatepass')
+  return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), 'little')
+
+
 def of_file(path: str | os.PathLike, kind: str = 'sha256') -> str:
   """Digest of a file's bytes, of another kind where one is asked for.
 

@@ -16,10 +16,10 @@ from typing import Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from data_pipelines import tally
 from data_pipelines.factory.leaks import overlaps
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 SPLIT, TEXT, OVERLAP, SPEAKER = 'split', 'text', 'overlap', 'speaker'
@@ -153,7 +153,7 @@ class HeldOut:
         self.speakers.setdefault(name, (number, item))
     self.texts = len(texts)
     self._places = np.array(places, np.uint32).reshape(-1, 2)
-    marks = np.array([tally.digest(text) for text in texts], np.uint64)
+    marks = np.array([digests.number(text) for text in texts], np.uint64)
     self._order = np.argsort(marks, kind='stable')
     self._marks = marks[self._order]
     self._overlaps = None
@@ -187,7 +187,7 @@ class HeldOut:
       return Leak(line.id, SPLIT, '', 0, 1.0, line.split)
     shown = (line.text or '')[:80]
     if _letters(text, self.rules.ngram):
-      mark = np.uint64(tally.digest(text))
+      mark = np.uint64(digests.number(text))
       place = int(np.searchsorted(self._marks, mark))
       if place < len(self._marks) and self._marks[place] == mark:
         return self._of(line, TEXT, self._order[place], 1.0, shown)

@@ -10,7 +10,6 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines import tally
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
 from data_pipelines.factory.leaks import held_out as held_out_lib
@@ -185,7 +184,7 @@ def _texts(corpora, most) -> Iterator[manifest.Utterance]:
 
 
 def _drawn(name, utterance, recipe, speaks) -> Item:
-  rng = np.random.default_rng([recipe.seed, tally.digest(name)])
+  rng = np.random.default_rng([recipe.seed, digests.number(name)])
   speaker = speaks[int(rng.integers(len(speaks)))]
   rate = float(rng.uniform(*recipe.rates))
   text = ' '.join(utterance.text.split())

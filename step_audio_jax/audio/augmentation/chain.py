@@ -13,7 +13,6 @@ Axes: S samples.
 """
 
 import dataclasses
-import hashlib
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -29,6 +28,7 @@ from step_audio_jax.audio.augmentation import pauses
 from step_audio_jax.audio.augmentation import pools
 from step_audio_jax.audio.augmentation import rooms
 from step_audio_jax.audio.augmentation import speed
+from step_audio_jax.storage import digests
 
 OPERATIONS: Mapping[str, type[base.Operation]] = {
   one.kind: one
@@ -110,8 +110,7 @@ class Chain:
 
   def draw(self, name: str) -> tuple[base.Operation, ...]:
     """What an utterance goes through."""
-    mark = hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=8)
-    key = int.from_bytes(mark.digest(), 'little')
+    key = digests.number(name)
     drawn = []
     for number, step in enumerate(self.steps):
       # A stream for each: a step that changes leaves those behind it alone.
