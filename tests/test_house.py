@@ -29,9 +29,9 @@ FLOORS = (
     'step_audio_jax/storage',
     'step_audio_jax/parallel',
     'step_audio_jax/styles',
-    'step_audio_jax/chats',
   ),
   (
+    'step_audio_jax/chats',
     'step_audio_jax/audio',
     'step_audio_jax/commands',
     'step_audio_jax/tokenizers/text',

@@ -22,6 +22,7 @@ from step_audio_jax.styles import markup
 
 Example = Mapping[str, Any]
 BLOCK = 1000  # lines of a kind and split
+_RECENT = 64  # recordings of turns that are kept
 _EMPTY = np.zeros(0, np.uint16)
 
 
@@ -150,6 +151,7 @@ class _Codes:
     self._folder = folder
     self._stream = stream.CodeStream(folder)
     self._shard, self._again = 0, None
+    self._recent: dict[str, stream.Pair | None] = {}
 
   def pass_by(self, utterance: manifest.Utterance, wanted: bool) -> None:
     """Another part reads this; turns go with the chat behind them."""
@@ -178,9 +180,14 @@ class _Codes:
     """The codes of an utterance that other turns may have asked for too."""
     if self._stream.lacks(name):
       return None
+    if name in self._recent:  # as in the edits of one text
+      return self._recent[name]
     pair = self._stream.get(name)
     if pair is None:  # rare, so that nothing is kept for its sake
       if self._again is None:
         self._again = speech_codes.read_codes(self._folder)
       pair = self._again.get(name)
+    self._recent[name] = pair
+    if len(self._recent) > _RECENT:
+      del self._recent[next(iter(self._recent))]
     return pair

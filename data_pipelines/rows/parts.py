@@ -174,6 +174,8 @@ def make(work: Work) -> dict[str, Any]:
     about[bindings.TOKENIZER] = tokenizer
   if definition and (tags := definition.tags(job.split)):
     about[bindings.TAGS] = tags
+  if definition and (edits := definition.edits(job.split)):
+    about[bindings.EDITS] = edits
 
   def rows():
     yield from packing.pack(counted(), settings.length, window=settings.window)

@@ -11,30 +11,37 @@ import numpy as np
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
+from data_pipelines.synthesis.voices import styled
 from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
 from step_audio_jax import progress
+from step_audio_jax.audio.prosody import recipes
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
+from step_audio_jax.styles import markup
 
 SAMPLE_RATE = 16000
 MARGIN_SECONDS = 0.05
 PEAK = 26000  # of 16 bits; below full scale, which resampling overshoots
+_QUIETEST = 200  # of the same, what is heard as silence
 # A voice and the speaker of it that a line is said by.
 Performer = tuple[voice_lib.Voice, speakers.Speaker]
 
 
-def trim(samples: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
+def trim(
+  samples: np.ndarray, sample_rate: int, quiet: float = _QUIETEST
+) -> tuple[np.ndarray, float]:
   """Leaves exactly 50 ms around the sound; cuts silence or adds it.
 
   Args:
-    samples: int16 (S,).
+    samples: (S,), of 16 bits or float.
     sample_rate: Hz.
+    quiet: The largest sample that is none of the sound.
 
   Returns:
     The trimmed samples and the seconds to add to every time in them.
   """
-  loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > 200)
+  loud = np.flatnonzero(np.abs(samples.astype(np.float32)) > quiet)
   if not len(loud):
     return samples, 0.0
   margin = round(MARGIN_SECONDS * sample_rate)
@@ -141,14 +148,63 @@ def speak_line(
     samples.astype(np.float32), speech.sample_rate, SAMPLE_RATE
   )
   samples = np.clip(np.round(samples), -32768, 32767).astype(np.int16)
-  starts = word_starts(line.words, speech.words, total - shift) + shift
+  return samples, _timed(line, speech.words, total, shift)
+
+
+def speak_styled(
+  line: plan.Line, performer: Performer, spans: Sequence[markup.Span]
+) -> tuple[np.ndarray, list[list[Any]], dict[str, Any]]:
+  """Says one line in a style: float32 samples at 16 kHz, words, provenance.
+
+  Levels of volume count, so that nothing brings the samples to one peak.
+
+  Args:
+    line: What to say.
+    performer: Who says it.
+    spans: The line's words with one style, and pauses.
+
+  Raises:
+    UserError: As `voices.styled.speak`.
+  """
+  import soxr
+
+  voice, speaker = performer
+  said = styled.speak(
+    voice,
+    spans,
+    speaker=speaker,
+    language=line.language,
+    rate=line.rate / espeak.USUAL_RATES[line.language],
+    seed=line.seed,
+  )
+  speech = said.speech
+  quiet = _QUIETEST / PEAK * float(np.abs(speech.samples).max(initial=0))
+  samples, shift = trim(speech.samples, speech.sample_rate, quiet)
+  total = len(samples) / speech.sample_rate
+  samples = soxr.resample(
+    samples.astype(np.float32), speech.sample_rate, SAMPLE_RATE
+  )
+  words = _timed(line, speech.words, total, shift)
+  at = 0
+  for span in spans:
+    place = markup.plain(spans)[:at].count(' ')
+    if span.pause and 0 < place < len(words):  # no word lasts through it
+      start, silence = words[place][1], recipes.PAUSES[span.pause - 1]
+      before = words[place - 1]
+      before[2] = round(max(before[1], start - silence), 3)
+    at += len(span.text)
+  return np.clip(samples, -1.0, 1.0), words, said.provenance
+
+
+def _timed(line, events, total: float, shift: float) -> list[list[Any]]:
+  """The words of a line with their times; `shift` is what trimming moved."""
+  starts = word_starts(line.words, events, total - shift) + shift
   starts = [float(start) for start in np.clip(starts, 0.0, total)]
   ends = [*starts[1:], total - MARGIN_SECONDS]
-  words = [
+  return [
     [word, round(start, 3), round(max(start, end), 3)]
     for word, start, end in zip(line.words, starts, ends)
   ]
-  return samples, words
 
 
 def make_speech_part(

@@ -65,6 +65,7 @@ CHAT_SFT = {
   view: ('chat', {'prompt_loss': 0.0, 'last_only': True, 'view': view})
   for view in views.VIEWS
 }
+EDIT = 'audio_edit'  # of the views
 ON_REQUEST = frozenset({*SPEECH_SFT, *CHAT_SFT})
 
 
@@ -160,6 +161,12 @@ class Definition:
     """Tags of how texts are spoken that are in the documents of a split."""
     found = survey.read_survey(self.corpus).tags.get(('speech', split), ())
     return list(found) if self.kind in _SPEAKING else []
+
+  def edits(self, split: str) -> list[str]:
+    """Tags of what a split of chats teaches to change in recordings."""
+    if self.view != EDIT:
+      return []
+    return turns.tags_of_edits(self._utterances(split))
 
   def digest(self, split: str) -> str:
     """Of everything that decides the documents of a split."""

@@ -1,5 +1,7 @@
 """Examples as turns: chats as a task shows them, and speech in two turns."""
 
+from typing import Iterable
+
 import numpy as np
 
 from data_pipelines.documents import examples as corpus_examples
@@ -11,6 +13,9 @@ from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import own
 from step_audio_jax.chats import rendering
 from step_audio_jax.chats import views
+from step_audio_jax.corpus import manifest
+from step_audio_jax.styles import markup
+from step_audio_jax.styles import tags as tags_lib
 
 Example = corpus_examples.Example
 
@@ -62,6 +67,20 @@ def of_chat(
     show = views.VIEWS[view]
     conversation = show(conversation, lambda speech: said.get(speech.id))
   return rendering.turns_of(conversation, ids_of)
+
+
+def tags_of_edits(utterances: Iterable[manifest.Utterance]) -> list[str]:
+  """Tags that recordings are edited by in chats, as they are written."""
+  found: set[tags_lib.Tag] = set()
+  for utterance in utterances:
+    conversation = own.parse(utterance.turns or ())
+    try:
+      # What is said has no tags.
+      shown = views.VIEWS['audio_edit'](conversation, lambda speech: 'x')
+    except errors.UserError:
+      continue  # is left out of the rows, too, and told there
+    found.update(markup.tags_of(markup.parse(shown.turns[0].text)))
+  return [str(tag) for tag in tags_lib.every() if tag in found]
 
 
 def of_speaker(

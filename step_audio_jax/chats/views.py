@@ -7,19 +7,26 @@ One conversation is shown in several ways (arXiv 2502.11946, section 5.2):
     taqta   the same, with its words in front of what is heard
     aqtqta  as aqta, but the reply begins with the words that were heard
     aqaa    as aqta, and the last reply is spoken
+    audio_edit  the last exchange alone: a text with tags and a recording of it
+            are asked, the recording in the style of the tags is the reply
 
 Earlier turns are read as they are kept while a model is talked to: what was
 said becomes its transcript. Only the last reply is learnt. The report says of
 the third that the question in writing is input without loss, and output with
 loss, and not how; that these are two tasks, and a line break between words and
-answer, is our choice.
+answer, is our choice. Of Audio-Edit (5.1.1) it says that neutral codes become
+styled ones, and that it is applied again for more; that the text is told, with
+its tags where a model of TTS has them, and that a tag says how much more or
+less than in the recording, is ours.
 """
 
 import dataclasses
-from typing import Callable, Mapping
+from typing import Callable, Mapping, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats
+from step_audio_jax.styles import instructions
+from step_audio_jax.styles import markup
 
 TranscriptOf = Callable[[chats.Speech], str | None]
 _Parts = tuple[str | chats.Speech, ...]
@@ -82,11 +89,7 @@ class View:
 
   def _reply(self, reply, words: str, transcript_of) -> chats.Turn:
     if self.spoken:
-      if reply.speech is None:
-        raise errors.UserError(
-          f'{reply.where}: found a text, expected a recording in the last '
-          'reply.'
-        )
+      _require_speech(reply)
       return reply
     reply = _read(reply, transcript_of)
     if not self.repeated:
@@ -95,12 +98,88 @@ class View:
     return dataclasses.replace(reply, parts=(text,))
 
 
-VIEWS: Mapping[str, View] = {
+def edit_turn(spans: Sequence[markup.Span], speech: chats.Speech) -> chats.Turn:
+  """The turn that asks for a recording in another style.
+
+  Args:
+    spans: What is said in it, with tags.
+    speech: The recording.
+
+  Raises:
+    UserError: There is no tag.
+  """
+  if not markup.tags_of(spans):
+    raise errors.UserError(
+      f'text: {markup.plain(spans)[:40]!r} has no tag, expected some, such as '
+      '(fast 1): what is to change.'
+    )
+  return chats.Turn(chats.USER, (markup.write(spans, escape=False), speech))
+
+
+def edited(
+  question: chats.Turn, transcript_of: TranscriptOf
+) -> tuple[tuple[markup.Span, ...], chats.Speech]:
+  """What a turn asks to be edited: the text with its tags, and the recording.
+
+  Args:
+    question: A recording with its text and tags in it, or with an instruction
+      alone, in tags or in words.
+    transcript_of: As in `View`; asked where there is an instruction alone.
+
+  Raises:
+    UserError: There is no recording, no instruction, or no transcript.
+  """
+  speech, text = question.speech, question.text
+  if speech is None or not text.strip():
+    found = 'a text' if speech is None else 'a recording'
+    raise errors.UserError(
+      f'{question.where}: found {found} alone, expected a recording and how '
+      'it is to be spoken.'
+    )
+  try:
+    spans = markup.parse(text)
+    if markup.tags_of(spans):
+      return spans, speech
+    fault = None
+  except errors.UserError as error:  # also where tags stand alone
+    fault = error
+  try:
+    style = instructions.read(text)
+  except errors.UserError as error:
+    raise errors.UserError(f'{question.where}: {fault or error}') from error
+  words = _words_of(speech, question, transcript_of)
+  return (markup.Span(words, style),), speech
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+  """A recording, and the same words spoken in another style."""
+
+  def __call__(
+    self, conversation: chats.Conversation, transcript_of: TranscriptOf
+  ) -> chats.Conversation:
+    """The last exchange, as `View`; what was before it is left out.
+
+    Raises:
+      UserError: As `edited`, or the last reply is not spoken.
+    """
+    asked, answered = _last_exchange(conversation)
+    question = edit_turn(*edited(conversation.turns[asked], transcript_of))
+    reply = conversation.turns[answered]
+    _require_speech(reply)
+    reply = dataclasses.replace(reply, parts=(reply.speech,))
+    return chats.Conversation((question, reply))
+
+
+VIEWS: Mapping[
+  str, Callable[[chats.Conversation, TranscriptOf], chats.Conversation]
+] = {
   'tqta': View(heard=False),
   'aqta': View(),
   'taqta': View(read=True),
   'aqtqta': View(repeated=True),
   'aqaa': View(spoken=True),
+  'audio_edit': Edit(),
 }
 
 
@@ -122,6 +201,13 @@ def _last_exchange(conversation: chats.Conversation) -> tuple[int, int]:
   return asked, answered
 
 
+def _require_speech(reply: chats.Turn) -> None:
+  if reply.speech is None:
+    raise errors.UserError(
+      f'{reply.where}: found a text, expected a recording in the last reply.'
+    )
+
+
 def _read(turn: chats.Turn, transcript_of: TranscriptOf) -> chats.Turn:
   """A turn in writing: what is said in it becomes its transcript."""
   if turn.speech is None:
@@ -129,12 +215,16 @@ def _read(turn: chats.Turn, transcript_of: TranscriptOf) -> chats.Turn:
   texts = []
   for part in turn.parts:
     if isinstance(part, chats.Speech):
-      said = part.text or transcript_of(part)
-      if not (said and said.strip()):
-        raise errors.UserError(
-          f'{turn.where}: the recording {part.id or part.path or ""!r} has no '
-          'transcript, expected one.'
-        )
-      part = said
+      part = _words_of(part, turn, transcript_of)
     texts.append(part)
   return dataclasses.replace(turn, parts=('\n'.join(texts),))
+
+
+def _words_of(speech, turn: chats.Turn, transcript_of: TranscriptOf) -> str:
+  said = speech.text or transcript_of(speech)
+  if not (said and said.strip()):
+    raise errors.UserError(
+      f'{turn.where}: the recording {speech.id or speech.path or ""!r} has no '
+      'transcript, expected one.'
+    )
+  return said

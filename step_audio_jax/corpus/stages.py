@@ -49,6 +49,7 @@ STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType(
       {'sft_asr': Fraction(1, 2), 'sft_tts': Fraction(1, 2)}
     ),
     'sft_tts': types.MappingProxyType({'tts_turns': Fraction(1)}),
+    'sft_edit': types.MappingProxyType({'audio_edit': Fraction(1)}),
     'sft_aqta': types.MappingProxyType(
       {
         'tqta': Fraction(4, 10),
@@ -62,7 +63,7 @@ STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType(
 )
 
 # Those that a corpus without chats, or without speakers, has no rows for.
-OPTIONAL = frozenset({'sft_tts', 'sft_aqta'})
+OPTIONAL = frozenset({'sft_tts', 'sft_edit', 'sft_aqta'})
 
 TOKEN_BUDGETS: Mapping[str, float] = types.MappingProxyType(
   {'stage1': 1.2e12, 'stage2': 0.8e12, 'stage3': 1.3e12}

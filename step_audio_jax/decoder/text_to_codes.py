@@ -224,8 +224,28 @@ class Writer:
       UserError: A character is not in the text vocabulary, or the voice
         comes without its text.
     """
-    manner = self._manner
     prompts = [self._prompt(text, voice) for text in texts]
+    return self.answer(texts, prompts, label)
+
+  @property
+  def vocabulary(self) -> vocabulary_lib.Vocabulary:
+    """Of the model."""
+    return self._vocabulary
+
+  def answer(
+    self,
+    texts: Sequence[str],
+    prompts: Sequence[Sequence[int]],
+    label: str | None = None,
+  ) -> list[SpokenSentence]:
+    """What the model speaks behind prompts, in order.
+
+    Args:
+      texts: What they ask it to say.
+      prompts: Ids of its table, up to where it speaks.
+      label: As in `write`.
+    """
+    manner = self._manner
     groups = int(manner.longest / vocabulary_lib.GROUP_SECONDS + 1e-6)
     outputs = decode.generate_outputs(
       self._model,

@@ -23,6 +23,7 @@ from step_audio_jax.storage import files
 
 VOCABULARY = 'vocabulary'
 TOKENIZER = 'speech_tokenizer'
+EDITS = 'edits'  # tags by which recordings are changed in the rows, the same
 TAGS = 'tags'  # of how texts are spoken, that are in the rows, as written
 PIECES = 'pieces_sha256'
 ENCODER = 'encoder_sha256'

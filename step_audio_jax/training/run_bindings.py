@@ -42,8 +42,8 @@ def bindings_of_run(
   Args:
     description: `describe()` of the objective.
     feed: Where batches come from. It may have `vocabulary` and
-      `speech_tokenizer`, those of its rows, `tags`, `speech`, whether speech is
-      among them, `name`, and `table_size`, which is set.
+      `speech_tokenizer`, those of its rows, `tags`, `edits`, `speech`, whether
+      speech is among them, `name`, and `table_size`, which is set.
 
   Raises:
     UserError: The rows belong to another vocabulary than the model, or hold
@@ -55,6 +55,8 @@ def bindings_of_run(
     found[bindings.TOKENIZER] = dict(tokenizer)
   if tags := getattr(feed, 'tags', None):
     found[bindings.TAGS] = list(tags)
+  if edits := getattr(feed, 'edits', None):
+    found[bindings.EDITS] = list(edits)
   mine = description.get(bindings.VOCABULARY)
   if not mine:
     return found

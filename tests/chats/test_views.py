@@ -114,3 +114,51 @@ def test_what_is_only_heard_needs_no_words():
     (turn('user', speech('q9')), turn('assistant', 'b'))
   )
   assert shown('aqta', talk)[0] == ('user', (speech('q9'),))
+
+
+def edit(*parts, reply=('old', speech('a2')), said=SAID):
+  talk = chats.Conversation(
+    (*TALK.turns[:3], turn('user', *parts), turn('assistant', *reply))
+  )
+  found = views.VIEWS['audio_edit'](talk, lambda one: said.get(one.id))
+  return [(one.role, one.parts) for one in found.turns]
+
+
+@pytest.mark.parametrize(
+  ('asked', 'written'),
+  [
+    ('(fast 1)and where', '(快速1)and where'),
+    ('and (fast2)(pause 2) where', 'and (快速2)(停顿2)where'),
+    # An instruction alone is told with the transcript.
+    ('(fast 1)', '(快速1)and where'),
+    ('（高音2，慢速1）', '(慢速1)(高音2)and where'),
+    ('please speak a bit faster', '(快速1)and where'),
+    # What is said may be a tag's name.
+    ('(fast 1)sad', '(快速1)sad'),
+  ],
+)
+def test_an_edit_is_a_text_with_tags_and_its_recording(asked, written):
+  want = [('user', (written, speech('q2'))), ('assistant', (speech('a2'),))]
+  for parts in ((asked, speech('q2')), (speech('q2'), asked)):
+    assert edit(*parts) == want
+
+
+@pytest.mark.parametrize(
+  ('parts', 'message'),
+  [
+    ((speech('q2'),), 'turns of user: found a recording alone, expected a r'),
+    (('(fast 1)and where',), 'turns of user: found a text alone, expected a r'),
+    (('and where', speech('q2')), "turns of user: style: found 'where'"),
+    (('(fasst 1)and', speech('q2')), r'user: .*fasst 1.*\(fast 1\), the n'),
+    (('(fast 1)', speech('q3')), "the recording 'q3' has no transcript"),
+    (('(normal)and', speech('q2')), 'user: '),
+  ],
+)
+def test_what_is_no_edit(parts, message):
+  with pytest.raises(errors.UserError, match=message):
+    edit(*parts)
+
+
+def test_an_edit_is_answered_in_speech():
+  with pytest.raises(errors.UserError, match='found a text, expected a rec'):
+    edit('(fast 1)and', speech('q2'), reply=('here',))

@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
 from data_pipelines.factory.leaks import held_out as held_out_lib
+from data_pipelines.factory.making import grades as grades_lib
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
@@ -22,8 +23,10 @@ from step_audio_jax import languages
 from step_audio_jax.audio.augmentation import chain as chain_lib
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import digests
+from step_audio_jax.styles import markup
 
 LEAK, VOICE = 'leak', 'voice'  # what stands before the gates
+EDIT = 'edit'  # and behind them, of groups
 TRAIN = 'train'
 
 
@@ -38,6 +41,7 @@ class Recipe:
     chain: What the speech goes through.
     gates: What it must pass behind that.
     leaks: What counts as a leak of a test split.
+    grades: Levels that each text is also said at.
   """
 
   seed: int = 0
@@ -46,6 +50,7 @@ class Recipe:
   chain: chain_lib.Chain = chain_lib.Chain()
   gates: line_lib.Gates = line_lib.Gates()
   leaks: held_out_lib.Rules = held_out_lib.Rules()
+  grades: grades_lib.Grades = grades_lib.Grades()
 
   def __post_init__(self):
     errors.at_least_one('making', self, ('times',))
@@ -73,6 +78,7 @@ class Recipe:
       'gates': [_described(gate) for gate in self.gates.gates],
       'stop_early': self.gates.stop_early,
       'leaks': dataclasses.asdict(self.leaks),
+      **({'grades': dataclasses.asdict(self.grades)} if self.grades else {}),
     }
 
 
@@ -84,15 +90,31 @@ class Item:
     line: How it is said.
     text: As the manifest has it.
     source: Id of the line that the text is of.
+    group: Id of the neutral one of its group; '' where there are no groups.
+    marked: The text with its level's tag; '' of a neutral one.
+    place: Character before which pauses of the group are; 0 where it has none.
   """
 
   line: plan.Line
   text: str
   source: str
+  group: str = ''
+  marked: str = ''
+  place: int = 0
+
+  @property
+  def spans(self) -> tuple[markup.Span, ...]:
+    """What is said, in its style."""
+    return (
+      markup.parse(self.marked) if self.marked else (markup.Span(self.text),)
+    )
 
   def to_json(self) -> dict[str, Any]:
     """All that decides it."""
-    return dataclasses.asdict(self)
+    told = dataclasses.asdict(self)
+    if not self.group:
+      told = {k: told[k] for k in ('line', 'text', 'source')}
+    return told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +173,7 @@ def plan_items(
     told = ', '.join(map(str, corpora)) or 'none'
     raise errors.UserError(f'--texts: no text of {TRAIN!r} in {told}.')
   if held_out is None:
-    return Planned(items, refused)
+    return Planned(_graded(items, recipe.grades, refused), refused)
   lines = [
     held_out_lib.Line(item.line.id, item.text, item.line.voice)
     for item in items
@@ -162,6 +184,7 @@ def plan_items(
       kept.append(item)
     else:
       refused.append(refusal(leak.id, LEAK, base.FAILED, leak.sentence()))
+  kept = _graded(kept, recipe.grades, refused)
   return Planned(kept, refused, is_checked=True)
 
 
@@ -200,6 +223,41 @@ def _drawn(name, utterance, recipe, speaks) -> Item:
     seed=int(rng.integers(2**31 - 2)),
   )
   return Item(line, text, utterance.id)
+
+
+def _graded(items, grades, refused) -> list[Item]:
+  """Each item with all its levels behind it; tells what cannot be said."""
+  if not grades:
+    return items
+  names, found = {item.line.id for item in items}, []
+  for item in items:
+    group, place = item.line.id, _place(item)
+    item = dataclasses.replace(item, group=group, place=place)
+    found.append(item)
+    for axis, level in grades.levels():
+      name = grades_lib.name_of(group, axis, level)
+      if name in names:
+        raise errors.UserError(
+          f'--texts: id {name!r} is that of a level of {group!r}, too; name '
+          'corpora whose ids differ.'
+        )
+      if axis == 'pause' and not place:
+        reason = 'pause: found no second word, expected spaces between words.'
+        refused.append(refusal(name, VOICE, base.UNMEASURED, reason))
+        continue
+      marked = grades_lib.marked(item.text, axis, level, place)
+      line = dataclasses.replace(item.line, id=name)
+      found.append(dataclasses.replace(item, line=line, marked=marked))
+  return found
+
+
+def _place(item: Item) -> int:
+  """The character that a word behind the first begins with, drawn; else 0."""
+  words = item.line.words
+  if len(words) < 2:
+    return 0
+  rng = np.random.default_rng([item.line.seed, 1])
+  return len(' '.join(words[: int(rng.integers(1, len(words)))])) + 1
 
 
 def _described_step(step: chain_lib.Step) -> dict[str, Any]:

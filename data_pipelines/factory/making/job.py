@@ -22,6 +22,7 @@ from data_pipelines.factory import provenance
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
 from data_pipelines.factory.leaks import held_out as held_out_lib
+from data_pipelines.factory.making import edits
 from data_pipelines.factory.making import items as items_lib
 from data_pipelines.factory.making import shards as shards_lib
 from data_pipelines.synthesis import speech
@@ -108,8 +109,11 @@ def make(
   before = {items_lib.LEAK: base.PASSED} if planned.is_checked else {}
   before[items_lib.VOICE] = base.PASSED
   names = (*before, *(gate.name for gate in recipe.gates.gates))
+  if any(recipe.grades.edits()):
+    names = (*names, items_lib.EDIT)
   counts = line_lib.Counts(names)
-  quarantine = _quarantine(planned, shards, before, counts)
+  told = _told(shards, recipe.grades)
+  quarantine = _quarantine(planned, told, before, counts)
   files.write_jsonl(output / provenance.QUARANTINE, quarantine)
   if not counts.kept:
     first = next(files.read_jsonl(output / provenance.QUARANTINE))
@@ -124,7 +128,7 @@ def make(
     counts=counts.result(),
     made_with=chain_lib.made_with(),
   )
-  provenance.write(output, job, _kept(shards))
+  provenance.write(output, job, _kept(_told(shards, recipe.grades)))
   seconds = sum(one.duration for one in manifest.stream(output))
   result = {
     'digest': digest,
@@ -180,27 +184,37 @@ def _work(shards, parts, processes, runner, beam_options) -> None:
       bar.update(count)
 
 
-def _quarantine(planned, shards, before, counts) -> Iterator[dict[str, Any]]:
+def _told(shards, grades) -> Iterator[dict[str, Any]]:
+  """What became of everything, in the manifest's order."""
+  made = (
+    pair
+    for shard in shards
+    for pair in zip(shard.items, shard.lines(), strict=True)
+  )
+  return edits.interleaved(made, grades)
+
+
+def _quarantine(planned, told, before, counts) -> Iterator[dict[str, Any]]:
   """Lines of the quarantine; counts everything on the way."""
   for one in planned.refused:
     counts.add_outcomes({one['gate']: one['outcome']}, False)
     yield one
-  for shard in shards:
-    for told in shard.lines():
-      refused = told.get('quarantine')
-      counts.add_outcomes({**before, **told['outcomes']}, refused is None)
-      if refused is not None:
-        yield refused
+  for one in told:
+    refused, outcomes = one.get('quarantine'), one['outcomes']
+    if items_lib.EDIT not in outcomes:
+      outcomes = {**before, **outcomes}
+    counts.add_outcomes(outcomes, refused is None)
+    if refused is not None:
+      yield refused
 
 
-def _kept(shards):
-  for shard in shards:
-    for told in shard.lines():
-      if 'utterance' in told:
-        yield (
-          manifest.Utterance.from_json(told['utterance']),
-          provenance.Origin(**told['origin']),
-        )
+def _kept(told):
+  for one in told:
+    if 'utterance' in one:
+      yield (
+        manifest.Utterance.from_json(one['utterance']),
+        provenance.Origin(**one['origin']),
+      )
 
 
 def _define(fv: flags.FlagValues) -> None:

@@ -87,7 +87,7 @@ def make_shard(shard: Shard) -> int:
 def _make_batch(shard: Shard, start: int) -> list[dict[str, Any]]:
   """Makes some items: {'utterance', 'origin'} each, or {'quarantine'}."""
   batch = shard.items[start : start + _TOGETHER]
-  said: dict[int, tuple[chain_lib.Changed, Any]] = {}
+  said: dict[int, tuple[chain_lib.Changed, Any, Any]] = {}
   made: list[dict[str, Any]] = [{} for _ in batch]
   for place, item in enumerate(batch):
     try:
@@ -108,13 +108,13 @@ def _make_batch(shard: Shard, start: int) -> list[dict[str, Any]]:
       batch[place].line.language,
       batch[place].line.voice,
     )
-    for place, (changed, _) in said.items()
+    for place, (changed, *_) in said.items()
   ]
   reports = shard.recipe.gates.check(takes)
-  for (place, (changed, words)), report in zip(said.items(), reports):
+  for (place, heard), report in zip(said.items(), reports):
     if report.passed:
       number = shard.first + start + place
-      kept = _keep(shard, batch[place], number, changed, words, report)
+      kept = _keep(shard, batch[place], number, *heard, report)
     else:
       kept = {'quarantine': report.quarantine()}
     made[place] = {**kept, 'outcomes': report.outcomes}
@@ -122,17 +122,20 @@ def _make_batch(shard: Shard, start: int) -> list[dict[str, Any]]:
 
 
 def _say(shard, item):
-  """The samples of an item as they are judged, and times of its words."""
-  samples, words = speech.speak_line(
-    item.line, shard.performers[item.line.voice]
-  )
-  wave_S = samples.astype(np.float32) / 32768
-  operations = shard.recipe.chain.draw(item.line.id)
+  """What is judged, times of its words, and how it was put into a style."""
+  performer, style = shard.performers[item.line.voice], None
+  if item.group:
+    wave_S, words, style = speech.speak_styled(item.line, performer, item.spans)
+  else:
+    samples, words = speech.speak_line(item.line, performer)
+    wave_S = samples.astype(np.float32) / 32768
+  # The levels of a text differ in nothing but their level.
+  operations = shard.recipe.chain.draw(item.group or item.line.id)
   changed = chain_lib.apply(wave_S, speech.SAMPLE_RATE, operations)
-  return changed, chain_lib.moved(words, operations)
+  return changed, chain_lib.moved(words, operations), style
 
 
-def _keep(shard, item, number, changed, words, report) -> dict[str, Any]:
+def _keep(shard, item, number, changed, words, style, report) -> dict[str, Any]:
   audio = f'wav/{number:07d}.wav'
   audio_io.write_audio(
     files.path(shard.output) / audio, changed.samples, speech.SAMPLE_RATE
@@ -150,6 +153,7 @@ def _keep(shard, item, number, changed, words, report) -> dict[str, Any]:
     sample_rate=speech.SAMPLE_RATE,
     speaker=line.voice,
     words=words,
+    marked=item.marked or None,
   )
   voice, speaker = shard.performers[line.voice]
   origin = provenance.Origin(
@@ -161,6 +165,7 @@ def _keep(shard, item, number, changed, words, report) -> dict[str, Any]:
       'speaker': speaker.of,
       'factor': speaker.factor,
       'words_per_minute': line.rate,
+      **({'style': style} if item.group else {}),
     },
     augmentation=told if told['operations'] else None,
     gates=report.to_json(),

@@ -8,6 +8,7 @@ from typing import Any
 from absl import flags
 
 from step_audio_jax import errors
+from step_audio_jax import vocabulary
 from step_audio_jax.audio import stretch
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import bindings
@@ -48,11 +49,24 @@ def _define(fv: flags.FlagValues) -> None:
     'Speak these instead of a text: a file of `tokenize --json`, an '
     '<audio_k>… string, or a recording, which is tokenised first.',
   )
+  text(
+    'edit',
+    None,
+    'A recording (or codes, as of --codes) of the text, which is spoken again '
+    'with the changes that tags of --style or the text ask for.',
+  )
+  flags.DEFINE_integer(
+    'times',
+    1,
+    'How often --edit is done: each time to what came out of it.',
+    lower_bound=1,
+    flag_values=fv,
+  )
   flags.DEFINE_integer(
     'channel',
     None,
-    'Which channel of a recording (--voice, --codes) is heard, from 0; by '
-    'default the mean of all.',
+    'Which channel of a recording (--voice, --codes, --edit) is heard, from 0; '
+    'by default the mean of all.',
     lower_bound=0,
     flag_values=fv,
   )
@@ -112,12 +126,23 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   words = ' '.join(fv.arguments or ())
   _check(fv, words)
   from step_audio_jax.decoder import code_sources
+  from step_audio_jax.decoder import editing
   from step_audio_jax.decoder import rendering
   from step_audio_jax.decoder import text_to_codes
 
-  given = code_sources.is_recording(fv.codes, fv.channel) if fv.codes else None
+  source = fv.codes or fv.edit
+  given = code_sources.is_recording(source, fv.channel) if source else None
   plan = {'out': fv.out}
-  if not fv.codes:
+  if fv.edit:
+    model = cli.default_folder('model', fv.model, *MODEL, 'speak')
+    held = instructions.read(fv.style) if fv.style else tags.Style()
+    spans = editing.asked(words, held, model)
+    plan |= {
+      'model': str(model),
+      'sentences': [markup.write(spans, escape=False)],
+      'times': fv.times,
+    }
+  elif not fv.codes:
     model = cli.default_folder('model', fv.model, *MODEL, 'speak')
     layout = (
       text_to_codes.layout_of(model) if fv.layout == 'auto' else fv.layout
@@ -138,12 +163,13 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   tokenizer = _Lazy(fv, decoder)
   if not fv.codes:
     decoder.check_codes(str(model), text_to_codes.tokenizer_of(model))
-  if not (fv.voice or fv.codes and given):
+  if not (fv.voice or given):
     decoder.chosen(None)  # says so now if there is no voice
   if fv.dry_run:
     what = f'{len(plan.get("sentences", ()))} sentences'
+    what = 'codes' if fv.codes else f'{fv.edit} again' if fv.edit else what
     print(
-      f'would speak {fv.codes and "codes" or what} with the vocoder '
+      f'would speak {what} with the vocoder '
       f'{decoder.vocoder.name} into {fv.out}'
     )
     return plan
@@ -153,13 +179,22 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     voice = decoder.voice_from(
       *voice_wave, tokenizer.get(), fv.voice_text, fv.voice
     )
-  if fv.codes:
+  if source:
     ids = code_sources.read(
-      fv.codes, tokenizer.get, fv.channel, decoder.check_codes
+      source, tokenizer.get, fv.channel, decoder.check_codes
     )
     spoken = [text_to_codes.SpokenSentence('', ids, True)]
-    if voice is None and decoder.voice is None:
-      voice = rendering.load_speaker(decoder, fv.codes, fv.channel)
+    # What is edited stays its speaker's.
+    if voice is None and given and (fv.edit or decoder.voice is None):
+      voice = rendering.load_speaker(decoder, source, fv.channel)
+    if fv.edit:
+      writer = _writer(fv, tokenizer, model, 'turns')
+      edits = editing.apply(writer, spans, ids, fv.times)
+      plan['groups'] = [
+        len(one) // vocabulary.GROUP for one in (ids, *(e.ids for e in edits))
+      ]
+      spoken = edits[-1:]
+      _tell_unfinished(edits, fv.longest)
   else:
     spoken = _written(fv, tokenizer, model, layout, pieces, voice)
   writing = time.monotonic() - began
@@ -240,6 +275,10 @@ def _check(fv, words) -> None:
     raise errors.UserError(
       'speak: --voice_text without --voice; expected the recording it is of.'
     )
+  if fv.edit and fv.codes:
+    raise errors.UserError('--edit: found with --codes, expected one of them.')
+  if fv.times > 1 and not fv.edit:
+    raise errors.UserError('--times: found without --edit, which it repeats.')
   if fv.style is not None:
     if fv.codes:
       raise errors.UserError('--style: found with --codes, expected a text.')
@@ -322,8 +361,8 @@ def _is_there(identity) -> bool:
   return seal.identity(folder)['sha256'] == identity['sha256']
 
 
-def _written(fv, tokenizer, model, layout, pieces, voice):
-  """The model's ids for every sentence."""
+def _writer(fv, tokenizer, model, layout):
+  """The model, and how it is asked."""
   from step_audio_jax.decoder import text_to_codes
 
   linguistic, semantic = tokenizer.code_counts()
@@ -336,7 +375,12 @@ def _written(fv, tokenizer, model, layout, pieces, voice):
     sampler=_sampler(fv),
     seed=fv.seed,
   )
-  written = text_to_codes.Writer.load(model, manner).write(
+  return text_to_codes.Writer.load(model, manner)
+
+
+def _written(fv, tokenizer, model, layout, pieces, voice):
+  """The model's ids for every sentence."""
+  written = _writer(fv, tokenizer, model, layout).write(
     [prompt for prompt, _ in pieces],
     voice,
     'writing codes' if len(pieces) > 1 else None,
@@ -345,14 +389,18 @@ def _written(fv, tokenizer, model, layout, pieces, voice):
     dataclasses.replace(one, style=part.style, gap=part.gap)
     for one, (_, part) in zip(written, pieces, strict=True)
   ]
+  _tell_unfinished(spoken, fv.longest)
+  return spoken
+
+
+def _tell_unfinished(spoken, longest: float) -> None:
   for piece in spoken:
     if not piece.stopped:
       print(
-        f'{piece.text[:40]!r}: not finished after {fv.longest:g} s, see '
+        f'{piece.text[:40]!r}: not finished after {longest:g} s, see '
         '--longest.',
         file=sys.stderr,
       )
-  return spoken
 
 
 def _export(fv) -> dict[str, Any]:
@@ -398,6 +446,8 @@ DOOR = cli.Door(
       --voice_text "what ref.wav says" --speed 1.2
     python -m step_audio_jax speak "Come on, (slow 1)no hurry." --out x.wav \\
       --style "(fast 2)"
+    python -m step_audio_jax speak "the red cat" --edit a.wav --out b.wav \\
+      --style "(fast 1)" --times 2
     python -m step_audio_jax speak --codes a.wav --out again.wav
     python -m step_audio_jax speak --export=runs/quickstart/decoder \\
       --flow=runs/quickstart/flow --speaker=runs/quickstart/speaker

@@ -192,6 +192,7 @@ class RowFeed:
       `Vocabulary.describe` tells it; None if no source says.
     speech_tokenizer: Whose codes are in the rows; None if no source says.
     tags: Of how texts are spoken, that are in the rows of any source.
+    edits: Those by which recordings are changed in them.
     speech: Whether there are speech ids.
     largest_id: Of all sources; None if one does not say.
     table_size: Ids of a batch must be below; None for any.
@@ -290,10 +291,15 @@ class RowFeed:
       )
     self.vocabulary = known[0].vocabulary if known else None
     self.speech_tokenizer = voiced[0].tokenizer if voiced else None
-    told = (source.stats.get(bindings.TAGS, ()) for source in self.sources)
-    self.tags = sorted(set().union(*told))
+    self.tags = self._told(bindings.TAGS)
+    self.edits = self._told(bindings.EDITS)
     largest = [source.stats.get('largest_id') for source in self.sources]
     self.largest_id = None if None in largest else max(largest)
+
+  def _told(self, name: str) -> list[str]:
+    """Tags that the rows of any source say they have."""
+    told = (source.stats.get(name, ()) for source in self.sources)
+    return sorted(set().union(*told))
 
   @property
   def read_ahead(self) -> int:
