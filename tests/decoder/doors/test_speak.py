@@ -15,6 +15,7 @@ from step_audio_jax.decoder.doors import speak as door
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import dual
+from tests.decoder import test_editing
 from tests.decoder import tiny_decoder as tiny
 from tests.evaluation import parrot
 
@@ -103,6 +104,72 @@ def test_codes_are_spoken_again(place, capsys, source):
   seconds = (np.arange(len(wave) // 64) + 0.5) * 64 / 8000
   expected = np.tanh(ids[(seconds * 125 / 3).astype(int)] / 5120.0)
   np.testing.assert_allclose(wave[::64], expected, atol=1e-4)
+
+
+@pytest.fixture
+def editor(place, monkeypatch):
+  """The run is one that has learnt to edit: it leaves the first group out."""
+  monkeypatch.setattr(
+    restore,
+    'load_model',
+    lambda run: (
+      test_editing.Shortens(), {'sure': 50.0}, test_editing.VOCABULARY
+    ),
+  )  # fmt: skip
+  config = {'model': {}, 'vocabulary': {}, 'edits': ['快速1', '停顿1']}
+  files.write_json('runs/quickstart/sft/config.json', config)
+  return place
+
+
+def test_a_recording_is_edited_and_what_came_out_again(editor, capsys):
+  ids = voice_lib.IDS.interleave(*tiny.Ruler().encode(np.zeros(16000)))
+  given = recording('a.wav')
+  words = ['the', 'cat', f'--edit={given}', '--out=x.wav', '--temperature=0']
+  for times in (1, 3):
+    status, result = speak(
+      capsys, *words, '--style=(fast 1)', f'--times={times}'
+    )
+    assert status == 0 and result['sentences'] == ['(快速1)the cat']
+    assert result['ids'] == [ids[5 * times :].tolist()]
+    assert result['groups'] == [8 - k for k in range(times + 1)]
+    # By the speaker of the recording, though the decoder has a voice.
+    assert editor.flow.calls.pop() == (0, 5 * (8 - times))
+  status, again = speak(capsys, *words[:2], *words[3:], '--style=a bit faster',
+                        '--edit=x.wav', '--dry_run')  # fmt: skip
+  assert status == 0 and again['sentences'] == ['(快速1)the cat']
+  text = voice_lib.IDS.to_audio_string(ids)
+  status, result = speak(capsys, 'the (pause 1)cat', f'--edit={text}',
+                         '--out=y.wav', '--temperature=0')  # fmt: skip
+  assert status == 0 and result['ids'] == [ids[5:].tolist()]
+  # Codes have no speaker: the decoder's own voice was the prompt.
+  assert editor.flow.calls.pop()[0] == 10
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (['--edit=a.wav', '--style=(fast 1)'], 'found nothing to say'),
+    (['a b', '--edit=a.wav'], "text: 'a b' has no tag, expected some"),
+    (['a b', '--edit=a.wav', '--style=(slow 1)'], r'--edit: found (slow 1), e'),
+    (['a b', '--edit=a.wav', '--codes=a.wav'], 'a text and --codes'),
+    (['--codes=a.wav', '--times=2'], '--times: found without --edit'),
+    (['a b', '--times=2'], '--times: found without --edit'),
+    (['a b', '--edit=b.wav', '--style=(fast 1)'], 'b.wav'),
+  ],
+)
+def test_what_is_not_edited(editor, capsys, words, message):
+  recording('a.wav')
+  status, error = speak(capsys, *words, '--out=x.wav')
+  assert status == 2 and message in error
+  assert not pathlib.Path('x.wav').exists()
+
+
+def test_a_run_that_has_learnt_no_edits(place, capsys):
+  given = recording('a.wav')
+  status, error = speak(
+    capsys, 'a b', f'--edit={given}', '--style=(fast 1)', '--out=x.wav'
+  )
+  assert status == 2 and 'learnt to edit nothing' in error
 
 
 def test_a_recording_of_codes_brings_its_own_speaker(place, capsys):
