@@ -29,6 +29,10 @@ DOORS = {
   'align': ('data_pipelines.codes.align', 'word times by CTC forced alignment'),
   'tokenize': ('data_pipelines.codes.tokenize', 'audio -> dual speech codes'),
   'build': ('data_pipelines.rows.build', 'SeqIO tasks -> packed rows'),
+  'probe': (
+    'data_pipelines.inspection.probe',
+    'train a classifier of emotions and styles, and ask it',
+  ),
   'inspect': (
     'data_pipelines.inspection.inspect',
     'show and verify rows and corpora',
