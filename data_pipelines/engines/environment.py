@@ -15,10 +15,11 @@ import step_audio_jax
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
-# Distributions that read, encode, pack or carry what is made.
+# Distributions that speak, hear, read, encode, pack or carry what is made.
 LIBRARIES = (
   *('apache-beam', 'array_record', 'cloudpickle', 'jax', 'jaxlib', 'numpy'),
   *('sentencepiece', 'seqio', 'soundfile', 'soxr', 'tensorflow', 'tokenizers'),
+  *('ctranslate2', 'espeakng-loader', 'onnxruntime'),
 )
 _PACKAGES = (data_pipelines, step_audio_jax)
 

@@ -11,6 +11,7 @@ make. Everything follows from the recipe, the texts and the voices, whoever
 makes it and however often it was killed.
 """
 
+import contextlib
 import os
 import sys
 from typing import Any, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from step_audio_jax.storage import files
 
 STAMP = 'making.json'
 VERSION = 1  # part of every digest; raise it when the output changes
+_POLL_SECONDS = 2.0
 
 
 def make(
@@ -167,21 +169,37 @@ def _work(shards, parts, processes, runner, beam_options) -> None:
   done = total - sum(len(shard.items) for shard in left)
   if not left:
     return
-  if runner != 'local':
-    beam.map_shards(
-      shards_lib.make_shard,
-      left,
-      output=parts,
-      runner=runner,
-      options=beam_options,
-    )
-    return
   with progress.bar(
     label='make', total=total, initial=done, unit='item'
   ) as bar:
+    if runner != 'local':
+      with _watched(left, bar):
+        beam.map_shards(
+          shards_lib.make_shard,
+          left,
+          output=parts,
+          runner=runner,
+          options=beam_options,
+        )
+      return
     jobs = [(shard,) for shard in left]
     for count in speech.spread(shards_lib.make_shard, jobs, processes):
       bar.update(count)
+
+
+@contextlib.contextmanager
+def _watched(shards, bar) -> Iterator[None]:
+  """Shows what workers elsewhere make, by the shards that stand."""
+  waiting = list(shards)
+
+  def look():
+    for shard in [one for one in waiting if one.is_done()]:
+      bar.update(len(shard.items))
+      waiting.remove(shard)
+
+  with progress.watching(look, _POLL_SECONDS):
+    yield
+  look()
 
 
 def _told(shards, grades) -> Iterator[dict[str, Any]]:

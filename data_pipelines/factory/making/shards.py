@@ -111,13 +111,14 @@ def _make_batch(shard: Shard, start: int) -> list[dict[str, Any]]:
     for place, (changed, *_) in said.items()
   ]
   reports = shard.recipe.gates.check(takes)
-  for (place, heard), report in zip(said.items(), reports):
-    if report.passed:
-      number = shard.first + start + place
-      kept = _keep(shard, batch[place], number, *heard, report)
-    else:
-      kept = {'quarantine': report.quarantine()}
-    made[place] = {**kept, 'outcomes': report.outcomes}
+  with files.background(shard.output) as call:
+    for (place, heard), report in zip(said.items(), reports):
+      if report.passed:
+        number = shard.first + start + place
+        kept = _keep(shard, batch[place], number, *heard, report, call)
+      else:
+        kept = {'quarantine': report.quarantine()}
+      made[place] = {**kept, 'outcomes': report.outcomes}
   return made
 
 
@@ -135,11 +136,10 @@ def _say(shard, item):
   return changed, chain_lib.moved(words, operations), style
 
 
-def _keep(shard, item, number, changed, words, style, report) -> dict[str, Any]:
+def _keep(shard, item, number, changed, words, style, report, call):
   audio = f'wav/{number:07d}.wav'
-  audio_io.write_audio(
-    files.path(shard.output) / audio, changed.samples, speech.SAMPLE_RATE
-  )
+  path = files.path(shard.output) / audio
+  call(audio_io.write_audio, path, changed.samples, speech.SAMPLE_RATE)
   line, told = item.line, changed.provenance
   if languages.is_spaceless(line.language, item.text):
     words = None  # the voice was given no words
