@@ -1,13 +1,12 @@
 """Sentences of a plan become wav files with word times, part by part."""
 
-import concurrent.futures
 import io
-import multiprocessing
 import pathlib
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines.engines import processes as processes_lib
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
@@ -312,30 +311,10 @@ def make_lines(
   with progress.bar(
     label='speech', total=len(lines), initial=done, unit='utt'
   ) as bar:
-    for count in spread(
+    for count in processes_lib.spread(
       make_speech_part,
       [(str(root), *job, performers) for job in left],
       processes,
     ):
       bar.update(count)
   return [u for path, _ in jobs for u in manifest.read(path)]
-
-
-def spread(
-  function: Callable[..., Any], jobs: Sequence[tuple], processes: int
-) -> Iterator[Any]:
-  """Yields `function(*job)` as they finish; one process works in place."""
-  if processes <= 1 or len(jobs) <= 1:
-    for job in jobs:
-      yield function(*job)
-    return
-  with concurrent.futures.ProcessPoolExecutor(
-    min(processes, len(jobs)), multiprocessing.get_context('spawn')
-  ) as pool:
-    futures = [pool.submit(function, *job) for job in jobs]
-    try:
-      for future in concurrent.futures.as_completed(futures):
-        yield future.result()
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise

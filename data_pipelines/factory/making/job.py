@@ -19,6 +19,7 @@ from typing import Any, Iterator, Mapping, Sequence
 from absl import flags
 
 from data_pipelines import beam
+from data_pipelines.engines import processes as processes_lib
 from data_pipelines.factory import provenance
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
@@ -106,8 +107,9 @@ def make(
   files.make_folder(parts)
   shards = _shards(output, parts, planned, recipe, voices, shard_size, cut)
   _work(shards, parts, processes, runner, beam_options)
-  for path in list(files.glob(output / 'wav', '.*.tmp')):  # of killed workers
-    files.remove(path)
+  for folder in (output, output / 'wav'):
+    for path in list(files.glob(folder, '.*.tmp')):  # of who was killed
+      files.remove(path)
   before = {items_lib.LEAK: base.PASSED} if planned.is_checked else {}
   before[items_lib.VOICE] = base.PASSED
   names = (*before, *(gate.name for gate in recipe.gates.gates))
@@ -183,7 +185,7 @@ def _work(shards, parts, processes, runner, beam_options) -> None:
         )
       return
     jobs = [(shard,) for shard in left]
-    for count in speech.spread(shards_lib.make_shard, jobs, processes):
+    for count in processes_lib.spread(shards_lib.make_shard, jobs, processes):
       bar.update(count)
 
 

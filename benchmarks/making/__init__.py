@@ -1,0 +1,1 @@
+"""The data engine's `make`: killed, searched for leaks, and timed."""
