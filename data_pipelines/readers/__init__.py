@@ -142,6 +142,11 @@ READERS: dict[str, Format] = {
     'meta.lst: utt|prompt_text|prompt_wav|text',
     ('meta.lst',),
   ),
+  'lrc': Format(
+    'speech.lrc',
+    'songs with lyrics beside them: TRACK.mp3 and TRACK.lrc',
+    hints=('*.lrc', '*/*.lrc', '*/*/*.lrc'),
+  ),
   'image_jsonl': Format(
     'images', '{"image", "caption"} a line, and the files', line=('image',)
   ),

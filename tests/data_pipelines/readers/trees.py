@@ -443,12 +443,37 @@ def chat_jsonl(root):
   }
 
 
+def lrc(root):
+  put(root / 'ann' / 'one.wav', tone(9.0, 8000))
+  put(
+    root / 'ann' / 'one.lrc',
+    '[ar:Ann]\n[la:en]\n[00:01.00]first line\n[00:03.00]second (2x)\n'
+    '[00:05.00]\n[00:06.50]<00:06.50>third <00:07.00>line<00:08.00>\n'
+    '[00:08.20]\n',
+  )
+  put(root / 'two.flac', tone(4.0, 8000, form='FLAC'))
+  put(root / 'two.LRC', '[ar:某人]\n[genre:说唱]\n[00:00.50]一二三\n')
+  return root, {
+    'ann/one-000': said(
+      'first line second (2x)', 4.0, offset=1.0, speaker='Ann',
+      marked='(哼唱)first line second (2x)', sample_rate=8000, words=None,
+    ),
+    'ann/one-001': said(
+      'third line', 1.5, offset=6.5, marked='(哼唱)third line',
+      words=(('third', 0.0, 0.5), ('line', 0.5, 1.5)),
+    ),
+    'two-000': said(
+      '一二三', 3.5, offset=0.5, speaker='某人', marked='(RAP)一二三',
+    ),
+  }  # fmt: skip
+
+
 TREES = {
   build.__name__: build
   for build in (
     folder, librispeech, aishell1, aishell2, wenetspeech, gigaspeech, kaldi,
     wenet, wenet_shards, nemo, nemo_tarred, lhotse, lhotse_shar, webdataset,
-    parquet, tfds, seed_tts, image_jsonl, text_jsonl, text_txt, text_parquet,
+    parquet, tfds, seed_tts, lrc, image_jsonl, text_jsonl, text_txt, text_parquet,
     chat_jsonl,
   )
 }  # fmt: skip
