@@ -10,8 +10,9 @@ from typing import Any, Callable, Iterator, Sequence
 from step_audio_jax import errors
 
 _KILLED = (
-  '--processes: a process that works here was killed from outside, often for '
-  'too little memory; what is finished is kept, and the same command continues.'
+  '--processes: a process that works here ended before its work, killed most '
+  'often for too little memory; what is finished is kept, and the same command '
+  'continues.'
 )
 
 
@@ -21,7 +22,7 @@ def spread(
   """Yields `function(*job)` as they finish; one process works in place.
 
   Raises:
-    UserError: A process was killed; or what `function` raises.
+    UserError: A process ended before its work; or what `function` raises.
   """
   if processes <= 1 or len(jobs) <= 1:
     for job in jobs:

@@ -43,7 +43,7 @@ def test_several():
 def test_one_that_is_killed_is_told():
   jobs = [(signal.SIGKILL,)] * 2
   with pytest.raises(
-    errors.UserError, match='^--processes: .* was killed from'
+    errors.UserError, match='^--processes: .* ended before its'
   ):
     list(processes.spread(signal.raise_signal, jobs, 2))
 

@@ -473,7 +473,7 @@ TREES = {
   for build in (
     folder, librispeech, aishell1, aishell2, wenetspeech, gigaspeech, kaldi,
     wenet, wenet_shards, nemo, nemo_tarred, lhotse, lhotse_shar, webdataset,
-    parquet, tfds, seed_tts, lrc, image_jsonl, text_jsonl, text_txt, text_parquet,
-    chat_jsonl,
+    parquet, tfds, seed_tts, lrc, image_jsonl, text_jsonl, text_txt,
+    text_parquet, chat_jsonl,
   )
 }  # fmt: skip
