@@ -1,21 +1,20 @@
 """What a store answers instead of what was asked for, and when to ask again.
 
-What may pass (a time-out, 429, 5xx, an answer cut short) is tried again after
-a random part of a growing pause ("full jitter"), up to a limit; what will not
-pass (403, 404, a precondition) is told at once. The errors are those of the
-system, `OSError`, and sentences for users at the same time.
+What may pass (a time-out, 429, 5xx, an answer cut short) is tried again
+(`retries`), up to a limit; what will not pass (403, 404, a precondition) is
+told at once. The errors are those of the system, `OSError`, and sentences for
+users at the same time.
 """
 
 import collections
 import contextlib
 import dataclasses
 import errno
-import random
 import threading
-import time
 from typing import Any, Callable, Iterator, TypeVar
 
 from step_audio_jax import errors
+from step_audio_jax import retries
 
 _T = TypeVar('_T')
 
@@ -77,42 +76,7 @@ def raise_outage(error: BaseException, refused: bool = False) -> None:
     found = found.__cause__
 
 
-class Transient(Exception):
-  """Raised by a store's client for what may be well the next time.
-
-  Attributes:
-    reason: In a word or two, as it is counted: '503', 'cut', 'time-out'.
-    pause: Seconds to wait at least, as the store asks; 0.0 if it does not.
-  """
-
-  def __init__(self, reason: str, pause: float = 0.0):
-    """A fault that may pass."""
-    super().__init__(reason)
-    self.reason, self.pause = reason, pause
-
-
-@dataclasses.dataclass
-class Limits:
-  """How long a request is tried.
-
-  Attributes:
-    tries: At most.
-    seconds: No try begins later than this after the first.
-    first_pause: Seconds, of which a random part is waited before the second
-      try; doubled for each further one.
-    longest_pause: Seconds; a store's own wish counts up to it, too.
-    connect: Seconds until a connection stands.
-    read: Seconds without a byte of an answer.
-  """
-
-  tries: int = 12
-  seconds: float = 180.0
-  first_pause: float = 0.25
-  longest_pause: float = 20.0
-  connect: float = 10.0
-  read: float = 60.0
-
-
+Transient, Limits = retries.Transient, retries.Limits
 LIMITS = Limits()
 _OWN = threading.local()
 
@@ -170,24 +134,9 @@ def persist(where: Any, request: Callable[[int], _T]) -> _T:
   Raises:
     StoreError: As `request`; or all tries failed.
   """
-  most = limits()
-  begin = time.monotonic()
-  for tried in range(most.tries):
-    count('requests')
-    try:
-      return request(tried)
-    except Transient as error:
-      count('retries')
-      count(f'retries/{error.reason}')
-      last = error
-    pause = min(most.longest_pause, most.first_pause * 2**tried)
-    pause = max(random.uniform(0, pause), min(last.pause, most.longest_pause))
-    if time.monotonic() - begin + pause > most.seconds:
-      break
-    if tried + 1 < most.tries:
-      time.sleep(pause)
-  raise StoreError(
-    where,
-    f'no answer after {tried + 1} tries in {time.monotonic() - begin:.0f} s '
-    f'(the last: {last.reason})',
-  ) from last
+  try:
+    return retries.persist(request, limits(), count)
+  except retries.GaveUp as error:
+    raise StoreError(
+      where, f'{error} (the last: {error.last.reason})'
+    ) from error.last

@@ -1,0 +1,1 @@
+"""Language models of others that are asked over HTTP: writers, judges."""
