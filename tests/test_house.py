@@ -34,6 +34,7 @@ FLOORS = (
     'step_audio_jax/chats',
     'step_audio_jax/audio',
     'step_audio_jax/commands',
+    'step_audio_jax/endpoints',
     'step_audio_jax/tokenizers/text',
   ),
   ('step_audio_jax/models', 'step_audio_jax/corpus'),

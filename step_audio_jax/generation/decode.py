@@ -239,7 +239,7 @@ def generate_outputs(
     grammar_lib.State.FREE
   ),
   stop_ids: Sequence[int] = (vocabulary_lib.EOT,),
-  rng: jax.Array | int = 0,
+  rng: jax.Array | int | Sequence[int] = 0,
   shapes: Shapes = Shapes(),
   images: Sequence[Sequence[np.ndarray]] | None = None,
   image_slots: Sequence[Sequence[int]] | None = None,
@@ -259,7 +259,8 @@ def generate_outputs(
     grammar: Which ids may be chosen.
     start: The mode, one for all or one a prompt.
     stop_ids: Ids that end a row; they are not returned.
-    rng: Key or seed; unused by the greedy sampler.
+    rng: Key or seed, or one seed a prompt, which then does not draw otherwise
+      in other company; unused by the greedy sampler.
     shapes: What to compile for.
     images: uint8 (H, W, 3) images of each prompt, all of one size.
     image_slots: Place of each image in its prompt.
@@ -273,11 +274,13 @@ def generate_outputs(
   states = np.broadcast_to(np.asarray(start, np.int32), len(prompts))
   longest = shapes.output or round_up(int(limits.max(initial=1)))
   _check(prompts, limits, longest, shapes)
-  if isinstance(rng, int):
-    rng = jax.random.key(rng)
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(
-    rng, jnp.arange(max(1, len(prompts)))
-  )
+  if isinstance(rng, (list, tuple)):
+    keys = jax.vmap(jax.random.key)(np.asarray(rng or (0,), np.uint32))
+  else:
+    rng = jax.random.key(rng) if isinstance(rng, int) else rng
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(
+      rng, jnp.arange(max(1, len(prompts)))
+    )
   order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
   batches = [
     order[i : i + shapes.batch_size]

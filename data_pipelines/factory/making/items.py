@@ -1,4 +1,4 @@
-"""What is to be said by whom: texts of corpora and the voices that are there.
+"""What is to be said by whom: texts and the voices that are there.
 
 Who says a text, how fast, and with which seed follows from the recipe's seed
 and the item's id, whatever else is made. Nothing is written here.
@@ -6,7 +6,7 @@ and the item's id, whatever else is made. Nothing is written here.
 
 import dataclasses
 import os
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
 from data_pipelines.factory.leaks import held_out as held_out_lib
 from data_pipelines.factory.making import grades as grades_lib
+from data_pipelines.factory.texts import source as source_lib
+from data_pipelines.factory.texts import writing
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
@@ -21,13 +23,13 @@ from data_pipelines.synthesis.voices import voice as voice_lib
 from step_audio_jax import errors
 from step_audio_jax import languages
 from step_audio_jax.audio.augmentation import chain as chain_lib
-from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import digests
 from step_audio_jax.styles import markup
 
-LEAK, VOICE = 'leak', 'voice'  # what stands before the gates
+# What stands before the gates.
+WRITER, LEAK, VOICE = 'writer', 'leak', 'voice'
 EDIT = 'edit'  # and behind them, of groups
-TRAIN = 'train'
+TRAIN = source_lib.TRAIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Recipe:
     gates: What it must pass behind that.
     leaks: What counts as a leak of a test split.
     grades: Levels that each text is also said at.
+    writers: Who writes more texts than those that are given.
   """
 
   seed: int = 0
@@ -51,9 +54,11 @@ class Recipe:
   gates: line_lib.Gates = line_lib.Gates()
   leaks: held_out_lib.Rules = held_out_lib.Rules()
   grades: grades_lib.Grades = grades_lib.Grades()
+  writers: tuple[writing.Writer, ...] = ()
 
   def __post_init__(self):
     errors.at_least_one('making', self, ('times',))
+    writing.check_names(self.writers)
     if type(self.seed) is not int or self.seed < 0:
       raise errors.UserError(
         f'making: seed: found {self.seed!r}, expected a whole number from 0 on.'
@@ -67,6 +72,7 @@ class Recipe:
   @property
   def settings(self) -> dict[str, Any]:
     """What decides its speech, JSON-able."""
+    written = {one.name: one.settings for one in self.writers}
     return {
       'seed': self.seed,
       'times': self.times,
@@ -79,6 +85,7 @@ class Recipe:
       'stop_early': self.gates.stop_early,
       'leaks': dataclasses.asdict(self.leaks),
       **({'grades': dataclasses.asdict(self.grades)} if self.grades else {}),
+      **({'writers': written} if written else {}),
     }
 
 
@@ -89,7 +96,9 @@ class Item:
   Attributes:
     line: How it is said.
     text: As the manifest has it.
-    source: Id of the line that the text is of.
+    source: Id of the line that the text is of, or was made of.
+    writer: Who wrote it, a name of `Planned.writers`; '' of corpora.
+    answer: Digest of what was asked and answered; '' of corpora.
     group: Id of the neutral one of its group; '' where there are no groups.
     marked: The text with its level's tag; '' of a neutral one.
     place: Character before which pauses of the group are; 0 where it has none.
@@ -98,6 +107,8 @@ class Item:
   line: plan.Line
   text: str
   source: str
+  writer: str = ''
+  answer: str = ''
   group: str = ''
   marked: str = ''
   place: int = 0
@@ -112,8 +123,11 @@ class Item:
   def to_json(self) -> dict[str, Any]:
     """All that decides it."""
     told = dataclasses.asdict(self)
+    left_out = () if self.writer else ('writer', 'answer')
     if not self.group:
-      told = {k: told[k] for k in ('line', 'text', 'source')}
+      left_out = (*left_out, 'group', 'marked', 'place')
+    for name in left_out:
+      del told[name]
     return told
 
 
@@ -125,55 +139,61 @@ class Planned:
     items: In the manifest's order.
     refused: Lines of the quarantine, of what is not even said.
     is_checked: Whether the items were held against test splits.
+    writers: Who wrote texts, JSON-able, by name.
   """
 
   items: list[Item]
   refused: list[dict[str, Any]]
   is_checked: bool = False
+  writers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def plan_items(
-  corpora: Sequence[str | os.PathLike],
+  texts: source_lib.Source | Sequence[str | os.PathLike],
   recipe: Recipe,
   voices: Sequence[voice_lib.Voice],
   held_out: held_out_lib.HeldOut | None = None,
   most: int | None = None,
 ) -> Planned:
-  """Who says which training text of some corpora.
+  """Who says which text.
 
   Args:
-    corpora: Their texts are said; those of `train` alone.
+    texts: A source of them; or corpora, whose texts of `train` are said.
     recipe: How.
     voices: Who; speakers that are held out for tests say nothing.
     held_out: What nothing may be made of.
-    most: So many texts at most.
+    most: So many texts of corpora at most.
 
   Raises:
-    UserError: A manifest is missing or broken, no corpus has a training text,
-      or an id is in two.
+    UserError: As of `Source.read`; there is no text, or an id is in two.
   """
+  if not hasattr(texts, 'read'):
+    texts = source_lib.Corpora(texts, most)
   cast = [one for one in speakers.cast(voices) if not one.held_out]
   items, refused, seen = [], [], set()
-  for utterance in _texts(corpora, most):
-    if utterance.id in seen:
+  for text in texts.read():
+    if text.id in seen:
       raise errors.UserError(
-        f'--texts: id {utterance.id!r} occurs twice; name corpora whose ids '
-        'differ.'
+        f'--texts: id {text.id!r} occurs twice; name corpora whose ids differ.'
       )
-    seen.add(utterance.id)
-    speaks = [one for one in cast if utterance.language in one.languages]
-    if utterance.language not in espeak.USUAL_RATES or not speaks:
-      reason = f'language: no voice here speaks {utterance.language!r}.'
-      refused.append(refusal(utterance.id, VOICE, base.UNMEASURED, reason))
+    seen.add(text.id)
+    if isinstance(text, source_lib.Refused):
+      refused.append(refusal(text.id, WRITER, text.outcome, text.reason))
+      continue
+    speaks = [one for one in cast if text.language in one.languages]
+    if text.language not in espeak.USUAL_RATES or not speaks:
+      reason = f'language: no voice here speaks {text.language!r}.'
+      refused.append(refusal(text.id, VOICE, base.UNMEASURED, reason))
       continue
     for time in range(recipe.times):
-      name = utterance.id if recipe.times == 1 else f'{utterance.id}.{time}'
-      items.append(_drawn(name, utterance, recipe, speaks))
+      name = text.id if recipe.times == 1 else f'{text.id}.{time}'
+      items.append(_drawn(name, text, recipe, speaks))
+  writers = texts.writers()
   if not seen:
-    told = ', '.join(map(str, corpora)) or 'none'
-    raise errors.UserError(f'--texts: no text of {TRAIN!r} in {told}.')
+    raise errors.UserError(f'--texts: no text of {TRAIN!r} in {texts.name()}.')
   if held_out is None:
-    return Planned(_graded(items, recipe.grades, refused), refused)
+    items = _graded(items, recipe.grades, refused)
+    return Planned(items, refused, writers=writers)
   lines = [
     held_out_lib.Line(item.line.id, item.text, item.line.voice)
     for item in items
@@ -185,7 +205,7 @@ def plan_items(
     else:
       refused.append(refusal(leak.id, LEAK, base.FAILED, leak.sentence()))
   kept = _graded(kept, recipe.grades, refused)
-  return Planned(kept, refused, is_checked=True)
+  return Planned(kept, refused, is_checked=True, writers=writers)
 
 
 def refusal(name: str, gate: str, outcome: str, reason: str) -> dict[str, Any]:
@@ -194,35 +214,22 @@ def refusal(name: str, gate: str, outcome: str, reason: str) -> dict[str, Any]:
   return line_lib.Report(name, (verdict,)).quarantine()
 
 
-def _texts(corpora, most) -> Iterator[manifest.Utterance]:
-  count = 0
-  for corpus in corpora:
-    for utterance in manifest.stream(corpus):
-      if most is not None and count >= most:
-        return
-      text = utterance.text
-      if utterance.split == TRAIN and text and any(map(str.isalnum, text)):
-        count += 1
-        yield utterance
-
-
-def _drawn(name, utterance, recipe, speaks) -> Item:
+def _drawn(name, text, recipe, speaks) -> Item:
   rng = np.random.default_rng([recipe.seed, digests.number(name)])
   speaker = speaks[int(rng.integers(len(speaks)))]
   rate = float(rng.uniform(*recipe.rates))
-  text = ' '.join(utterance.text.split())
-  spaceless = languages.is_spaceless(utterance.language, text)
+  spaceless = languages.is_spaceless(text.language, text.text)
   line = plan.Line(
     id=name,
     split=TRAIN,
-    language=utterance.language,
-    words=(text,) if spaceless else tuple(text.split()),
+    language=text.language,
+    words=(text.text,) if spaceless else tuple(text.text.split()),
     voice=speaker.name,
-    rate=round(rate * espeak.USUAL_RATES[utterance.language]),
+    rate=round(rate * espeak.USUAL_RATES[text.language]),
     pitch=50,
     seed=int(rng.integers(2**31 - 2)),
   )
-  return Item(line, text, utterance.id)
+  return Item(line, text.text, text.source, text.writer, text.answer)
 
 
 def _graded(items, grades, refused) -> list[Item]:

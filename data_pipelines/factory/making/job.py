@@ -1,10 +1,11 @@
-"""`make`: texts of corpora → speech with provenance, judged by gates.
+"""`make`: texts → speech with provenance, judged by gates.
 
     OUTPUT/manifest.jsonl     what passed
     OUTPUT/provenance.jsonl   how each was made
     OUTPUT/quarantine.jsonl   what did not pass, and why
     OUTPUT/wav/*.wav          16 kHz, 16 bit
     OUTPUT/making.json        settings and counts; written last
+    OUTPUT/answers/           what the recipe's writers answered
 
 The work is cut into shards, which this process, several here, or a Beam runner
 make. Everything follows from the recipe, the texts and the voices, whoever
@@ -27,6 +28,8 @@ from data_pipelines.factory.leaks import held_out as held_out_lib
 from data_pipelines.factory.making import edits
 from data_pipelines.factory.making import items as items_lib
 from data_pipelines.factory.making import shards as shards_lib
+from data_pipelines.factory.texts import source as source_lib
+from data_pipelines.factory.texts import writing
 from data_pipelines.synthesis import speech
 from data_pipelines.synthesis.voices import catalogue
 from data_pipelines.synthesis.voices import espeak
@@ -37,10 +40,12 @@ from step_audio_jax import progress
 from step_audio_jax.audio.augmentation import chain as chain_lib
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.endpoints import answers as answers_lib
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 STAMP = 'making.json'
+ANSWERS = 'answers'  # of the recipe's writers
 VERSION = 1  # part of every digest; raise it when the output changes
 _POLL_SECONDS = 2.0
 
@@ -88,10 +93,7 @@ def make(
   if files.exists(stamp):
     found = files.read_json(stamp)
     if found.get('digest') != digest:
-      raise errors.UserError(
-        f'{stamp}: made of other texts, voices or settings; name another '
-        '--output or remove the folder.'
-      )
+      raise _other(stamp)
     for left in list(files.glob(output, '.parts-*')):
       files.remove_tree(left)
     return found
@@ -112,7 +114,8 @@ def make(
       files.remove(path)
   before = {items_lib.LEAK: base.PASSED} if planned.is_checked else {}
   before[items_lib.VOICE] = base.PASSED
-  names = (*before, *(gate.name for gate in recipe.gates.gates))
+  written = [items_lib.WRITER] if recipe.writers else []
+  names = (*written, *before, *(gate.name for gate in recipe.gates.gates))
   if any(recipe.grades.edits()):
     names = (*names, items_lib.EDIT)
   counts = line_lib.Counts(names)
@@ -129,6 +132,7 @@ def make(
     seed=recipe.seed,
     settings=recipe.settings,
     voices={voice.name: voice_lib.record(voice) for voice in voices},
+    writers=planned.writers,
     counts=counts.result(),
     made_with=chain_lib.made_with(),
   )
@@ -143,6 +147,21 @@ def make(
   files.write_json(stamp, result)
   files.remove_tree(parts)
   return files.read_json(stamp)  # as whoever comes later gets it
+
+
+def _other(stamp) -> errors.UserError:
+  return errors.UserError(
+    f'{stamp}: made of other texts, voices or settings; name another --output '
+    'or remove the folder.'
+  )
+
+
+def _check_settings(output, recipe) -> None:
+  stamp = files.path(output) / STAMP
+  if files.exists(stamp):
+    wanted = digests.of_value(recipe.settings)
+    if digests.of_value(files.read_json(stamp).get('settings')) != wanted:
+      raise _other(stamp)
 
 
 def _shards(output, parts, planned, recipe, voices, size, cut):
@@ -241,11 +260,19 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_multi_string(
     'texts',
     None,
-    'A corpus whose training texts are said: its folder, of any kind.',
+    'A corpus whose training texts are said, or given to the writers of the '
+    'recipe: its folder, of any kind.',
     flag_values=fv,
   )
   flags.DEFINE_string('output', None, 'Corpus folder.', flag_values=fv)
-  flags.mark_flags_as_required(['texts', 'output'], flag_values=fv)
+  flags.mark_flag_as_required('output', flag_values=fv)
+  flags.DEFINE_string(
+    'answers',
+    None,
+    'Folder of what the writers of the recipe answered, and will; by default '
+    'OUTPUT/answers.',
+    flag_values=fv,
+  )
   flags.DEFINE_multi_string(
     'voice',
     [],
@@ -258,7 +285,9 @@ def _define(fv: flags.FlagValues) -> None:
     'A corpus of whose test splits nothing is made, by text and by speaker.',
     flag_values=fv,
   )
-  flags.DEFINE_integer('most', None, 'Texts, at most.', flag_values=fv)
+  flags.DEFINE_integer(
+    'most', None, 'Texts of the corpora, at most.', flag_values=fv
+  )
   flags.DEFINE_integer(
     'shard_size', 200, 'Items per shard.', lower_bound=1, flag_values=fv
   )
@@ -276,7 +305,20 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   held_out = None
   if fv.held_out:
     held_out = held_out_lib.HeldOut(fv.held_out, recipe.leaks)
-  planned = items_lib.plan_items(fv.texts, recipe, voices, held_out, fv.most)
+  texts = source_lib.Corpora(fv.texts or (), fv.most)
+  if recipe.writers:
+    answers = fv.answers or files.path(fv.output) / ANSWERS
+    kept = answers_lib.Answers(answers)
+    if fv.dry_run:
+      return _would_ask(texts, recipe, fv.output)
+    _check_settings(fv.output, recipe)  # before anybody is asked for nothing
+    texts = writing.Written(texts, recipe.writers, kept, held_out)
+  elif not fv.texts:
+    raise errors.UserError(
+      '--texts: found none, expected a corpus, or a recipe with writers that '
+      'need no texts.'
+    )
+  planned = items_lib.plan_items(texts, recipe, voices, held_out)
   told = f'{len(planned.items)} items, {len(planned.refused)} refused before'
   if fv.dry_run:
     print(f'would make {told}, in {fv.output}')
@@ -296,6 +338,16 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     f'{result["seconds"]} s; {result["gates"]}'
   )
   return {key: value for key, value in result.items() if key != 'settings'}
+
+
+def _would_ask(texts, recipe, output) -> Mapping[str, Any]:
+  """Of a job with writers: how many questions, of whom; nobody is asked."""
+  given = sum(1 for _ in texts.read())
+  asked = {one.name: one.size(given) for one in recipe.writers}
+  for writer in recipe.writers:
+    print(f'would ask {writer.model.name} {asked[writer.name]} questions')
+  print(f'would make speech of the answers and {given} texts, in {output}')
+  return {'dry_run': True, 'texts': given, 'questions': asked}
 
 
 DOOR = cli.Door(

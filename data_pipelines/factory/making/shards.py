@@ -119,6 +119,9 @@ def _make_batch(shard: Shard, start: int) -> list[dict[str, Any]]:
       else:
         kept = {'quarantine': report.quarantine()}
       made[place] = {**kept, 'outcomes': report.outcomes}
+  for item, told in zip(batch, made):
+    if item.writer:
+      told['outcomes'] = {items_lib.WRITER: base.PASSED, **told['outcomes']}
   return made
 
 
@@ -159,7 +162,7 @@ def _keep(shard, item, number, changed, words, style, report, call):
   origin = provenance.Origin(
     id=line.id,
     seed=line.seed,
-    writer=None,
+    writer=item.writer or None,
     voice=voice.name,
     speech={
       'speaker': speaker.of,
@@ -169,6 +172,6 @@ def _keep(shard, item, number, changed, words, style, report, call):
     },
     augmentation=told if told['operations'] else None,
     gates=report.to_json(),
-    sources=(item.source,),
+    sources=tuple(filter(None, (item.source, item.answer))),
   )
   return {'utterance': utterance.to_json(), 'origin': origin.to_json()}

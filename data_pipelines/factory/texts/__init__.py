@@ -1,0 +1,1 @@
+"""Texts that are to be said: of corpora, or written by a model."""
