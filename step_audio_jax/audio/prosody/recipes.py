@@ -5,10 +5,8 @@
     volume   2 dB · level                   quiet 2: −4 dB
     pause    0.25, 0.45, 0.7, 1.0, 1.4 s    at its place in the text
 
-Levels of lower ends (slow, low pitch, quiet) count below 0. The paper does not
-say how far its levels are apart: these are our choice. Each step is more than a
-listener's smallest noticed difference (about 5 % of the rate of speech, half a
-semitone, 1 dB), and five of them stay within what speech survives.
+Levels of lower ends (slow, low pitch, quiet) count below 0. The figures are
+those of `styles.levels`, which says why.
 """
 
 import dataclasses
@@ -16,13 +14,11 @@ import math
 from typing import Any
 
 from step_audio_jax import errors
+from step_audio_jax.styles import levels
 from step_audio_jax.styles import tags
 
-VERSION = 1  # of the table; items say which one made them
-RATE = 1.12
-SEMITONES = 1.0
-GAIN_DB = 2.0
-PAUSES = (0.25, 0.45, 0.7, 1.0, 1.4)  # seconds, of levels 1 … 5
+VERSION, PAUSES = levels.VERSION, levels.PAUSES
+RATE, SEMITONES, GAIN_DB = levels.RATE, levels.SEMITONES, levels.GAIN_DB
 MADE = ('speed', 'pitch', 'volume')  # axes of styles
 
 
