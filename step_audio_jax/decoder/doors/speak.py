@@ -277,6 +277,12 @@ def _check(fv, words) -> None:
     )
   if fv.edit and fv.codes:
     raise errors.UserError('--edit: found with --codes, expected one of them.')
+  if fv.edit and (fv.system or fv.layout != 'auto'):
+    name = '--system' if fv.system else '--layout'
+    raise errors.UserError(
+      f'--edit: found with {name}, expected one of them: edits are asked for '
+      'in one way.'
+    )
   if fv.times > 1 and not fv.edit:
     raise errors.UserError('--times: found without --edit, which it repeats.')
   if fv.style is not None:

@@ -154,6 +154,8 @@ def test_a_recording_is_edited_and_what_came_out_again(editor, capsys):
     (['a b', '--edit=a.wav', '--codes=a.wav'], 'a text and --codes'),
     (['--codes=a.wav', '--times=2'], '--times: found without --edit'),
     (['a b', '--times=2'], '--times: found without --edit'),
+    (['a b', '--edit=a.wav', '--system=x'], '--edit: found with --system'),
+    (['a b', '--edit=a.wav', '--layout=turns'], 'found with --layout'),
     (['a b', '--edit=b.wav', '--style=(fast 1)'], 'b.wav'),
   ],
 )
