@@ -121,7 +121,9 @@ def _refers_to(value: Reference, kind: Any) -> bool:
   if value.kind is None or not inspect.isclass(kind):
     return True
   if kind is collections.abc.Callable:
-    return not value.name.endswith('()')
+    # What a class makes can be called where the class says how.
+    made = value.name.endswith('()')
+    return not made or any('__call__' in vars(c) for c in value.kind.__mro__)
   if getattr(kind, '_is_protocol', False):
     return value.name.endswith('()') and _has_methods(value.kind, kind)
   try:

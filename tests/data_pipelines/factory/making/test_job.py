@@ -324,6 +324,38 @@ def test_settings_name_recognisers():
     json.dumps(found)
 
 
+def test_the_door_takes_ears(texts, tmp_path, capsys):
+  gin = tmp_path / 'recipe.gin'
+  gin.write_text(
+    """
+from __gin__ import dynamic_registration
+from data_pipelines.factory.gates import ears
+from data_pipelines.factory.gates import line
+from data_pipelines.factory.gates import speech
+from data_pipelines.factory.making import items
+
+items.Recipe.gates = @line.Gates()
+line.Gates.gates = (@speech.Recognised(), @speech.SameSpeaker())
+speech.Recognised.transcribe = @ears.Own()
+ears.Own.run = 'run'
+ears.Own.tokenizer = 'tokenizer'
+speech.SameSpeaker.embed = @ears.Voices()
+speech.SameSpeaker.reference = @ears.Speakers()
+ears.Voices.encoder = 'run'
+ears.Speakers.embeddings = 'speakers.npz'
+ears.Speakers.corpus = 'corpus'
+"""
+  )
+  argv = ['data_pipelines', 'make', f'--texts={texts}', f'--gin_file={gin}',
+          f'--output={tmp_path}/made', '--json', '--dry_run']  # fmt: skip
+  assert cli.dispatch('data_pipelines', doors.DOORS, argv) == 0
+  assert json.loads(capsys.readouterr().out.splitlines()[-1])['items'] == 6
+  wrong = gin.read_text().replace('@ears.Own()', '@line.Gates()')
+  gin.write_text(wrong)
+  assert cli.dispatch('data_pipelines', doors.DOORS, argv) == 2
+  assert 'transcribe is @Gates(), expected the @' in capsys.readouterr().err
+
+
 def test_the_door(texts, held_out, tmp_path, capsys):
   gin = tmp_path / 'recipe.gin'
   gin.write_text(
