@@ -22,6 +22,10 @@ DOORS = {
     'data_pipelines.ingestion.ingest',
     'any corpus format -> one manifest',
   ),
+  'songs': (
+    'data_pipelines.factory.hearing',
+    'songs of ingest -> those whose lyrics are heard in their place',
+  ),
   'vocabulary': (
     'data_pipelines.tasks.vocabulary',
     'train a SentencePiece text vocabulary',

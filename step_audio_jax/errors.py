@@ -1,7 +1,18 @@
 """The one exception that means "the input is wrong, not the program"."""
 
 import re
-from typing import Iterable
+from typing import Iterable, Mapping
+
+# What Python reads from JSON, as it is called there.
+_KINDS = {
+  str: 'a string',
+  float: 'a number',
+  int: 'a whole number',
+  list: 'a list',
+  tuple: 'a tuple',
+  Mapping: 'an object',
+  type(None): 'null',
+}
 
 
 class UserError(ValueError):
@@ -47,3 +58,8 @@ def patterns(where: str, found: Iterable[str]) -> None:
       raise UserError(
         f'{where}: found {pattern!r}, expected a regular expression ({error}).'
       ) from error
+
+
+def kinds(types: Iterable[type]) -> str:
+  """Types of what JSON holds, in words: `a string or null`."""
+  return ' or '.join(_KINDS[one] for one in types)

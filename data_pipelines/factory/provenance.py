@@ -358,20 +358,9 @@ def _check_types(value, kinds: Mapping[str, tuple], where: str) -> None:
   for name, expected in kinds.items():
     found = getattr(value, name)
     if isinstance(found, bool) or not isinstance(found, expected):
-      wanted = ' or '.join(_SPOKEN[one] for one in expected)
       raise errors.UserError(
-        f'{where}: {name}: found {found!r}, expected {wanted}.'
+        f'{where}: {name}: found {found!r}, expected {errors.kinds(expected)}.'
       )
-
-
-_SPOKEN = {
-  str: 'a string',
-  int: 'a whole number',
-  Mapping: 'an object',
-  list: 'a list',
-  tuple: 'a tuple',
-  type(None): 'null',
-}
 
 
 def _check_counts(counts: Mapping[str, Any]) -> None:

@@ -84,9 +84,9 @@ class Utterance:
   def __post_init__(self):
     wrong = _wrong_field(tuple(map(type, _values(self))))
     if wrong is not None:
-      names = ' or '.join(_SPOKEN[t] for t in _TYPES[wrong])
       raise errors.UserError(
-        f'{wrong}: found {getattr(self, wrong)!r}, expected {names}.'
+        f'{wrong}: found {getattr(self, wrong)!r}, expected '
+        f'{errors.kinds(_TYPES[wrong])}.'
       )
     for field in ('id', 'split', 'language'):
       if not getattr(self, field).strip():
@@ -198,14 +198,6 @@ _TYPES = {
   'image': (str, type(None)),
   'turns': (list, tuple, type(None)),
   'marked': (str, type(None)),
-}
-_SPOKEN = {
-  str: 'a string',
-  float: 'a number',
-  int: 'a whole number',
-  list: 'a list',
-  tuple: 'a tuple',
-  type(None): 'null',
 }
 _FIELDS = set(_TYPES)
 _values = operator.attrgetter(*_TYPES)

@@ -4,6 +4,11 @@ A frame of 32 ms every 8 ms is active where its power is within `top_db` of the
 loudest frame's, the rule by which Step-Audio trims silence
 (`audio.preparation.active_bounds`, for batches on accelerators). Nothing is
 active in silence. Axes: S samples, F frames.
+
+Gates refuse by it what that trimming would leave or lose, so it is the same
+rule at another level. `audio.meters.activity` measures how somebody speaks: it
+holds frames against the loud ones rather than the loudest, and passes over
+clicks, which here are sound that has to be explained.
 """
 
 import numpy as np

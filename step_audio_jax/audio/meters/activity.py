@@ -11,6 +11,9 @@ or less is a click: a frame alone touches as many.
 
 Levels are dB of the mean square, relative to full scale 1: a sine of full scale
 has −3.01. Axes: S samples, T frames.
+
+Trimming (`audio.preparation`) and the gates of data have a plainer rule,
+against the loudest frame alone: a click counts there.
 """
 
 import dataclasses
