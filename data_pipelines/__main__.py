@@ -23,7 +23,7 @@ DOORS = {
     'any corpus format -> one manifest',
   ),
   'songs': (
-    'data_pipelines.factory.hearing',
+    'data_pipelines.factory.tracks.hearing',
     'songs of ingest -> those whose lyrics are heard in their place',
   ),
   'vocabulary': (

@@ -18,10 +18,10 @@ from absl import flags
 
 from data_pipelines.codes import journal
 from data_pipelines.factory import provenance
-from data_pipelines.factory import songs
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
 from data_pipelines.factory.making import items as items_lib
+from data_pipelines.factory.tracks import alignment as alignment_lib
 from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax.audio import io as audio_io
@@ -39,7 +39,7 @@ _VERSION = 1  # part of the digest; raise it when the output changes
 def hear(
   corpus: str | os.PathLike,
   output: str | os.PathLike,
-  alignment: songs.Alignment,
+  alignment: alignment_lib.Alignment,
   copy: bool = False,
 ) -> dict[str, Any]:
   """Keeps what is heard where it should be.
@@ -87,7 +87,11 @@ def hear(
         book.append(json.dumps(told[-1], ensure_ascii=False).encode())
         bar.update(1)
     counts = line_lib.Counts(
-      (AUDIO, *(gate.name for gate in alignment.gates.gates), songs.TRACK)
+      (
+        AUDIO,
+        *(gate.name for gate in alignment.gates.gates),
+        alignment_lib.TRACK,
+      )
     )
     kept, refused = [], []
     for track, verdicts in zip(tracks, told, strict=True):
@@ -120,7 +124,7 @@ def hear(
   return files.read_json(output / STAMP)  # as whoever comes later gets it
 
 
-def _settings(alignment: songs.Alignment) -> dict[str, Any]:
+def _settings(alignment: alignment_lib.Alignment) -> dict[str, Any]:
   told = items_lib.Recipe(gates=alignment.gates).settings
   return {
     'gates': told['gates'],
@@ -145,7 +149,9 @@ def _tracks(corpus) -> list[list[manifest.Utterance]]:
 
 
 def _heard(
-  corpus, track: Sequence[manifest.Utterance], alignment: songs.Alignment
+  corpus,
+  track: Sequence[manifest.Utterance],
+  alignment: alignment_lib.Alignment,
 ) -> list[dict[str, Any]]:
   """{'outcomes', 'quarantine' or None} of each clip of a track."""
   takes, reports = [], {}
@@ -191,7 +197,7 @@ def _define(fv: flags.FlagValues) -> None:
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
-  alignment = cli.configure(fv, songs.Alignment)()
+  alignment = cli.configure(fv, alignment_lib.Alignment)()
   files.check_writable(fv.output, '--output', folder=True)
   if fv.dry_run:
     tracks = _tracks(fv.corpus)

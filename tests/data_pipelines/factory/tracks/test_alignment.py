@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data_pipelines.factory import songs
 from data_pipelines.factory.gates import line
 from data_pipelines.factory.gates import sound
 from data_pipelines.factory.gates import speech
+from data_pipelines.factory.tracks import alignment
 from data_pipelines.songs import clips as clips_lib
 from data_pipelines.songs import lrc
 from step_audio_jax import errors
@@ -32,10 +32,14 @@ def checked(wave, least=0.5, gates=()):
     lyrics, 20.0, clips_lib.Rules(longest=3.0, longest_line=3.0)
   )
   assert len(clips) == 10
-  takes = songs.takes_of('t', wave, RATE, clips, language='en', artist='ann')
+  takes = alignment.takes_of(
+    't', wave, RATE, clips, language='en', artist='ann'
+  )
   assert takes[3].id == 't-003' and takes[3].speaker == 'ann'
   assert all(len(take.samples) == 2 * RATE for take in takes)
-  return songs.Alignment(line.Gates((cer, *gates)), least=least).check(takes)
+  return alignment.Alignment(line.Gates((cer, *gates)), least=least).check(
+    takes
+  )
 
 
 def test_lyrics_in_their_place_are_kept():
@@ -67,9 +71,9 @@ def test_clips_that_the_recogniser_never_heard_do_not_count():
 
 def test_bad_settings():
   with pytest.raises(errors.UserError, match="found 'cer', .* there is none"):
-    songs.Alignment(line.Gates())
+    alignment.Alignment(line.Gates())
   gates = line.Gates((sound.Duration(),))
   with pytest.raises(errors.UserError, match='a gate: duration'):
-    songs.Alignment(gates)
+    alignment.Alignment(gates)
   with pytest.raises(errors.UserError, match='least: found 2'):
-    songs.Alignment(gates, 'duration', 2.0)
+    alignment.Alignment(gates, 'duration', 2.0)

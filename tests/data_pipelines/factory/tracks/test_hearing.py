@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from data_pipelines import __main__ as doors
-from data_pipelines.factory import hearing
-from data_pipelines.factory import songs
 from data_pipelines.factory.gates import line
 from data_pipelines.factory.gates import sound
 from data_pipelines.factory.gates import speech
+from data_pipelines.factory.tracks import alignment
+from data_pipelines.factory.tracks import hearing
 from data_pipelines.ingestion import ingest
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
@@ -28,7 +28,7 @@ def hear(wave, language):
   return f'line number {round(float(np.median(wave)) * 50)}'
 
 
-ALIGNMENT = songs.Alignment(
+ALIGNMENT = alignment.Alignment(
   line.Gates(
     (
       sound.Duration(1.0, 9.0),
@@ -120,11 +120,11 @@ def test_in_a_bucket(corpus, tmp_path, gs_folder):
 
 
 def test_what_is_refused(corpus, tmp_path):
-  never = songs.Alignment(ALIGNMENT.gates, least=1.0)
+  never = alignment.Alignment(ALIGNMENT.gates, least=1.0)
   with pytest.raises(errors.UserError, match='none of 18 clips passed; the fi'):
     deaf = speech.Recognised(transcribe=lambda waves, tags: [''] * len(waves))
     hearing.hear(
-      corpus, tmp_path / 'x', songs.Alignment(line.Gates((deaf,)))
+      corpus, tmp_path / 'x', alignment.Alignment(line.Gates((deaf,)))
     )  # fmt: skip
   hearing.hear(corpus, tmp_path / 'out', ALIGNMENT)
   with pytest.raises(errors.UserError, match='made of another corpus or with'):
@@ -143,12 +143,12 @@ def test_the_door(corpus, tmp_path, capsys):
   gin.write_text(
     """
 from __gin__ import dynamic_registration
-from data_pipelines.factory import songs
 from data_pipelines.factory.gates import ears
 from data_pipelines.factory.gates import line
 from data_pipelines.factory.gates import speech
+from data_pipelines.factory.tracks import alignment
 
-songs.Alignment.gates = @line.Gates()
+alignment.Alignment.gates = @line.Gates()
 line.Gates.gates = (@speech.Recognised(),)
 speech.Recognised.transcribe = @ears.Stranger()
 ears.Stranger.model = 'whisper'

@@ -1,0 +1,1 @@
+"""Tracks of songs: whether their lyrics are where their times say."""
