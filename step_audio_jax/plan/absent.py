@@ -84,10 +84,14 @@ def devices(found: topology.Slice, slices: int = 1) -> list[Any]:
   _PLANNED[:] = [found.topology]
   # No metadata server, no lock, no lines about hosts that are not there.
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  os.environ.setdefault('TPU_ACCELERATOR_TYPE', found.accelerator_type)
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_STDERR_LOG_LEVEL', '3')
   os.environ.setdefault('TPU_MIN_LOG_LEVEL', '3')
-  more = {'num_slices': slices} if slices > 1 else {}
+  more: dict[str, Any] = {'num_slices': slices} if slices > 1 else {}
+  if found.chips == 1:  # hosts are taken to have four
+    more['chips_per_host_bounds'] = [1, 1, 1]
   described = topologies.get_topology_desc(
     platform='tpu', topology_name=found.topology, **more
   )

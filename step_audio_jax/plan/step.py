@@ -69,8 +69,11 @@ def configure(
   """
   bindings = list(bindings)
   gin_files.parse(gin_file, bindings, function=feed_lib.BlankFeed, lint=False)
-  missing = [n for n in gin_files.required_macros() if n in _PLACE_HOLDERS]
-  bindings += [f'{name} = {_PLACE_HOLDERS[name]}' for name in missing]
+  holders = dict(_PLACE_HOLDERS)
+  if gin_files.macros().get('TEXT_ROWS') is not None:
+    holders['TEXT_MODEL'] = 'None'  # its file would only be counted
+  missing = [n for n in gin_files.required_macros() if n in holders]
+  bindings += [f'{name} = {holders[name]}' for name in missing]
   if not gin_files.arguments(gin_file, feed_lib.BlankFeed):
     bindings += _FEED
   bindings.append('run.train.feed = @feed.BlankFeed()')

@@ -61,7 +61,7 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
   'WaveFeed': {'corpus': 'content', 'splits': 'content'},
   'of_corpus': {'*': 'content'},  # labels of a corpus
   'speakers_of': {'*': 'content'},
-  'load': {'text_model': 'content'},  # a vocabulary
+  'load': {'text_model': 'content', 'text_rows': 'content'},  # a vocabulary
   'step_audio': {'text_model': 'content'},
   'ImageCaption': {'vocabulary': 'content'},  # only says what its ids mean
 }

@@ -99,6 +99,22 @@ def test_slices_are_checked(monkeypatch):
     absent.devices(topology.parse('v5p:2x2x1'), 0)
 
 
+def test_one_chip_is_a_slice():
+  """Its host has not the four that the compiler takes for granted."""
+  pytest.importorskip('libtpu')
+  code = """
+from step_audio_jax.parallel import topology
+from step_audio_jax.plan import absent
+found = absent.devices(topology.parse('v5e:1x1'))
+print(len(found), found[0].device_kind)
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.stdout.split('\n')[0] == '1 TPU v5 lite', done.stderr[-3000:]
+  assert not done.stderr  # nothing of hosts that are not there
+
+
 def in_a_process(slice_, *sizes):
   """Facts of cuts of models, planned for a slice in a process of its own."""
   environment = {

@@ -1,6 +1,7 @@
 """The `plan` door: what it reads, says and refuses; nothing is compiled."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -153,6 +154,32 @@ def test_bad_input(capsys, words, told):
   assert run(*words) == 2
   err = capsys.readouterr().err
   assert told in err and err.count('\n') == 1
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+RUNS = sorted(
+  path.name for path in (ROOT / 'gin/sft').glob('*.gin') if '_' in path.name
+)
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_every_run_of_sft_can_be_planned_without_any_file(name):
+  found = step.configure([f'gin/sft/{name}'], [])
+  assert found['feed'].length == 8192
+  vocabulary = found['objective'].describe()['vocabulary']
+  text, table = vocabulary['text_size'], vocabulary['table_size']
+  if 'step1' in name:
+    assert (text, table) == (65536, 74752)
+  else:
+    assert text == gin_files.macros()['TEXT_ROWS'] + 68
+    assert table == -(-(text + 5120) // 128) * 128
+
+
+def test_a_text_model_whose_rows_nobody_knows_is_asked_for(tmp_path):
+  path = tmp_path / 'mine.gin'
+  path.write_text("include 'gin/sft/qwen25_7b_aqta.gin'\nTEXT_ROWS = None\n")
+  with pytest.raises(errors.UserError, match='TEXT_MODEL is required'):
+    step.configure([str(path)], [])
 
 
 def test_a_gin_file_without_a_run(tmp_path):

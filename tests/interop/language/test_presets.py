@@ -48,6 +48,7 @@ def test_published_sizes(name):
   assert config.parameters == parameters
   text = (ROOT / f'gin/models/{name}.gin').read_text()
   assert f'{parameters:,} parameters' in text and f'{rows:,} rows' in text
+  assert f'\nTEXT_ROWS = {rows}\n' in text
 
 
 def test_every_preset_is_looked_at():

@@ -65,6 +65,19 @@ def test_speech_is_appended_behind_the_text(text_model):
   assert hearing.linguistic_offset == deaf.table_size
 
 
+@pytest.mark.parametrize('speech', [True, False])
+def test_rows_of_text_are_counted_without_its_file(text_model, speech):
+  settings = {'speech': speech, 'multiple': 128}
+  read = vocabularies.load(text_model=text_model, **settings)
+  counted = vocabularies.load(text_model=None, text_rows=len(WORDS), **settings)
+  assert counted == read and counted.text is None
+  # A file that is there says itself how many it has.
+  told = vocabularies.load(text_model=text_model, text_rows=9, **settings)
+  assert told == read
+  with pytest.raises(errors.UserError, match='load.text_model: missing'):
+    vocabularies.load(text_model=None)
+
+
 def test_a_file_that_is_none_is_told(tmp_path):
   with pytest.raises(errors.UserError, match='absent.model: no such'):
     vocabularies.load(text_model=str(tmp_path / 'absent.model'))
