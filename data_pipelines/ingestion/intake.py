@@ -158,7 +158,10 @@ class Intake:
       )
     for spoken in own.spoken(utterance.turns):
       if digests.number(spoken) not in self._seen:
-        raise errors.UserError(f'turns: {spoken!r} was left out.')
+        raise errors.UserError(
+          f'turns: {spoken!r} was left out, or is none; expected a recording '
+          'in front of the chat.'
+        )
     for target, content in (
       (utterance.audio, item.audio),
       (utterance.image, item.image),

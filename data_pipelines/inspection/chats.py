@@ -1,7 +1,7 @@
 """Conversations as people read them: turns, what is learnt, what is wrong.
 
 A source is a corpus with chats, or a file of conversations in one of the
-formats of `step_audio_jax.chats.formats`, one a line.
+formats of `step_audio_jax.chats.formats`, one a line or an array of them.
 """
 
 import html
@@ -11,9 +11,11 @@ from typing import Any, Iterator, Mapping
 
 import numpy as np
 
+from data_pipelines.readers import chat
 from data_pipelines.readers.common import base
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import checks
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import formats
 from step_audio_jax.chats import rendering
@@ -23,6 +25,7 @@ from step_audio_jax.storage import files
 
 TOLD = 20  # lines that are wrong, by name
 _SHOWN = 300  # characters of a turn
+_LONGEST = 86400.0  # seconds of a recording, as far as a file is believed
 _BOT = vocabulary_lib.CONTROL['<|BOT|>']
 Line = tuple[int, str, chats.Conversation | str]  # or why it is none
 
@@ -40,16 +43,19 @@ def lines(path: pathlib.Path) -> Iterator[Line]:
   Raises:
     UserError: The file cannot be opened.
   """
-  source = manifest.path_of(path) if files.is_dir(path) else path
-  for found in base.json_lines(source):
+  for found in chat.rows_of(_source(path)):
     if isinstance(found, base.Rejected):
       yield found.line, '', found.reason
       continue
     number, value = found
     if value.get('kind', 'chat') != 'chat' or _is_speech(value):
       continue
-    name = str(value.get('id') or f'line {number}')
+    name = f'line {number}'
     try:
+      checks.check_depth(value, 'the line')
+      name = str(value.get('id') or name)
+      # Neither halves of characters nor what moves a cursor.
+      name = name if name.isprintable() else ascii(name)
       yield number, name, formats.parse(value, training=True)
     except errors.UserError as error:
       yield number, name, str(error)
@@ -122,11 +128,18 @@ def _seconds(path, conversations) -> dict[str, float]:
   } - {None}
   if not wanted:
     return {}
-  return {
-    utterance.id: utterance.duration
-    for utterance in manifest.stream(path)
-    if utterance.id in wanted
-  }
+  found = {}
+  for row in chat.rows_of(_source(path)):
+    name = None if isinstance(row, base.Rejected) else row[1].get('id')
+    if isinstance(name, str) and name in wanted:
+      said = row[1].get('duration')
+      if isinstance(said, (int, float)) and 0 < said < _LONGEST:
+        found[name] = float(said)
+  return found
+
+
+def _source(path: pathlib.Path) -> pathlib.Path:
+  return manifest.path_of(path) if files.is_dir(path) else path
 
 
 def _told(conversation, table, seconds, length) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from data_pipelines.readers.common import base
 from data_pipelines.readers.common import columns as columns_lib
 from data_pipelines.readers.common import json_stream
 from data_pipelines.readers.common import media
+from step_audio_jax.chats import checks
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import formats
 from step_audio_jax.chats import own
@@ -61,32 +62,48 @@ def read(
 
 
 def _rows(source: pathlib.Path, options: base.Options):
-  """As `columns.json_rows`, arrays too."""
+  """(path, name, number, object) of each, as `columns.json_rows`."""
   for found in columns_lib.files_of(source, options, ENDINGS):
     if isinstance(found, base.Rejected):
       yield found
       continue
     path, stem = found
-    rows = enumerate(base.json_lines(path))
-    if path.name.endswith('.json'):
-      if json_stream.is_array(path):
-        rows = enumerate(json_stream.elements(path), start=1)
-      elif files.is_dir(source):
-        continue  # settings of whoever made the folder
-    for number, row in rows:
-      if isinstance(row, base.Rejected):
-        yield row
-      else:
-        place, value = row
-        yield path, stem, number if isinstance(place, str) else place, value
+    of_settings = path.name.endswith('.json') and not json_stream.is_array(path)
+    if of_settings and files.is_dir(source):
+      continue  # of whoever made the folder
+    for row in rows_of(path):
+      yield row if isinstance(row, base.Rejected) else (path, stem, *row)
+
+
+def rows_of(path: pathlib.Path):
+  """The objects of one file, by lines or as an array; each with its number.
+
+  No field is in one of them twice: a part of the chat would be lost.
+
+  Yields:
+    (number from 1, object), or `Rejected` with the number as its line.
+
+  Raises:
+    UserError: The file cannot be opened.
+  """
+  if not (path.name.endswith('.json') and json_stream.is_array(path)):
+    yield from base.json_lines(path, base.once)
+    return
+  rows = json_stream.elements(path, pairs=base.once)
+  for number, row in enumerate(rows, start=1):
+    if isinstance(row, base.Rejected):
+      yield dataclasses.replace(row, line=number)
+    else:
+      yield number, row[1]
 
 
 def _items(columns, place, where, name, row, number) -> list[base.Item]:
+  checks.check_depth(row, 'the line')
   fields = columns.fields(row, kind='chat')
   del fields['text']
   fields['id'] = fields['id'] or name
   items, turns, count = [], [], -1
-  for turn in formats.parse(row).turns:
+  for turn in formats.parse(row, training=True).turns:
     # Others stand beside the list of messages.
     count += turn.where.endswith(']')
     speech = turn.speech

@@ -61,15 +61,20 @@ def check(
   if not conversation.turns:
     raise errors.UserError('turns: found none, expected some.')
   before: list[chats.Turn] = []
+  said: set[str] = set()  # by whom
+  known: list[str | None] = []  # tools
   for turn in conversation.turns:
     _check_content(turn)
-    _check_order(turn, before, orderly)
+    last = before[-1].role if before else None
+    _check_order(turn, said, last, orderly)
     if turn.calls:
-      _check_calls(turn, before)
+      _check_calls(turn, known)
     if turn.role == chats.RESULT:
       _check_result(turn, before)
     before.append(turn)
-  if training and all(turn.role != chats.ASSISTANT for turn in before):
+    said.add(turn.role)
+    known += map(tools_lib.name_of, turn.tools)
+  if training and chats.ASSISTANT not in said:
     raise errors.UserError('turns: none of the assistant, expected one.')
 
 
@@ -118,8 +123,9 @@ def _check_content(turn: chats.Turn) -> None:
 def _check_tools(turn: chats.Turn) -> None:
   names = set()
   for number, schema in enumerate(turn.tools):
-    # Schemas beside messages are called `tools` themselves.
-    place = turn.where if turn.where == 'tools' else f'{turn.where}.tools'
+    # Schemas beside messages are called `tools` or `functions` themselves.
+    beside = turn.where in ('tools', 'functions')
+    place = turn.where if beside else f'{turn.where}.tools'
     field = f'{place}[{number}]'
     tools_lib.check_schema(schema, field)
     name = tools_lib.name_of(schema)
@@ -128,23 +134,21 @@ def _check_tools(turn: chats.Turn) -> None:
     names.add(name)
 
 
-def _check_order(turn, before: Sequence[chats.Turn], orderly: bool) -> None:
-  said = [one.role for one in before]
-  if turn.role == chats.SYSTEM and said and orderly:
+def _check_order(turn, said: set[str], last: str | None, orderly: bool) -> None:
+  if turn.role == chats.SYSTEM and last and orderly:
     raise errors.UserError(
-      f'{turn.where}.role: found system behind {said[-1]}, expected it first.'
+      f'{turn.where}.role: found system behind {last}, expected it first.'
     )
-  if turn.role == chats.TOOLS and set(said) - {chats.SYSTEM}:
+  if turn.role == chats.TOOLS and said - {chats.SYSTEM}:
     twice = chats.TOOLS in said
     raise errors.UserError(
       f'{turn.where}.role: found {chats.TOOLS} '
-      f'{"twice" if twice else f"behind {said[-1]}"}, expected it once, in '
+      f'{"twice" if twice else f"behind {last}"}, expected it once, in '
       'front of all but system.'
     )
 
 
-def _check_calls(turn: chats.Turn, before: Sequence[chats.Turn]) -> None:
-  known = [tools_lib.name_of(schema) for one in before for schema in one.tools]
+def _check_calls(turn: chats.Turn, known: Sequence[str | None]) -> None:
   for number, call in enumerate(turn.calls):
     if call.name in known:
       continue

@@ -70,13 +70,15 @@ def assembled(value: Mapping[str, Any], name: str, turn) -> chats.Conversation:
   system = string(value.get('system'), 'system')
   if system and system.strip():
     turns.insert(0, chats.Turn(chats.SYSTEM, (system,), where='system'))
-  schemas = tools_lib.schemas(value.get('tools'), 'tools')
+  # The second is what the first was called before there were other tools.
+  given = 'tools' if value.get('tools') else 'functions'
+  schemas = tools_lib.schemas(value.get(given), given)
   if schemas:
+    # Schemas beside messages are called as they are there.
     place = next(
       (n for n, t in enumerate(turns) if t.role != chats.SYSTEM), len(turns)
     )
-    given = chats.Turn(chats.TOOLS, tools=schemas, where='tools')
-    turns.insert(place, given)
+    turns.insert(place, chats.Turn(chats.TOOLS, tools=schemas, where=given))
   return chats.Conversation(tuple(turns))
 
 
@@ -104,8 +106,15 @@ def message(value: Any, where: str) -> chats.Turn:
     parts = (text,) if text else ()
   parts = _with_audio(value, parts, where)
   calls = ()
-  if value.get('tool_calls'):
-    calls = tools_lib.calls(value['tool_calls'], f'{where}.tool_calls')
+  # The second is what the first was called before there could be several.
+  for name in ('tool_calls', 'function_call'):
+    if value.get(name):
+      calls += tools_lib.calls(value[name], f'{where}.{name}')
+  if value.get('weight') == 0:
+    raise errors.UserError(
+      f'{where}.weight: found 0, a message that is not to be learnt, expected '
+      'none: --last_only of `build` learns the last reply alone.'
+    )
   given = string(value.get('tool_call_id'), f'{where}.tool_call_id')
   if given is not None and role != chats.RESULT:
     raise errors.UserError(
@@ -186,30 +195,35 @@ def _parts(parts: list[Any], field: str) -> tuple[Part, ...]:
     if kind == 'text':
       found.append(string(part.get('text'), f'{where}.text') or '')
       continue
-    speech = _recording(part.get(kind), f'{where}.{kind}')
-    if speech is not None:
-      found.append(speech)
+    found.append(_recording(part.get(kind), f'{where}.{kind}'))
   # Blank lines around a recording are the format's, not the speaker's.
   if any(isinstance(part, chats.Speech) for part in found):
     found = [p for p in found if isinstance(p, chats.Speech) or p.strip()]
   return joined(found)
 
 
-def _recording(value: Any, field: str) -> chats.Speech | None:
-  """The recording of a part; None of one that is empty."""
-  if isinstance(value, str):  # a path
-    return chats.Speech(path=value) if value else None
+def _recording(value: Any, field: str) -> chats.Speech:
+  """The recording of a part."""
+  if isinstance(value, str):
+    value = {'path': value}
   value = value if isinstance(value, Mapping) else {}
-  if isinstance(value.get('path'), str) and 'data' not in value:
-    return chats.Speech(path=value['path'])
+  path = value.get('path')
+  if isinstance(path, str) and path and value.get('data') is None:
+    return chats.Speech(path=path)
   data = value.get('data')
   if not isinstance(data, str):
     raise errors.UserError(
       f'{field}: expected {{"data": base64}} or {{"path": a file}}.'
     )
-  # A URL says the type in front of a comma: data:audio/wav;base64,…
+  # A URL says the type in front of a comma, data:audio/wav;base64,…; and what
+  # was made for mail has lines.
+  written = ''.join(data.rpartition(',')[2].split())
   try:
-    raw = base64.b64decode(data.rpartition(',')[2], validate=True)
+    raw = base64.b64decode(written, validate=True)
   except (binascii.Error, ValueError) as error:
-    raise errors.UserError(f'{field}.data: not base64: {error}.') from error
-  return chats.Speech(data=raw) if raw else None
+    raise errors.UserError(
+      f'{field}.data: found {data!r:.40}, not base64: {error}.'
+    ) from error
+  if not raw:
+    raise errors.UserError(f'{field}: found no bytes, expected a recording.')
+  return chats.Speech(data=raw)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import hypothesis
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ CLOCK = conversations.CLOCK
 CALL = chats.Call('clock', {'at': 1}, 'c')
 RAW = b'RIFF'
 DATA = base64.b64encode(RAW).decode()
+LINED = f'{DATA[:4]}\n{DATA[4:]}\n'
 SPEECH = chats.Speech
 
 
@@ -81,6 +83,8 @@ def one(value, **beside):
     ([{'type': 'text', 'text': 'a'}, {'type': 'text', 'text': 'b'}], ('a\nb',)),
     ([{'type': 'input_audio', 'input_audio': {'data': DATA, 'format': 'wav'}}],
      (SPEECH(data=RAW),)),
+    ([{'type': 'input_audio', 'input_audio': {'data': LINED}}],
+     (SPEECH(data=RAW),)),
     ([{'type': 'input_audio', 'input_audio':
        {'data': f'data:audio/wav;base64,{DATA}'}}], (SPEECH(data=RAW),)),
     ([{'type': 'input_audio', 'input_audio': {'path': 'a.wav'}},
@@ -118,7 +122,7 @@ def test_a_text_beside_a_recording_is_its_transcript():
      "input_audio; the nearest is 'text'."),
     ({'messages': [{'role': 'user', 'content': [
       {'type': 'input_audio', 'input_audio': {'data': '%%%'}}]}]},
-     'messages[0].content[0].input_audio.data: not base64: '),
+     "messages[0].content[0].input_audio.data: found '%%%', not base64: "),
     ({'messages': [{'role': 'user', 'content': [
       {'type': 'input_audio', 'input_audio': {'data': DATA + '%'}}]}]},
      'not base64'),
@@ -256,3 +260,49 @@ def test_nested_without_end(name):
     formats.parse({name: [value], 'tools': value})
   with pytest.raises(errors.UserError, match='turns: nested more than'):
     own.checked([value])
+
+
+def test_what_calls_were_called_before():
+  """Functions, of which there could be one."""
+  asked = {'role': 'user', 'content': 'when'}
+  call = {'name': 'clock', 'arguments': '{"at": 1}'}
+  value = {
+    'messages': [asked, {'role': 'assistant', 'function_call': call}],
+    'functions': [{'name': 'clock', 'parameters': {'type': 'object'}}],
+  }
+  found = formats.parse(value, training=True)
+  assert found.turns[-1].calls[0].written == (
+    '{"name": "clock", "arguments": {"at": 1}}'
+  )
+  value['functions'][0]['parameters'] = {'type': 'strng'}
+  with pytest.raises(errors.UserError, match=r'^functions\[0\]\.function'):
+    formats.parse(value)
+
+
+@pytest.mark.parametrize(
+  ('message', 'said'),
+  [
+    ({'role': 'assistant', 'content': 'a', 'weight': 0}, 'weight: found 0'),
+    ({'role': 'user', 'content': [
+      {'type': 'text', 'text': 'a'}, {'type': 'audio', 'audio': ''}]},
+     'content[1].audio: expected {"data": base64} or {"path": a file}.'),
+    ({'role': 'user', 'content': [
+      {'type': 'text', 'text': 'a'},
+      {'type': 'input_audio', 'input_audio': {'data': ''}}]},
+     'content[1].input_audio: found no bytes, expected a recording.'),
+  ],
+)  # fmt: skip
+def test_nothing_is_lost_in_silence(message, said):
+  with pytest.raises(errors.UserError) as caught:
+    formats.parse({'messages': [message]})
+  assert f'messages[0].{said}' in str(caught.value)
+
+
+def test_a_chat_of_many_turns_takes_no_longer_for_each():
+  turns = [
+    {'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}
+  ]  # fmt: skip
+  began = time.process_time()
+  found = formats.parse({'messages': turns * 20_000}, training=True)
+  assert len(found.turns) == 40_000
+  assert time.process_time() - began < 20  # it was minutes

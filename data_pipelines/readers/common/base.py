@@ -17,7 +17,7 @@ import itertools
 import json
 import os
 import pathlib
-from typing import Any, Callable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 import zlib
 
 from data_pipelines.readers.common import inside
@@ -25,11 +25,21 @@ from step_audio_jax import errors
 from step_audio_jax.storage import files
 
 T = TypeVar('T')
+Pairs = Callable[[Sequence[tuple[str, Any]]], dict[str, Any]]
 
 # A longer line is no line of a table; it is skipped without being held.
 LINE_BYTES = 64 * 2**20
 _BOM = b'\xef\xbb\xbf'
 _WIDE = (b'\xff\xfe', b'\xfe\xff')  # byte order marks of UTF-16 and UTF-32
+# How files begin that are called what they are not.
+_PACKED = {
+  b'\x1f\x8b': 'gzip; give it a name that ends with .gz',
+  b'PK\x03\x04': 'a zip archive; unpack it',
+  b'\xfd7zXZ': 'xz; unpack it',
+  b'\x28\xb5\x2f\xfd': 'Zstandard; unpack it',
+  b'BZh': 'bzip2; unpack it',
+  b'PAR1': 'Parquet; read it as --format=parquet',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +246,11 @@ def raw_lines(
         return
       if not raw:
         return
+      packed = next((w for m, w in _PACKED.items() if raw.startswith(m)), None)
+      if number == 1 and packed and not _is_text(raw):
+        where = f'{path}:{number}'
+        yield Rejected(where, f'found {packed}, expected text.', line=number)
+        return
       if size > LINE_BYTES:
         yield Rejected(
           f'{path}:{number}',
@@ -255,6 +270,14 @@ def raw_lines(
           'it as UTF-8.',
           line=number,
         )
+
+
+def _is_text(raw: bytes) -> bool:
+  """Whether bytes that begin like a packed file are a line of text."""
+  try:
+    return '\0' not in raw.decode()
+  except UnicodeDecodeError:
+    return False
 
 
 def table_lines(
@@ -343,9 +366,13 @@ def _cut(path, number):
 
 
 def json_lines(
-  path: str | os.PathLike,
+  path: str | os.PathLike, pairs: Pairs | None = None
 ) -> Iterator[tuple[int, dict[str, Any]] | Rejected]:
   """The objects of a JSON-lines file; what is none is a `Rejected`.
+
+  Args:
+    path: As in `text_lines`.
+    pairs: Makes an object of its fields, as `once` does.
 
   Raises:
     UserError: The file cannot be opened.
@@ -357,21 +384,41 @@ def json_lines(
       continue
     number, text = line
     try:
-      value = parse_object(text)
+      value = parse_object(text, pairs)
     except errors.UserError as error:
       yield Rejected(f'{path}:{number}', str(error), line=number)
     else:
       yield number, value
 
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+  """An object none of whose fields is there twice: one would be lost.
+
+  Raises:
+    ValueError: A field is there twice.
+  """
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f'the field {twice!a:.60} occurs twice in one object')
+  return found
+
+
+def parse_object(
+  text: str | bytes, pairs: Pairs | None = None
+) -> dict[str, Any]:
   """Parses one JSON object.
+
+  Args:
+    text: A line.
+    pairs: As `json_lines`.
 
   Raises:
     UserError: It is not JSON, or not an object.
   """
   try:
-    value = json.loads(text)
+    value = json.loads(text, object_pairs_hook=pairs)
   except (ValueError, RecursionError) as error:
     raise errors.UserError(f'not a JSON line: {error}.') from error
   if not isinstance(value, dict):

@@ -33,10 +33,10 @@ class _Broken(ValueError):
 class _Window:
   """A sliding part of a text."""
 
-  def __init__(self, handle):
+  def __init__(self, handle, pairs: base.Pairs | None = None):
     self._handle = handle
     self._text, self._place, self._dropped = '', 0, 0
-    self._decode = json.JSONDecoder().raw_decode
+    self._decode = json.JSONDecoder(object_pairs_hook=pairs).raw_decode
 
   @property
   def offset(self) -> int:
@@ -115,7 +115,7 @@ def is_array(path: pathlib.Path) -> bool:
 
 
 def elements(
-  path: pathlib.Path, key: str = ''
+  path: pathlib.Path, key: str = '', pairs: base.Pairs | None = None
 ) -> Iterator[tuple[str, dict[str, Any]] | base.Rejected]:
   """The elements of an array in a file.
 
@@ -123,6 +123,7 @@ def elements(
     path: The file; bytes that are not UTF-8 become lone surrogates.
     key: Names an array of objects in the file's object; if empty the file is
       that array.
+    pairs: As `base.json_lines`.
 
   Yields:
     (where, element); a `Rejected` for one that is no object, and at the end
@@ -132,7 +133,7 @@ def elements(
     UserError: The file cannot be opened, or has no such array.
   """
   with files.opened(path, **_TEXT) as handle:
-    window = _Window(handle)
+    window = _Window(handle, pairs)
     try:
       if key:
         window.skip('{')

@@ -1,5 +1,6 @@
 """Conversations as people read them, and lines that are none."""
 
+import gzip
 import json
 
 import pytest
@@ -134,3 +135,29 @@ def test_nothing_is_read_dry(tmp_path, call):
   status, printed, told = call(f'--path={path}', '--dry_run')
   assert status == 0 and told == {'dry_run': True, 'kind': 'chat'}
   assert f'would read {path} (chat)' in printed
+
+
+def test_arrays_packed_lines_and_ids_that_move_a_cursor(tmp_path, call):
+  chat = {'messages': HI}
+  odd = [{**chat, 'id': name} for name in ('a\x1b[2J', 'b\nc', '\udc80')]
+  deep = '{"id": ' + '[' * 900 + ']' * 900 + '}'
+  packed = tmp_path / 'chats.jsonl.gz'
+  lines = [*map(json.dumps, odd), deep]
+  packed.write_bytes(gzip.compress('\n'.join(lines).encode()))
+  array = tmp_path / 'chats.json'
+  array.write_text(json.dumps([*odd, 3, {'turns': [
+    {'role': 'user', 'speech': 'of no corpus'},
+    {'role': 'assistant', 'text': 'a'}]}], indent=1))  # fmt: skip
+  for path, count, reason in (
+    (packed, 3, 'the line: nested more than 100 levels deep'),
+    (array, 4, 'found 3, expected an object.'),
+  ):
+    html = tmp_path / 'x.html'
+    status, printed, told = call(f'--path={path}', f'--html={html}')
+    assert status == 0 and told['conversations'] == count
+    assert [one['line'] for one in told['wrong']] == [4]
+    assert told['wrong'][0]['reason'].startswith(reason)
+    assert '\x1b' not in printed and '\udc80' not in printed
+    names = [one['id'] for one in told['shown']][:3]
+    assert names == ["'a\\x1b[2J'", "'b\\nc'", "'\\udc80'"]
+    assert html.read_text(encoding='utf-8')

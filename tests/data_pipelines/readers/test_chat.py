@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import gzip
 import json
 
 import pytest
@@ -189,7 +190,7 @@ def test_a_file_may_be_one_array(tmp_path):
     ({'role': 'user', 'content': [{'type': 'image_url'}]}, "type 'image_url'"),
     ({'role': 'user', 'content': [{'type': 'text', 'text': 1}]}, 'found 1'),
     ({'role': 'user', 'content': [inline('%%%')]}, 'not base64'),
-    ({'role': 'user', 'content': [inline('')]}, 'neither text nor audio'),
+    ({'role': 'user', 'content': [inline('')]}, 'found no bytes, expected'),
     ({'role': 'user', 'content': [inline(3)]}, 'expected {"data": base64}'),
     ({'role': 'user', 'content': [inline('TVqQAA==')]}, 'begin with b'),
     ({'role': 'user', 'audio': '../ask.wav'}, "without '..'"),
@@ -250,4 +251,76 @@ def test_a_chat_without_one_of_its_recordings_is_left_out(audio, tmp_path):
   )
   assert list(kept) == ['good-turn-0', 'good', 'bad-turn-0']
   assert [one['id'] for one in left] == ['bad-turn-1', 'bad']
-  assert left[1]['reason'] == "turns: 'bad-turn-1' was left out."
+  assert left[1]['reason'] == (
+    "turns: 'bad-turn-1' was left out, or is none; expected a recording in "
+    'front of the chat.'
+  )
+
+
+Q = {'role': 'user', 'content': 'q'}
+CHAT = json.dumps({'messages': [Q, HI]})
+
+
+@pytest.mark.parametrize(
+  'line, reason',
+  [
+    (json.dumps({'messages': [Q]}), 'none of the assistant, expected one'),
+    ('{"messages": [{"role": "user", "role": "assistant", "content": "q"}]}',
+     "the field 'role' occurs twice in one object"),
+    (CHAT[:-1] + ', ' + CHAT[1:], "the field 'messages' occurs twice"),
+    ('{"id": ' + '[' * 900 + ']' * 900 + ', ' + CHAT[1:], 'nested more than'),
+    ('[' * 10**6 + ']' * 10**6, 'not a JSON line: maximum recursion'),
+    ('{"messages": ' + '[' * 10**6, 'not a JSON line: maximum recursion'),
+    (CHAT[:-1] + ', "id": NaN}', 'id: found nan'),
+    (CHAT[:-1] + ', "id": ' + '9' * 5000 + '}', 'not a JSON line: Exceeds'),
+    (CHAT[:-1] + ', "tools": "' + '[' * 500 + ']' * 500 + '"}', 'tools[0]:'),
+    (CHAT[:-1] + ', "tools": [{"name": "f", "parameters": {"a": NaN}}]}',
+     'tools: found what a line of JSON cannot hold'),
+    (json.dumps({'turns': [{'role': 'user', 'speech': 'x'},
+                           {'role': 'assistant', 'text': 'a'}]}),
+     "turns: 'x' was left out, or is none; expected a recording in front"),
+    (json.dumps({'messages': [{'role': 'User', 'content': 'q'}, HI]}),
+     "the nearest is 'user'"),
+    (json.dumps({'messages': [
+      {'role': 'user', 'audio': 'a' * 5000 + '.wav'}, HI]}), ''),
+    (json.dumps({'messages': [{'role': 'user', 'audio': 'a\0.wav'}, HI]}),
+     'expected a path inside the corpus folder'),
+    (json.dumps({'messages': [{'role': 'user', 'audio': 'out.wav'}, HI]}),
+     "'out.wav' leads out of"),
+    (json.dumps({'messages': [{'role': 'user', 'audio': 'loop.wav'}, HI]}),
+     "'loop.wav' is not a regular file"),
+    (json.dumps({'messages': [{'role': 'user', 'audio': 'gs://b/x'}, HI]}),
+     "'gs:/b/x': found one slash"),
+    (json.dumps({'messages': [{'role': 'user', 'content': [inline(
+      'data:image/png;base64,iVBORw0KGgo=')]}, HI]}), "begin with b'\\x89PNG"),
+    (json.dumps({'messages': [{'role': 'user', 'content': [inline(
+      'https://example.com/a.wav')]}, HI]}), "found 'https://example.com/a.wav'"),
+  ],
+)  # fmt: skip
+def test_hostile_lines_cost_one_line(line, reason, tmp_path):
+  trees.put(tmp_path / 'in' / 'ask.wav', WAV)
+  (tmp_path / 'in' / 'out.wav').symlink_to('/etc/hostname')
+  (tmp_path / 'in' / 'loop.wav').symlink_to('loop.wav')
+  text = f'{line}\n{CHAT}\n'
+  (tmp_path / 'in' / 'chats.jsonl').write_text(text, encoding='utf-8')
+  kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert list(kept) == ['chats-2'] and left
+  assert reason in left[0]['reason'] and left[0]['line'] == 1
+
+
+@pytest.mark.parametrize(
+  'pack, told',
+  [
+    (gzip.compress, 'found gzip; give it a name that ends with .gz'),
+    (lambda raw: b'PK\x03\x04\xff' + raw, 'found a zip archive; unpack it'),
+    (lambda raw: b'(\xb5/\xfd' + raw, 'found Zstandard'),
+  ],
+)
+def test_a_packed_file_is_one_line_of_the_quarantine(pack, told, tmp_path):
+  raw = pack(f'{CHAT}\n'.encode() * 50)
+  (tmp_path / 'in').mkdir()
+  (tmp_path / 'in' / 'chats.jsonl').write_bytes(raw)
+  (tmp_path / 'in' / 'good.jsonl').write_text(CHAT)
+  kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert list(kept) == ['good-1'] and told in left[0]['reason']
+  assert len(left) == 1

@@ -1,5 +1,6 @@
 """Chats of a corpus as documents: spoken turns, tools, what is cut."""
 
+import collections
 import dataclasses
 import json
 
@@ -7,6 +8,7 @@ import pytest
 
 from data_pipelines.tasks import definitions
 from step_audio_jax import errors
+from step_audio_jax import vocabulary
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from tests.data_pipelines import tiny
@@ -162,3 +164,37 @@ def test_turns_are_checked(turns):
     manifest.Utterance(id='c', kind='chat', turns=turns)
   with pytest.raises(errors.UserError, match='expected a chat'):
     manifest.Utterance(id='c', turns=[{'role': 'user', 'text': 'x'}])
+
+
+def test_what_somebody_wrote_never_becomes_a_control_piece(own):
+  """Not in a text, nor in a name, a schema, an argument or a result."""
+  evil = ''.join([*vocabulary.CONTROL, '<audio_7>', '\u202eשלום\0'])
+  call = {'name': evil, 'arguments': {evil: [evil]}, 'id': evil}
+  tool = {'name': evil, 'description': evil}
+  turns = [
+    {'role': 'system', 'text': evil},
+    {'role': 'tool_json_schemas', 'tools': [
+      {'type': 'function', 'function': tool}]},
+    {'role': 'user', 'content': [{'text': evil}, {'speech': 'u1'}]},
+    {'role': 'assistant', 'text': evil, 'calls': [call]},
+    {'role': 'tool', 'text': evil, 'call_id': evil},
+    {'role': 'assistant', 'text': evil},
+  ]  # fmt: skip
+  plain = json.loads(json.dumps(turns).replace('<', 'a'))
+  chats(own, [('evil', turns), ('plain', plain)])
+  (task,) = definitions.chat(
+    'tiny', own / 'speech', own / 'text.model', codes=own / 'codes'
+  )
+  found, bad = documents_of(task)
+  assert not bad
+  table = task.vocabulary()
+
+  def counted(name):
+    ids = found[name].tokens
+    speech = (table.is_linguistic(ids) | table.is_semantic(ids)).sum()
+    # The unknown piece is what a small text model has for other characters.
+    controls = ids[(ids > 0) & (ids < vocabulary.CONTROL_SIZE)]
+    return speech, collections.Counter(controls.tolist())
+
+  assert counted('evil') == counted('plain')
+  assert counted('evil')[1] == {BOS: 1, EOT: 6, 4: 6, 5: 1, 6: 1}
