@@ -187,7 +187,8 @@ def edit(output, quickstart, found: Sequence[Take], sampler, times=2) -> None:
   writer = text_to_codes.Writer.load(output / 'run', manner)
   for _ in range(times):
     prompts = [
-      editing.prompt(writer.vocabulary, one.spans, one.ids[-1]) for one in found
+      editing.prompt(writer.vocabulary, one.spans, one.ids[-1], writer.starts)
+      for one in found
     ]
     texts = [markup.plain(one.spans) for one in found]
     for one, said in zip(found, writer.answer(texts, prompts, 'editing')):

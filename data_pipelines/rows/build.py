@@ -263,6 +263,11 @@ def defined_tasks(
     UserError: A flag is missing beside another, or a module does not import.
   """
   found = []
+  for name, needs in (('starts', fv.chat or fv.speech), ('last_only', fv.chat)):
+    if fv[name].value and not needs:
+      raise errors.UserError(
+        f'--{name}: says how chats are laid out, expected it beside --chat.'
+      )
   if fv.speech or fv.text or fv.images or fv.chat:
     if not fv.text_model:
       raise errors.UserError('--text_model: missing, a corpus needs it.')
@@ -276,6 +281,7 @@ def defined_tasks(
       fv.text_model,
       interleaving=fv.interleaving,
       streams=fv.streams,
+      starts=fv.starts,
       sft=True,
     )
   if fv.text:
@@ -302,6 +308,8 @@ def defined_tasks(
       fv.text_model,
       codes=fv.codes,
       streams=fv.streams,
+      starts=fv.starts,
+      last_only=fv.last_only,
       sft=True,
     )
   tasks = {definition.name: definition for definition in found}
@@ -354,6 +362,19 @@ def _define(fv: flags.FlagValues) -> None:
     documents.BOTH,
     documents.STREAMS,
     'Which codes ASR and chats hear; the other tasks always have both.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'starts',
+    False,
+    'Turns of chats and of tts_turns have <s> behind every <|BOT|>, as '
+    'released code has it. Rows and runs say so, and doors follow.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'last_only',
+    False,
+    'The task chat learns the last reply alone, as the other tasks of SFT do.',
     flag_values=fv,
   )
   flags.DEFINE_list(

@@ -20,6 +20,7 @@ from data_pipelines.tasks import definitions as definitions_lib
 from data_pipelines.tasks import modules as modules_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
@@ -176,6 +177,8 @@ def make(work: Work) -> dict[str, Any]:
     about[bindings.TAGS] = tags
   if definition and (edits := definition.edits(job.split)):
     about[bindings.EDITS] = edits
+  if definition and (layout := definition.layout()):
+    about[habits.KEY] = layout
 
   def rows():
     yield from packing.pack(counted(), settings.length, window=settings.window)

@@ -131,7 +131,8 @@ def register_chat_corpus(
     text_model: Text vocabulary.
     codes: What `tokenize` made of its spoken turns.
     **settings: `prompt_loss`, the weight of what the others say; `sft`, whether
-      each of `chats.views.VIEWS` is a task, too.
+      each of `chats.views.VIEWS` is a task, too; `starts` and `last_only`, see
+      `definitions.Definition`.
   """
   found = definitions.chat(name, source, text_model, codes=codes, **settings)
   return [register(definition) for definition in found]

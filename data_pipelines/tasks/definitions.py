@@ -26,6 +26,7 @@ from data_pipelines.tasks import turns
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.chats import views
 from step_audio_jax.corpus import manifest
@@ -56,6 +57,7 @@ TEXT_TASKS = {'text': ('text', {})}
 IMAGE_TEXT_TASKS = {'image_text': ('image_text', {})}
 _SPEAKING = ('tts', 'tts_turns')
 _HEARING = ('asr', 'chat')  # kinds that can do with the linguistic codes
+_IN_TURNS = ('chat', 'tts_turns')
 CHAT_TASKS = {'chat': ('chat', {'prompt_loss': 0.0})}
 # Those of SFT, which are built where they are asked for by name.
 SPEECH_SFT = {
@@ -91,7 +93,7 @@ class Definition:
     streams: Which codes are in asr and chat, of `documents.STREAMS`.
     last_only: Chats learn the assistant's last reply alone.
     view: Which of `chats.views.VIEWS` a chat is shown in; '' as it is.
-    starts: Chats have `<s>` behind every `<|BOT|>`, as released code has it.
+    starts: Turns have `<s>` behind every `<|BOT|>`, as released code has it.
   """
 
   name: str
@@ -167,6 +169,17 @@ class Definition:
     if self.view != EDIT:
       return []
     return turns.tags_of_edits(self._utterances(split))
+
+  def layout(self) -> dict[str, str | bool]:
+    """How turns are laid out, as `chats.habits` has it; {} without turns."""
+    if self.kind not in _IN_TURNS:
+      return {}
+    found: dict[str, str | bool] = {'starts': self.starts}
+    if self.kind == 'chat':
+      found['streams'] = self.streams
+    if self.kind == 'chat' and self.view != EDIT:
+      found['history'] = habits.READ if self.view else habits.HEARD
+    return found
 
   def digest(self, split: str) -> str:
     """Of everything that decides the documents of a split."""
@@ -248,7 +261,7 @@ class Definition:
 
     def attempt(example):
       try:
-        if self.kind in ('chat', 'tts_turns'):
+        if self.kind in _IN_TURNS:
           return example, self._chat(table, example, longest, on_cut), ''
         return example, self._document(table, example), ''
       except (errors.UserError, ValueError) as error:
@@ -436,10 +449,15 @@ def _all(tasks, name, prompt_loss=None, **settings) -> list[Definition]:
     )
   found = []
   streams = settings.pop('streams', documents_lib.BOTH)
+  starts = settings.pop('starts', False)
+  last_only = settings.pop('last_only', False)
   for task, (kind, extra) in tasks.items():
     given = {**extra, **settings}
     if kind in _HEARING:
       given['streams'] = streams
+    if kind in _IN_TURNS:
+      given['starts'] = starts
+      given['last_only'] = last_only or extra.get('last_only', False)
     if task in weights:
       given['prompt_loss'] = float(weights[task])
     found.append(Definition(name=f'{name}_{task}', kind=kind, **given))

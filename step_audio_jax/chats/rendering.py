@@ -15,8 +15,12 @@ from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.chats import conversation as chats
+from step_audio_jax.chats import tools as tools_lib
 
 _BOT = vocabulary_lib.CONTROL['<|BOT|>']
+_CALL, _CALLED = (
+  vocabulary_lib.CONTROL[piece] for piece in ('<|CALL_START|>', '<|CALL_END|>')
+)
 # Whose turns open a chat and are never cut.
 _OPENING = (chats.SYSTEM, chats.TOOLS)
 Turn = documents_lib.Turn
@@ -139,6 +143,42 @@ def prompt(
   whole = style.prompt(table, turns)
   kept, cut = _shortened(turns, np.asarray(whole), longest)
   return (whole, None) if cut is None else (style.prompt(table, kept), cut)
+
+
+def answer_of(
+  table: vocabulary_lib.Vocabulary, ids: Sequence[int]
+) -> tuple[str, list[chats.Call | str]]:
+  """What a model said: its text, and calls, as JSON where one is none.
+
+  Args:
+    table: Turns ids into text.
+    ids: Behind a prompt, without speech.
+  """
+  said: list[list[int]] = [[]]
+  found: list[chats.Call | str] = []
+  called: list[int] | None = None
+  for one in ids:
+    if called is None and one != _CALL:
+      said[-1].append(one)
+    elif called is None:
+      called = []
+    elif one != _CALLED:
+      called.append(one)
+    else:
+      found.append(_call_of(table.decode(called)))
+      said.append([])
+      called = None
+  if called is not None:  # it came to its limit
+    found.append(table.decode(called))
+  text = ''.join(map(table.decode, said))
+  return text, found
+
+
+def _call_of(written: str) -> chats.Call | str:
+  try:
+    return tools_lib.call(tools_lib.parsed(written, 'call'), 'call')
+  except errors.UserError:
+    return written
 
 
 def _shortened(

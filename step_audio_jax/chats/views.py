@@ -63,11 +63,13 @@ class View:
         last reply is missing or of the other kind.
     """
     asked, answered = _last_exchange(conversation)
-    turns = [_read(turn, transcript_of) for turn in conversation.turns[:asked]]
+    turns = [
+      in_writing(turn, transcript_of) for turn in conversation.turns[:asked]
+    ]
     question = conversation.turns[asked]
     words = ''
     if self.read or self.repeated or not self.heard:
-      words = _read(question, transcript_of).text
+      words = in_writing(question, transcript_of).text
     if self.heard:
       if question.speech is None:
         raise errors.UserError(
@@ -81,7 +83,7 @@ class View:
     else:
       turns.append(dataclasses.replace(question, parts=(words,)))
     for turn in conversation.turns[asked + 1 : answered]:
-      turns.append(_read(turn, transcript_of))
+      turns.append(in_writing(turn, transcript_of))
     turns.append(
       self._reply(conversation.turns[answered], words, transcript_of)
     )
@@ -91,7 +93,7 @@ class View:
     if self.spoken:
       _require_speech(reply)
       return reply
-    reply = _read(reply, transcript_of)
+    reply = in_writing(reply, transcript_of)
     if not self.repeated:
       return reply
     text = '\n'.join(filter(None, (words, reply.text)))
@@ -208,8 +210,12 @@ def _require_speech(reply: chats.Turn) -> None:
     )
 
 
-def _read(turn: chats.Turn, transcript_of: TranscriptOf) -> chats.Turn:
-  """A turn in writing: what is said in it becomes its transcript."""
+def in_writing(turn: chats.Turn, transcript_of: TranscriptOf) -> chats.Turn:
+  """A turn in writing: what is said in it becomes its transcript.
+
+  Raises:
+    UserError: There is none.
+  """
   if turn.speech is None:
     return turn
   texts = []

@@ -82,6 +82,7 @@ def prompt(
   vocabulary: vocabulary_lib.Vocabulary,
   spans: Sequence[markup.Span],
   ids: np.ndarray,
+  starts: bool = False,
 ) -> list[int]:
   """What a model is asked: as the rows of `audio_edit`, before their answer.
 
@@ -89,6 +90,7 @@ def prompt(
     vocabulary: Of the model.
     spans: What is said, with tags.
     ids: Mixed ids 0..5119 of the recording, whole groups.
+    starts: As `documents.Turns.starts`.
 
   Raises:
     UserError: There is no tag, or a character that the model's text vocabulary
@@ -102,7 +104,8 @@ def prompt(
     )
   heard = vocabulary.interleave(*voice_lib.IDS.deinterleave(ids))
   turns = rendering.turns_of(chats.Conversation((turn,)), lambda _: heard)
-  return rendering.prompt(vocabulary, turns)[0]
+  style = rendering.layout(starts)
+  return rendering.prompt(vocabulary, turns, style=style)[0]
 
 
 def apply(
@@ -130,6 +133,6 @@ def apply(
         f'--edit: time {time} left no codes, expected some to edit again; the '
         'model has not learnt this well enough.'
       )
-    asked_for = prompt(writer.vocabulary, spans, given)
+    asked_for = prompt(writer.vocabulary, spans, given, writer.starts)
     found += writer.answer([markup.plain(spans)], [asked_for])
   return found

@@ -15,6 +15,8 @@ import numpy as np
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import habits
+from step_audio_jax.chats import rendering
 from step_audio_jax.decoder import sentences as sentences_lib
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.generation import decode
@@ -56,6 +58,7 @@ class SpeakOptions:
   Attributes:
     layout: 'document' or 'turns'.
     system: Instruction of the turns.
+    starts: Whether `<s>` is behind every `<|BOT|>` of the turns.
     longest: Seconds of speech of a sentence at most.
     linguistic_codes: Codes 0..n-1 that exist; 0 means the whole codebook.
     semantic_codes: The same for semantic codes.
@@ -65,6 +68,7 @@ class SpeakOptions:
 
   layout: str = 'document'
   system: str = ''
+  starts: bool = False
   longest: float = 20.0
   linguistic_codes: int = 0
   semantic_codes: int = 0
@@ -91,7 +95,10 @@ def layout_of(run: str | os.PathLike) -> str:
   Raises:
     UserError: There is no such run.
   """
-  return 'turns' if is_released(run) else 'document'
+  feed = checkpoints.run_config(run).get('feed', {})
+  sources = feed.get('sources') or ()
+  learnt = any(source.get('name') == 'tts_turns' for source in sources)
+  return 'turns' if learnt or is_released(run) else 'document'
 
 
 def is_released(run: str | os.PathLike) -> bool:
@@ -101,15 +108,26 @@ def is_released(run: str | os.PathLike) -> bool:
     UserError: There is no such run.
   """
   config = checkpoints.run_config(run)
-  sources = config.get('feed', {}).get('sources') or ()
-  if any(source.get('name') == 'tts_turns' for source in sources):
-    return 'turns'
   sizes = config.get('vocabulary', {})
   released = all(
     sizes.get(name) == getattr(vocabulary_lib.STEP_AUDIO, name)
     for name in ('text_size', 'table_size')
   )
   return released and 'converted_from' in config
+
+
+def starts_of(run: str | os.PathLike, asked: bool | None = None) -> bool:
+  """Whether a run is asked with `<s>` behind every `<|BOT|>`.
+
+  Args:
+    run: Its directory.
+    asked: What the user wants; None for what the run has learnt.
+
+  Raises:
+    UserError: There is no such run, or it has learnt the other.
+  """
+  config, path = checkpoints.run_config(run), files.path(run) / 'config.json'
+  return habits.of_run(config, path, starts=asked).starts
 
 
 def tokenizer_of(run: str | os.PathLike) -> bindings.Described:
@@ -228,6 +246,11 @@ class Writer:
     return self.answer(texts, prompts, label)
 
   @property
+  def starts(self) -> bool:
+    """Whether `<s>` is behind every `<|BOT|>` of what it is asked."""
+    return self._manner.starts
+
+  @property
   def vocabulary(self) -> vocabulary_lib.Vocabulary:
     """Of the model."""
     return self._vocabulary
@@ -288,7 +311,8 @@ class Writer:
         'voice_ids': vocabulary.interleave(*codes),
       }
     turns = documents_lib.tts_turns(text, system=manner.system, **heard)
-    return documents_lib.TTS_TURNS.prompt(vocabulary, turns)
+    style = rendering.layout(manner.starts, speaks=True)
+    return style.prompt(vocabulary, turns)
 
   def _mixed(self, tokens) -> np.ndarray:
     """Ids of the model's table → mixed ids."""

@@ -52,6 +52,7 @@ def speak(
   speaker = writer(
     text_to_codes.SpeakOptions(
       layout=text_to_codes.layout_of(run),
+      starts=text_to_codes.starts_of(run),
       longest=SECONDS,
       linguistic_codes=linguistic,
       semantic_codes=semantic,

@@ -1,120 +1,46 @@
 """The `answer` door: questions of a corpus, asked aloud and in writing.
 
 A chat of the corpus ends with what the assistant should say. It is asked as far
-as there, with the codes of what is spoken, and once more with its text, where
-it has any. An
-answer is right where every word of the expected one that the question has not
-is among its own ("The capital of Peru is Lima." behind "What is the capital of
-Peru?": `lima`), and exact where it is the expected one; case and punctuation do
-not count. All is decoded greedily.
+as there in the ways that the tasks of SFT show it (`chats.views`): the last
+turn of the user heard, and once more read, where there are words. What was said
+before is read or heard, as the run has learnt it. Tools, their calls and
+results stand where they stand in the chat.
 
-With `--tokenizer` it is asked a third time, with silence as long as each
-recording in its place: what is answered then was not heard. An untouched model
-(`--base`) is asked the same in writing, through its own chat template.
+An answer is right where every word of the expected one that the question has
+not is among its own ("The capital of Peru is Lima." behind "What is the capital
+of Peru?": `lima`), and exact where it is the expected one; case and punctuation
+do not count. Where tools are to be called it is neither without these calls,
+argument by argument. All is decoded greedily.
+
+With `--tokenizer` it is asked with silence as long as each recording in its
+place: what is answered then was not heard. With `--along` it is read and heard
+at once. An untouched model (`--base`) is asked the same in writing, through its
+own chat template, but for chats with tools.
 """
 
-import re
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 import numpy as np
 
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
+from step_audio_jax.chats import conversation as chats_lib
+from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.commands import cli
-from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
+from step_audio_jax.evaluation import quiz
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import alignment
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _BATCH = 64
-# Fields of turns that are asked: those with tools, or with text beside speech,
-# cannot be asked in both ways.
-_PLAIN = {'role', 'text', 'speech'}
 # How the same questions are asked.
-KINDS = ('spoken', 'written', 'silenced', 'untouched')
+KINDS = ('spoken', 'written', 'along', 'silenced', 'untouched')
 
 
-def words(text: str) -> list[str]:
-  """Words of a text, folded, without punctuation."""
-  return _WORD.findall(text.casefold())
-
-
-def is_right(question: str, expected: str, said: str) -> bool:
-  """Whether an answer has all of the expected one that the question has not."""
-  wanted = set(words(expected)) - set(words(question))
-  return (wanted or set(words(expected))) <= set(words(said))
-
-
-def questions(
-  corpus: str, splits: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-  """Split → its chats: id, question, expected, and turns with texts.
-
-  Spoken turns have `seconds`, too.
-
-  Raises:
-    UserError: A split has no chat that ends with the assistant's text.
-  """
-  texts, seconds = {}, {}
-  chats: dict[str, list[manifest.Utterance]] = {split: [] for split in splits}
-  for utterance in manifest.stream(corpus):
-    if utterance.kind == 'speech':
-      texts[utterance.id] = utterance.text
-      seconds[utterance.id] = utterance.duration
-    elif utterance.kind == 'chat' and utterance.split in chats:
-      chats[utterance.split].append(utterance)
-  found = {}
-  for split, some in chats.items():
-    found[split] = []
-    for chat in some:
-      *given, last = chat.turns
-      if last['role'] != 'assistant' or 'text' not in last or not given:
-        continue
-      if any(set(turn) - _PLAIN for turn in chat.turns):
-        continue
-      given = [
-        {
-          **turn,
-          'text': turn.get('text') or texts.get(turn.get('speech')),
-          'seconds': seconds.get(turn.get('speech')),
-        }
-        for turn in given
-      ]
-      if all(turn['text'] is not None for turn in given):
-        found[split].append(
-          {
-            'id': chat.id,
-            'question': given[-1]['text'],
-            'expected': last['text'],
-            'turns': given,
-          }
-        )
-    if not found[split]:
-      raise errors.UserError(
-        f'{manifest.path_of(corpus)}: no chat of the split {split!r} ends with '
-        'what the assistant writes, expected some.'
-      )
-  return found
-
-
-def in_writing(
-  asked: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, list[Mapping[str, Any]]]:
-  """Those that have words: nobody writes silence."""
-  found = {
-    split: [one for one in some if all(turn['text'] for turn in one['turns'])]
-    for split, some in asked.items()
-  }
-  return {split: some for split, some in found.items() if some}
-
-
-def silence(
-  tokenizer: str, asked: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
+def silence(tokenizer: str, asked: quiz.Asked) -> dict[str, Any]:
   """Id of a recording → codes of silence that is as long.
 
   Args:
@@ -124,11 +50,10 @@ def silence(
   from step_audio_jax.tokenizers.speech import dual
 
   samples = {
-    turn['speech']: round(turn['seconds'] * alignment.SAMPLE_RATE)
+    name: round(seconds * alignment.SAMPLE_RATE)
     for some in asked.values()
     for one in some
-    for turn in one['turns']
-    if 'speech' in turn
+    for name, seconds in one.seconds.items()
   }
   lengths = sorted(set(samples.values()))
   codes = dual.DualTokenizer.load(tokenizer).encode_batch(
@@ -138,113 +63,106 @@ def silence(
   return {name: by_length[length] for name, length in samples.items()}
 
 
-def score(
-  asked: Mapping[str, Sequence[Mapping[str, Any]]], said: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-  """Figures of each split, and every answer.
-
-  Args:
-    asked: Of `questions`.
-    said: Answers to all of them, in order.
-  """
-  answers, found = iter(said), {}
-  for split, some in asked.items():
-    rows = []
-    for one in some:
-      answer = next(answers)
-      spoken = [t['speech'] for t in one['turns'] if 'speech' in t]
-      rows.append(
-        {
-          **{key: one[key] for key in ('id', 'question', 'expected')},
-          'speech': spoken[-1] if spoken else None,
-          'answer': answer,
-          'right': is_right(one['question'], one['expected'], answer),
-          'exact': words(answer) == words(one['expected']),
-        }
-      )
-    found[split] = {
-      'right': sum(row['right'] for row in rows) / len(rows),
-      'exact': sum(row['exact'] for row in rows) / len(rows),
-      'questions': len(rows),
-      'answers': rows,
-    }
-  return found
-
-
 class Asker:
   """A run that is asked."""
 
-  def __init__(self, run: str, step: int | None = None, most: int = 24):
+  def __init__(
+    self,
+    run: str,
+    step: int | None = None,
+    most: int = 24,
+    *,
+    starts: bool | None = None,
+    streams: str | None = None,
+  ):
     """Loads a run.
 
     Args:
       run: Its directory.
       step: Which checkpoint; None means the newest.
       most: Ids of an answer.
+      starts: As `habits.of_run`.
+      streams: The same.
+
+    Raises:
+      UserError: The run has learnt to be asked otherwise.
     """
     from step_audio_jax.generation import restore
     from step_audio_jax.training.checkpoints import checkpoints
 
-    self._run, self._most = run, most
+    self._run, self._most, self._starts = run, most, starts
     self._description = checkpoints.run_config(run)
+    self._habits = habits_of(run, starts, streams)
     model, self._variables, self.vocabulary = restore.load_model(run, step)
     self._model = restore.unroll_layers(model)
 
-  def write(self, asked, system: str = '') -> list[str]:
-    """Answers to questions in writing, each the last turn of its chat."""
+  def write(self, asked: quiz.Asked, system: str = '') -> list[quiz.Answer]:
+    """Answers to questions in writing.
+
+    Args:
+      asked: Of `in_writing`.
+      system: What chats without a system are opened with; nothing if empty.
+    """
     from step_audio_jax.generation import complete
 
     prompts = [
-      complete.ask(
+      complete.ask_chat(
         self._run,
         self._description,
         self.vocabulary,
-        one['question'],
-        chat=True,
-        system=system,
-        before=[(turn['role'], turn['text']) for turn in one['turns'][:-1]],
+        _opened(rendering.turns_of(one.shown('tqta'), _no_ids), system),
+        starts=self._starts,
       )
       for some in asked.values()
       for one in some
     ]
+    if not prompts:
+      return []
     return self._answers(
+      asked,
       [one.prompt for one in prompts],
       complete.grammar_of(self.vocabulary, prompts[0]),
       prompts[0].stops,
     )
 
-  def say(self, asked, codes, streams: str) -> list[str]:
+  def say(
+    self, asked: quiz.Asked, codes, along: bool = False
+  ) -> list[quiz.Answer]:
     """Answers to questions as they are said.
 
     Args:
       asked: Of `questions`.
       codes: Id of an utterance → (linguistic, semantic).
-      streams: Which codes are heard.
+      along: Whether they are read, too, in front of what is heard.
 
     Raises:
-      UserError: A question has no codes.
+      UserError: A question has no codes, or what was said before has no
+        transcript and is to be read.
     """
     from step_audio_jax.generation import grammar as grammar_lib
+
+    def ids_of(speech):
+      if speech.id not in codes:
+        raise errors.UserError(
+          f'--codes: none of {speech.id!r}; tokenize the corpus.'
+        )
+      return documents_lib.speech_ids(
+        self.vocabulary, *codes[speech.id], self._habits.streams
+      )
 
     prompts = []
     for some in asked.values():
       for one in some:
-        turns = []
-        for turn in one['turns']:
-          content = turn['text']
-          if 'speech' in turn:
-            if turn['speech'] not in codes:
-              raise errors.UserError(
-                f'--codes: none of {turn["speech"]!r}; tokenize the corpus.'
-              )
-            content = documents_lib.speech_ids(
-              self.vocabulary, *codes[turn['speech']], streams
-            )
-          turns.append((turn['role'], content))
-        prompt, _ = rendering.prompt(self.vocabulary, turns)
+        view = ''
+        if along or self._habits.history == habits.READ:
+          heard = 'taqta' if along else 'aqta'
+          view = heard if one.speech else 'tqta'
+        turns = rendering.turns_of(one.shown(view), ids_of)
+        prompt, _ = rendering.prompt(
+          self.vocabulary, turns, style=self._habits.layout()
+        )
         prompts.append(prompt)
-    grammar = grammar_lib.build(self.vocabulary)
-    return self._answers(prompts, grammar)
+    return self._answers(asked, prompts, grammar_lib.build(self.vocabulary))
 
   def writer(self, options):
     """The same model as one that speaks; see `text_to_codes.Writer`."""
@@ -254,10 +172,12 @@ class Asker:
       self._model, self._variables, self.vocabulary, options
     )
 
-  def _answers(self, prompts, grammar, stops=None) -> list[str]:
+  def _answers(self, asked, prompts, grammar, stops=None) -> list[quiz.Answer]:
     from step_audio_jax.generation import decode
     from step_audio_jax.generation import grammar as grammar_lib
 
+    if any(one.chat.tools for some in asked.values() for one in some):
+      grammar = grammar_lib.with_calls(grammar)
     more = {} if stops is None else {'stop_ids': stops}
     outputs = decode.generate_outputs(
       self._model,
@@ -270,7 +190,31 @@ class Asker:
       label='answering',
       **more,
     )
-    return [self.vocabulary.decode(one.tokens) for one in outputs]
+    return [
+      quiz.Answer(*rendering.answer_of(self.vocabulary, one.tokens))
+      for one in outputs
+    ]
+
+
+def _no_ids(speech):
+  raise AssertionError(f'{speech.id} is read')
+
+
+def _opened(turns: list[rendering.Turn], system: str) -> list[rendering.Turn]:
+  """Turns behind a system, if they have none."""
+  if not system or turns[0][0] == chats_lib.SYSTEM:
+    return turns
+  return [(chats_lib.SYSTEM, system), *turns]
+
+
+def habits_of(
+  run: str, starts: bool | None, streams: str | None
+) -> habits.Habits:
+  """As `habits.of_run`, of a run directory."""
+  from step_audio_jax.training.checkpoints import checkpoints
+
+  config, path = checkpoints.run_config(run), files.path(run) / 'config.json'
+  return habits.of_run(config, path, starts=starts, streams=streams)
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
@@ -279,23 +223,31 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     raise errors.UserError(
       '--tokenizer: missing, --decoder needs the one of its codes.'
     )
-  asked = questions(fv.corpus, fv.splits)
+  asked, passed = quiz.questions(fv.corpus, fv.splits)
   counted = {split: len(some) for split, some in asked.items()}
   origins.check(fv.run, codes=fv.codes, tokenizer=fv.tokenizer)
+  for split, why in passed.items():
+    print(f'{split}: {len(why)} chats are no questions, the first is {why[0]}')
   if fv.dry_run:
+    habits_of(fv.run, fv.starts, fv.streams)
     print(f'would ask {counted}')
-    return {'dry_run': True, 'questions': counted}
+    return {'dry_run': True, 'questions': counted, 'passed_over': passed}
   codes = speech_codes.read_codes(fv.codes)
-  asker = Asker(fv.run, fv.step, fv.max_tokens)
-  written = in_writing(asked)
+  asker = Asker(
+    fv.run, fv.step, fv.max_tokens, starts=fv.starts, streams=fv.streams
+  )
+  written = quiz.in_writing(asked)
   found = {
     'run': fv.run,
-    'spoken': score(asked, asker.say(asked, codes, fv.streams)),
-    'written': score(written, asker.write(written)),
+    'passed_over': passed,
+    'spoken': quiz.score(asked, asker.say(asked, codes)),
+    'written': quiz.score(written, asker.write(written)),
   }
+  if fv.along:
+    found['along'] = quiz.score(written, asker.say(written, codes, along=True))
   if fv.tokenizer:
     none = silence(fv.tokenizer, asked)
-    found['silenced'] = score(asked, asker.say(asked, none, fv.streams))
+    found['silenced'] = quiz.score(asked, asker.say(asked, none))
   if fv.decoder:
     from step_audio_jax.evaluation import aloud
 
@@ -310,8 +262,9 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     )
   if fv.base:
     base = Asker(fv.base, most=fv.max_tokens)
+    plain = quiz.without_tools(written)
     found['base'] = fv.base
-    found['untouched'] = score(written, base.write(written, fv.system))
+    found['untouched'] = quiz.score(plain, base.write(plain, fv.system))
   files.write_json(output, found)
   told = {}
   for kind in KINDS:
@@ -351,9 +304,21 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_list('splits', ['test'], 'Of the chats.', flag_values=fv)
   flags.DEFINE_enum(
     'streams',
-    documents_lib.BOTH,
+    None,
     documents_lib.STREAMS,
-    'Which codes the run hears.',
+    'Which codes the run hears; by default those that it has learnt, or both.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'starts',
+    None,
+    '<s> behind every <|BOT|>; by default as the run has learnt it, or not.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'along',
+    False,
+    'Ask once more what is read and heard at once (the task taqta).',
     flag_values=fv,
   )
   flags.DEFINE_string(

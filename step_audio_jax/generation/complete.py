@@ -17,8 +17,10 @@ from absl import flags
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.commands import cli
+from step_audio_jax.generation import chat_template as template_lib
 from step_audio_jax.storage import files
 
 MODEL = ('STEP_AUDIO_MODEL', 'runs/quickstart/sft')
@@ -45,61 +47,110 @@ class Asked:
   converted: bool
 
 
+def is_converted(
+  run: str | pathlib.Path, description: Mapping[str, Any]
+) -> bool:
+  """Whether a run was converted and never trained here.
+
+  Args:
+    run: The run directory.
+    description: Its `config.json`.
+  """
+  origin = _object(files.path(run) / template_lib.FOLDER / 'config.json')
+  return 'converted_from' in description and _NOTE not in origin
+
+
 def ask(
   run: str | pathlib.Path,
   description: Mapping[str, Any],
   vocabulary: vocabulary_lib.Vocabulary,
   words: str,
-  *,
-  chat: bool = False,
-  system: str = '',
-  before: Sequence[tuple[str, str]] = (),
 ) -> Asked:
-  """What a run is given for a text.
+  """What a run is given for a text that it is to continue.
 
   Args:
     run: The run directory.
     description: Its `config.json`.
     vocabulary: Its ids, with a text model.
     words: The text.
-    chat: Whether it is said by a user, to be answered.
-    system: What the chat is opened with; nothing if empty.
-    before: Turns of the chat behind that, (role, text) each.
 
   Raises:
-    UserError: There is no id to begin with, or no chat template.
+    UserError: There is no id to begin with.
   """
-  from step_audio_jax.generation import chat_template
+  text = _text_of(run, vocabulary)
+  if not is_converted(run, description):
+    prompt = [vocabulary_lib.BOS, *text.encode(words)]
+    return Asked(prompt, (vocabulary_lib.EOT,), converted=False)
+  return _converted(run, vocabulary, [*text.opening, *text.encode(words)])
 
-  text = vocabulary.text
-  if text is None:
+
+def ask_chat(
+  run: str | pathlib.Path,
+  description: Mapping[str, Any],
+  vocabulary: vocabulary_lib.Vocabulary,
+  turns: Sequence[rendering.Turn],
+  *,
+  starts: bool | None = None,
+) -> Asked:
+  """What a run is given for a chat that the assistant is to go on with.
+
+  Args:
+    run: The run directory.
+    description: Its `config.json`.
+    vocabulary: Its ids, with a text model.
+    turns: Of `rendering.turns_of`; with a converted run texts alone.
+    starts: As `habits.of_run`.
+
+  Raises:
+    UserError: There is no chat template, or it cannot lay these turns out; or
+      the run has learnt another layout than `starts`.
+  """
+  text = _text_of(run, vocabulary)
+  if not is_converted(run, description):
+    path = files.path(run) / 'config.json'
+    style = habits.of_run(description, path, starts=starts).layout()
+    prompt, _ = rendering.prompt(vocabulary, turns, style=style)
+    return Asked(prompt, (vocabulary_lib.EOT,), converted=False)
+  if starts is not None:
+    raise errors.UserError(
+      f'--starts: {run} is asked in its own chat template, expected no such '
+      'flag.'
+    )
+  template = template_lib.ChatTemplate.of_run(run)
+  if template is None:
+    raise errors.UserError(
+      f'--chat: {run} has no chat template, expected one in '
+      f'{template_lib.FOLDER}/tokenizer_config.json or chat_template.jinja.'
+    )
+  if not is_plain(turns):
+    raise errors.UserError(
+      f'--chat: {run} is asked in its own chat template, which is given texts '
+      'alone, expected a chat without tools and recordings.'
+    )
+  said = [{'role': role, 'content': content} for role, content in turns]
+  return _converted(run, vocabulary, template.prompt(text, said))
+
+
+def is_plain(turns: Sequence[rendering.Turn]) -> bool:
+  """Whether any template can lay turns out: texts, and nothing of tools."""
+  plain = ('system', 'user', 'assistant')
+  return all(role in plain and isinstance(said, str) for role, said in turns)
+
+
+def _text_of(run, vocabulary: vocabulary_lib.Vocabulary) -> Any:
+  if vocabulary.text is None:
     raise errors.UserError(
       f'{run}: has no text tokenizer, expected a run that knows its texts.'
     )
-  turns = [('system', system)] if system else []
-  turns += [*before, ('user', words)]
-  folder = files.path(run) / chat_template.FOLDER
-  origin = _object(folder / 'config.json')
-  if 'converted_from' not in description or _NOTE in origin:
-    prompt = [vocabulary_lib.BOS, *text.encode(words)]
-    if chat:
-      prompt, _ = rendering.prompt(vocabulary, turns)
-    return Asked(prompt, (vocabulary_lib.EOT,), converted=False)
-  prompt = [*text.opening, *text.encode(words)]
-  if chat:
-    template = chat_template.ChatTemplate.of_run(run)
-    if template is None:
-      raise errors.UserError(
-        f'--chat: {run} has no chat template, expected one in '
-        f'{chat_template.FOLDER}/tokenizer_config.json or '
-        'chat_template.jinja.'
-      )
-    prompt = template.prompt(
-      text, [{'role': role, 'content': content} for role, content in turns]
-    )
+  return vocabulary.text
+
+
+def _converted(run, vocabulary, prompt: list[int]) -> Asked:
   if not prompt:
     raise errors.UserError('complete: the text has no ids, expected some text.')
-  return Asked(prompt, _ends(folder, text, vocabulary), converted=True)
+  folder = files.path(run) / template_lib.FOLDER
+  ends = _ends(folder, vocabulary.text, vocabulary)
+  return Asked(prompt, ends, converted=True)
 
 
 def _ends(folder, text, vocabulary) -> tuple[int, ...]:
@@ -132,9 +183,7 @@ def longest_answer(run: str | pathlib.Path, asked: int | None) -> int:
   Raises:
     UserError: It is more than the positions that the model was made for.
   """
-  from step_audio_jax.generation import chat_template
-
-  path = files.path(run) / chat_template.FOLDER / 'config.json'
+  path = files.path(run) / template_lib.FOLDER / 'config.json'
   origin = _object(path)
   for name in _LENGTHS:
     length = origin.get(name)
@@ -187,6 +236,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   words = fv.prompt if fv.prompt is not None else words
   if fv.system and not fv.chat:
     raise errors.UserError('complete: --system means nothing without --chat.')
+  if fv.starts is not None and not fv.chat:
+    raise errors.UserError('complete: --starts means nothing without --chat.')
   _check_text('--prompt' if fv.prompt is not None else 'complete', words)
   _check_text('--system', fv.system)
   from step_audio_jax.generation import decode
@@ -212,9 +263,12 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   max_tokens = longest_answer(run, fv.max_tokens)
   checkpoints.step_folder(run, fv.step, fv.ema)
   vocabulary = own_vocabulary.vocabulary_of_run(run, description['vocabulary'])
-  asked = ask(
-    run, description, vocabulary, words, chat=fv.chat, system=fv.system
-  )
+  if fv.chat:
+    turns = [('system', fv.system)] if fv.system else []
+    turns.append(('user', words))
+    asked = ask_chat(run, description, vocabulary, turns, starts=fv.starts)
+  else:
+    asked = ask(run, description, vocabulary, words)
   told = {'model': str(run), 'prompt_ids': asked.prompt, 'seed': fv.seed}
   if fv.dry_run:
     print(
@@ -275,6 +329,13 @@ def _define(fv: flags.FlagValues) -> None:
   )
   flags.DEFINE_string(
     'system', '', 'With --chat: what the chat is opened with.', flag_values=fv
+  )
+  flags.DEFINE_bool(
+    'starts',
+    None,
+    'With --chat: <s> behind every <|BOT|>, as released code has it; by '
+    'default as the run has learnt it, or not.',
+    flag_values=fv,
   )
   flags.DEFINE_float('temperature', 0.0, '0 is greedy.', flag_values=fv)
   flags.DEFINE_integer(

@@ -148,3 +148,11 @@ def build(
   # After the end a row only waits for the others of its batch.
   rule(State.END, Class.END, State.END)
   return Grammar(class_V, allowed_ZK, next_ZK)
+
+
+def with_calls(grammar: Grammar) -> Grammar:
+  """The same, where calls of tools may stand among text."""
+  class_V = np.array(grammar.class_V)
+  for piece in ('<|CALL_START|>', '<|CALL_END|>'):
+    class_V[vocabulary_lib.CONTROL[piece]] = Class.TEXT
+  return grammar._replace(class_V=class_V)

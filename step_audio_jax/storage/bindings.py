@@ -25,6 +25,7 @@ VOCABULARY = 'vocabulary'
 TOKENIZER = 'speech_tokenizer'
 EDITS = 'edits'  # tags by which recordings are changed in the rows, the same
 TAGS = 'tags'  # of how texts are spoken, that are in the rows, as written
+TURNS = 'turns'  # how they are laid out, as `chats.habits` reads it
 PIECES = 'pieces_sha256'
 ENCODER = 'encoder_sha256'
 # Key of an exported `config.json`, or file beside exported adapters.
@@ -103,6 +104,8 @@ def read_export(config: Mapping[str, Any]) -> dict[str, Any]:
     told[VOCABULARY] = digests_ | {'text_size': vocabulary['text_size']}
   if config.get(TOKENIZER):
     told[TOKENIZER] = dict(config[TOKENIZER])
+  if config.get(TURNS):
+    told[TURNS] = dict(config[TURNS])
   return told
 
 
@@ -113,11 +116,12 @@ def of_export(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
     UserError: It is not what `read_export` writes.
   """
   told = config.get(EXPORTED) or {}
-  if not isinstance(told, Mapping) or not isinstance(
-    told.get(VOCABULARY, {}), Mapping
+  objects = (VOCABULARY, TURNS)
+  if not isinstance(told, Mapping) or not all(
+    isinstance(told.get(key, {}), Mapping) for key in objects
   ):
     raise errors.UserError(f'{path}: {EXPORTED}: found no JSON object.')
-  found = {k: dict(told[k]) for k in (VOCABULARY,) if k in told}
+  found = {k: dict(told[k]) for k in objects if k in told}
   tokenizer_ = tokenizer_of(told, path)
   return found | ({TOKENIZER: dict(tokenizer_)} if tokenizer_ else {})
 

@@ -9,6 +9,7 @@ import pathlib
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.chats import habits
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints
@@ -42,8 +43,9 @@ def bindings_of_run(
   Args:
     description: `describe()` of the objective.
     feed: Where batches come from. It may have `vocabulary` and
-      `speech_tokenizer`, those of its rows, `tags`, `edits`, `speech`, whether
-      speech is among them, `name`, and `table_size`, which is set.
+      `speech_tokenizer`, those of its rows, `tags`, `edits`, `turns`,
+      `speech`, whether speech is among them, `name`, and `table_size`, which is
+      set.
 
   Raises:
     UserError: The rows belong to another vocabulary than the model, or hold
@@ -57,6 +59,8 @@ def bindings_of_run(
     found[bindings.TAGS] = list(tags)
   if edits := getattr(feed, 'edits', None):
     found[bindings.EDITS] = list(edits)
+  if turns := getattr(feed, 'turns', None):
+    found[habits.KEY] = dict(turns)
   mine = description.get(bindings.VOCABULARY)
   if not mine:
     return found

@@ -1,7 +1,6 @@
 """Questions aloud and in writing: what counts as right, and the door."""
 
 import json
-import types
 
 import numpy as np
 import pytest
@@ -9,12 +8,13 @@ import pytest
 from step_audio_jax import __main__ as doors
 from step_audio_jax import documents
 from step_audio_jax import errors
+from step_audio_jax.chats import conversation
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import questions
-from step_audio_jax.generation import complete
+from step_audio_jax.evaluation import quiz
 from step_audio_jax.tokenizers.speech import dual
 from tests.generation import test_complete
 
@@ -34,14 +34,14 @@ PERU = 'What is the capital of Peru?', 'The capital of Peru is Lima.'
   ],
 )
 def test_right_is_what_the_question_does_not_say(said, right):
-  assert questions.is_right(*PERU, said) == right
+  assert quiz.is_right(*PERU, said) == right
 
 
 def test_an_answer_within_the_question_is_wanted_whole():
-  assert questions.is_right('red or blue', 'red', 'it is red')
-  assert not questions.is_right('red or blue', 'red', 'it is blue')
-  assert questions.is_right('Is it?', 'South America', 'in south america.')
-  assert not questions.is_right('Is it?', 'South America', 'in America')
+  assert quiz.is_right('red or blue', 'red', 'it is red')
+  assert not quiz.is_right('red or blue', 'red', 'it is blue')
+  assert quiz.is_right('Is it?', 'South America', 'in south america.')
+  assert not quiz.is_right('Is it?', 'South America', 'in America')
 
 
 @pytest.fixture
@@ -76,14 +76,20 @@ def corpus(tmp_path):
 
 
 def test_chats_that_end_with_an_answer_are_asked(corpus):
-  (found,) = questions.questions(corpus, ['test']).values()
-  assert [one['id'] for one in found] == ['q', 'w']
-  assert found[0]['question'] == 'the cat' and found[0]['expected'] == 'the dog'
-  figures = questions.score({'test': found}, ['The dog.', 'a cat'])['test']
+  asked, passed = quiz.questions(corpus, ['test'])
+  (found,) = asked.values()
+  assert [one.id for one in found] == ['q', 'w']
+  assert found[0].question == 'the cat' and found[0].expected == 'the dog'
+  assert [one.speech for one in found] == ['q-said', None]
+  assert passed == {
+    'test': ['open: turns: none of the assistant, expected one.']
+  }
+  said = [quiz.Answer('The dog.'), quiz.Answer('a cat')]
+  figures = quiz.score(asked, said)['test']
   assert figures['right'] == figures['exact'] == 0.5
   assert figures['questions'] == 2
   with pytest.raises(errors.UserError, match="split 'dev' ends with"):
-    questions.questions(corpus, ['dev'])
+    quiz.questions(corpus, ['dev'])
 
 
 def test_the_door_asks_aloud_and_in_writing(
@@ -118,14 +124,16 @@ def test_the_door_asks_aloud_and_in_writing(
   capsys.readouterr()
   assert cli.dispatch('x', doors.DOORS, [*argv, '--dry_run']) == 0
   assert not output.exists() and not heard
+  argv.append('--along')
   assert cli.dispatch('x', doors.DOORS, argv) == 0
   told = json.loads(output.read_text())
   for kind in questions.KINDS:
     assert told[kind]['test']['questions'] == 2
     assert [a['id'] for a in told[kind]['test']['answers']] == ['q', 'w']
+  assert list(told['passed_over']) == ['test']
   assert silent == [('mute', ['test'])]
-  spoken, instead = heard
-  assert spoken[2] == instead[2] == 'linguistic'
+  spoken, along, instead = heard
+  assert spoken[2] == along[2] == instead[2] == 'linguistic'
   assert spoken[0].tolist() == [0, 1, 2, 3] and not instead[0].any()
   assert told['spoken']['test']['answers'][0]['speech'] == 'q-said'
   assert told['spoken']['test']['answers'][1]['speech'] is None
@@ -143,44 +151,91 @@ def test_silence_is_as_long_as_what_it_stands_for(corpus, monkeypatch):
       return [len(wave) for wave in waves]
 
   monkeypatch.setattr(dual.DualTokenizer, 'load', lambda _: Mute())
-  asked = questions.questions(corpus, ['test'])
+  asked, _ = quiz.questions(corpus, ['test'])
   assert questions.silence('folder', asked) == {'q-said': 16000}
 
 
-def test_silence_is_asked_aloud_alone_and_follow_ups_with_what_was_before():
-  def one(*texts):
-    roles = ('user', 'assistant', 'user')[-len(texts) :]
-    turns = [{'role': r, 'text': t} for r, t in zip(roles, texts)]
-    return {'question': texts[-1], 'turns': turns}
-
-  mixed = {
-    'silent': [one('')],
-    'both': [one(''), one('who?')],
-    'followed': [one('who?', 'me.', 'and you?')],
-  }
-  written = questions.in_writing(mixed)
-  assert list(written) == ['both', 'followed']
-  assert [len(some) for some in written.values()] == [1, 1]
-
-
-def test_what_was_said_before_is_asked_with_it(corpus, monkeypatch):
-  asked = []
-
-  def ask(run, description, vocabulary, words, *, chat, system, before):
-    asked.append((words, before))
-    return types.SimpleNamespace(prompt=[1], stops=(2,))
-
-  monkeypatch.setattr(complete, 'ask', ask)
-  monkeypatch.setattr(complete, 'grammar_of', lambda *_: None)
-  asker = object.__new__(questions.Asker)
-  asker._run = asker._description = asker.vocabulary = None
-  monkeypatch.setattr(questions.Asker, '_answers', lambda *_: ['so'])
-  turns = [
-    {'role': 'user', 'text': 'who?'},
-    {'role': 'assistant', 'text': 'me.'},
-    {'role': 'user', 'text': 'and you?'},
+def chats_of(folder, *chats):
+  """A corpus of recordings, of which one is silent, and chats in test."""
+  said = {'audio': 'x.wav', 'duration': 1.0, 'sample_rate': 16000}
+  lines = [
+    manifest.Utterance(id=name, split='test', text=text, **said)
+    for name, text in (('who', 'who is it'), ('me', 'me'), ('none', ''))
   ]
-  found = asker.write({'x': [{'question': 'and you?', 'turns': turns}]})
-  assert found == ['so']
-  before = [('user', 'who?'), ('assistant', 'me.')]
-  assert asked == [('and you?', before)]
+  lines += [
+    manifest.Utterance(id=f'c{n}', kind='chat', split='test', turns=turns)
+    for n, turns in enumerate(chats)
+  ]
+  manifest.write(folder / 'quiz', lines)
+  return str(folder / 'quiz')
+
+
+CLOCK = {'type': 'function', 'function': {'name': 'clock'}}
+CALL = {'name': 'clock', 'arguments': {'at': 1}}
+TOOLS = {'role': 'tool_json_schemas', 'tools': [CLOCK]}
+WHO = {'role': 'user', 'speech': 'who'}
+ME = {'role': 'assistant', 'text': 'me'}
+
+
+def test_silence_is_asked_aloud_alone(tmp_path):
+  silent = {'role': 'user', 'speech': 'none'}
+  corpus = chats_of(
+    tmp_path, [silent, ME], [WHO, ME], [WHO, ME, WHO, ME], [silent, ME, WHO, ME]
+  )
+  asked, passed = quiz.questions(corpus, ['test'])
+  assert [one.id for one in asked['test']] == ['c0', 'c1', 'c2']
+  (written,) = quiz.in_writing(asked).values()
+  assert [one.id for one in written] == ['c1', 'c2']
+  # What was said before has to be read, and silence is not.
+  assert passed == {
+    'test': [
+      "c3: turns[0]: the recording 'none' has no transcript, expected one."
+    ]
+  }
+
+
+def test_chats_with_tools_and_text_beside_speech_are_questions(tmp_path):
+  mixed = {'role': 'user', 'content': [{'text': 'tell me'}, {'speech': 'who'}]}
+  corpus = chats_of(
+    tmp_path,
+    [mixed, ME],
+    [TOOLS, WHO, {'role': 'assistant', 'calls': [CALL]}],
+    [
+      TOOLS,
+      WHO,
+      {'role': 'assistant', 'calls': [CALL]},
+      {'role': 'tool', 'text': 'noon'},
+      {'role': 'assistant', 'content': [{'text': 'so'}, {'speech': 'me'}]},
+    ],
+    [ME, WHO],
+    [ME],
+  )
+  asked, passed = quiz.questions(corpus, ['test'])
+  told = [(one.question, one.expected, len(one.calls)) for one in asked['test']]
+  assert told == [
+    ('tell me\nwho is it', 'me', 0),
+    ('who is it', '', 1),
+    ('who is it', 'so\nme', 0),
+  ]
+  first, second = passed['test']
+  assert first == 'c3: turns[1]: found user, expected the assistant last.'
+  assert second == 'c4: turns: found none of the user, expected one.'
+  assert [one.id for one in quiz.without_tools(asked)['test']] == ['c0']
+
+
+def test_calls_are_right_with_their_arguments(tmp_path):
+  said = [
+    (conversation.Call('clock', {'at': 1}),),
+    (conversation.Call('clock', {'at': 2}),),
+    (conversation.Call('clock', {'at': 1}),) * 2,
+    ('{"name": "clock", "argum',),
+    (),
+  ]
+  turns = [TOOLS, WHO, {'role': 'assistant', 'calls': [CALL]}]
+  asked, _ = quiz.questions(chats_of(tmp_path, *[turns] * 5), ['test'])
+  found = quiz.score(asked, [quiz.Answer('', some) for some in said])['test']
+  assert [row['right'] for row in found['answers']] == [True] + [False] * 4
+  assert [row['exact'] for row in found['answers']] == [True] + [False] * 4
+  assert found['answers'][1]['calls'] == [
+    '{"name": "clock", "arguments": {"at": 2}}'
+  ]

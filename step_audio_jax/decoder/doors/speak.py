@@ -93,6 +93,13 @@ def _define(fv: flags.FlagValues) -> None:
     flag_values=fv,
   )
   text('system', '', 'Instruction of the turns.')
+  flags.DEFINE_bool(
+    'starts',
+    None,
+    'Put <s> behind every <|BOT|> of the turns, as released code does; by '
+    'default as the run has learnt it, or not.',
+    flag_values=fv,
+  )
   text(
     'style',
     None,
@@ -147,6 +154,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     layout = (
       text_to_codes.layout_of(model) if fv.layout == 'auto' else fv.layout
     )
+    starts = text_to_codes.starts_of(model, fv.starts)
     pieces = _pieces(words, fv.style, model, fv.stream)
     plan |= {
       'model': str(model),
@@ -188,7 +196,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     if voice is None and given and (fv.edit or decoder.voice is None):
       voice = rendering.load_speaker(decoder, source, fv.channel)
     if fv.edit:
-      writer = _writer(fv, tokenizer, model, 'turns')
+      starts = text_to_codes.starts_of(model, fv.starts)
+      writer = _writer(fv, tokenizer, model, 'turns', starts)
       edits = editing.apply(writer, spans, ids, fv.times)
       plan['groups'] = [
         len(one) // vocabulary.GROUP for one in (ids, *(e.ids for e in edits))
@@ -196,7 +205,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       spoken = edits[-1:]
       _tell_unfinished(edits, fv.longest)
   else:
-    spoken = _written(fv, tokenizer, model, layout, pieces, voice)
+    spoken = _written(fv, tokenizer, model, layout, starts, pieces, voice)
   writing = time.monotonic() - began
   wave_S, first = rendering.waveform(
     decoder,
@@ -367,7 +376,7 @@ def _is_there(identity) -> bool:
   return seal.identity(folder)['sha256'] == identity['sha256']
 
 
-def _writer(fv, tokenizer, model, layout):
+def _writer(fv, tokenizer, model, layout, starts):
   """The model, and how it is asked."""
   from step_audio_jax.decoder import text_to_codes
 
@@ -375,6 +384,7 @@ def _writer(fv, tokenizer, model, layout):
   manner = text_to_codes.SpeakOptions(
     layout=layout,
     system=fv.system,
+    starts=starts,
     longest=fv.longest,
     linguistic_codes=linguistic,
     semantic_codes=semantic,
@@ -384,9 +394,9 @@ def _writer(fv, tokenizer, model, layout):
   return text_to_codes.Writer.load(model, manner)
 
 
-def _written(fv, tokenizer, model, layout, pieces, voice):
+def _written(fv, tokenizer, model, layout, starts, pieces, voice):
   """The model's ids for every sentence."""
-  written = _writer(fv, tokenizer, model, layout).write(
+  written = _writer(fv, tokenizer, model, layout, starts).write(
     [prompt for prompt, _ in pieces],
     voice,
     'writing codes' if len(pieces) > 1 else None,

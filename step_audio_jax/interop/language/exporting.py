@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax.chats import habits
 from step_audio_jax.interop.formats import checked
 from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import bases
@@ -157,7 +158,12 @@ def _companions(folder, description, base, rows, trained, config):
   outputs.copy(text, folder / f'tokenizer{text.suffix}')
   length = config.get('max_position_embeddings') or config.get('max_seq_len')
   return tokenizer_files.write(
-    folder, rows, text, trained=trained, longest=length
+    folder,
+    rows,
+    text,
+    trained=trained,
+    longest=length,
+    starts=habits.of_run(description, 'config.json').starts,
   )
 
 

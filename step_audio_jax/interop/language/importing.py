@@ -5,6 +5,7 @@ import pathlib
 from typing import Any, Mapping
 
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import habits
 from step_audio_jax.interop.formats import checked
 from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import configs
@@ -95,6 +96,7 @@ def import_folder(
       bindings.ENCODER: text.encoder_digest,
     }
   belongs = bindings.of_export(origin, where)
+  habits.read(belongs, where)
   total = outputs.tree_bytes(tree)
   facts = {
     'parameters': config.parameters,
@@ -118,8 +120,9 @@ def import_folder(
       'vocabulary': vocabulary,
       'converted_from': str(named),
     }
-    if bindings.TOKENIZER in belongs:
-      description[bindings.TOKENIZER] = belongs[bindings.TOKENIZER]
+    for key in (bindings.TOKENIZER, bindings.TURNS):
+      if key in belongs:
+        description[key] = belongs[key]
     files.write_json(folder / 'config.json', description)
   return facts
 

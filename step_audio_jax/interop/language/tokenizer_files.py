@@ -95,6 +95,7 @@ def write(
   *,
   trained: bool,
   longest: int | None = None,
+  starts: bool = False,
 ) -> dict[str, Any]:
   """Writes the tokenizer of an export; says what was written.
 
@@ -105,6 +106,7 @@ def write(
     trained: Whether texts begin and end as the run's documents do, and turns
       are laid out as there; else the tokenizer only learns the names of rows.
     longest: Tokens that the model was made for.
+    starts: Whether its turns have `<s>` behind every `<|BOT|>`.
 
   Raises:
     UserError: A row cannot have its id there.
@@ -135,7 +137,7 @@ def write(
   files.write_json(folder / ADDED, {**_beyond(folder, known), **new})
   _write_config(folder, tree, special, longest)
   if trained:
-    _write_template(folder, rows, by_id, tree, cuts)
+    _write_template(folder, rows, by_id, tree, cuts, starts)
   return {'tokenizer': JSON, 'added_tokens': len(new)}
 
 
@@ -229,7 +231,7 @@ def _write_config(folder, tree, special: Mapping[str, str], longest) -> None:
     files.remove(folder / name)
 
 
-def _write_template(folder, rows, by_id, tree, cuts: bool) -> None:
+def _write_template(folder, rows, by_id, tree, cuts, starts) -> None:
   """The chat template of our documents; that of the base was not trained."""
   pieces = {
     piece: by_id[rows.control_starts + place]
@@ -237,4 +239,4 @@ def _write_template(folder, rows, by_id, tree, cuts: bool) -> None:
   }
   escaped = chat_marks.first_characters(tree)
   with files.atomic(folder / TEMPLATE, 'w') as handle:
-    handle.write(template_lib.write(pieces, escaped, cuts=cuts))
+    handle.write(template_lib.write(pieces, escaped, cuts=cuts, starts=starts))

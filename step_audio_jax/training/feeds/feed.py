@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import numpy as safetensors_numpy
 
 from step_audio_jax import errors
+from step_audio_jax.chats import habits
 from step_audio_jax.corpus import epochs
 from step_audio_jax.corpus import schedule as schedule_lib
 from step_audio_jax.storage import array_records
@@ -193,6 +194,7 @@ class RowFeed:
     speech_tokenizer: Whose codes are in the rows; None if no source says.
     tags: Of how texts are spoken, that are in the rows of any source.
     edits: Those by which recordings are changed in them.
+    turns: How turns are laid out in them, as `chats.habits` has it.
     speech: Whether there are speech ids.
     largest_id: Of all sources; None if one does not say.
     table_size: Ids of a batch must be below; None for any.
@@ -220,8 +222,8 @@ class RowFeed:
       seed: Of the order inside each source.
 
     Raises:
-      UserError: A task has no rows, row lengths differ, or ids of two tasks
-        belong to different vocabularies or speech tokenizers.
+      UserError: A task has no rows, row lengths differ, or two tasks differ in
+        vocabulary, speech tokenizer or the layout of turns.
     """
     if batch_size < 1:
       raise errors.UserError(
@@ -293,21 +295,20 @@ class RowFeed:
     self.speech_tokenizer = voiced[0].tokenizer if voiced else None
     self.tags = self._told(bindings.TAGS)
     self.edits = self._told(bindings.EDITS)
+    told = ((one.folder, habits.read(one.stats, one.folder)) for one in order)
+    self.turns = habits.joined(told)
     largest = [source.stats.get('largest_id') for source in self.sources]
     self.largest_id = None if None in largest else max(largest)
 
   def _told(self, name: str) -> list[str]:
     """Tags that the rows of any source say they have."""
-    told = (source.stats.get(name, ()) for source in self.sources)
-    return sorted(set().union(*told))
+    return sorted(set().union(*(s.stats.get(name, ()) for s in self.sources)))
 
   @property
   def read_ahead(self) -> int:
     """How many batches are worth being read side by side."""
-    far = any(
-      isinstance(source.records, array_records.RangedRecords)
-      for source in self.sources
-    )
+    remote = array_records.RangedRecords
+    far = any(isinstance(one.records, remote) for one in self.sources)
     return _AHEAD if far else 1
 
   def locate(self, k: int) -> tuple[int, int]:
