@@ -37,6 +37,7 @@ KINDS = (
 _AXES = {'dialect': 'language'}  # of what is no axis of its own
 _QUOTES = '"\'“”‘’「」『』`'
 _LEVELLED = re.compile(r'(.*?)[\s_-]*(?:level|级|-)?\s*(\d+)(?:\s*级)?')
+_BELOW = re.compile(r'(.*\S)\s+[-−]\s*(\d+)')  # `fast -1`, not `fast-1`
 # How alike two spellings are that may be meant for each other. A Chinese name
 # has two or three characters.
 _ALIKE, _ALIKE_WIDE = 0.8, 0.6
@@ -290,6 +291,8 @@ def split(text: str) -> tuple[str, int | None]:
   `fast 2`, `fast2`, `Fast-2`, `fast level 2`, `快速２`, `快速2级`, `"快速2"`.
   """
   text = _plain(text)
+  if match := _BELOW.fullmatch(text):
+    return match[1], -int(match[2][:9])
   match = _LEVELLED.fullmatch(text)
   if match and match[1]:
     # A number of more digits is no level that anybody means.

@@ -88,6 +88,8 @@ def test_what_names_no_tag(text):
   'text, message',
   [
     ('fast 6', r'found \(fast 6\), expected a level from 1 to 5'),
+    ('fast -1', r'found \(fast -1\), expected a level from 1 to 5'),
+    ('fast − 2', r'found \(fast -2\), expected a level from 1 to 5'),
     ('快速0', r'found \(fast 0\), expected a level from 1 to 5'),
     ('sad 99999999999999', 'expected a level from 1 to 5'),
     ('四川话2', r'\(sichuanese 2\), expected \(sichuanese\): it has no levels'),
