@@ -20,8 +20,8 @@ run's recogniser; with nothing compiled (`cold`), then with all of it (`warm`).
 
 * `times_real_time`       seconds of speech kept by seconds of the whole command
 * `times_real_time_said`  with what the gates left out
-* `per_two_core_seconds`  kept, by seconds of both cores: where a machine does
-                          other work, too, what it would do without
+* `times_real_time_by_cpu`  kept, by half the seconds of CPU: what two cores
+                          make that do nothing else, where both are busy always
 * `compile_*_seconds`     what `cold` took longer than `warm`
 
 Prints one JSON object last.
@@ -40,6 +40,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.making import kills  # noqa: E402
 from benchmarks.making import material  # noqa: E402
 from benchmarks.making import speed  # noqa: E402
+from data_pipelines.factory.making import job  # noqa: E402
 
 
 def _empty(folder: pathlib.Path) -> pathlib.Path:
@@ -84,7 +85,7 @@ def main():
   parser.add_argument('--items', type=int, default=1000)
   parser.add_argument('--kills', type=int, default=5, help='0 for none')
   parser.add_argument('--processes', type=int, default=2)
-  parser.add_argument('--shard_size', type=int, default=200)
+  parser.add_argument('--shard_size', type=int, default=job.SHARD_SIZE)
   parser.add_argument('--voice', action='append', default=[])
   parser.add_argument('--run', help='directory of a run that transcribes')
   parser.add_argument('--tokenizer', help='folder of its speech tokenizer')

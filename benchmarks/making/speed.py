@@ -106,8 +106,7 @@ def measure(folder: pathlib.Path, flags: Sequence[str]) -> dict[str, Any]:
       'mean_cer_kept': round(float(np.mean(scores)), 4),
       'times_real_time': round(kept / told['wall_seconds'], 2),
       'times_real_time_said': round((kept + left) / told['wall_seconds'], 2),
-      # What two cores give that do nothing else.
-      'per_two_core_seconds': round(2 * kept / told['cpu_seconds'], 2),
+      'times_real_time_by_cpu': round(2 * kept / told['cpu_seconds'], 2),
     }
   left, right = (kills.contents(folder / name) for name in ('cold', 'warm'))
   return {

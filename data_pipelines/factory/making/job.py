@@ -47,6 +47,7 @@ from step_audio_jax.storage import files
 STAMP = 'making.json'
 ANSWERS = 'answers'  # of the recipe's writers
 VERSION = 1  # part of every digest; raise it when the output changes
+SHARD_SIZE = 128  # a multiple of what recognisers are given at once
 _POLL_SECONDS = 2.0
 
 
@@ -56,7 +57,7 @@ def make(
   recipe: items_lib.Recipe,
   voices: Sequence[voice_lib.Voice],
   *,
-  shard_size: int = 200,
+  shard_size: int = SHARD_SIZE,
   processes: int = 1,
   runner: str = 'local',
   beam_options: Sequence[str] = (),
@@ -289,7 +290,7 @@ def _define(fv: flags.FlagValues) -> None:
     'most', None, 'Texts of the corpora, at most.', flag_values=fv
   )
   flags.DEFINE_integer(
-    'shard_size', 200, 'Items per shard.', lower_bound=1, flag_values=fv
+    'shard_size', SHARD_SIZE, 'Items per shard.', lower_bound=1, flag_values=fv
   )
   flags.DEFINE_integer('processes', 2, 'Processes.', flag_values=fv)
   beam.define_flags(fv)
