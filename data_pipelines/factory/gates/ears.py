@@ -151,7 +151,10 @@ def _own(ear: Own):
       f'{ear.run}: a model without speech ids, expected one that hears.'
     )
   model = restore.unroll_layers(model)
-  return tokenizer, speech_lib.Speaker(model, variables, vocabulary, ear.speech)
+  speaker = speech_lib.Speaker(
+    model, variables, vocabulary, ear.speech, shows_progress=False
+  )  # whoever asks has a bar of its own
+  return tokenizer, speaker
 
 
 @functools.lru_cache(maxsize=2)

@@ -84,8 +84,10 @@ class Speaker:
     variables: Mapping[str, Any],
     vocabulary: Vocabulary,
     config: SpeechConfig = SpeechConfig(),
+    shows_progress: bool = True,
   ):
     self.config = config
+    self._shows_progress = shows_progress
     self._model = model
     self._variables = variables
     self._vocabulary = vocabulary
@@ -113,7 +115,7 @@ class Speaker:
       grammar=self._grammar,
       start=grammar_lib.State.TEXT,
       shapes=self._shapes(longest),
-      label='transcribing',
+      label='transcribing' if self._shows_progress else None,
     )
     return [
       (self._vocabulary.decode(one.tokens), one.stopped) for one in outputs
@@ -139,7 +141,7 @@ class Speaker:
       start=grammar_lib.State.SPEECH,
       rng=c.seed,
       shapes=self._shapes(max(map(len, prompts), default=1)),
-      label='speaking',
+      label='speaking' if self._shows_progress else None,
     )
     return outputs
 

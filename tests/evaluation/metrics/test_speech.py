@@ -67,6 +67,17 @@ def test_a_model_hears_the_codes_that_it_learnt():
     speech.SpeechConfig(streams='odd')
 
 
+def test_who_shows_progress(monkeypatch, capfd):
+  monkeypatch.setenv('PROGRESS', '1')
+  spoken = [VOCABULARY.interleave(*parrot.codes('ab'))]
+  for shows in (False, True):
+    one = speech.Speaker(
+      parrot.Parrot(), parrot.VARIABLES, VOCABULARY, shows_progress=shows
+    )
+    assert one.transcribe(spoken) == ['ab']
+    assert ('transcribing' in capfd.readouterr().err) == shows
+
+
 def test_errors_are_counted_over_the_set():
   utterances = corpus(['abcd', 'aaaaaa'])
   # What is heard: one letter other, one letter more.
