@@ -74,6 +74,12 @@ def read(
   """
   settings = _settings(options.extra)
   root = options.root(source)
+
+  def lyrics(track: _Track) -> lrc.Lyrics:
+    name = track.lyrics[0].relative_to(source)
+    path = base.file_of(source, options, name)
+    return lrc.read(path, settings.encoding)
+
   tracks = _tracks(source, root)
   artists, refused = {}, {}
   for name, track in tracks.items():
@@ -82,7 +88,8 @@ def read(
       _artist,
       name,
       track,
-      settings,
+      lyrics,
+      settings.by_folder,
       id=name,
       file=track.audio[0].name if track.audio else None,
     )
@@ -98,6 +105,7 @@ def read(
       root,
       name,
       track,
+      lyrics,
       settings,
       {'speaker': artists[name], 'part_of': groups[name]},
       id=name,
@@ -132,7 +140,7 @@ def _tracks(source, root) -> dict[str, _Track]:
   return dict(sorted(found.items()))
 
 
-def _artist(name: str, track: _Track, settings: _Settings) -> str:
+def _artist(name: str, track: _Track, read_lyrics, by_folder: bool) -> str:
   """Who sings a track that is whole."""
   for what, some in (('lyrics', track.lyrics), ('audio', track.audio)):
     if not some:
@@ -145,8 +153,8 @@ def _artist(name: str, track: _Track, settings: _Settings) -> str:
         f'{what}: found {" and ".join(path.name for path in some)}, expected '
         'one of them.'
       )
-  artist = lrc.read(track.lyrics[0], settings.encoding).artist
-  if artist is None and settings.by_folder:
+  artist = read_lyrics(track).artist
+  if artist is None and by_folder:
     artist = pathlib.PurePosixPath(name).parent.name
   if not artists_lib.names_of(artist or ''):
     raise errors.UserError(
@@ -156,10 +164,10 @@ def _artist(name: str, track: _Track, settings: _Settings) -> str:
   return artist
 
 
-def _clips(root, name, track, settings, said):
+def _clips(root, name, track, read_lyrics, settings, said):
   path = track.lyrics[0]
   audio, audio_name = base.locate(root, track.audio[0].absolute())
-  lyrics = lrc.read(path, settings.encoding)
+  lyrics = read_lyrics(track)
   seconds = audio_io.examine(audio, name=audio_name).seconds
   clips, left = clips_lib.cut(lyrics, seconds, settings.rules, str(path))
   if not clips and not left:

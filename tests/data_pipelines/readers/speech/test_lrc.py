@@ -147,6 +147,18 @@ def test_no_song_at_all(tmp_path):
     ingested(tmp_path / 'in' / 'x.wav', tmp_path / 'out')
 
 
+def test_links_that_lead_out(tmp_path):
+  song(tmp_path / 'in', 'good')
+  song(tmp_path, 'secret')
+  song(tmp_path / 'in', 'x', lyrics=None)
+  (tmp_path / 'in' / 'x.lrc').symlink_to(tmp_path / 'secret.lrc')
+  song(tmp_path / 'in', 'y', seconds=0)
+  (tmp_path / 'in' / 'y.wav').symlink_to(tmp_path / 'secret.wav')
+  _, kept, left = ingested(tmp_path / 'in', tmp_path / 'out')
+  assert set(kept) == {'good-000'} and {name for name, _ in left} == {'x', 'y'}
+  assert all('leads out of' in reason for _, reason in left), left
+
+
 def test_songs_elsewhere(tmp_path):
   source, _ = trees.TREES['lrc'](tmp_path / 'in')
   (source / 'two.flac').rename(tmp_path / 'two.flac')
