@@ -40,7 +40,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.making import kills  # noqa: E402
 from benchmarks.making import material  # noqa: E402
 from benchmarks.making import speed  # noqa: E402
-from data_pipelines.factory.making import job  # noqa: E402
 
 
 def _empty(folder: pathlib.Path) -> pathlib.Path:
@@ -72,7 +71,7 @@ def measure_speed(args: argparse.Namespace) -> dict:
   (folder / 'recipe.gin').write_text(
     speed.RECIPE.format(run=args.run, tokenizer=args.tokenizer)
   )
-  flags = [f'--processes={args.processes}', f'--shard_size={args.shard_size}']
+  flags = [f'--processes={args.processes}']
   flags += [f'--voice={voice}' for voice in args.voice]
   return {'items': args.items, **speed.measure(folder, flags)}
 
@@ -85,7 +84,6 @@ def main():
   parser.add_argument('--items', type=int, default=1000)
   parser.add_argument('--kills', type=int, default=5, help='0 for none')
   parser.add_argument('--processes', type=int, default=2)
-  parser.add_argument('--shard_size', type=int, default=job.SHARD_SIZE)
   parser.add_argument('--voice', action='append', default=[])
   parser.add_argument('--run', help='directory of a run that transcribes')
   parser.add_argument('--tokenizer', help='folder of its speech tokenizer')
