@@ -96,21 +96,21 @@ def strike(
     text=True,
     start_new_session=True,
   )
-  while process.poll() is None and not when():
+  victims: list[int] = []
+  while process.poll() is None:
+    if when():
+      victims = _workers(process.pid) if who == WORKER else [process.pid]
+      if victims:
+        break
     time.sleep(0.001)
   if process.poll() is not None:
     if process.returncode:
       raise SystemExit(f'make failed: {process.stderr.read()[-2000:]}')
     return None
-  workers = psutil.Process(process.pid).children(recursive=True)
-  if who == WORKER:
-    victims = [worker for worker in workers if 'spawn_main' in _spelt(worker)]
-    # None are there any more, or all work is done here.
-    os.kill(victims[-1].pid if victims else process.pid, signal.SIGKILL)
-  elif who == DOOR:
-    os.kill(process.pid, signal.SIGKILL)
-  else:
+  if who == ALL:
     os.killpg(process.pid, signal.SIGKILL)
+  else:
+    os.kill(victims[-1], signal.SIGKILL)
   begin = time.monotonic()
   status = process.wait(patience)
   said = '' if who == DOOR else process.stderr.read()
@@ -124,11 +124,16 @@ def strike(
   }
 
 
-def _spelt(process: psutil.Process) -> str:
+def _workers(door: int) -> list[int]:
+  """Processes that work for a door, by how Python starts them."""
+  found = []
   try:
-    return ' '.join(process.cmdline())
-  except psutil.Error:
-    return ''
+    for process in psutil.Process(door).children(recursive=True):
+      if 'spawn_main' in ' '.join(process.cmdline()):
+        found.append(process.pid)
+  except psutil.Error:  # they end meanwhile
+    pass
+  return found
 
 
 def contents(output: pathlib.Path) -> dict[str, str]:
