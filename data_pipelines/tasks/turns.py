@@ -55,8 +55,9 @@ def of_chat(
 
   def ids_of(speech: chats.Speech) -> np.ndarray:
     if speech.id not in pairs:
+      where = f'in {codes}' if codes else 'without --codes'
       raise errors.UserError(
-        f'turns: no codes of {speech.id!r} in {codes}, expected those of the '
+        f'turns: no codes of {speech.id!r} {where}, expected those of the '
         'corpus.'
       )
     return documents_lib.speech_ids(table, *pairs[speech.id], streams)

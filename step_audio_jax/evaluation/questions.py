@@ -87,12 +87,12 @@ class Asker:
     Raises:
       UserError: The run has learnt to be asked otherwise.
     """
+    from step_audio_jax.generation import complete
     from step_audio_jax.generation import restore
-    from step_audio_jax.training.checkpoints import checkpoints
 
     self._run, self._most, self._starts = run, most, starts
-    self._description = checkpoints.run_config(run)
-    self._habits = habits_of(run, starts, streams)
+    self._description = complete.describe(run, step)
+    self._habits = _habits_of(run, self._description, starts, streams)
     model, self._variables, self.vocabulary = restore.load_model(run, step)
     self._model = restore.unroll_layers(model)
 
@@ -207,14 +207,25 @@ def _opened(turns: list[rendering.Turn], system: str) -> list[rendering.Turn]:
   return [(chats_lib.SYSTEM, system), *turns]
 
 
-def habits_of(
-  run: str, starts: bool | None, streams: str | None
-) -> habits.Habits:
-  """As `habits.of_run`, of a run directory."""
-  from step_audio_jax.training.checkpoints import checkpoints
+def _habits_of(run, description, starts, streams) -> habits.Habits:
+  path = files.path(run) / 'config.json'
+  return habits.of_run(description, path, starts=starts, streams=streams)
 
-  config, path = checkpoints.run_config(run), files.path(run) / 'config.json'
-  return habits.of_run(config, path, starts=starts, streams=streams)
+
+def _check(fv: flags.FlagValues) -> None:
+  """What can be wrong with runs and codes, before anything is loaded."""
+  from step_audio_jax.generation import complete
+
+  if not any(fv.splits):
+    raise errors.UserError('--splits: found none, expected some.')
+  description = complete.describe(fv.run, fv.step)
+  _habits_of(fv.run, description, fv.starts, fv.streams)
+  if fv.base:
+    complete.describe(fv.base)
+  if not files.is_dir(fv.codes):
+    raise errors.UserError(
+      f'--codes={fv.codes}: no such folder, expected what `tokenize` made.'
+    )
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
@@ -223,13 +234,13 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     raise errors.UserError(
       '--tokenizer: missing, --decoder needs the one of its codes.'
     )
+  _check(fv)
   asked, passed = quiz.questions(fv.corpus, fv.splits)
   counted = {split: len(some) for split, some in asked.items()}
   origins.check(fv.run, codes=fv.codes, tokenizer=fv.tokenizer)
   for split, why in passed.items():
     print(f'{split}: {len(why)} chats are no questions, the first is {why[0]}')
   if fv.dry_run:
-    habits_of(fv.run, fv.starts, fv.streams)
     print(f'would ask {counted}')
     return {'dry_run': True, 'questions': counted, 'passed_over': passed}
   codes = speech_codes.read_codes(fv.codes)

@@ -60,6 +60,31 @@ def is_converted(
   return 'converted_from' in description and _NOTE not in origin
 
 
+def describe(
+  run: str | pathlib.Path, step: int | None = None, ema: bool = False
+) -> dict[str, Any]:
+  """The `config.json` of a language model that can be loaded.
+
+  Args:
+    run: The run directory.
+    step: Which checkpoint; None means the newest.
+    ema: Whether the mean of the parameters is meant.
+
+  Raises:
+    UserError: It is the run of something else, or has no such checkpoint.
+  """
+  from step_audio_jax.training.checkpoints import checkpoints
+
+  description = checkpoints.run_config(run)
+  if 'model' not in description or 'vocabulary' not in description:
+    raise errors.UserError(
+      f'{run}/config.json: found no "model" and "vocabulary"; expected the run '
+      'of a language model (a Hugging Face folder becomes one by `convert`).'
+    )
+  checkpoints.step_folder(run, step, ema)
+  return description
+
+
 def ask(
   run: str | pathlib.Path,
   description: Mapping[str, Any],
@@ -244,7 +269,6 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   from step_audio_jax.generation import grammar as grammar_lib
   from step_audio_jax.generation import restore
   from step_audio_jax.generation import sampling
-  from step_audio_jax.training.checkpoints import checkpoints
   from step_audio_jax.training.transfer import own_vocabulary
 
   sampler = sampling.Sampler(fv.temperature, fv.top_k, fv.top_p)
@@ -254,14 +278,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       f'--model={run}: found a file, expected a run directory; `convert` makes '
       'one of a GGUF file.'
     )
-  description = checkpoints.run_config(run)
-  if 'model' not in description or 'vocabulary' not in description:
-    raise errors.UserError(
-      f'{run}/config.json: found no "model" and "vocabulary"; expected the run '
-      'of a language model (a Hugging Face folder becomes one by `convert`).'
-    )
+  description = describe(run, fv.step, fv.ema)
   max_tokens = longest_answer(run, fv.max_tokens)
-  checkpoints.step_folder(run, fv.step, fv.ema)
   vocabulary = own_vocabulary.vocabulary_of_run(run, description['vocabulary'])
   if fv.chat:
     turns = [('system', fv.system)] if fv.system else []

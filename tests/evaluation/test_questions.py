@@ -15,6 +15,7 @@ from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import questions
 from step_audio_jax.evaluation import quiz
+from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import dual
 from tests.generation import test_complete
 
@@ -109,6 +110,7 @@ def test_the_door_asks_aloud_and_in_writing(
   argv = ['-', 'convert', f'--from={tmp_path}/m.gguf', f'--to={grown}']
   assert cli.dispatch('x', doors.DOORS, [*argv, '--speech']) == 0
   output = tmp_path / 'answers.json'
+  (tmp_path / 'none').mkdir()
   argv = ['-', 'answer', f'--run={grown}', f'--corpus={corpus}', '--json']
   argv += [f'--codes={tmp_path}/none', f'--output={output}', f'--base={run}']
   argv += ['--max_tokens=2', '--streams=linguistic']
@@ -239,3 +241,30 @@ def test_calls_are_right_with_their_arguments(tmp_path):
   assert found['answers'][1]['calls'] == [
     '{"name": "clock", "arguments": {"at": 2}}'
   ]
+
+
+@pytest.mark.parametrize(
+  ('more', 'said'),
+  [
+    (['--splits='], '--splits: found none, expected some'),
+    (['--splits=tset'], "no chat of the split 'tset' ends with"),
+    (['--codes=nowhere'], '--codes=nowhere: no such folder, expected what'),
+    (['--base=nowhere'], 'nowhere/config.json: cannot be read'),
+    (['--step=99'], 'no checkpoint of step 99'),
+    (['--run=flow'], 'flow/config.json: found no "model" and "vocabulary"'),
+    (['--decoder=x'], '--tokenizer: missing'),
+  ],
+)
+def test_bad_input_is_told_before_anything_is_loaded(
+  corpus, run, tmp_path, capsys, monkeypatch, more, said
+):
+  monkeypatch.chdir(tmp_path)
+  files.write_json(tmp_path / 'flow' / 'config.json', {'decoder': {}})
+  (tmp_path / 'codes').mkdir()
+  monkeypatch.setattr(origins, 'check', lambda run, **_: None)
+  argv = ['-', 'answer', f'--run={run}', f'--corpus={corpus}', '--dry_run']
+  argv += ['--codes=codes', '--output=a.json']
+  capsys.readouterr()
+  assert cli.dispatch('x', doors.DOORS, [*argv, *more]) == 2
+  err = capsys.readouterr().err
+  assert said in err and err.count('\n') == 1
