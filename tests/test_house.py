@@ -49,7 +49,6 @@ FLOORS = (
     'step_audio_jax/generation',
     'step_audio_jax/plan',
     'data_pipelines/readers',
-    'data_pipelines/synthesis',
   ),
   (
     'step_audio_jax/decoder',
@@ -61,8 +60,8 @@ FLOORS = (
     'step_audio_jax/interop',
     'data_pipelines/documents',
   ),
-  ('data_pipelines/interleaving', 'data_pipelines/factory'),
-  ('data_pipelines/tasks',),
+  ('data_pipelines/interleaving', 'data_pipelines/synthesis'),
+  ('data_pipelines/tasks', 'data_pipelines/factory'),
   ('data_pipelines/rows',),
   ('data_pipelines/inspection', 'benchmarks'),
 )

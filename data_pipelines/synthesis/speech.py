@@ -99,8 +99,10 @@ def quiet(seed: int) -> np.ndarray:
 
 def speak_line(
   line: plan.Line, performer: Performer | None = None
-) -> tuple[np.ndarray, list[list[Any]]]:
+) -> tuple[np.ndarray, list[list[Any]] | None]:
   """Says one line: int16 samples at 16 kHz, and its words with times.
+
+  A voice that tells no times has no words.
 
   Args:
     line: What to say.
@@ -147,12 +149,13 @@ def speak_line(
     samples.astype(np.float32), speech.sample_rate, SAMPLE_RATE
   )
   samples = np.clip(np.round(samples), -32768, 32767).astype(np.int16)
-  return samples, _timed(line, speech.words, total, shift)
+  words = _timed(line, speech.words, total, shift)
+  return samples, words if _tells_words(performer) else None
 
 
 def speak_styled(
   line: plan.Line, performer: Performer, spans: Sequence[markup.Span]
-) -> tuple[np.ndarray, list[list[Any]], dict[str, Any]]:
+) -> tuple[np.ndarray, list[list[Any]] | None, dict[str, Any]]:
   """Says one line in a style: float32 samples at 16 kHz, words, provenance.
 
   Levels of volume count, so that nothing brings the samples to one peak.
@@ -192,7 +195,12 @@ def speak_styled(
       before = words[place - 1]
       before[2] = round(max(before[1], start - silence), 3)
     at += len(span.text)
+  words = words if _tells_words(performer) else None
   return np.clip(samples, -1.0, 1.0), words, said.provenance
+
+
+def _tells_words(performer: Performer | None) -> bool:
+  return performer is None or getattr(performer[0], 'tells_words', True)
 
 
 def _timed(line, events, total: float, shift: float) -> list[list[Any]]:

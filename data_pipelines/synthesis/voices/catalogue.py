@@ -11,7 +11,7 @@ from step_audio_jax import errors
 
 
 def load(named: str, flag: str = '--voice') -> voice_lib.Voice:
-  """One voice (`sources` says how voices are named).
+  """One voice (`sources` and `own` say how voices are named).
 
   Args:
     named: By a user.
@@ -21,6 +21,11 @@ def load(named: str, flag: str = '--voice') -> voice_lib.Voice:
     UserError: There is none, its runtime is not installed, or its files are
       wrong.
   """
+  if named.startswith('run:'):
+    # Networks of ours, and what runs them, are loaded for nobody else.
+    from data_pipelines.synthesis.voices import own
+
+    return own.load(named, flag)
   source = sources.find(named, flag)
   found = (kokoro if source.styles else piper).load(source)
   runtime.require()

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Sequence
 
 from data_pipelines.synthesis.voices import voice as voice_lib
+from step_audio_jax.styles import markup
 
 # As far apart as a recogniser hears without more errors.
 FACTORS = (1.0, 0.93, 1.09)
@@ -68,7 +69,7 @@ def cast(voices: Sequence[voice_lib.Voice]) -> tuple[Speaker, ...]:
 
 def speak(
   voice: voice_lib.Voice,
-  text: str,
+  text: str | Sequence[markup.Span],
   *,
   speaker: Speaker,
   language: str,
@@ -77,11 +78,14 @@ def speak(
 ) -> voice_lib.Speech:
   """Lets one speaker say a text; arguments as of `Voice.speak`.
 
+  Spans are said by voices that have learnt their tags.
+
   Returns:
     What was said; its sample rate, a whole number of Hz, is the voice's times
     the factor, and its times are those of that rate.
   """
-  said = voice.speak(
+  say = voice.speak if isinstance(text, str) else voice.speak_spans
+  said = say(
     text,
     language=language,
     speaker=speaker.of,

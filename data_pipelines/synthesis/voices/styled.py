@@ -16,6 +16,7 @@ from step_audio_jax.audio.prosody import making
 from step_audio_jax.audio.prosody import recipes
 from step_audio_jax.styles import markup
 
+Style = markup.Style
 _SLOWEST, _FASTEST = 0.6, 1.7  # of what a voice is asked for
 
 
@@ -56,13 +57,16 @@ def speak(
   Raises:
     UserError: As `Voice.speak` and `making.make`.
   """
+  known = frozenset(getattr(voice, 'tags', ()))
+  whole, asked_tags = spans, [t for t in markup.tags_of(spans) if t in known]
+  spans = _without(spans, asked_tags)
   recipe = recipes.of(making.one_style(spans))
   factor = speaker.factor * recipe.pitch_factor
   # What the voice itself is asked for, once its samples are played faster.
   asked = float(np.clip(rate * recipe.rate / factor, _SLOWEST, _FASTEST))
   said = speakers.speak(
     voice,
-    markup.plain(spans),
+    _only(whole, asked_tags) if asked_tags else markup.plain(spans),
     speaker=dataclasses.replace(speaker, factor=factor),
     language=language,
     rate=asked * factor,
@@ -88,4 +92,31 @@ def speak(
       (place, start) for place, (_, start, _) in zip(places, made.words)
     ),
   )
-  return Styled(speech, made.provenance)
+  told = dict(made.provenance)
+  if asked_tags:
+    told['asked_of_voice'] = markup.write(_only(whole, asked_tags))
+  return Styled(speech, told)
+
+
+def _without(spans, tags) -> tuple[markup.Span, ...]:
+  """Spans with what is left of their styles and pauses."""
+  found = []
+  for span in spans:
+    style = Style(tuple(tag for tag in span.style.tags if tag not in tags))
+    pause = 0 if _pause(span) in tags else span.pause
+    found.append(markup.Span(span.text, style, pause))
+  return tuple(found)
+
+
+def _only(spans, tags) -> tuple[markup.Span, ...]:
+  """The other part of them."""
+  found = []
+  for span in spans:
+    style = Style(tuple(tag for tag in span.style.tags if tag in tags))
+    pause = span.pause if _pause(span) in tags else 0
+    found.append(markup.Span(span.text, style, pause))
+  return tuple(found)
+
+
+def _pause(span) -> markup.Tag | None:
+  return markup.Tag('停顿', span.pause) if span.pause else None

@@ -41,6 +41,9 @@ class Voice(Protocol):
     files: Digests of what it is made of, by name.
     made_with: Packages whose versions its samples depend on.
     sha256: Digest of all its files.
+
+  One that has learnt tags has `tags`, a frozenset of them, and `speak_spans`;
+  one that tells nothing of words has `tells_words`, False.
   """
 
   name: str
