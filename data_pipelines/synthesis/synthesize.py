@@ -302,4 +302,5 @@ DOOR = cli.Door(
   main=_main,
   define=_define,
   uses_gin=False,
+  texts=('voice', 'optional_voice'),
 )

@@ -361,5 +361,5 @@ What it goes through and must pass is a recipe of gin: docs/data_engine.md.
 """,
   main=_main,
   define=_define,
-  texts=('beam_option',),
+  texts=('beam_option', 'voice'),
 )

@@ -249,7 +249,7 @@ def _settings(named: str, flag: str) -> Settings:
       f'{flag}: found {named!r}, expected run: and the directory of a run, or '
       'a file of settings.'
     )
-  path = files.path(where)
+  path = files.path(where, flag)
   if not files.is_file(path):
     beside = {name: path.parent / name for name in _BESIDE}
     if not files.is_dir(beside['decoder']):

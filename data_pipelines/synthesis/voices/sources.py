@@ -104,7 +104,7 @@ def find(named: str, flag: str = '--voice') -> Source:
   if where.startswith(_PACKAGE):
     found, licence, origin = _in_package(where)
   else:
-    found, licence, origin = _in_folder(where)
+    found, licence, origin = _in_folder(where, flag)
   model, config, styles = _parts(where, found)
   actual = digests.of_file(model)
   if digest and digest.lower() != actual:
@@ -139,8 +139,8 @@ def _in_package(where: str):
   return found, licence, f'{about["Name"]}=={package.version}'
 
 
-def _in_folder(where: str):
-  path = files.path(where)
+def _in_folder(where: str, flag: str):
+  path = files.path(where, flag)
   if files.is_dir(path):
     return sorted(files.list_folder(path)), None, path.name
   if not files.is_file(path):
