@@ -163,7 +163,7 @@ def speak_styled(
   Args:
     line: What to say.
     performer: Who says it.
-    spans: The line's words with one style, and pauses.
+    spans: The line's words with styles and pauses.
 
   Raises:
     UserError: As `voices.styled.speak`.
@@ -171,7 +171,7 @@ def speak_styled(
   import soxr
 
   voice, speaker = performer
-  said = styled.speak(
+  said = styled.speak_all(
     voice,
     spans,
     speaker=speaker,

@@ -209,6 +209,11 @@ def test_only_flags_of_text_are_excused():
     ('build', 'beam_option'),
     ('make', 'beam_option'),
     ('tokenize', 'beam_option'),
+    # `run:/…` is no address; what is behind it is looked at as it is opened.
+    ('make', 'voice'),
+    ('quiz', 'voice'),
+    ('synthesize', 'voice'),
+    ('synthesize', 'optional_voice'),
   }
 
 

@@ -27,7 +27,8 @@ from step_audio_jax.storage import digests
 from step_audio_jax.styles import markup
 
 # What stands before the gates.
-WRITER, LEAK, VOICE = 'writer', 'leak', 'voice'
+TEXT, WRITER = source_lib.GATES
+LEAK, VOICE = 'leak', 'voice'
 EDIT = 'edit'  # and behind them, of groups
 TRAIN = source_lib.TRAIN
 
@@ -100,7 +101,7 @@ class Item:
     writer: Who wrote it, a name of `Planned.writers`; '' of corpora.
     answer: Digest of what was asked and answered; '' of corpora.
     group: Id of the neutral one of its group; '' where there are no groups.
-    marked: The text with its level's tag; '' of a neutral one.
+    marked: The text with tags of how it is said; '' of a neutral one.
     place: Character before which pauses of the group are; 0 where it has none.
   """
 
@@ -125,7 +126,8 @@ class Item:
     told = dataclasses.asdict(self)
     left_out = () if self.writer else ('writer', 'answer')
     if not self.group:
-      left_out = (*left_out, 'group', 'marked', 'place')
+      left_out = (*left_out, 'group', 'place')
+      left_out = (*left_out, *(() if self.marked else ('marked',)))
     for name in left_out:
       del told[name]
     return told
@@ -178,7 +180,7 @@ def plan_items(
       )
     seen.add(text.id)
     if isinstance(text, source_lib.Refused):
-      refused.append(refusal(text.id, WRITER, text.outcome, text.reason))
+      refused.append(refusal(text.id, text.gate, text.outcome, text.reason))
       continue
     speaks = [one for one in cast if text.language in one.languages]
     if text.language not in espeak.USUAL_RATES or not speaks:
@@ -229,7 +231,10 @@ def _drawn(name, text, recipe, speaks) -> Item:
     pitch=50,
     seed=int(rng.integers(2**31 - 2)),
   )
-  return Item(line, text.text, text.source, text.writer, text.answer)
+  return Item(
+    *(line, text.text, text.source, text.writer, text.answer),
+    marked=text.marked,
+  )
 
 
 def _graded(items, grades, refused) -> list[Item]:
@@ -238,6 +243,9 @@ def _graded(items, grades, refused) -> list[Item]:
     return items
   names, found = {item.line.id for item in items}, []
   for item in items:
+    if item.marked:  # it has a style of its own
+      found.append(item)
+      continue
     group, place = item.line.id, _place(item)
     item = dataclasses.replace(item, group=group, place=place)
     found.append(item)

@@ -115,7 +115,9 @@ def make(
       files.remove(path)
   before = {items_lib.LEAK: base.PASSED} if planned.is_checked else {}
   before[items_lib.VOICE] = base.PASSED
-  written = [items_lib.WRITER] if recipe.writers else []
+  met = {one['gate'] for one in planned.refused}
+  met |= {items_lib.WRITER} if recipe.writers else set()
+  written = [gate for gate in (items_lib.TEXT, items_lib.WRITER) if gate in met]
   names = (*written, *before, *(gate.name for gate in recipe.gates.gates))
   if any(recipe.grades.edits()):
     names = (*names, items_lib.EDIT)

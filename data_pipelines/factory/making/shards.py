@@ -128,7 +128,7 @@ def _make_batch(shard: Shard, start: int) -> list[dict[str, Any]]:
 def _say(shard, item):
   """What is judged, times of its words, and how it was put into a style."""
   performer, style = shard.performers[item.line.voice], None
-  if item.group:
+  if item.group or item.marked:
     wave_S, words, style = speech.speak_styled(item.line, performer, item.spans)
   else:
     samples, words = speech.speak_line(item.line, performer)
@@ -168,7 +168,7 @@ def _keep(shard, item, number, changed, words, style, report, call):
       'speaker': speaker.of,
       'factor': speaker.factor,
       'words_per_minute': line.rate,
-      **({'style': style} if item.group else {}),
+      **({} if style is None else {'style': style}),
     },
     augmentation=told if told['operations'] else None,
     gates=report.to_json(),

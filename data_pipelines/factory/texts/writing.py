@@ -248,7 +248,9 @@ class Written:
     self.counts: collections.Counter[str] = collections.Counter()
 
   def read(self) -> Iterator[source_lib.Text | source_lib.Refused]:
-    given = list(self._given.read())
+    found = list(self._given.read())
+    yield from (one for one in found if isinstance(one, source_lib.Refused))
+    given = [one for one in found if isinstance(one, source_lib.Text)]
     seen: dict[int, str] = {}
     if all(getattr(one, 'keep', True) for one in self._writers):
       yield from given

@@ -6,6 +6,7 @@ that voices keep well, the samples are stretched by what is left.
 """
 
 import dataclasses
+import itertools
 from typing import Sequence
 
 import numpy as np
@@ -96,6 +97,52 @@ def speak(
   if asked_tags:
     told['asked_of_voice'] = markup.write(_only(whole, asked_tags))
   return Styled(speech, told)
+
+
+def speak_all(
+  voice: voice_lib.Voice,
+  spans: Sequence[markup.Span],
+  *,
+  speaker: speakers.Speaker,
+  language: str,
+  rate: float = 1.0,
+  seed: int = 0,
+) -> Styled:
+  """As `speak`, of a text whose style may change: part by part, joined.
+
+  Its provenance has that of the parts, where there are several.
+
+  Raises:
+    UserError: As `speak`.
+  """
+  runs = [tuple(run) for _, run in itertools.groupby(spans, lambda s: s.style)]
+  said = [
+    speak(
+      voice,
+      run,
+      speaker=speaker,
+      language=language,
+      rate=rate,
+      seed=(seed + number) % 2**31,
+    )
+    for number, run in enumerate(runs)
+  ]
+  if len(said) == 1:
+    return said[0]
+  import soxr
+
+  sample_rate = said[0].speech.sample_rate
+  parts, words, place, seconds = [], [], 0, 0.0
+  for run, one in zip(runs, said):
+    samples = one.speech.samples
+    if one.speech.sample_rate != sample_rate:
+      samples = soxr.resample(samples, one.speech.sample_rate, sample_rate)
+    parts.append(samples)
+    words += [(place + at, seconds + start) for at, start in one.speech.words]
+    place += len(markup.plain(run))
+    seconds += len(samples) / sample_rate
+  speech = voice_lib.Speech(np.concatenate(parts), sample_rate, tuple(words))
+  return Styled(speech, {'parts': [one.provenance for one in said]})
 
 
 def _without(spans, tags) -> tuple[markup.Span, ...]:

@@ -15,6 +15,7 @@ from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.styles import instructions
 from step_audio_jax.styles import markup
+from step_audio_jax.styles import ssml
 from step_audio_jax.styles import tags
 from step_audio_jax.tokenizers import door as tokenize_door
 from step_audio_jax.tokenizers.speech import seal
@@ -131,6 +132,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.export is not None:
     return _export(fv)
   words = ' '.join(fv.arguments or ())
+  if ssml.is_ssml(words):
+    words = markup.write(ssml.parse(words).spans)
   _check(fv, words)
   from step_audio_jax.decoder import code_sources
   from step_audio_jax.decoder import editing

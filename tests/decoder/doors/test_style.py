@@ -76,3 +76,13 @@ def test_a_model_without_tags_is_told_of(place, capsys):
 def test_what_cannot_be_asked(place, capsys, model, words, message):
   status, told, _ = asked(capsys, model, *words)
   assert status == 2 and message in told, told
+
+
+def test_ssml_is_a_text_with_tags(place, capsys):
+  text = '<speak>One. <prosody rate="125%">Two.</prosody></speak>'
+  _, pieces, notes = asked(capsys, 'tagged', text)
+  assert pieces == ['One.', '(快速2)Two.'] and not notes
+  status, told, _ = asked(
+    capsys, 'tagged', '<speak>One. <sub>Two.</sub></speak>'
+  )
+  assert status == 2 and 'line 1, column 13: <sub>: not supported' in told

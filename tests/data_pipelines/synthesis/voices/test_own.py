@@ -249,6 +249,9 @@ def test_bad_names(place, tmp_path):
     catalogue.load('run:')
   with pytest.raises(errors.UserError, match='expected the decoder of the run'):
     catalogue.load(f'run:{tmp_path}/elsewhere/sft')
+  for named in ('http://a/voice.onnx', 'run:http://a/sft'):
+    with pytest.raises(errors.UserError, match='--voice=.*an address'):
+      catalogue.load(named)
   (place.folder / 'tokenizer/dual.json').unlink()
   (place.folder / 'tokenizer').rmdir()
   with pytest.raises(errors.UserError, match='its tokenizer is not known'):
