@@ -144,28 +144,18 @@ class Run:
       yield faults.get(number) or _answer(vocabulary, next(outputs))
 
   def _prompt(self, vocabulary, messages) -> complete.Asked:
-    *before, (_, words) = messages
-    if not self.turns:
-      words = '\n'.join(text for _, text in messages)
-      before = []
-    system = ''
-    if before and before[0][0] == 'system':
-      system = before.pop(0)[1]
-    for text in (words, system, *(text for _, text in before)):
+    for _, text in messages:
       if vocabulary_lib.PAD in vocabulary.encode_text(text):
         raise errors.UserError(
           f'text: {text[:40]!r} has a character that is not in the text '
           'vocabulary of this run.'
         )
-    return complete.ask(
-      self.run,
-      checkpoints.run_config(self.run),
-      vocabulary,
-      words,
-      chat=self.turns,
-      system=system,
-      before=[tuple(one) for one in before],
-    )
+    description = checkpoints.run_config(self.run)
+    if self.turns:
+      turns = [tuple(one) for one in messages]
+      return complete.ask_chat(self.run, description, vocabulary, turns)
+    words = '\n'.join(text for _, text in messages)
+    return complete.ask(self.run, description, vocabulary, words)
 
 
 def _answer(vocabulary, output) -> dict[str, Any]:
