@@ -150,6 +150,7 @@ def _model(
     STEPS=sizes.steps(_MODEL_STEPS),
     ALGORITHM='adamw',  # which these steps were chosen for
     MULTIPLIERS=[],
+    RATIOS={},  # nobody asks it anything
     needs=('build',),
   )
 

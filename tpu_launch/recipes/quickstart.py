@@ -24,6 +24,9 @@ SPEAKER = (
   '58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06'
 )
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
+# Questions by voices of training, and by the one that is held out.
+ASKED = ('test_asked', 'test_asked_unseen_voice')
+_QUESTIONS, _WRITTEN = 300, 2000  # of train
 
 
 def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
@@ -45,6 +48,8 @@ def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
         'synthesize',
         f'--output={names.data}',
         f'--optional_voice={SPEAKER}',
+        f'--questions={_QUESTIONS}',
+        f'--written={_WRITTEN}',
       ),
       *_tokenizers(names),
       *_decoder(names),
@@ -65,6 +70,7 @@ class Names:
     self.text_model, self.rows = f'{self.data}/text.model', f'{root}/rows'
     self.tokenizer, self.decoder = f'{root}/tokenizer', f'{root}/decoder'
     self.speakers = f'{root}/speakers.npz'
+    self.answers = f'{root}/answers.json'
 
   def run(self, name: str) -> str:
     return f'{self.root}/{name}'
@@ -163,6 +169,7 @@ def _rows(names: Names) -> Iterator[recipe.Command]:
     f'--codes={names.codes}',
     f'--text={names.data}/text',
     f'--images={names.data}/images',
+    f'--chat={names.speech}',
     f'--text_model={names.text_model}',
     '--name=quickstart',
     '--splits=train,dev',
@@ -231,6 +238,19 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
     TOKENIZER=names.tokenizer,
   )
   yield recipe.door(
+    'answer',
+    'step_audio_jax',
+    'answer',
+    f'--run={names.run(last)}',
+    f'--corpus={names.speech}',
+    f'--codes={names.codes}',
+    f'--splits={",".join(ASKED)}',
+    f'--tokenizer={names.tokenizer}',
+    f'--decoder={names.decoder}',
+    f'--output={names.answers}',
+    needs=(f'train {last}', 'export decoder'),
+  )
+  yield recipe.door(
     'report',
     'step_audio_jax',
     'report',
@@ -241,8 +261,9 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
       MANIFEST=names.speech,
       ROWS=names.rows,
       TIMING=f'{names.root}/{recipe.TIMING}',
+      ANSWERS=names.answers,
     ),
-    needs=[f'evaluate {name}' for name in (*STAGES, 'sound')],
+    needs=['answer', *(f'evaluate {name}' for name in (*STAGES, 'sound'))],
   )
 
 
