@@ -1,5 +1,6 @@
 """Questions of a corpus: chats that end with what the assistant should say."""
 
+import collections
 import dataclasses
 import re
 from typing import Any, Mapping, NamedTuple, Sequence
@@ -181,6 +182,11 @@ def score(asked: Asked, said: Sequence[Answer]) -> dict[str, dict[str, Any]]:
   Args:
     asked: Of `questions`.
     said: Answers to all of them, in order.
+
+  Returns:
+    Split → shares that are `right` and `exact`; `chance`, the share that is
+    exact for who always says the commonest of the expected answers; how many
+    `questions`, and `answers`.
   """
   answers, found = iter(said), {}
   for split, some in asked.items():
@@ -201,7 +207,9 @@ def score(asked: Asked, said: Sequence[Answer]) -> dict[str, dict[str, Any]]:
         row['expected_calls'] = [call.written for call in one.calls]
         row['calls'] = [getattr(call, 'written', call) for call in calls]
       rows.append(row)
+    wanted = collections.Counter(tuple(words(one.expected)) for one in some)
     found[split] = {
+      'chance': max(wanted.values()) / len(rows),
       'right': sum(row['right'] for row in rows) / len(rows),
       'exact': sum(row['exact'] for row in rows) / len(rows),
       'questions': len(rows),

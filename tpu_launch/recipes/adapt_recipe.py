@@ -139,7 +139,7 @@ def _model(
   )
   yield recipe.train(
     'train model',
-    'gin/quickstart/sft.gin',
+    'gin/adapt/sft.gin',
     RUN_DIR=names.model,
     INIT_FROM=[names.before('sft')],
     SPEECH_ROWS='keep',  # codes of other tokenizers, but like them
@@ -148,9 +148,6 @@ def _model(
     TASK_PREFIX=f'{NAME}_',
     BATCH_SIZE=sizes.rows,
     STEPS=sizes.steps(_MODEL_STEPS),
-    ALGORITHM='adamw',  # which these steps were chosen for
-    MULTIPLIERS=[],
-    RATIOS={},  # nobody asks it anything
     needs=('build',),
   )
 

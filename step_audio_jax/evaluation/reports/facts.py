@@ -256,13 +256,14 @@ def comparability_warnings(
   return found
 
 
-# Figure → how and in which split it was asked. Names after Step-Audio's tasks:
-# audio or text query, text answer.
+# Figure → how and in which split it was asked, and what it is. Names after
+# Step-Audio's tasks: audio or text query, text answer.
 ANSWERED = {
-  'aqta_exact': ('spoken', 'test_asked'),
-  'aqta_exact_unseen_voice': ('spoken', 'test_asked_unseen_voice'),
-  'aqta_exact_silenced': ('silenced', 'test_asked'),
-  'tqta_exact': ('written', 'test_asked'),
+  'aqta_exact': ('spoken', 'test_asked', 'exact'),
+  'aqta_exact_unseen_voice': ('spoken', 'test_asked_unseen_voice', 'exact'),
+  'aqta_exact_silenced': ('silenced', 'test_asked', 'exact'),
+  'aqta_chance': ('spoken', 'test_asked', 'chance'),
+  'tqta_exact': ('written', 'test_asked', 'exact'),
 }
 
 
@@ -284,8 +285,8 @@ def answered(path: str | pathlib.Path | None) -> dict[str, Any]:
   found = files.read_json(path)
   try:
     figures = {
-      name: found.get(kind, {}).get(split, {}).get('exact')
-      for name, (kind, split) in ANSWERED.items()
+      name: found.get(kind, {}).get(split, {}).get(figure)
+      for name, (kind, split, figure) in ANSWERED.items()
     }
     rows = {k: list(v['answers']) for k, v in found['spoken'].items()}
   except (AttributeError, KeyError, TypeError) as error:
@@ -301,6 +302,30 @@ def cer(result: Mapping[str, Any], task: str, split: str) -> float | None:
   """An error rate of a result, or None."""
   value = result.get(task, {}).get(split, {}).get('cer')
   return value if value is not None and math.isfinite(value) else None
+
+
+def text_perplexity(result: Mapping[str, Any], source: str) -> float | None:
+  """Of the text of a source, or None where it was not scored."""
+  streams = result.get('perplexity', {}).get(source, {})
+  return streams.get('text', {}).get('perplexity')
+
+
+def forgetting(stages: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+  """What the last stage made of what was there: figures after over before.
+
+  Args:
+    stages: Of a report, in order.
+
+  Returns:
+    `asr_cer` on the split of the stages and `text_perplexity`, 1 where nothing
+    changed and above it where something was lost; None where it is unknown.
+  """
+
+  def ratio(key):
+    before, after = ([None, None, *(s[key] for s in stages)])[-2:]
+    return after / before if before and after is not None else None
+
+  return {key: ratio(key) for key in ('asr_cer', 'text_perplexity')}
 
 
 def strangers(

@@ -22,6 +22,7 @@ FIGURES = {
   'aqta_exact': 'spoken questions answered exactly, seen voices',
   'aqta_exact_unseen_voice': 'spoken questions answered exactly, unseen voice',
   'aqta_exact_silenced': 'the same with silence in place of the question',
+  'aqta_chance': 'the same by always saying the commonest answer',
   'tqta_exact': 'written questions answered exactly',
   'share_error_rows': 'largest error of a source share, rows',
   'padding': 'padding in packed rows',
@@ -30,6 +31,11 @@ FIGURES = {
 }
 # Of these more is better, so that a target is the least of them.
 _RIGHT = ('aqta_exact', 'aqta_exact_unseen_voice', 'tqta_exact')
+
+
+def reached(key: str, value: float, limit: float) -> bool:
+  """Whether a figure is as good as its target."""
+  return value >= limit if key in _RIGHT else value <= limit
 
 
 def format_figure(key: str, value: float) -> str:
@@ -192,7 +198,7 @@ def _tiles(values) -> str:
     if limit is not None:
       side = 'least' if key in _RIGHT else 'most'
       text += f'; at {side} {format_figure(key, limit)}'
-      good = value >= limit if key in _RIGHT else value <= limit
+      good = reached(key, value, limit)
     tiles.append(page.tile(format_figure(key, value), text, good))
   return f'<div class="tiles">{"".join(tiles)}</div>'
 
@@ -282,7 +288,8 @@ def _rated(stage) -> bool:
 def _stage_table(values) -> str:
   head = [
     'stage', 'steps', 'loss', 'ASR CER %', 'unseen voice %', 'TTS CER %',
-    'captions exact %', *(f'{s} ppl' for s in perplexity.STREAMS),
+    'captions exact %', 'text rows ppl',
+    *(f'{s} ppl' for s in perplexity.STREAMS),
   ]  # fmt: skip
   stages = values['stages']
   rates = [
@@ -295,6 +302,7 @@ def _stage_table(values) -> str:
       s['steps'],
       s['loss'],
       *(some[n] for some in rates),
+      s['text_perplexity'],
       *(s['perplexity'].get(stream) for stream in perplexity.STREAMS),
     ]
     for n, s in enumerate(stages)

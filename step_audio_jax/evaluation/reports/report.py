@@ -100,6 +100,7 @@ def report(
           .get('all', {})
           .items()
         },
+        'text_perplexity': facts.text_perplexity(result, f'{row_prefix}text'),
         'shares': facts.shares(run),
         **facts.vocabulary_origin(run),
       }
@@ -124,6 +125,7 @@ def report(
     **_sound(results, tts_split),
     **facts.strangers(results, tts_split),
     **facts.answered(answers),
+    'forgetting': facts.forgetting(stages),
     'share_error_rows': max(gaps, default=None),
     'padding': (
       facts.padding(tables, rows, prefix=row_prefix, split=row_split)

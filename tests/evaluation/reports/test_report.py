@@ -69,7 +69,10 @@ def runs(tmp_path):
         'test': scores(0.8 - 0.2 * n),
         'test_unseen_voice': scores(0.9 - 0.2 * n),
       }
-      result['perplexity'] = {'all': {'text': {'perplexity': 4.0 - n}}}
+      result['perplexity'] = {
+        'all': {'text': {'perplexity': 4.0 - n}},
+        'text': {'text': {'perplexity': 2.0 + n}},
+      }
     if name == 'sft':
       result['tts'] = {'test': scores(0.215)}
       # An older checkpoint, worse: it must not be taken.
@@ -128,6 +131,8 @@ def test_the_figures(runs):
     'asr_cer_by_stage': [0.6, 0.4],
     'asr_cer_unseen_voice': 0.3,
     'tts_cer': 0.215,
+    # Of stage 2 and what came behind it: 0.4 and 4 there.
+    'forgetting': {'asr_cer': 0.2 / 0.4, 'text_perplexity': 5 / 4},
     'share_error_rows': 0.5,
     'padding': 0.05,
     'wall_seconds': 700.25,
@@ -365,7 +370,11 @@ def test_questions_are_played_with_their_answers(runs):
       for place, (answer, exact) in enumerate(rows)
     ]
     exact = [row['exact'] for row in answers]
-    return {'exact': sum(exact) / len(exact), 'answers': answers}
+    return {
+      'chance': 0.5,
+      'exact': sum(exact) / len(exact),
+      'answers': answers,
+    }
 
   good, bad = ('the cat', True), ('<dog>', False)
   told = {
@@ -383,6 +392,7 @@ def test_questions_are_played_with_their_answers(runs):
   assert saved['aqta_exact'] == result['aqta_exact'] == 0.75
   assert saved['aqta_exact_unseen_voice'] == 0.25
   assert saved['aqta_exact_silenced'] == 0 and saved['tqta_exact'] is None
+  assert saved['aqta_chance'] == 0.5
   text = (runs / 'out' / 'report.html').read_text()
   assert 'at least 70.0 %' in text and 'at most 10.0 %' in text
   # The first question was written, so three of four are played.
