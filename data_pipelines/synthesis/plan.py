@@ -40,9 +40,9 @@ class Config:
     english_rates, mandarin_rates: Lowest and highest words per minute.
     pitches: Lowest and highest pitch, 0..100.
     part: Utterances per resumable part.
-    questions: Spoken questions of train, with their answers; a fifth of that
-      again by its voices in the split `test_asked`, an eighth by the unseen
-      one, a twentieth in dev.
+    questions: Spoken questions of train, with their answers; an eighth of that
+      again by its voices in the split `test_asked`, a tenth by the unseen one,
+      a twentieth in dev.
     written: The same in writing, of train.
     speakers: Who speaks in place of espeak-ng, in the languages they can;
       espeak-ng speaks the others.
@@ -227,8 +227,8 @@ def plan_questions(config: Config, first: int) -> Asked:
   """
   counts = {
     _ASKED_DEV: config.questions // 20,
-    ASKED: config.questions // 5,
-    ASKED_UNSEEN: config.questions // 8,
+    ASKED: config.questions // 8,
+    ASKED_UNSEEN: config.questions // 10,
     'train': config.questions,
     _WRITTEN: config.written,
   }

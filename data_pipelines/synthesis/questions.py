@@ -4,9 +4,9 @@ Somebody says who has what, and asks for a part of it: a colour, a thing, its
 owner, or how many there are. So an answer takes listening: every question is
 asked in the same words about everything, and no two of all splits are alike.
 
-    the man has the red cup what color is it        red
-    the boy has two cups and three books how many   five
-    妈妈有红苹果谁有                                  妈妈
+    the man has the red cup what color is it   red
+    the boy has three blue books how many      three
+    妈妈有红苹果谁有                             妈妈
 """
 
 import dataclasses
@@ -47,8 +47,7 @@ class Question:
     return _joint(self.language).join(self.answer)
 
 
-_NUMBERS = ('one', 'two', 'three', 'four', 'five', 'six')
-_MOST_EACH = len(_NUMBERS) // 2
+_NUMBERS = ('one', 'two', 'three')
 _COLOURS: Mapping[str, Words] = {
   'en': ('red', 'green', 'blue'),
   'zh': ('红', '白'),
@@ -74,15 +73,11 @@ def _english_owned(rng: np.random.Generator) -> list[Question]:
 def _english_counted(rng: np.random.Generator) -> list[Question]:
   classes = grammar.ENGLISH.classes
   owner = _one(rng, classes['determiner']), _one(rng, classes['who'])
-  things = rng.permutation(classes['thing'])[:2]
-  counts = rng.integers(1, _MOST_EACH, size=2, endpoint=True)
-  first, second = (
-    (_NUMBERS[count - 1], str(thing) if count == 1 else _plural(str(thing)))
-    for count, thing in zip(counts, things)
-  )
-  said = (*owner, 'has', *first, 'and', *second)
-  total = _NUMBERS[int(counts.sum()) - 1]
-  return [Question('en', (*said, 'how', 'many'), (total,), 'count')]
+  number, color = _one(rng, _NUMBERS), _one(rng, _COLOURS['en'])
+  thing = _one(rng, classes['thing'])
+  things = thing if number == _NUMBERS[0] else _plural(thing)
+  said = (*owner, 'has', number, color, things)
+  return [Question('en', (*said, 'how', 'many'), (number,), 'count')]
 
 
 def _mandarin_owned(rng: np.random.Generator) -> list[Question]:

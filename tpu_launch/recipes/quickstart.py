@@ -26,7 +26,7 @@ SPEAKER = (
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 # Questions by voices of training, and by the one that is held out.
 ASKED = ('test_asked', 'test_asked_unseen_voice')
-_QUESTIONS, _WRITTEN = 300, 2000  # of train
+_UTTERANCES, _QUESTIONS, _WRITTEN = 1500, 800, 2000  # of train
 
 
 def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
@@ -48,6 +48,7 @@ def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
         'synthesize',
         f'--output={names.data}',
         f'--optional_voice={SPEAKER}',
+        f'--train={_UTTERANCES}',
         f'--questions={_QUESTIONS}',
         f'--written={_WRITTEN}',
       ),
