@@ -88,7 +88,7 @@ def test_chats_that_end_with_an_answer_are_asked(corpus):
   said = [quiz.Answer('The dog.'), quiz.Answer('a cat')]
   figures = quiz.score(asked, said)['test']
   assert figures['right'] == figures['exact'] == 0.5
-  assert figures['questions'] == 2 and figures['chance'] == 0.5
+  assert figures['questions'] == 2 and figures['chance'] == 1
   with pytest.raises(errors.UserError, match="split 'dev' ends with"):
     quiz.questions(corpus, ['dev'])
 
