@@ -117,7 +117,11 @@ def train(output: pathlib.Path, quickstart: pathlib.Path, steps: int) -> float:
   began = time.monotonic()
   door(
     *('step_audio_jax', 'train', '--gin_file=gin/quickstart/sft.gin'),
-    *('--gin.STAGE="sft_edit"', '--gin.TASK_PREFIX="edits_"', '--gin.RATIOS={}'),
+    *(
+      '--gin.STAGE="sft_edit"',
+      '--gin.TASK_PREFIX="edits_"',
+      '--gin.RATIOS={}',
+    ),
     f'--gin.RUN_DIR="{output}/run"',
     f'--gin.ROWS="{output}/rows"',
     f'--gin.TEXT_MODEL="{text_model}"',

@@ -20,12 +20,12 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import rendering
 from step_audio_jax.chats import views
+from step_audio_jax.decoder import styled_text
 from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.styles import markup
 from step_audio_jax.styles import tags as tags_lib
-from step_audio_jax.training.checkpoints import checkpoints
 
 
 def learnt(run: str | os.PathLike) -> list[tags_lib.Tag]:
@@ -34,21 +34,12 @@ def learnt(run: str | os.PathLike) -> list[tags_lib.Tag]:
   Raises:
     UserError: There is no such run, or it has learnt nothing of the kind.
   """
-  path = files.path(run) / 'config.json'
-  told = checkpoints.run_config(run).get(bindings.EDITS)
-  if not told:
+  found = styled_text.told(run, bindings.EDITS)
+  if not found:
     raise errors.UserError(
-      f'{path}: {bindings.EDITS}: missing, expected a run whose rows were some '
-      'of audio_edit: this one has learnt to edit nothing.'
-    )
-  try:
-    found = [tags_lib.find(one) for one in told]
-  except (TypeError, AttributeError, errors.UserError):
-    found = [None]
-  if isinstance(told, str) or None in found:
-    raise errors.UserError(
-      f'{path}: {bindings.EDITS}: found {str(told)[:80]!r}, expected a list of '
-      'tags.'
+      f'{files.path(run) / "config.json"}: {bindings.EDITS}: missing, expected '
+      'a run whose rows were some of audio_edit: this one has learnt to edit '
+      'nothing.'
     )
   return [tag for tag in tags_lib.every() if tag in found]
 

@@ -40,6 +40,27 @@ class Known(NamedTuple):
   more: bool = False
 
 
+def told(run: str | os.PathLike, key: str) -> list[tags_lib.Tag] | None:
+  """Tags that the `config.json` of a run has under a key; None without it.
+
+  Raises:
+    UserError: There is no such run, or what it says there are no tags.
+  """
+  found = checkpoints.run_config(run).get(key)
+  if found is None:
+    return None
+  try:
+    known = [tags_lib.find(one) for one in found]
+  except (TypeError, AttributeError, errors.UserError):
+    known = [None]
+  if isinstance(found, str) or None in known:
+    raise errors.UserError(
+      f'{files.path(run) / "config.json"}: {key}: found {str(found)[:80]!r}, '
+      'expected a list of tags.'
+    )
+  return known
+
+
 def of_run(run: str | os.PathLike, is_released: bool) -> Known:
   """The tags of a run.
 
@@ -50,22 +71,13 @@ def of_run(run: str | os.PathLike, is_released: bool) -> Known:
   Raises:
     UserError: There is no such run, or what it says of tags is none.
   """
-  told = checkpoints.run_config(run).get(bindings.TAGS)
-  if told is None:
-    if not is_released:
-      return Known()
-    released = (tag for tag in tags_lib.every() if tag.source == 'released')
-    return Known(frozenset(released), more=True)
-  try:
-    found = [tags_lib.find(one) for one in told]
-  except (TypeError, AttributeError, errors.UserError):
-    found = [None]
-  if isinstance(told, str) or None in found:
-    raise errors.UserError(
-      f'{files.path(run) / "config.json"}: {bindings.TAGS}: found '
-      f'{str(told)[:80]!r}, expected a list of tags.'
-    )
-  return Known(frozenset(found))
+  found = told(run, bindings.TAGS)
+  if found is not None:
+    return Known(frozenset(found))
+  if not is_released:
+    return Known()
+  released = (tag for tag in tags_lib.every() if tag.source == 'released')
+  return Known(frozenset(released), more=True)
 
 
 class Asked(NamedTuple):

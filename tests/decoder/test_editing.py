@@ -1,9 +1,7 @@
 """Codes are edited once, and what came out again."""
 
 import dataclasses
-import types
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from step_audio_jax.decoder import voice as voice_lib
 from step_audio_jax.storage import files
 from step_audio_jax.styles import markup
 from step_audio_jax.styles import tags
+from tests.evaluation import parrot
 
 CONTROL = vocabulary_lib.CONTROL
 FIRST = vocabulary_lib.CONTROL_SIZE
@@ -44,33 +43,8 @@ VOCABULARY = vocabulary_lib.Vocabulary(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Shortens:
-  """Says the recording again without its first groups, one a `1` it is told.
-
-  Has the API of `models.language.speech_text.SpeechTextModel`.
-  """
-
-  @property
-  def config(self):
-    return types.SimpleNamespace(vision=None, transformer=None)
-
-  def init_cache(self, batch, length):
-    return {'seen': jnp.zeros((batch, length + 1), jnp.int32)}
-
-  def apply(self, variables, tokens_BT, *, segment_ids_BT, positions_BT, cache):
-    seen = cache['seen']
-    rows = jnp.arange(len(tokens_BT))[:, None]
-    places = jnp.where(segment_ids_BT > 0, positions_BT, seen.shape[1] - 1)
-    seen = seen.at[rows, places].set(tokens_BT)
-    follow = jax.vmap(_follow)(seen[:, :-1], positions_BT[:, -1])
-    logits = jax.nn.one_hot(follow, VOCABULARY.table_size) * variables['sure']
-    return jnp.broadcast_to(
-      logits[:, None], (*tokens_BT.shape, logits.shape[-1])
-    ), {'seen': seen}
-
-
-def _follow(seen, place):
+def shortened(seen, place):
+  """The recording again without its first groups, one a `1` that is told."""
   text_size = VOCABULARY.text_size
   before = jnp.arange(len(seen)) <= place
   bots = jnp.where(
@@ -98,7 +72,8 @@ def writer():
       text_to_codes.SpeakOptions().sampler, temperature=0.0
     ),
   )
-  return text_to_codes.Writer(Shortens(), {'sure': 50.0}, VOCABULARY, manner)
+  model = parrot.Remembers(shortened, VOCABULARY.table_size)
+  return text_to_codes.Writer(model, {'sure': 50.0}, VOCABULARY, manner)
 
 
 def ids(groups, seed=0):

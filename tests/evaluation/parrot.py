@@ -6,7 +6,9 @@ back into what it was fed through its cache, as a trained one would.
 """
 
 import dataclasses
+import functools
 import types
+from typing import Callable
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +48,16 @@ def codes(text):
 
 
 @dataclasses.dataclass(frozen=True)
-class Parrot:
-  """Has the API of `models.language.speech_text.SpeechTextModel`."""
+class Remembers:
+  """Has the API of `models.language.speech_text.SpeechTextModel`.
+
+  Attributes:
+    follow: (all ids so far, place) -> the id after `place`.
+    rows: Ids that there are.
+  """
+
+  follow: Callable[[jax.Array, jax.Array], jax.Array]
+  rows: int
 
   @property
   def config(self):
@@ -63,8 +73,8 @@ class Parrot:
     last = seen.shape[1] - 1
     places = jnp.where(segment_ids_BT > 0, positions_BT, last)
     seen = seen.at[rows, places].set(tokens_BT)
-    follow = jax.vmap(_follow)(seen[:, :last], positions_BT[:, -1])
-    logits = jax.nn.one_hot(follow, VOCABULARY.table_size) * variables['sure']
+    follow = jax.vmap(self.follow)(seen[:, :last], positions_BT[:, -1])
+    logits = jax.nn.one_hot(follow, self.rows) * variables['sure']
     return jnp.broadcast_to(
       logits[:, None], (*tokens_BT.shape, logits.shape[-1])
     ), {'seen': seen}
@@ -97,4 +107,5 @@ def _follow(seen, place):
   return jnp.where(seen[1] == CONTROL['<|ASR|>'], read(), speak())
 
 
+Parrot = functools.partial(Remembers, _follow, VOCABULARY.table_size)
 VARIABLES = {'sure': np.float32(9.0)}
