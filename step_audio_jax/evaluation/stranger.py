@@ -64,6 +64,10 @@ class Ear:
     self.reasons = dict.fromkeys(TASKS, self._find() or '')
     if self._place is None:
       return
+    if not self._config.recordings:
+      self.reasons[_RECORDINGS] = self.reasons[_RECORDINGS] or (
+        'recordings are not asked for (judge.recordings)'
+      )
     if sound is None:
       for task in (_TTS, _CODES):
         self.reasons[task] = self.reasons[task] or (

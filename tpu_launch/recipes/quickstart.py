@@ -222,11 +222,14 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
   splits = {
     'ASR_SPLITS': ['dev', 'test', 'test_unseen_voice'],
     'TTS_SPLITS': ['dev', 'test'],
-    'HEARD_SPLITS': ['test'],
   }
-  yield evaluate(last, 'evaluate_last', last, **splits)
-  for stage in STAGES[:-1]:
+  yield evaluate(last, 'evaluate', last, **splits)
+  for stage in STAGES[:-2]:
     yield evaluate(stage, 'evaluate', stage)
+  # While the last run learns there is time to hear the recordings.
+  yield evaluate(
+    STAGES[-2], 'evaluate_heard', STAGES[-2], HEARD_SPLITS=['test']
+  )
   # What was scored without the decoder is kept and not scored again.
   yield evaluate(
     'sound',
@@ -235,6 +238,7 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
     f'evaluate {last}',
     'export decoder',
     **{**splits, 'TTS_SPLITS': ['test']},
+    HEARD_SPLITS=['test'],
     DECODER=names.decoder,
     TOKENIZER=names.tokenizer,
   )

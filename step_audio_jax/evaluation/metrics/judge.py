@@ -56,6 +56,8 @@ class JudgeConfig:
     device: 'cpu' or 'cuda'.
     compute: Type that it computes in, a name of CTranslate2's.
     cache: Folder for what packages hold; None means the user's.
+    recordings: Whether it hears the recordings, too. They are the same for all
+      runs of a corpus: once is enough.
   """
 
   model: str
@@ -68,6 +70,7 @@ class JudgeConfig:
   device: str = 'cpu'
   compute: str = 'float32'
   cache: str | None = None
+  recordings: bool = True
 
   def __post_init__(self):
     if not self.model:

@@ -82,10 +82,12 @@ def test_the_voice_and_the_stranger_are_those_that_are_installed():
   assert [ears[package] for package in model] == [1, 1]
   assert {'faster-whisper', 'ctranslate2', 'av'} <= set(ears)
   assert told['HEARD'] >= 40 and told['LANGUAGES'] == ('en',)
-  # Only the finished model's sentences of test are heard, recordings already
-  # while the decoder is not there yet.
+  # Only the finished model's sentences of test are heard, and recordings once,
+  # while it is learning.
+  assert told['RECORDINGS'] is False
   heard = {n for n, words in commands.items() if 'HEARD_SPLITS' in str(words)}
-  assert heard == {'evaluate sft', 'evaluate sound'}
+  assert heard == {'evaluate stage3', 'evaluate sound'}
+  assert 'gin/quickstart/evaluate_heard.gin' in str(commands['evaluate stage3'])
   assert '--gin.HEARD_SPLITS=["test"]' in commands['evaluate sound']
   lines = plan.plan_speech(plan.Config())
   english = [u for u in lines if (u.split, u.language) == ('test', 'en')]
