@@ -83,7 +83,8 @@ def test_no_question_is_in_two_splits():
   }  # fmt: skip
   said = collections.Counter(line.split for line in asked.lines)
   assert said == {
-    'train': 15, 'train_asked': 45, 'dev_asked': 3, plan.ASKED: 7, plan.ASKED_UNSEEN: 6
+    'train': 15, 'train_asked': 45, 'dev_asked': 3,
+    plan.ASKED: 7, plan.ASKED_UNSEEN: 6,
   }  # fmt: skip
   for line in asked.lines:
     unseen = line.split == plan.ASKED_UNSEEN
