@@ -14,6 +14,7 @@ import types
 
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors_numpy
 
 from data_pipelines import __main__ as data_doors
 from data_pipelines import records
@@ -152,7 +153,15 @@ def test_an_export_is_the_same(made, name):
     found = again / path.relative_to(name)
     if path.name == 'config.json':
       # A field that came since then is said as well.
-      assert _within(*(json.loads(p.read_text()) for p in (path, found)))
+      wanted, has = (json.loads(p.read_text()) for p in (path, found))
+      wanted.get('sha256', {}).pop('voice.safetensors', None)  # is computed
+      assert _within(wanted, has)
+    elif path.suffix == '.safetensors':
+      # What was computed differs in its last bits between kinds of cores.
+      wanted, has = (safetensors_numpy.load_file(p) for p in (path, found))
+      assert wanted.keys() == has.keys()
+      for key, value in wanted.items():
+        np.testing.assert_allclose(has[key], value, rtol=1e-4, atol=1e-5)
     elif path.suffix != '.npz':
       assert found.read_bytes() == path.read_bytes()
 

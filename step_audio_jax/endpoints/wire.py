@@ -65,9 +65,15 @@ class Wire:
     mine: list[socket.socket] = []
     opener = _opener(functools.partial(self._held, mine, seconds))
     request = urllib.request.Request(url, body, dict(headers), method='POST')
-    late = threading.Timer(seconds, self._end, [mine])
-    late.daemon = True
-    late.start()
+    is_late = threading.Event()  # before anybody sees an end that it made
+
+    def end():
+      is_late.set()
+      self._end(mine)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
     try:
       with opener.open(request, timeout=min(connect, seconds)) as response:
         parts, size = [], 0
@@ -78,17 +84,17 @@ class Wire:
             raise retries.Transient(f'more than {most_bytes} bytes')
         if response.length:  # of what was announced, this is left
           raise retries.Transient('cut')
-        if not late.is_alive():
+        if is_late.is_set():
           raise retries.Transient('time-out')
         return Answer(response.status, response.headers, b''.join(parts))
     except TimeoutError as error:
       raise retries.Transient('time-out') from error
     except (OSError, http.client.HTTPException) as error:
-      if not late.is_alive():
+      if is_late.is_set():
         raise retries.Transient('time-out') from error
       raise retries.Transient(_told(error)) from error
     finally:
-      late.cancel()
+      timer.cancel()
       with self._lock:
         self._open.difference_update(mine)
 

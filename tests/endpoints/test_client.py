@@ -269,10 +269,11 @@ def test_limits_of_all(tmp_path):
   with server_lib.serving(echo) as server:
     with pytest.raises(errors.UserError, match='most_requests: 3 were made'):
       ask(server.url, tmp_path, *'abcdefgh', most_requests=3)
-    assert len(server.asked) == 3
+    # What was under way then is ended, and may not have come so far.
+    assert len(server.asked) <= 3
     with pytest.raises(errors.UserError, match='most_seconds: 1e-09 are over'):
       ask(server.url, tmp_path, *'ijk', most_seconds=1e-9)
-    assert len(server.asked) == 3
+    assert len(server.asked) <= 3
 
 
 def test_the_pace_is_kept(tmp_path):

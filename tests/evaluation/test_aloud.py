@@ -18,6 +18,7 @@ def said(monkeypatch):
   monkeypatch.setattr(
     text_to_codes, 'layout_of', lambda run: {'R': 'document'}[run]
   )
+  monkeypatch.setattr(text_to_codes, 'starts_of', lambda run: False)
 
   class Writer:
     def write(self, texts, voice):

@@ -66,6 +66,7 @@ def test_a_model_is_made_spelt_and_asked(
     'q-said': (np.arange(4), np.arange(6)),
   }
   monkeypatch.setattr(speech_codes, 'read_codes', lambda _: codes)
+  (tmp_path / 'codes').mkdir()
   found = []
   for root in (tmp_path, gs_folder):
     base, start = root / 'base', root / 'start'
@@ -90,7 +91,8 @@ def test_a_model_is_made_spelt_and_asked(
     asked = door(
       capsys,
       *('answer', f'--run={start}', f'--corpus={corpus}', f'--base={base}'),
-      *('--codes=x', f'--output={root}/answers.json', '--max_tokens=2'),
+      *(f'--codes={tmp_path}/codes', f'--output={root}/answers.json'),
+      '--max_tokens=2',
     )
     door(capsys, 'convert', f'--from={start}', f'--to={root}/out')
     facts = [made, spelt, told, asked, files.read_json(root / 'answers.json')]
