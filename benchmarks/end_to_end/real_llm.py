@@ -6,8 +6,8 @@ Reads what `python -m tpu_launch real` left in a folder, or runs it first in an
 empty one (`--model`, `--voice` and, with less time, `--steps`), and prints one
 JSON line: character errors of the voices of training and of the unseen one;
 shares of the questions that are answered rightly when they are said, of those
-whose subject was only ever heard in sentences, and when they are written; the
-same of the untouched model; tokens that were trained and the time of each
+whose subject was only ever heard in sentences, of second questions, of silence
+that is refused, and when they are written; the same of the untouched model; tokens that were trained and the time of each
 command. What is aimed at stands beside it.
 """
 
@@ -24,6 +24,8 @@ AIMS = {
   'asr_cer_unseen_voice': 0.15,
   'spoken_asked': 0.6,
   'spoken_heard_only': 0.4,
+  'spoken_followed': 0.5,
+  'silence_refused': 0.9,
   'written_of_untouched': 0.8,
 }
 

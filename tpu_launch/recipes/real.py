@@ -4,7 +4,8 @@ An open model comes in by `convert`, a corpus is said by a natural voice, speech
 tokenizers are trained on it, the model's speech rows begin as spelt letters,
 and adapters learn to write down what is said and to answer it. The report tells
 how well it hears a voice that it never heard, and what it still knows when
-asked aloud: also of subjects that it only ever heard in sentences.
+asked aloud: also of subjects that it only ever heard in sentences, when asked a
+second time, and whether it says so when nobody spoke.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Any, Iterator, Mapping
 
 from absl import flags
 
+from data_pipelines.synthesis.quiz import plan
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import files
@@ -22,7 +24,11 @@ DEFAULT_FOLDER = 'runs/real'
 NAME = 'quiz'  # of the tasks
 ROW_LENGTH = 256
 TASKS = ('sft_asr', 'chat')
-ASKED, HEARD = 'test_asked', 'test_heard'  # splits of questions
+# Splits of questions: asked before by others; heard of only; a second question;
+# silence.
+ASKED, HEARD = plan.ASKED, plan.HEARD
+FOLLOWED, SILENT = plan.FOLLOWED, plan.SILENT
+_FOLLOW_UPS, _SILENCES = 200, 60  # chats of train
 # With it the untouched model answers most of the questions.
 SYSTEM = 'You answer with one word.'
 # How the model's own pieces stand for ours.
@@ -87,6 +93,8 @@ def _corpus(options: Options) -> Iterator[recipe.Command]:
     'data_pipelines',
     'quiz',
     f'--output={data}',
+    f'--follow_ups={_FOLLOW_UPS}',
+    f'--silences={_SILENCES}',
     *(f'--voice={voice}' for voice in options.voices),
   )
   yield train('linguistic')
@@ -186,7 +194,7 @@ def _scores(options: Options) -> Iterator[recipe.Command]:
     f'--run={options.run}',
     f'--corpus={data}',
     f'--codes={root}/codes',
-    f'--splits={ASKED},{HEARD}',
+    f'--splits={",".join((ASKED, HEARD, FOLLOWED, SILENT))}',
     f'--streams={streams}',
     f'--base={root}/base',
     f'--system={SYSTEM}',
@@ -224,6 +232,8 @@ def figures(root: str) -> dict[str, Any]:
   return {
     'spoken_asked': share('spoken', ASKED),
     'spoken_heard_only': share('spoken', HEARD),
+    'spoken_followed': share('spoken', FOLLOWED),
+    'silence_refused': share('spoken', SILENT),
     'written': written,
     'untouched': untouched,
     'written_of_untouched': written / untouched if untouched else None,

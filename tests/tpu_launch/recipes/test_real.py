@@ -55,9 +55,11 @@ def test_the_figures_are_those_of_the_answers(tmp_path):
       ('untouched', 1.0, 0.6),
     )
   }
+  told['spoken'] |= {real.FOLLOWED: split(0.6, 5), real.SILENT: split(1, 3)}
   (tmp_path / 'answers.json').write_text(json.dumps(told))
   found = real.figures(str(tmp_path))
   assert found['spoken_asked'] == 0.7 and found['spoken_heard_only'] == 0.5
+  assert found['spoken_followed'] == 0.6 and found['silence_refused'] == 1
   assert found['written'] == pytest.approx(0.7)
   assert found['written_of_untouched'] == pytest.approx(0.7 / 0.9)
 
