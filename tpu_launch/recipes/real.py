@@ -13,7 +13,6 @@ from typing import Any, Iterator, Mapping
 
 from absl import flags
 
-from data_pipelines.synthesis.quiz import plan
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.storage import files
@@ -26,8 +25,8 @@ ROW_LENGTH = 256
 TASKS = ('sft_asr', 'chat')
 # Splits of questions: asked before by others; heard of only; a second question;
 # silence.
-ASKED, HEARD = plan.ASKED, plan.HEARD
-FOLLOWED, SILENT = plan.FOLLOWED, plan.SILENT
+ASKED, HEARD = 'test_asked', 'test_heard'
+FOLLOWED, SILENT = 'test_followed', 'test_silent'
 _FOLLOW_UPS, _SILENCES = 200, 60  # chats of train
 # With it the untouched model answers most of the questions.
 SYSTEM = 'You answer with one word.'
