@@ -7,8 +7,9 @@ empty one (`--model`, `--voice` and, with less time, `--steps`), and prints one
 JSON line: character errors of the voices of training and of the unseen one;
 shares of the questions that are answered rightly when they are said, of those
 whose subject was only ever heard in sentences, of second questions, of silence
-that is refused, and when they are written; the same of the untouched model; tokens that were trained and the time of each
-command. What is aimed at stands beside it.
+that is refused, and when they are written; the same of the untouched model;
+tokens that were trained and the time of each command. What is aimed at stands
+beside it.
 """
 
 import argparse

@@ -27,6 +27,9 @@ def test_what_a_recipe_left_is_told(tmp_path, monkeypatch, capsys):
     kind: {real.ASKED: split, real.HEARD: split}
     for kind in ('spoken', 'written', 'untouched')
   }
+  answers['spoken'] = dict.fromkeys(
+    (real.ASKED, real.HEARD, real.FOLLOWED, real.SILENT), split
+  )
   (tmp_path / 'answers.json').write_text(
     json.dumps({'run': str(run), **answers})
   )
@@ -34,6 +37,8 @@ def test_what_a_recipe_left_is_told(tmp_path, monkeypatch, capsys):
   real_llm.main()
   told = json.loads(capsys.readouterr().out)
   assert told['tokens'] == 7 * 2 * real.ROW_LENGTH
-  assert told['missed'] == ['asr_cer_unseen_voice', 'spoken_asked']
+  assert told['missed'] == [
+    'asr_cer_unseen_voice', 'spoken_asked', 'silence_refused'
+  ]  # fmt: skip
   assert told['written_of_untouched'] == pytest.approx(1.0)
   assert told['seconds'] == {'build': 1.5}
