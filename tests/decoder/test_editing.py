@@ -62,6 +62,11 @@ def shortened(seen, place):
   )
 
 
+def model():
+  """One that shortens what it hears."""
+  return parrot.Remembers(shortened, VOCABULARY.table_size)
+
+
 @pytest.fixture
 def writer():
   manner = text_to_codes.SpeakOptions(
@@ -72,8 +77,7 @@ def writer():
       text_to_codes.SpeakOptions().sampler, temperature=0.0
     ),
   )
-  model = parrot.Remembers(shortened, VOCABULARY.table_size)
-  return text_to_codes.Writer(model, {'sure': 50.0}, VOCABULARY, manner)
+  return text_to_codes.Writer(model(), {'sure': 50.0}, VOCABULARY, manner)
 
 
 def ids(groups, seed=0):

@@ -113,7 +113,7 @@ def editor(place, monkeypatch):
     restore,
     'load_model',
     lambda run: (
-      test_editing.Shortens(), {'sure': 50.0}, test_editing.VOCABULARY
+      test_editing.model(), {'sure': 50.0}, test_editing.VOCABULARY
     ),
   )  # fmt: skip
   config = {'model': {}, 'vocabulary': {}, 'edits': ['快速1', '停顿1']}
