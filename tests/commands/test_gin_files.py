@@ -106,8 +106,8 @@ def world(tmp_path_factory):
     for split in ('train', 'dev'):
       for prefix in ('', 'quickstart_'):
         write_rows(folder / 'rows' / f'{prefix}{task}' / split, task)
-  for task in ('sft_asr', 'chat'):
-    write_rows(folder / 'rows' / f'quiz_{task}' / 'train', task)
+  for task in ('quiz_sft_asr', 'quiz_chat', 'quickstart_chat'):
+    write_rows(folder / 'rows' / task / 'train', task)
   (folder / 'scored/checkpoints/10').mkdir(parents=True)
   for name in ('decoder', 'tokenizer'):
     (folder / name).mkdir()  # a dry run asks no more of them
