@@ -59,15 +59,16 @@ def speak(
     UserError: As `Voice.speak` and `making.make`.
   """
   known = frozenset(getattr(voice, 'tags', ()))
-  whole, asked_tags = spans, [t for t in markup.tags_of(spans) if t in known]
-  spans = _without(spans, asked_tags)
+  asked_tags = [t for t in markup.tags_of(spans) if t in known]
+  of_voice = _kept(spans, lambda tag: tag in asked_tags)
+  spans = _kept(spans, lambda tag: tag not in asked_tags)
   recipe = recipes.of(making.one_style(spans))
   factor = speaker.factor * recipe.pitch_factor
   # What the voice itself is asked for, once its samples are played faster.
   asked = float(np.clip(rate * recipe.rate / factor, _SLOWEST, _FASTEST))
   said = speakers.speak(
     voice,
-    _only(whole, asked_tags) if asked_tags else markup.plain(spans),
+    of_voice if asked_tags else markup.plain(spans),
     speaker=dataclasses.replace(speaker, factor=factor),
     language=language,
     rate=asked * factor,
@@ -95,7 +96,7 @@ def speak(
   )
   told = dict(made.provenance)
   if asked_tags:
-    told['asked_of_voice'] = markup.write(_only(whole, asked_tags))
+    told['asked_of_voice'] = markup.write(of_voice)
   return Styled(speech, told)
 
 
@@ -145,22 +146,12 @@ def speak_all(
   return Styled(speech, {'parts': [one.provenance for one in said]})
 
 
-def _without(spans, tags) -> tuple[markup.Span, ...]:
-  """Spans with what is left of their styles and pauses."""
+def _kept(spans, keeps) -> tuple[markup.Span, ...]:
+  """Spans with those of their tags and pauses that `keeps` is true of."""
   found = []
   for span in spans:
-    style = Style(tuple(tag for tag in span.style.tags if tag not in tags))
-    pause = 0 if _pause(span) in tags else span.pause
-    found.append(markup.Span(span.text, style, pause))
-  return tuple(found)
-
-
-def _only(spans, tags) -> tuple[markup.Span, ...]:
-  """The other part of them."""
-  found = []
-  for span in spans:
-    style = Style(tuple(tag for tag in span.style.tags if tag in tags))
-    pause = span.pause if _pause(span) in tags else 0
+    style = Style(tuple(tag for tag in span.style.tags if keeps(tag)))
+    pause = span.pause if keeps(_pause(span)) else 0
     found.append(markup.Span(span.text, style, pause))
   return tuple(found)
 
