@@ -92,7 +92,7 @@ def prefill(
 
 @functools.partial(
   jax.jit,
-  static_argnames=('model', 'sampler', 'longest'),
+  static_argnames=('model', 'sampler', 'longest', 'replay'),
   donate_argnames=('cache',),
 )
 def decode(
@@ -109,6 +109,7 @@ def decode(
   *,
   sampler,
   longest,
+  replay=False,
 ):
   """Runs rows until each has stopped or met its limit.
 
@@ -125,13 +126,23 @@ def decode(
     grammar: `grammar.Grammar`.
     sampler: `sampling.Sampler`.
     longest: N, length of the output buffers.
+    replay: Whether what the sampler drew from is kept, so that somebody else
+      can compute the probabilities again.
 
   Returns:
     tokens int32 (B, N), logprobs float32 (B, N), lengths int32 (B,), stopped
     bool (B,), and the cache, whose memory is the one that came in. Places at
-    or past a row's length mean nothing.
+    or past a row's length mean nothing, but that the id that ended it stands
+    in the first. With `replay`, logprobs are those with which the ids were
+    drawn, and behind them comes support uint8 (B, N, ceil(V / 8)): the ids that
+    could have been, packed.
+
+  Raises:
+    UserError: As `Sampler.check_replayable`.
   """
   B = last_B.shape[0]
+  if replay:
+    sampler.check_replayable()
 
   def unfinished(carry):
     return (carry['turn'] < longest) & ~carry['done_B'].all()
@@ -151,13 +162,18 @@ def decode(
       sampling.FORBIDDEN,
     )
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, turn)
+    recent_BR = None
     if sampler.repetition.window:
-      ids_B = sampler.choose(
-        logits_BV,
-        keys,
-        _recent(carry['tokens_BN'], turn, sampler.repetition.reach),
-        grammar.class_V,
-      )
+      recent_BR = _recent(carry['tokens_BN'], turn, sampler.repetition.reach)
+    kept = {}
+    if replay:
+      logits_BV = sampler.cut(sampler.ruled(logits_BV, recent_BR))
+      ids_B = jax.vmap(jax.random.categorical)(keys, logits_BV)
+      ids_B = ids_B.astype(jnp.int32)
+      bits_BW = jnp.packbits(logits_BV > -jnp.inf, axis=-1)
+      kept['support_BNW'] = carry['support_BNW'].at[:, turn].set(bits_BW)
+    elif recent_BR is not None:
+      ids_B = sampler.choose(logits_BV, keys, recent_BR, grammar.class_V)
     else:
       ids_B = sampler(logits_BV, keys)
     logprobs_B = jnp.take_along_axis(
@@ -176,12 +192,19 @@ def decode(
       'lengths_B': lengths_B,
       'stopped_B': carry['stopped_B'] | (~carry['done_B'] & stop_B),
       'done_B': carry['done_B'] | stop_B | (lengths_B >= limits_B),
+      **kept,
     }
 
+  kept = {}
+  if replay:
+    # Where nothing was drawn all ids could be: no softmax over none.
+    bytes_W = -(-len(grammar.class_V) // 8)
+    kept['support_BNW'] = jnp.full((B, longest, bytes_W), 255, jnp.uint8)
   end = jax.lax.while_loop(
     unfinished,
     body,
     {
+      **kept,
       'turn': jnp.int32(0),
       'cache': cache,
       'last_B': last_B,
@@ -193,10 +216,8 @@ def decode(
       'done_B': limits_B <= 0,
     },
   )
-  return tuple(
-    end[name]
-    for name in ('tokens_BN', 'logprobs_BN', 'lengths_B', 'stopped_B', 'cache')
-  )
+  names = ('tokens_BN', 'logprobs_BN', *kept, 'lengths_B', 'stopped_B', 'cache')
+  return tuple(end[name] for name in names)
 
 
 def _recent(tokens_BN, turn, reach):

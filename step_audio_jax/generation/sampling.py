@@ -80,7 +80,7 @@ class Sampler:
     """
     rule = self.repetition
     if rule.action == 'forbid':
-      return self(rule.forbidden(logits_BV, recent_BR, FORBIDDEN), keys_B)
+      return self(self.ruled(logits_BV, recent_BR), keys_B)
     ids_B = self(logits_BV, keys_B)
     again = dataclasses.replace(
       self, temperature=self.temperature or 1.0, top_k=0, top_p=1.0
@@ -89,6 +89,33 @@ class Sampler:
     return jnp.where(
       rule.repeats(ids_B, recent_BR, classes_V), again(logits_BV, fresh), ids_B
     )
+
+  def ruled(
+    self, logits_BV: jax.Array, recent_BR: jax.Array | None
+  ) -> jax.Array:
+    """Logits without what a rule that forbids takes away."""
+    rule = self.repetition
+    if not rule.window or rule.action != 'forbid':
+      return logits_BV
+    return rule.forbidden(logits_BV, recent_BR, FORBIDDEN)
+
+  def check_replayable(self) -> None:
+    """Refuses to draw what nobody could compute the probability of again.
+
+    Raises:
+      UserError: Ids are not drawn, or some are drawn twice.
+    """
+    if not self.temperature:
+      raise errors.UserError(
+        'sampler: temperature is 0, expected more: who always takes the best '
+        'id draws nothing.'
+      )
+    if self.repetition.window and self.repetition.action != 'forbid':
+      raise errors.UserError(
+        f'repetition: action is {self.repetition.action!r}, expected '
+        "'forbid' or a window of 0: an id that is drawn twice has no "
+        'probability that could be computed again.'
+      )
 
   def cut(self, logits_BV: jax.Array) -> jax.Array:
     """Scaled logits, -inf for what is forbidden or outside top-k and top-p."""

@@ -1,0 +1,1 @@
+"""From a model that answers to one that answers as people prefer."""

@@ -1,0 +1,1 @@
+"""Answers that a policy gives, and the numbers that are taken of them."""
