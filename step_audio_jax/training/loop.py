@@ -121,7 +121,7 @@ class Trainer:
     self.shapes = nn.unbox(self.boxed)
     self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
     self._example = jax.tree.map(np.asarray, example)
-    self.chain = self.optimizer.build(self.boxed['params'], self.config.steps)
+    self.chain = self.optimizer.build(self.boxed['params'], self._horizon())
     self._initial = functools.partial(
       step_lib.initial_state,
       self.chain,
@@ -151,6 +151,10 @@ class Trainer:
     )
     self._check_microbatches()
     self.step = self._compiled_step()
+
+  def _horizon(self) -> int:
+    """Updates of the run, as the schedules of the optimizer count them."""
+    return self.config.steps
 
   def _check_microbatches(self) -> None:
     count, rows = self.config.microbatches, self.feed.batch_size

@@ -63,6 +63,7 @@ def train(
   readers: Sequence[Callable[..., Any]] = (),
   speech_rows: str = 'match',
   most_epochs: float = epochs.MOST_EPOCHS,
+  trainer: Callable[..., loop.Trainer] = loop.Trainer,
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """Trains one model, from the newest checkpoint of `run_dir` if it has one.
@@ -83,6 +84,7 @@ def train(
       another tokenizer than those of the feed: 'match' refuses them, 'fresh'
       draws them anew, 'keep' starts from them all the same.
     most_epochs: A source whose rows the run sees more often is warned of.
+    trainer: What makes a step of objective and feed; policies have their own.
     dry_run: Build everything, train and write nothing.
 
   Returns:
@@ -103,7 +105,7 @@ def train(
     return {**files.read_json(folder / 'done.json'), 'run_dir': str(run_dir)}
   files.check_writable(folder, 'run_dir', folder=True)
   devices = mesh.build()
-  trainer = loop.Trainer(
+  stepping = trainer(
     objective=objective,
     feed=feed,
     optimizer=optimizer,
@@ -113,7 +115,7 @@ def train(
   )
   facts = {
     'run_dir': str(run_dir),
-    'parameters': transfer.sizes(trainer.shapes['params']),
+    'parameters': transfer.sizes(stepping.shapes['params']),
     'steps': config.steps,
     'mesh': {name: size for name, size in devices.shape.items()},
     'feed': feed.describe(),
@@ -141,7 +143,7 @@ def train(
   def sources():
     shapes = {
       path: tuple(leaf.shape)
-      for path, leaf in transfer.flatten(trainer.shapes).items()
+      for path, leaf in transfer.flatten(stepping.shapes).items()
     }
     found = []
     for start in starts:
@@ -156,7 +158,7 @@ def train(
     description = {**facts, **objective.describe(), **ids}
     _agreed(lambda: _claim(folder, given, description))
     result = loop.run(
-      trainer,
+      stepping,
       folder,
       sources=sources if init_from else (),
       label=folder.name,
@@ -197,10 +199,13 @@ def _open(
     if variables is not None:
       return variables
   variables, _ = stored.open_variables(path)
-  adapted = checkpoints.run_config(path).get('lora')
-  if adapted and 'lora' not in description:
-    return lora.merge(variables, adapted)
-  return variables
+  config = checkpoints.run_config(path)
+  adapted = config.get('lora')
+  # A policy's adapters are new: what it starts from is its reference.
+  adopt = getattr(objective, 'adopt', None)
+  if adapted and (adopt or 'lora' not in description):
+    variables = lora.merge(variables, adapted)
+  return adopt(variables, config) if adopt else variables
 
 
 def _by_name(

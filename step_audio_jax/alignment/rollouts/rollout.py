@@ -177,8 +177,12 @@ def score(
   return Scored(joined(found), joined(entropy))
 
 
-def gap(rollout: Rollout, scored: Scored) -> dict[str, jax.Array]:
+def gap(rollout: Rollout, log_learner: jax.Array) -> dict[str, jax.Array]:
   """How far sampler and learner are apart, over all places of answers.
+
+  Args:
+    rollout: With the sampler's log-probabilities.
+    log_learner: The learner's, (B, N).
 
   Returns:
     mean: Mean absolute difference of log-probabilities, float32 ().
@@ -189,12 +193,12 @@ def gap(rollout: Rollout, scored: Scored) -> dict[str, jax.Array]:
   """
   mask = rollout.mask
   count = jnp.maximum(mask.sum(), 1)
-  difference = jnp.where(mask, scored.log_probs - rollout.log_probs, 0.0)
+  difference = jnp.where(mask, log_learner - rollout.log_probs, 0.0)
   apart = jnp.abs(difference)
   lengths = jnp.maximum(rollout.lengths, 1)
   pair = [
     jnp.where(mask, x - jnp.where(mask, x, 0.0).sum() / count, 0.0)
-    for x in (scored.log_probs, rollout.log_probs)
+    for x in (log_learner, rollout.log_probs)
   ]
   product = (pair[0] * pair[1]).sum()
   scale = jnp.sqrt((pair[0] ** 2).sum() * (pair[1] ** 2).sum())

@@ -1,0 +1,1 @@
+"""Policies that learn from the rewards of their own answers."""

@@ -1,0 +1,234 @@
+"""Prompts of a corpus, in an order that is a function of the step.
+
+A prompt is a chat up to where the assistant speaks, as the doors that ask a
+model lay it out; what the corpus says behind it is the reference answer. Each
+prompt of a batch comes `group` times, its answers side by side.
+
+Axes: B rows of a batch, P places for a prompt.
+"""
+
+import collections
+import hashlib
+import sys
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from step_audio_jax import documents as documents_lib
+from step_audio_jax import errors
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.chats import habits
+from step_audio_jax.chats import rendering
+from step_audio_jax.corpus import manifest
+from step_audio_jax.corpus import speech_codes
+from step_audio_jax.evaluation import quiz
+from step_audio_jax.storage import bindings
+from step_audio_jax.storage import digests
+from step_audio_jax.training.feeds import feed as feed_lib
+
+VIEWS = ('aqta', 'tqta', 'taqta')
+
+
+class Prompt:
+  """A prompt and what is known of it.
+
+  Attributes:
+    ids: Of the prompt, int32 (n,), at least two.
+    question: Of the corpus.
+    language: Of the chat.
+  """
+
+  __slots__ = ('ids', 'language', 'question')
+
+  def __init__(
+    self, ids: Sequence[int], question: quiz.Question, language: str
+  ):
+    self.ids = np.asarray(ids, np.int32)
+    self.question = question
+    self.language = language
+
+
+class PromptFeed:
+  """Global batches of prompts.
+
+  Attributes:
+    batch_size: Answers of a batch, `group` to each prompt.
+    group: Answers to one prompt.
+    places: P.
+    prompts: All that fit.
+    passed: Why other chats give no prompt → how many.
+    vocabulary: What the ids belong to, as `Vocabulary.describe` tells it.
+    speech_tokenizer: Whose codes are in them.
+    turns: How turns are laid out, as `chats.habits` has it.
+    table_size: Ids are below.
+  """
+
+  def __init__(
+    self,
+    *,
+    corpus: str,
+    vocabulary: vocabulary_lib.Vocabulary,
+    batch_size: int,
+    splits: Sequence[str] = ('train',),
+    codes: str | None = None,
+    view: str = 'aqta',
+    streams: str = documents_lib.BOTH,
+    starts: bool = False,
+    group: int = 1,
+    longest: int = 256,
+    seed: int = 0,
+  ):
+    """Lays all prompts out.
+
+    Args:
+      corpus: Folder of a corpus with chats that end with an answer.
+      vocabulary: Turns texts into ids.
+      batch_size: Answers of a batch.
+      splits: Of the chats.
+      codes: What `tokenize` made of it; spoken turns need them.
+      view: How the last turn is shown, of `VIEWS`.
+      streams: Which codes are heard, of `documents.STREAMS`.
+      starts: Whether turns have `<s>` behind every `<|BOT|>`.
+      group: Answers to one prompt.
+      longest: P; longer prompts are passed over and counted.
+      seed: Of the order.
+
+    Raises:
+      UserError: The group does not divide the batch, or nothing is left.
+    """
+    if group < 1 or batch_size < 1 or batch_size % group:
+      raise errors.UserError(
+        f'prompts: group is {group}, expected a divisor of batch_size '
+        f'({batch_size}).'
+      )
+    if view not in VIEWS:
+      raise errors.UserError(
+        f'prompts: view is {view!r}, expected one of {", ".join(VIEWS)}.'
+      )
+    if view != 'tqta' and codes is None:
+      raise errors.UserError(
+        f'prompts: codes is missing, the view {view} hears them.'
+      )
+    self.batch_size, self.group, self.places = batch_size, group, longest
+    self.table_size = vocabulary.table_size
+    self._seed = seed
+    self._settings = {
+      'splits': list(splits),
+      'view': view,
+      'streams': streams,
+      'starts': starts,
+      'group': group,
+      'places': longest,
+      'batch_size': batch_size,
+      'seed': seed,
+    }
+    self.vocabulary = vocabulary.describe()
+    self.speech_tokenizer = bindings.of_codes(codes) if codes else None
+    self.turns = {'starts': starts, 'streams': streams, 'history': habits.READ}
+    self._contents = {
+      'manifest': digests.of_file(manifest.path_of(corpus)),
+      'codes': codes and _digest_of_codes(codes),
+    }
+    asked, passed = quiz.questions(corpus, splits)
+    self.passed = collections.Counter(
+      reason.partition(': ')[2] for some in passed.values() for reason in some
+    )
+    heard = speech_codes.read_codes(codes) if codes else {}
+    languages = {
+      one.id: one.language for one in manifest.stream(corpus, kind='chat')
+    }
+
+    def ids_of(speech):
+      if speech.id not in heard:
+        raise errors.UserError('no codes of the recording')
+      return documents_lib.speech_ids(vocabulary, *heard[speech.id], streams)
+
+    style = rendering.layout(starts)
+    self.prompts: list[Prompt] = []
+    for some in asked.values():
+      for one in some:
+        # A question that was never said is read.
+        shown = view if one.speech else 'tqta'
+        try:
+          turns = rendering.turns_of(one.shown(shown), ids_of)
+          ids, _ = rendering.prompt(
+            vocabulary, turns, style=style, longest=longest
+          )
+        except errors.UserError as error:
+          self.passed[str(error)] += 1
+          continue
+        self.prompts.append(Prompt(ids, one, languages[one.id]))
+    if not self.prompts:
+      first = next(iter(self.passed), 'there are none')
+      raise errors.UserError(
+        f'{corpus}: no chat of the splits {", ".join(splits)} gives a prompt of '
+        f'at most {longest} ids ({first}).'
+      )
+    for reason, count in self.passed.most_common(3):
+      print(
+        f'note: {corpus}: {count} chats give no prompt: {reason}',
+        file=sys.stderr,
+        flush=True,
+      )
+
+  def locate(self, row: int) -> int:
+    """Row of the global stream → the prompt's number."""
+    size = len(self.prompts)
+    epoch, index = divmod(row // self.group, size)
+    return feed_lib.permute(index, size, self._seed * 1_000_003 + epoch)
+
+  def rows(
+    self, step: int, start: int = 0, stop: int | None = None
+  ) -> list[Prompt]:
+    """The prompts of rows start..stop of a step's batch."""
+    first = step * self.batch_size
+    stop = self.batch_size if stop is None else stop
+    return [
+      self.prompts[self.locate(row)] for row in range(first + start, first + stop)
+    ]
+
+  def batch(
+    self, step: int, start: int = 0, stop: int | None = None
+  ) -> dict[str, np.ndarray]:
+    """Rows start..stop of the global batch of a step.
+
+    Returns:
+      tokens int32 (B, P), padded on the left, and starts int32 (B,), the first
+      place of each.
+    """
+    return padded([one.ids for one in self.rows(step, start, stop)], self.places)
+
+  def settings(self) -> dict[str, Any]:
+    """What decides which prompt comes when; a resume compares it."""
+    return dict(self._settings)
+
+  def contents(self, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Digests of what was read; a resume compares them."""
+    del known
+    return dict(self._contents)
+
+  def describe(self) -> dict[str, Any]:
+    """For `config.json`."""
+    return {
+      **self._settings,
+      'prompts': len(self.prompts),
+      'passed_over': sum(self.passed.values()),
+    }
+
+
+def padded(prompts: Sequence[np.ndarray], places: int) -> dict[str, np.ndarray]:
+  """Prompts as `PromptFeed.batch` gives them."""
+  tokens_BP = np.zeros((len(prompts), places), np.int32)
+  starts_B = np.full(len(prompts), places, np.int32)
+  for b, ids in enumerate(prompts):
+    starts_B[b] = places - len(ids)
+    tokens_BP[b, starts_B[b] :] = ids
+  return {'tokens': tokens_BP, 'starts': starts_B}
+
+
+def _digest_of_codes(folder: str) -> str:
+  """Of all shards, by their bytes."""
+  found = hashlib.sha256()
+  for shard in speech_codes.list_shards(folder):
+    found.update(digests.of_file(shard).encode())
+  return found.hexdigest()

@@ -1,0 +1,1 @@
+"""What an answer is worth: rules, learned scores, and their sum."""

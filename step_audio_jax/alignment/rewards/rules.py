@@ -1,0 +1,193 @@
+"""Rewards that are rules: right, brief, in the language, of the form, heard.
+
+Each is a number in [0, 1] and a function of one answer. The report names rules
+as future work and none in particular (arXiv 2502.11946, section 5.2.6): these
+are our choice.
+"""
+
+import dataclasses
+import re
+from typing import Callable, Mapping, Sequence
+import unicodedata
+
+from step_audio_jax import errors
+from step_audio_jax.alignment.rewards import sample as sample_lib
+from step_audio_jax.evaluation import quiz
+
+Sample = sample_lib.Sample
+
+# Who answers so has not heard; by language.
+DEAF = {
+  'en': (
+    r'\b(did|could|can)(n.t| not) (quite )?(hear|catch|understand)',
+    r'\b(say|repeat) (that|it) again\b',
+    r'\bsorry,? (what|pardon)\b',
+    r'\bhear nothing\b',
+  ),
+  'zh': ('没听[清到见]', '听不[清到见]', '没有听[清到见]', '再说一[遍次]'),
+}
+# Letters of these blocks belong to these languages.
+_HAN = ('zh', 'yue', 'wuu')
+
+
+class _Each:
+  """A scorer that looks at one answer at a time."""
+
+  def __call__(self, samples: Sequence[Sample]) -> list[float]:
+    return [float(self.judge(one)) for one in samples]
+
+  def judge(self, one: Sample) -> float:
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Right(_Each):
+  """1 for the expected answer.
+
+  Attributes:
+    exact: Whether it is the expected one word by word; else it has to have
+      the words that the question has not (`quiz.is_right`).
+  """
+
+  exact: bool = False
+
+  def judge(self, one):
+    if not one.expected:
+      return float('nan')
+    if self.exact:
+      return quiz.words(one.text) == quiz.words(one.expected)
+    return quiz.is_right(one.question, one.expected, one.text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief(_Each):
+  """1 up to a length, then as much less as it is longer.
+
+  Attributes:
+    most: Units (`units`) that cost nothing.
+  """
+
+  most: int = 12
+
+  def __post_init__(self):
+    errors.at_least_one('brief', self, ['most'])
+
+  def judge(self, one):
+    count = len(units(one.text))
+    return 0.0 if not count else min(1.0, self.most / count)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnTopic(_Each):
+  """Share of the answer's words that the question or the reference has.
+
+  Attributes:
+    spared: Words that may stand in any answer, such as 'the'.
+  """
+
+  spared: tuple[str, ...] = ()
+
+  def judge(self, one):
+    said = [word for word in quiz.words(one.text) if word not in self.spared]
+    known = {*quiz.words(one.question), *quiz.words(one.expected)}
+    if not said:
+      return 0.0
+    return sum(word in known for word in said) / len(said)
+
+
+@dataclasses.dataclass(frozen=True)
+class InLanguage(_Each):
+  """Share of the letters that belong to the language of the chat."""
+
+  def judge(self, one):
+    letters = [c for c in one.text if unicodedata.category(c)[0] == 'L']
+    if not letters:
+      return 0.0
+    han = sum('CJK' in unicodedata.name(c, '') for c in letters)
+    wanted = han if one.language in _HAN else len(letters) - han
+    return wanted / len(letters)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfForm(_Each):
+  """1 where the whole answer matches a pattern.
+
+  Attributes:
+    pattern: A regular expression.
+  """
+
+  pattern: str
+
+  def __post_init__(self):
+    errors.patterns('of_form: pattern', [self.pattern])
+
+  def judge(self, one):
+    return re.fullmatch(self.pattern, one.text, re.DOTALL) is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard(_Each):
+  """0 for a reply that claims not to have heard.
+
+  Attributes:
+    patterns: Language → expressions that say so; those of all are looked for.
+  """
+
+  patterns: Mapping[str, tuple[str, ...]] = dataclasses.field(
+    default_factory=lambda: dict(DEAF)
+  )
+
+  def judge(self, one):
+    return not is_deaf(one.text, self.patterns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unrepeated(_Each):
+  """1 less the share of n-grams that were there before.
+
+  Attributes:
+    length: n, in units of text or, for speech, in ids.
+    spoken: Whether ids are looked at.
+  """
+
+  length: int = 3
+  spoken: bool = False
+
+  def __post_init__(self):
+    errors.at_least_one('unrepeated', self, ['length'])
+
+  def judge(self, one):
+    parts = one.ids.tolist() if self.spoken else units(one.text)
+    grams = [
+      tuple(parts[i : i + self.length])
+      for i in range(len(parts) - self.length + 1)
+    ]
+    return 1.0 if not grams else len(set(grams)) / len(grams)
+
+
+def is_deaf(
+  text: str, patterns: Mapping[str, Sequence[str]] | None = None
+) -> bool:
+  """Whether a reply claims not to have heard."""
+  patterns = DEAF if patterns is None else patterns
+  return any(
+    re.search(pattern, text, re.IGNORECASE)
+    for some in patterns.values()
+    for pattern in some
+  )
+
+
+def units(text: str) -> list[str]:
+  """What a length is counted in: words, and Han characters one by one."""
+  return re.findall(r'[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+', text)
+
+
+RULES: Mapping[str, Callable[..., sample_lib.Scorer]] = {
+  'right': Right,
+  'brief': Brief,
+  'on_topic': OnTopic,
+  'in_language': InLanguage,
+  'of_form': OfForm,
+  'heard': Heard,
+  'unrepeated': Unrepeated,
+}

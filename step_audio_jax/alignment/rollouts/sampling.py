@@ -1,0 +1,174 @@
+"""Drawing answers with the parameters that are trained, on their mesh.
+
+The decoder is the one that every door uses (`generation.decode`); it reads the
+trainer's own arrays, sharded as they are. What row n draws at step t depends on
+(seed, t, n) and on the parameters alone.
+
+Axes as in `rollout`.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from step_audio_jax import errors
+from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.alignment.rollouts import rollout as rollout_lib
+from step_audio_jax.generation import decode
+from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import restore
+from step_audio_jax.generation import sampling
+from step_audio_jax.kernels import projections
+
+MODES = {
+  'text': grammar_lib.State.TEXT,
+  'speech': grammar_lib.State.SPEECH,
+  'free': grammar_lib.State.FREE,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How answers are drawn.
+
+  Attributes:
+    longest: N, ids that an answer may have with the one that ends it.
+    mode: 'text', 'speech' (2:3 groups) or 'free'.
+    sampler: Temperature, top-k, top-p and the rule about repeated ids.
+    linguistic_codes: Codes of the tokenizer that exist, as `grammar.build`.
+    semantic_codes: The same.
+  """
+
+  longest: int = 64
+  mode: str = 'text'
+  sampler: sampling.Sampler = sampling.Sampler(temperature=1.0)
+  linguistic_codes: int | None = None
+  semantic_codes: int | None = None
+
+  def __post_init__(self):
+    errors.at_least_one('sampling', self, ['longest'])
+    if self.mode not in MODES:
+      raise errors.UserError(
+        f'sampling: mode is {self.mode!r}, expected one of {", ".join(MODES)}.'
+      )
+    self.sampler.check_replayable()
+
+  def grammar(
+    self, vocabulary: vocabulary_lib.Vocabulary
+  ) -> grammar_lib.Grammar:
+    """Which ids may be drawn."""
+    if self.mode != 'speech':
+      return grammar_lib.build(vocabulary)
+    return grammar_lib.build(
+      vocabulary,
+      linguistic_codes=self.linguistic_codes,
+      semantic_codes=self.semantic_codes,
+    )
+
+
+@jax.jit
+def row_keys(seed, step, rows_B):
+  """One key for each row of a step."""
+  key = jax.random.fold_in(jax.random.key(seed), step)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, rows_B)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _laid_out(model, variables, tiles):
+  return model.for_decoding(variables, tiles)
+
+
+def sample(
+  model: Any,
+  variables: Mapping[str, Any],
+  prompts: Mapping[str, Any],
+  grammar: grammar_lib.Grammar,
+  how: Sampling,
+  *,
+  seed: int,
+  step: int,
+) -> rollout_lib.Rollout:
+  """Answers to a batch of prompts.
+
+  Args:
+    model: As `models.language.speech_text`.
+    variables: Of the policy, on the mesh.
+    prompts: tokens int32 (B, P), padded on the left, starts int32 (B,), of
+      prompts of at least two ids.
+    grammar: Of `how`.
+    how: How answers are drawn.
+    seed: Of the run.
+    step: Of the run.
+  """
+  tokens_BP, starts_B = prompts['tokens'], prompts['starts']
+  B, P = tokens_BP.shape
+  model = restore.unroll_layers(model)
+  laid = variables
+  if hasattr(model, 'for_decoding'):
+    tiles = projections.tiles_pay(B)
+    laid = _laid_out(model, variables, tiles)
+    variables = variables if tiles else laid
+  cache = decode.prefill(
+    model,
+    variables,
+    tokens_BP[:, :-1],
+    starts_B,
+    None,
+    None,
+    cache_length=P - 1 + how.longest,
+  )
+  rows_B = np.arange(B, dtype=np.int32)
+  tokens_BN, log_probs_BN, support_BNW, lengths_B, stopped_B, _ = decode.decode(
+    model,
+    laid,
+    cache,
+    tokens_BP[:, -1],
+    P - 1 - starts_B,
+    np.full(B, MODES[how.mode], np.int32),
+    np.full(B, how.longest, np.int32),
+    row_keys(seed, step, rows_B),
+    np.asarray([vocabulary_lib.EOT], np.int32),
+    grammar,
+    sampler=how.sampler,
+    longest=how.longest,
+    replay=True,
+  )
+  return _assembled(
+    tokens_BP,
+    starts_B,
+    tokens_BN,
+    log_probs_BN,
+    support_BNW,
+    lengths_B,
+    stopped_B,
+  )
+
+
+@jax.jit
+def _assembled(
+  tokens_BP,
+  starts_B,
+  tokens_BN,
+  log_probs_BN,
+  support_BNW,
+  lengths_B,
+  stopped_B,
+):
+  # The id that ended an answer was drawn like all others.
+  lengths_B = lengths_B + stopped_B
+  mask_BN = jnp.arange(tokens_BN.shape[1])[None] < lengths_B[:, None]
+  return rollout_lib.Rollout(
+    tokens=jnp.concatenate(
+      [tokens_BP, jnp.where(mask_BN, tokens_BN, 0)], axis=1
+    ),
+    starts=starts_B,
+    lengths=lengths_B,
+    stopped=stopped_B,
+    log_probs=jnp.where(mask_BN, log_probs_BN, 0.0),
+    # Behind an answer all ids could be drawn: a softmax over none is no number.
+    support=jnp.where(mask_BN[..., None], support_BNW, jnp.uint8(255)),
+  )

@@ -1,0 +1,60 @@
+"""A failure is never a reward of 0."""
+
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax.alignment.rewards import rewards
+from tests.alignment.rewards import test_rules
+
+SAMPLES = [test_rules.said(text) for text in ('blue', 'red', 'a b')]
+
+
+def constant(*values):
+  return lambda samples: np.array(values, np.float32)
+
+
+def broken(samples):
+  raise TimeoutError('no answer')
+
+
+def test_weighted_sum():
+  it = rewards.Rewards(
+    {'a': (2.0, constant(1, 0, 0.5)), 'b': (-1.0, constant(0, 1, 1))}
+  )
+  found = it(SAMPLES)
+  np.testing.assert_allclose(found.rewards, [2, -1, 0])
+  assert found.valid.all()
+  np.testing.assert_allclose(found.scores['a'], [1, 0, 0.5])
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_stops_or_is_dropped(value):
+  scorers = {'a': (1.0, constant(1, 1, 1)), 'b': (1.0, constant(1, value, 1))}
+  with pytest.raises(errors.UserError, match="b gave .* for an answer to q \\('"):
+    rewards.Rewards(scorers)(SAMPLES)
+  found = rewards.Rewards(scorers, 'drop')(SAMPLES)
+  np.testing.assert_array_equal(found.valid, [True, False, True])
+  np.testing.assert_array_equal(found.rewards, [2, 0, 2])
+
+
+def test_a_scorer_that_fails_stops_or_drops_all():
+  scorers = {'judge': (1.0, broken)}
+  with pytest.raises(errors.UserError, match='judge failed .TimeoutError: no an'):
+    rewards.Rewards(scorers)(SAMPLES)
+  assert not rewards.Rewards(scorers, 'drop')(SAMPLES).valid.any()
+
+
+def test_scores_of_another_number_always_stop():
+  it = rewards.Rewards({'a': (1.0, constant(1, 1))}, 'drop')
+  with pytest.raises(errors.UserError, match='one for each of 3 answers'):
+    it(SAMPLES)
+
+
+def test_settings():
+  with pytest.raises(errors.UserError, match='no scorer, expected at least one'):
+    rewards.Rewards({})
+  with pytest.raises(errors.UserError, match="on_failure is 'zero', expected 's"):
+    rewards.Rewards({'a': (1.0, broken)}, 'zero')
+  with pytest.raises(errors.UserError, match='weight of a is nan, expected a'):
+    rewards.Rewards({'a': (float('nan'), broken)})

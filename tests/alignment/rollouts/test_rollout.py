@@ -1,0 +1,235 @@
+"""Sampler and learner agree on every probability; padding means nothing."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from step_audio_jax import errors
+from step_audio_jax.alignment import prompts as prompts_lib
+from step_audio_jax.alignment.rollouts import rollout as rollout_lib
+from step_audio_jax.alignment.rollouts import sampling as sampling_lib
+from step_audio_jax.generation import repetition
+from step_audio_jax.generation import sampling
+from tests.alignment import toy_policy
+
+FORBID = repetition.Repetition(window=4, share=0.2, action='forbid')
+SAMPLERS = {
+  'plain': sampling.Sampler(temperature=1.0),
+  'truncated': sampling.Sampler(temperature=0.7, top_p=0.8, top_k=20),
+  'forbidden': sampling.Sampler(temperature=1.3, repetition=FORBID),
+}
+TEXT = sampling_lib.Sampling(longest=toy_policy.ANSWER, sampler=SAMPLERS['plain'])
+
+
+def how(name='plain', mode='text', longest=toy_policy.ANSWER):
+  return sampling_lib.Sampling(longest, mode, SAMPLERS[name])
+
+
+def prompts():
+  return [one.ids for one in toy_policy.Feed().prompts]
+
+
+@functools.cache
+def drawn(name='plain', mode='text', places=toy_policy.PLACES, step=0):
+  it = how(name, mode)
+  return sampling_lib.sample(
+    toy_policy.MODEL,
+    toy_policy.variables(),
+    prompts_lib.padded(prompts(), places),
+    it.grammar(toy_policy.VOCABULARY),
+    it,
+    seed=3,
+    step=step,
+  )
+
+
+scored = jax.jit(rollout_lib.score, static_argnums=0, static_argnames='temperature')
+
+
+def learner(rollout, name='plain'):
+  return scored(
+    toy_policy.MODEL,
+    toy_policy.variables(),
+    rollout,
+    temperature=SAMPLERS[name].temperature,
+  )
+
+
+CASES = [
+  ('plain', 'text'),
+  ('truncated', 'text'),
+  ('forbidden', 'text'),
+  ('truncated', 'speech'),
+  ('plain', 'free'),
+]
+
+
+@pytest.mark.parametrize('name, mode', CASES)
+def test_sampler_and_learner_agree(name, mode):
+  rollout = drawn(name, mode)
+  gap = rollout_lib.gap(rollout, learner(rollout, name).log_probs)
+  assert gap['mean'] <= 1e-5
+  assert gap['correlation'] >= 0.9999
+  assert gap['within'] >= 0.99
+
+
+def dense(row, rollout, temperature):
+  """Log-probability and entropy of each id of an answer, unpadded, float64."""
+  starts, lengths = np.asarray(rollout.starts), np.asarray(rollout.lengths)
+  P = rollout.prompt_places
+  prompt = np.asarray(rollout.tokens)[row, starts[row] : P]
+  answer = np.asarray(rollout.answers)[row, : lengths[row]]
+  whole = np.concatenate([prompt, answer])
+  logits = forward(whole)[len(prompt) - 1 : len(whole) - 1]
+  support = np.unpackbits(
+    np.asarray(rollout.support)[row, : lengths[row]], axis=-1, count=132
+  ).astype(bool)
+  found, entropy = [], []
+  for line, allowed, chosen in zip(logits, support, answer):
+    x = np.where(allowed, line / temperature, -np.inf)
+    log_p = x - np.log(np.exp(x[allowed]).sum())
+    found.append(log_p[chosen])
+    p = np.exp(log_p[allowed])
+    entropy.append(-(p * np.log(p)).sum())
+  return np.array(found), np.array(entropy)
+
+
+def forward(ids):
+  row = np.zeros((1, 24), np.int32)
+  row[0, : len(ids)] = ids
+  logits = applied(toy_policy.variables(), row)
+  return np.asarray(logits)[0, : len(ids)].astype(np.float64)
+
+
+applied = jax.jit(toy_policy.MODEL.apply)
+
+
+@pytest.mark.parametrize('name, mode', CASES)
+def test_score_against_unpadded_rows(name, mode):
+  rollout = drawn(name, mode)
+  found = learner(rollout, name)
+  lengths = np.asarray(rollout.lengths)
+  for row in range(len(lengths)):
+    log_probs, entropy = dense(row, rollout, SAMPLERS[name].temperature)
+    n = lengths[row]
+    np.testing.assert_allclose(found.log_probs[row, :n], log_probs, atol=1e-5)
+    np.testing.assert_allclose(found.entropy[row, :n], entropy, atol=1e-5)
+    assert not np.asarray(found.log_probs)[row, n:].any()
+
+
+def test_support_holds_what_was_drawn_and_no_more():
+  rollout = drawn('truncated')
+  bits = np.unpackbits(np.asarray(rollout.support), axis=-1, count=132)
+  mask = np.asarray(rollout.mask)
+  chosen = np.take_along_axis(
+    bits, np.asarray(rollout.answers)[..., None], axis=-1
+  )[..., 0]
+  assert chosen[mask].all()
+  sizes = bits.sum(-1)[mask]
+  assert sizes.min() >= 1 and sizes.max() <= 20
+  # Text and its end alone: a grammar is a truncation, too.
+  assert not bits[mask][:, 100:].any()
+  assert bits[~mask].all()
+
+
+def test_without_the_support_ratios_are_far_off():
+  """What was wrong elsewhere, and is caught by the same figures here."""
+  rollout = drawn('truncated')
+  everything = rollout._replace(support=jnp.full_like(rollout.support, 255))
+  gap = rollout_lib.gap(rollout, learner(everything, 'truncated').log_probs)
+  assert gap['within'] < 0.5
+
+
+def test_answers_end_where_they_say():
+  rollout = drawn()
+  answers, lengths = np.asarray(rollout.answers), np.asarray(rollout.lengths)
+  for row, length in enumerate(lengths):
+    ended = answers[row, length - 1] == 3
+    assert bool(rollout.stopped[row]) == ended
+    assert not (answers[row, : length - 1] == 3).any()
+  assert len(set(lengths.tolist())) > 1
+
+
+def test_places_for_prompts_change_nothing():
+  narrow, wide = drawn(), drawn(places=toy_policy.PLACES + 7)
+  np.testing.assert_array_equal(narrow.answers, wide.answers)
+  np.testing.assert_allclose(
+    learner(narrow).log_probs, learner(wide).log_probs, atol=1e-6
+  )
+
+
+def test_order_and_company_change_nothing():
+  rollout = drawn()
+  order = np.array([3, 0, 4, 1, 2])
+  turned = jax.tree.map(lambda x: x[order], rollout)
+  np.testing.assert_allclose(
+    learner(turned).log_probs, learner(rollout).log_probs[order], atol=1e-6
+  )
+
+
+def test_steps_draw_otherwise_and_seeds_repeat():
+  again = sampling_lib.sample(
+    toy_policy.MODEL,
+    toy_policy.variables(),
+    prompts_lib.padded(prompts(), toy_policy.PLACES),
+    TEXT.grammar(toy_policy.VOCABULARY),
+    TEXT,
+    seed=3,
+    step=0,
+  )
+  np.testing.assert_array_equal(again.tokens, drawn().tokens)
+  assert (np.asarray(drawn(step=1).answers) != drawn().answers).any()
+
+
+def test_gradient_is_finite_and_that_of_dense_rows():
+  rollout = drawn('truncated')
+
+  def total(variables):
+    found = rollout_lib.score(
+      toy_policy.MODEL, variables, rollout, temperature=0.7
+    )
+    return (found.log_probs + 0.1 * found.entropy).sum()
+
+  grads = jax.jit(jax.grad(total))(toy_policy.variables())
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
+  # Along one direction, by differences.
+  rng = np.random.default_rng(1)
+  direction = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32),
+    toy_policy.variables(),
+  )
+  moved = [
+    float(
+      jax.jit(total)(
+        jax.tree.map(
+          lambda x, d, s=sign: x + s * 1e-3 * d,
+          toy_policy.variables(),
+          direction,
+        )
+      )
+    )
+    for sign in (1, -1)
+  ]
+  slope = sum(
+    float((g * d).sum())
+    for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction))
+  )
+  assert (moved[0] - moved[1]) / 2e-3 == pytest.approx(slope, rel=2e-2)
+
+
+def test_what_cannot_be_replayed_is_refused():
+  with pytest.raises(errors.UserError, match='temperature is 0, expected more'):
+    sampling_lib.Sampling(sampler=sampling.Sampler())
+  again = repetition.Repetition(window=4, action='resample')
+  with pytest.raises(errors.UserError, match="'resample', expected 'forbid'"):
+    sampling_lib.Sampling(
+      sampler=sampling.Sampler(temperature=1.0, repetition=again)
+    )
+  with pytest.raises(errors.UserError, match="mode is 'song', expected one of"):
+    dataclasses.replace(TEXT, mode='song')
+  with pytest.raises(errors.UserError, match='temperature is 0.0, expected mor'):
+    rollout_lib.score(toy_policy.MODEL, {}, drawn(), temperature=0.0)
