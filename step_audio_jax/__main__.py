@@ -25,6 +25,10 @@ DOORS = {
     'step_audio_jax.evaluation.questions',
     'Ask a model the questions of a corpus, aloud and in writing.',
   ),
+  'sample': (
+    'step_audio_jax.alignment.samples.door',
+    'Draw several answers to each prompt of a corpus, to be judged.',
+  ),
   'complete': (
     'step_audio_jax.generation.complete',
     'Continue a text, or answer it, with a language model.',

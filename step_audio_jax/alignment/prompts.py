@@ -36,16 +36,99 @@ class Prompt:
     ids: Of the prompt, int32 (n,), at least two.
     question: Of the corpus.
     language: Of the chat.
+    split: Of the chat.
   """
 
-  __slots__ = ('ids', 'language', 'question')
+  __slots__ = ('ids', 'language', 'question', 'split')
 
   def __init__(
-    self, ids: Sequence[int], question: quiz.Question, language: str
+    self,
+    ids: Sequence[int],
+    question: quiz.Question,
+    language: str,
+    split: str = 'train',
   ):
+    """Lays out nothing; see `collect`."""
     self.ids = np.asarray(ids, np.int32)
-    self.question = question
-    self.language = language
+    self.question, self.language = question, language
+    self.split = split
+
+
+def collect(
+  corpus: str,
+  vocabulary: vocabulary_lib.Vocabulary,
+  *,
+  splits: Sequence[str],
+  codes: str | Mapping[str, Any] | None,
+  view: str = 'aqta',
+  layout: habits.Habits = habits.Habits(history=habits.READ),
+  longest: int | None = None,
+) -> tuple[list[Prompt], collections.Counter[str]]:
+  """The prompts of a corpus, and why other chats give none → how many.
+
+  Args:
+    corpus: Folder of a corpus with chats that end with an answer.
+    vocabulary: Turns texts into ids.
+    splits: Of the chats.
+    codes: What `tokenize` made of it, or id → (linguistic, semantic); spoken
+      turns need them.
+    view: How the last turn is shown, of `VIEWS`; one that was never said is
+      read.
+    layout: How turns are laid out.
+    longest: Ids of a prompt at most; None for any number.
+
+  Raises:
+    UserError: No chat gives a prompt.
+  """
+  if view not in VIEWS:
+    raise errors.UserError(
+      f'prompts: view is {view!r}, expected one of {", ".join(VIEWS)}.'
+    )
+  if view != 'tqta' and codes is None:
+    raise errors.UserError(
+      f'prompts: codes is missing, the view {view} hears them.'
+    )
+  asked, others = quiz.questions(corpus, splits)
+  passed = collections.Counter(
+    reason.partition(': ')[2] for some in others.values() for reason in some
+  )
+  heard = codes or {}
+  if isinstance(heard, str):
+    heard = speech_codes.read_codes(heard)
+  languages = {
+    one.id: one.language for one in manifest.stream(corpus, kind='chat')
+  }
+
+  def ids_of(speech):
+    if speech.id not in heard:
+      raise errors.UserError('no codes of the recording')
+    return documents_lib.speech_ids(
+      vocabulary, *heard[speech.id], layout.streams
+    )
+
+  found: list[Prompt] = []
+  for split, some in asked.items():
+    for one in some:
+      try:
+        shown = one.shown(view if one.speech else 'tqta')
+        ids, _ = rendering.prompt(
+          vocabulary,
+          rendering.turns_of(shown, ids_of),
+          style=layout.layout(),
+          longest=longest,
+        )
+      except errors.UserError as error:
+        passed[str(error)] += 1
+        continue
+      found.append(Prompt(ids, one, languages[one.id], split))
+  if not found:
+    first = next(iter(passed), 'there are none')
+    raise errors.UserError(
+      f'{corpus}: no chat of the splits {", ".join(splits)} gives a prompt'
+      + (f' of at most {longest} ids' if longest else '')
+      + f' ({first}).'
+    )
+  return found, passed
 
 
 class PromptFeed:
@@ -101,14 +184,6 @@ class PromptFeed:
         f'prompts: group is {group}, expected a divisor of batch_size '
         f'({batch_size}).'
       )
-    if view not in VIEWS:
-      raise errors.UserError(
-        f'prompts: view is {view!r}, expected one of {", ".join(VIEWS)}.'
-      )
-    if view != 'tqta' and codes is None:
-      raise errors.UserError(
-        f'prompts: codes is missing, the view {view} hears them.'
-      )
     self.batch_size, self.group, self.places = batch_size, group, longest
     self.table_size = vocabulary.table_size
     self._seed = seed
@@ -129,41 +204,15 @@ class PromptFeed:
       'manifest': digests.of_file(manifest.path_of(corpus)),
       'codes': codes and _digest_of_codes(codes),
     }
-    asked, passed = quiz.questions(corpus, splits)
-    self.passed = collections.Counter(
-      reason.partition(': ')[2] for some in passed.values() for reason in some
+    self.prompts, self.passed = collect(
+      corpus,
+      vocabulary,
+      splits=splits,
+      codes=codes,
+      view=view,
+      layout=habits.Habits(starts, streams, habits.READ),
+      longest=longest,
     )
-    heard = speech_codes.read_codes(codes) if codes else {}
-    languages = {
-      one.id: one.language for one in manifest.stream(corpus, kind='chat')
-    }
-
-    def ids_of(speech):
-      if speech.id not in heard:
-        raise errors.UserError('no codes of the recording')
-      return documents_lib.speech_ids(vocabulary, *heard[speech.id], streams)
-
-    style = rendering.layout(starts)
-    self.prompts: list[Prompt] = []
-    for some in asked.values():
-      for one in some:
-        # A question that was never said is read.
-        shown = view if one.speech else 'tqta'
-        try:
-          turns = rendering.turns_of(one.shown(shown), ids_of)
-          ids, _ = rendering.prompt(
-            vocabulary, turns, style=style, longest=longest
-          )
-        except errors.UserError as error:
-          self.passed[str(error)] += 1
-          continue
-        self.prompts.append(Prompt(ids, one, languages[one.id]))
-    if not self.prompts:
-      first = next(iter(self.passed), 'there are none')
-      raise errors.UserError(
-        f'{corpus}: no chat of the splits {", ".join(splits)} gives a prompt of '
-        f'at most {longest} ids ({first}).'
-      )
     for reason, count in self.passed.most_common(3):
       print(
         f'note: {corpus}: {count} chats give no prompt: {reason}',
