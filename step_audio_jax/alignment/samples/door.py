@@ -32,6 +32,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.storage import files
 
 _BATCH = 64
+_FIELDS = ('prompt', 'run', 'step', 'number', 'text')
 _DEFAULT_RULES = ('right', 'brief', 'in_language', 'heard')
 
 
@@ -56,15 +57,16 @@ def read(path: files.AnyPath) -> list[dict[str, Any]]:
       continue
     try:
       one = json.loads(line)
-      found.append(one)
-      one['prompt'], one['run'], one['number'], one['text']  # noqa: B018
-    except (ValueError, KeyError, TypeError) as error:
+      lacking = [name for name in _FIELDS if name not in one]
+      if not isinstance(one, dict) or lacking:
+        raise ValueError(f'no {lacking[0] if lacking else "object"}')
+    except (ValueError, TypeError) as error:
       if number == len(lines):  # no end of line behind it
-        found = found[: number - 1]
         break
       raise errors.UserError(
         f'{path}: line {number} is no sample ({error}).'
       ) from error
+    found.append(one)
   return found
 
 
@@ -95,8 +97,6 @@ def _run_and_step(named: str) -> tuple[str, int | None]:
 
 
 def draw(
-  run: str,
-  step: int,
   prompts: Sequence[Any],
   numbers: Sequence[int],
   *,
@@ -108,8 +108,6 @@ def draw(
   """(prompt, number, answer, log-probability) of each prompt and number.
 
   Args:
-    run: Where the model is from.
-    step: Of its checkpoint.
     prompts: Of `prompts.collect`, one for each number.
     numbers: Of the answers.
     sampler: Of `generation.sampling`.
@@ -121,7 +119,6 @@ def draw(
   from step_audio_jax.generation import decode
   from step_audio_jax.generation import grammar as grammar_lib
 
-  del run, step
   model, variables, table = loaded
   outputs = decode.generate_outputs(
     model,
@@ -256,8 +253,6 @@ def _sample_run(fv, output, run, step, description, asked, sampler, rules, done)
       some = left[first : first + _BATCH]
       drawn = list(
         draw(
-          run,
-          step,
           [prompt for prompt, _ in some],
           [number for _, number in some],
           sampler=sampler,
