@@ -26,7 +26,8 @@ from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.training.feeds import feed as feed_lib
 
-VIEWS = ('aqta', 'tqta', 'taqta')
+# Of `chats.views`, and a chat as it is: heard where it is spoken, else read.
+VIEWS = ('aqta', 'tqta', 'taqta', 'chat')
 
 
 class Prompt:
@@ -72,8 +73,7 @@ def collect(
     splits: Of the chats.
     codes: What `tokenize` made of it, or id → (linguistic, semantic); spoken
       turns need them.
-    view: How the last turn is shown, of `VIEWS`; one that was never said is
-      read.
+    view: How the last turn is shown, of `VIEWS`.
     layout: How turns are laid out.
     longest: Ids of a prompt at most; None for any number.
 
@@ -84,7 +84,7 @@ def collect(
     raise errors.UserError(
       f'prompts: view is {view!r}, expected one of {", ".join(VIEWS)}.'
     )
-  if view != 'tqta' and codes is None:
+  if view in ('aqta', 'taqta') and codes is None:
     raise errors.UserError(
       f'prompts: codes is missing, the view {view} hears them.'
     )
@@ -110,7 +110,10 @@ def collect(
   for split, some in asked.items():
     for one in some:
       try:
-        shown = one.shown(view if one.speech else 'tqta')
+        how = view
+        if view == 'chat':
+          how = 'aqta' if one.speech else 'tqta'
+        shown = one.shown(how)
         ids, _ = rendering.prompt(
           vocabulary,
           rendering.turns_of(shown, ids_of),

@@ -330,8 +330,8 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_enum(
     'view',
     'aqta',
-    ['aqta', 'tqta', 'taqta'],
-    'How the last turn of the user is shown: heard, read, or both.',
+    ['aqta', 'tqta', 'taqta', 'chat'],
+    'How the last turn of the user is shown: heard, read, both, or as it is.',
     flag_values=fv,
   )
   flags.DEFINE_bool(

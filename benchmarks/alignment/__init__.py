@@ -1,0 +1,1 @@
+"""What alignment is held to."""
