@@ -8,6 +8,7 @@ Axes: B rows of a batch, P places for a prompt.
 """
 
 import collections
+import dataclasses
 import hashlib
 import sys
 from typing import Any, Mapping, Sequence
@@ -26,33 +27,31 @@ from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.training.feeds import feed as feed_lib
 
-# Of `chats.views`, and a chat as it is: heard where it is spoken, else read.
-VIEWS = ('aqta', 'tqta', 'taqta', 'chat')
+TTS = 'tts'
+# Of `chats.views`; a chat as it is, heard where it is spoken, else read; and
+# texts of the corpus' recordings that are to be said.
+VIEWS = ('aqta', 'tqta', 'taqta', 'chat', TTS)
 
 
+@dataclasses.dataclass(frozen=True)
 class Prompt:
   """A prompt and what is known of it.
 
   Attributes:
-    ids: Of the prompt, int32 (n,), at least two.
-    question: Of the corpus.
-    language: Of the chat.
-    split: Of the chat.
+    id: Of the chat, or of the utterance.
+    ids: int32 (n,), at least two.
+    question: Words of the last turn of the user; '' where nobody knows them.
+    expected: Words of the reference answer.
+    language: A BCP 47 subtag.
+    split: Of the corpus.
   """
 
-  __slots__ = ('ids', 'language', 'question', 'split')
-
-  def __init__(
-    self,
-    ids: Sequence[int],
-    question: quiz.Question,
-    language: str,
-    split: str = 'train',
-  ):
-    """Lays out nothing; see `collect`."""
-    self.ids = np.asarray(ids, np.int32)
-    self.question, self.language = question, language
-    self.split = split
+  id: str
+  ids: np.ndarray
+  question: str = ''
+  expected: str = ''
+  language: str = 'en'
+  split: str = 'train'
 
 
 def collect(
@@ -78,12 +77,14 @@ def collect(
     longest: Ids of a prompt at most; None for any number.
 
   Raises:
-    UserError: No chat gives a prompt.
+    UserError: Nothing gives a prompt.
   """
   if view not in VIEWS:
     raise errors.UserError(
       f'prompts: view is {view!r}, expected one of {", ".join(VIEWS)}.'
     )
+  if view == TTS:
+    return _to_be_said(corpus, vocabulary, splits, longest)
   if view in ('aqta', 'taqta') and codes is None:
     raise errors.UserError(
       f'prompts: codes is missing, the view {view} hears them.'
@@ -123,15 +124,55 @@ def collect(
       except errors.UserError as error:
         passed[str(error)] += 1
         continue
-      found.append(Prompt(ids, one, languages[one.id], split))
-  if not found:
-    first = next(iter(passed), 'there are none')
-    raise errors.UserError(
-      f'{corpus}: no chat of the splits {", ".join(splits)} gives a prompt'
-      + (f' of at most {longest} ids' if longest else '')
-      + f' ({first}).'
+      found.append(
+        Prompt(
+          id=one.id,
+          ids=np.asarray(ids, np.int32),
+          question=one.question,
+          expected=one.expected,
+          language=languages[one.id],
+          split=split,
+        )
+      )
+  return _some(found, corpus, splits, longest, passed), passed
+
+
+def _to_be_said(corpus, vocabulary, splits, longest):
+  """As `collect`, of the texts of recordings."""
+  layout, found = documents_lib.LAYOUTS['tts'], []
+  passed: collections.Counter[str] = collections.Counter()
+  for one in manifest.stream(corpus, kind='speech'):
+    if one.split not in splits:
+      continue
+    if not (one.text or '').strip():
+      passed['no text'] += 1
+      continue
+    ids = layout.prompt(vocabulary, text=one.text)
+    if longest is not None and len(ids) > longest:
+      passed[f'more than {longest} ids'] += 1
+      continue
+    found.append(
+      Prompt(
+        id=one.id,
+        ids=np.asarray(ids, np.int32),
+        question=one.text,
+        expected=one.text,
+        language=one.language,
+        split=one.split,
+      )
     )
-  return found, passed
+  return _some(found, corpus, splits, longest, passed), passed
+
+
+def _some(found, corpus, splits, longest, passed) -> list[Prompt]:
+  if found:
+    return found
+  first = next(iter(passed), 'there is nothing')
+  raise errors.UserError(
+    f'{corpus}: nothing of the splits {", ".join(splits)} gives a prompt'
+    + (f' of at most {longest} ids' if longest else '')
+    + f' ({first}).'
+  )
 
 
 class PromptFeed:

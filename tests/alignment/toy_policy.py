@@ -44,11 +44,8 @@ class Feed:
   def __init__(self, batch_size=8, group=1):
     self.batch_size, self.group, self.places = batch_size, group, PLACES
     rng = np.random.default_rng(0)
-    question = lambda n: type(
-      'Question', (), {'id': f'q{n}', 'question': '', 'expected': ''}
-    )()
     self.prompts = [
-      prompts_lib.Prompt(rng.integers(30, 100, length), question(n), 'en')
+      prompts_lib.Prompt(f'q{n}', rng.integers(30, 100, length, np.int32))
       for n, length in enumerate(LENGTHS)
     ]
 

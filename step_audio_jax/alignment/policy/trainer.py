@@ -177,9 +177,9 @@ class PolicyTrainer(loop.Trainer):
         text, _ = rendering.answer_of(table, ids[table.is_text(ids)])
       found.append(
         sample_lib.Sample(
-          id=prompt.question.id,
-          question=prompt.question.question,
-          expected=prompt.question.expected,
+          id=prompt.id,
+          question=prompt.question,
+          expected=prompt.expected,
           language=prompt.language,
           text=text,
           ids=ids,

@@ -128,15 +128,15 @@ def draw(
     sampler=sampler,
     grammar=grammar_lib.build(table),
     start=grammar_lib.State.TEXT,
-    rng=[seed_of(seed, p.question.id, n) for p, n in zip(prompts, numbers)],
+    rng=[seed_of(seed, p.id, n) for p, n in zip(prompts, numbers)],
     shapes=decode.Shapes(batch_size=_BATCH, output=decode.round_up(most)),
   )
   for prompt, number, output in zip(prompts, numbers, outputs, strict=True):
     text, _ = rendering.answer_of(table, output.tokens)
     it = sample_lib.Sample(
-      id=prompt.question.id,
-      question=prompt.question.question,
-      expected=prompt.question.expected,
+      id=prompt.id,
+      question=prompt.question,
+      expected=prompt.expected,
       language=prompt.language,
       text=text,
       ids=output.tokens,
@@ -239,7 +239,7 @@ def _sample_run(fv, output, run, step, description, asked, sampler, rules, done)
     (prompt, number)
     for prompt in prompts
     for number in range(fv.count)
-    if (run, step, prompt.question.id, number) not in done
+    if (run, step, prompt.id, number) not in done
   ]
   sums: dict[str, list[float]] = collections.defaultdict(list)
   loaded = restore.unroll_layers(model), variables, table
