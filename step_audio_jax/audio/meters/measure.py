@@ -2,7 +2,7 @@
 
     speed    characters of the text a second of speech, pauses left out; without
              a text syllable nuclei a second
-    pitch    mean F0 in semitones above 100 Hz, 12 log2(F0 / 100)
+    pitch    median F0 in semitones above 100 Hz, 12 log2(F0 / 100)
     volume   level of the active frames, dB of the mean square (`activity`)
     pause    share of pauses between the first and the last sound
 
@@ -42,6 +42,10 @@ UNITS = {
 }
 _LOWEST_RATE = 4000  # Hz
 _LEAST_VOICED = 5  # frames, for a figure of F0
+# Of the quartiles of F0: what is below or above is another sound. After De Looze
+# & Hirst, "Detecting changes in key and range for the automatic modelling and
+# coding of intonation" (Speech Prosody 2008), and wider, for lively speech.
+_FLOOR, _CEILING = 0.5, 2.5
 _DIP_DB, _NUCLEUS_DB = 2.0, 25.0
 _SMOOTHING = 7  # frames of a Hann window, 70 ms
 
@@ -55,7 +59,7 @@ class Measured:
     speech_seconds: From the first to the last sound, without pauses.
     rate: `unit` a second of speech.
     unit: 'characters' or 'nuclei'.
-    f0_hz: Geometric mean of F0 over voiced frames.
+    f0_hz: Median of F0 over voiced frames.
     f0_semitones: The same above 100 Hz.
     f0_range: Semitones from the 5th to the 95th percentile.
     level_db: dBFS of the active frames.
@@ -206,11 +210,14 @@ def _melody(hz_T, notes) -> dict[str, float | None]:
       f'f0: {len(voiced)} voiced frames, expected at least {_LEAST_VOICED}'
     )
     return {}
+  # A few frames of noise or creak are tracked octaves away from the voice.
+  lower, upper = np.percentile(voiced, (25, 75))
+  voiced = voiced[(voiced >= _FLOOR * lower) & (voiced <= _CEILING * upper)]
   semitones = 12 * np.log2(voiced / 100)
   low, high = np.percentile(semitones, (5, 95))
-  mean = float(semitones.mean())
+  median = float(np.median(semitones))
   return {
-    'f0_hz': 100 * math.exp2(mean / 12),
-    'f0_semitones': mean,
+    'f0_hz': 100 * math.exp2(median / 12),
+    'f0_semitones': median,
     'f0_range': float(high - low),
   }

@@ -33,6 +33,15 @@ def test_the_range_is_that_of_a_glide():
   assert found.f0_semitones == pytest.approx(12 * np.log2(1.2) + 2.5, abs=0.05)
 
 
+def test_a_few_frames_octaves_away_move_neither_pitch_nor_range():
+  # As tracked in fricatives and creak of a low voice.
+  low, high = sounds.buzz(1.8, 100.0), sounds.buzz(0.2, 520.0)
+  parts = [low[:14400], high[:1600], low[14400:], high[1600:]]
+  found = measure(np.concatenate(parts), sounds.RATE)
+  assert found.f0_semitones == pytest.approx(0, abs=0.05)
+  assert found.f0_range < 1
+
+
 @pytest.mark.parametrize('gain', [1.0, 0.5, 0.1])
 def test_the_level_follows_the_gain_and_not_the_silence(gain):
   wave = sounds.buzz(1.0)
