@@ -24,7 +24,7 @@ from step_audio_jax.training.feeds import feed as feed_lib
 from step_audio_jax.training.objectives import objectives
 
 VOCABULARY = vocabulary_lib.Vocabulary(
-  text_size=100, table_size=132, linguistic_size=10, semantic_size=20
+  text_size=78, table_size=132, linguistic_size=10, semantic_size=20
 )
 CONFIG = speech_text.SpeechTextConfig(
   speech_text.TransformerConfig(
@@ -35,7 +35,7 @@ MODEL = speech_text.SpeechTextModel(CONFIG)
 LENGTHS = (2, 9, 5, 12, 3)
 PLACES, ANSWER = 12, 8
 SAMPLER = sampling.Sampler(temperature=1.0, top_p=0.9)
-LIKED = tuple(range(60, 80))
+LIKED = tuple(range(68, 72))
 
 
 class Feed:
@@ -45,7 +45,7 @@ class Feed:
     self.batch_size, self.group, self.places = batch_size, group, PLACES
     rng = np.random.default_rng(0)
     self.prompts = [
-      prompts_lib.Prompt(f'q{n}', rng.integers(30, 100, length, np.int32))
+      prompts_lib.Prompt(f'q{n}', rng.integers(30, 78, length, np.int32))
       for n, length in enumerate(LENGTHS)
     ]
 

@@ -275,7 +275,7 @@ class PolicyGradient:
     last_B = rollout.prompt_places + rollout.lengths - 1
     return jnp.take_along_axis(scores_BT, last_B[:, None], axis=1)[:, 0]
 
-  def rewards(
+  def placed_rewards(
     self,
     rollout: rollout_lib.Rollout,
     judged_B: jax.Array,

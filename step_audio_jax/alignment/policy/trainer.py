@@ -227,7 +227,8 @@ class PolicyTrainer(loop.Trainer):
       return pin(x, placement.add_leading_axis(sharding))
 
     def whole(x):
-      return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+      rows = x.shape[0] * x.shape[1]  # -1 means nothing where x is empty
+      return x.swapaxes(0, 1).reshape(rows, *x.shape[2:])
 
     found = jax.lax.map(lambda x: function(*x), jax.tree.map(parted, trees))
     return jax.tree.map(whole, found)
@@ -271,7 +272,9 @@ class PolicyTrainer(loop.Trainer):
     judged_B = verdicts[rewards_lib.TOTAL]
     if it.reward is not None:
       judged_B += it.reward_weight * evaluated.scores
-    rewards = it.rewards(rollout, judged_B, log_old, log_reference, coefficient)
+    rewards = it.placed_rewards(
+      rollout, judged_B, log_old, log_reference, coefficient
+    )
     advantages, returns = it.estimate(rewards, values, rollout)
     importance, cut = losses.truncated_importance(
       log_old, jnp.where(mask, rollout.log_probs, 0.0), most=it.most_importance

@@ -184,7 +184,7 @@ def test_rewards_lie_at_the_last_place():
   part, _ = experience(critic=True)
   judged = jnp.arange(8.0)
   found = np.asarray(
-    it.rewards(
+    it.placed_rewards(
       part.rollout, judged, part.log_old, part.log_reference, jnp.float32(0.5)
     )
   )

@@ -118,6 +118,16 @@ def same(one, two, tolerance):
 
 
 @functools.cache
+def fresh(kind):
+  """Of one seed for all meshes, and with a reference of its own."""
+  trainer = toy_policy.trainer(toy_policy.objective(kind))
+  with jax.set_mesh(trainer.mesh):
+    found = jax.tree.map(np.asarray, trainer.fresh_variables())
+  found['reference'] = jax.tree.map(lambda x: x * 1.1, found['reference'])
+  return found
+
+
+@functools.cache
 def gradients(kind='grpo', devices=1, tensor=1, microbatches=1):
   """The gradients of the first update, of one rollout."""
   it = toy_policy.objective(kind, kl=objective_lib.Divergence(0.1, 'k2', 'loss'))
@@ -125,13 +135,9 @@ def gradients(kind='grpo', devices=1, tensor=1, microbatches=1):
   trainer = toy_policy.trainer(
     it, devices, mesh, microbatches=microbatches
   )
+  found = fresh(kind)
   with jax.set_mesh(trainer.mesh):
-    # Of one seed on any mesh, and with a reference of its own.
-    found = toy_policy.trainer(it).fresh_variables()
-    found['reference'] = jax.tree.map(lambda x: x * 1.1, found['reference'])
-    variables = jax.tree.map(
-      lambda x, s: jax.device_put(np.asarray(x), s), found, trainer.shardings
-    )
+    variables = jax.tree.map(jax.device_put, found, trainer.shardings)
     batch = trainer.device_batch(0)
     rollout = trainer.rollout(variables, batch, 0)
     evaluated = trainer._evaluate(variables, rollout)

@@ -19,7 +19,7 @@ from tests.alignment import toy_policy
 FORBID = repetition.Repetition(window=4, share=0.2, action='forbid')
 SAMPLERS = {
   'plain': sampling.Sampler(temperature=1.0),
-  'truncated': sampling.Sampler(temperature=0.7, top_p=0.8, top_k=20),
+  'truncated': sampling.Sampler(temperature=0.7, top_p=0.8, top_k=6),
   'forbidden': sampling.Sampler(temperature=1.3, repetition=FORBID),
 }
 TEXT = sampling_lib.Sampling(longest=toy_policy.ANSWER, sampler=SAMPLERS['plain'])
@@ -130,9 +130,9 @@ def test_support_holds_what_was_drawn_and_no_more():
   )[..., 0]
   assert chosen[mask].all()
   sizes = bits.sum(-1)[mask]
-  assert sizes.min() >= 1 and sizes.max() <= 20
+  assert sizes.min() >= 1 and sizes.max() <= 6
   # Text and its end alone: a grammar is a truncation, too.
-  assert not bits[mask][:, 100:].any()
+  assert not bits[mask][:, 78:].any()
   assert bits[~mask].all()
 
 
@@ -158,7 +158,8 @@ def test_places_for_prompts_change_nothing():
   narrow, wide = drawn(), drawn(places=toy_policy.PLACES + 7)
   np.testing.assert_array_equal(narrow.answers, wide.answers)
   np.testing.assert_allclose(
-    learner(narrow).log_probs, learner(wide).log_probs, atol=1e-6
+    # Sums over more places have another order.
+    learner(narrow).log_probs, learner(wide).log_probs, atol=1e-5
   )
 
 
@@ -185,8 +186,11 @@ def test_steps_draw_otherwise_and_seeds_repeat():
   assert (np.asarray(drawn(step=1).answers) != drawn().answers).any()
 
 
-def test_gradient_is_finite_and_that_of_dense_rows():
+def test_gradient_is_that_of_unpadded_rows():
   rollout = drawn('truncated')
+  starts, lengths = np.asarray(rollout.starts), np.asarray(rollout.lengths)
+  tokens, answers = np.asarray(rollout.tokens), np.asarray(rollout.answers)
+  support = np.unpackbits(np.asarray(rollout.support), axis=-1, count=132)
 
   def total(variables):
     found = rollout_lib.score(
@@ -194,31 +198,27 @@ def test_gradient_is_finite_and_that_of_dense_rows():
     )
     return (found.log_probs + 0.1 * found.entropy).sum()
 
-  grads = jax.jit(jax.grad(total))(toy_policy.variables())
-  assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
-  # Along one direction, by differences.
-  rng = np.random.default_rng(1)
-  direction = jax.tree.map(
-    lambda x: rng.normal(size=x.shape).astype(np.float32),
-    toy_policy.variables(),
+  def unpadded(variables):
+    found = 0.0
+    for row, (start, length) in enumerate(zip(starts, lengths)):
+      ids = tokens[row, start : toy_policy.PLACES + length]
+      ids = np.pad(ids, (0, 24 - len(ids)))
+      logits = toy_policy.MODEL.apply(variables, ids[None])[0]
+      first = toy_policy.PLACES - start - 1
+      for t in range(length):
+        allowed = np.flatnonzero(support[row, t])
+        log_p = jax.nn.log_softmax(logits[first + t, allowed] / 0.7)
+        found += log_p[list(allowed).index(answers[row, t])]
+        found -= 0.1 * (jnp.exp(log_p) * log_p).sum()
+    return found
+
+  one, two = (
+    jax.jit(jax.grad(function))(toy_policy.variables())
+    for function in (total, unpadded)
   )
-  moved = [
-    float(
-      jax.jit(total)(
-        jax.tree.map(
-          lambda x, d, s=sign: x + s * 1e-3 * d,
-          toy_policy.variables(),
-          direction,
-        )
-      )
-    )
-    for sign in (1, -1)
-  ]
-  slope = sum(
-    float((g * d).sum())
-    for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction))
-  )
-  assert (moved[0] - moved[1]) / 2e-3 == pytest.approx(slope, rel=2e-2)
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+    assert np.isfinite(a).all()
+    np.testing.assert_allclose(a, b, atol=1e-4 * max(1, np.abs(b).max()))
 
 
 def test_what_cannot_be_replayed_is_refused():
