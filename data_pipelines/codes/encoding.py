@@ -215,7 +215,10 @@ def _read(corpus, utterance, longest) -> np.ndarray | None:
     )
   if utterance.duration > LONG_SECONDS:
     return None
-  wave, rate = audio_io.read_audio(path, audible=True, **utterance.part())
+  # A transcript of nothing says that nobody speaks: then silence is no fault.
+  wave, rate = audio_io.read_audio(
+    path, audible=utterance.text != '', **utterance.part()
+  )
   if len(wave) < (utterance.duration - 0.1) * rate:
     raise _too_short(path, utterance, len(wave) / rate)
   if len(wave) < vocabulary.GROUP_SECONDS * rate:

@@ -164,6 +164,18 @@ def test_bad_audio_goes_into_quarantine_with_its_reason(corpus, tokenizer):
   assert lines[3]['file'] == 'wav/none.wav'
 
 
+def test_silence_has_codes_where_nobody_is_said_to_speak(corpus, tokenizer):
+  for number in (4, 5, 6):
+    path = corpus / 'wav' / f'{number}.wav'
+    soundfile.write(path, np.zeros(16000), 16000)
+    change(corpus, number, duration=1.0, text=['', None, 'hello'][number - 4])
+  output, stats = run(corpus, tokenizer)
+  assert (stats['kept'], stats['quarantined']) == (5, 2)
+  assert 'u4' in speech_codes.read_codes(output)
+  lines = files.read_jsonl(output / 'quarantine.jsonl')
+  assert {line['id'] for line in lines} == {'u5', 'u6'}
+
+
 def test_lengths_are_checked(corpus, tokenizer):
   change(corpus, 0, duration=9.0)
   change(corpus, 1, duration=0.1)
