@@ -55,11 +55,11 @@ def read(
     references: Whether recordings come with another one of their speaker.
 
   Yields:
-    id, text, marked, language, speaker, file: str; words and turns: as
-    `Utterance` has them, none is empty; linguistic and semantic: uint16, empty
-    where the line has no codes. A spoken turn says `codes`, how many of both
-    are its own, and `said`, its transcript. `reference` is (text, linguistic,
-    semantic), or None.
+    id, text, marked, language, speaker, file, category: str; margin: float;
+    words and turns: as `Utterance.words` and `all_turns` have them, none is
+    empty; linguistic and semantic: uint16, empty where the line has no codes. A
+    spoken turn says `codes`, how many of both are its own, and `said`, its
+    transcript. `reference` is (text, linguistic, semantic), or None.
   """
   first, last = 0, None
   if part.count > 1:
@@ -87,7 +87,7 @@ def read(
       continue
     if (number - 1) % BLOCK == 0:
       heard.clear()
-    turns = utterance.turns or ()
+    turns = utterance.all_turns
     if voice and turns:
       turns, pair = voice.of_turns(turns)
     if number > first:
@@ -116,7 +116,7 @@ def _transcripts(
   for utterance in manifest.stream(corpus, kind=kind):
     number += utterance.split == split
     if utterance.split == split and first < number <= (last or number):
-      names.update(own.spoken(utterance.turns))
+      names.update(own.spoken(utterance.all_turns))
   return {
     utterance.id: utterance.text
     for utterance in manifest.stream(corpus, kind='speech')
@@ -139,6 +139,8 @@ def _example(utterance, turns, linguistic, semantic) -> dict[str, Any]:
     'file': utterance.audio or utterance.image or '',
     'words': utterance.words or (),
     'turns': turns,
+    'margin': utterance.margin,
+    'category': utterance.category or '',
     'linguistic': linguistic,
     'semantic': semantic,
   }

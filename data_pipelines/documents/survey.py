@@ -27,11 +27,14 @@ class Survey(NamedTuple):
     timed: Those (kind, split) in which any line has word times.
     tags: (kind, split) → tags of its marked texts, as they are written, in
       order; of those that have any.
+    categories: (kind, split) → those of its lines, sorted; of those that have
+      any.
   """
 
   lines: Mapping[Group, int]
   timed: frozenset[Group]
   tags: Mapping[Group, tuple[str, ...]]
+  categories: Mapping[Group, tuple[str, ...]]
 
   def splits(self, kind: str) -> list[str]:
     """Splits that have lines of a kind, in the file's order."""
@@ -62,12 +65,15 @@ def _read(path: str) -> Survey:
   lines: dict[Group, int] = {}
   timed, ids = set(), id_marks.Marks()
   tags: dict[Group, set[tags_lib.Tag]] = {}
+  categories: dict[Group, set[str]] = {}
   for utterance in manifest.stream(path):
     group = utterance.kind, utterance.split
     lines[group] = lines.get(group, 0) + 1
     ids.add(utterance.id)
     if utterance.words:
       timed.add(group)
+    if utterance.category:
+      categories.setdefault(group, set()).add(utterance.category)
     if utterance.marked:
       found = markup.tags_of(markup.parse(utterance.marked))
       tags.setdefault(group, set()).update(found)
@@ -79,4 +85,5 @@ def _read(path: str) -> Survey:
     group: tuple(str(tag) for tag in tags_lib.every() if tag in some)
     for group, some in tags.items()
   }
-  return Survey(lines, frozenset(timed), known)
+  sorts = {group: tuple(sorted(some)) for group, some in categories.items()}
+  return Survey(lines, frozenset(timed), known, sorts)

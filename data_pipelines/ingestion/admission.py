@@ -154,6 +154,10 @@ def admit(
     image=None if item.image is None else f'images/{item.image_name}',
     turns=fields.get('turns'),
     marked=fields.get('marked'),
+    chosen=fields.get('chosen'),
+    rejected=fields.get('rejected'),
+    margin=fields.get('margin') or 0.0,
+    category=fields.get('category'),
   )
   if utterance.words:
     end = utterance.words[-1][2]
@@ -186,7 +190,7 @@ def _language(value: Any) -> str | None:
 
 def _text(item, kind, rules):
   text = item.fields.get('text')
-  if kind == 'chat':
+  if kind in ('chat', 'preference'):
     return None
   if not isinstance(text, str) or not text.strip():
     silent = text is None or isinstance(text, str)
@@ -359,9 +363,13 @@ def _check_encodable(utterance: manifest.Utterance) -> None:
   Some of them stand for bytes that a reader could not decode.
   """
   u = utterance
-  whole = (u.id, u.text, u.split, u.language, u.speaker, u.audio, u.image)
+  whole = (
+    *(u.id, u.text, u.split, u.language, u.speaker, u.audio, u.image),
+    u.category,
+  )
   words = [word[0] for word in u.words] if u.words else ()
-  turns = [json.dumps(u.turns, ensure_ascii=False)] if u.turns else ()
+  told = u.all_turns
+  turns = [json.dumps(told, ensure_ascii=False)] if told else ()
   try:
     ''.join(filter(None, (*whole, *words, *turns))).encode()
   except UnicodeEncodeError as error:

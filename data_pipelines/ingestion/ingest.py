@@ -320,7 +320,7 @@ def _tell(result: Mapping[str, Any]) -> None:
 
 
 _FORMATS = '\n'.join(
-  f'  {name:<13} {value.summary}' for name, value in readers.READERS.items()
+  f'  {name:<18} {value.summary}' for name, value in readers.READERS.items()
 )
 
 DOOR = cli.Door(

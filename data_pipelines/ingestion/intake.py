@@ -156,7 +156,7 @@ class Intake:
       raise errors.UserError(
         f'id: {utterance.id!r} occurs twice; give each line an `id`.'
       )
-    for spoken in own.spoken(utterance.turns):
+    for spoken in own.spoken(utterance.all_turns):
       if digests.number(spoken) not in self._seen:
         raise errors.UserError(
           f'turns: {spoken!r} was left out, or is none; expected a recording '

@@ -17,7 +17,7 @@ from data_pipelines.inspection import style
 from data_pipelines.inspection import sweep as sweep_lib
 from data_pipelines.rows import folders as rows_lib
 from data_pipelines.rows import verify
-from data_pipelines.tasks import definitions
+from data_pipelines.tasks import text_models
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import epochs
@@ -322,7 +322,7 @@ def _chats(fv: flags.FlagValues, path: pathlib.Path) -> dict[str, Any]:
     return {'dry_run': True, 'kind': 'chat'}
   table = None
   if fv.text_model is not None:
-    table = definitions.load_vocabulary(fv.text_model)
+    table = text_models.load(fv.text_model)
   told = chats.read(
     path, first=fv.row, count=fv.rows, table=table, length=fv.length
   )

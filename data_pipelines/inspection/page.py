@@ -124,6 +124,7 @@ def _head(folder: rows_lib.Folder, recordings: inspect_sound.Recordings) -> str:
     (f'{100 * stats["padding"]:.2f} %', 'padding'),
     (f'{stats["loss_tokens"]:,}', f'learnt of {stats["tokens"]:,} tokens'),
     (f'{stats.get("dropped", 0):,}', 'documents left out'),
+    *([(f'{stats["pairs"]:,}', 'pairs')] if 'pairs' in stats else []),
     *((f'{seen.get(kind, 0):,}', f'{kind} ids') for kind in sorted(seen)),
   ]
   keys = ''.join(
@@ -180,6 +181,7 @@ def _segment(place, segment, table, recordings, sound) -> str:
   facts = [
     f'{len(segment.tokens)} ids from {segment.start} on',
     f'{int((segment.weights > 0).sum())} learnt',
+    *([segment.answer] if segment.answer else []),
   ]
   if seconds:
     facts.append(f'{seconds:.2f} s of speech')

@@ -3,17 +3,19 @@
 import dataclasses
 import itertools
 import pathlib
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
 from data_pipelines import records
 from data_pipelines.rows import folders as rows_lib
-from data_pipelines.tasks import definitions
+from data_pipelines.tasks import text_models
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.chats import preferences
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import pairs as pairs_lib
 
 KINDS = ('text', 'linguistic', 'semantic', 'image', 'special')
 _TEXT, _LINGUISTIC, _SEMANTIC, _IMAGE, _SPECIAL = range(len(KINDS))
@@ -31,6 +33,7 @@ class Segment:
     tokens: (n,).
     weights: (n,), loss weights.
     images: uint8 (k, H, W, 3).
+    answer: Of a pair, which of its two this is; '' of none.
   """
 
   id: str
@@ -38,20 +41,31 @@ class Segment:
   tokens: np.ndarray
   weights: np.ndarray
   images: np.ndarray
+  answer: str = ''
 
   def summary(self, table: vocabulary.Vocabulary) -> dict[str, Any]:
-    """For JSON: id, tokens, loss_tokens, text."""
+    """For JSON: id, tokens, loss_tokens, text; of a pair which answer."""
+    answer = {'answer': self.answer} if self.answer else {}
     return {
       'id': self.id,
+      **answer,
       'tokens': len(self.tokens),
       'loss_tokens': int((self.weights > 0).sum()),
       'text': show_tokens(self.tokens, table),
     }
 
 
-def segments(row: dict[str, np.ndarray], names: list[str]) -> list[Segment]:
-  """The documents of a row as it is stored."""
-  found = []
+def segments(
+  row: dict[str, np.ndarray], names: list[str], categories: Sequence[str] = ()
+) -> list[Segment]:
+  """The documents of a row as it is stored.
+
+  Args:
+    row: Arrays by name.
+    names: Ids of the documents.
+    categories: Those of pairs, as `stats.json` names them.
+  """
+  found, answers = [], _answers(row, categories)
   slots = row.get('image_slots', np.zeros(0, np.int32))
   for number, name in enumerate(names, start=1):
     places = np.flatnonzero(row['segment_ids'] == number)
@@ -65,8 +79,22 @@ def segments(row: dict[str, np.ndarray], names: list[str]) -> list[Segment]:
         images=row['images'][inside]
         if inside.any()
         else np.zeros((0, 1, 1, 3), np.uint8),
+        answer=answers.get(number, ''),
       )
     )
+  return found
+
+
+def _answers(row, categories: Sequence[str]) -> dict[int, str]:
+  """Segment → which answer of which pair it is."""
+  found = {}
+  for number, pair in enumerate(row.get('pairs', ()), start=1):
+    margin, kind = row['margins'][number - 1], row['categories'][number - 1]
+    told = [f'pair {number}', f'margin {margin:g}'] + (
+      [str(categories[kind])] if 0 <= kind < len(categories) else []
+    )
+    for segment, name in zip(pair.tolist(), preferences.ANSWERS):
+      found[segment] = ', '.join([f'{name} of {told[0]}', *told[1:]])
   return found
 
 
@@ -129,7 +157,7 @@ def table_of(
   """
   described = stats[bindings.VOCABULARY]
   if text_model:
-    table = definitions.load_vocabulary(text_model)
+    table = text_models.load(text_model)
     bindings.check_vocabulary(
       'these rows',
       described,
@@ -140,7 +168,7 @@ def table_of(
     return table
   recorded = stats.get('text_model')
   if recorded and files.is_file(recorded):
-    table = definitions.load_vocabulary(recorded)
+    table = text_models.load(recorded)
     if bindings.same_pieces(described, table.describe()) is not False:
       return table
     bindings.warn_once(
@@ -165,7 +193,8 @@ def read(
       f'--row: found {first}, expected 0..{rows - 1} in {folder.path}.'
     )
   for row, names in itertools.islice(folder.start_at(first), count):
-    yield segments(row, names)
+    categories = folder.stats.get(pairs_lib.CATEGORIES, ())
+    yield segments(row, names, categories)
 
 
 def headline(folder: rows_lib.Folder) -> str:
@@ -175,6 +204,7 @@ def headline(folder: rows_lib.Folder) -> str:
     f'{folder.path}: task {stats["task"]}, split {stats["split"]}, '
     f'{stats["rows"]} rows of {stats["length"]}, padding '
     f'{100 * stats["padding"]:.2f} %, {stats["dropped"]} left out; '
+    + (f'{stats["pairs"]} pairs; ' if 'pairs' in stats else '')
     + bindings.origin_name(stats)
   )
 
@@ -189,8 +219,10 @@ def show(
   print(headline(folder))
   documents = [segment.summary(table) for segment in found]
   for one in documents:
+    answer = f', {one["answer"]}' if 'answer' in one else ''
     print(
-      f'  {one["id"]} ({one["tokens"]} tokens, {one["loss_tokens"]} learnt)'
+      f'  {one["id"]} ({one["tokens"]} tokens, {one["loss_tokens"]} learnt'
+      f'{answer})'
     )
     print(f'    {one["text"]}')
   return {'row': number, 'documents': documents}
@@ -212,7 +244,7 @@ def show_tree(path: pathlib.Path) -> dict[str, Any]:
       key: folder.stats.get(key)
       for key in (
         'rows', 'length', 'tokens', 'padding', 'loss_tokens',
-        'tokens_by_kind', 'documents', 'dropped', bindings.VOCABULARY,
+        'tokens_by_kind', 'documents', 'dropped', 'pairs', bindings.VOCABULARY,
         bindings.TOKENIZER,
       )
     }  # fmt: skip

@@ -57,7 +57,7 @@ class Recordings:
         if utterance.id == running[1]:
           running = None
     known = self._known.values()
-    spoken = {name for one in known for name in own.spoken(one.turns)}
+    spoken = {name for one in known for name in own.spoken(one.all_turns)}
     if spoken:  # the turns of a chat stand anywhere in the corpus
       for utterance in manifest.stream(corpus):
         if utterance.id in spoken:
@@ -71,7 +71,7 @@ class Recordings:
     else:
       names = [document] if document in self._known else document.split('+')
       found = [self._known[name] for name in names if name in self._known]
-    turns = [name for one in found for name in own.spoken(one.turns)]
+    turns = [name for one in found for name in own.spoken(one.all_turns)]
     found = [*found, *(self._known[n] for n in turns if n in self._known)]
     return [one for one in found if one.audio is not None]
 

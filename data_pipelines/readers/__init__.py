@@ -153,6 +153,14 @@ READERS: dict[str, Format] = {
   'text_jsonl': Format('texts:read_jsonl', '{"text"} a line', line=('text',)),
   'text_txt': Format('texts:read_txt', 'a document a line, or a paragraph'),
   'text_parquet': Format('parquet:read_text', 'a column text'),
+  'preference_jsonl': Format(
+    'preferences.reader',
+    '{"prompt", "chosen", "rejected"} a line, or answers with ranks or scores',
+    line=('rejected', 'completions', 'answers'),
+  ),
+  'preference_parquet': Format(
+    'preferences.reader:read_parquet', 'the same as columns'
+  ),
   'chat_jsonl': Format(
     'chat',
     '{"messages": [{"role", "content"}]} a line, or in an array',

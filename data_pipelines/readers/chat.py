@@ -15,7 +15,7 @@ lead out of the source.
 
 import dataclasses
 import pathlib
-from typing import Iterator
+from typing import Any, Iterable, Iterator, Mapping
 
 from data_pipelines.readers.common import base
 from data_pipelines.readers.common import columns as columns_lib
@@ -27,6 +27,8 @@ from step_audio_jax.chats import formats
 from step_audio_jax.chats import own
 from step_audio_jax.storage import files
 
+Place = tuple[pathlib.Path, pathlib.PurePath]  # a root, and a folder below it
+
 ENDINGS = ('.jsonl', '.jsonl.gz', '.json')
 FIELDS = ('id', 'language', 'split')
 
@@ -37,7 +39,7 @@ def read(
   """Reads chats, each behind what is spoken in it."""
   columns = columns_lib.Columns.from_options(options, FIELDS)
   root = options.root(source)
-  for found in _rows(source, options):
+  for found in rows(source, options):
     if isinstance(found, base.Rejected):
       yield found
       continue
@@ -61,8 +63,12 @@ def read(
       yield from items
 
 
-def _rows(source: pathlib.Path, options: base.Options):
-  """(path, name, number, object) of each, as `columns.json_rows`."""
+def rows(source: pathlib.Path, options: base.Options):
+  """Yields (path, name, number, object) of each, or `Rejected`.
+
+  Raises:
+    UserError: There are no files.
+  """
   for found in columns_lib.files_of(source, options, ENDINGS):
     if isinstance(found, base.Rejected):
       yield found
@@ -102,23 +108,62 @@ def _items(columns, place, where, name, row, number) -> list[base.Item]:
   fields = columns.fields(row, kind='chat')
   del fields['text']
   fields['id'] = fields['id'] or name
-  items, turns, count = [], [], -1
-  for turn in formats.parse(row, training=True).turns:
+  found = formats.parse(row, training=True)
+  turns, items = placed(found.turns, fields, place, where, name, number)
+  fields['turns'] = own.written(chats.Conversation(turns))
+  return [*items, base.Item(where, fields, line=number)]
+
+
+def placed(
+  turns: Iterable[chats.Turn],
+  fields: Mapping[str, Any],
+  place: Place,
+  where: str,
+  name: str,
+  line: int,
+) -> tuple[tuple[chats.Turn, ...], list[base.Item]]:
+  """Turns whose recordings are utterances `ID-turn-N`, and these as items.
+
+  Args:
+    turns: Of a chat.
+    fields: Of the chat: what its recordings share with it.
+    place: Where they lie.
+    where: As in `Item`.
+    name: What their files are called where they have no name.
+    line: As in `Item`.
+
+  Raises:
+    UserError: A recording is not there, or leads out of the source.
+  """
+  count, found, items = -1, [], []
+  for turn in turns:
     # Others stand beside the list of messages.
     count += turn.where.endswith(']')
-    speech = turn.speech
-    if speech is not None and speech.id is None:
-      spoken = f'{fields["id"]}-turn-{count}'
-      said = {**fields, 'kind': 'speech', 'id': spoken, 'text': speech.text}
-      said['part_of'] = fields['id']
-      audio = _recording(speech, place, f'{name}-{count}')
-      items.append(
-        base.Item(where, said, *audio, line=number, may_lack=('text',))
-      )
-      turn = _with_id(turn, spoken)
-    turns.append(turn)
-  fields['turns'] = own.written(chats.Conversation(tuple(turns)))
-  return [*items, base.Item(where, fields, line=number)]
+    names = f'{fields["id"]}-turn-{count}', f'{name}-{count}'
+    turn, item = placed_turn(turn, names, fields, place, where, line)
+    found.append(turn)
+    items += item
+  return tuple(found), items
+
+
+def placed_turn(
+  turn: chats.Turn,
+  names: tuple[str, str],
+  fields: Mapping[str, Any],
+  place: Place,
+  where: str,
+  line: int,
+) -> tuple[chats.Turn, list[base.Item]]:
+  """As `placed`, one turn; `names` are those of the utterance and its file."""
+  speech = turn.speech
+  if speech is None or speech.id is not None:
+    return turn, []
+  spoken, file = names
+  said = {**fields, 'kind': 'speech', 'id': spoken, 'text': speech.text}
+  said['part_of'] = fields.get('part_of') or fields['id']
+  audio = _recording(speech, place, file)
+  item = base.Item(where, said, *audio, line=line, may_lack=('text',))
+  return _with_id(turn, spoken), [item]
 
 
 def _recording(

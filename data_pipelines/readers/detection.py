@@ -23,6 +23,8 @@ from step_audio_jax.storage import lfs
 JSON = ('.jsonl', '.jsonl.gz', '.json', '.json.gz', '.list')
 PARQUET = ('.parquet',)
 _LOOKED_AT = 16  # files of an ending in one folder; rows of one of them
+# Columns that preferences alone have.
+_PREFERRED, _COMPLETIONS = ('chosen', 'rejected'), 'completions'
 # What a column may be called that holds no paths but texts.
 _AMBIGUOUS = ('speech',)
 
@@ -107,6 +109,8 @@ def by_columns(path: pathlib.Path) -> set[str]:
     files.raise_outage(error)
     return {'parquet', 'text_parquet'}
   types = dict(zip(schema.names, schema.types))
+  if set(_PREFERRED) <= set(types) or _COMPLETIONS in types:
+    return {'preference_parquet'}
 
   def holds(type):
     return pa.types.is_struct(type) or _is_binary(pa, type)

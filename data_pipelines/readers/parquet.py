@@ -16,7 +16,7 @@ that are used; of a row group never more than a buffer is held.
 
 import contextlib
 import pathlib
-from typing import Any, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -34,6 +34,7 @@ TEXT_FIELDS = ('id', 'text', 'language', 'split')
 # Rows held at a time: recordings of half a minute are about a megabyte each.
 _MEDIA_BATCH, _TEXT_BATCH = 16, 256
 _BUFFER = 2**20  # bytes of a column that are read at a time
+Used = Callable[[columns_lib.Columns, list[str]], list[str]]
 
 
 def read(
@@ -42,7 +43,7 @@ def read(
   """Reads speech, or images with captions."""
   columns = columns_lib.Columns.from_options(options, FIELDS)
   root = options.root(source)
-  for row in _rows(source, options, columns, _MEDIA_BATCH):
+  for row in rows(source, options, columns, _MEDIA_BATCH):
     if isinstance(row, base.Rejected):
       yield row
       continue
@@ -66,7 +67,7 @@ def read_text(
 ) -> Iterator[base.Item | base.Rejected]:
   """Reads a text corpus."""
   columns = columns_lib.Columns.from_options(options, TEXT_FIELDS)
-  for row in _rows(source, options, columns, _TEXT_BATCH):
+  for row in rows(source, options, columns, _TEXT_BATCH):
     if isinstance(row, base.Rejected):
       yield row
       continue
@@ -84,15 +85,35 @@ def read_text(
     )
 
 
-def _rows(source, options, columns, batch):
-  """Yields (where, name of the row, number, values) of every file."""
+def rows(
+  source: pathlib.Path,
+  options: base.Options,
+  columns: columns_lib.Columns,
+  batch: int,
+  used: Used | None = None,
+) -> Iterator[tuple[str, str, int, dict[str, Any]] | base.Rejected]:
+  """The rows of every file.
+
+  Args:
+    source: A file or a folder.
+    options: Where links may lead.
+    columns: Which hold the split and, where `used` is not told, what is read.
+    batch: Rows that are held.
+    used: (columns, names that a file has) → those that are read.
+
+  Yields:
+    (where, name of the row, number, values).
+
+  Raises:
+    UserError: There are no files.
+  """
   for found in columns_lib.files_of(source, options, ('.parquet',)):
     if isinstance(found, base.Rejected):
       yield found
       continue
     path, stem = found
     split = columns_lib.split_of_file(stem)
-    for number, values in _file_rows(path, columns, batch):
+    for number, values in _file_rows(path, columns, batch, used or _used):
       if isinstance(values, base.Rejected):
         yield values
         continue
@@ -101,7 +122,7 @@ def _rows(source, options, columns, batch):
       yield f'{path}:{number}', f'{stem}-{number}', number, values
 
 
-def _file_rows(path, columns, batch):
+def _file_rows(path, columns, batch, choose):
   """Yields (number, used columns) of one file, or (number, `Rejected`).
 
   Damage costs the rest of its row group.
@@ -121,7 +142,7 @@ def _file_rows(path, columns, batch):
       yield 0, base.Rejected(str(path), reason)
       return
     used = base.reject_on_error(
-      str(path), _used, columns, file.schema_arrow.names
+      str(path), choose, columns, file.schema_arrow.names
     )
     if isinstance(used, base.Rejected):
       yield 0, used

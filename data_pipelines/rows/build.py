@@ -148,8 +148,9 @@ def build(
         'rows', 'tokens', 'padding', 'loss_tokens', 'documents', 'dropped'
       )
     }  # fmt: skip
-    if 'cut' in stats:
-      result[f'{job.task}/{job.split}']['cut'] = stats['cut']
+    for key in ('cut', 'pairs'):
+      if key in stats:
+        result[f'{job.task}/{job.split}'][key] = stats[key]
   return result
 
 
@@ -312,6 +313,14 @@ def defined_tasks(
       last_only=fv.last_only,
       sft=True,
     )
+    found += definitions_lib.preference(
+      fv.name,
+      fv.chat,
+      fv.text_model,
+      codes=fv.codes,
+      streams=fv.streams,
+      starts=fv.starts,
+    )
   tasks = {definition.name: definition for definition in found}
   if len(tasks) < len(found):
     raise errors.UserError(
@@ -346,7 +355,7 @@ def _define(fv: flags.FlagValues) -> None:
     ('codes', None, 'What `tokenize` made of the speech.'),
     ('text', None, 'Its plain text: a corpus folder.'),
     ('images', None, 'Its images with captions: a corpus folder.'),
-    ('chat', None, 'Its chats: a corpus folder.'),
+    ('chat', None, 'Its chats and preferences: a corpus folder.'),
     ('text_model', None, 'Text vocabulary (.model or tokenizer.json).'),
     ('voice', None, 'A run with TTS; it speaks a part of the plain text.'),
     (
@@ -380,7 +389,8 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'tasks',
     [],
-    'Only these tasks; by default all but those of SFT that docs/sft.md lists.',
+    'Only these tasks; by default all but those that docs/sft.md and '
+    'docs/alignment.md list.',
     flag_values=fv,
   )
   flags.DEFINE_list(

@@ -11,6 +11,8 @@
                    border of a segment
     images         as many as slots; each slot at the first patch of a segment's
                    run of them
+    pairs          two segments each that are learnt, none in two of them; as
+                   many margins, zero or more, and categories that have names
 
 L is the row length.
 """
@@ -25,7 +27,7 @@ from step_audio_jax.training.feeds import feed
 
 CHECKS = (
   'arrays', 'ids', 'segments', 'positions', 'loss_weights', 'padding', 'speech',
-  'images',
+  'images', 'pairs',
 )  # fmt: skip
 _KINDS = {'tokens': 'iu', 'segment_ids': 'iu', 'loss_weights': 'f'}
 _PATCH = vocabulary.CONTROL['<im_patch>']
@@ -41,6 +43,7 @@ def faults(
   length: int,
   table_size: int,
   linguistic_alone: bool = False,
+  categories: int = 0,
 ) -> Iterator[Fault]:
   """Yields what is wrong with a row, the first fault of each check.
 
@@ -53,6 +56,7 @@ def faults(
     length: Row length L.
     table_size: Ids must be below.
     linguistic_alone: Whether speech may be of linguistic ids alone.
+    categories: How many of pairs have names.
   """
   wrong = _arrays(row, length)
   if wrong:
@@ -80,6 +84,8 @@ def faults(
     )
   yield from _speech(tokens, segments, table, linguistic_alone)
   yield from _images(row, length)
+  if 'pairs' in row and not wrong:
+    yield from _pairs(row, categories)
 
 
 def _first(mask: np.ndarray) -> int:
@@ -198,3 +204,32 @@ def _images(row: Row, length: int) -> Iterator[Fault]:
         f'{slot} is not the first <im_patch> of an image in a segment',
       )
       return
+
+
+def _pairs(row: Row, categories: int) -> Iterator[Fault]:
+  pairs, segments = row['pairs'], row['segment_ids']
+  if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in 'iu':
+    yield 'pairs', f'{pairs.dtype} {pairs.shape}, expected whole numbers (K, 2)'
+    return
+  learnt = np.unique(segments[row['loss_weights'] > 0])
+  lost = ~np.isin(pairs, learnt[learnt > 0])
+  if lost.any():
+    yield 'pairs', f'segment {pairs[lost][0]}, expected one that is learnt'
+  elif len(np.unique(pairs)) < pairs.size:
+    yield 'pairs', f'{pairs.tolist()!r:.80}, expected each segment once'
+  for name, least, most in (
+    ('margins', 0, np.inf),
+    ('categories', -1, categories),
+  ):
+    value = row.get(name)
+    if value is None or value.shape != (len(pairs),):
+      found = 'none' if value is None else len(value)
+      yield name, f'{found}, expected {len(pairs)}, one a pair'
+      continue
+    bad = ~((value >= least) & (value < most))
+    if bad.any():
+      yield (
+        name,
+        f'{value[bad][0]} of pair {_first(bad)}, expected {least} or more, '
+        f'below {most:g}',
+      )

@@ -4,6 +4,10 @@
     stats.json                         what is inside; see `Summary`
     quarantine.jsonl                   documents that were left out, and why
 
+A row of preferences has `pairs` int32 (K, 2), the segments of each, that of the
+better answer first; `margins` float32 (K,); and `categories` int32 (K,), places
+in the list of that name in `stats.json`, -1 for none.
+
 A folder is written under another name and renamed when it is complete.
 """
 
@@ -24,6 +28,7 @@ from step_audio_jax import vocabulary
 from step_audio_jax.storage import array_records
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import pairs as pairs_lib
 
 STEM = 'rows'
 
@@ -41,6 +46,8 @@ class Summary:
   images_per_row: int = 0
   images: int = 0
   largest_id: int = 0
+  pairs: int = 0
+  pairs_per_row: int = 0
   kinds: collections.Counter = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -65,6 +72,9 @@ class Summary:
     self.loss_tokens += int((row['loss_weights'] > 0).sum())
     self.images += images
     self.images_per_row = max(self.images_per_row, images)
+    pairs = len(row.get('pairs', ()))
+    self.pairs += pairs
+    self.pairs_per_row = max(self.pairs_per_row, pairs)
     self.largest_id = max(self.largest_id, int(real.max(initial=0)))
     self.kinds['text'] += int(self.table.is_text(real).sum())
     self.kinds['linguistic'] += int(self.table.is_linguistic(real).sum())
@@ -72,7 +82,8 @@ class Summary:
 
   def to_json(self) -> dict[str, Any]:
     tokens = self.rows * self.length
-    return {
+    told = {'pairs': self.pairs, pairs_lib.MOST: self.pairs_per_row}
+    return (told if self.pairs else {}) | {
       'rows': self.rows,
       'length': self.length,
       'tokens': tokens,
@@ -89,9 +100,17 @@ class Summary:
 
 
 def to_record(
-  row: packing.Row, image_shape: tuple[int, ...] | None = None
+  row: packing.Row,
+  image_shape: tuple[int, ...] | None = None,
+  categories: Sequence[str] = (),
 ) -> bytes:
-  """A row as one record; with an `image_shape` it has the image arrays."""
+  """A row as one record.
+
+  Args:
+    row: What is packed.
+    image_shape: With it there are the image arrays.
+    categories: Of pairs, in the order of their numbers.
+  """
   tensors = {
     'tokens': row.tokens,
     'segment_ids': row.segment_ids,
@@ -102,6 +121,14 @@ def to_record(
     if images is None:
       images = np.zeros((0, *image_shape), np.uint8)
     tensors |= {'images': images, 'image_slots': row.image_slots}
+  if len(row.pairs):
+    places = {name: place for place, name in enumerate(categories)}
+    numbers = [places.get(name, -1) for name in row.categories]
+    tensors |= {
+      'pairs': row.pairs,
+      'margins': row.margins,
+      'categories': np.array(numbers, np.int32),
+    }
   return records.pack(tensors, {'documents': json.dumps(row.ids)})
 
 
@@ -123,7 +150,7 @@ def write(
     rows: Read once.
     table: Counts ids by kind.
     length: Row length L.
-    about: More for `stats.json`; read after the rows.
+    about: More for `stats.json`; read after the rows, but for the categories.
     quarantine: Documents that were left out; read after the rows.
     shard_rows: Rows per shard.
     image_shape: Of every image, () if there are none. Where it is not told,
@@ -141,7 +168,9 @@ def write(
         seen = (r.images.shape[1:] for r in part if r.images is not None)
         shape = next(seen, shape)
       path = temporary / f'part-{len(parts):05d}'
-      recorded = _recorded(part, shape, summary)
+      recorded = _recorded(
+        part, shape, summary, about.get(pairs_lib.CATEGORIES, ())
+      )
       parts.append((path, records.write_known(path, recorded)))
     digests, sizes = {}, {}
     for number, (path, written) in enumerate(parts):
@@ -210,6 +239,9 @@ def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   stats['padding'] = round(stats['pad_tokens'] / max(stats['tokens'], 1), 6)
   for name in ('images_per_row', 'largest_id'):
     stats[name] = max(part[name] for part in parts if name in part)
+  if most := pairs_lib.most(parts):
+    stats[pairs_lib.MOST] = most
+    stats['pairs'] = sum(part.get('pairs', 0) for part in parts)
   kinds = collections.Counter()
   for part in parts:
     kinds.update(part['tokens_by_kind'])
@@ -223,10 +255,10 @@ def _in_parts(rows: Iterable[packing.Row], size: int) -> Iterator[Iterator]:
     yield itertools.chain([first], itertools.islice(rows, size - 1))
 
 
-def _recorded(part, shape, summary: Summary) -> Iterator[bytes]:
+def _recorded(part, shape, summary: Summary, categories) -> Iterator[bytes]:
   for row in part:
     summary.add(row)
-    yield to_record(row, shape)
+    yield to_record(row, shape, categories)
 
 
 def is_done(folder: str | os.PathLike, digest: str) -> bool:

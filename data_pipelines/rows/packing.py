@@ -17,6 +17,7 @@ import numpy as np
 
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
+from step_audio_jax import pairs as pairs_lib
 
 Document = documents_lib.Document
 HARD = 2  # a document over L / HARD cannot meet its like, so it goes first
@@ -33,7 +34,10 @@ class Row:
     loss_weights: float32 (L,).
     images: uint8 (n, H, W, 3), or None if the row has none.
     image_slots: int32 (n,).
-    ids: Of the documents, in order.
+    ids: Of the documents, in order; the two of a pair have one id.
+    pairs: int32 (K, 2), the segments of the better and of the worse answer.
+    margins: float32 (K,).
+    categories: Names, of each pair.
   """
 
   tokens: np.ndarray
@@ -42,6 +46,13 @@ class Row:
   images: np.ndarray | None
   image_slots: np.ndarray
   ids: tuple[str, ...]
+  pairs: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros((0, 2), np.int32)
+  )
+  margins: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros(0, np.float32)
+  )
+  categories: tuple[str, ...] = ()
 
 
 def fits(document: Document, length: int) -> bool:
@@ -171,25 +182,36 @@ class _Pool:
 
 
 def make_row(chosen: list[Document], length: int) -> Row:
-  """Lays documents one behind the other."""
+  """Lays documents one behind the other; a pair is two of them."""
   tokens = np.zeros(length, np.int32)
   segments = np.zeros(length, np.int32)
   weights = np.zeros(length, np.float32)
   slots, images, at = [], [], 0
-  for number, document in enumerate(chosen, start=1):
+  ids: list[str] = []
+  pairs: list[tuple[int, int]] = []
+  for document in chosen:
     stop = at + len(document)
     tokens[at:stop] = document.tokens
-    segments[at:stop] = number
+    ids.append(document.id)
+    segments[at:stop] = len(ids)
+    if isinstance(document, pairs_lib.Pair):
+      ids.append(document.id)
+      segments[at + document.border : stop] = len(ids)
+      pairs.append((len(ids) - 1, len(ids)))
     weights[at:stop] = document.loss_weights
     slots.append(document.image_slots + at)
     if document.images is not None:
       images.append(document.images)
     at = stop
+  paired = [one for one in chosen if isinstance(one, pairs_lib.Pair)]
   return Row(
     tokens=tokens,
     segment_ids=segments,
     loss_weights=weights,
     images=np.concatenate(images) if images else None,
     image_slots=np.concatenate(slots).astype(np.int32),
-    ids=tuple(document.id for document in chosen),
+    ids=tuple(ids),
+    pairs=np.array(pairs, np.int32).reshape(-1, 2),
+    margins=np.array([one.margin for one in paired], np.float32),
+    categories=tuple(one.category for one in paired),
   )

@@ -19,12 +19,14 @@ from data_pipelines.rows import packing
 from data_pipelines.tasks import definitions as definitions_lib
 from data_pipelines.tasks import modules as modules_lib
 from step_audio_jax import errors
+from step_audio_jax import pairs
 from step_audio_jax import vocabulary
 from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import pairs as pairs_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +181,8 @@ def make(work: Work) -> dict[str, Any]:
     about[bindings.EDITS] = edits
   if definition and (layout := definition.layout()):
     about[habits.KEY] = layout
+  if definition and (categories := definition.categories(job.split)):
+    about[pairs_lib.CATEGORIES] = categories
 
   def rows():
     yield from packing.pack(counted(), settings.length, window=settings.window)
@@ -284,8 +288,12 @@ def fault(document, size: int, length: int) -> str | None:
     wrong = tokens.min() if tokens.min() < 0 else tokens.max()
     return f'tokens: id {wrong} is out of range, expected 0..{size - 1}.'
   if not packing.fits(document, length):
+    told = f'{len(tokens)} tokens'
+    if isinstance(document, pairs.Pair):
+      first, second = document.border, len(tokens) - document.border
+      told += f' ({first} with chosen, {second} with rejected)'
     return (
-      f'{len(tokens)} tokens, expected at most {length}, the row length; '
+      f'{told}, expected at most {length}, the row length; '
       'build with a larger --length.'
     )
   return None

@@ -19,6 +19,7 @@ from step_audio_jax import vocabulary
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.storage import files
+from step_audio_jax.training.feeds import pairs as pairs_lib
 
 # In the order in which they are reported.
 CHECKS = ('checksums', *checks.CHECKS, 'counts')
@@ -59,6 +60,7 @@ def faults(
         table_size or table.table_size,
         # Counts are compared below: they cannot say so and hold others.
         linguistic_alone=not stats['tokens_by_kind'].get('semantic'),
+        categories=len(stats.get(pairs_lib.CATEGORIES, ())),
       ):
         whole = False
         yield f'{where}: {field}: {what}.'

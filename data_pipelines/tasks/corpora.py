@@ -7,7 +7,8 @@
 
 registers the tasks `mine_continuation`, `mine_interleaved`, `mine_asr`,
 `mine_tts`, `mine_sft_asr` and `mine_sft_tts`; text and image corpora give
-`mine_text` and `mine_image_text`, chats `mine_chat`. `register_stages('mine')`
+`mine_text` and `mine_image_text`, chats `mine_chat`, preferences
+`mine_preference_tqta` and `mine_preference_aqta`. `register_stages('mine')`
 adds a mixture for each training stage, with the shares of
 `step_audio_jax.corpus.stages`.
 
@@ -135,6 +136,29 @@ def register_chat_corpus(
       `definitions.Definition`.
   """
   found = definitions.chat(name, source, text_model, codes=codes, **settings)
+  return [register(definition) for definition in found]
+
+
+def register_preference_corpus(
+  name: str,
+  source: str,
+  *,
+  text_model: str,
+  codes: str | None = None,
+  **settings,
+) -> list[seqio.Task]:
+  """Registers `<name>_preference_tqta` and `<name>_preference_aqta`.
+
+  Args:
+    name: Of the corpus.
+    source: Corpus folder.
+    text_model: Text vocabulary.
+    codes: What `tokenize` made of its spoken turns.
+    **settings: `starts` and `streams`, see `definitions.Definition`.
+  """
+  found = definitions.preference(
+    name, source, text_model, codes=codes, **settings
+  )
   return [register(definition) for definition in found]
 
 

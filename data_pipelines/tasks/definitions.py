@@ -5,12 +5,10 @@ recognised in a second. `corpora` turns definitions into SeqIO tasks.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
 import os
-import pathlib
 import re
 from typing import Callable, Iterable, Iterator, Mapping
 
@@ -22,6 +20,7 @@ from data_pipelines.interleaving import builders
 from data_pipelines.interleaving import examples as interleaving_examples
 from data_pipelines.interleaving import voice as interleaving_voice
 from data_pipelines.synthesis import drawing
+from data_pipelines.tasks import text_models
 from data_pipelines.tasks import turns
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
@@ -33,7 +32,6 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
-from step_audio_jax.tokenizers.text import vocabularies
 
 VERSION = 1  # part of every digest; raise it when documents change
 INTERLEAVING_VERSION = 3  # the same, of interleaved documents alone
@@ -56,8 +54,9 @@ SPEECH_TASKS = {
 TEXT_TASKS = {'text': ('text', {})}
 IMAGE_TEXT_TASKS = {'image_text': ('image_text', {})}
 _SPEAKING = ('tts', 'tts_turns')
-_HEARING = ('asr', 'chat')  # kinds that can do with the linguistic codes
-_IN_TURNS = ('chat', 'tts_turns')
+# Kinds that can do with the linguistic codes.
+_HEARING = ('asr', 'chat', 'preference')
+_IN_TURNS = ('chat', 'tts_turns', 'preference')
 CHAT_TASKS = {'chat': ('chat', {'prompt_loss': 0.0})}
 # Those of SFT, which are built where they are asked for by name.
 SPEECH_SFT = {
@@ -68,7 +67,12 @@ CHAT_SFT = {
   for view in views.VIEWS
 }
 EDIT = 'audio_edit'  # of the views
-ON_REQUEST = frozenset({*SPEECH_SFT, *CHAT_SFT})
+# What reward models learn: the answer is in writing.
+PREFERENCE_TASKS = {
+  f'preference_{view}': ('preference', CHAT_SFT[view][1])
+  for view in ('tqta', 'aqta')
+}
+ON_REQUEST = frozenset({*SPEECH_SFT, *CHAT_SFT, *PREFERENCE_TASKS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Definition:
   Attributes:
     name: `<corpus>_<task>`, as in the SeqIO registry.
     kind: Of the documents: a name in `documents.LAYOUTS`, `chat`,
-      `tts_turns` or `interleaved`.
+      `preference`, `tts_turns` or `interleaved`.
     corpus: Corpus folder.
     text_model: Text vocabulary, a SentencePiece model or `tokenizer.json`.
     codes: Folder of the tokenised corpus; for speech.
@@ -142,12 +146,12 @@ class Definition:
   def corpus_kind(self) -> str:
     if self.voice:
       return 'text'
-    other = ('text', 'image_text', 'chat')
+    other = ('text', 'image_text', 'chat', 'preference')
     return self.kind if self.kind in other else 'speech'
 
   def vocabulary(self) -> vocabulary.Vocabulary:
     """The id space: the text model with the speech block behind it."""
-    return load_vocabulary(self.text_model)
+    return text_models.load(self.text_model)
 
   def speech_tokenizer(self) -> bindings.Described:
     """The tokenizer whose codes are in the documents; None if not known.
@@ -170,14 +174,19 @@ class Definition:
       return []
     return turns.tags_of_edits(self._utterances(split))
 
+  def categories(self, split: str) -> list[str]:
+    """Of the preferences of a split, in the order of their numbers in rows."""
+    sorts = survey.read_survey(self.corpus).categories
+    return list(sorts.get((self.corpus_kind, split), ()))
+
   def layout(self) -> dict[str, str | bool]:
     """How turns are laid out, as `chats.habits` has it; {} without turns."""
     if self.kind not in _IN_TURNS:
       return {}
     found: dict[str, str | bool] = {'starts': self.starts}
-    if self.kind == 'chat':
+    if self.kind != 'tts_turns':
       found['streams'] = self.streams
-    if self.kind == 'chat' and self.view != EDIT:
+    if self.kind != 'tts_turns' and self.view != EDIT:
       found['history'] = habits.READ if self.view else habits.HEARD
     return found
 
@@ -200,7 +209,7 @@ class Definition:
       'version': VERSION,
       'split': split,
       'corpus': digests.of_file(manifest.path_of(self.corpus)),
-      'text_model': digests.of_file(_file(self.text_model)),
+      'text_model': text_models.digest(self.text_model),
       'codes': None,
     }
     if self.codes is not None:
@@ -287,21 +296,27 @@ class Definition:
 
   def _chat(self, table, example: Example, longest, on_cut) -> Document:
     speaks = self.kind == 'tts_turns'
+    style = rendering.layout(self.starts, speaks)
+    shown = {'codes': self.codes, 'streams': self.streams, 'view': self.view}
+    if self.kind == 'preference':
+      # What is cut of one answer's prompt would not be cut of the other's.
+      return rendering.pair(
+        table,
+        example['id'],
+        *turns.of_preference(table, example, **shown),
+        style=style,
+        margin=example['margin'],
+        category=example['category'],
+      )
     if speaks:
       told = turns.of_speaker(table, example, self._pair(example))
     else:
-      told = turns.of_chat(
-        table,
-        example,
-        codes=self.codes,
-        streams=self.streams,
-        view=self.view,
-      )
+      told = turns.of_chat(table, example, **shown)
     document, cut = rendering.document(
       table,
       example['id'],
       told,
-      style=rendering.layout(self.starts, speaks),
+      style=style,
       prompt_loss=self.prompt_loss,
       last_only=self.last_only,
       longest=longest,
@@ -437,6 +452,25 @@ def chat(
   )
 
 
+def preference(
+  name: str,
+  corpus: str,
+  text_model: str,
+  *,
+  codes: str | None = None,
+  **settings,
+) -> list[Definition]:
+  """The tasks of the preferences of a corpus called `name`; as `chat`."""
+  return _all(
+    PREFERENCE_TASKS,
+    name,
+    corpus=str(corpus),
+    codes=None if codes is None else str(codes),
+    text_model=str(text_model),
+    **settings,
+  )
+
+
 def _all(tasks, name, prompt_loss=None, **settings) -> list[Definition]:
   """A definition of each task; `prompt_loss` is of all, or {task: weight}."""
   weights = prompt_loss
@@ -462,27 +496,3 @@ def _all(tasks, name, prompt_loss=None, **settings) -> list[Definition]:
       given['prompt_loss'] = float(weights[task])
     found.append(Definition(name=f'{name}_{task}', kind=kind, **given))
   return found
-
-
-def load_vocabulary(text_model: str) -> vocabulary.Vocabulary:
-  """The vocabulary over a text model.
-
-  Raises:
-    UserError: The file is not there or holds no text model.
-  """
-  state = files.state(_file(text_model))
-  return _loaded(text_model, state.changed, state.size)
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(text_model: str, *state: int) -> vocabulary.Vocabulary:
-  """One reading of each content of a file."""
-  del state
-  return vocabularies.load(text_model=text_model)
-
-
-def _file(path: str | os.PathLike) -> pathlib.Path:
-  path = files.path(path)
-  if not files.is_file(path):
-    raise errors.UserError(f'{path}: no such file, expected a text model.')
-  return path

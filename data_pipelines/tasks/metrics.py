@@ -78,7 +78,10 @@ BY_KIND = {
   'tts': _SAID,
   'tts_turns': _SAID,
   **dict.fromkeys(
-    ('text', 'continuation', 'interleaved', 'image_text', 'chat'),
+    (
+      *('text', 'continuation', 'interleaved', 'image_text', 'chat'),
+      'preference',
+    ),
     [negative_log_likelihood],
   ),
 }

@@ -19,7 +19,9 @@ with notices.hold_stderr():
 
 from data_pipelines.documents import examples as corpus_examples
 from data_pipelines.tasks import definitions
+from data_pipelines.tasks import text_models
 from step_audio_jax import documents as documents_lib
+from step_audio_jax import pairs
 from step_audio_jax.chats import rendering
 
 # Preprocessors run in TensorFlow's threads, so these are no context variables.
@@ -41,7 +43,7 @@ class TextAndSpeech(seqio.PassThroughVocabulary):
 
   @property
   def table(self):
-    return definitions.load_vocabulary(self._text_model)
+    return text_models.load(self._text_model)
 
   @property
   def size(self) -> int:
@@ -93,7 +95,14 @@ _DOCUMENT = {
   'header': tf.TensorSpec([], tf.int32),
   'cut': tf.TensorSpec([], tf.int32),
   'spans': tf.TensorSpec([None, 2], tf.int32),
+  # Of a pair alone.
+  'border': tf.TensorSpec([], tf.int32),
+  'margin': tf.TensorSpec([], tf.float32),
+  'category': _STRING,
 }
+
+_NONE = np.zeros(0, np.int32)
+_NO_PAIR = pairs.Pair('', _NONE, _NONE)
 
 
 class CorpusSource(seqio.DataSource):
@@ -179,6 +188,7 @@ def from_document(document, image_size: int) -> dict:
   images = document.images
   if images is None:
     images = np.zeros((0, image_size, image_size, 3), np.uint8)
+  pair = document if isinstance(document, pairs.Pair) else _NO_PAIR
   return {
     'id': document.id,
     'tokens': document.tokens,
@@ -188,6 +198,9 @@ def from_document(document, image_size: int) -> dict:
     'header': document.header,
     'cut': document.cut,
     'spans': document.spans,
+    'border': pair.border,
+    'margin': pair.margin,
+    'category': pair.category,
   }
 
 
@@ -199,7 +212,15 @@ def to_document(example, name: str = '') -> documents_lib.Document:
   tokens = np.asarray(example['tokens'], np.int32)
   images = example.get('images')
   found = example.get('id', name)
-  return documents_lib.Document(
+  made, of_pair = documents_lib.Document, {}
+  if example.get('border'):
+    made = pairs.Pair
+    of_pair = {
+      'border': int(example['border']),
+      'margin': float(example.get('margin', 0.0)),
+      'category': str(example.get('category', '')),
+    }
+  return made(
     id=str(found),
     tokens=tokens,
     loss_weights=np.asarray(
@@ -210,6 +231,7 @@ def to_document(example, name: str = '') -> documents_lib.Document:
     header=int(example.get('header', 0)),
     cut=int(example.get('cut', 0)),
     spans=np.asarray(example.get('spans', ()), np.int32).reshape(-1, 2),
+    **of_pair,
   )
 
 

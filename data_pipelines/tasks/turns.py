@@ -1,4 +1,4 @@
-"""Examples as turns: chats as a task shows them, and speech in two turns."""
+"""Examples as turns: chats and preferences as a task shows them, and speech."""
 
 from typing import Iterable
 
@@ -11,6 +11,7 @@ from step_audio_jax import vocabulary
 from step_audio_jax.chats import checks
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import own
+from step_audio_jax.chats import preferences
 from step_audio_jax.chats import rendering
 from step_audio_jax.chats import views
 from step_audio_jax.corpus import manifest
@@ -42,6 +43,38 @@ def of_chat(
     UserError: The conversation is not sound, cannot be shown so, or refers to
       speech that has no codes.
   """
+  told, said, ids_of = _heard(table, example, codes, streams)
+  conversation = own.parse(told)
+  checks.check(conversation, training=True, orderly=False)
+  if view:
+    conversation = views.VIEWS[view](conversation, said)
+  return rendering.turns_of(conversation, ids_of)
+
+
+def of_preference(
+  table: vocabulary.Vocabulary,
+  example: Example,
+  *,
+  codes: str | None,
+  streams: str = documents_lib.BOTH,
+  view: str = '',
+) -> tuple[list[documents_lib.Turn], tuple[documents_lib.Turn, ...]]:
+  """Turns of the prompt of a preference, and both answers; as `of_chat`."""
+  told, said, ids_of = _heard(table, example, codes, streams)
+  found = preferences.parse(told[:-2], *told[-2:])
+  preferences.check(found)
+  answers = []
+  for answer in (found.chosen, found.rejected):
+    whole = chats.Conversation((*found.prompt.turns, answer))
+    if view:
+      whole = views.VIEWS[view](whole, said)
+    *prompt, last = rendering.turns_of(whole, ids_of)
+    answers.append(last)
+  return prompt, tuple(answers)
+
+
+def _heard(table, example: Example, codes: str | None, streams: str):
+  """Turns of an example, what is said in a recording, and the ids of one."""
   pairs, said, told = {}, {}, []
   linguistic, semantic = example['linguistic'], example['semantic']
   for turn in example['turns']:
@@ -62,12 +95,7 @@ def of_chat(
       )
     return documents_lib.speech_ids(table, *pairs[speech.id], streams)
 
-  conversation = own.parse(told)
-  checks.check(conversation, training=True, orderly=False)
-  if view:
-    show = views.VIEWS[view]
-    conversation = show(conversation, lambda speech: said.get(speech.id))
-  return rendering.turns_of(conversation, ids_of)
+  return told, lambda speech: said.get(speech.id), ids_of
 
 
 def tags_of_edits(utterances: Iterable[manifest.Utterance]) -> list[str]:

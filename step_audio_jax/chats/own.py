@@ -31,7 +31,7 @@ def parse(turns: Any) -> chats.Conversation:
   if not isinstance(turns, (list, tuple)):
     raise errors.UserError(f'turns: found {turns!r:.60}, expected a list.')
   return chats.Conversation(
-    tuple(_turn(turn, f'turns[{n}]') for n, turn in enumerate(turns))
+    tuple(parse_turn(turn, f'turns[{n}]') for n, turn in enumerate(turns))
   )
 
 
@@ -83,7 +83,12 @@ def _written(turn: chats.Turn) -> dict[str, Any]:
   return told
 
 
-def _turn(turn: Any, where: str) -> chats.Turn:
+def parse_turn(turn: Any, where: str) -> chats.Turn:
+  """A turn of a manifest, which messages call `where`.
+
+  Raises:
+    UserError: It is of another shape than expected.
+  """
   if not isinstance(turn, Mapping):
     raise errors.UserError(
       f'{where}: found {turn!r:.60}, expected a role with a text or the id of '

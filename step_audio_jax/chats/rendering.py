@@ -13,6 +13,7 @@ import numpy as np
 
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
+from step_audio_jax import pairs
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import tools as tools_lib
@@ -120,6 +121,48 @@ def document(
   if cut is None:
     return whole, None
   return style.document(table, name, kept, **settings), cut
+
+
+def pair(
+  table: vocabulary_lib.Vocabulary,
+  name: str,
+  turns: Sequence[Turn],
+  answers: tuple[Turn, Turn],
+  *,
+  style: documents_lib.Turns = documents_lib.CHAT,
+  margin: float = 0.0,
+  category: str = '',
+) -> pairs.Pair:
+  """Two answers to one prompt as one document.
+
+  The answers alone are learnt, and nothing that the assistant said before.
+
+  Args:
+    table: Turns text into ids.
+    name: Id of the document.
+    turns: The prompt, of `turns_of`.
+    answers: The better one and the other.
+    style: How turns are written, of `layout`.
+    margin: As in `Pair`.
+    category: As in `Pair`.
+
+  Raises:
+    UserError: A content has no ids, or both answers have the same.
+  """
+  sides = []
+  for answer in answers:
+    whole = style.document(table, name, [*turns, answer], last_only=True)
+    weights = whole.loss_weights.copy()
+    # No text and no code has that id: a tool may have been called before.
+    weights[: np.flatnonzero(whole.tokens == _BOT)[-1]] = 0
+    sides.append(dataclasses.replace(whole, loss_weights=weights))
+  chosen, rejected = sides
+  if np.array_equal(chosen.tokens, rejected.tokens):
+    raise errors.UserError(
+      f'rejected: found the {len(rejected)} ids of chosen as both are shown '
+      'here, expected others.'
+    )
+  return pairs.join(chosen, rejected, margin=margin, category=category)
 
 
 def prompt(

@@ -8,11 +8,12 @@ A corpus is a folder that holds `manifest.jsonl` and the files it names:
      "words": [["the", 0.05, 0.14], …]}
 
 Speech needs `audio`, `duration` and `sample_rate`; text needs `text`; an
-image with a caption needs `image` and `text`. `"channel": 0` is the first
-channel of the recording alone. Paths are relative to the
-manifest's folder and cannot leave it. Times are seconds from the start of the
-utterance. `audio: null` is allowed for speech (a transcript whose audio is
-missing); jobs that need the audio put such a line in quarantine.
+image with a caption needs `image` and `text`; a chat needs `turns`, and a
+preference `chosen` and `rejected` behind them. `"channel": 0` is the first
+channel of the recording alone. Paths are relative to the manifest's folder and
+cannot leave it. Times are seconds from the start of the utterance. `audio:
+null` is allowed for speech (a transcript whose audio is missing); jobs that
+need the audio put such a line in quarantine.
 
 The tokenised form of a corpus lies beside it (`speech_codes`).
 """
@@ -23,18 +24,20 @@ import math
 import operator
 import os
 import pathlib
+import re
 from typing import Any, Collection, Iterable, Iterator, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax import languages
 from step_audio_jax.audio import channels
 from step_audio_jax.chats import own
+from step_audio_jax.chats import preferences
 from step_audio_jax.storage import files
 from step_audio_jax.styles import markup
 
 NAME = 'manifest.jsonl'
 STAMP = 'corpus.json'  # beside it, of a corpus that `synthesize` finished
-KINDS = ('speech', 'text', 'image_text', 'chat')
+KINDS = ('speech', 'text', 'image_text', 'chat', 'preference')
 UNSEEN_VOICE = 'test_unseen_voice'  # split of voices that training never hears
 
 
@@ -44,7 +47,7 @@ class Utterance:
 
   Attributes:
     id: Unique within the corpus.
-    kind: `speech`, `text`, `image_text` or `chat`.
+    kind: Of `KINDS`.
     split: `train`, `dev`, `test` or any other name.
     text: Transcript, caption or plain text; None where there is none.
     language: BCP 47 language subtag such as `en` or `zh`; other spellings
@@ -60,9 +63,14 @@ class Utterance:
     image: Path of the image relative to the corpus folder, or None.
     turns: Of a chat, as `chats.own` has them: {'role', 'text'} or {'role',
       'speech'}, what was written or the id of the utterance of this corpus
-      that was spoken; or both, and calls and schemas of tools.
+      that was spoken; or both, and calls and schemas of tools. Of a preference,
+      what is answered (`chats.preferences`).
     marked: The text with tags that say how it is spoken; other spellings of
       them become the one (`markup.write`). None where nothing is known.
+    chosen: Of a preference, the better answer: one turn of the assistant.
+    rejected: The other answer.
+    margin: How much better at least, in the units of a reward.
+    category: Of what kind it is, a word; None where nobody says.
   """
 
   id: str
@@ -80,6 +88,10 @@ class Utterance:
   image: str | None = None
   turns: tuple[Mapping[str, Any], ...] | None = None
   marked: str | None = None
+  chosen: Mapping[str, Any] | None = None
+  rejected: Mapping[str, Any] | None = None
+  margin: float = 0.0
+  category: str | None = None
 
   def __post_init__(self):
     wrong = _wrong_field(tuple(map(type, _values(self))))
@@ -115,8 +127,15 @@ class Utterance:
     object.__setattr__(self, 'language', languages.normalise(self.language))
     object.__setattr__(self, 'channel', channels.check(self.channel))
     object.__setattr__(self, 'words', _checked_words(self.words))
-    object.__setattr__(self, 'turns', _checked_turns(self.kind, self.turns))
+    for field, value in _checked_turns(self).items():
+      object.__setattr__(self, field, value)
     object.__setattr__(self, 'marked', _checked_marks(self.marked, self.text))
+
+  @property
+  def all_turns(self) -> tuple[Mapping[str, Any], ...]:
+    """Turns, with both answers of a preference behind them; () without any."""
+    answers = (self.chosen, self.rejected)
+    return (*(self.turns or ()), *(one for one in answers if one))
 
   def audio_path(self, root: str | os.PathLike) -> pathlib.Path:
     """The audio file of this utterance in the corpus folder `root`.
@@ -176,7 +195,7 @@ class Utterance:
     if 'id' not in value:
       raise errors.UserError('id: missing.')
     given = {k: v for k, v in value.items() if v is not None or k == 'id'}
-    for field in ('offset', 'duration'):
+    for field in ('offset', 'duration', 'margin'):
       if type(given.get(field)) is int:
         given[field] = float(given[field])
     return cls(**given)
@@ -198,6 +217,10 @@ _TYPES = {
   'image': (str, type(None)),
   'turns': (list, tuple, type(None)),
   'marked': (str, type(None)),
+  'chosen': (Mapping, type(None)),
+  'rejected': (Mapping, type(None)),
+  'margin': (float,),
+  'category': (str, type(None)),
 }
 _FIELDS = set(_TYPES)
 _values = operator.attrgetter(*_TYPES)
@@ -212,14 +235,41 @@ def _wrong_field(types: tuple[type, ...]) -> str | None:
   return None
 
 
-def _checked_turns(kind: str, turns: Any):
-  if kind != 'chat':
-    if turns:
+def _checked_turns(line: Utterance) -> dict[str, Any]:
+  """Turns, and the answers of a preference, as they are kept."""
+  kind = line.kind
+  if kind not in ('chat', 'preference'):
+    if line.turns:
       raise errors.UserError(f'turns: found some in {kind}, expected a chat.')
-    return None
-  if not turns:
-    raise errors.UserError('turns: missing, expected them in a chat.')
-  return own.checked(turns)
+  elif not line.turns:
+    raise errors.UserError(f'turns: missing, expected them in a {kind}.')
+  if kind == 'preference':
+    return _checked_preference(line)
+  if line.chosen or line.rejected or line.margin or line.category:
+    names = (*preferences.ANSWERS, 'margin', 'category')
+    field = next(name for name in names if getattr(line, name))
+    raise errors.UserError(
+      f'{field}: found one in {kind}, expected it in a preference alone.'
+    )
+  return {'turns': own.checked(line.turns) if line.turns else None}
+
+
+def _checked_preference(line: Utterance) -> dict[str, Any]:
+  for field in preferences.ANSWERS:
+    if not getattr(line, field):
+      raise errors.UserError(f'{field}: missing, expected an answer.')
+  if not 0 <= line.margin < math.inf:  # nor is it NaN
+    raise errors.UserError(
+      f'margin: found {line.margin}, expected a number >= 0.'
+    )
+  if not re.fullmatch(r'[\w.-]+', line.category or 'none'):
+    raise errors.UserError(
+      f'category: found {line.category!r}, expected a word of letters, digits, '
+      '"_", "." and "-".'
+    )
+  found = preferences.checked(line.turns, line.chosen, line.rejected)
+  kept = dict(zip(('turns', *preferences.ANSWERS), found))
+  return kept | {'category': line.category or None}
 
 
 def _checked_marks(marked: str | None, text: str | None) -> str | None:

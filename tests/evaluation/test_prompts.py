@@ -15,6 +15,7 @@ import seqio
 from data_pipelines.rows import build
 from data_pipelines.tasks import corpora
 from data_pipelines.tasks import definitions
+from data_pipelines.tasks import text_models
 from step_audio_jax import __main__ as doors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
@@ -105,7 +106,7 @@ def world(request, tmp_path_factory):
   return types.SimpleNamespace(
     root=root,
     starts=request.param,
-    table=definitions.load_vocabulary(str(model)),
+    table=text_models.load(str(model)),
     codes=speech_codes.read_codes(root / 'codes'),
     train=[line for line in lines if line.split == 'train'],
   )

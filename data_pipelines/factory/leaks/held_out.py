@@ -238,9 +238,16 @@ class _Read:
 
 
 def texts_of(utterance: manifest.Utterance) -> list[str]:
-  """What an utterance says: its text, or what is written in its turns."""
-  turns = utterance.turns or ()
-  found = [utterance.text, *(turn.get('text') for turn in turns)]
+  """What an utterance says: its text, or what is written in its turns.
+
+  Both answers of a preference are among them.
+  """
+  parts = (
+    part
+    for turn in utterance.all_turns
+    for part in turn.get('content', (turn,))
+  )
+  found = [utterance.text, *(part.get('text') for part in parts)]
   return [text for text in found if text]
 
 

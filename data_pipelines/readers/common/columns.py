@@ -40,6 +40,7 @@ NAMES = {
     'language_code',
   ),
   'split': ('split',),
+  'category': ('category',),
   'channel': ('channel', 'audio_channel'),
   'audio': (
     'audio', 'audio_data', 'speech', 'wav', 'audio_path', 'audio_filepath',

@@ -8,7 +8,7 @@ number of buckets. Every epoch has its own order, of batches and inside them.
 from typing import Generic, Protocol, Sequence, TypeVar
 
 from step_audio_jax.corpus import manifest
-from step_audio_jax.training.feeds import feed as feed_lib
+from step_audio_jax.training.feeds import permutation
 
 
 class SizedUtterance(Protocol):
@@ -58,7 +58,7 @@ class Buckets(Generic[Item]):
     """Items of a part of a batch, and the number of their bucket."""
     epoch, place = divmod(step, len(self))
     key = self._seed * 1_000_003 + epoch
-    place = feed_lib.permute(place, len(self), key)
+    place = permutation.permute(place, len(self), key)
     bucket = 0
     while place >= self._batches[bucket]:
       place -= self._batches[bucket]
@@ -66,7 +66,7 @@ class Buckets(Generic[Item]):
     items = self.buckets[bucket]
     rows = [
       items[
-        feed_lib.permute(
+        permutation.permute(
           (place * self._batch_size + row) % len(items),
           len(items),
           key * 1_000_003 + bucket + 1,

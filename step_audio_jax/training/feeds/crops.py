@@ -10,7 +10,7 @@ from typing import Sequence
 import numpy as np
 
 from step_audio_jax.corpus import manifest
-from step_audio_jax.training.feeds import feed as feed_lib
+from step_audio_jax.training.feeds import permutation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,6 @@ class Crops:
     epoch, place = divmod(index, size)
     key = self._seed * 1_000_003 + epoch
     return Crop(
-      self._utterances[feed_lib.permute(place, size, key)],
+      self._utterances[permutation.permute(place, size, key)],
       np.random.default_rng([self._seed, index]).random(),
     )

@@ -9,8 +9,6 @@ pipeline is the number of rows consumed, for any number of hosts.
 Axes: B rows of a batch, L row length, N images a row.
 """
 
-import functools
-import hashlib
 from typing import Any, Mapping, Protocol, Sequence
 
 import numpy as np
@@ -24,35 +22,11 @@ from step_audio_jax.storage import array_records
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.training.feeds import contents as contents_lib
+from step_audio_jax.training.feeds import pairs as pairs_lib
+from step_audio_jax.training.feeds import permutation
 
-_ROUNDS = 4
 # Batches that are on their way at once where each answer takes long.
 _AHEAD = 8
-
-
-def permute(index: int, size: int, key: int) -> int:
-  """Place of `index` in a pseudo-random permutation of range(size).
-
-  A Feistel network with cycle walking (Black and Rogaway, 2002): constant time
-  and memory, whatever the size.
-  """
-  half = max(1, ((size - 1).bit_length() + 1) // 2)
-  mask = (1 << half) - 1
-  while True:
-    left, right = index >> half, index & mask
-    for i in range(_ROUNDS):
-      left, right = right, left ^ (_mix(right, key, i) & mask)
-    index = (left << half) | right
-    if index < size:
-      return index
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _mix(value: int, key: int, i: int) -> int:
-  digest = hashlib.blake2b(
-    f'{value},{key},{i}'.encode(), digest_size=8
-  ).digest()
-  return int.from_bytes(digest, 'little')
 
 
 def positions(segment_ids: np.ndarray) -> np.ndarray:
@@ -197,6 +171,7 @@ class RowFeed:
     turns: How turns are laid out in them, as `chats.habits` has it.
     speech: Whether there are speech ids.
     largest_id: Of all sources; None if one does not say.
+    categories: Names of those of pairs, in the order of their numbers.
     table_size: Ids of a batch must be below; None for any.
   """
 
@@ -257,6 +232,9 @@ class RowFeed:
     self._images = max(
       int(s.stats.get('images_per_row') or 0) for s in self.sources
     )
+    stats = [source.stats for source in self.sources]
+    self._pairs = pairs_lib.most(stats)
+    self.categories = pairs_lib.categories(stats)
     self._image_shape = next(
       (
         tuple(s.row(0)['images'].shape[1:])
@@ -317,7 +295,7 @@ class RowFeed:
     size = len(self.sources[source])
     epoch, index = divmod(rank, size)
     key = (self._seed * 1_000_003 + source) * 1_000_003 + epoch
-    return source, permute(index, size, key)
+    return source, permutation.permute(index, size, key)
 
   def batch(
     self, step: int, start: int = 0, stop: int | None = None
@@ -327,7 +305,8 @@ class RowFeed:
     Returns:
       tokens, segment_ids, positions int32 (B, L), loss_weights float32 (B, L),
       source int32 (B,), and where a source has images: images uint8
-      (B, N, height, width, 3), image_slots int32 (B, N), -1 for none.
+      (B, N, height, width, 3), image_slots int32 (B, N), -1 for none; where one
+      has pairs of answers, those of `pairs.batch`.
     """
     stop = self.batch_size if stop is None else stop
     first = step * self.batch_size
@@ -355,6 +334,11 @@ class RowFeed:
           images[i, :count] = row['images']
           slots[i, :count] = row['image_slots']
       batch |= {'images': images, 'image_slots': slots}
+    if self._pairs:
+      told = [
+        self.sources[i].stats.get(pairs_lib.CATEGORIES, ()) for i in sources
+      ]
+      batch |= pairs_lib.batch(rows, told, self._pairs, self.categories)
     return batch
 
   def _check_ids(self, tokens_BL, sources) -> None:
@@ -457,6 +441,7 @@ class BlankFeed:
     length: int,
     images: int = 0,
     image_size: int = 224,
+    pairs: int = 0,
   ):
     """No row is read.
 
@@ -465,11 +450,13 @@ class BlankFeed:
       length: Row length L.
       images: Images a row, N.
       image_size: Their height and width, in pixels.
+      pairs: Pairs of answers a row, K.
     """
     self.batch_size = batch_size
     self.length = length
     self._images = images
     self._image_size = image_size
+    self._pairs = pairs
 
   def batch(
     self, step: int, start: int = 0, stop: int | None = None
@@ -489,6 +476,8 @@ class BlankFeed:
       slots = (rows, self._images)
       batch['images'] = np.zeros((*slots, size, size, 3), np.uint8)
       batch['image_slots'] = np.full(slots, -1, np.int32)
+    if self._pairs:
+      batch |= pairs_lib.batch([{}] * rows, [()] * rows, self._pairs, ())
     return batch
 
   def describe(self) -> dict[str, Any]:

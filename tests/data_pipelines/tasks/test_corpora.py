@@ -12,8 +12,8 @@ from data_pipelines.rows import folders
 from data_pipelines.rows import verify
 from data_pipelines.tasks import corpora
 from data_pipelines.tasks import datasets
-from data_pipelines.tasks import definitions
 from data_pipelines.tasks import sources
+from data_pipelines.tasks import text_models
 from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
@@ -134,7 +134,7 @@ def test_the_vocabulary_of_the_registry(root, tmp_path):
   assert one == same and hash(one) == hash(same) and one != other
   assert one != seqio.PassThroughVocabulary(0, 3)
   assert 'later.model' in str(other)
-  table = definitions.load_vocabulary(path)
+  table = text_models.load(path)
   assert one.vocab_size == one.size == table.table_size
   assert one.eos_id == 3
   ids = one.encode('<|ASR|>the cat<audio_7><|EOT|>')

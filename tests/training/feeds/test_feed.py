@@ -4,9 +4,6 @@ import json
 import subprocess
 import sys
 
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -25,18 +22,6 @@ def rows(tmp_path):
 def make(rows, **kwargs):
   arguments = {'ratios': {'a': 2, 'b': 1}, 'batch_size': 8} | kwargs
   return feed.RowFeed(rows=str(rows), **arguments)
-
-
-@given(st.integers(1, 300), st.integers(0, 2**40))
-@settings(max_examples=50, deadline=None)
-def test_permuted_is_a_permutation(size, key):
-  seen = {feed.permute(i, size, key) for i in range(size)}
-  assert seen == set(range(size))
-
-
-def test_permutations_of_two_epochs_differ():
-  orders = [[feed.permute(i, 50, key) for i in range(50)] for key in (1, 2)]
-  assert orders[0] != orders[1]
 
 
 @pytest.mark.parametrize('hosts', [1, 2, 4, 8])

@@ -1,0 +1,1 @@
+"""Preferences as others write them: pairs, rankings and scores of answers."""
