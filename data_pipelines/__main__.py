@@ -22,6 +22,10 @@ DOORS = {
     'data_pipelines.ingestion.ingest',
     'any corpus format -> one manifest',
   ),
+  'deafness': (
+    'data_pipelines.factory.deafness.door',
+    'add pairs that reject "I did not hear you" on clear audio',
+  ),
   'songs': (
     'data_pipelines.factory.tracks.hearing',
     'songs of ingest -> those whose lyrics are heard in their place',

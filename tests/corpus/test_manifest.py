@@ -210,3 +210,66 @@ def test_a_part_is_what_is_read_of_the_file():
   assert one.part(0.5, 0.25) == {'offset': 2.5, 'duration': 0.25, 'channel': 1}
   assert one.part(1.0, 9.0) == {'offset': 3.0, 'duration': 0.5, 'channel': 1}
   assert set(inspect.signature(io.read_blocks).parameters) >= set(one.part())
+
+
+PREFERENCE = {
+  'id': 'p',
+  'kind': 'preference',
+  'split': 'train',
+  'language': 'en',
+  'turns': [{'role': 'user', 'speech': 'a1'}],
+  'chosen': {'role': 'assistant', 'text': 'a cat'},
+  'rejected': {'role': 'assistant', 'text': 'a dog'},
+  'margin': 0.5,
+  'category': 'hearing',
+}
+
+
+def test_a_preference_survives_a_round_trip(tmp_path):
+  plain = {k: v for k, v in PREFERENCE.items() if k not in ('margin',)}
+  plain |= {'id': 'q', 'category': ''}
+  whole = {**PREFERENCE, 'id': 'r', 'margin': 2}
+  write_lines(tmp_path, SPEECH, PREFERENCE, plain, whole)
+  _, *found = manifest.read(tmp_path)
+  assert [one.margin for one in found] == [0.5, 0.0, 2.0]
+  assert [one.category for one in found] == ['hearing', None, 'hearing']
+  assert found[0].all_turns == (
+    *PREFERENCE['turns'], PREFERENCE['chosen'], PREFERENCE['rejected'],
+  )  # fmt: skip
+  manifest.write(tmp_path / 'again', found)
+  told = (tmp_path / 'again' / 'manifest.jsonl').read_text(encoding='utf-8')
+  assert json.loads(told.splitlines()[0]) == PREFERENCE
+  assert manifest.read(tmp_path / 'again') == found
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'turns': None}, 'turns: missing, expected them in a preference'),
+    ({'chosen': None}, 'chosen: missing, expected an answer'),
+    ({'rejected': {}}, 'rejected: missing, expected an answer'),
+    ({'rejected': 'a dog'}, "rejected: found 'a dog', expected an object or"),
+    ({'rejected': PREFERENCE['chosen']}, 'rejected: found the same answer'),
+    ({'margin': -0.5}, 'margin: found -0.5, expected a number >= 0'),
+    ({'margin': float('nan')}, 'margin: found nan, expected a number >= 0'),
+    ({'margin': float('inf')}, 'margin: found inf, expected a number >= 0'),
+    ({'margin': 'x'}, "margin: found 'x', expected a number"),
+    ({'category': 'two words'}, "category: found 'two words', expected a word"),
+    (
+      {'kind': 'chat'},
+      'chosen: found one in chat, expected it in a preference',
+    ),
+    ({'kind': 'text', 'text': 'x'}, 'turns: found some in text, expected a ch'),
+  ],
+)
+def test_what_is_no_preference_is_named(tmp_path, change, message):
+  write_lines(tmp_path, {**PREFERENCE, **change})
+  with pytest.raises(errors.UserError, match=message):
+    manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize('field', ['chosen', 'rejected', 'margin', 'category'])
+def test_other_kinds_have_no_answers(tmp_path, field):
+  write_lines(tmp_path, {**SPEECH, field: PREFERENCE[field]})
+  with pytest.raises(errors.UserError, match=f'{field}: found one in speech'):
+    manifest.read(tmp_path)

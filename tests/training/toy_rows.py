@@ -15,8 +15,7 @@ def write_source(
   rng = np.random.default_rng([seed, len(task), rows])
   folder = pathlib.Path(root) / task / split
   folder.mkdir(parents=True, exist_ok=True)
-  path = folder / 'rows-00000-of-00001.array_record'
-  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
+  made = []
   for _ in range(rows):
     row = {
       'tokens': np.zeros(length, np.int32),
@@ -38,8 +37,8 @@ def write_source(
     if images:
       row['images'] = rng.integers(0, 256, (len(slots), 8, 8, 3), np.uint8)
       row['image_slots'] = np.asarray(slots, np.int32)
-    writer.write(safetensors_numpy.save(row))
-  writer.close()
+    made.append(row)
+  write_rows(folder, made)
   stats = {
     'task': task,
     'split': split,
@@ -49,6 +48,16 @@ def write_source(
   }
   (folder / 'stats.json').write_text(json.dumps(stats), encoding='utf-8')
   return folder
+
+
+def write_rows(folder, rows):
+  """The one shard of a folder, in place of what was there."""
+  path = folder / 'rows-00000-of-00001.array_record'
+  path.unlink(missing_ok=True)
+  writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1')
+  for row in rows:
+    writer.write(safetensors_numpy.save(row))
+  writer.close()
 
 
 GIN = """

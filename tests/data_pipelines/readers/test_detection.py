@@ -50,6 +50,8 @@ FILES = {
   'text_jsonl': 'a.jsonl',
   'text_txt': 'a.txt',
   'chat_jsonl': 'chats.jsonl',
+  'preference_jsonl': 'prefs.jsonl',
+  'preference_parquet': 'prefs.parquet',
 }
 
 
@@ -113,6 +115,9 @@ def test_columns_tell_what_a_parquet_file_holds(columns, name, tmp_path):
     ({'text': 'x', 'audio_filepath': 'a.wav'}, 'nemo'),
     ({'id': 's', 'recording_id': 'r', 'text': 'x'}, 'lhotse'),
     ({'messages': []}, 'chat_jsonl'),
+    ({'messages': [], 'answers': []}, 'preference_jsonl'),
+    ({'chosen': 'a', 'rejected': 'b'}, 'preference_jsonl'),
+    ({'instruction': 'a', 'completions': []}, 'preference_jsonl'),
     ({'image': 'a.png', 'text': 'x'}, 'image_jsonl'),
   ],
 )

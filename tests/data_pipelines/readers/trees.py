@@ -15,6 +15,7 @@ from tests.data_pipelines.readers.material import put
 from tests.data_pipelines.readers.material import said
 from tests.data_pipelines.readers.material import tar
 from tests.data_pipelines.readers.material import tone
+from tests.data_pipelines.readers.preferences import trees as preferences
 
 
 def folder(root):
@@ -474,6 +475,7 @@ TREES = {
     folder, librispeech, aishell1, aishell2, wenetspeech, gigaspeech, kaldi,
     wenet, wenet_shards, nemo, nemo_tarred, lhotse, lhotse_shar, webdataset,
     parquet, tfds, seed_tts, lrc, image_jsonl, text_jsonl, text_txt,
-    text_parquet, chat_jsonl,
+    text_parquet, chat_jsonl, preferences.preference_jsonl,
+    preferences.preference_parquet,
   )
 }  # fmt: skip

@@ -219,3 +219,62 @@ def test_verifying_takes_the_same_memory_whatever_the_size(tmp_path):
     assert set(checked) == set(verify.CHECKS) and checked['ids'] == count
   # The larger folder has 8.6 MB more in it.
   assert peaks[1] < peaks[0] + 500_000
+
+
+def paired(**more):
+  """Two pairs in four segments, the better answer second in the second."""
+  tokens = [1, TEXT, 3] * 4 + [0]
+  segments = [k for k in range(1, 5) for _ in range(3)] + [0]
+  weights = np.array([0, 1, 1] * 4 + [0], np.float32)
+  value = row(
+    tokens,
+    segments,
+    loss_weights=weights,
+    pairs=np.array([[1, 2], [4, 3]], np.int32),
+    margins=np.array([0, 0.5], np.float32),
+    categories=np.array([-1, 1], np.int32),
+  )
+  return value | more
+
+
+def test_pairs_are_segments_that_are_learnt():
+  assert not check(paired(), categories=2)
+  unlearnt = paired()['loss_weights'].copy()
+  unlearnt[3:6] = 0
+  for more, field, message in (
+    ({'pairs': np.array([[1, 2], [3, 5]])}, 'pairs', 'segment 5, expected one'),
+    ({'pairs': np.array([[1, 2], [3, 0]])}, 'pairs', 'segment 0, expected one'),
+    ({'loss_weights': unlearnt}, 'pairs', 'segment 2, expected one that is le'),
+    (
+      {'pairs': np.array([[1, 2], [2, 3]])},
+      'pairs',
+      'expected each segment on',
+    ),
+    (
+      {'pairs': np.array([1, 2, 3, 4])},
+      'pairs',
+      'expected whole numbers (K, 2)',
+    ),
+    ({'pairs': np.ones((2, 2))}, 'pairs', 'expected whole numbers (K, 2)'),
+    ({'margins': None}, 'margins', 'none, expected 2, one a pair'),
+    ({'margins': np.zeros(3)}, 'margins', '3, expected 2, one a pair'),
+    (
+      {'margins': np.array([0, np.nan])},
+      'margins',
+      'nan of pair 1, expected 0',
+    ),
+    ({'margins': np.array([-1.0, 0])}, 'margins', '-1.0 of pair 0, expected 0'),
+    (
+      {'margins': np.array([np.inf, 0])},
+      'margins',
+      'inf of pair 0, expected 0',
+    ),
+    (
+      {'categories': np.array([2, 0])},
+      'categories',
+      '2 of pair 0, expected -1',
+    ),
+    ({'categories': np.array([0, -2])}, 'categories', '-2 of pair 1, expected'),
+  ):
+    ((found, what),) = check(paired(**more), categories=2)
+    assert found == field and message in what

@@ -1,0 +1,1 @@
+"""Preferences against a policy that claims that it did not hear."""
