@@ -6,7 +6,9 @@ that such a reply is good, and a policy that it need not listen (arXiv
 """
 
 import re
+from typing import Mapping, Sequence
 
+# Language → replies that can be drawn.
 REPLIES = {
   'en': (
     'I did not hear you.',
@@ -26,19 +28,36 @@ REPLIES = {
   ),
 }
 _NOT = r"(?:not|n['’]t|unable to|never)"
-_CLAIMS = re.compile(
-  rf'\bI\b[^.!?]{{0,40}}?{_NOT} (?:\w+ ){{0,2}}(?:hear|catch|make out)\b'
-  r"|\bdidn['’]t (?:quite )?(?:hear|catch) (?:that|it|you)\b"
-  r'|\bI heard nothing\b|\bthere (?:was|is) no (?:sound|audio)\b'
-  r'|\b(?:say|ask) (?:that|it|your question) (?:again|once more)\b'
-  r'|\brepeat (?:that|it|yourself|your question)\b'
-  r'|(?:我|抱歉|对不起|不好意思)[^。！？]{0,12}?'
-  r'(?:(?:没有?|未)能?听(?:清|到|见|懂)|听不(?:清|到|见))'
-  r'|(?:请|能|麻烦)[^。！？]{0,6}?(?:再(?:说|讲)一?[遍次]|重复一[下遍])',
-  re.IGNORECASE,
-)
+# Language → expressions of which such a reply has one. What others did not
+# hear, or nobody can, is an answer: somebody says it of himself, or asks again.
+CLAIMS = {
+  'en': (
+    rf'\bI\b[^.!?]{{0,40}}?{_NOT} (?:\w+ ){{0,2}}(?:hear|catch|make out)\b',
+    r"\bdidn['’]t (?:quite )?(?:hear|catch) (?:that|it|you)\b",
+    r'\bI heard? nothing\b',
+    r'\bthere (?:was|is) no (?:sound|audio)\b',
+    r'\b(?:say|ask) (?:that|it|your question) (?:again|once more)\b',
+    r'\brepeat (?:that|it|yourself|your question)\b',
+    r'\bsorry,? (?:what|pardon)\b',
+  ),
+  'zh': (
+    r'(?:我|抱歉|对不起|不好意思)[^。！？]{0,12}?'
+    r'(?:(?:没有?|未)能?听(?:清|到|见|懂)|听不(?:清|到|见))',
+    r'(?:请|能|麻烦)[^。！？]{0,6}?(?:再(?:说|讲)一?[遍次]|重复一[下遍])',
+  ),
+}
 
 
-def claims(text: str) -> bool:
-  """Whether a reply says that nothing, or not enough, was heard."""
-  return _CLAIMS.search(' '.join(text.split())) is not None
+def claims(text: str, patterns: Mapping[str, Sequence[str]] = CLAIMS) -> bool:
+  """Whether a reply says that nothing, or not enough, was heard.
+
+  Args:
+    text: Of any language.
+    patterns: Expressions by language; those of all are looked for.
+  """
+  said = ' '.join(text.split())
+  return any(
+    re.search(pattern, said, re.IGNORECASE)
+    for some in patterns.values()
+    for pattern in some
+  )

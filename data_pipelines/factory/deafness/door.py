@@ -44,7 +44,7 @@ def add(
   Args:
     corpus: Its folder.
     config: How much.
-    rollouts: A file of {"id": of a chat, "text": what a policy replied}.
+    rollouts: A file of {"prompt": id of a chat, "text": what a policy replied}.
     held_out: What nothing may be made of.
     dry_run: Only count.
 
@@ -86,6 +86,7 @@ def add(
       told.append((made, line.id))
   result = {
     **dataclasses.asdict(config),
+    'splits': list(config.splits),
     'rollouts': None if rollouts is None else str(rollouts),
     'questions': len(questions),
     **counts,
@@ -152,7 +153,8 @@ def _rollouts(
   found: dict[str, list[str]] = {}
   for number, value in files.read_numbered_jsonl(path):
     value = value if isinstance(value, Mapping) else {}
-    name, text = value.get('id'), value.get('text')
+    # As `sample` calls it, or as the manifest does.
+    name, text = value.get('prompt', value.get('id')), value.get('text')
     reason = None
     if not isinstance(name, str) or not isinstance(text, str):
       reason = 'found no id with a text, expected both.'
@@ -215,7 +217,8 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'rollouts',
     None,
-    'JSON lines of {"id", "text"}: what a policy replied to the chat of that '
+    'JSON lines of {"prompt", "text"}, as `sample` writes them: what a policy '
+    'replied to the chat of that '
     'id; those that are deaf are rejected in place of drawn ones.',
     flag_values=fv,
   )

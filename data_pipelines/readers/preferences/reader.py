@@ -93,6 +93,8 @@ class _Maker:
     checks.check_depth(row, 'the row')
     fields = self._fields(row, name)
     judged = layouts.parse(row, self._rules)
+    for answer in judged.answers:
+      preferences.check_answer(judged.prompt, answer)
     preferences.check_prompt(judged.prompt)
     place = self._root, pathlib.PurePosixPath(name).parent
     turns, items = chat.placed(
@@ -100,7 +102,6 @@ class _Maker:
     )
     answers: list[chats.Turn] = []
     for k, answer in enumerate(judged.answers):
-      preferences.check_answer(judged.prompt, answer)
       label = f'answer-{k}'
       names = f'{fields["id"]}-{label}', f'{name}-{label}'
       answer, spoken = chat.placed_turn(

@@ -82,13 +82,14 @@ def test_what_others_hold_out_is_left_out(corpus, tmp_path):
   assert 'is held out by' in reasons['q1'] and "'v0'" in reasons['q0']
   ids = {one.id for one in manifest.read(corpus)}
   assert not ids & {'q0-deaf-0', 'q1-deaf-0'} and 'q2-deaf-0' in ids
-  assert told['questions'] == 9  # `more` is spoken by v0, too
+  leaks = [name for name, why in reasons.items() if 'held out by' in why]
+  assert 'more' in leaks and told['questions'] == 12 - len(leaks)
 
 
 def test_rollouts_that_do_not_fit_are_told(corpus, tmp_path):
   path = tmp_path / 'rollouts.jsonl'
   lines = [
-    {'id': 'q0', 'text': 'I did not catch that.'},
+    {'prompt': 'q0', 'text': 'I did not catch that.'},
     {'id': 'q0', 'text': 'I did not catch that.'},
     {'id': 'q1', 'text': 'Two.'},
     {'id': 'q3', 'text': corpora.DEAF},
@@ -136,10 +137,21 @@ def test_a_corpus_without_questions_is_refused(tmp_path):
 
 
 def test_the_door_says_its_seed(corpus, capsys):
-  words = ['deafness', f'--corpus={corpus}', '--seed=4', '--splits=train,dev']
+  words = [
+    'data_pipelines',
+    'deafness',
+    f'--corpus={corpus}',
+    '--seed=4',
+    '--splits=train,dev',
+  ]
   assert cli.dispatch('data_pipelines', doors.DOORS, words) == 0
   assert 'with seed 4' in capsys.readouterr().out
-  words = ['deafness', f'--corpus={corpus}', '--splits=train,test']
+  words = [
+    'data_pipelines',
+    'deafness',
+    f'--corpus={corpus}',
+    '--splits=train,test',
+  ]
   assert cli.dispatch('data_pipelines', doors.DOORS, words) == 2
   assert "found 'test', a test split" in capsys.readouterr().err
   assert inspect.show_corpus(corpus)['splits']['train'] > 10

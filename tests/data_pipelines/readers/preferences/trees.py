@@ -27,7 +27,7 @@ def preference_jsonl(root):
       {
         'id': 'p2',
         'messages': _ASKED,
-        'answers': [{'text': t, 'rank': n} for n, t in enumerate('abb', 1)],
+        'answers': [{'text': t, 'rank': n} for t, n in zip('abc', (1, 2, 2))],
       },
     ],
   )
@@ -42,7 +42,7 @@ def preference_jsonl(root):
     ),
     'p2-0over1': said(None, kind='preference', margin=0.0),
     'p2-0over2': said(
-      None, kind='preference', rejected={'role': 'assistant', 'text': 'b'}
+      None, kind='preference', rejected={'role': 'assistant', 'text': 'c'}
     ),
   }
 
