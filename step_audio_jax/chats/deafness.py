@@ -33,6 +33,7 @@ _NOT = r"(?:not|n['’]t|unable to|never)"
 CLAIMS = {
   'en': (
     rf'\bI\b[^.!?]{{0,40}}?{_NOT} (?:\w+ ){{0,2}}(?:hear|catch|make out)\b',
+    rf'\bI\b[^.!?]{{0,40}}?{_NOT} (?:quite )?understand (?:you|that|what)\b',
     r"\bdidn['’]t (?:quite )?(?:hear|catch) (?:that|it|you)\b",
     r'\bI heard? nothing\b',
     r'\bthere (?:was|is) no (?:sound|audio)\b',

@@ -12,20 +12,11 @@ import unicodedata
 
 from step_audio_jax import errors
 from step_audio_jax.alignment.rewards import sample as sample_lib
+from step_audio_jax.chats import deafness
 from step_audio_jax.evaluation import quiz
 
 Sample = sample_lib.Sample
 
-# Who answers so has not heard; by language.
-DEAF = {
-  'en': (
-    r'\b(did|could|can)(n.t| not) (quite )?(hear|catch|understand)',
-    r'\b(say|repeat) (that|it) again\b',
-    r'\bsorry,? (what|pardon)\b',
-    r'\bhear nothing\b',
-  ),
-  'zh': ('没听[清到见]', '听不[清到见]', '没有听[清到见]', '再说一[遍次]'),
-}
 # Letters of these blocks belong to these languages.
 _HAN = ('zh', 'yue', 'wuu')
 
@@ -134,11 +125,11 @@ class Heard(_Each):
   """
 
   patterns: Mapping[str, tuple[str, ...]] = dataclasses.field(
-    default_factory=lambda: dict(DEAF)
+    default_factory=lambda: dict(deafness.CLAIMS)
   )
 
   def judge(self, one):
-    return not is_deaf(one.text, self.patterns)
+    return not deafness.claims(one.text, self.patterns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,18 +154,6 @@ class Unrepeated(_Each):
       for i in range(len(parts) - self.length + 1)
     ]
     return 1.0 if not grams else len(set(grams)) / len(grams)
-
-
-def is_deaf(
-  text: str, patterns: Mapping[str, Sequence[str]] | None = None
-) -> bool:
-  """Whether a reply claims not to have heard."""
-  patterns = DEAF if patterns is None else patterns
-  return any(
-    re.search(pattern, text, re.IGNORECASE)
-    for some in patterns.values()
-    for pattern in some
-  )
 
 
 def units(text: str) -> list[str]:
