@@ -23,6 +23,7 @@ import numpy as np
 from data_pipelines.synthesis import speech
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
+from step_audio_jax.audio import levels
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import deafness
 from step_audio_jax.chats import own
@@ -77,7 +78,7 @@ class Question(NamedTuple):
     chat: It.
     said: The last turn of the user.
     answer: The last turn.
-    silent: Whether its answer says that nothing was heard.
+    silent: Whether nobody speaks, and the answer says so.
   """
 
   chat: manifest.Utterance
@@ -117,7 +118,8 @@ def question_of(
     corpus: Where they lie.
 
   Raises:
-    UserError: Its recording is missing, or silent though it is answered.
+    UserError: Its recording is missing, silent though it is answered, or not
+      silent though the answer claims it.
   """
   if chat.kind != 'chat':
     return None
@@ -134,16 +136,17 @@ def question_of(
   if said is None or said.audio is None:
     raise errors.UserError(f'turns: {name!r} has no recording in the corpus.')
   answer = turns[-1]
-  if deafness.claims(answer['text']):
-    return Question(chat, said, answer, True)
-  if said.text == '':
+  peak = 0.0
+  if said.text != '':
+    peak = audio_io.find_peak(said.audio_path(corpus), **said.part())
+  silent, deaf = peak < levels.SILENCE, deafness.claims(answer['text'])
+  if silent != deaf:
+    heard = 'nothing is' if silent else 'something is'
     raise errors.UserError(
-      f'turns: nothing is said in {name!r}, which {answer["text"]!r:.40} '
-      'answers, expected a question.'
+      f'turns: {heard} heard in {name!r}, but {answer["text"]!r:.40} is the '
+      f'answer, expected {"a question" if silent else "silence"} there.'
     )
-  # One that is silent is refused.
-  audio_io.find_peak(said.audio_path(corpus), audible=True, **said.part())
-  return Question(chat, said, answer, False)
+  return Question(chat, said, answer, silent)
 
 
 class Maker:

@@ -57,6 +57,7 @@ def make(root, questions=12):
     chat('silent', 'train', 'nobody', [DEAF]),
     recording(root, 'lost', 'train', 'why', loud=False),
     chat('broken', 'train', 'lost', ['because']),
+    chat('hacked', 'train', 's0', [DEAF]),
     recording(root, 'french', 'train', 'pourquoi', language='fr'),
     chat('fr', 'train', 'french', ['parce que'], language='fr'),
     chat('more', 'train', ['one'], ['two'], 's0', ['three']),
