@@ -25,7 +25,7 @@ from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import quiz
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
-from step_audio_jax.training.feeds import feed as feed_lib
+from step_audio_jax.training.feeds import permutation
 
 TTS = 'tts'
 # Of `chats.views`; a chat as it is, heard where it is spoken, else read; and
@@ -268,7 +268,7 @@ class PromptFeed:
     """Row of the global stream → the prompt's number."""
     size = len(self.prompts)
     epoch, index = divmod(row // self.group, size)
-    return feed_lib.permute(index, size, self._seed * 1_000_003 + epoch)
+    return permutation.permute(index, size, self._seed * 1_000_003 + epoch)
 
   def rows(
     self, step: int, start: int = 0, stop: int | None = None

@@ -20,7 +20,7 @@ from step_audio_jax.models.language import speech_text
 from step_audio_jax.parallel import mesh as mesh_lib
 from step_audio_jax.training import loop
 from step_audio_jax.training import optimizers
-from step_audio_jax.training.feeds import feed as feed_lib
+from step_audio_jax.training.feeds import permutation
 from step_audio_jax.training.objectives import objectives
 
 VOCABULARY = vocabulary_lib.Vocabulary(
@@ -54,7 +54,7 @@ class Feed:
     first = step * self.batch_size
     return [
       self.prompts[
-        feed_lib.permute(row // self.group % len(LENGTHS), len(LENGTHS), 1)
+        permutation.permute(row // self.group % len(LENGTHS), len(LENGTHS), 1)
       ]
       for row in range(first + start, first + stop)
     ]
