@@ -86,6 +86,7 @@ def accumulate_gradients(
 
   Microbatch m holds the rows m, m + count, …: every device cuts its own rows.
   Other collections than the parameters go from one microbatch to the next.
+  What the loss asks of the whole batch is summed before (`_surveyed`).
 
   Args:
     objective: What is minimised.
