@@ -83,6 +83,7 @@ EXTRAS = {
     's3tokenizer',
     'torch==2.13.0',
     'transformers==5.23.0',
+    'trl==1.16.0',
   ],
   'test': [
     'boto3>=1.44,<2',

@@ -29,6 +29,10 @@ DOORS = {
     'step_audio_jax.alignment.samples.door',
     'Draw several answers to each prompt of a corpus, to be judged.',
   ),
+  'judge': (
+    'step_audio_jax.alignment.judging.door',
+    'Score preferences with a reward model; say what else moves it.',
+  ),
   'complete': (
     'step_audio_jax.generation.complete',
     'Continue a text, or answer it, with a language model.',

@@ -59,11 +59,16 @@ STAGES: Mapping[str, Mapping[str, Fraction]] = types.MappingProxyType(
         ),
       }
     ),
+    # Of reward models, in this order (5.2.3); DPO and KTO take the same.
+    'preference_tqta': types.MappingProxyType({'preference_tqta': Fraction(1)}),
+    'preference_aqta': types.MappingProxyType({'preference_aqta': Fraction(1)}),
   }
 )
 
-# Those that a corpus without chats, or without speakers, has no rows for.
-OPTIONAL = frozenset({'sft_tts', 'sft_edit', 'sft_aqta'})
+# Those that a corpus without chats, speakers or preferences has no rows for.
+OPTIONAL = frozenset(
+  {'sft_tts', 'sft_edit', 'sft_aqta', 'preference_tqta', 'preference_aqta'}
+)
 
 TOKEN_BUDGETS: Mapping[str, float] = types.MappingProxyType(
   {'stage1': 1.2e12, 'stage2': 0.8e12, 'stage3': 1.3e12}

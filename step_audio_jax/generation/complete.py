@@ -73,14 +73,10 @@ def describe(
   Raises:
     UserError: It is the run of something else, or has no such checkpoint.
   """
+  from step_audio_jax.generation import restore
   from step_audio_jax.training.checkpoints import checkpoints
 
-  description = checkpoints.run_config(run)
-  if 'model' not in description or 'vocabulary' not in description:
-    raise errors.UserError(
-      f'{run}/config.json: found no "model" and "vocabulary"; expected the run '
-      'of a language model (a Hugging Face folder becomes one by `convert`).'
-    )
+  description = restore.language_config(run)
   checkpoints.step_folder(run, step, ema)
   return description
 

@@ -1,4 +1,4 @@
-"""A trained language model, rebuilt from its run directory."""
+"""A trained language or reward model, rebuilt from its run directory."""
 
 import dataclasses
 import pathlib
@@ -9,11 +9,15 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.models.language import scoring
 from step_audio_jax.models.language import speech_text
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.objectives import lora
+from step_audio_jax.training.objectives import objectives
 from step_audio_jax.training.transfer import own_vocabulary
 
+# By which the `config.json` of a run says that it scores.
+SCORES = 'scores'
 # Layers up to this many are unrolled: a decoding step is then not spent on
 # copying the cache from scan to scan.
 _UNROLL = 8
@@ -28,6 +32,41 @@ def model_from(description: Mapping[str, Any]) -> speech_text.SpeechTextModel:
       vision=speech_text.VisionConfig(**vision) if vision else None,
     )
   )
+
+
+def language_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
+  """The `config.json` of the run of a language model.
+
+  Raises:
+    UserError: It is the run of something else, or its file is missing.
+  """
+  config, path = checkpoints.run_config(run_dir), f'{run_dir}/config.json'
+  if SCORES in config:
+    raise errors.UserError(
+      f'{path}: found {SCORES!r}, a reward model, which scores answers and '
+      'gives none; expected the run of a language model.'
+    )
+  if 'model' not in config or 'vocabulary' not in config:
+    raise errors.UserError(
+      f'{path}: found no "model" and "vocabulary"; expected the run of a '
+      'language model (a Hugging Face folder becomes one by `convert`).'
+    )
+  return config
+
+
+def scorer_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
+  """The `config.json` of the run of a reward model.
+
+  Raises:
+    UserError: It is the run of something else, or its file is missing.
+  """
+  config = checkpoints.run_config(run_dir)
+  if {SCORES, 'model', 'vocabulary'} - set(config):
+    raise errors.UserError(
+      f'{run_dir}/config.json: found no "{SCORES}"; expected the run of a '
+      'reward model (gin/alignment/reward.gin).'
+    )
+  return config
 
 
 def load_model(
@@ -46,18 +85,32 @@ def load_model(
     UserError: The run is no language model, a file of it is missing, or its
       text model is another one by now.
   """
-  config = checkpoints.run_config(run_dir)
-  if 'model' not in config or 'vocabulary' not in config:
-    raise errors.UserError(
-      f'{run_dir}/config.json: found no "model" and "vocabulary"; expected '
-      'the run of a language model.'
-    )
+  return _load(run_dir, language_config(run_dir), model_from, step, ema)
+
+
+def load_scorer(
+  run_dir: str | pathlib.Path, step: int | None = None, ema: bool = False
+) -> tuple[scoring.ScoringModel, dict[str, Any], vocabulary_lib.Vocabulary]:
+  """As `load_model`, of the run of a reward model.
+
+  Raises:
+    UserError: As `load_model`, or the run is no reward model.
+  """
+
+  def scorer_from(description):
+    return scoring.ScoringModel(model_from(description).config)
+
+  return _load(run_dir, scorer_config(run_dir), scorer_from, step, ema)
+
+
+def _load(run_dir, config, build, step, ema):
   variables, _ = checkpoints.load_variables(run_dir, step, ema)
+  variables.pop(objectives.REFERENCE, None)
   if 'lora' in config:
     variables = jax.tree.map(np.asarray, lora.merge(variables, config['lora']))
   vocabulary = own_vocabulary.vocabulary_of_run(run_dir, config['vocabulary'])
   try:
-    model = model_from(config['model'])
+    model = build(config['model'])
   except (KeyError, TypeError) as error:
     raise errors.UserError(
       f'{run_dir}/config.json: "model" is not the description of a language '

@@ -28,11 +28,11 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
+from step_audio_jax.generation import restore
 from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import rows as rows_lib
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
-from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.checkpoints import stored
 from step_audio_jax.training.transfer import own_vocabulary
 
@@ -182,8 +182,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     raise errors.UserError(
       f'--to={target}: exists; expected a new folder, or --overwrite.'
     )
-  description = checkpoints.run_config(source)
-  if 'vocabulary' not in description or 'lora' in description:
+  description = restore.language_config(source)
+  if 'lora' in description:
     raise errors.UserError(
       f'--from={source}: expected the run of a language model without '
       'adapters, such as `convert --speech` makes.'

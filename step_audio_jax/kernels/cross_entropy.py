@@ -59,9 +59,8 @@ def cross_entropy(
     chunk: Tokens whose logits exist at the same time; needs not divide N.
     axis_name: Mesh axis (or axes) over which V is split, inside a `shard_map`
       with `check_vma=False`. Shard i holds rows i * V to (i + 1) * V.
-    sparse: Gradients are those of the tokens with a weight, and of their
-      chunks alone; what it tells of the others is 0 or right. Means nothing
-      where V is split.
+    sparse: Only the chunks of tokens with a weight are computed; what it tells
+      of the others is 0 or right. Means nothing where V is split.
 
   Returns:
     (total (), losses N without z-loss and weight, log normalisers N), all
@@ -187,20 +186,6 @@ def _over_chunks(body, chunk, carry, tokens):
   return carry, tuple(x.reshape(-1, *x.shape[2:])[:N] for x in outs)
 
 
-def _total(static, weights_N, losses_N, log_z_N):
-  return (weights_N * (losses_N + static.z_loss * log_z_N**2)).sum()
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _cross_entropy(static, hidden_NE, head_VE, targets_N, weights_N):
-  body = functools.partial(
-    _chunk_losses, static, head_VE.astype(hidden_NE.dtype)
-  )
-  tokens = (hidden_NE, targets_N, weights_N)
-  _, (losses_N, log_z_N) = _over_chunks(body, static.chunk, None, tokens)
-  return _total(static, weights_N, losses_N, log_z_N), losses_N, log_z_N
-
-
 def _unless_weightless(body, carry, tokens):
   """`body` of a chunk, or zeros where no token of it weighs anything."""
 
@@ -211,21 +196,42 @@ def _unless_weightless(body, carry, tokens):
   return jax.lax.cond((tokens[2] != 0).any(), body, zeros, carry, tokens)
 
 
+def _over_chosen(static, body, carry, tokens):
+  """As `_over_chunks`; with `sparse`, over those that weigh something."""
+  if not static.sparse:
+    return _over_chunks(body, static.chunk, carry, tokens)
+  order_N = jnp.argsort(tokens[2] == 0, stable=True)
+  carry, places = _over_chunks(
+    functools.partial(_unless_weightless, body),
+    static.chunk,
+    carry,
+    tuple(x[order_N] for x in tokens),
+  )
+  return carry, tuple(jnp.zeros_like(x).at[order_N].set(x) for x in places)
+
+
+def _total(static, weights_N, losses_N, log_z_N):
+  return (weights_N * (losses_N + static.z_loss * log_z_N**2)).sum()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _cross_entropy(static, hidden_NE, head_VE, targets_N, weights_N):
+  body = functools.partial(
+    _chunk_losses, static, head_VE.astype(hidden_NE.dtype)
+  )
+  tokens = (hidden_NE, targets_N, weights_N)
+  _, (losses_N, log_z_N) = _over_chosen(static, body, None, tokens)
+  return _total(static, weights_N, losses_N, log_z_N), losses_N, log_z_N
+
+
 def _forward(static, hidden_NE, head_VE, targets_N, weights_N):
   body = functools.partial(
     _chunk_gradients, static, head_VE.astype(hidden_NE.dtype)
   )
   tokens = (hidden_NE, targets_N, weights_N)
-  if static.sparse:
-    order_N = jnp.argsort(weights_N == 0, stable=True)
-    tokens = tuple(x[order_N] for x in tokens)
-    body = functools.partial(_unless_weightless, body)
-  dhead_VE, places = _over_chunks(
-    body, static.chunk, jnp.zeros(head_VE.shape, jnp.float32), tokens
+  dhead_VE, (losses_N, log_z_N, dhidden_NE) = _over_chosen(
+    static, body, jnp.zeros(head_VE.shape, jnp.float32), tokens
   )
-  if static.sparse:
-    places = [jnp.zeros_like(x).at[order_N].set(x) for x in places]
-  losses_N, log_z_N, dhidden_NE = places
   total = _total(static, weights_N, losses_N, log_z_N)
   residuals = dhidden_NE, dhead_VE.astype(head_VE.dtype)
   return (total, losses_N, log_z_N), residuals

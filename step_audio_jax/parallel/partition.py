@@ -269,6 +269,68 @@ def _cross_entropy_backward(static, gradients, cotangents):
 _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
+def target_log_probs(
+  hidden_BTE: jax.Array,
+  head_VE: jax.Array,
+  targets_BT: jax.Array,
+  mask_BT: jax.Array,
+  *,
+  chunk: int = 1024,
+) -> jax.Array:
+  """Log-probability of each target, with a gradient at each place.
+
+  Logits exist for a chunk of places at a time. The gradient is that of one
+  cross-entropy whose weights are the cotangents, so the logits are computed
+  twice and never kept.
+
+  Args:
+    hidden_BTE: Final hidden states.
+    head_VE: Output table.
+    targets_BT: Ids, int32; any where the mask is 0.
+    mask_BT: Places that count; only their chunks are computed.
+    chunk: Places whose logits exist at the same time.
+
+  Returns:
+    float32 (B, T), 0 outside of the mask.
+  """
+  mask_BT = (mask_BT != 0).astype(jax.numpy.float32)
+  static = _Loss(0.0, chunk, True)
+  return _target_log_probs(static, hidden_BTE, head_VE, targets_BT, mask_BT)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _target_log_probs(static, hidden_BTE, head_VE, targets_BT, mask_BT):
+  _, losses_BT, _ = _on_shards(
+    static,
+    cross_entropy_lib.cross_entropy,
+    hidden_BTE,
+    head_VE,
+    targets_BT,
+    mask_BT,
+  )
+  return -losses_BT * mask_BT
+
+
+def _target_log_probs_forward(static, *arrays):
+  return _target_log_probs(static, *arrays), arrays
+
+
+def _target_log_probs_backward(static, arrays, cotangents_BT):
+  hidden_BTE, head_VE, targets_BT, mask_BT = arrays
+  *_, dhidden, dhead = _on_shards(
+    static,
+    cross_entropy_lib.with_gradients,
+    hidden_BTE,
+    head_VE,
+    targets_BT,
+    -cotangents_BT * mask_BT,
+  )
+  return dhidden, dhead, None, None
+
+
+_target_log_probs.defvjp(_target_log_probs_forward, _target_log_probs_backward)
+
+
 def _on_shards(static, function, hidden_BTE, head_VE, targets_BT, weights_BT):
   """(total, losses, log normalisers, and gradients if `function` has them).
 

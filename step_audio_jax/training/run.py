@@ -201,9 +201,10 @@ def _open(
   variables, _ = stored.open_variables(path)
   config = checkpoints.run_config(path)
   adapted = config.get('lora')
-  # A policy's adapters are new: what it starts from is its reference.
   adopt = getattr(objective, 'adopt', None)
-  if adapted and (adopt or 'lora' not in description):
+  # Adapters are new where a run is compared with what it started from.
+  anew = adopt or getattr(objective, 'keeps_start', False)
+  if adapted and (anew or 'lora' not in description):
     variables = lora.merge(variables, adapted)
   return adopt(variables, config) if adopt else variables
 

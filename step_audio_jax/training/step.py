@@ -47,6 +47,32 @@ def batch_gradients(objective: Any, variables: Any, batch: Any, key: jax.Array):
   return total, weight, metrics, updates, grads
 
 
+def _surveyed(objective, variables, batch, count, place):
+  """A batch with what its loss asks of the whole of it; most ask nothing.
+
+  An objective with `survey` gets the batch as its `arrange` leaves it, which
+  may move things between rows; the sums that `survey` gives of all microbatches
+  are scalars of the batch, which every microbatch then shares.
+  """
+  if getattr(objective, 'survey', None) is None:
+    return batch
+  batch = objective.arrange(batch)
+  if count == 1:
+    return {**batch, **objective.survey(variables, batch)}
+  rows = jax.tree.map(lambda array: _part(array, count, place), batch)
+  sums = jax.lax.map(lambda part: objective.survey(variables, part), rows)
+  return {**batch, **jax.tree.map(lambda x: x.sum(0), sums)}
+
+
+def _part(array, count: int, place):
+  """An array (B, …) as (count, B / count, …); a scalar as (count,)."""
+  if not jnp.ndim(array):
+    return jnp.broadcast_to(array, (count,))
+  rows = len(array) // count
+  array = array.reshape(rows, count, *array.shape[1:])
+  return place(array.swapaxes(0, 1))
+
+
 def accumulate_gradients(
   objective: Any,
   variables: Any,
@@ -60,6 +86,7 @@ def accumulate_gradients(
 
   Microbatch m holds the rows m, m + count, …: every device cuts its own rows.
   Other collections than the parameters go from one microbatch to the next.
+  What the loss asks of the whole batch is summed before (`_surveyed`).
 
   Args:
     objective: What is minimised.
@@ -70,15 +97,9 @@ def accumulate_gradients(
     place: Pins an array (count, B / count, …) to where its rows lie.
     shard: Pins a tree of gradients to where the parameters lie.
   """
+  batch = _surveyed(objective, variables, batch, count, place)
   if count == 1:
     return batch_gradients(objective, variables, batch, key)
-
-  def part(array):
-    if not jnp.ndim(array):
-      return jnp.broadcast_to(array, (count,))
-    rows = len(array) // count
-    array = array.reshape(rows, count, *array.shape[1:])
-    return place(array.swapaxes(0, 1))
 
   def one(collections, index, rows):
     total, weight, metrics, updates, grads = batch_gradients(
@@ -98,7 +119,10 @@ def accumulate_gradients(
     sums = jax.tree.map(lambda a, b: a + b.astype(a.dtype), sums, more)
     return (collections, (*sums[:3], shard(sums[3]))), None
 
-  inputs = jnp.arange(count), jax.tree.map(part, batch)
+  inputs = (
+    jnp.arange(count),
+    jax.tree.map(lambda array: _part(array, count, place), batch),
+  )
   collections = {k: v for k, v in variables.items() if k != 'params'}
   first = jax.tree.map(lambda x: x[0], inputs)
   _, shapes = jax.eval_shape(one, collections, *first)

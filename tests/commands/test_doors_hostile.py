@@ -39,6 +39,12 @@ FOLDERS = [
   ('step_audio_jax', 'convert', ['--from=none'], '--to='),
   (
     'step_audio_jax',
+    'judge',
+    ['--run=none', '--corpus=none'],
+    '--output=',
+  ),
+  (
+    'step_audio_jax',
     'tokenize',
     ['--linguistic=none', '--semantic=none'],
     '--export=',
@@ -201,6 +207,7 @@ def test_only_flags_of_text_are_excused():
     ('complete', 'arguments'),
     ('complete', 'prompt'),
     ('complete', 'system'),
+    ('judge', 'phrase'),
     ('speak', 'arguments'),
     ('speak', 'voice_text'),
     ('speak', 'system'),

@@ -87,6 +87,11 @@ def write_rows(folder, task):
   if images:
     row['images'] = np.zeros((1, *IMAGE), np.uint8)
     row['image_slots'] = np.asarray([2], np.int32)
+  if task.startswith('preference'):
+    row['segment_ids'][LENGTH // 2 :] = 2
+    row['pairs'] = np.asarray([[1, 2]], np.int32)
+    row['margins'] = np.zeros(1, np.float32)
+    row['categories'] = np.full(1, -1, np.int32)
   writer = array_record_module.ArrayRecordWriter(
     str(folder / 'rows-00000-of-00001.array_record'), 'group_size:1'
   )
@@ -94,6 +99,7 @@ def write_rows(folder, task):
     writer.write(safetensors_numpy.save(row))
   writer.close()
   stats = {'task': task, 'rows': 2, 'length': LENGTH, 'images_per_row': images}
+  stats['pairs_per_row'] = len(row.get('pairs', ()))
   (folder / 'stats.json').write_text(json.dumps(stats))
 
 

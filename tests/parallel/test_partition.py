@@ -143,6 +143,44 @@ def test_cross_entropy_split_every_way_is_the_dense_one(sizes):
   )
 
 
+@pytest.mark.parametrize(
+  'sizes', [{}, {'fsdp': 2, 'context': 2, 'tensor': 2}, {'fsdp': 8}], ids=str
+)
+def test_log_probs_have_the_dense_gradient_at_each_place(sizes):
+  rng = np.random.default_rng(2)
+  E, V = 8, 24
+  hidden = jnp.asarray(rng.standard_normal((B, T, E)), jnp.float32)
+  head = jnp.asarray(rng.standard_normal((V, E)), jnp.float32)
+  targets = jnp.asarray(rng.integers(0, V, (B, T)))
+  mask = jnp.asarray(rng.random((B, T)) > 0.6)
+  factors = jnp.asarray(rng.standard_normal((B, T)), jnp.float32)
+
+  def dense(hidden, head):
+    logits = jnp.einsum('BTE,VE->BTV', hidden, head)
+    found = jnp.take_along_axis(
+      jax.nn.log_softmax(logits), targets[..., None], 2
+    )
+    return jnp.where(mask, found[..., 0], 0.0)
+
+  def split(hidden, head):
+    return partition.target_log_probs(hidden, head, targets, mask, chunk=6)
+
+  def step(function):
+    def total(hidden, head):
+      found = function(hidden, head)
+      # Not linear: each place has a cotangent of its own.
+      return (factors * jnp.tanh(found)).sum(), found
+
+    return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
+
+  want = jax.jit(step(dense))(hidden, head)
+  with on_mesh(**sizes) if sizes else contextlib.nullcontext():
+    got = jax.jit(step(split))(hidden, head)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want
+  )
+
+
 def test_without_a_mesh_nothing_is_split():
   assert partition.current_spec((8, 8), ('batch', 'length')) is None
   with on_mesh(fsdp=4, tensor=2):

@@ -15,6 +15,7 @@ if importlib.util.find_spec('torch') is None:
     'test_chats.py',
     'test_exports.py',
     'test_language.py',
+    'test_preferences.py',
     'test_vision.py',
   ]
 

@@ -36,11 +36,11 @@ from step_audio_jax.alignment import losses
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.alignment.rollouts import sampling as sampling_lib
+from step_audio_jax.generation import restore
 from step_audio_jax.training.objectives import lora
 from step_audio_jax.training.objectives import objectives
 
 CRITIC, REFERENCE, REWARD = 'critic', 'reference', 'reward'
-SCORES = 'scores'  # in the config.json of a reward model
 CONTROLLER = 'controller'  # of the divergence's coefficient
 PENALTY, MASK = 'penalty', 'mask'
 
@@ -227,7 +227,7 @@ class PolicyGradient:
     """
     params = dict(variables['params'])
     params.pop(CRITIC, None)  # of a policy that goes on
-    if SCORES in config:
+    if restore.SCORES in config:
       return {REWARD: params, 'params': {CRITIC: params}}
     kept = {**variables, 'params': {**params, CRITIC: params}}
     return {**kept, REFERENCE: params, 'base': params}

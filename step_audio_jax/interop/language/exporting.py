@@ -9,6 +9,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.chats import habits
+from step_audio_jax.generation import restore
 from step_audio_jax.interop.formats import checked
 from step_audio_jax.interop.formats import outputs
 from step_audio_jax.interop.language import bases
@@ -22,7 +23,6 @@ from step_audio_jax.models.language import speech_text
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
 from step_audio_jax.storage import shards
-from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.checkpoints import stored
 from step_audio_jax.training.objectives import lora
 from step_audio_jax.training.transfer import own_vocabulary
@@ -70,12 +70,7 @@ def export_run(
       f'--shard_gb: found {shard_gb}, expected a finite number above 0, in '
       '10^9 bytes (at least one byte).'
     )
-  description = checkpoints.run_config(source)
-  if 'model' not in description or 'vocabulary' not in description:
-    raise errors.UserError(
-      f'{source}/config.json: found no "model" and "vocabulary"; expected the '
-      'run of a language model.'
-    )
+  description = restore.language_config(source)
   description = {
     **description,
     'vocabulary': own_vocabulary.with_own_copy(

@@ -30,13 +30,13 @@ class ScoringModel(speech_text.SpeechTextModel):
     self.score = nn.Dense(
       1,
       dtype=jnp.float32,
-      # As small as the sum of all inputs stays (arXiv 2009.01325, 1 / (E + 1)).
+      # A tenth of the deviation of arXiv 2009.01325, E^-1/2: features are
+      # normed, so scores begin near 0 and pairs nearly undecided.
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.variance_scaling(0.01, 'fan_in', 'normal'),
         ('embed', None),
       ),
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
-      name='score',
     )
 
   def __call__(self, tokens_BT: jax.Array, **rows: jax.Array) -> jax.Array:

@@ -79,11 +79,14 @@ class Lora:
 
   def init(self, rng, batch):
     variables = dict(self.objective.init(rng, batch))
-    base = traverse_util.flatten_dict(dict(variables.pop('params')), sep='/')
-    adapters = {}
+    base = _flat(variables.pop('params'))
+    start = _flat(variables.pop(objectives.REFERENCE, {}))
+    adapters, kept = {}, {}
     for number, (path, leaf) in enumerate(sorted(base.items())):
       if self.whole and re.search(self.whole, path):
         adapters[path] = base.pop(path)
+        if path in start:
+          kept[path] = start[path]
         continue
       if re.search(self.targets, path):
         key = jax.random.fold_in(rng, number)
@@ -96,10 +99,12 @@ class Lora:
         f'lora: targets {self.targets!r} matches no parameter; there are '
         f'{", ".join(sorted(base)[:4])} and others.'
       )
+    if kept:
+      variables[objectives.REFERENCE] = _nested(kept)
     return {
       **variables,
-      'params': traverse_util.unflatten_dict(adapters, sep='/'),
-      'base': traverse_util.unflatten_dict(base, sep='/'),
+      'params': _nested(adapters),
+      'base': _nested(base),
     }
 
   def _pair(self, path, leaf, key):
@@ -124,24 +129,25 @@ class Lora:
 
   def effective(self, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of the objective within: adapters merged into `params`."""
-    base = traverse_util.flatten_dict(dict(variables['base']), sep='/')
-    params = {
+    base = {
       path: leaf.astype(jnp.float32) if leaf.dtype == jnp.bfloat16 else leaf
-      for path, leaf in base.items()
+      for path, leaf in _flat(variables['base']).items()
     }
-    params |= full_parameters(variables['params'])
+    params = {**base, **full_parameters(variables['params'])}
     for path, a, b in adapter_pairs(variables['params']):
       delta = _product(a, b, _layered(params[path], a, b))
-      params[path] += (self.alpha / self.rank) * delta
+      params[path] = params[path] + (self.alpha / self.rank) * delta
     inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
-    return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
+    if self.keeps_start:
+      # What is trained in full has its own copy; the rest never moved.
+      kept = _flat(inner.get(objectives.REFERENCE, {}))
+      inner[objectives.REFERENCE] = _nested({**base, **kept})
+    return {**inner, 'params': _nested(params)}
 
   def _beside(self, variables: Mapping[str, Any]) -> dict[str, Any]:
     """As `effective`, the adapters beside their kernels."""
     names = projections.FACTORS
-    plain = traverse_util.unflatten_dict(
-      full_parameters(variables['params']), sep='/'
-    )
+    plain = _nested(full_parameters(variables['params']))
     inner = self.effective({**variables, 'params': plain})
     params = traverse_util.flatten_dict(inner['params'], sep='/')
     scale = self.alpha / self.rank
@@ -152,11 +158,11 @@ class Lora:
           f'lora: {path} is no kernel of a projection, and cannot be factored.'
         )
       params |= {f'{module}/{names[0]}': a, f'{module}/{names[1]}': scale * b}
-    return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
+    return {**inner, 'params': _nested(params)}
 
   def _fixed(self, params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters that are trained, without the gradient of text rows."""
-    flat = traverse_util.flatten_dict(dict(params), sep='/')
+    flat = _flat(params)
     table = self.objective.vocabulary
     for path, rows in full_parameters(params).items():
       if rows.ndim != 2 or len(rows) != table.table_size:
@@ -164,13 +170,31 @@ class Lora:
       ids = jnp.arange(len(rows))[:, None]
       text = (ids >= vocabulary_lib.CONTROL_SIZE) & (ids < table.text_size)
       flat[path] = jnp.where(text, jax.lax.stop_gradient(rows), rows)
-    return traverse_util.unflatten_dict(flat, sep='/')
+    return _nested(flat)
 
   def loss(self, variables, batch, rng):
+    return self.objective.loss(self._whole(variables), batch, rng)
+
+  def _whole(self, variables):
+    """Variables of the objective within, for a loss."""
     if not self.text_rows:
       variables = {**variables, 'params': self._fixed(variables['params'])}
     form = self._beside if self.factored else self.effective
-    return self.objective.loss(form(variables), batch, rng)
+    return form(variables)
+
+  @property
+  def keeps_start(self) -> bool:
+    """Whether the objective within compares with where the run started."""
+    return getattr(self.objective, 'keeps_start', False)
+
+  def arrange(self, batch):
+    """That of the objective within."""
+    return getattr(self.objective, 'arrange', lambda batch: batch)(batch)
+
+  def survey(self, variables, batch):
+    """That of the objective within."""
+    survey = getattr(self.objective, 'survey', None)
+    return survey(self._whole(variables), batch) if survey else {}
 
   def flops(self, batch) -> float:
     """Model FLOPs of one step: those of the objective within, 0 if unknown."""
@@ -194,6 +218,14 @@ class Lora:
         'targets': self.targets,
       },
     }
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+  return traverse_util.flatten_dict(dict(tree), sep='/')
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+  return traverse_util.unflatten_dict(dict(flat), sep='/')
 
 
 def kernel_axes(
@@ -223,7 +255,7 @@ def kernel_axes(
 
 def adapter_pairs(adapters: Mapping[str, Any]):
   """(path of the kernel, A, B) of every adapter."""
-  flat = traverse_util.flatten_dict(dict(adapters), sep='/')
+  flat = _flat(adapters)
   for path in flat:
     if path.endswith('/a'):
       kernel = path.removesuffix('/a')
@@ -232,7 +264,7 @@ def adapter_pairs(adapters: Mapping[str, Any]):
 
 def full_parameters(adapters: Mapping[str, Any]) -> dict[str, Any]:
   """What is trained in full, by path."""
-  flat = traverse_util.flatten_dict(dict(adapters), sep='/')
+  flat = _flat(adapters)
   return {
     path: leaf for path, leaf in flat.items() if path[-2:] not in ('/a', '/b')
   }
@@ -284,10 +316,10 @@ def merge(
     variables: With `params` (adapters) and `base`, arrays or lazy arrays.
     description: The `lora` entry of the run's config.json.
   """
-  params = traverse_util.flatten_dict(dict(variables['base']), sep='/')
+  params = _flat(variables['base'])
   scale = description['alpha'] / description['rank']
   params |= full_parameters(variables['params'])
   for path, a, b in adapter_pairs(variables['params']):
     params[path] = MergedKernel(params[path], a, b, scale)
   inner = {k: v for k, v in variables.items() if k not in ('base', 'params')}
-  return {**inner, 'params': traverse_util.unflatten_dict(params, sep='/')}
+  return {**inner, 'params': _nested(params)}

@@ -19,13 +19,21 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.parallel import partition
 
 # Places whose logits exist at a time: of all, and where few are learnt.
-_PLACES, _ANSWERS = 1024, 128
+_PLACES, ANSWERS = 1024, 128
+# Collection of parameters as a run started, for objectives that compare with
+# them: filled from the `params` that it starts from, and never trained.
+REFERENCE = 'reference'
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 
 
 class Objective(Protocol):
-  """What the loop needs to know of a model and its loss."""
+  """What the loop needs to know of a model and its loss.
+
+  One may have more: `flops`; `keeps_start`, whether `REFERENCE` is among its
+  variables; and `arrange` with `survey`, what its loss asks of a whole batch
+  before that is cut into microbatches (`step.accumulate_gradients`).
+  """
 
   def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:
     """Variables: 'params', boxed with logical axis names, and others."""
@@ -70,15 +78,40 @@ def compute_copy(params: Any, dtype: str) -> Any:
   return jax.tree_util.tree_map_with_path(cast, params)
 
 
-def next_token_losses(
-  model: nn.Module,
-  variables: Mapping[str, Any],
-  batch: Batch,
-  *,
-  z_loss: float = 0.0,
-  answers: bool = False,
-) -> tuple[jax.Array, NextTokenLosses]:
-  """Negative log-likelihoods of packed rows, the logits never all at once.
+class Predicted(NamedTuple):
+  """What the places of a batch of rows predict.
+
+  Attributes:
+    hidden: Final hidden states (B, T, E).
+    head: Rows (V, E) of the head.
+    targets: The predicted ids, int32 (B, T).
+    segments: Their segments, int32 (B, T); 0 where nothing is predicted.
+    weights: Of their losses, float32 (B, T).
+  """
+
+  hidden: jax.Array
+  head: jax.Array
+  targets: jax.Array
+  segments: jax.Array
+  weights: jax.Array
+
+
+def rows_of(batch: Batch) -> dict[str, jax.Array]:
+  """Packed rows as the arguments of a model: segments, positions, images."""
+  rows = {
+    'segment_ids_BT': batch['segment_ids'],
+    'positions_BT': batch['positions'],
+  }
+  if 'images' in batch:
+    rows['images_BNHWC'] = batch['images']
+    rows['image_slots_BN'] = batch['image_slots']
+  return rows
+
+
+def predicted(
+  model: nn.Module, variables: Mapping[str, Any], batch: Batch
+) -> Predicted:
+  """Runs a model over packed rows, up to its head.
 
   Place t predicts place t + 1 of the same segment; the weight is that of the
   predicted place.
@@ -90,26 +123,12 @@ def next_token_losses(
     batch: tokens, segment_ids, positions int32 (B, T), loss_weights float32
       (B, T); with images, images uint8 (B, N, H, W, 3) and image_slots int32
       (B, N).
-    z_loss: Weight of log(normaliser)^2 in the sum.
-    answers: Whether few places weigh anything: others get no logits, and
-      losses of 0 where a gradient is taken.
-
-  Returns:
-    (weighted sum, the losses of each place). Only the sum has a gradient.
   """
-  images = {}
-  if 'images' in batch:
-    images = {
-      'images_BNHWC': batch['images'],
-      'image_slots_BN': batch['image_slots'],
-    }
   hidden_BTE, head_VE = model.apply(
     variables,
     batch['tokens'],
-    segment_ids_BT=batch['segment_ids'],
-    positions_BT=batch['positions'],
     method='features_and_head',
-    **images,
+    **rows_of(batch),
   )
   # The last place predicts nothing, but keeps rows whole: T splits over a
   # mesh, T - 1 does not.
@@ -118,17 +137,64 @@ def next_token_losses(
     for name in ('tokens', 'segment_ids', 'loss_weights')
   )
   last_1T = jnp.arange(targets.shape[1])[None] == targets.shape[1] - 1
-  weights *= (segments == batch['segment_ids']) & (segments > 0) & ~last_1T
-  total, losses, log_z = partition.cross_entropy(
+  inside = (segments == batch['segment_ids']) & (segments > 0) & ~last_1T
+  return Predicted(
     hidden_BTE,
     head_VE,
     targets,
-    weights,
+    jnp.where(inside, segments, 0),
+    weights * inside,
+  )
+
+
+def next_token_losses(
+  model: nn.Module,
+  variables: Mapping[str, Any],
+  batch: Batch,
+  *,
+  z_loss: float = 0.0,
+  answers: bool = False,
+) -> tuple[jax.Array, NextTokenLosses]:
+  """Negative log-likelihoods of packed rows, the logits never all at once.
+
+  Args:
+    model: As `predicted`, with `variables` and `batch`.
+    variables: Of the model.
+    batch: Packed rows.
+    z_loss: Weight of log(normaliser)^2 in the sum.
+    answers: Whether few places weigh anything: others get no logits, and
+      losses of 0.
+
+  Returns:
+    (weighted sum, the losses of each place). Only the sum has a gradient.
+  """
+  found = predicted(model, variables, batch)
+  total, losses, log_z = partition.cross_entropy(
+    found.hidden,
+    found.head,
+    found.targets,
+    found.weights,
     z_loss=z_loss,
-    chunk=_ANSWERS if answers else _PLACES,
+    chunk=ANSWERS if answers else _PLACES,
     sparse=answers,
   )
-  return total, NextTokenLosses(losses, weights, log_z, targets)
+  return total, NextTokenLosses(losses, found.weights, log_z, found.targets)
+
+
+def check_table(
+  model: nn.Module, vocabulary: vocabulary_lib.Vocabulary
+) -> None:
+  """Refuses a model whose table is not that of its vocabulary.
+
+  Raises:
+    UserError: They differ in rows.
+  """
+  rows = model.config.transformer.vocab_size
+  if rows != vocabulary.table_size:
+    raise errors.UserError(
+      f'model: vocab_size is {rows}, expected {vocabulary.table_size}, '
+      'the table size of the vocabulary.'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +216,7 @@ class NextToken:
   answers: bool = settings.free(False)
 
   def __post_init__(self):
-    rows = self.model.config.transformer.vocab_size
-    if rows != self.vocabulary.table_size:
-      raise errors.UserError(
-        f'model: vocab_size is {rows}, expected {self.vocabulary.table_size}, '
-        'the table size of the vocabulary.'
-      )
+    check_table(self.model, self.vocabulary)
 
   def init(self, rng, batch):
     return self.model.init(rng, batch['tokens'][:1, :8])
@@ -192,10 +253,17 @@ class NextToken:
     return rows * length * config.flops_per_token(length)
 
   def describe(self):
-    return {
-      'model': dataclasses.asdict(self.model.config),
-      'vocabulary': self.vocabulary.describe(),
-    }
+    return described(self.model, self.vocabulary)
+
+
+def described(
+  model: nn.Module, vocabulary: vocabulary_lib.Vocabulary
+) -> dict[str, Any]:
+  """What rebuilds a language model and its ids; JSON-able."""
+  return {
+    'model': dataclasses.asdict(model.config),
+    'vocabulary': vocabulary.describe(),
+  }
 
 
 def modalities(vocabulary, ids) -> dict[str, jax.Array]:

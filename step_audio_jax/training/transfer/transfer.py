@@ -20,6 +20,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.storage import lazy
+from step_audio_jax.training.objectives import objectives
 from step_audio_jax.training.transfer import heads
 from step_audio_jax.training.transfer import remap
 
@@ -188,8 +189,8 @@ def transfer(
   Args:
     boxed: Shapes of the variables, boxed with logical axis names.
     sources: As `Source`; the first that holds a path gives it. What the model
-      keeps in `base` (parameters that stay as they are) comes from a source's
-      `params`.
+      keeps in `base` or `reference` (parameters that stay as they are) comes
+      from a source's `params`.
     initial: Paths that no source holds → their initial values.
     seed: Of the rows that are appended.
 
@@ -210,8 +211,8 @@ def transfer(
   out, fresh = {}, []
   for path, leaf in target.items():
     for source, tree, rows in flat_sources:
-      found = path if path in tree else _as_base(path)
-      if found in tree:
+      found = next((name for name in _held_as(path) if name in tree), None)
+      if found is not None:
         out[path] = _fit(source, found, tree[found], leaf, seed, rows)
         used[source] += 1
         break
@@ -257,11 +258,13 @@ def place_on_mesh(value: Any, sharding: jax.sharding.Sharding, dtype: Any):
   return jax.make_array_from_callback(tuple(value.shape), sharding, shard)
 
 
-def _as_base(path: str) -> str:
-  """Where a source holds what this model keeps in its `base`."""
-  if path.startswith('base/'):
-    return 'params/' + path.removeprefix('base/')
-  return path
+def _held_as(path: str) -> tuple[str, ...]:
+  """Where a source may hold a variable of this model, the best first."""
+  collection, _, rest = path.partition('/')
+  if collection == objectives.REFERENCE:
+    # What the source itself was compared with is not what it became.
+    return (f'params/{rest}',)
+  return (path, f'params/{rest}') if collection == 'base' else (path,)
 
 
 def _fit(source, path, old, leaf, seed, rows=None):

@@ -181,6 +181,9 @@ def test_stages_of_sft_are_mixed_where_there_are_chats(own):
   corpora.register_image_text_corpus(
     'all', str(own / 'images'), text_model=model
   )
+  corpora.register_preference_corpus(
+    'all', str(own / 'speech'), codes=str(own / 'codes'), text_model=model
+  )
   found = {m.name: m for m in corpora.register_stages('all')}
   assert len(found) == len(stages.STAGES)
   mixture = found['all_sft_aqta_mix']

@@ -1,0 +1,1 @@
+"""What is learnt from answers that were preferred to others."""
