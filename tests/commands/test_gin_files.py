@@ -137,6 +137,16 @@ def world(tmp_path_factory):
         speaker=f'voice{index % 2}',
       )
     )
+  utterances.append(
+    manifest.Utterance(
+      id='asked',
+      kind='chat',
+      turns=(
+        {'role': 'user', 'speech': '0'},
+        {'role': 'assistant', 'text': SENTENCES[1]},
+      ),
+    )
+  )
   manifest.write(folder / 'corpus', utterances)
   codes = {
     'linguistic': np.arange(32, dtype=np.uint16),
@@ -144,11 +154,13 @@ def world(tmp_path_factory):
   }
   records.write_shard(
     folder / 'codes' / records.shard_name(speech_codes.STEM, 0, 1),
-    [records.pack(codes, {'id': one.id}) for one in utterances],
+    [
+      records.pack(codes, {'id': one.id}) for one in utterances if one.audio
+    ],
   )
   embeddings.write(
     folder / 'speakers.npz',
-    {one.id: np.ones(192, np.float32) for one in utterances},
+    {one.id: np.ones(192, np.float32) for one in utterances if one.audio},
   )
   texts = [
     manifest.Utterance(id=str(k), kind='text', text=text)
