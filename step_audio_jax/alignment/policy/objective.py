@@ -40,7 +40,7 @@ from step_audio_jax.generation import restore
 from step_audio_jax.training.objectives import lora
 from step_audio_jax.training.objectives import objectives
 
-CRITIC, REFERENCE, REWARD = 'critic', 'reference', 'reward'
+CRITIC, REWARD = 'critic', 'reward'
 CONTROLLER = 'controller'  # of the divergence's coefficient
 PENALTY, MASK = 'penalty', 'mask'
 
@@ -202,7 +202,8 @@ class PolicyGradient:
     variables = dict(self.policy.init(rng, {'tokens': tokens}))
     params = dict(variables['params'])
     if self.adapters is None:
-      variables[REFERENCE] = jax.tree.map(lambda x: x, dict(params))
+      # A copy: the policy's own buffers are given away at each update.
+      variables[objectives.REFERENCE] = jax.tree.map(jnp.copy, dict(params))
     if self.reward is not None:
       variables[REWARD] = dict(self.reward.init(rng, tokens)['params'])
     critic = self.critic_model()
@@ -230,7 +231,7 @@ class PolicyGradient:
     if restore.SCORES in config:
       return {REWARD: params, 'params': {CRITIC: params}}
     kept = {**variables, 'params': {**params, CRITIC: params}}
-    return {**kept, REFERENCE: params, 'base': params}
+    return {**kept, objectives.REFERENCE: params, 'base': params}
 
   def policy_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of the policy's network, in the dtype of its matmuls."""
@@ -242,7 +243,7 @@ class PolicyGradient:
 
   def reference_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the reference: without a gradient."""
-    params = variables[REFERENCE if self.adapters is None else 'base']
+    params = variables[objectives.REFERENCE if self.adapters is None else 'base']
     return self._computed(jax.lax.stop_gradient(params))
 
   def _computed(self, params) -> dict[str, Any]:
