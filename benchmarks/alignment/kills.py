@@ -123,11 +123,11 @@ def war(args, folder) -> dict[str, int]:
 
 def bits(folder: pathlib.Path) -> dict[str, bytes]:
   """All arrays of the last checkpoint, and the metrics without times."""
-  from step_audio_jax.training.checkpoints import checkpoints
-  from step_audio_jax.training.checkpoints import stored
-
   import jax
   import numpy as np
+
+  from step_audio_jax.training.checkpoints import checkpoints
+  from step_audio_jax.training.checkpoints import stored
 
   del checkpoints
   variables, _ = stored.open_variables(str(folder))

@@ -73,6 +73,6 @@ def check(estimator: str, place: str) -> None:
     )
   if (estimator, place) == ('k1', LOSS):
     raise errors.UserError(
-      'kl: k1 in the loss has a gradient of 0 in expectation, expected k2 there '
-      '(whose gradient is that of the divergence) or k1 in the reward.'
+      'kl: k1 in the loss has a gradient of 0 in expectation, expected k2 '
+      'there (whose gradient is that of the divergence) or k1 in the reward.'
     )

@@ -169,10 +169,9 @@ def direct_preference(
       DPO).
   """
   logits = beta * (chosen - rejected)
-  return (
-    -(1.0 - smoothing) * jax.nn.log_sigmoid(logits)
-    - smoothing * jax.nn.log_sigmoid(-logits)
-  )
+  return -(1.0 - smoothing) * jax.nn.log_sigmoid(
+    logits
+  ) - smoothing * jax.nn.log_sigmoid(-logits)
 
 
 def kahneman_tversky(

@@ -277,7 +277,8 @@ class PromptFeed:
     first = step * self.batch_size
     stop = self.batch_size if stop is None else stop
     return [
-      self.prompts[self.locate(row)] for row in range(first + start, first + stop)
+      self.prompts[self.locate(row)]
+      for row in range(first + start, first + stop)
     ]
 
   def batch(
@@ -289,7 +290,9 @@ class PromptFeed:
       tokens int32 (B, P), padded on the left, and starts int32 (B,), the first
       place of each.
     """
-    return padded([one.ids for one in self.rows(step, start, stop)], self.places)
+    return padded(
+      [one.ids for one in self.rows(step, start, stop)], self.places
+    )
 
   def settings(self) -> dict[str, Any]:
     """What decides which prompt comes when; a resume compares it."""

@@ -127,9 +127,7 @@ def test_equal_rewards_are_exactly_nothing(group, value, leave_one_out, scale):
 def test_almost_equal_rewards_do_not_explode():
   rewards = np.float32(1000.0) + np.array([0, 0, 0, 6.1e-5], np.float32)
   for leave_one_out in (False, True):
-    found = advantages.group_advantages(
-      rewards, 4, leave_one_out=leave_one_out
-    )
+    found = advantages.group_advantages(rewards, 4, leave_one_out=leave_one_out)
     assert np.abs(found).max() < 3
 
 
@@ -144,5 +142,7 @@ def test_what_does_not_count_touches_nothing():
 
 @pytest.mark.parametrize('group', [1, 3, 0])
 def test_groups_that_do_not_divide(group):
-  with pytest.raises(errors.UserError, match=f'found {group} answers to a prom'):
+  with pytest.raises(
+    errors.UserError, match=f'found {group} answers to a prom'
+  ):
     advantages.group_advantages(jnp.zeros(8), group)

@@ -42,8 +42,9 @@ def test_gradient_on_policy_is_that_of_reinforce():
 
 
 def test_no_gradient_where_the_clip_holds():
-  policy, advantages = jnp.log(jnp.array([1.5, 1.5, 0.5, 0.5])), jnp.array(
-    [1.0, -1.0, 1.0, -1.0]
+  policy, advantages = (
+    jnp.log(jnp.array([1.5, 1.5, 0.5, 0.5])),
+    jnp.array([1.0, -1.0, 1.0, -1.0]),
   )
 
   def total(p):
@@ -59,9 +60,9 @@ def test_advantages_and_returns_have_no_gradient():
     lambda a: losses.clipped_policy(policy, old, a).losses.sum()
   )(jnp.array(advantages))
   assert not np.asarray(grads).any()
-  grads = jax.grad(lambda r: losses.clipped_values(policy, old, r).losses.sum())(
-    jnp.array(advantages)
-  )
+  grads = jax.grad(
+    lambda r: losses.clipped_values(policy, old, r).losses.sum()
+  )(jnp.array(advantages))
   assert not np.asarray(grads).any()
 
 
@@ -101,7 +102,9 @@ def test_means(mean, truth):
 
 
 def test_an_unknown_mean():
-  with pytest.raises(errors.UserError, match="found 'row', expected one of tok"):
+  with pytest.raises(
+    errors.UserError, match="found 'row', expected one of tok"
+  ):
     losses.weights_of_places(MASK, 'row')
 
 
@@ -158,13 +161,14 @@ def test_kahneman_tversky(baseline):
 
 
 def test_importance_is_truncated_and_counted():
-  learner, sampler = np.log([[0.5, 0.9], [0.2, 0.1]]), np.log(
-    [[0.25, 0.1], [0.2, 0.4]]
+  learner, sampler = (
+    np.log([[0.5, 0.9], [0.2, 0.1]]),
+    np.log([[0.25, 0.1], [0.2, 0.4]]),
   )
   weights, cut = losses.truncated_importance(learner, sampler, most=2.5)
   np.testing.assert_allclose(weights, [[2, 2.5], [1, 0.25]], rtol=1e-6)
   np.testing.assert_array_equal(cut, [[0, 1], [0, 0]])
-  grads = jax.grad(
-    lambda x: losses.truncated_importance(x, sampler)[0].sum()
-  )(jnp.array(learner))
+  grads = jax.grad(lambda x: losses.truncated_importance(x, sampler)[0].sum())(
+    jnp.array(learner)
+  )
   assert not np.asarray(grads).any()

@@ -73,8 +73,10 @@ class Liked:
   """Share of the ids that are liked."""
 
   def __call__(self, samples):
-    return [float(np.isin(one.ids, LIKED).mean() if len(one.ids) else 0)
-            for one in samples]
+    return [
+      float(np.isin(one.ids, LIKED).mean() if len(one.ids) else 0)
+      for one in samples
+    ]
 
 
 REWARDS = rewards_lib.Rewards({'liked': (1.0, Liked())})

@@ -154,9 +154,7 @@ def world(tmp_path_factory):
   }
   records.write_shard(
     folder / 'codes' / records.shard_name(speech_codes.STEM, 0, 1),
-    [
-      records.pack(codes, {'id': one.id}) for one in utterances if one.audio
-    ],
+    [records.pack(codes, {'id': one.id}) for one in utterances if one.audio],
   )
   embeddings.write(
     folder / 'speakers.npz',

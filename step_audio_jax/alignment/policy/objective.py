@@ -1,6 +1,6 @@
 """What a policy minimises on answers that it gave itself.
 
-    L = sum over places of  w (policy + critic_weight critic + kl k2 - entropy H)
+    L = sum of w (policy + critic_weight critic + kl k2 - entropy H)
 
 with the clipped surrogate of `losses`. `Ppo` has a critic and generalized
 advantages (arXiv 1707.06347; for language models arXiv 2203.02155, with the
@@ -243,7 +243,9 @@ class PolicyGradient:
 
   def reference_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the reference: without a gradient."""
-    params = variables[objectives.REFERENCE if self.adapters is None else 'base']
+    params = variables[
+      objectives.REFERENCE if self.adapters is None else 'base'
+    ]
     return self._computed(jax.lax.stop_gradient(params))
 
   def _computed(self, params) -> dict[str, Any]:

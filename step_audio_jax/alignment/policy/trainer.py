@@ -63,8 +63,8 @@ class PolicyTrainer(loop.Trainer):
     group = getattr(self.objective, 'group', 1)
     if self.feed.group % group or self.feed.batch_size % group:
       raise errors.UserError(
-        f'prompts: group is {self.feed.group}, expected {group}, the answers to '
-        'a prompt that the objective compares.'
+        f'prompts: group is {self.feed.group}, expected {group}, the answers '
+        'to a prompt that the objective compares.'
       )
     super().__post_init__()
     self._grammar = self.objective.sampling.grammar(self.objective.vocabulary)
@@ -80,14 +80,16 @@ class PolicyTrainer(loop.Trainer):
     parts = self.objective.minibatches * self.config.microbatches
     if each % parts:
       raise errors.UserError(
-        f'policy: minibatches times microbatches is {parts}, expected a divisor '
-        f'of {each}, the answers of a batch of {rows} that lie on one device.'
+        f'policy: minibatches times microbatches is {parts}, expected a '
+        f'divisor of {each}, the answers of a batch of {rows} that lie on one device.'
       )
 
   def _compiled_step(self) -> Callable[..., Any]:
     it = self.objective
     # Where nothing has to be computed the sampler reads the trainer's arrays.
-    plain = it.adapters is None and it.model.config.transformer.dtype == 'float32'
+    plain = (
+      it.adapters is None and it.model.config.transformer.dtype == 'float32'
+    )
     self._policy = (
       it.policy_variables if plain else jax.jit(it.policy_variables)
     )
@@ -332,8 +334,8 @@ class PolicyTrainer(loop.Trainer):
     if gap <= self.objective.most_gap:  # NaN is no agreement
       return
     raise errors.UserError(
-      f'policy: in step {step + 1} the log-probabilities of sampler and learner '
-      f'are {gap:.4f} apart in the mean, expected at most '
+      f'policy: in step {step + 1} the log-probabilities of sampler and '
+      f'learner are {gap:.4f} apart in the mean, expected at most '
       f'{self.objective.most_gap} (most_gap).'
     )
 

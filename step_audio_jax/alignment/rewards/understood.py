@@ -3,8 +3,8 @@
     1 - min(1, character errors)
 
 of the text that was to be said. The recogniser is a run of this project that
-writes down codes, the policy's own start for one; where answers are speech, this
-is what TTS is aligned with (CosyVoice 2 and others do the same with outside
+writes down codes, the policy's own start for one; where answers are speech, TTS
+is aligned with this (CosyVoice 2 and others do the same with outside
 recognisers).
 """
 

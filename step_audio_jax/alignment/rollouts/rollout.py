@@ -8,8 +8,8 @@ Sampler and learner agree on a probability only where they agree on what could
 have been drawn. A grammar, a rule about repeated ids, top-k and top-p all take
 ids away before one is drawn, so the sampler keeps the ids that were left (the
 `support` of each place, one bit an id), and the learner takes its softmax over
-the same ids at the same temperature. Without that, half of all ratios are off by
-more than a tenth before anything is learnt.
+the same ids at the same temperature. Without that, many ratios are far from 1
+before anything is learnt.
 
 Axes: B rows, P places for prompts, N for answers, T = P + N, V vocabulary,
 W = ceil(V / 8) bytes, E width.
@@ -67,7 +67,9 @@ class Rollout(NamedTuple):
     """segment_ids_BT and positions_BT, as models take them."""
     places_T = jnp.arange(self.tokens.shape[1])[None]
     ends_B = self.prompt_places + self.lengths
-    inside_BT = (places_T >= self.starts[:, None]) & (places_T < ends_B[:, None])
+    inside_BT = (places_T >= self.starts[:, None]) & (
+      places_T < ends_B[:, None]
+    )
     return {
       'segment_ids_BT': inside_BT.astype(jnp.int32),
       'positions_BT': jnp.maximum(places_T - self.starts[:, None], 0),
@@ -134,8 +136,8 @@ def score(
   """
   if not temperature > 0:
     raise errors.UserError(
-      f'rollout: temperature is {temperature}, expected more than 0; who always '
-      'takes the best id explores nothing.'
+      f'rollout: temperature is {temperature}, expected more than 0; who '
+      'always takes the best id explores nothing.'
     )
   hidden_BTE, head_VE = model.apply(
     variables, rollout.tokens, method='features_and_head', **rollout.rows()

@@ -206,7 +206,9 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   return {'output': str(output), 'runs': told}
 
 
-def _sample_run(fv, output, run, step, description, asked, sampler, rules, done):
+def _sample_run(
+  fv, output, run, step, description, asked, sampler, rules, done
+):
   """Draws what is missing of one run; its figures."""
   from step_audio_jax.alignment import prompts as prompts_lib
   from step_audio_jax.chats import habits
@@ -347,17 +349,13 @@ def _define(fv: flags.FlagValues) -> None:
     ('count', 4, 'Answers to each prompt.'),
     ('max_tokens', 64, 'Ids of an answer at most.'),
   ):
-    flags.DEFINE_integer(
-      name, value, help_text, lower_bound=1, flag_values=fv
-    )
+    flags.DEFINE_integer(name, value, help_text, lower_bound=1, flag_values=fv)
   for name, value, help_text in (
     ('limit', 0, 'Only the first prompts; 0 for all.'),
     ('top_k', 0, 'Draw from this many best ids; 0 from all.'),
     ('seed', 0, 'Of all draws.'),
   ):
-    flags.DEFINE_integer(
-      name, value, help_text, lower_bound=0, flag_values=fv
-    )
+    flags.DEFINE_integer(name, value, help_text, lower_bound=0, flag_values=fv)
   flags.DEFINE_float('temperature', 1.0, 'Of the draws.', flag_values=fv)
   flags.DEFINE_float(
     'top_p',

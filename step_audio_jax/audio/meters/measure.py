@@ -42,9 +42,9 @@ UNITS = {
 }
 _LOWEST_RATE = 4000  # Hz
 _LEAST_VOICED = 5  # frames, for a figure of F0
-# Of the quartiles of F0: what is below or above is another sound. After De Looze
-# & Hirst, "Detecting changes in key and range for the automatic modelling and
-# coding of intonation" (Speech Prosody 2008), and wider, for lively speech.
+# Of the quartiles of F0: what is below or above is another sound. After De
+# Looze & Hirst, "Detecting changes in key and range for the automatic modelling
+# and coding of intonation" (Speech Prosody 2008); wider, for lively speech.
 _FLOOR, _CEILING = 0.5, 2.5
 _DIP_DB, _NUCLEUS_DB = 2.0, 25.0
 _SMOOTHING = 7  # frames of a Hann window, 70 ms

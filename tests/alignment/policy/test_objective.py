@@ -48,7 +48,10 @@ def experience(critic=False):
   scored = jax.jit(rollout_lib.score, static_argnums=0)(
     toy_policy.MODEL, toy_policy.variables(), rollout
   )
-  noise = lambda scale: rng.normal(size=(B, N)).astype(np.float32) * scale
+
+  def noise(scale):
+    return rng.normal(size=(B, N)).astype(np.float32) * scale
+
   width = N if critic else 0
   return objective_lib.Experience(
     rollout,
@@ -102,9 +105,9 @@ def oracle(it, scored, part, values=None):
       each = -min(ratio * advantage, near * advantage) * importance
       if it.kl.place == 'loss':
         d = new - ref
-        each += 0.3 * {'k2': d * d / 2, 'k3': np.exp(-d) - 1 + d}[
-          it.kl.estimator
-        ]
+        each += (
+          0.3 * {'k2': d * d / 2, 'k3': np.exp(-d) - 1 + d}[it.kl.estimator]
+        )
       each -= it.entropy * float(scored.entropy[b, t])
       if values is not None:
         v, o, r = (float(x[b, t]) for x in (values, part.values, part.returns))

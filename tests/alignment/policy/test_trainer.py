@@ -87,9 +87,7 @@ def test_it_learns_what_is_rewarded(kind, tmp_path):
   it = toy_policy.objective(kind, kl=NO_KL)
   trainer = toy_policy.trainer(it, steps=40, spikes=None)
   loop.run(trainer, tmp_path)
-  lines = [
-    json.loads(line) for line in (tmp_path / 'metrics.jsonl').open()
-  ]
+  lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').open()]
   at_first = np.mean([line['reward/liked'] for line in lines[:5]])
   at_last = np.mean([line['reward/liked'] for line in lines[-5:]])
   assert at_last > at_first + 0.3 * (1 - at_first)
@@ -130,11 +128,11 @@ def fresh(kind):
 @functools.cache
 def gradients(kind='grpo', devices=1, tensor=1, microbatches=1):
   """The gradients of the first update, of one rollout."""
-  it = toy_policy.objective(kind, kl=objective_lib.Divergence(0.1, 'k2', 'loss'))
-  mesh = mesh_lib.MeshConfig(tensor=tensor)
-  trainer = toy_policy.trainer(
-    it, devices, mesh, microbatches=microbatches
+  it = toy_policy.objective(
+    kind, kl=objective_lib.Divergence(0.1, 'k2', 'loss')
   )
+  mesh = mesh_lib.MeshConfig(tensor=tensor)
+  trainer = toy_policy.trainer(it, devices, mesh, microbatches=microbatches)
   found = fresh(kind)
   with jax.set_mesh(trainer.mesh):
     variables = jax.tree.map(jax.device_put, found, trainer.shardings)
@@ -189,7 +187,9 @@ def test_a_step_that_nobody_has_judged_stops_the_run():
     raise ConnectionError('gone')
 
   it = toy_policy.objective(rewards=rewards(broken, 'drop'))
-  with pytest.raises(errors.UserError, match='step 1 has no answer that all sc'):
+  with pytest.raises(
+    errors.UserError, match='step 1 has no answer that all sc'
+  ):
     one_step(toy_policy.trainer(it))
 
 
@@ -245,7 +245,9 @@ def test_the_coefficient_follows_its_target():
 
 
 def test_groups_and_minibatches_that_do_not_divide():
-  with pytest.raises(errors.UserError, match='minibatches times microbatches is'):
+  with pytest.raises(
+    errors.UserError, match='minibatches times microbatches is'
+  ):
     toy_policy.trainer(toy_policy.objective(minibatches=3))
   it = dataclasses.replace(toy_policy.objective(), group=3)
   with pytest.raises(errors.UserError, match='group'):
@@ -262,5 +264,3 @@ def test_what_is_masked_for_its_length_learns_nothing():
   ended = np.asarray(rollout.stopped)
   np.testing.assert_array_equal(np.asarray(counted.lengths) > 0, ended)
   assert not ended.all()
-
-

@@ -31,7 +31,9 @@ def test_weighted_sum():
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_stops_or_is_dropped(value):
   scorers = {'a': (1.0, constant(1, 1, 1)), 'b': (1.0, constant(1, value, 1))}
-  with pytest.raises(errors.UserError, match="b gave .* for an answer to q \\('"):
+  with pytest.raises(
+    errors.UserError, match="b gave .* for an answer to q \\('"
+  ):
     rewards.Rewards(scorers)(SAMPLES)
   found = rewards.Rewards(scorers, 'drop')(SAMPLES)
   np.testing.assert_array_equal(found.valid, [True, False, True])
@@ -40,7 +42,9 @@ def test_what_is_no_number_stops_or_is_dropped(value):
 
 def test_a_scorer_that_fails_stops_or_drops_all():
   scorers = {'judge': (1.0, broken)}
-  with pytest.raises(errors.UserError, match='judge failed .TimeoutError: no an'):
+  with pytest.raises(
+    errors.UserError, match='judge failed .TimeoutError: no an'
+  ):
     rewards.Rewards(scorers)(SAMPLES)
   assert not rewards.Rewards(scorers, 'drop')(SAMPLES).valid.any()
 
@@ -52,9 +56,13 @@ def test_scores_of_another_number_always_stop():
 
 
 def test_settings():
-  with pytest.raises(errors.UserError, match='no scorer, expected at least one'):
+  with pytest.raises(
+    errors.UserError, match='no scorer, expected at least one'
+  ):
     rewards.Rewards({})
-  with pytest.raises(errors.UserError, match="on_failure is 'zero', expected 's"):
+  with pytest.raises(
+    errors.UserError, match="on_failure is 'zero', expected 's"
+  ):
     rewards.Rewards({'a': (1.0, broken)}, 'zero')
   with pytest.raises(errors.UserError, match='weight of a is nan, expected a'):
     rewards.Rewards({'a': (float('nan'), broken)})

@@ -22,7 +22,9 @@ SAMPLERS = {
   'truncated': sampling.Sampler(temperature=0.7, top_p=0.8, top_k=6),
   'forbidden': sampling.Sampler(temperature=1.3, repetition=FORBID),
 }
-TEXT = sampling_lib.Sampling(longest=toy_policy.ANSWER, sampler=SAMPLERS['plain'])
+TEXT = sampling_lib.Sampling(
+  longest=toy_policy.ANSWER, sampler=SAMPLERS['plain']
+)
 
 
 def how(name='plain', mode='text', longest=toy_policy.ANSWER):
@@ -47,7 +49,9 @@ def drawn(name='plain', mode='text', places=toy_policy.PLACES, step=0):
   )
 
 
-scored = jax.jit(rollout_lib.score, static_argnums=0, static_argnames='temperature')
+scored = jax.jit(
+  rollout_lib.score, static_argnums=0, static_argnames='temperature'
+)
 
 
 def learner(rollout, name='plain'):
@@ -159,7 +163,9 @@ def test_places_for_prompts_change_nothing():
   np.testing.assert_array_equal(narrow.answers, wide.answers)
   np.testing.assert_allclose(
     # Sums over more places have another order.
-    learner(narrow).log_probs, learner(wide).log_probs, atol=1e-5
+    learner(narrow).log_probs,
+    learner(wide).log_probs,
+    atol=1e-5,
   )
 
 
@@ -231,5 +237,7 @@ def test_what_cannot_be_replayed_is_refused():
     )
   with pytest.raises(errors.UserError, match="mode is 'song', expected one of"):
     dataclasses.replace(TEXT, mode='song')
-  with pytest.raises(errors.UserError, match='temperature is 0.0, expected mor'):
+  with pytest.raises(
+    errors.UserError, match='temperature is 0.0, expected mor'
+  ):
     rollout_lib.score(toy_policy.MODEL, {}, drawn(), temperature=0.0)
