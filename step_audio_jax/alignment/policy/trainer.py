@@ -81,7 +81,8 @@ class PolicyTrainer(loop.Trainer):
     if each % parts:
       raise errors.UserError(
         f'policy: minibatches times microbatches is {parts}, expected a '
-        f'divisor of {each}, the answers of a batch of {rows} that lie on one device.'
+        f'divisor of {each}, the answers of a batch of {rows} that lie on one '
+        'device.'
       )
 
   def _compiled_step(self) -> Callable[..., Any]:
