@@ -40,7 +40,6 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     'readers': 'free',
     'speech_rows': 'free',
     'most_epochs': 'free',
-    'trainer': 'free',
     'dry_run': 'free',
   },
   'MeshConfig': {'*': 'free'},

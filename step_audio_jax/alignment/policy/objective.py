@@ -130,7 +130,7 @@ class PolicyGradient:
       from which on an answer is dropped, and counted.
   """
 
-  policy: Any
+  policy: objectives.Objective
   reward: nn.Module | None = None
   reward_weight: float = 1.0
   kl: Divergence = Divergence()

@@ -218,13 +218,16 @@ def test_gradient_is_that_of_unpadded_rows():
         found -= 0.1 * (jnp.exp(log_p) * log_p).sum()
     return found
 
+  # Small ones: sums of large numbers differ by their order.
+  small = jax.tree.map(
+    lambda x: x / 5 if x.ndim > 1 else x, toy_policy.variables()
+  )
   one, two = (
-    jax.jit(jax.grad(function))(toy_policy.variables())
-    for function in (total, unpadded)
+    jax.jit(jax.grad(function))(small) for function in (total, unpadded)
   )
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
     assert np.isfinite(a).all()
-    np.testing.assert_allclose(a, b, atol=1e-4 * max(1, np.abs(b).max()))
+    np.testing.assert_allclose(a, b, atol=2e-5 * max(1, np.abs(b).max()))
 
 
 def test_what_cannot_be_replayed_is_refused():

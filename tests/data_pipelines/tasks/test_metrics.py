@@ -103,6 +103,7 @@ def test_every_task_has_the_metrics_of_its_kind(tasks):
       definitions.CHAT_TASKS,
       definitions.SPEECH_SFT,
       definitions.CHAT_SFT,
+      definitions.PREFERENCE_TASKS,
     )
     for kind, _ in table.values()
   }
