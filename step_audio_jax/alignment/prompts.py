@@ -18,6 +18,7 @@ import numpy as np
 from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.alignment.rewards import sample as sample_lib
 from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.corpus import manifest
@@ -52,6 +53,20 @@ class Prompt:
   expected: str = ''
   language: str = 'en'
   split: str = 'train'
+
+  def answered(
+    self, text: str, ids: np.ndarray, stopped: bool
+  ) -> sample_lib.Sample:
+    """An answer to it, as it is judged; arguments as of `Sample`."""
+    return sample_lib.Sample(
+      id=self.id,
+      question=self.question,
+      expected=self.expected,
+      language=self.language,
+      text=text,
+      ids=ids,
+      stopped=stopped,
+    )
 
 
 def collect(

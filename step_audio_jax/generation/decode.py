@@ -232,6 +232,20 @@ def _for_decoding(model, variables, tiles):
   return model.for_decoding(variables, tiles)
 
 
+def laid_out(model: Any, variables: Mapping[str, Any], rows: int):
+  """Variables as `prefill` and as `decode` of so many rows read them.
+
+  Returns:
+    (for prompts, for decoding); the same where one layout suits both.
+  """
+  if not hasattr(model, 'for_decoding'):
+    return variables, variables
+  tiles = projections.tiles_pay(rows)
+  laid = _for_decoding(model, variables, tiles)
+  # Prompts are many rows: no tiles for them.
+  return (variables if tiles else laid), laid
+
+
 @dataclasses.dataclass(frozen=True)
 class Shapes:
   """What is compiled for.
@@ -308,12 +322,7 @@ def generate_outputs(
     for i in range(0, len(order), shapes.batch_size)
   ]
   outputs: list = [None] * len(prompts)
-  laid = variables
-  if hasattr(model, 'for_decoding'):
-    tiles = projections.tiles_pay(shapes.batch_size)
-    laid = _for_decoding(model, variables, tiles)
-    # Prompts are many rows: no tiles for them.
-    variables = variables if tiles else laid
+  variables, laid = laid_out(model, variables, shapes.batch_size)
   with (
     progress.bar(total=len(prompts), label=label, unit='prompt')
     if label

@@ -264,37 +264,47 @@ class Trainer:
         batch,
         key,
         self.config.microbatches,
-        lambda array: pin(
-          array,
-          placement.add_leading_axis(self._rows_sharding(array.shape[1:])),
-        ),
+        self._pin_parts,
         lambda grads: pin(grads, self.shardings['params']),
       )
     loss, grads = step_lib.weighted_mean(total, weight, grads)
     return (loss, metrics, updates), grads
 
-  def _compiled_step(self) -> Callable[..., Any]:
-    config = self.config
+  def _pin_parts(self, array: jax.Array) -> jax.Array:
+    """Pins (parts, rows, …) to where the rows lie; traceable."""
+    sharding = self._rows_sharding(array.shape[1:])
+    return jax.lax.with_sharding_constraint(
+      array, placement.add_leading_axis(sharding)
+    )
 
+  def _updated(self, variables: Any, optimizer: Any, batch: Any):
+    """(variables, optimizer state, metrics) behind an update; traceable."""
+    (loss, metrics, updates), grads = self.gradients(variables, batch)
+    return step_lib.update(
+      self.chain,
+      self.config.spikes,
+      self.config.ema_decay,
+      variables,
+      optimizer,
+      loss,
+      metrics,
+      updates,
+      grads,
+    )
+
+  def _compiled_step(self) -> Callable[..., Any]:
     def step(variables, optimizer, batch):
       batch = dict(batch)
       stop = batch.pop('stop', None)
-      (loss, metrics, updates), grads = self.gradients(variables, batch)
-      variables, optimizer, metrics = step_lib.update(
-        self.chain,
-        config.spikes,
-        config.ema_decay,
-        variables,
-        optimizer,
-        loss,
-        metrics,
-        updates,
-        grads,
-      )
+      variables, optimizer, metrics = self._updated(variables, optimizer, batch)
       if stop is not None:
         metrics['stop'] = stop.max()
       return variables, optimizer, metrics
 
+    return self._compiled(step)
+
+  def _compiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes a new state of the one that is given away."""
     # Pinned, so that no step moves the state and no second program is made.
     return jax.jit(
       step,

@@ -59,12 +59,12 @@ def _surveyed(objective, variables, batch, count, place):
   batch = objective.arrange(batch)
   if count == 1:
     return {**batch, **objective.survey(variables, batch)}
-  rows = jax.tree.map(lambda array: _part(array, count, place), batch)
-  sums = jax.lax.map(lambda part: objective.survey(variables, part), rows)
+  rows = jax.tree.map(lambda array: part(array, count, place), batch)
+  sums = jax.lax.map(lambda some: objective.survey(variables, some), rows)
   return {**batch, **jax.tree.map(lambda x: x.sum(0), sums)}
 
 
-def _part(array, count: int, place):
+def part(array, count: int, place):
   """An array (B, …) as (count, B / count, …); a scalar as (count,)."""
   if not jnp.ndim(array):
     return jnp.broadcast_to(array, (count,))
@@ -121,7 +121,7 @@ def accumulate_gradients(
 
   inputs = (
     jnp.arange(count),
-    jax.tree.map(lambda array: _part(array, count, place), batch),
+    jax.tree.map(lambda array: part(array, count, place), batch),
   )
   collections = {k: v for k, v in variables.items() if k != 'params'}
   first = jax.tree.map(lambda x: x[0], inputs)

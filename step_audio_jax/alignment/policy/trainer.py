@@ -96,15 +96,7 @@ class PolicyTrainer(loop.Trainer):
     )
     self._evaluate = jax.jit(self._evaluate_rollout)
     self._experience = jax.jit(self._make_experience)
-    self._update = jax.jit(
-      self._update_state,
-      donate_argnums=(0, 1),
-      out_shardings=(
-        self.shardings,
-        self.optimizer_shardings,
-        self._replicated,
-      ),
-    )
+    self._update = self._compiled(self._update_state)
     return self._learn
 
   def _learn(self, variables, optimizer, batch):
@@ -178,17 +170,7 @@ class PolicyTrainer(loop.Trainer):
       text = ''
       if table.text is not None:
         text, _ = rendering.answer_of(table, ids[table.is_text(ids)])
-      found.append(
-        sample_lib.Sample(
-          id=prompt.id,
-          question=prompt.question,
-          expected=prompt.expected,
-          language=prompt.language,
-          text=text,
-          ids=ids,
-          stopped=bool(ended),
-        )
-      )
+      found.append(prompt.answered(text, ids, bool(ended)))
     return found
 
   def judge(self, rollout: rollout_lib.Rollout, step: int) -> dict[str, Any]:
@@ -222,12 +204,9 @@ class PolicyTrainer(loop.Trainer):
     count = self.objective.minibatches * self.config.microbatches
     if count == 1:
       return function(*trees)
-    pin = jax.lax.with_sharding_constraint
 
     def parted(x):
-      x = x.reshape(len(x) // count, count, *x.shape[1:]).swapaxes(0, 1)
-      sharding = self._rows_sharding(x.shape[1:])
-      return pin(x, placement.add_leading_axis(sharding))
+      return step_lib.part(x, count, self._pin_parts)
 
     def whole(x):
       rows = x.shape[0] * x.shape[1]  # -1 means nothing where x is empty
@@ -238,13 +217,13 @@ class PolicyTrainer(loop.Trainer):
 
   def _evaluate_rollout(self, variables, rollout) -> Evaluated:
     it = self.objective
+    # Once, not once for each part.
+    compared = it.policy_variables(variables), it.reference_variables(variables)
 
     def part(rollout):
       old, reference = (
-        rollout_lib.score(
-          it.model, of(variables), rollout, temperature=it.temperature
-        )
-        for of in (it.policy_variables, it.reference_variables)
+        rollout_lib.score(it.model, one, rollout, temperature=it.temperature)
+        for one in compared
       )
       B = len(rollout.starts)
       values = it.values(variables, rollout)
@@ -342,7 +321,6 @@ class PolicyTrainer(loop.Trainer):
 
   def _update_state(self, variables, optimizer, batch):
     """One update, on one minibatch of an experience."""
-    config = self.config
     part, count = batch['part'], self.objective.minibatches
 
     def chosen(x):
@@ -358,18 +336,7 @@ class PolicyTrainer(loop.Trainer):
       'learns': batch['learns'],
       'step': batch['step'],
     }
-    (loss, metrics, updates), grads = self.gradients(variables, rows)
-    new, optimizer, metrics = step_lib.update(
-      self.chain,
-      config.spikes,
-      config.ema_decay,
-      variables,
-      optimizer,
-      loss,
-      metrics,
-      updates,
-      grads,
-    )
+    new, optimizer, metrics = self._updated(variables, optimizer, rows)
     if self.objective.warmup_steps:
       # Neither decay nor momentum moves what does not learn yet.
       learns = batch['learns'] > 0

@@ -8,7 +8,6 @@ Axes as in `rollout`.
 """
 
 import dataclasses
-import functools
 from typing import Any, Mapping
 
 import jax
@@ -22,7 +21,6 @@ from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
-from step_audio_jax.kernels import projections
 
 MODES = {
   'text': grammar_lib.State.TEXT,
@@ -77,11 +75,6 @@ def row_keys(seed, step, rows_B):
   return jax.vmap(jax.random.fold_in, (None, 0))(key, rows_B)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _laid_out(model, variables, tiles):
-  return model.for_decoding(variables, tiles)
-
-
 def sample(
   model: Any,
   variables: Mapping[str, Any],
@@ -107,11 +100,7 @@ def sample(
   tokens_BP, starts_B = prompts['tokens'], prompts['starts']
   B, P = tokens_BP.shape
   model = restore.unroll_layers(model)
-  laid = variables
-  if hasattr(model, 'for_decoding'):
-    tiles = projections.tiles_pay(B)
-    laid = _laid_out(model, variables, tiles)
-    variables = variables if tiles else laid
+  variables, laid = decode.laid_out(model, variables, B)
   cache = decode.prefill(
     model,
     variables,

@@ -133,15 +133,7 @@ def draw(
   )
   for prompt, number, output in zip(prompts, numbers, outputs, strict=True):
     text, _ = rendering.answer_of(table, output.tokens)
-    it = sample_lib.Sample(
-      id=prompt.id,
-      question=prompt.question,
-      expected=prompt.expected,
-      language=prompt.language,
-      text=text,
-      ids=output.tokens,
-      stopped=output.stopped,
-    )
+    it = prompt.answered(text, output.tokens, output.stopped)
     yield prompt, number, it, float(output.logprobs.sum())
 
 
