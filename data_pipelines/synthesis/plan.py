@@ -19,12 +19,22 @@ from step_audio_jax.corpus import manifest
 VERSION = 2  # part of the fingerprint; raise it when the output changes
 # Splits of questions that are scored, by voices of training and by the unseen.
 ASKED, ASKED_UNSEEN = 'test_asked', 'test_asked_unseen_voice'
+REQUESTED, REQUESTED_UNSEEN = 'test_requested', 'test_requested_unseen_voice'
 # What is said in questions: so that dev stays what ASR is chosen on, and train
 # what it is learnt on, whose sentences are others. One question in four is
 # learnt by tokenizers and ASR, too, which then know the words.
 _ASKED_TRAIN, _ASKED_DEV = 'train_asked', 'dev_asked'
 _READ_EVERY = 4
 _WRITTEN = 'written'
+# How often what is learnt answers a request in each of `questions.MANNERS`.
+_MANNERS = (0.4, 0.3, 0.15, 0.15)
+# What answers are compared in → the manner of the worse one.
+_DISLIKED = {
+  'right': questions.WRONG,
+  'brief': questions.WORDY,
+  'topic': questions.ASIDE,
+  'deaf': questions.DEAF,
+}
 _CHAT_SPLITS = {_ASKED_DEV: 'dev', _ASKED_TRAIN: 'train', _WRITTEN: 'train'}
 
 
@@ -48,6 +58,11 @@ class Config:
       again by its voices in the split `test_asked`, a tenth by the unseen one,
       a twentieth in dev.
     written: The same in writing, of train.
+    requests: Spoken requests of train, which are answered in manners of which
+      people like one; twice as many in writing, three fifths of that again by
+      its voices in the split `test_requested`, two fifths by the unseen one.
+    preferences: Whether there are pairs of answers, of which people like one,
+      to questions and requests.
     speakers: Who speaks in place of espeak-ng, in the languages they can;
       espeak-ng speaks the others.
   """
@@ -71,12 +86,14 @@ class Config:
   part: int = 100
   questions: int = 0
   written: int = 0
+  requests: int = 0
+  preferences: bool = False
   speakers: tuple[speakers_lib.Speaker, ...] = ()
 
   def __post_init__(self):
     for name in (
       *('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines'),
-      *('questions', 'written'),
+      *('questions', 'written', 'requests'),
     ):
       if getattr(self, name) < 0:
         raise errors.UserError(
@@ -108,7 +125,9 @@ class Config:
   def settings(self) -> dict[str, Any]:
     """What a corpus writes of it; what is not asked for is left out."""
     found = dataclasses.asdict(self)
-    for name in ('questions', 'written', 'speakers'):
+    for name in (
+      *('questions', 'written', 'requests', 'preferences', 'speakers'),
+    ):
       if not found[name]:
         del found[name]
     return found
@@ -216,10 +235,14 @@ class Asked:
   Attributes:
     lines: What is said of them.
     chats: Questions with their answers; spoken ones name a line.
+    by_chat: Chat → what it asks.
   """
 
   lines: list[Line]
   chats: list[manifest.Utterance]
+  by_chat: dict[str, questions.Question] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 def plan_questions(config: Config, first: int) -> Asked:
@@ -237,23 +260,45 @@ def plan_questions(config: Config, first: int) -> Asked:
     _WRITTEN: config.written,
   }
   rng = np.random.default_rng([config.seed, 4])
+  return _plan_asked(config, rng, first, counts, 'question')
+
+
+def plan_requests(config: Config, first: int) -> Asked:
+  """Every request; as `plan_questions`.
+
+  What is learnt answers them in all manners, what is scored in the one that
+  people like.
+  """
+  counts = {
+    REQUESTED: config.requests * 3 // 5,
+    REQUESTED_UNSEEN: config.requests * 2 // 5,
+    _ASKED_TRAIN: config.requests,
+    _WRITTEN: 2 * config.requests,
+  }
+  rng = np.random.default_rng([config.seed, 5])
+  return _plan_asked(config, rng, first, counts, 'request')
+
+
+def _plan_asked(config: Config, rng, first: int, counts, what: str) -> Asked:
+  is_request = what == 'request'
   drawn: dict[str, list[questions.Question]] = {split: [] for split in counts}
   for language in config.languages:
     some = {}
     for split, count in counts.items():
       english = round(count * config.english_share)
       some[split] = english if language == 'en' else count - english
-    found = questions.draw_unique(rng, language, some)
+    found = questions.draw_unique(rng, language, some, is_request)
     for split in counts:
       drawn[split] += found[split]
-  lines, chats = [], []
+  lines, chats, known = [], [], {}
   for split, asked in drawn.items():
     for place, at in enumerate(rng.permutation(len(asked))):
       one = asked[at]
       turn = {'role': 'user', 'text': one.text}
-      name = f'{split}-question-{place:05d}'
+      name = f'{split}-{what}-{place:05d}'
       if split != _WRITTEN:
-        voices = config.voices_of(one.language, split == ASKED_UNSEEN)
+        unseen = split in (ASKED_UNSEEN, REQUESTED_UNSEEN)
+        voices = config.voices_of(one.language, unseen)
         is_read = split == _ASKED_TRAIN and place % _READ_EVERY == 0
         lines.append(
           _said(
@@ -268,16 +313,63 @@ def plan_questions(config: Config, first: int) -> Asked:
           )
         )
         turn = {'role': 'user', 'speech': lines[-1].id}
+      answer = one.answer
+      if is_request and split in (_ASKED_TRAIN, _WRITTEN):
+        manner = rng.choice(questions.MANNERS, p=_MANNERS)
+        answer = questions.answer(rng, one, manner)
       chats.append(
         manifest.Utterance(
           id=name,
           kind='chat',
           split=_CHAT_SPLITS.get(split, split),
           language=one.language,
-          turns=(turn, {'role': 'assistant', 'text': one.answer_text}),
+          turns=(turn, _reply(one, answer)),
         )
       )
-  return Asked(lines, chats)
+      known[name] = one
+  return Asked(lines, chats, known)
+
+
+def _reply(one: questions.Question, words: questions.Words) -> dict[str, str]:
+  return {'role': 'assistant', 'text': one.written(words)}
+
+
+def plan_preferences(config: Config, asked: Asked) -> list[manifest.Utterance]:
+  """Pairs of an answer that people like and one that they do not.
+
+  Where it is learnt of, a question has a wrong answer, if it is spoken, and
+  one of another kind; else it has one of each.
+
+  Args:
+    config: Whether there are some.
+    asked: What is answered.
+  """
+  if not config.preferences:
+    return []
+  rng = np.random.default_rng([config.seed, 6])
+  kinds, found = list(_DISLIKED), []
+  for chat in asked.chats:
+    one = asked.by_chat[chat.id]
+    some = kinds
+    if chat.split == 'train':
+      spoken = 'speech' in chat.turns[0]
+      some = [kinds[rng.integers(spoken, len(kinds))]]
+      some += [kinds[0]] if spoken else []
+    for category in some:
+      worse = questions.answer(rng, one, _DISLIKED[category])
+      found.append(
+        manifest.Utterance(
+          id=f'{chat.id}-{category}',
+          kind='preference',
+          split=chat.split,
+          language=chat.language,
+          turns=chat.turns[:1],
+          chosen=_reply(one, one.answer),
+          rejected=_reply(one, worse),
+          category=category,
+        )
+      )
+  return found
 
 
 def plan_text(config: Config) -> list[manifest.Utterance]:

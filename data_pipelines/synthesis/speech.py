@@ -273,15 +273,22 @@ def make_speech(
   """
   lines = plan.plan_speech(config)
   asked = plan.plan_questions(config, len(lines))
+  requests = plan.plan_requests(config, len(lines) + len(asked.lines))
   spoken = make_lines(
     root,
     parts,
-    [*lines, *asked.lines],
+    [*lines, *asked.lines, *requests.lines],
     performers_of(config.speakers, voices),
     processes,
     config.part,
   )
-  return [*spoken, *asked.chats]
+  return [
+    *spoken,
+    *asked.chats,
+    *requests.chats,
+    *plan.plan_preferences(config, asked),
+    *plan.plan_preferences(config, requests),
+  ]
 
 
 def performers_of(

@@ -15,6 +15,7 @@ the seed. A finished corpus is recognised by `corpus.json` and left alone; a
 job that was killed continues behind its last finished part.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -38,6 +39,7 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
+_TURNS = ('chat', 'preference')  # kinds without words of their own
 _FOLDERS = ('wav', 'img')  # of a corpus, with the files that it names
 
 
@@ -82,18 +84,19 @@ def synthesize(
     # What cannot be had is said before anything is written.
     plan.plan_text(config)
     plan.plan_questions(config, 0)
+    plan.plan_requests(config, 0)
   for name, make in makers.items():
     root = output / name
     stamp = root / manifest.STAMP
     if not files.exists(stamp):
       utterances = _made(make, root, _parts(root, config))
       manifest.write(root, utterances)
-      chats = [u for u in utterances if u.kind == 'chat']
+      told = collections.Counter(u.kind for u in utterances)
       value = {
         'fingerprint': config.fingerprint,
         'settings': config.settings,
-        **statistics(u for u in utterances if u.kind != 'chat'),
-        **({'chats': len(chats)} if chats else {}),
+        **statistics(u for u in utterances if u.kind not in _TURNS),
+        **{f'{kind}s': told[kind] for kind in _TURNS if told[kind]},
       }
       if name == 'speech':
         value['voices'] = _spoken_with(utterances, config, voices)
@@ -225,10 +228,17 @@ def _define(fv: flags.FlagValues) -> None:
     ('text_lines', 'Training lines of plain text.'),
     ('questions', 'Spoken questions of train, with their answers.'),
     ('written', 'The same in writing.'),
+    ('requests', 'Spoken requests of train, answered in several manners.'),
   ):
     flags.DEFINE_integer(
       name, getattr(default, name), help_text, flag_values=fv
     )
+  flags.DEFINE_bool(
+    'preferences',
+    default.preferences,
+    'Pairs of answers to questions and requests, of which people like one.',
+    flag_values=fv,
+  )
   flags.DEFINE_float(
     'english_share',
     default.english_share,
@@ -256,7 +266,7 @@ def _define(fv: flags.FlagValues) -> None:
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   names = (
     *('seed', 'train', 'dev', 'test', 'unseen', 'images', 'text_lines'),
-    *('questions', 'written'),
+    *('questions', 'written', 'requests', 'preferences'),
   )
   config = plan.Config(
     english_share=fv.english_share,
@@ -272,17 +282,19 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
   if fv.dry_run:
     lines = plan.plan_speech(config)
     asked = plan.plan_questions(config, len(lines))
+    requests = plan.plan_requests(config, len(lines) + len(asked.lines))
     text = plan.plan_text(config)
-    count = len(lines) + len(asked.lines)
+    count = len(lines) + len(asked.lines) + len(requests.lines)
+    chats = len(asked.chats) + len(requests.chats)
     print(
-      f'would make {count} utterances, {len(asked.chats)} questions, '
+      f'would make {count} utterances, {chats} questions, '
       f'{config.images} training images and {len(text)} lines of text in '
       f'{fv.output}'
     )
     return {
       'dry_run': True,
       'utterances': count,
-      'questions': len(asked.chats),
+      'questions': chats,
       'text': len(text),
     }
   result = synthesize(

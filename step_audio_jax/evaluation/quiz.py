@@ -12,7 +12,8 @@ from step_audio_jax.chats import own
 from step_audio_jax.chats import views
 from step_audio_jax.corpus import manifest
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_HAN = r'\u3400-\u9fff'
+_WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:'[^\W_{_HAN}]+)*")
 
 
 class Answer(NamedTuple):
@@ -71,7 +72,7 @@ Asked = Mapping[str, Sequence[Question]]  # split → its questions
 
 
 def words(text: str) -> list[str]:
-  """Words of a text, folded, without punctuation."""
+  """Words of a text, folded, without punctuation; Han characters one by one."""
   return _WORD.findall(text.casefold())
 
 

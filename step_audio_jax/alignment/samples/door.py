@@ -33,6 +33,7 @@ from step_audio_jax.storage import files
 
 _BATCH = 64
 _FIELDS = ('prompt', 'run', 'step', 'number', 'text')
+_NUMBERED = ('brief', 'unrepeated')  # rules with a number of their own
 _DEFAULT_RULES = ('right', 'brief', 'in_language', 'heard')
 
 
@@ -138,15 +139,25 @@ def draw(
 
 
 def _rules(names: Sequence[str]) -> dict[str, sample_lib.Scorer]:
+  """Name → rule, of `right` or, with a number of its own, `brief:3`."""
   found = {}
-  for name in names:
+  for told in names:
+    name, has_number, number = told.partition(':')
     rule = rules_lib.RULES.get(name)
     if rule is None or name == 'of_form':
       known = ', '.join(n for n in rules_lib.RULES if n != 'of_form')
       raise errors.UserError(
         f'--rules: no rule {name!r}, expected some of {known}.'
       )
-    found[name] = rule()
+    if not has_number:
+      found[name] = rule()
+    elif name in _NUMBERED and number.isdecimal():
+      found[name] = rule(int(number))
+    else:
+      raise errors.UserError(
+        f'--rules: found {told!r}, expected a whole number behind one of '
+        f'{", ".join(_NUMBERED)}.'
+      )
   return found
 
 
@@ -180,6 +191,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     'max_tokens': fv.max_tokens,
     'seed': fv.seed,
     'silenced': fv.silenced,
+    'rules': list(fv.rules),
   }
   done = _done(output, asked)
   if fv.dry_run:
@@ -334,7 +346,8 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'rules',
     list(_DEFAULT_RULES),
-    f'Scores beside each answer, of {", ".join(rules_lib.RULES)}.',
+    f'Scores beside each answer, of {", ".join(rules_lib.RULES)}; brief:3 has '
+    'a number of its own.',
     flag_values=fv,
   )
   for name, value, help_text in (

@@ -7,6 +7,7 @@ from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import perplexity
 from step_audio_jax.evaluation.pages import page
 from step_audio_jax.evaluation.pages import svg
+from step_audio_jax.evaluation.reports import aligned
 from step_audio_jax.evaluation.reports import facts
 from step_audio_jax.evaluation.reports import utterances
 from step_audio_jax.storage import files
@@ -24,13 +25,28 @@ FIGURES = {
   'aqta_exact_silenced': 'the same with silence in place of the question',
   'aqta_chance': 'the same by always saying the commonest answer',
   'tqta_exact': 'written questions answered exactly',
+  'rm_pair_accuracy': 'pairs that the reward model judges right',
+  'rm_ece': 'calibration error of the reward model',
+  'true_reward_gap_closed': 'true reward: share of the gap to 1 that is closed',
+  'true_reward_standard_errors': 'true reward: rise in standard errors',
+  'ppo_kl': 'divergence of the policy, nats an answer',
+  'rollout_logprob_gap': 'sampler against learner, largest mean difference',
   'share_error_rows': 'largest error of a source share, rows',
   'padding': 'padding in packed rows',
   'wall_seconds': 'wall-clock time',
   'peak_memory_bytes': 'peak memory',
 }
 # Of these more is better, so that a target is the least of them.
-_RIGHT = ('aqta_exact', 'aqta_exact_unseen_voice', 'tqta_exact')
+_RIGHT = (
+  *('aqta_exact', 'aqta_exact_unseen_voice', 'tqta_exact'),
+  *('rm_pair_accuracy', 'true_reward_gap_closed'),
+  'true_reward_standard_errors',
+)
+_PLAIN = {
+  'true_reward_standard_errors': '{:.1f}',
+  'ppo_kl': '{:.2f}',
+  'rollout_logprob_gap': '{:.1e}',
+}
 
 
 def reached(key: str, value: float, limit: float) -> bool:
@@ -45,6 +61,8 @@ def format_figure(key: str, value: float) -> str:
     return f'{minutes}:{seconds:02d} min' if minutes else f'{value:.1f} s'
   if key == 'peak_memory_bytes':
     return f'{value / 1e9:.2f} GB'
+  if key in _PLAIN:
+    return _PLAIN[key].format(value)
   if key.endswith('_rows'):
     return f'{value:.2f}'
   return f'{100 * value:.2f} %' if key == 'padding' else f'{100 * value:.1f} %'
@@ -57,6 +75,7 @@ def render(
   splits: tuple[str, str, str],
   manifest: str | None,
   players: int,
+  policy: str | None = None,
 ) -> str:
   """The whole page.
 
@@ -66,6 +85,7 @@ def render(
     splits: ASR, unseen voice and TTS split.
     manifest: Corpus folder, or None for no players.
     players: Utterances of each set.
+    policy: The run of a policy, whose curves are drawn.
   """
   results = [facts.newest_result(run) for run in runs]
   last = next((r for r in reversed(results) if r.get('asr')), {})
@@ -99,6 +119,7 @@ def render(
       )
       for split, answers in values.get('answers', {}).items()
     ),
+    aligned.section(values, policy),
     _sound(last, values, tts, players),
     _stranger(last, values, tts, players),
     utterances.captions(results),

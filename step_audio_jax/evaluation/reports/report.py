@@ -9,6 +9,7 @@ from step_audio_jax.evaluation import evaluate as evaluate_lib
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import stranger
+from step_audio_jax.evaluation.reports import aligned
 from step_audio_jax.evaluation.reports import facts
 from step_audio_jax.evaluation.reports import page
 from step_audio_jax.storage import files
@@ -31,6 +32,9 @@ def report(
   players: int = 6,
   timing: str | None = None,
   answers: str | None = None,
+  judged: str | None = None,
+  samples: str | None = None,
+  policies: Sequence[str] = (),
   targets: Mapping[str, float] | None = None,
   remarks: Sequence[str] = (),
   dry_run: bool = False,
@@ -57,6 +61,9 @@ def report(
     timing: JSON file {started, commands: [{name, seconds, command}],
       wall_seconds, peak_memory_bytes}; None leaves it out.
     answers: What the `answer` door wrote; None leaves it out.
+    judged: Folder that the `judge` door wrote; None leaves it out.
+    samples: What the `sample` door wrote of two runs; None leaves it out.
+    policies: Those runs, before and behind the training of the policy.
     targets: Key of the report → its upper limit; colours the figures.
     remarks: Sentences for the head of the page.
     dry_run: Write nothing.
@@ -73,6 +80,11 @@ def report(
       raise errors.UserError(
         f'{run}: no such run directory; report needs the runs in order.'
       )
+  if samples is not None and len(policies) != 2:
+    raise errors.UserError(
+      f'report: policies are {len(policies)} runs, expected two, before and '
+      'behind the training of the policy.'
+    )
   folder = files.check_writable(output, 'output', folder=True)
   origins.compare(runs)
   clock = facts.timing(timing)
@@ -125,6 +137,7 @@ def report(
     **_sound(results, tts_split),
     **facts.strangers(results, tts_split),
     **facts.answered(answers),
+    **aligned.figures(judged, samples, policies),
     'forgetting': facts.forgetting(stages),
     'share_error_rows': max(gaps, default=None),
     'padding': (
@@ -161,6 +174,7 @@ def report(
     splits=(asr_split, unseen_split, tts_split),
     manifest=manifest,
     players=players,
+    policy=policies[-1] if policies else None,
   )
   with files.atomic(folder / 'report.html', 'w') as handle:
     handle.write(text)
