@@ -26,6 +26,7 @@ REQUESTED, REQUESTED_UNSEEN = 'test_requested', 'test_requested_unseen_voice'
 _ASKED_TRAIN, _ASKED_DEV = 'train_asked', 'dev_asked'
 _READ_EVERY = 4
 _WRITTEN = 'written'
+_POLICY = 'policy'
 # How often what is learnt answers a request in each of `questions.MANNERS`.
 _MANNERS = (0.4, 0.3, 0.15, 0.15)
 # What answers are compared in → the manner of the worse one.
@@ -332,6 +333,30 @@ def _plan_asked(config: Config, rng, first: int, counts, what: str) -> Asked:
 
 def _reply(one: questions.Question, words: questions.Words) -> dict[str, str]:
   return {'role': 'assistant', 'text': one.written(words)}
+
+
+def plan_prompts(asked: Asked, requests: Asked) -> list[manifest.Utterance]:
+  """What a policy is asked, in the split `policy`, with the answers to learn.
+
+  All spoken requests of train, where they are answered in all manners, and as
+  many spoken questions.
+  """
+  found = []
+  for some in (requests, asked):
+    spoken = [
+      chat
+      for chat in some.chats
+      if chat.split == 'train' and 'speech' in chat.turns[0]
+    ]
+    for chat in spoken[: len(found) or None]:
+      one = some.by_chat[chat.id]
+      turns = chat.turns[0], _reply(one, one.answer)
+      found.append(
+        dataclasses.replace(
+          chat, id=f'policy-{chat.id}', split=_POLICY, turns=turns
+        )
+      )
+  return found if requests.chats else []
 
 
 def plan_preferences(config: Config, asked: Asked) -> list[manifest.Utterance]:

@@ -286,6 +286,7 @@ def make_speech(
     *spoken,
     *asked.chats,
     *requests.chats,
+    *plan.plan_prompts(asked, requests),
     *plan.plan_preferences(config, asked),
     *plan.plan_preferences(config, requests),
   ]

@@ -25,7 +25,7 @@ SPEAKER = (
   '58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06'
 )
 POLICIES = ('sft', 'ppo')  # before and behind what alignment learns
-_PAIR_STEPS = {'tqta': 100, 'aqta': 300}
+_PAIR_STEPS = {'tqta': 200, 'aqta': 300}
 STAGES = ('stage1', 'stage2', 'stage3', 'sft')
 # Questions by voices of training, and by the one that is held out.
 ASKED = ('test_asked', 'test_asked_unseen_voice')

@@ -109,8 +109,20 @@ def test_pairs_lie_in_the_corpus_behind_their_questions(tmp_path, voice):
   found = manifest.read(tmp_path / 'speech')
   chats = {u.id: u for u in found if u.kind == 'chat'}
   pairs = [u for u in found if u.kind == 'preference']
-  assert told['chats'] == len(chats) == 40 + 30 + 2 + 5 + 4 + 150 + 30 + 20
+  assert told['chats'] == len(chats) == (
+    40 + 30 + 2 + 5 + 4 + 150 + 30 + 20 + 50 + 40
+  )
   assert told['preferences'] == len(pairs)
+  asked = [chats.pop(name) for name in list(chats) if 'policy' in name]
+  for chat in asked:
+    same = chats[chat.id.removeprefix('policy-')]
+    assert chat.split == 'policy' and chat.turns[0] == same.turns[0]
+    assert same.split == 'train'
+    if 'request' in chat.id:
+      line = next(u for u in found if u.id == chat.turns[0]['speech'])
+      assert chat.turns[1]['text'] == liked(line.text)
+    else:
+      assert chat.turns == same.turns
   by_chat = collections.defaultdict(list)
   for pair in pairs:
     chat = chats[pair.id.removesuffix(f'-{pair.category}')]
