@@ -137,16 +137,18 @@ def world(tmp_path_factory):
         speaker=f'voice{index % 2}',
       )
     )
-  utterances.append(
+  utterances += [
     manifest.Utterance(
-      id='asked',
+      id=f'asked-{split}',
       kind='chat',
+      split=split,
       turns=(
         {'role': 'user', 'speech': '0'},
         {'role': 'assistant', 'text': SENTENCES[1]},
       ),
     )
-  )
+    for split in ('train', 'policy')
+  ]
   manifest.write(folder / 'corpus', utterances)
   codes = {
     'linguistic': np.arange(32, dtype=np.uint16),
