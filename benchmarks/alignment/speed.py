@@ -159,6 +159,10 @@ class Turns:
     self._over.get()
     return {'drawn': self.drawn, **self.told}
 
+  def end(self) -> None:
+    """The loop ends where it waits."""
+    self._asked.put(None)
+
   def even(self, answers: Sequence[Sequence[int]]) -> list[float]:
     """The rule: share of even ids. Both sides ask it, so it counts."""
     self.drawn += sum(map(len, answers))
@@ -173,7 +177,7 @@ class Turns:
     def listen():
       turn = side_by_side.timed(lambda number: self.take(number, steps))
       side_by_side.serve({'turn': turn, **more})
-      self._asked.put(None)
+      self.end()
 
     threading.Thread(target=listen, daemon=True).start()
 
@@ -182,17 +186,17 @@ class Parts:
   """Seconds of the parts of our step."""
 
   NAMES = {
-    'rollout': 'rollout',
-    'evaluation': '_evaluate',
-    'judging': 'judge',
-    'experience': '_experience',
-    'update': '_update',
+    'rollout': ('rollout',),
+    'evaluation': ('_evaluate', '_compare'),
+    'judging': ('judge',),
+    'update': ('_experience', '_update', '_update_at_once'),
   }
 
   def __init__(self, trainer: Any):
     self._on, self._seconds = False, dict.fromkeys(self.NAMES, 0.0)
-    for name, attribute in self.NAMES.items():
-      setattr(trainer, attribute, self._timed(name, getattr(trainer, attribute)))
+    for name, attributes in self.NAMES.items():
+      for one in attributes:
+        setattr(trainer, one, self._timed(name, getattr(trainer, one)))
 
   def _timed(self, name, function):
     import jax
