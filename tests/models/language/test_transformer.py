@@ -124,9 +124,13 @@ def test_cached_decoding_equals_the_full_pass():
   assert int(cache['index']) == 9
 
 
-@pytest.mark.parametrize('position', ['sqrt_alibi', 'rope'])
-def test_branches_of_a_row_equal_rows_of_their_own(position):
-  model, variables = model_of(dataclasses.replace(TINY, position=position))
+@pytest.mark.parametrize(
+  'position, attention', [('sqrt_alibi', 'blockwise'), ('rope', 'auto')]
+)
+def test_branches_of_a_row_equal_rows_of_their_own(position, attention):
+  model, variables = model_of(
+    dataclasses.replace(TINY, position=position, attention=attention)
+  )
   rng = np.random.default_rng(0)
   trunks = [rng.integers(0, 50, n) for n in (5, 3)]
   branches = rng.integers(0, 50, (2, 3, 4))  # the last has pads behind it
