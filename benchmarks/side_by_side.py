@@ -17,15 +17,16 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 _MARK = '@@'
 SIDES = ('ours', 'peer')
+PEER = ('torch', 'transformers')
 
 
-def has_peer() -> bool:
-  """Whether torch and transformers are installed."""
-  return all(importlib.util.find_spec(m) for m in ('torch', 'transformers'))
+def has_peer(modules: Sequence[str] = PEER) -> bool:
+  """Whether the modules of the peer are installed."""
+  return all(importlib.util.find_spec(module) for module in modules)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -93,13 +94,15 @@ class Worker:
     self._process.wait()
 
 
-def sides(arguments: argparse.Namespace) -> tuple[str, ...]:
-  """Both sides; ours alone without torch, or with --no_peer."""
+def sides(
+  arguments: argparse.Namespace, modules: Sequence[str] = PEER
+) -> tuple[str, ...]:
+  """Both sides; ours alone without the peer's modules, or with --no_peer."""
   if arguments.no_peer:
     return SIDES[:1]
-  if not has_peer():
+  if not has_peer(modules):
     print(
-      'torch or transformers is not installed (requirements/parity.txt): our '
+      f'{" or ".join(modules)} is not installed (requirements/parity.txt): our '
       'side alone is measured.',
       file=sys.stderr,
     )
@@ -111,9 +114,10 @@ def starter(
   arguments: argparse.Namespace,
   folder: pathlib.Path,
   environment: Mapping[str, str] | None = None,
+  flags: Sequence[str] = (),
 ) -> Callable[[str], Worker]:
-  """A function side → its worker, ready."""
-  flags = [*sys.argv[1:], f'--folder={folder}']
+  """A function side → its worker, ready; flags come behind the command's."""
+  flags = [*sys.argv[1:], f'--folder={folder}', *flags]
 
   def start(side: str) -> Worker:
     worker = Worker(side, flags, arguments.threads, environment or {})
@@ -216,12 +220,12 @@ def machine(threads: int) -> dict[str, Any]:
   }
 
 
-def versions() -> dict[str, str]:
+def versions(modules: Sequence[str] = PEER) -> dict[str, str]:
   """Of what is compared."""
   from importlib import metadata
 
   found = {}
-  for name in ('jax', 'torch', 'transformers'):
+  for name in ('jax', *modules):
     try:
       found[name] = metadata.version(name)
     except metadata.PackageNotFoundError:

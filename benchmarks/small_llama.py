@@ -77,7 +77,8 @@ def scaled(variables: Any) -> Any:
   params = variables['params']
   tables = dict(params['transformer'])
   for name in ('embedding', 'head'):
-    tables[name] = tables[name] * 5.0
+    if name in tables:  # a tied head has no rows of its own
+      tables[name] = tables[name] * 5.0
   return {**variables, 'params': {**params, 'transformer': tables}}
 
 

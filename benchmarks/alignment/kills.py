@@ -37,15 +37,17 @@ def dying() -> None:
 
     def _compiled_step(self):
       step = super()._compiled_step()
-      update = self._update
+      for name in ('_update', '_update_at_once'):
+        setattr(self, name, self._fatal(getattr(self, name)))
+      return step
 
+    def _fatal(self, update):
       def updating(*arguments):
         done = update(*arguments)
         self._die('update')
         return done
 
-      self._update = updating
-      return step
+      return updating
 
     def rollout(self, variables, prompts, step):
       seen['step'] = step

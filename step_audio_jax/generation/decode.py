@@ -54,9 +54,17 @@ def round_up(n: int, multiple: int = BUCKET) -> int:
   return max(1, -(-n // multiple)) * multiple
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'cache_length'))
+@functools.partial(jax.jit, static_argnames=('model', 'cache_length', 'group'))
 def prefill(
-  model, variables, tokens_BT, starts_B, images, slots_BN, *, cache_length
+  model,
+  variables,
+  tokens_BT,
+  starts_B,
+  images,
+  slots_BN,
+  *,
+  cache_length,
+  group=1,
 ):
   """Left-padded prompts without their last id → a filled cache.
 
@@ -68,7 +76,12 @@ def prefill(
     images: uint8 (B, N, H, W, 3), or None.
     slots_BN: Place of each image in the unpadded prompt, -1 for none.
     cache_length: Places of the cache.
+    group: Rows side by side that have one prompt, which is read once; without
+      images.
   """
+  if group > 1:
+    tokens_BT = tokens_BT.reshape(-1, group, tokens_BT.shape[1])[:, 0]
+    starts_B = starts_B.reshape(-1, group)[:, 0]
   B, T = tokens_BT.shape
   places_BT = jnp.arange(T)[None] - starts_B[:, None]
   keywords = {}
@@ -87,7 +100,7 @@ def prefill(
     cache=model.init_cache(B, cache_length),
     **keywords,
   )
-  return cache
+  return model.repeat_cache(cache, group) if group > 1 else cache
 
 
 @functools.partial(

@@ -97,11 +97,18 @@ def objective(kind='grpo', **settings):
   return objective_lib.Grpo(**{**shared, 'group': 4, **settings})
 
 
-def trainer(it=None, devices=1, mesh=None, learning_rate=3e-3, **config):
+def trainer(
+  it=None,
+  devices=1,
+  mesh=None,
+  learning_rate=3e-3,
+  kind_of_trainer=trainer_lib.PolicyTrainer,
+  **config,
+):
   """A trainer of the toy."""
   it = it or objective()
   mesh = mesh or mesh_lib.MeshConfig()
-  return trainer_lib.PolicyTrainer(
+  return kind_of_trainer(
     objective=it,
     feed=Feed(group=getattr(it, 'group', 1)),
     optimizer=optimizers.OptimizerConfig(learning_rate, weight_decay=0.0),

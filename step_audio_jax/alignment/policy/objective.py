@@ -278,6 +278,17 @@ class PolicyGradient:
     last_B = rollout.prompt_places + rollout.lengths - 1
     return jnp.take_along_axis(scores_BT, last_B[:, None], axis=1)[:, 0]
 
+  def scored(
+    self, variables: Mapping[str, Any], rollout: rollout_lib.Rollout
+  ) -> rollout_lib.Scored:
+    """What the policy says of a rollout; differentiable."""
+    return rollout_lib.score(
+      self.model,
+      self.policy_variables(variables),
+      rollout,
+      temperature=self.temperature,
+    )
+
   def placed_rewards(
     self,
     rollout: rollout_lib.Rollout,
@@ -325,7 +336,8 @@ class PolicyGradient:
     Args:
       variables: Parameters, and what stays as it is.
       batch: `experience`, an `Experience`; `coefficient`, of the divergence;
-        `learns`, 0 while only the critic does.
+        `learns`, 0 while only the critic does; `scored`, what the policy says
+        of the answers, where somebody asked before.
       rng: Not used.
     """
     del rng
@@ -336,12 +348,9 @@ class PolicyGradient:
       mask, self.mean, rollout.answer_places
     )
     weight = answers.sum()
-    scored = rollout_lib.score(
-      self.model,
-      self.policy_variables(variables),
-      rollout,
-      temperature=self.temperature,
-    )
+    scored = batch.get('scored')
+    if scored is None:
+      scored = self.scored(variables, rollout)
     clipped = losses.clipped_policy(
       scored.log_probs,
       it.log_old,

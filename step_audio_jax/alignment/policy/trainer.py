@@ -14,6 +14,7 @@ Axes: B answers of a batch, N places of an answer.
 """
 
 import functools
+import types
 from typing import Any, Callable, Mapping, NamedTuple
 
 from flax import linen as nn
@@ -40,15 +41,15 @@ class Evaluated(NamedTuple):
   """What the networks say of a rollout before the update; a pytree.
 
   Attributes:
-    log_old: Of the policy, (B, N).
-    entropy: Of the policy, (B, N).
+    log_old: Of the policy, (B, N); None where the update itself will tell.
+    entropy: Of the policy, (B, N); None like it.
     log_reference: Of the reference, (B, N).
     values: Of the critic, (B, N); empty without one.
     scores: Of the reward model, (B,); zeros without one.
   """
 
-  log_old: jax.Array
-  entropy: jax.Array
+  log_old: jax.Array | None
+  entropy: jax.Array | None
   log_reference: jax.Array
   values: jax.Array
   scores: jax.Array
@@ -74,13 +75,27 @@ class PolicyTrainer(loop.Trainer):
     it = self.objective
     return self.config.steps * it.epochs * it.minibatches
 
+  @functools.cached_property
+  def _group(self) -> rollout_lib.Group:
+    """Answers to one prompt that are computed together, the prompt once.
+
+    A device and every part of a batch must have whole groups, else each answer
+    is computed with a prompt of its own.
+    """
+    rows, size = self.feed.batch_size, self.feed.group
+    each, groups = (
+      self._rows_sharding((count,)).shard_shape((count,))[0]
+      for count in (rows, rows // size)
+    )
+    whole = each == groups * size and groups % self._parts == 0
+    return rollout_lib.Group(size if whole else 1)
+
   def _check_microbatches(self) -> None:
     rows = self.feed.batch_size
     each = self._rows_sharding((rows,)).shard_shape((rows,))[0]
-    parts = self.objective.minibatches * self.config.microbatches
-    if each % parts:
+    if each % self._parts:
       raise errors.UserError(
-        f'policy: minibatches times microbatches is {parts}, expected a '
+        f'policy: minibatches times microbatches is {self._parts}, expected a '
         f'divisor of {each}, the answers of a batch of {rows} that lie on one '
         'device.'
       )
@@ -95,9 +110,22 @@ class PolicyTrainer(loop.Trainer):
       it.policy_variables if plain else jax.jit(it.policy_variables)
     )
     self._evaluate = jax.jit(self._evaluate_rollout)
+    self._compare = jax.jit(
+      functools.partial(self._evaluate_rollout, policy=False)
+    )
     self._experience = jax.jit(self._make_experience)
     self._update = self._compiled(self._update_state)
+    self._update_at_once = self._compiled(self._update_state_at_once)
     return self._learn
+
+  @property
+  def _at_once(self) -> bool:
+    """Whether a rollout has a single update.
+
+    The policy at its beginning is then the one that it differentiates: one
+    forward pass tells what it says of the answers, for both.
+    """
+    return self.objective.epochs * self._parts == 1
 
   def _learn(self, variables, optimizer, batch):
     """(variables, optimizer state, metrics) behind a step."""
@@ -105,24 +133,14 @@ class PolicyTrainer(loop.Trainer):
     stop, step = batch.pop('stop', None), int(batch.pop('step'))
     with nn.logical_axis_rules(self.rules):
       rollout = self.rollout(variables, batch, step)
-      evaluated = self._evaluate(variables, rollout)
+      evaluate = self._compare if self._at_once else self._evaluate
+      evaluated = evaluate(variables, rollout)
       # The hosts judge while the devices evaluate.
       verdicts = self.judge(rollout, step)
-      experience, metrics = self._experience(
-        rollout, evaluated, verdicts, self._coefficient(variables)
+      learn = self._learn_at_once if self._at_once else self._learn_in_parts
+      variables, optimizer, metrics = learn(
+        variables, optimizer, rollout, evaluated, verdicts, step
       )
-      self._check_gap(step, metrics)
-      learns = float(step >= self.objective.warmup_steps)
-      for number in range(self.objective.epochs * self.objective.minibatches):
-        part = {
-          'experience': experience,
-          'coefficient': self._coefficient(variables),
-          'learns': np.float32(learns),
-          'part': np.int32(number % self.objective.minibatches),
-          'step': np.int32(step),
-        }
-        variables, optimizer, more = self._update(variables, optimizer, part)
-        metrics = _summed(metrics, more)
     if objective_lib.CONTROLLER in variables:
       variables = {
         **variables,
@@ -131,6 +149,44 @@ class PolicyTrainer(loop.Trainer):
     if stop is not None:
       metrics['stop'] = stop.max()
     return variables, optimizer, metrics
+
+  def _learn_in_parts(
+    self, variables, optimizer, rollout, evaluated, verdicts, step
+  ):
+    """(variables, optimizer state, metrics) behind all updates."""
+    experience, metrics = self._experience(
+      rollout, evaluated, verdicts, self._coefficient(variables)
+    )
+    self._check_gap(step, metrics)
+    for number in range(self.objective.epochs * self.objective.minibatches):
+      part = {
+        'experience': experience,
+        'coefficient': self._coefficient(variables),
+        'learns': self._learns(step),
+        'part': np.int32(number % self.objective.minibatches),
+        'step': np.int32(step),
+      }
+      variables, optimizer, more = self._update(variables, optimizer, part)
+      metrics = _summed(metrics, more)
+    return variables, optimizer, metrics
+
+  def _learn_at_once(
+    self, variables, optimizer, rollout, evaluated, verdicts, step
+  ):
+    """As `_learn_in_parts`, of a single update."""
+    batch = {
+      'rollout': rollout,
+      'evaluated': evaluated,
+      'verdicts': verdicts,
+      'learns': self._learns(step),
+    }
+    found = self._update_at_once(variables, optimizer, batch)
+    self._check_gap(step, found[-1])
+    return found
+
+  def _learns(self, step: int) -> np.float32:
+    """0 while only the critic learns."""
+    return np.float32(step >= self.objective.warmup_steps)
 
   def _coefficient(self, variables) -> Any:
     told = variables.get(objective_lib.CONTROLLER)
@@ -150,6 +206,7 @@ class PolicyTrainer(loop.Trainer):
       self.objective.sampling,
       seed=self.config.seed + 2,
       step=step,
+      group=self._group.size,
     )
 
   def samples(
@@ -199,29 +256,47 @@ class PolicyTrainer(loop.Trainer):
     rows = self.feed.batch_size
     return placement.local_rows(self._rows_sharding((rows,)), rows)
 
-  def _in_parts(self, function, *trees):
-    """Rows of trees through a function, as many at a time as in an update."""
-    count = self.objective.minibatches * self.config.microbatches
+  @property
+  def _parts(self) -> int:
+    """How many updates and microbatches a batch is cut into."""
+    return self.objective.minibatches * self.config.microbatches
+
+  def _by_parts(self, tree, back: bool = False):
+    """Rows in the order in which every part has whole groups, and back."""
+    return rollout_lib.by_parts(tree, self._parts, self._group.size, back)
+
+  def by_groups(
+    self, experience: objective_lib.Experience
+  ) -> objective_lib.Experience:
+    """An experience as it is cut into parts; traceable."""
+    laid = self._by_parts(experience)
+    return laid._replace(rollout=laid.rollout._replace(group=self._group))
+
+  def _in_parts(self, function, tree):
+    """Rows of a tree through a function, as many at a time as in an update."""
+    count = self._parts
     if count == 1:
-      return function(*trees)
+      return function(tree)
 
     def parted(x):
       return step_lib.part(x, count, self._pin_parts)
 
     def whole(x):
-      rows = x.shape[0] * x.shape[1]  # -1 means nothing where x is empty
+      rows = x.shape[0] * x.shape[1]
       return x.swapaxes(0, 1).reshape(rows, *x.shape[2:])
 
-    found = jax.lax.map(lambda x: function(*x), jax.tree.map(parted, trees))
-    return jax.tree.map(whole, found)
+    found = jax.lax.map(function, jax.tree.map(parted, self._by_parts(tree)))
+    return self._by_parts(jax.tree.map(whole, found), back=True)
 
-  def _evaluate_rollout(self, variables, rollout) -> Evaluated:
+  def _evaluate_rollout(self, variables, rollout, policy=True) -> Evaluated:
     it = self.objective
     # Once, not once for each part.
-    compared = it.policy_variables(variables), it.reference_variables(variables)
+    compared = [it.reference_variables(variables)]
+    if policy:
+      compared.append(it.policy_variables(variables))
 
     def part(rollout):
-      old, reference = (
+      reference, *old = (
         rollout_lib.score(it.model, one, rollout, temperature=it.temperature)
         for one in compared
       )
@@ -229,14 +304,14 @@ class PolicyTrainer(loop.Trainer):
       values = it.values(variables, rollout)
       scores = it.scores(variables, rollout)
       return Evaluated(
-        old.log_probs,
-        old.entropy,
+        old[0].log_probs if policy else None,
+        old[0].entropy if policy else None,
         reference.log_probs,
         jnp.zeros((B, 0)) if values is None else values,
         jnp.zeros(B) if scores is None else scores,
       )
 
-    return self._in_parts(part, rollout)
+    return self._in_parts(part, rollout._replace(group=self._group))
 
   def _make_experience(self, rollout, evaluated, verdicts, coefficient):
     """(Experience, metrics) of a rollout that was judged."""
@@ -327,7 +402,7 @@ class PolicyTrainer(loop.Trainer):
       x = x.reshape(len(x) // count, count, *x.shape[1:])
       return jax.lax.dynamic_index_in_dim(x, part, axis=1, keepdims=False)
 
-    experience = batch['experience']
+    experience = self.by_groups(batch['experience'])
     if count > 1:
       experience = jax.tree.map(chosen, experience)
     rows = {
@@ -337,19 +412,66 @@ class PolicyTrainer(loop.Trainer):
       'step': batch['step'],
     }
     new, optimizer, metrics = self._updated(variables, optimizer, rows)
-    if self.objective.warmup_steps:
-      # Neither decay nor momentum moves what does not learn yet.
-      learns = batch['learns'] > 0
-      old = variables['params']
-      new['params'] = {
-        name: value
-        if name == objective_lib.CRITIC
-        else jax.tree.map(
-          functools.partial(jnp.where, learns), value, old[name]
-        )
-        for name, value in new['params'].items()
-      }
+    self._hold_back(new, variables, batch['learns'])
     return new, optimizer, metrics
+
+  def _update_state_at_once(self, variables, optimizer, batch):
+    """What is said of a rollout, and its only update; traceable."""
+    coefficient = jnp.float32(self._coefficient(variables))
+
+    def loss(variables, batch, rng):
+      rollout = batch['rollout']._replace(group=self._group)
+      scored = self.objective.scored(variables, rollout)
+      told = jax.lax.stop_gradient(scored)
+      evaluated = batch['evaluated']._replace(
+        log_old=told.log_probs, entropy=told.entropy
+      )
+      experience, judged = self._make_experience(
+        rollout, evaluated, batch['verdicts'], coefficient
+      )
+      rows = {
+        'experience': experience,
+        'coefficient': coefficient,
+        'learns': batch['learns'],
+        'scored': scored,
+      }
+      total, weight, learnt, updates = self.objective.loss(variables, rows, rng)
+      return total, weight, (judged, learnt), updates
+
+    with nn.logical_axis_rules(self.rules):
+      total, weight, (judged, learnt), updates, grads = (
+        step_lib.batch_gradients(
+          types.SimpleNamespace(loss=loss), variables, batch, None
+        )
+      )
+    mean, grads = step_lib.weighted_mean(total, weight, grads)
+    new, optimizer, learnt = step_lib.update(
+      self.chain,
+      self.config.spikes,
+      self.config.ema_decay,
+      variables,
+      optimizer,
+      mean,
+      learnt,
+      updates,
+      grads,
+    )
+    self._hold_back(new, variables, batch['learns'])
+    return new, optimizer, _summed(judged, learnt)
+
+  def _hold_back(self, new, old, learns) -> None:
+    """Of new variables only the critic's stay while only it learns."""
+    if not self.objective.warmup_steps:
+      return
+    # Neither decay nor momentum moves what does not learn yet.
+    new['params'] = {
+      name: value
+      if name == objective_lib.CRITIC
+      else jax.tree.map(
+        functools.partial(jnp.where, learns > 0), value, old['params'][name]
+      )
+      for name, value in new['params'].items()
+    }
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:

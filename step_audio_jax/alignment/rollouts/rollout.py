@@ -12,9 +12,10 @@ the same ids at the same temperature. Without that, many ratios are far from 1
 before anything is learnt.
 
 Axes: B rows, P places for prompts, N for answers, T = P + N, V vocabulary,
-W = ceil(V / 8) bytes, E width.
+W = ceil(V / 8) bytes, E width; G groups of R rows with one prompt.
 """
 
+import dataclasses
 import math
 from typing import Any, Mapping, NamedTuple
 
@@ -25,6 +26,14 @@ from step_audio_jax import errors
 from step_audio_jax.parallel import partition
 
 _PLACES = 32  # of a row, whose logits exist at a time
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Rows side by side that have one prompt; a pytree without leaves."""
+
+  size: int = 1
 
 
 class Rollout(NamedTuple):
@@ -38,6 +47,7 @@ class Rollout(NamedTuple):
     stopped: Whether an answer came to its end, not to its limit, bool (B,).
     log_probs: Of the ids as they were drawn, float32 (B, N).
     support: Which ids could have been drawn, packed uint8 (B, N, W).
+    group: Rows that are computed together, as they have one prompt.
   """
 
   tokens: jax.Array
@@ -46,6 +56,7 @@ class Rollout(NamedTuple):
   stopped: jax.Array
   log_probs: jax.Array
   support: jax.Array
+  group: Group = Group()
 
   @property
   def answer_places(self) -> int:
@@ -139,11 +150,8 @@ def score(
       f'rollout: temperature is {temperature}, expected more than 0; who '
       'always takes the best id explores nothing.'
     )
-  hidden_BTE, head_VE = model.apply(
-    variables, rollout.tokens, method='features_and_head', **rollout.rows()
-  )
-  first, N = rollout.prompt_places - 1, rollout.answer_places
-  hidden_BNE = hidden_BTE[:, first : first + N]
+  hidden_BNE, head_VE = _hidden_and_head(model, variables, rollout)
+  N = rollout.answer_places
   count = N // math.gcd(N, _PLACES)
 
   def chunks(x):
@@ -177,6 +185,56 @@ def score(
     return jnp.where(rollout.mask, x_BN, 0.0)
 
   return Scored(joined(found), joined(entropy))
+
+
+def _hidden_and_head(model, variables, rollout):
+  """(hidden states BNE where ids were chosen, rows VE of the head)."""
+  first, N = rollout.prompt_places - 1, rollout.answer_places
+  size = rollout.group.size
+  rows = {'tokens_BT': rollout.tokens, **rollout.rows()}
+  if size == 1:
+    hidden_BTE, head_VE = model.apply(
+      variables, method='features_and_head', **rows
+    )
+    return hidden_BTE[:, first : first + N], head_VE
+
+  def together(x_BT):
+    # The last id of the prompt is where the first one was chosen.
+    x_GRT = x_BT.reshape(-1, size, x_BT.shape[1])
+    own = x_GRT[:, :, first : first + N].reshape(len(x_GRT), -1)
+    return jnp.concatenate([x_GRT[:, 0, :first], own], axis=1)
+
+  hidden_GTE, head_VE = model.apply(
+    variables,
+    method='features_and_head',
+    branches=(size, N),
+    **jax.tree.map(together, rows),
+  )
+  E = hidden_GTE.shape[-1]
+  return hidden_GTE[:, first:].reshape(-1, N, E), head_VE
+
+
+def by_parts(tree: Any, count: int, size: int, back: bool = False) -> Any:
+  """Rows in the order in which parts of a batch have whole groups.
+
+  Part m of a batch has the rows m, m + count, …, as it is cut everywhere.
+
+  Args:
+    tree: Arrays (B, …); `count` times `size` divides B.
+    count: Parts.
+    size: Rows of a group, which lie side by side, and then do so in their part.
+    back: Whether rows are brought back to where they were.
+  """
+  if count == 1 or size == 1:
+    return tree
+
+  def moved(x):
+    inner = (size, count) if back else (count, size)
+    rows = len(x)  # -1 means nothing where x is empty
+    x = x.reshape(rows // (count * size), *inner, *x.shape[1:])
+    return x.swapaxes(1, 2).reshape(rows, *x.shape[3:])
+
+  return jax.tree.map(moved, tree)
 
 
 def gap(rollout: Rollout, log_learner: jax.Array) -> dict[str, jax.Array]:

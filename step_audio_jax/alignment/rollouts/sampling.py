@@ -84,6 +84,7 @@ def sample(
   *,
   seed: int,
   step: int,
+  group: int = 1,
 ) -> rollout_lib.Rollout:
   """Answers to a batch of prompts.
 
@@ -96,6 +97,7 @@ def sample(
     how: How answers are drawn.
     seed: Of the run.
     step: Of the run.
+    group: Rows side by side that have one prompt, which is then read once.
   """
   tokens_BP, starts_B = prompts['tokens'], prompts['starts']
   B, P = tokens_BP.shape
@@ -109,6 +111,7 @@ def sample(
     None,
     None,
     cache_length=P - 1 + how.longest,
+    group=group,
   )
   rows_B = np.arange(B, dtype=np.int32)
   tokens_BN, log_probs_BN, support_BNW, lengths_B, stopped_B, _ = decode.decode(

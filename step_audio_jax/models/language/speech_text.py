@@ -7,6 +7,7 @@ Axes as in `transformer` and `vision`.
 """
 
 import dataclasses
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -87,8 +88,13 @@ class SpeechTextModel(nn.Module):
     images_BNHWC: jax.Array | None = None,
     image_slots_BN: jax.Array | None = None,
     cache: transformer.Cache | None = None,
+    branches: tuple[int, int] | None = None,
   ) -> tuple[jax.Array, transformer.Cache | None]:
-    """As `__call__`, up to the head: (normed BTE, updated cache)."""
+    """As `__call__`, up to the head: (normed BTE, updated cache).
+
+    With `branches`, (count, length), each row ends in so many continuations of
+    what comes before, which do not see each other.
+    """
     B, T = tokens_BT.shape
     if segment_ids_BT is None:
       segment_ids_BT = jnp.ones((B, T), jnp.int32)
@@ -108,10 +114,11 @@ class SpeechTextModel(nn.Module):
       segment_ids_BT=segment_ids_BT,
       positions_BT=positions_BT,
       cache=cache,
+      branches=branches,
     )
 
   def features_and_head(
-    self, tokens_BT: jax.Array, **rows: jax.Array
+    self, tokens_BT: jax.Array, **rows: Any
   ) -> tuple[jax.Array, jax.Array]:
     """(normed BTE, rows VE of the head): what a chunked loss multiplies."""
     x_BTE, _ = self.features(tokens_BT, **rows)
@@ -146,3 +153,7 @@ class SpeechTextModel(nn.Module):
   def init_cache(self, batch: int, length: int) -> transformer.Cache:
     """An empty cache for `length` tokens a row."""
     return transformer.init_cache(self.config.transformer, batch, length)
+
+  def repeat_cache(self, cache: transformer.Cache, count: int):
+    """A cache in which each row stands `count` times, side by side."""
+    return transformer.repeat_cache(cache, count)

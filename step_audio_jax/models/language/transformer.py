@@ -21,6 +21,7 @@ from step_audio_jax.kernels.attention import attention as attention_lib
 from step_audio_jax.models import blocks as blocks_lib
 from step_audio_jax.models import rope
 from step_audio_jax.models.language import transformer_config
+from step_audio_jax.parallel import branched
 from step_audio_jax.parallel import cached
 from step_audio_jax.parallel import partition
 
@@ -102,6 +103,18 @@ class Attention(nn.Module):
 
   def _attend(self, q_BTHD, k_BTGD, v_BTGD, where, cache, slopes_H):
     """Returns BTHD and the updated cache."""
+    if 'branches' in where:
+      out_BTHD = branched.attention(
+        q_BTHD,
+        k_BTGD,
+        v_BTGD,
+        where['branches'],
+        q_positions_BT=where['q_positions'],
+        q_segment_ids_BT=where['q_segment_ids'],
+        slopes_H=slopes_H,
+        implementation=self.config.attention,
+      )
+      return out_BTHD, None
     keywords = dict(
       q_positions_BT=where['q_positions'],
       kv_positions_BS=where['kv_positions'],
@@ -223,8 +236,17 @@ class Transformer(nn.Module):
     segment_ids_BT: jax.Array,
     positions_BT: jax.Array,
     cache: Cache | None = None,
+    branches: tuple[int, int] | None = None,
   ) -> tuple[jax.Array, Cache | None]:
-    """Embedded tokens → (normed BTE before the head, updated cache)."""
+    """Embedded tokens → (normed BTE before the head, updated cache).
+
+    Args:
+      x_BTE: The tokens.
+      segment_ids_BT: Document of each, 0 for padding.
+      positions_BT: Place of each in its document.
+      cache: What came before them.
+      branches: (count, length) of what each row ends in, as `branched`.
+    """
     c = self.config
     where = {
       'q_positions': positions_BT,
@@ -232,6 +254,8 @@ class Transformer(nn.Module):
       'kv_positions': positions_BT,
       'kv_segment_ids': segment_ids_BT,
     }
+    if branches is not None:
+      where['branches'] = branched.ids(positions_BT, segment_ids_BT, *branches)
     if c.position == 'rope':
       if cache is None or not cache['rotary']:
         tables = _rotary(c, positions_BT)
@@ -314,6 +338,20 @@ def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
     'rotary': _rotary(c, jnp.arange(length)[None]) if fixed else (),
     'index': np.zeros((), np.int32),
   }
+
+
+def repeat_cache(cache: Cache, count: int) -> Cache:
+  """A cache in which each row stands `count` times, side by side."""
+  rows = len(cache['positions'])
+
+  def repeated(x):
+    # Rows and groups of heads may be one axis.
+    parts = x.reshape(rows, 1, -1, *x.shape[1:])
+    shape = (rows, count, *parts.shape[2:])
+    return jnp.broadcast_to(parts, shape).reshape(count * len(x), *x.shape[1:])
+
+  names = ('layers', 'positions', 'segment_ids')
+  return {**cache, **jax.tree.map(repeated, {n: cache[n] for n in names})}
 
 
 def _rotary(config: TransformerConfig, positions_BT: jax.Array):

@@ -78,8 +78,9 @@ def test_only_parameters_learn(kind):
 
 def test_the_reference_is_the_policy_as_it_was():
   _, _, metrics = first()
-  assert mean(metrics, 'kl') == 0
-  assert mean(metrics, 'kl/token') == 0
+  # Each by a program of its own.
+  assert abs(mean(metrics, 'kl')) < 1e-5
+  assert abs(mean(metrics, 'kl/token')) < 1e-9
 
 
 @pytest.mark.parametrize('kind', ['grpo', 'ppo'])
@@ -144,7 +145,7 @@ def gradients(kind='grpo', devices=1, tensor=1, microbatches=1):
       rollout, evaluated, verdicts, np.float32(0.1)
     )
     part = {
-      'experience': experience,
+      'experience': trainer.by_groups(experience),
       'coefficient': jnp.float32(0.1),
       'learns': jnp.float32(1),
       'step': jnp.int32(0),
@@ -155,13 +156,47 @@ def gradients(kind='grpo', devices=1, tensor=1, microbatches=1):
 
 @pytest.mark.parametrize('kind', ['grpo', 'ppo'])
 @pytest.mark.parametrize(
-  'change', [{'microbatches': 4}, {'devices': 2}, {'devices': 4, 'tensor': 2}]
+  'change',
+  [
+    {'microbatches': 2},
+    {'microbatches': 4},  # no part has whole groups
+    {'devices': 2},
+    {'devices': 4, 'tensor': 2},
+  ],
 )
 def test_microbatches_and_meshes_change_nothing(kind, change):
   loss, grads = gradients(kind)
   other, found = gradients(kind, **change)
   assert other == pytest.approx(loss, abs=1e-6)
   same(found, grads, 1e-6)
+
+
+@pytest.mark.parametrize('kind', ['grpo', 'ppo'])
+def test_a_single_update_may_tell_what_it_begins_with(kind):
+  """One forward pass for both changes neither update nor figures."""
+
+  class InParts(toy_policy.trainer_lib.PolicyTrainer):
+    _at_once = False
+
+  it = toy_policy.objective(
+    kind,
+    kl=objective_lib.Divergence(0.1, 'k1', 'reward'),
+    rewards=rewards(Wrong(), 'drop'),
+    entropy=0.01,
+  )
+  found = []
+  for kind_of_trainer in (toy_policy.trainer_lib.PolicyTrainer, InParts):
+    trainer = toy_policy.trainer(it, kind_of_trainer=kind_of_trainer)
+    variables = jax.tree.map(jnp.array, fresh(kind))
+    found.append(one_step(trainer, variables)[1:])
+  (one, figures), (two, others) = found
+  # Where a gradient is hardly one, an optimizer makes a step of noise.
+  apart = jax.tree.map(lambda a, b: np.abs(a - b).mean(), one, two)
+  assert max(jax.tree.leaves(apart)) < 1e-6
+  assert figures.keys() == others.keys()
+  assert figures['rollout/dropped'][0] == 1
+  for name, value in figures.items():
+    same(value, others[name], 1e-4)
 
 
 class Wrong:

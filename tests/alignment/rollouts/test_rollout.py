@@ -178,6 +178,62 @@ def test_order_and_company_change_nothing():
   )
 
 
+@functools.cache
+def in_groups(group):
+  """Answers of three to each of two prompts."""
+  found = [prompts()[n] for n in (1, 1, 1, 4, 4, 4)]
+  return sampling_lib.sample(
+    toy_policy.MODEL,
+    toy_policy.variables(),
+    prompts_lib.padded(found, toy_policy.PLACES),
+    TEXT.grammar(toy_policy.VOCABULARY),
+    TEXT,
+    seed=3,
+    step=0,
+    group=group,
+  )
+
+
+def test_a_prompt_that_is_read_once_is_answered_alike():
+  alone, together = in_groups(1), in_groups(3)
+  np.testing.assert_array_equal(alone.tokens, together.tokens)
+  np.testing.assert_allclose(alone.log_probs, together.log_probs, atol=1e-6)
+
+
+def test_answers_that_share_a_prompt_are_scored_as_if_alone():
+  rollout = in_groups(1)
+  # One that was dropped, and answers of different lengths.
+  lengths = np.asarray(rollout.lengths).copy()
+  lengths[3] = 0
+  assert len(set(lengths.tolist())) > 2
+  rollout = rollout._replace(lengths=jnp.array(lengths))
+  together = rollout._replace(group=rollout_lib.Group(3))
+
+  def total(variables, rollout):
+    found = rollout_lib.score(toy_policy.MODEL, variables, rollout)
+    return (found.log_probs + 0.1 * found.entropy).sum(), found
+
+  small = jax.tree.map(
+    lambda x: x / 5 if x.ndim > 1 else x, toy_policy.variables()
+  )
+  call = jax.jit(jax.grad(total, has_aux=True))
+  one, two = (call(small, each) for each in (rollout, together))
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5 * max(1, np.abs(b).max()))
+
+
+def test_parts_of_a_batch_have_whole_groups():
+  rows = jnp.arange(24)
+  laid = rollout_lib.by_parts({'rows': rows}, 3, 4)['rows']
+  for part in range(3):
+    groups = np.asarray(laid[part::3]).reshape(-1, 4)
+    np.testing.assert_array_equal(groups[:, 0] % 4, 0)
+    np.testing.assert_array_equal(np.diff(groups), 1)
+  back = rollout_lib.by_parts(laid, 3, 4, back=True)
+  np.testing.assert_array_equal(back, rows)
+  assert rollout_lib.by_parts(rows, 1, 4) is rows
+
+
 def test_steps_draw_otherwise_and_seeds_repeat():
   again = sampling_lib.sample(
     toy_policy.MODEL,

@@ -124,6 +124,42 @@ def test_cached_decoding_equals_the_full_pass():
   assert int(cache['index']) == 9
 
 
+@pytest.mark.parametrize(
+  'position, attention', [('sqrt_alibi', 'blockwise'), ('rope', 'auto')]
+)
+def test_branches_of_a_row_equal_rows_of_their_own(position, attention):
+  model, variables = model_of(
+    dataclasses.replace(TINY, position=position, attention=attention)
+  )
+  rng = np.random.default_rng(0)
+  trunks = [rng.integers(0, 50, n) for n in (5, 3)]
+  branches = rng.integers(0, 50, (2, 3, 4))  # the last has pads behind it
+  tokens, segments, positions = np.zeros((3, 2, 5 + 12), np.int32)
+  for row, trunk in enumerate(trunks):
+    n = len(trunk)
+    tokens[row] = [*np.zeros(5 - n), *trunk, *branches[row].flat]
+    segments[row] = [*np.zeros(5 - n), *np.ones(n + 12)]
+    positions[row] = [*np.zeros(5 - n), *range(n), *[*range(n, n + 4)] * 3]
+  segments[:, -2:] = 0
+  features, head = model.apply(
+    variables,
+    tokens,
+    segment_ids_BT=segments,
+    positions_BT=positions,
+    branches=(3, 4),
+    method='features_and_head',
+  )
+  found = np.asarray(features @ head.T)
+  for row, trunk in enumerate(trunks):
+    for number, branch in enumerate(branches[row]):
+      one = np.concatenate([trunk, branch])[None]
+      truth = np.asarray(model.apply(variables, one))[0]
+      own = found[row, 5 + 4 * number :][: 2 if number == 2 else 4]
+      n = len(trunk)
+      np.testing.assert_allclose(found[row, 5 - n : 5], truth[:n], atol=2e-5)
+      np.testing.assert_allclose(own, truth[n:][: len(own)], atol=2e-5)
+
+
 @pytest.mark.parametrize('position', ['sqrt_alibi', 'rope'])
 def test_a_long_prompt_in_a_new_cache_and_in_one_passed_in(position):
   """A cache made in the same trace is known to be empty, one passed is not."""
