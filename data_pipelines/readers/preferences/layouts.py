@@ -68,7 +68,8 @@ def parse(row: Mapping[str, Any], rules: rankings.Rules) -> Judged:
   for name, text in _LISTS.items():
     if row.get(name) is not None:
       return _ranked(row, name, text, rules)
-  if row.get(ALONE) is not None:
+  compared = any(row.get(name) is not None for name in preferences.ANSWERS)
+  if row.get(ALONE) is not None and not compared:
     return _alone(row)
   for name in preferences.ANSWERS:
     if row.get(name) is None:
