@@ -196,7 +196,7 @@ def make_row(chosen: list[Document], length: int) -> Row:
     paired = isinstance(document, pairs_lib.Pair)
     sides, first = [], at
     for size in document.sizes if paired else (len(document),):
-      if size:
+      if size or not paired:
         ids.append(document.id)
         segments[first : first + size] = len(ids)
       sides.append(len(ids) if size else 0)
