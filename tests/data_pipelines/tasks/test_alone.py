@@ -24,6 +24,10 @@ LENGTH = 400
 NAME = 'tiny_preference_aqta'
 
 
+def words(k):
+  return ' '.join(['a cat'] * (k + 1))
+
+
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
   """Recordings, and answers of which most stand alone."""
@@ -35,7 +39,7 @@ def root(tmp_path_factory):
     preference('dev', spoken, None, said('a dog'), split='dev'),
   ]
   for k in range(12):
-    answers = [None, said('a cat ' * (k + 1))]
+    answers = [None, said(words(k))]
     lines.append(
       preference(
         f'p{k}',
@@ -80,7 +84,7 @@ def test_an_answer_lies_alone_behind_its_prompt(root):
     assert one.sizes == ((size, 0) if wanted else (0, size))
     assert one.category == ('deaf', '')[k % 2]
     # As it would be in a pair.
-    ids = table.encode_text('human\n' + 'a cat ' * (k + 1))[len(begin) :]
+    ids = table.encode_text('human\n' + words(k))[len(begin) :]
     assert one.tokens[first:].tolist() == [*ids, test_preferences.EOT]
     np.testing.assert_array_equal(one.tokens[:first], whole.tokens[:first])
     assert set(one.loss_weights[:first]) == {0}
