@@ -26,6 +26,10 @@ DOORS = {
     'data_pipelines.factory.deafness.door',
     'add pairs that reject "I did not hear you" on clear audio',
   ),
+  'rank': (
+    'data_pipelines.factory.ranking.door',
+    'make preferences of answers that `sample` drew',
+  ),
   'songs': (
     'data_pipelines.factory.tracks.hearing',
     'songs of ingest -> those whose lyrics are heard in their place',

@@ -16,6 +16,7 @@ import numpy as np
 from data_pipelines.codes import stream
 from data_pipelines.documents import survey
 from step_audio_jax.chats import own
+from step_audio_jax.chats import preferences
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.styles import markup
@@ -57,9 +58,10 @@ def read(
   Yields:
     id, text, marked, language, speaker, file, category: str; margin: float;
     words and turns: as `Utterance.words` and `all_turns` have them, none is
-    empty; linguistic and semantic: uint16, empty where the line has no codes. A
-    spoken turn says `codes`, how many of both are its own, and `said`, its
-    transcript. `reference` is (text, linguistic, semantic), or None.
+    empty; answers: names of those that are the last turns; linguistic and
+    semantic: uint16, empty where the line has no codes. A spoken turn says
+    `codes`, how many of both are its own, and `said`, its transcript.
+    `reference` is (text, linguistic, semantic), or None.
   """
   first, last = 0, None
   if part.count > 1:
@@ -139,6 +141,7 @@ def _example(utterance, turns, linguistic, semantic) -> dict[str, Any]:
     'file': utterance.audio or utterance.image or '',
     'words': utterance.words or (),
     'turns': turns,
+    'answers': tuple(n for n in preferences.ANSWERS if getattr(utterance, n)),
     'margin': utterance.margin,
     'category': utterance.category or '',
     'linguistic': linguistic,

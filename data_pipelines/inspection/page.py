@@ -124,7 +124,7 @@ def _head(folder: rows_lib.Folder, recordings: inspect_sound.Recordings) -> str:
     (f'{100 * stats["padding"]:.2f} %', 'padding'),
     (f'{stats["loss_tokens"]:,}', f'learnt of {stats["tokens"]:,} tokens'),
     (f'{stats.get("dropped", 0):,}', 'documents left out'),
-    *([(f'{stats["pairs"]:,}', 'pairs')] if 'pairs' in stats else []),
+    *((f'{count:,}', what) for what, count in inspect_rows.pairs_told(stats)),
     *((f'{seen.get(kind, 0):,}', f'{kind} ids') for kind in sorted(seen)),
   ]
   keys = ''.join(

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -90,11 +90,14 @@ def _answers(row, categories: Sequence[str]) -> dict[int, str]:
   found = {}
   for number, pair in enumerate(row.get('pairs', ()), start=1):
     margin, kind = row['margins'][number - 1], row['categories'][number - 1]
-    told = [f'pair {number}', f'margin {margin:g}'] + (
-      [str(categories[kind])] if 0 <= kind < len(categories) else []
-    )
+    both = all(pair.tolist())
+    told = [f'margin {margin:g}'] if both else []
+    if 0 <= kind < len(categories):
+      told.append(str(categories[kind]))
     for segment, name in zip(pair.tolist(), preferences.ANSWERS):
-      found[segment] = ', '.join([f'{name} of {told[0]}', *told[1:]])
+      what = f'{name} of pair {number}' if both else f'{name} alone'
+      found[segment] = ', '.join([what, *told])
+  found.pop(0, None)  # is none
   return found
 
 
@@ -197,6 +200,14 @@ def read(
     yield segments(row, names, categories)
 
 
+def pairs_told(stats: Mapping[str, Any]) -> list[tuple[str, int]]:
+  """What rows of preferences hold → how many."""
+  found = [('pairs', pairs_lib.whole([stats]))]
+  for name, count in pairs_lib.unpaired([stats]).items():
+    found.append((f'{name} alone', count))
+  return [one for one in found if one[1]]
+
+
 def headline(folder: rows_lib.Folder) -> str:
   """One line about a folder of rows."""
   stats = folder.stats
@@ -204,7 +215,7 @@ def headline(folder: rows_lib.Folder) -> str:
     f'{folder.path}: task {stats["task"]}, split {stats["split"]}, '
     f'{stats["rows"]} rows of {stats["length"]}, padding '
     f'{100 * stats["padding"]:.2f} %, {stats["dropped"]} left out; '
-    + (f'{stats["pairs"]} pairs; ' if 'pairs' in stats else '')
+    + ''.join(f'{count} {what}; ' for what, count in pairs_told(stats))
     + bindings.origin_name(stats)
   )
 
@@ -244,8 +255,8 @@ def show_tree(path: pathlib.Path) -> dict[str, Any]:
       key: folder.stats.get(key)
       for key in (
         'rows', 'length', 'tokens', 'padding', 'loss_tokens',
-        'tokens_by_kind', 'documents', 'dropped', 'pairs', bindings.VOCABULARY,
-        bindings.TOKENIZER,
+        'tokens_by_kind', 'documents', 'dropped', pairs_lib.PAIRS,
+        pairs_lib.UNPAIRED, bindings.VOCABULARY, bindings.TOKENIZER,
       )
     }  # fmt: skip
   return found

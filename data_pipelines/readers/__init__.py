@@ -155,8 +155,9 @@ READERS: dict[str, Format] = {
   'text_parquet': Format('parquet:read_text', 'a column text'),
   'preference_jsonl': Format(
     'preferences.reader',
-    '{"prompt", "chosen", "rejected"} a line, or answers with ranks or scores',
-    line=('rejected', 'completions', 'answers'),
+    '{"prompt", "chosen", "rejected"} a line, {"prompt", "completion", '
+    '"label"}, or answers with ranks or scores',
+    line=('rejected', 'completions', 'answers', 'completion'),
   ),
   'preference_parquet': Format(
     'preferences.reader:read_parquet', 'the same as columns'

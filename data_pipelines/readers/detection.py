@@ -24,7 +24,7 @@ JSON = ('.jsonl', '.jsonl.gz', '.json', '.json.gz', '.list')
 PARQUET = ('.parquet',)
 _LOOKED_AT = 16  # files of an ending in one folder; rows of one of them
 # Columns that preferences alone have.
-_PREFERRED, _COMPLETIONS = ('chosen', 'rejected'), 'completions'
+_PREFERRED = ({'chosen', 'rejected'}, {'completions'}, {'completion', 'label'})
 # What a column may be called that holds no paths but texts.
 _AMBIGUOUS = ('speech',)
 
@@ -109,7 +109,7 @@ def by_columns(path: pathlib.Path) -> set[str]:
     files.raise_outage(error)
     return {'parquet', 'text_parquet'}
   types = dict(zip(schema.names, schema.types))
-  if set(_PREFERRED) <= set(types) or _COMPLETIONS in types:
+  if any(names <= set(types) for names in _PREFERRED):
     return {'preference_parquet'}
 
   def holds(type):

@@ -11,8 +11,9 @@
                    border of a segment
     images         as many as slots; each slot at the first patch of a segment's
                    run of them
-    pairs          two segments each that are learnt, none in two of them; as
-                   many margins, zero or more, and categories that have names
+    pairs          two segments each that are learnt, or one and 0; none in two
+                   of them; as many margins, zero or more, and categories that
+                   have names
 
 L is the row length.
 """
@@ -212,10 +213,14 @@ def _pairs(row: Row, categories: int) -> Iterator[Fault]:
     yield 'pairs', f'{pairs.dtype} {pairs.shape}, expected whole numbers (K, 2)'
     return
   learnt = np.unique(segments[row['loss_weights'] > 0])
-  lost = ~np.isin(pairs, learnt[learnt > 0])
+  there = pairs != 0
+  lost = there & ~np.isin(pairs, learnt[learnt > 0])
+  empty = ~there.any(-1)
   if lost.any():
     yield 'pairs', f'segment {pairs[lost][0]}, expected one that is learnt'
-  elif len(np.unique(pairs)) < pairs.size:
+  elif empty.any():
+    yield 'pairs', f'[0, 0] at {_first(empty)}, expected a segment'
+  elif len(np.unique(pairs[there])) < there.sum():
     yield 'pairs', f'{pairs.tolist()!r:.80}, expected each segment once'
   for name, least, most in (
     ('margins', 0, np.inf),

@@ -5,8 +5,9 @@
     quarantine.jsonl                   documents that were left out, and why
 
 A row of preferences has `pairs` int32 (K, 2), the segments of each, that of the
-better answer first; `margins` float32 (K,); and `categories` int32 (K,), places
-in the list of that name in `stats.json`, -1 for none.
+better answer first, 0 for one that is missing; `margins` float32 (K,); and
+`categories` int32 (K,), places in the list of that name in `stats.json`, -1 for
+none.
 
 A folder is written under another name and renamed when it is complete.
 """
@@ -25,6 +26,7 @@ from data_pipelines import records
 from data_pipelines.rows import packing
 from step_audio_jax import errors
 from step_audio_jax import vocabulary
+from step_audio_jax.chats import preferences
 from step_audio_jax.storage import array_records
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files
@@ -48,6 +50,9 @@ class Summary:
   largest_id: int = 0
   pairs: int = 0
   pairs_per_row: int = 0
+  unpaired: collections.Counter = dataclasses.field(
+    default_factory=collections.Counter
+  )
   kinds: collections.Counter = dataclasses.field(
     default_factory=collections.Counter
   )
@@ -72,9 +77,12 @@ class Summary:
     self.loss_tokens += int((row['loss_weights'] > 0).sum())
     self.images += images
     self.images_per_row = max(self.images_per_row, images)
-    pairs = len(row.get('pairs', ()))
-    self.pairs += pairs
-    self.pairs_per_row = max(self.pairs_per_row, pairs)
+    pairs = row.get('pairs', np.zeros((0, 2), np.int32))
+    there = pairs > 0
+    self.pairs += int(there.all(-1).sum())
+    self.pairs_per_row = max(self.pairs_per_row, len(pairs))
+    for name, alone in zip(preferences.ANSWERS, (there & ~there[:, ::-1]).T):
+      self.unpaired[name] += int(alone.sum())
     self.largest_id = max(self.largest_id, int(real.max(initial=0)))
     self.kinds['text'] += int(self.table.is_text(real).sum())
     self.kinds['linguistic'] += int(self.table.is_linguistic(real).sum())
@@ -82,8 +90,12 @@ class Summary:
 
   def to_json(self) -> dict[str, Any]:
     tokens = self.rows * self.length
-    told = {'pairs': self.pairs, pairs_lib.MOST: self.pairs_per_row}
-    return (told if self.pairs else {}) | {
+    told: dict[str, Any] = {}
+    if self.pairs_per_row:
+      told = {pairs_lib.PAIRS: self.pairs, pairs_lib.MOST: self.pairs_per_row}
+    if self.unpaired.total():
+      told[pairs_lib.UNPAIRED] = dict(self.unpaired)
+    return told | {
       'rows': self.rows,
       'length': self.length,
       'tokens': tokens,
@@ -241,7 +253,9 @@ def _sums(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     stats[name] = max(part[name] for part in parts if name in part)
   if most := pairs_lib.most(parts):
     stats[pairs_lib.MOST] = most
-    stats['pairs'] = sum(part.get('pairs', 0) for part in parts)
+    stats[pairs_lib.PAIRS] = pairs_lib.whole(parts)
+    if alone := pairs_lib.unpaired(parts):
+      stats[pairs_lib.UNPAIRED] = alone
   kinds = collections.Counter()
   for part in parts:
     kinds.update(part['tokens_by_kind'])

@@ -35,7 +35,8 @@ class Row:
     images: uint8 (n, H, W, 3), or None if the row has none.
     image_slots: int32 (n,).
     ids: Of the documents, in order; the two of a pair have one id.
-    pairs: int32 (K, 2), the segments of the better and of the worse answer.
+    pairs: int32 (K, 2), the segments of the better and of the worse answer; 0
+      of one that is missing.
     margins: float32 (K,).
     categories: Names, of each pair.
   """
@@ -192,18 +193,22 @@ def make_row(chosen: list[Document], length: int) -> Row:
   for document in chosen:
     stop = at + len(document)
     tokens[at:stop] = document.tokens
-    ids.append(document.id)
-    segments[at:stop] = len(ids)
-    if isinstance(document, pairs_lib.Pair):
-      ids.append(document.id)
-      segments[at + document.border : stop] = len(ids)
-      pairs.append((len(ids) - 1, len(ids)))
+    paired = isinstance(document, pairs_lib.Pair)
+    sides, first = [], at
+    for size in document.sizes if paired else (len(document),):
+      if size or not paired:
+        ids.append(document.id)
+        segments[first : first + size] = len(ids)
+      sides.append(len(ids) if size else 0)
+      first += size
+    if paired:
+      pairs.append((sides[0], sides[1]))
     weights[at:stop] = document.loss_weights
     slots.append(document.image_slots + at)
     if document.images is not None:
       images.append(document.images)
     at = stop
-  paired = [one for one in chosen if isinstance(one, pairs_lib.Pair)]
+  joined = [one for one in chosen if isinstance(one, pairs_lib.Pair)]
   return Row(
     tokens=tokens,
     segment_ids=segments,
@@ -212,6 +217,6 @@ def make_row(chosen: list[Document], length: int) -> Row:
     image_slots=np.concatenate(slots).astype(np.int32),
     ids=tuple(ids),
     pairs=np.array(pairs, np.int32).reshape(-1, 2),
-    margins=np.array([one.margin for one in paired], np.float32),
-    categories=tuple(one.category for one in paired),
+    margins=np.array([one.margin for one in joined], np.float32),
+    categories=tuple(one.category for one in joined),
   )

@@ -22,6 +22,7 @@ from step_audio_jax import errors
 from step_audio_jax import pairs
 from step_audio_jax import vocabulary
 from step_audio_jax.chats import habits
+from step_audio_jax.chats import preferences
 from step_audio_jax.chats import rendering
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
@@ -290,8 +291,8 @@ def fault(document, size: int, length: int) -> str | None:
   if not packing.fits(document, length):
     told = f'{len(tokens)} tokens'
     if isinstance(document, pairs.Pair):
-      first, second = document.border, len(tokens) - document.border
-      told += f' ({first} with chosen, {second} with rejected)'
+      sizes = zip(document.sizes, preferences.ANSWERS)
+      told += f' ({", ".join(f"{n} with {name}" for n, name in sizes if n)})'
     return (
       f'{told}, expected at most {length}, the row length; '
       'build with a larger --length.'

@@ -95,14 +95,14 @@ _DOCUMENT = {
   'header': tf.TensorSpec([], tf.int32),
   'cut': tf.TensorSpec([], tf.int32),
   'spans': tf.TensorSpec([None, 2], tf.int32),
-  # Of a pair alone.
+  # Of a pair alone; the border of what is none is below 0.
   'border': tf.TensorSpec([], tf.int32),
   'margin': tf.TensorSpec([], tf.float32),
   'category': _STRING,
 }
 
 _NONE = np.zeros(0, np.int32)
-_NO_PAIR = pairs.Pair('', _NONE, _NONE)
+_NO_PAIR = pairs.Pair('', _NONE, _NONE, border=-1)
 
 
 class CorpusSource(seqio.DataSource):
@@ -213,7 +213,7 @@ def to_document(example, name: str = '') -> documents_lib.Document:
   images = example.get('images')
   found = example.get('id', name)
   made, of_pair = documents_lib.Document, {}
-  if example.get('border'):
+  if example.get('border', -1) >= 0:
     made = pairs.Pair
     of_pair = {
       'border': int(example['border']),

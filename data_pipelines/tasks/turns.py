@@ -58,13 +58,22 @@ def of_preference(
   codes: str | None,
   streams: str = documents_lib.BOTH,
   view: str = '',
-) -> tuple[list[documents_lib.Turn], tuple[documents_lib.Turn, ...]]:
-  """Turns of the prompt of a preference, and both answers; as `of_chat`."""
+) -> tuple[list[documents_lib.Turn], tuple[documents_lib.Turn | None, ...]]:
+  """Turns of the prompt of a preference, and both answers; as `of_chat`.
+
+  None is one that is missing.
+  """
   told, said, ids_of = _heard(table, example, codes, streams)
-  found = preferences.parse(told[:-2], *told[-2:])
+  first = len(told) - len(example['answers'])
+  given = dict(zip(example['answers'], told[first:]))
+  found = preferences.parse(told[:first], *map(given.get, preferences.ANSWERS))
   preferences.check(found)
-  answers = []
+  prompt: list[documents_lib.Turn] = []
+  answers: list[documents_lib.Turn | None] = []
   for answer in (found.chosen, found.rejected):
+    if answer is None:
+      answers.append(None)
+      continue
     whole = chats.Conversation((*found.prompt.turns, answer))
     if view:
       whole = views.VIEWS[view](whole, said)

@@ -45,6 +45,7 @@ class Prompt:
     expected: Words of the reference answer.
     language: A BCP 47 subtag.
     split: Of the corpus.
+    digest: Of what is asked (`quiz.Question.digest`); '' of other texts.
   """
 
   id: str
@@ -53,6 +54,7 @@ class Prompt:
   expected: str = ''
   language: str = 'en'
   split: str = 'train'
+  digest: str = ''
 
   def answered(
     self, text: str, ids: np.ndarray, stopped: bool
@@ -147,6 +149,7 @@ def collect(
           expected=one.expected,
           language=languages[one.id],
           split=split,
+          digest=one.digest,
         )
       )
   return _some(found, corpus, splits, longest, passed), passed

@@ -10,14 +10,16 @@
      "tools": [{"type": "function", "function": {"name", "parameters"}}]}
 
 A recording is base64 or a path: {"type": "input_audio", "input_audio":
-{"path"}} or {"type": "audio", "audio": path}. A message may say `audio` beside
-its `text`, which then is the transcript. `system` beside the messages goes in
-front of them. Schemas of tools are `tools`, or JSON in a message of the role
-`tool_json_schemas`.
+{"path"}} or {"type": "audio", "audio": path}; or, as `Audio` of Hugging Face
+has it in parquet, {"bytes", "path"} in place of a path. A message may say
+`audio` beside its `text`, which then is the transcript. `system` beside the
+messages goes in front of them. Schemas of tools are `tools`, or JSON in a
+message of the role `tool_json_schemas`.
 """
 
 import base64
 import binascii
+import dataclasses
 from typing import Any, Mapping
 
 from step_audio_jax import errors
@@ -148,6 +150,28 @@ def string(value: Any, field: str) -> str | None:
   return value
 
 
+def recording(value: Any, field: str) -> chats.Speech | None:
+  """A recording that is a path, or {"bytes", "path"}; None where there is none.
+
+  Raises:
+    UserError: It is neither.
+  """
+  if value is None or isinstance(value, str):
+    return chats.Speech(path=value) if value else None
+  if not isinstance(value, Mapping):
+    raise errors.UserError(
+      f'{field}: found {value!r:.60}, expected a path or {{"bytes", "path"}}.'
+    )
+  data = value.get('bytes')
+  if data is None:
+    return recording(string(value.get('path'), f'{field}.path'), field)
+  if not isinstance(data, bytes) or not data:
+    raise errors.UserError(
+      f'{field}.bytes: found {data!r:.40}, expected the bytes of a file.'
+    )
+  return chats.Speech(data=data)
+
+
 def joined(parts: list[Part]) -> tuple[Part, ...]:
   """Parts without empty ones, neighbouring texts as lines of one."""
   found: list[Part] = []
@@ -164,12 +188,12 @@ def joined(parts: list[Part]) -> tuple[Part, ...]:
 def _with_audio(value, parts: tuple[Part, ...], where: str) -> tuple[Part, ...]:
   """What stands beside a content: a text, and the recording of it."""
   text = string(value.get('text'), f'{where}.text')
-  path = string(value.get('audio'), f'{where}.audio')
-  if path:
+  heard = recording(value.get('audio'), f'{where}.audio')
+  if heard is not None:
     spoken = [p for p in parts if isinstance(p, chats.Speech)]
     written = '\n'.join(p for p in parts if isinstance(p, str))
     said = text or written or None
-    return (*spoken, chats.Speech(path=path, text=said))
+    return (*spoken, dataclasses.replace(heard, text=said))
   if not text:
     return parts
   if not parts:
@@ -204,13 +228,11 @@ def _parts(parts: list[Any], field: str) -> tuple[Part, ...]:
 
 def _recording(value: Any, field: str) -> chats.Speech:
   """The recording of a part."""
-  if isinstance(value, str):
-    value = {'path': value}
-  value = value if isinstance(value, Mapping) else {}
-  path = value.get('path')
-  if isinstance(path, str) and path and value.get('data') is None:
-    return chats.Speech(path=path)
-  data = value.get('data')
+  data = value.get('data') if isinstance(value, Mapping) else None
+  if data is None:
+    found = recording(value, field)
+    if found is not None:
+      return found
   if not isinstance(data, str):
     raise errors.UserError(
       f'{field}: expected {{"data": base64}} or {{"path": a file}}.'

@@ -5,6 +5,8 @@
     rejected   the same: another answer
 
 Where several answers are ranked there is one preference for each pair of them.
+Where an answer was judged by itself it stands alone: as `chosen` if it is
+wanted, as `rejected` if it is not.
 """
 
 from typing import Any, Mapping, NamedTuple
@@ -19,17 +21,23 @@ _ASKING = (chats.USER, chats.RESULT)  # whose turn an answer stands behind
 
 
 class Preference(NamedTuple):
-  """A prompt with its two answers.
+  """A prompt with its two answers, or with one of them.
 
   Attributes:
     prompt: What the answers are to.
-    chosen: The better answer.
-    rejected: The other.
+    chosen: The better answer, or one that is wanted.
+    rejected: The other, or one that is not wanted.
   """
 
   prompt: chats.Conversation
-  chosen: chats.Turn
-  rejected: chats.Turn
+  chosen: chats.Turn | None
+  rejected: chats.Turn | None
+
+  @property
+  def answers(self) -> tuple[chats.Turn, ...]:
+    """Those that there are."""
+    both = self.chosen, self.rejected
+    return tuple(one for one in both if one is not None)
 
 
 def parse(turns: Any, chosen: Any, rejected: Any) -> Preference:
@@ -38,17 +46,17 @@ def parse(turns: Any, chosen: Any, rejected: Any) -> Preference:
   Raises:
     UserError: A turn is of another shape than expected.
   """
-  return Preference(
-    own.parse(turns),
-    own.parse_turn(chosen, CHOSEN),
-    own.parse_turn(rejected, REJECTED),
+  found = (
+    None if value is None else own.parse_turn(value, name)
+    for name, value in zip(ANSWERS, (chosen, rejected))
   )
+  return Preference(own.parse(turns), *found)
 
 
 def checked(
   turns: Any, chosen: Any, rejected: Any
-) -> tuple[tuple[Mapping[str, Any], ...], Mapping[str, Any], Mapping[str, Any]]:
-  """Turns and answers of a manifest as they are kept.
+) -> tuple[tuple[Mapping[str, Any], ...], dict[str, Mapping[str, Any]]]:
+  """Turns of a manifest as they are kept, and its answers by name.
 
   Raises:
     UserError: As `parse` and `check`.
@@ -57,23 +65,27 @@ def checked(
     checks.check_depth(value, name)
   found = parse(turns, chosen, rejected)
   check(found)
-  return (
-    own.written(found.prompt),
-    *own.written(chats.Conversation((found.chosen, found.rejected))),
-  )
+  names = [n for n, one in zip(ANSWERS, (chosen, rejected)) if one is not None]
+  answers = own.written(chats.Conversation(found.answers))
+  return own.written(found.prompt), dict(zip(names, answers))
 
 
 def check(found: Preference) -> None:
   """Refuses a preference that is none, naming the turn and the field.
 
   Raises:
-    UserError: As `check_prompt` and `check_answer`; or both answers are the
-      same, or one of them alone is spoken.
+    UserError: As `check_prompt` and `check_answer`; or there is no answer, both
+      are the same, or one of them alone is spoken.
   """
   check_prompt(found.prompt)
-  for answer in (found.chosen, found.rejected):
+  if not found.answers:
+    raise errors.UserError(
+      f'{CHOSEN}: missing, as is {REJECTED}, expected one of them or both.'
+    )
+  for answer in found.answers:
     check_answer(found.prompt, answer)
-  check_pair(found.chosen, found.rejected)
+  if found.chosen is not None and found.rejected is not None:
+    check_pair(found.chosen, found.rejected)
 
 
 def check_prompt(prompt: chats.Conversation) -> None:

@@ -127,13 +127,13 @@ def pair(
   table: vocabulary_lib.Vocabulary,
   name: str,
   turns: Sequence[Turn],
-  answers: tuple[Turn, Turn],
+  answers: Sequence[Turn | None],
   *,
   style: documents_lib.Turns = documents_lib.CHAT,
   margin: float = 0.0,
   category: str = '',
 ) -> pairs.Pair:
-  """Two answers to one prompt as one document.
+  """Two answers to one prompt as one document, or one of them.
 
   The answers alone are learnt, and nothing that the assistant said before.
 
@@ -141,7 +141,7 @@ def pair(
     table: Turns text into ids.
     name: Id of the document.
     turns: The prompt, of `turns_of`.
-    answers: The better one and the other.
+    answers: The better one and the other; None is missing.
     style: How turns are written, of `layout`.
     margin: As in `Pair`.
     category: As in `Pair`.
@@ -149,15 +149,19 @@ def pair(
   Raises:
     UserError: A content has no ids, or both answers have the same.
   """
-  sides = []
+  sides: list[documents_lib.Document | None] = []
   for answer in answers:
+    if answer is None:
+      sides.append(None)
+      continue
     whole = style.document(table, name, [*turns, answer], last_only=True)
     weights = whole.loss_weights.copy()
     # No text and no code has that id: a tool may have been called before.
     weights[: np.flatnonzero(whole.tokens == _BOT)[-1]] = 0
     sides.append(dataclasses.replace(whole, loss_weights=weights))
   chosen, rejected = sides
-  if np.array_equal(chosen.tokens, rejected.tokens):
+  both = chosen is not None and rejected is not None
+  if both and np.array_equal(chosen.tokens, rejected.tokens):
     raise errors.UserError(
       f'rejected: found the {len(rejected)} ids of chosen as both are shown '
       'here, expected others.'

@@ -7,8 +7,9 @@
       {"from": "gpt", "value": "…"}],
      "system": "…", "tools": JSON of a list of schemas, "audios": ["a.wav"]}
 
-Each `<audio>` stands for the next of `audios`, a path. What `messages` says of
-roles, of a `system` beside and of a recording in a turn holds here too.
+Each `<audio>` stands for the next of `audios`, each as a message has it. What
+`messages` says of roles, of a `system` beside and of a recording in a turn
+holds here too.
 """
 
 import collections
@@ -29,13 +30,14 @@ def parse(value: Mapping[str, Any]) -> chats.Conversation:
       than recordings, or fewer.
   """
   audios = value.get('audios')
-  audios = [audios] if isinstance(audios, str) else audios or []
+  audios = [audios] if isinstance(audios, (str, Mapping)) else audios or []
   if not isinstance(audios, list):
     raise errors.UserError(
       f'audios: found {audios!r:.60}, expected a list of paths.'
     )
   left = collections.deque(
-    messages.string(path, f'audios[{n}]') or '' for n, path in enumerate(audios)
+    messages.recording(one, f'audios[{n}]') or chats.Speech(path='')
+    for n, one in enumerate(audios)
   )
 
   def turn(one: Any, where: str) -> chats.Turn:
@@ -66,7 +68,7 @@ def _heard(turn: chats.Turn, left, count: int) -> chats.Turn:
             f'{turn.where}: found more {TAG} than the {count} audios, expected '
             'one for each.'
           )
-        parts.append(chats.Speech(path=left.popleft()))
+        parts.append(left.popleft())
       parts.append(text.strip())
   return chats.Turn(
     turn.role,

@@ -9,11 +9,11 @@ A corpus is a folder that holds `manifest.jsonl` and the files it names:
 
 Speech needs `audio`, `duration` and `sample_rate`; text needs `text`; an
 image with a caption needs `image` and `text`; a chat needs `turns`, and a
-preference `chosen` and `rejected` behind them. `"channel": 0` is the first
-channel of the recording alone. Paths are relative to the manifest's folder and
-cannot leave it. Times are seconds from the start of the utterance. `audio:
-null` is allowed for speech (a transcript whose audio is missing); jobs that
-need the audio put such a line in quarantine.
+preference `chosen` and `rejected` behind them, or one of both. `"channel": 0`
+is the first channel of the recording alone. Paths are relative to the
+manifest's folder and cannot leave it. Times are seconds from the start of the
+utterance. `audio: null` is allowed for speech (a transcript whose audio is
+missing); jobs that need the audio put such a line in quarantine.
 
 The tokenised form of a corpus lies beside it (`speech_codes`).
 """
@@ -68,7 +68,8 @@ class Utterance:
     marked: The text with tags that say how it is spoken; other spellings of
       them become the one (`markup.write`). None where nothing is known.
     chosen: Of a preference, the better answer: one turn of the assistant.
-    rejected: The other answer.
+      Without the other it is one that is wanted.
+    rejected: The other answer. Without the first it is one that is not wanted.
     margin: How much better at least, in the units of a reward.
     category: Of what kind it is, a word; None where nobody says.
   """
@@ -255,9 +256,11 @@ def _checked_turns(line: Utterance) -> dict[str, Any]:
 
 
 def _checked_preference(line: Utterance) -> dict[str, Any]:
-  for field in preferences.ANSWERS:
-    if not getattr(line, field):
-      raise errors.UserError(f'{field}: missing, expected an answer.')
+  alone = line.chosen is None or line.rejected is None
+  if alone and line.margin:
+    raise errors.UserError(
+      f'margin: found {line.margin}, expected it between two answers.'
+    )
   if not 0 <= line.margin < math.inf:  # nor is it NaN
     raise errors.UserError(
       f'margin: found {line.margin}, expected a number >= 0.'
@@ -267,9 +270,8 @@ def _checked_preference(line: Utterance) -> dict[str, Any]:
       f'category: found {line.category!r}, expected a word of letters, digits, '
       '"_", "." and "-".'
     )
-  found = preferences.checked(line.turns, line.chosen, line.rejected)
-  kept = dict(zip(('turns', *preferences.ANSWERS), found))
-  return kept | {'category': line.category or None}
+  turns, answers = preferences.checked(line.turns, line.chosen, line.rejected)
+  return {'turns': turns, **answers, 'category': line.category or None}
 
 
 def _checked_marks(marked: str | None, text: str | None) -> str | None:

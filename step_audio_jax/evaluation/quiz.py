@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import re
 from typing import Any, Mapping, NamedTuple, Sequence
 
@@ -11,6 +12,7 @@ from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.chats import own
 from step_audio_jax.chats import views
 from step_audio_jax.corpus import manifest
+from step_audio_jax.storage import digests
 
 _HAN = r'\u3400-\u9fff'
 _WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:'[^\W_{_HAN}]+)*")
@@ -55,6 +57,13 @@ class Question:
     """What the user says last, if it is said."""
     last = [t for t in self.chat.turns if t.role == chats_lib.USER][-1]
     return last.speech.id if last.speech else None
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of all that is asked: turns up to the reply, and words of recordings."""
+    turns = own.written(chats_lib.Conversation(self.chat.turns[:-1]))
+    said = {name: self.texts.get(name) for name in own.spoken(turns)}
+    return digests.of_value([turns, said])
 
   def shown(self, view: str) -> chats_lib.Conversation:
     """The chat up to its reply as a task shows it; '' as it is.

@@ -98,6 +98,7 @@ def train(
   if not files.is_file(folder / 'done.json'):
     files.check_writable(folder, 'run_dir', folder=True)
   given = resume.Given(objective, feed, optimizer, config, tuple(init_from))
+  told = getattr(objective, 'check_feed', lambda feed: ())(feed)
   ids = run_bindings.bindings_of_run(objective.describe(), feed)
   ids = run_bindings.bindings_of_resumed(folder, ids)
   if not dry_run and _agreed(lambda: _finished(folder, given, ids)):
@@ -121,6 +122,9 @@ def train(
     'feed': feed.describe(),
     'init_from': [str(path) for path in init_from],
   }
+  if jax.process_index() == 0:
+    for sentence in told:
+      print(f'warning: {sentence}', file=sys.stderr, flush=True)
   if hasattr(feed, 'epochs'):
     seen = feed.epochs(0, config.steps * feed.batch_size)
     facts['epochs'] = {n['source']: round(n['epochs'], 4) for n in seen}

@@ -92,6 +92,11 @@ def one(value, **beside):
     ([{'type': 'text', 'text': 'hear'}, {'type': 'audio', 'audio': 'a.wav'},
       {'type': 'text', 'text': 'well'}],
      ('hear', SPEECH(path='a.wav'), 'well')),
+    # As `Audio` of Hugging Face is stored.
+    ([{'type': 'audio', 'audio': {'bytes': RAW, 'path': 'gone.wav'}}],
+     (SPEECH(data=RAW),)),
+    ([{'type': 'input_audio', 'input_audio': {'bytes': None, 'path': 'a.wav'}}],
+     (SPEECH(path='a.wav'),)),
   ],
 )  # fmt: skip
 def test_contents(content, parts):
@@ -105,6 +110,11 @@ def test_a_text_beside_a_recording_is_its_transcript():
   assert one({'role': 'user', 'audio': 'a.wav', 'content': 'hi'}) == want
   assert one({'role': 'user', 'content': audio, 'text': 'hi'}) == want
   assert one({'role': 'user', 'text': 'hi'}) == ('hi',)
+  stored = {'bytes': RAW, 'path': None}
+  want = (SPEECH(data=RAW, text='hi'),)
+  assert one({'role': 'user', 'audio': stored, 'text': 'hi'}) == want
+  lacks = {'bytes': None, 'path': None}
+  assert one({'role': 'user', 'audio': lacks, 'content': 'hi'}) == ('hi',)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,9 @@ def test_a_text_beside_a_recording_is_its_transcript():
     ({'conversations': [{'from': 'human', 'value': 'x'}], 'audios': {'a': 1}},
      'audios: found'),
     ({'conversations': [{'from': 'human', 'value': 'x'}], 'audios': [3]},
-     'audios[0]: found 3, expected a string'),
+     'audios[0]: found 3, expected a path or {"bytes", "path"}.'),
+    ({'messages': [{'role': 'user', 'audio': {'bytes': 'x'}}]},
+     "messages[0].audio.bytes: found 'x', expected the bytes of a file."),
     ({'conversations': [{'from': 'function_call', 'value': 'x'}]},
      "conversations[0].content: found 'x', expected JSON"),
     ({'conversations': [{'from': 'gtp', 'value': 'x'}]},

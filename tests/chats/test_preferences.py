@@ -14,9 +14,16 @@ CALL = {'name': 'clock', 'arguments': {}}
 def test_answers_stay_as_they_are_written():
   spoken = {'role': 'assistant', 'content': [{'text': 'so'}, {'speech': 'a'}]}
   other = {'role': 'assistant', 'speech': 'b'}
-  assert preferences.checked(TURNS, spoken, other) == (
-    tuple(TURNS), spoken, other,
-  )  # fmt: skip
+  both = {'chosen': spoken, 'rejected': other}
+  assert preferences.checked(TURNS, **both) == (tuple(TURNS), both)
+
+
+@pytest.mark.parametrize('name', preferences.ANSWERS)
+def test_an_answer_may_stand_alone(name):
+  told = {'chosen': None, 'rejected': None, name: GOOD}
+  assert preferences.checked(TURNS, **told) == (tuple(TURNS), {name: GOOD})
+  found = preferences.parse(TURNS, **told)
+  assert found.answers == (getattr(found, name),)
 
 
 def test_an_answer_may_stand_behind_what_a_tool_gave_and_call():
@@ -27,7 +34,7 @@ def test_an_answer_may_stand_behind_what_a_tool_gave_and_call():
     {'role': 'tool', 'text': '12:00', 'call_id': 'x'},
   ]
   calls = {'role': 'assistant', 'calls': [CALL]}
-  assert preferences.checked(turns, GOOD, calls)[2] == calls
+  assert preferences.checked(turns, GOOD, calls)[1]['rejected'] == calls
   # Ids are no part of what is said.
   again = {'role': 'assistant', 'calls': [{**CALL, 'id': 'y'}]}
   with pytest.raises(errors.UserError, match='the same answer'):
@@ -42,6 +49,7 @@ def test_an_answer_may_stand_behind_what_a_tool_gave_and_call():
     ([GOOD], GOOD, BAD, 'turns: found none of the user, expected one'),
     ([*TURNS, GOOD], GOOD, BAD, r'turns\[1\]: found assistant in front of the'),
     (3, GOOD, BAD, 'turns: found 3, expected a list'),
+    (TURNS, None, None, 'chosen: missing, as is rejected, expected one of'),
     (TURNS, TURNS[0], BAD, 'chosen.role: found user, expected assistant'),
     (TURNS, 'so', BAD, "chosen: found 'so', expected a role with a text"),
     (TURNS, GOOD, {'role': 'assistant'}, 'rejected: found neither text nor au'),

@@ -242,12 +242,26 @@ def test_a_preference_survives_a_round_trip(tmp_path):
   assert manifest.read(tmp_path / 'again') == found
 
 
+@pytest.mark.parametrize('name', ['chosen', 'rejected'])
+def test_an_answer_that_stands_alone_survives_a_round_trip(name, tmp_path):
+  lacks = ({'chosen', 'rejected'} - {name}).pop()
+  alone = {k: v for k, v in PREFERENCE.items() if k not in (lacks, 'margin')}
+  write_lines(tmp_path, SPEECH, alone)
+  _, found = manifest.read(tmp_path)
+  assert getattr(found, lacks) is None and found.to_json() == alone
+  assert found.all_turns == (*PREFERENCE['turns'], PREFERENCE[name])
+
+
 @pytest.mark.parametrize(
   'change, message',
   [
     ({'turns': None}, 'turns: missing, expected them in a preference'),
-    ({'chosen': None}, 'chosen: missing, expected an answer'),
-    ({'rejected': {}}, 'rejected: missing, expected an answer'),
+    ({'chosen': None}, 'margin: found 0.5, expected it between two answers.'),
+    (
+      {'chosen': None, 'rejected': None, 'margin': 0.0},
+      'chosen: missing, as is rejected, expected one of them or both',
+    ),
+    ({'rejected': {}}, 'rejected.role: found None, expected system'),
     ({'rejected': 'a dog'}, "rejected: found 'a dog', expected an object or"),
     ({'rejected': PREFERENCE['chosen']}, 'rejected: found the same answer'),
     ({'margin': -0.5}, 'margin: found -0.5, expected a number >= 0'),

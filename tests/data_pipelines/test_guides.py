@@ -13,6 +13,7 @@ from data_pipelines.codes import tokenize
 from step_audio_jax import __main__ as library_doors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation import quiz
 from step_audio_jax.storage import files
 from tests.data_pipelines import stand_in
 from tpu_launch import __main__ as launch_doors
@@ -66,7 +67,7 @@ def user(made, tmp_path, monkeypatch):
   from data_pipelines.tasks import corpora
 
   for name in list(corpora.DEFINITIONS):  # the next test has another `mine`
-    if name.startswith(('mine_', 'guide_')):
+    if name.startswith(('mine_', 'guide_', 'talk_')):
       del corpora.DEFINITIONS[name]
       seqio.TaskRegistry.remove(name)
 
@@ -132,6 +133,66 @@ def test_the_guide(user, made, capsys):
   ):
     assert (user / 'data/mine/rows' / f'mine_{task}' / 'train').is_dir()
   follow([*train, '--dry_run'], capsys)
+
+
+def test_from_answers_to_rows(user, made, capsys):
+  text = (HERE / 'docs' / 'alignment.md').read_text()
+  section = text.split('### What policies answered')[1].split('\n### ')[0]
+  sample, *lines = commands(section)
+  assert sample[1] == 'sample'
+  assert [words[1] for words in lines] == [
+    'rank', 'inspect', 'build', 'inspect',
+  ]  # fmt: skip
+  shutil.copytree(made / 'speech', user / 'data' / 'talk')
+  shutil.copytree(made / 'codes', user / 'data' / 'talk' / 'codes')
+  shutil.copy(made / 'text.model', user)
+  said = manifest.read('data/talk')
+  chats = [
+    manifest.Utterance(
+      id=f'q{k}',
+      kind='chat',
+      split='dev' if k == 3 else 'train',
+      turns=(
+        {'role': 'user', 'speech': said[k].id},
+        {'role': 'assistant', 'text': 'a cat'},
+      ),
+    )
+    for k in range(4)
+  ]
+  manifest.write('data/talk', [*said, *chats])
+  # What a run would have drawn.
+  told = dict(word[2:].partition('=')[::2] for word in sample if '=' in word)
+  splits = told['splits'].split(',')
+  asked, _ = quiz.questions(told['corpus'], splits)
+  files.write_jsonl(
+    told['output'],
+    [
+      {
+        'prompt': one.id,
+        'run': 'runs/talk',
+        'step': 1,
+        'number': number,
+        'digest': one.digest,
+        'text': f'a {word}',
+        'stopped': True,
+        'scores': {'right': right, 'brief': 0.5 * right, 'heard': 1.0},
+      }
+      for some in asked.values()
+      for one in some
+      for number, (word, right) in enumerate(
+        [('cat', 1.0), ('dog', 0.0), ('cow', 0.5), ('cat', 1.0)]
+      )
+    ],
+  )
+  shown = [follow(words, capsys) for words in lines]
+  assert 'added 4 pairs of 16 answers to 4 questions' in shown[0]
+  assert 'all is well' in shown[1] and 'all is well' in shown[3]
+  rows = user / 'data/talk/rows'
+  for name in ('tqta', 'aqta'):
+    folder = rows / f'talk_preference_{name}' / 'train'
+    stats = files.read_json(folder / 'stats.json')
+    assert (stats['pairs'], stats['dropped']) == (3, 0)
+    assert stats['categories'] == ['right']
 
 
 def test_the_table_of_fields_is_complete():

@@ -15,7 +15,7 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 
-from data_pipelines.factory import provenance
+from data_pipelines.factory import additions
 from data_pipelines.factory.deafness import pairs as pairs_lib
 from data_pipelines.factory.leaks import held_out as held_out_lib
 from data_pipelines.synthesis import speech
@@ -27,7 +27,7 @@ from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.storage import files
 
-STAMP, LEFT_OUT = 'deafness.json', 'deafness.jsonl'
+DOOR_NAME = 'deafness'
 Line = manifest.Utterance
 
 
@@ -68,10 +68,11 @@ def add(
   if rollouts is not None:
     said = _rollouts(files.path(rollouts), questions, left)
   maker = pairs_lib.Maker(config, questions.values(), said)
-  told, counts = [], dict.fromkeys(pairs_lib.CATEGORIES, 0)
+  told: list[additions.Told] = []
+  counts = dict.fromkeys(pairs_lib.CATEGORIES, 0)
   recordings = {}
   for line in lines:
-    told.append((line, None))
+    told.append(additions.Told(line))
     if line.id not in questions:
       continue
     for made in maker.made(questions[line.id]):
@@ -83,7 +84,7 @@ def add(
         made = made.line
       else:
         counts[made.category] += 1
-      told.append((made, line.id))
+      told.append(additions.Told(made, line.id))
   result = {
     **dataclasses.asdict(config),
     'splits': list(config.splits),
@@ -98,9 +99,8 @@ def add(
   for name, samples in recordings.items():
     if not files.exists(root / name):
       audio_io.write_audio(root / name, samples / 32768, speech.SAMPLE_RATE)
-  _write(root, told, config.seed)
-  files.write_jsonl(root / LEFT_OUT, left)
-  files.write_json(root / STAMP, result)
+  additions.write(root, told, config.seed)
+  additions.write_account(root, DOOR_NAME, result, left)
   return result
 
 
@@ -169,38 +169,11 @@ def _rollouts(
   return found
 
 
-def _write(
-  root: files.AnyPath, told: Sequence[tuple[Line, str | None]], seed: int
-) -> None:
-  """Writes the manifest, and its provenance where it has one."""
-  lines = [line for line, _ in told]
-  if lines == manifest.read(root):
-    return
-  if not files.is_file(provenance.path_of(root)):
-    manifest.write(root, lines)
-    return
-  job, items = provenance.read(root)
-  origins = {line.id: origin for line, origin in items}
-  for line, source in told:
-    if source is not None:
-      origins[line.id] = provenance.Origin(line.id, seed, sources=[source])
-  if 'kept' in job.counts:
-    counts = {**job.counts, 'kept': len(lines)}
-    job = dataclasses.replace(job, counts=counts)
-  provenance.write(root, job, ((line, origins[line.id]) for line in lines))
-
-
 def _define(fv: flags.FlagValues) -> None:
   default = pairs_lib.Config()
-  flags.DEFINE_string(
-    'corpus', None, 'Corpus folder; its manifest is added to.', flag_values=fv
-  )
-  flags.mark_flag_as_required('corpus', flag_values=fv)
+  additions.define_flags(fv, default.splits)
   flags.DEFINE_integer(
     'seed', default.seed, 'Everything follows from it.', flag_values=fv
-  )
-  flags.DEFINE_list(
-    'splits', list(default.splits), 'Whose questions are taken.', flag_values=fv
   )
   flags.DEFINE_integer(
     'replies',
@@ -222,12 +195,6 @@ def _define(fv: flags.FlagValues) -> None:
     'id; those that are deaf are rejected in place of drawn ones.',
     flag_values=fv,
   )
-  flags.DEFINE_multi_string(
-    'held_out',
-    [],
-    'A corpus whose test splits nothing may be made of.',
-    flag_values=fv,
-  )
 
 
 def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
@@ -237,15 +204,11 @@ def _main(fv: flags.FlagValues) -> Mapping[str, Any]:
     replies=fv.replies,
     silences=fv.silences,
   )
-  held_out = None
-  if fv.held_out:
-    rules = held_out_lib.Rules(training=tuple({'train', *config.splits}))
-    held_out = held_out_lib.HeldOut(fv.held_out, rules)
   result = add(
     fv.corpus,
     config,
     rollouts=fv.rollouts,
-    held_out=held_out,
+    held_out=additions.held_out(fv),
     dry_run=fv.dry_run,
   )
   print(

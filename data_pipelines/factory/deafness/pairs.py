@@ -20,6 +20,7 @@ from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
+from data_pipelines.factory import additions
 from data_pipelines.synthesis import speech
 from step_audio_jax import errors
 from step_audio_jax.audio import io as audio_io
@@ -33,7 +34,6 @@ from step_audio_jax.storage import digests
 DEAF, SILENCE = CATEGORIES = ('deaf', 'silence')
 FOLDER = 'silence'  # of the recordings that are made
 _QUIET = 'quiet'  # their split: there is nothing to transcribe
-_TEST = 'test'  # how the splits begin that nothing is learnt of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +53,11 @@ class Config:
   silences: float = 0.25
 
   def __post_init__(self):
-    for split in self.splits:
-      if split.startswith(_TEST):
-        raise errors.UserError(
-          f'--splits: found {split!r}, a test split, expected splits that are '
-          'learnt of or that choose a checkpoint, such as train,dev.'
-        )
+    additions.check_splits(self.splits)
     most = min(map(len, deafness.REPLIES.values()))
-    if not self.splits or not 0 < self.replies <= most:
+    if not 0 < self.replies <= most:
       raise errors.UserError(
-        f'--splits, --replies: found {",".join(self.splits) or "none"} and '
-        f'{self.replies}, expected splits and 1 to {most} replies.'
+        f'--replies: found {self.replies}, expected 1 to {most}.'
       )
     if not 0 <= self.silences <= 1:
       raise errors.UserError(
@@ -225,15 +219,8 @@ class Maker:
     turns = [dict(turn) for turn in chat.turns[:-1]]
     if heard is not None:
       turns[-1]['speech'] = heard
-    return manifest.Utterance(
-      id=f'{chat.id}-{name}',
-      kind='preference',
-      split=chat.split,
-      language=chat.language,
-      turns=tuple(turns),
-      chosen={'role': chats.ASSISTANT, 'text': chosen},
-      rejected={'role': chats.ASSISTANT, 'text': rejected},
-      category=category,
+    return additions.preference(
+      chat, name, chosen, rejected, turns=tuple(turns), category=category
     )
 
 

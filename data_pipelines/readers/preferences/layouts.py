@@ -9,6 +9,8 @@
                                    UltraFeedback as pairs
     instruction · completions      UltraFeedback: responses with scores
     a prompt · answers             each with a rank, a score, or scores
+    a prompt · completion · label  one answer, and whether it is wanted, as
+                                   TRL has it for KTO
 
 What is beside them is that of chats: `system`, `tools`, `audios`; and of a pair
 its `margin`.
@@ -28,6 +30,7 @@ from step_audio_jax.chats import own
 from step_audio_jax.chats import preferences
 
 CHOSEN, REJECTED = preferences.ANSWERS
+ALONE, LABEL = 'completion', 'label'
 # Lists of answers to one prompt: name → where an answer says its text.
 _LISTS = {'answers': 'text', 'completions': 'response'}
 # What a prompt may be called that is one text.
@@ -65,11 +68,14 @@ def parse(row: Mapping[str, Any], rules: rankings.Rules) -> Judged:
   for name, text in _LISTS.items():
     if row.get(name) is not None:
       return _ranked(row, name, text, rules)
+  compared = any(row.get(name) is not None for name in preferences.ANSWERS)
+  if row.get(ALONE) is not None and not compared:
+    return _alone(row)
   for name in preferences.ANSWERS:
     if row.get(name) is None:
       raise errors.UserError(
         f'{name}: missing, expected {CHOSEN} and {REJECTED}, or one of '
-        f'{", ".join(_LISTS)}.'
+        f'{", ".join((*_LISTS, ALONE))}.'
       )
   prompt, answers = _pair(row)
   return Judged(prompt, answers, [_margin(row, rules)], ranked=False)
@@ -85,12 +91,7 @@ def _ranked(row, name: str, text: str, rules: rankings.Rules) -> Judged:
     )
   worths = rankings.worths(found, name, rules)
   pairs = rankings.pairs(worths, name, rules)
-  prompt = _prompt(row)
-  if prompt is None:
-    raise errors.UserError(
-      f'prompt: missing, expected one of '
-      f'{", ".join((*_PROMPTS, *formats.FORMATS))}.'
-    )
+  prompt = _needed_prompt(row)
   answers = []
   for number, answer in enumerate(found):
     said = {'role': chats.ASSISTANT, **answer}
@@ -100,6 +101,23 @@ def _ranked(row, name: str, text: str, rules: rankings.Rules) -> Judged:
       said = {key: said[key] for key in _OWN if key in said}
     answers.append(_turn(row, said, f'{name}[{number}]'))
   return Judged(prompt, tuple(answers), pairs, ranked=True)
+
+
+def _alone(row) -> Judged:
+  """A row with one answer, which is wanted or not."""
+  label = row.get(LABEL)
+  if not isinstance(label, bool):
+    raise errors.UserError(
+      f'{LABEL}: found {label!r:.60}, expected true for a {ALONE} that is '
+      'wanted, or false.'
+    )
+  answers = _listed(row, row[ALONE], ALONE)
+  if len(answers) > 1:
+    raise errors.UserError(
+      f'{ALONE}: found {len(answers)} turns, expected one behind the prompt.'
+    )
+  pair = rankings.Pair(*((0, None) if label else (None, 0)), 0.0)
+  return Judged(_needed_prompt(row), answers, [pair], ranked=False)
 
 
 def _margin(row: Mapping[str, Any], rules: rankings.Rules) -> rankings.Pair:
@@ -207,6 +225,16 @@ def _check_asked(row, asked, before: Sequence[chats.Turn]) -> None:
       f'{CHOSEN}: found {_shown(before[-1])} in front of the answer, but '
       f'prompt {prompt!r:.60}, expected one prompt for both.'
     )
+
+
+def _needed_prompt(row: Mapping[str, Any]) -> chats.Conversation:
+  found = _prompt(row)
+  if found is None:
+    raise errors.UserError(
+      f'prompt: missing, expected one of '
+      f'{", ".join((*_PROMPTS, *formats.FORMATS))}.'
+    )
+  return found
 
 
 def _prompt(row: Mapping[str, Any]) -> chats.Conversation | None:

@@ -4,11 +4,12 @@
     {"messages": [{"role": "user", "content": "…"}],
      "answers": [{"text": "…", "scores": [4, 5]}, {"text": "…", "scores": [2]}]}
 
-`layouts` has all of them. A row with two answers is the preference `ID`; one
-whose answers are ranked has `ID-0over2`, … for each pair. Spoken turns are
-utterances `ID-turn-N`, spoken answers `ID-answer-N`; all share a split.
-`rankings` says what `--reader_option=gap=1`, `margin=0.5` and
-`score=helpfulness` do.
+`layouts` has all of them. A row with one answer or two is the preference `ID`;
+one whose answers are ranked has `ID-0over2`, … for each pair. Spoken turns are
+utterances `ID-turn-N`, spoken answers `ID-answer-N`; all share a split, as do
+answers that stand alone and are to one prompt. `rankings` says what
+`--reader_option=gap=1`, `margin=0.5`, `score=helpfulness`, `pairs=best` and
+`scale=0-10` do.
 """
 
 import pathlib
@@ -25,6 +26,7 @@ from step_audio_jax.chats import checks
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import own
 from step_audio_jax.chats import preferences
+from step_audio_jax.storage import digests
 
 FIELDS = ('id', 'language', 'split', 'category')
 _BATCH = 64  # rows of parquet that are held
@@ -96,6 +98,8 @@ class _Maker:
     for answer in judged.answers:
       preferences.check_answer(judged.prompt, answer)
     preferences.check_prompt(judged.prompt)
+    if any(None in pair for pair in judged.pairs):
+      fields['part_of'] = _digest(judged.prompt)
     place = self._root, pathlib.PurePosixPath(name).parent
     turns, items = chat.placed(
       judged.prompt.turns, fields, place, where, name, number
@@ -118,7 +122,7 @@ class _Maker:
         'turns': told,
         'margin': pair.margin,
         'category': category,
-        'part_of': fields['id'],
+        'part_of': fields.get('part_of') or fields['id'],
       }
       if judged.ranked:
         of_pair['id'] = f'{fields["id"]}-{pair.better}over{pair.worse}'
@@ -128,8 +132,7 @@ class _Maker:
         where,
         number,
         of_pair,
-        answers[pair.better],
-        answers[pair.worse],
+        *(None if n is None else answers[n] for n in pair[:2]),
         id=of_pair['id'],
         line=number,
       )
@@ -154,7 +157,20 @@ class _Maker:
 
 
 def _item(where, number, fields, chosen, rejected) -> base.Item:
-  preferences.check_pair(chosen, rejected)
-  both = own.written(chats.Conversation((chosen, rejected)))
-  answers = dict(zip(preferences.ANSWERS, both))
-  return base.Item(where, {**fields, **answers}, line=number)
+  if chosen is not None and rejected is not None:
+    preferences.check_pair(chosen, rejected)
+  for name, answer in zip(preferences.ANSWERS, (chosen, rejected)):
+    if answer is not None:
+      (fields[name],) = own.written(chats.Conversation((answer,)))
+  return base.Item(where, fields, line=number)
+
+
+def _digest(prompt: chats.Conversation) -> str:
+  """Of what is asked, whichever answer stands beside it."""
+  said = []
+  for turn in prompt.turns:
+    heard = turn.speech
+    data = heard.data if heard else None
+    sound = digests.of_bytes(data) if data else heard and (heard.id, heard.path)
+    said.append((turn.role, turn.text, sound))
+  return digests.of_value(said)

@@ -94,7 +94,7 @@ class Corpus:
 
 
 def read(corpus: str, splits: Sequence[str]) -> Corpus:
-  """The preferences of a corpus.
+  """The pairs of a corpus; answers that stand alone are passed over.
 
   Raises:
     UserError: A split has none, or a line is none.
@@ -105,13 +105,18 @@ def read(corpus: str, splits: Sequence[str]) -> Corpus:
     if line.kind == 'speech':
       speech[line.id] = line
     elif line.kind == 'preference' and line.split in found:
-      pair = preferences.parse(line.turns, line.chosen, line.rejected)
-      found[line.split].append(Example(line.id, line.category or '', *pair))
+      prompt, chosen, rejected = preferences.parse(
+        line.turns, line.chosen, line.rejected
+      )
+      if chosen is not None and rejected is not None:
+        found[line.split].append(
+          Example(line.id, line.category or '', prompt, chosen, rejected)
+        )
   for split, some in found.items():
     if not some:
       raise errors.UserError(
-        f'{manifest.path_of(corpus)}: no preference of the split {split!r}, '
-        'expected some (`ingest` reads them).'
+        f'{manifest.path_of(corpus)}: no preference of the split {split!r} '
+        'has two answers, expected some (`ingest` reads them).'
       )
   return Corpus(
     corpus, tuple(one for some in found.values() for one in some), speech
@@ -206,6 +211,8 @@ def of_rows(folder: str) -> tuple[list[Scored], list[str]]:
     row = source.row(number)
     kinds = row.get('categories', np.full(len(row.get('pairs', ())), -1))
     for pair, kind in zip(row.get('pairs', ()), kinds):
+      if not all(pair.tolist()):
+        continue  # one answer alone is compared with none
       found.append(_of_row(row, pair))
       categories.append(names[kind])
   if not found:

@@ -32,6 +32,33 @@ def check(batch: Mapping[str, Any]) -> None:
     )
 
 
+def check_whole(feed: Any) -> list[str]:
+  """What an objective of whole pairs says to rows that have answers alone.
+
+  Args:
+    feed: Where batches come from. It may know `pairs`, how many are whole,
+      `unpaired`, how many answers of each kind are in none, and its `name`.
+
+  Returns:
+    Sentences for the user.
+
+  Raises:
+    UserError: There is no whole pair.
+  """
+  alone = sum(getattr(feed, 'unpaired', {}).values())
+  if not alone:
+    return []
+  if not feed.pairs:
+    raise errors.UserError(
+      f'{feed.name}: found {alone} answers alone and no pair, expected pairs: '
+      'of single answers KTO learns (gin/alignment/kto.gin).'
+    )
+  return [
+    f'{feed.name}: {alone} answers are in none of the {feed.pairs} pairs, and '
+    'nothing is learnt of them; KTO would (gin/alignment/kto.gin).'
+  ]
+
+
 def places(segment_ids_BT: jax.Array, pairs_BK2: jax.Array) -> jax.Array:
   """Which places belong to each side, bool (B, K, 2, T); none to side 0."""
   sides = pairs_BK2[..., None]

@@ -157,6 +157,9 @@ class DirectPreference(_Compared):
         'where pairs say nothing.'
       )
 
+  def check_feed(self, feed):
+    return pairs_lib.check_whole(feed)
+
   def loss(self, variables, batch, rng):
     del rng
     pairs_BK2 = batch[pairs_lib.KEY]

@@ -45,6 +45,9 @@ class RewardModel:
         f'reward: centring is {self.centring}, expected 0 or more.'
       )
 
+  def check_feed(self, feed):
+    return pairs_lib.check_whole(feed)
+
   def init(self, rng, batch):
     pairs_lib.check(batch)
     return self.model.init(rng, batch['tokens'][:1, :8])

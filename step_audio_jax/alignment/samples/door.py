@@ -5,7 +5,8 @@
      "number": 0, "seed": 91823, "text": "blue", "stopped": true,
      "logprob": -0.31, "scores": {"right": 1.0, "brief": 1.0}}
 
-One line an answer, for people to judge, for a judge, or for rules. What an
+One line an answer, for people to judge, for a judge, or for rules; its `digest`
+is that of all that was asked. What an
 answer is drawn with is a function of (seed, prompt, number) alone, whatever it
 is drawn beside. Lines are written as they come; after a kill the same command
 goes on behind the last whole one.
@@ -284,6 +285,7 @@ def _sample_run(
             'split': prompt.split,
             'question': it.question,
             'expected': it.expected,
+            'digest': prompt.digest,
             'language': it.language,
             'run': run,
             'step': step,

@@ -172,6 +172,8 @@ class RowFeed:
     speech: Whether there are speech ids.
     largest_id: Of all sources; None if one does not say.
     categories: Names of those of pairs, in the order of their numbers.
+    pairs: How many pairs of answers there are.
+    unpaired: 'chosen', 'rejected' → how many answers are in none.
     table_size: Ids of a batch must be below; None for any.
   """
 
@@ -235,6 +237,8 @@ class RowFeed:
     stats = [source.stats for source in self.sources]
     self._pairs = pairs_lib.most(stats)
     self.categories = pairs_lib.categories(stats)
+    self.pairs = pairs_lib.whole(stats)
+    self.unpaired = pairs_lib.unpaired(stats)
     self._image_shape = next(
       (
         tuple(s.row(0)['images'].shape[1:])

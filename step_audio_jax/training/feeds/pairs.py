@@ -3,17 +3,33 @@
 Axes: B rows of a batch, K pairs of a row at most.
 """
 
+import collections
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-# In `stats.json`: names of their categories, and the most of them in a row.
-CATEGORIES, MOST = 'categories', 'pairs_per_row'
+# In `stats.json`: names of their categories; how many are whole; the most of
+# them in a row; and how many answers stand alone, of both kinds.
+CATEGORIES, PAIRS, MOST = 'categories', 'pairs', 'pairs_per_row'
+UNPAIRED = 'unpaired'
 
 
 def most(stats: Sequence[Mapping[str, Any]]) -> int:
   """The most pairs that a row has of folders with such `stats.json`."""
   return max(int(told.get(MOST) or 0) for told in stats)
+
+
+def whole(stats: Sequence[Mapping[str, Any]]) -> int:
+  """How many pairs with both answers there are in all folders."""
+  return sum(int(told.get(PAIRS) or 0) for told in stats)
+
+
+def unpaired(stats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+  """'chosen', 'rejected' → how many of those stand alone in all folders."""
+  found: collections.Counter[str] = collections.Counter()
+  for told in stats:
+    found.update(told.get(UNPAIRED) or {})
+  return dict(found)
 
 
 def categories(stats: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -187,6 +187,10 @@ class Lora:
     """Whether the objective within compares with where the run started."""
     return getattr(self.objective, 'keeps_start', False)
 
+  def check_feed(self, feed):
+    """As the objective within."""
+    return getattr(self.objective, 'check_feed', lambda feed: [])(feed)
+
   def arrange(self, batch):
     """That of the objective within."""
     return getattr(self.objective, 'arrange', lambda batch: batch)(batch)

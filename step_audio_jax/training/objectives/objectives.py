@@ -31,8 +31,10 @@ class Objective(Protocol):
   """What the loop needs to know of a model and its loss.
 
   One may have more: `flops`; `keeps_start`, whether `REFERENCE` is among its
-  variables; and `arrange` with `survey`, what its loss asks of a whole batch
-  before that is cut into microbatches (`step.accumulate_gradients`).
+  variables; `check_feed`, which refuses rows that it cannot learn of and says
+  what it would pass over in others; and `arrange` with `survey`, what its loss
+  asks of a whole batch before that is cut into microbatches
+  (`step.accumulate_gradients`).
   """
 
   def init(self, rng: jax.Array, batch: Batch) -> dict[str, Any]:

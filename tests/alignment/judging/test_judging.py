@@ -249,9 +249,9 @@ def test_the_door_reads_rows(world, capsys, scorer):
       'tokens': np.zeros(length, np.int32),
       'segment_ids': np.zeros(length, np.int32),
       'loss_weights': np.zeros(length, np.float32),
-      'pairs': np.asarray([[1, 2]], np.int32),
-      'margins': np.zeros(1, np.float32),
-      'categories': np.asarray([place % 2 - 1], np.int32),
+      'pairs': np.asarray([[1, 2], [0, 1]], np.int32),  # the second is none
+      'margins': np.zeros(2, np.float32),
+      'categories': np.asarray([place % 2 - 1, 0], np.int32),
     }
     start = 0
     for segment, (ids, count) in enumerate(zip(one[:2], one.ids), 1):

@@ -66,6 +66,17 @@ def write_corpus(root):
         rejected={'role': 'assistant', 'text': rejected},
       )
     )
+  # Nobody compares it with another.
+  alone = {'role': 'assistant', 'text': 'never'}
+  lines.append(
+    manifest.Utterance(
+      id='alone',
+      kind='preference',
+      split='test',
+      turns=({'role': 'user', 'text': 'when'},),
+      rejected=alone,
+    )
+  )
   manifest.write(folder, lines)
   (folder / 'codes').mkdir()
   writer = array_record_module.ArrayRecordWriter(

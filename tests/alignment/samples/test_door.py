@@ -1,5 +1,6 @@
 """The door that draws: seeds, rules, and going on after a kill."""
 
+import dataclasses
 import functools
 import json
 
@@ -8,7 +9,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from data_pipelines.factory.ranking import door as ranking
+from data_pipelines.factory.ranking import pairs
 from step_audio_jax import __main__ as doors
+from step_audio_jax import errors
 from step_audio_jax import vocabulary
 from step_audio_jax.alignment.samples import door
 from step_audio_jax.commands import cli
@@ -103,6 +107,35 @@ def test_answers_are_drawn_by_prompt_and_number(argv, tmp_path):
   assert [one['text'] for one in few] == [one['text'] for one in lines[:3]]
   other = draw(argv, tmp_path / 'c.jsonl', '--seed=1')
   assert [one['text'] for one in other] != [one['text'] for one in lines]
+
+
+def test_preferences_are_made_of_them(argv, tmp_path):
+  path, corpus = tmp_path / 'a.jsonl', tmp_path / 'talk'
+  lines = draw(argv, path)
+  ratings = [{k: one[k] for k in ('prompt', 'number')} for one in lines]
+  for one in ratings:
+    one['rating'] = one['number'] + 2
+  files.write_jsonl(tmp_path / 'ratings.jsonl', ratings)
+  rank = functools.partial(
+    ranking.add,
+    corpus,
+    [path],
+    pairs.Config(unfinished=True, pairs='best_worst'),
+    judgements=tmp_path / 'ratings.jsonl',
+    kind='rating',
+  )
+  told = rank()
+  assert (told['answers'], told['left_out']) == (9, {})
+  texts = {(one['prompt'], one['number']): one['text'] for one in lines}
+  (one, *_) = manifest.read(corpus, kind='preference')
+  name = one.id.removesuffix('-ranked-0')
+  assert one.chosen['text'] == texts[name, 2]
+  # Whose question was edited since is an answer to none.
+  found = manifest.read(corpus)
+  turns = ({'role': 'user', 'text': 'other'}, *found[0].turns[1:])
+  manifest.write(corpus, [dataclasses.replace(found[0], turns=turns)])
+  with pytest.raises(errors.UserError, match='none of the 9 .* digest: found'):
+    rank()
 
 
 def test_it_goes_on_behind_the_last_whole_line(argv, tmp_path):

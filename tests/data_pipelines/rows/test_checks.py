@@ -239,11 +239,19 @@ def paired(**more):
 
 def test_pairs_are_segments_that_are_learnt():
   assert not check(paired(), categories=2)
+  alone = np.array([[1, 0], [0, 3]], np.int32)
+  assert not check(paired(pairs=alone), categories=2)
   unlearnt = paired()['loss_weights'].copy()
   unlearnt[3:6] = 0
   for more, field, message in (
     ({'pairs': np.array([[1, 2], [3, 5]])}, 'pairs', 'segment 5, expected one'),
-    ({'pairs': np.array([[1, 2], [3, 0]])}, 'pairs', 'segment 0, expected one'),
+    ({'pairs': np.array([[1, 2], [0, 0]])}, 'pairs', '[0, 0] at 1, expected a'),
+    (
+      {'pairs': np.array([[1, 0], [0, 1]])},
+      'pairs',
+      'expected each segment on',
+    ),
+    ({'pairs': np.array([[1, 0], [0, 9]])}, 'pairs', 'segment 9, expected one'),
     ({'loss_weights': unlearnt}, 'pairs', 'segment 2, expected one that is le'),
     (
       {'pairs': np.array([[1, 2], [2, 3]])},

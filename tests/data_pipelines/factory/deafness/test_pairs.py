@@ -117,9 +117,9 @@ def test_what_a_policy_said_takes_the_place_of_what_is_drawn(asked):
   [
     ({'splits': ('train', 'test')}, "found 'test', a test split"),
     ({'splits': ('test_asked',)}, "found 'test_asked', a test split"),
-    ({'splits': ()}, 'found none and 1, expected splits'),
-    ({'replies': 0}, 'found train and 0, expected splits and 1 to 6'),
-    ({'replies': 7}, 'found train and 7, expected splits and 1 to 6'),
+    ({'splits': ()}, '--splits: found none, expected some'),
+    ({'replies': 0}, '--replies: found 0, expected 1 to 6'),
+    ({'replies': 7}, '--replies: found 7, expected 1 to 6'),
     ({'silences': 1.5}, 'found 1.5, expected a share from 0 to 1'),
     ({'silences': float('nan')}, 'found nan, expected a share'),
   ],

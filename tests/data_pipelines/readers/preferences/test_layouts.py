@@ -353,6 +353,14 @@ SPOKEN = {'role': 'assistant', 'audio': 'say.wav'}
     ),
     ({**ASKED, 'margin': -1}, 'margin: found -1.0, expected a number >= 0.'),
     ({**ASKED, 'margin': 'x'}, "margin: found 'x', expected a number."),
+    (
+      {**ASKED, 'margin': float('nan')},
+      'margin: found nan, expected a number.',
+    ),
+    (
+      {**ASKED, 'margin': float('inf')},
+      'margin: found inf, expected a number.',
+    ),
     ({**ASKED, 'category': 3}, 'category: found 3, expected a string.'),
     ({'prompt': 'why?', 'chosen': 'so'}, 'rejected: missing, expected chosen'),
     (

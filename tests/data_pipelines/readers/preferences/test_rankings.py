@@ -123,3 +123,63 @@ def test_pairs_are_all_that_differ_enough(worths, gap):
   found = rankings.pairs(worths, 'answers', rules)
   assert len(found) == len(want)
   assert {(p.better, p.worse): p.margin / 2 for p in found} == want
+
+
+@pytest.mark.parametrize('value', [0, 6, 4.0e20, float('inf'), '4', None, True])
+@pytest.mark.parametrize('field', ['score', 'scores'])
+def test_people_score_from_1_to_5(field, value, tmp_path):
+  wrong = [4, value] if field == 'scores' else value
+  row = scored(
+    *([[5], wrong] if field == 'scores' else [5, wrong]), field=field
+  )
+  kept, left = read(tmp_path, test_layouts.ASKED, row)
+  assert list(kept) == ['prefs-1']
+  where = 'answers[1].scores[1]' if field == 'scores' else 'answers[1].score'
+  known = value in (0, 6) and value is not True
+  want = 'expected 1 to 5, the scale.' if known else 'expected a number.'
+  assert left[0]['reason'].startswith(f'{where}: found ')
+  assert left[0]['reason'].endswith(want)
+
+
+def test_another_scale_is_an_option(tmp_path):
+  row = scored(0, 10, 11, field='score')
+  kept, left = read(tmp_path, test_layouts.ASKED, row, scale='0-10')
+  assert len(kept) == 1 and 'found 11, expected 0 to 10' in left[0]['reason']
+  kept, left = read(tmp_path / 'any', row, scale='any')
+  assert len(kept) == 3 and not left
+  # What is no score of people has none, unless it is told.
+  row = scored(0, 10, field='mark')
+  kept, left = read(tmp_path / 'mark', row, score='mark')
+  assert len(kept) == 1 and not left
+  kept, left = read(
+    tmp_path / 'both', test_layouts.ASKED, row, score='mark', scale='1-5'
+  )
+  assert len(kept) == 1 and 'found 0, expected 1 to 5' in left[0]['reason']
+
+
+@pytest.mark.parametrize('text', ['5', '5-1', 'a-b', '1-1', '1-2-3', '..-5'])
+def test_a_scale_that_is_none_is_refused(text):
+  with pytest.raises(errors.UserError, match=f'scale: found {text!r}, expect'):
+    rankings.Rules.from_options(base.Options(extra={'scale': text}))
+
+
+def test_which_pairs_are_made_is_an_option(tmp_path):
+  row = scored([5], [3], [3], [1], [5])
+  some = {
+    'best': ['0over1', '0over2', '0over3'],
+    'best_worst': ['0over3'],
+    'all': ['0over1', '0over2', '0over3', '1over3', '2over3', '4over1',
+            '4over2', '4over3'],
+  }  # fmt: skip
+  for name, want in some.items():
+    kept, left = read(tmp_path / name, row, pairs=name)
+    assert not left and sorted(pairs_of(kept)) == want
+  with pytest.raises(errors.UserError, match="pairs: found 'worst', expected"):
+    rankings.Rules(pairs='worst')
+
+
+def test_what_is_no_pair_is_counted():
+  found = rankings.compare([3.0, 1.0, 3.0, 2.5], rankings.Rules(gap=1.0))
+  assert [pair[:2] for pair in found.pairs] == [(0, 1), (2, 1), (3, 1)]
+  assert (found.ties, found.near) == (1, 2)
+  assert rankings.compare([], rankings.Rules()) == ([], 0, 0)

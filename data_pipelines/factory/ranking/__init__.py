@@ -1,0 +1,1 @@
+"""Preferences of what policies answered, by scores, judges and people."""
