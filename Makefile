@@ -59,7 +59,8 @@ quickstart: $(READY) $(EXTRAS)
 	$(BIN)/python -m tpu_launch quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+	  --no-loadscope-reorder
 
 # The peers live apart: nothing of them is needed to train or to test.
 $(PARITY)/installed: requirements/build.txt requirements/lock.txt \

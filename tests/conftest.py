@@ -5,6 +5,8 @@ the command-line doors, local multi-process runs) get the same ones.
 """
 
 import atexit
+import ctypes
+import gc
 import os
 import shutil
 import sys
@@ -70,18 +72,66 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile('suite')
 
+
+# These take longest. They are begun first: no worker is left with one of them
+# when the others have nothing more to do.
+_FIRST = (
+  'tests/training/test_processes.py',
+  'tests/data_pipelines/test_engines.py',
+  'tests/benchmarks/test_benchmarks.py',
+  'tests/training/test_loop.py',
+  'tests/data_pipelines/factory/making/test_engines.py',
+  'tests/training/objectives/test_lora.py',
+)
+
+
+def pytest_collection_modifyitems(config, items):
+  """The files of `_FIRST` in front, all others as they are."""
+  place = {config.rootpath / name: n for n, name in enumerate(_FIRST)}
+  assert all(path.is_file() for path in place), _FIRST
+  items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_collection_finish():
+  """What importing has made is there for good: no collector looks at it again.
+
+  With TensorFlow and JAX these are millions of objects, and Python would go
+  through them all whenever tests have made some.
+  """
+  gc.collect()
+  gc.freeze()
+
+
 # Compiled programs stay in memory for good; a process that has met hundreds of
 # models forgets them before the machine is full.
 _MOST_BYTES = 4e9
+_ROOM_BYTES = 1e9
+
+
+@pytest.fixture(scope='session')
+def most_bytes():
+  """How large a process may grow: one number, which its modules change."""
+  return [_MOST_BYTES]
 
 
 @pytest.fixture(scope='module', autouse=True)
-def forget_programs():
-  """Drops jax's compiled programs behind a module, in a process grown large."""
+def forget_programs(most_bytes):
+  """Drops jax's compiled programs behind a module, in a process grown large.
+
+  A door tells malloc to keep what is freed. It has to be given back here: else
+  the process stays large, and every later module compiles everything anew.
+  """
   yield
   jax = sys.modules.get('jax')
-  if jax is not None and psutil.Process().memory_info().rss > _MOST_BYTES:
+  process = psutil.Process()
+  if jax is not None and process.memory_info().rss > most_bytes[0]:
     jax.clear_caches()
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # glibc's alone
+    if trim:
+      trim(0)
+    left = process.memory_info().rss
+    most_bytes[0] = max(_MOST_BYTES, left + _ROOM_BYTES)
 
 
 @pytest.fixture(scope='session')

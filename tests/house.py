@@ -15,7 +15,7 @@ import functools
 import pathlib
 import re
 import statistics
-from typing import Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, NamedTuple, Sequence
 
 LIBRARY = 'step_audio_jax'
 # The folders that a path of ours begins with.
@@ -35,6 +35,13 @@ APART = ('__init__', '__main__')
 
 Graph = Mapping[str, Mapping[str, str]]
 Floors = Sequence[Sequence[str]]
+
+
+class Modules(NamedTuple):
+  """The names of all folders, and the modules by every end of their names."""
+
+  folders: set[str]
+  paths: Mapping[str, Sequence[pathlib.Path]]
 
 
 def files_of(root: pathlib.Path, *tops: str) -> list[pathlib.Path]:
@@ -244,7 +251,9 @@ def lost_names(root: pathlib.Path, text: str) -> list[str]:
 def _there(root: pathlib.Path, path: str) -> list[pathlib.Path]:
   patterns = [path.rstrip('/'), f'{LIBRARY}/{path.rstrip("/")}']
   if '/' not in path:
-    patterns.append(f'**/{path}')
+    # Not below folders that are hidden: a .venv is larger than the house.
+    tops = sorted(p.name for p in root.iterdir() if p.is_dir())
+    patterns += [f'{p}/**/{path}' for p in tops if not p.startswith('.')]
   return next(filter(None, (sorted(root.glob(p)) for p in patterns)), [])
 
 
@@ -257,23 +266,27 @@ def _is_ours(root: pathlib.Path, path: str) -> bool:
   return bool(slash) and (root / LIBRARY / first).is_dir()
 
 
-def lost_modules(root: pathlib.Path, text: str, *tops: str) -> list[str]:
-  """Dotted names in code, `wing.module.Name`, that the house does not have.
-
-  They may begin at any folder of `tops`, as in `feeds.feed.RowFeed`.
-  """
-  modules = collections.defaultdict(list)
-  folders = set()
+def modules_of(root: pathlib.Path, *tops: str) -> Modules:
+  """What dotted names may be made of: see `Modules`."""
+  folders, modules = set(), collections.defaultdict(list)
   for path in files_of(root, *tops):
     parts = path.relative_to(root).with_suffix('').parts
     folders.update(parts[:-1])
     parts = parts[:-1] if parts[-1] == '__init__' else parts
     for k in range(len(parts)):
       modules['.'.join(parts[k:])].append(path)
+  return Modules(folders, modules)
+
+
+def lost_modules(known: Modules, text: str) -> list[str]:
+  """Dotted names in code, `wing.module.Name`, that the house does not have.
+
+  They may begin at any of its folders, as in `feeds.feed.RowFeed`.
+  """
 
   def is_there(parts) -> bool:
     for k in range(len(parts), 0, -1):
-      for path in modules['.'.join(parts[:k])]:
+      for path in known.paths.get('.'.join(parts[:k]), ()):
         if k == len(parts) or '.'.join(parts[k:]) in _defined(path):
           return True
     return False
@@ -281,7 +294,7 @@ def lost_modules(root: pathlib.Path, text: str, *tops: str) -> list[str]:
   found = []
   for word in re.findall(r'`([a-z_]\w*(?:\.\w+)+)`', text):
     parts = word.split('.')
-    if parts[0] in folders and parts[-1] not in _ENDINGS:
+    if parts[0] in known.folders and parts[-1] not in _ENDINGS:
       if not is_there(parts):
         found.append(word)
   return found

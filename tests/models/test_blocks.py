@@ -29,7 +29,8 @@ def test_s3_encodes_alike_from_either():
   encoder = s3.S3Encoder(config)
   mel_BTM = jax.random.normal(jax.random.key(0), (2, 24, 8))
   lengths_B = jnp.array([23, 9])
-  params = encoder.init(jax.random.key(1), mel_BTM, lengths_B)['params']
+  init = jax.jit(encoder.init)
+  params = init(jax.random.key(1), mel_BTM, lengths_B)['params']
   apart = {**params, 'blocks': blocks.unstack(params['blocks'], 2)}
   apply = jax.jit(lambda p: encoder.apply({'params': p}, mel_BTM, lengths_B))
   (ours, counts), (theirs, same) = apply(apart), apply(params)

@@ -79,10 +79,8 @@ def one_device(rows):
   'sizes',
   [
     {'fsdp': 8},
-    {'tensor': 2, 'fsdp': 4},
     {'tensor': 8, 'fsdp': 1},
     {'replica': 2, 'fsdp': 2, 'tensor': 2},  # two slices
-    {'context': 2, 'fsdp': 4},
     {'context': 2, 'fsdp': 2, 'tensor': 2},
   ],
   ids=str,

@@ -33,6 +33,7 @@ def test_two_steps_of_adamw_with_multipliers():
   )
   chain = config.build(PARAMS, 10)
   state = chain.init(PARAMS)
+  update = jax.jit(chain.update)
   rng = np.random.default_rng(0)
   m = v = 0.0
   params, want = PARAMS, {'e': np.ones((3, 2)), 's': np.ones(2)}
@@ -43,7 +44,7 @@ def test_two_steps_of_adamw_with_multipliers():
       'blocks': {'kernel': jnp.ones((2, 2)), 'scale': jnp.asarray(g[0])},
       'vision': {'kernel': jnp.ones((2, 2))},
     }
-    updates, state = chain.update(grads, state, params)
+    updates, state = update(grads, state, params)
     params = optax.apply_updates(params, updates)
     m = 0.9 * m + 0.1 * g
     v = 0.95 * v + 0.05 * g * g
@@ -191,10 +192,11 @@ def test_muon_turns_what_optax_turns():
     1.0, beta=0.9, muon_weight_dimension_numbers=axes, consistent_rms=0.2
   )
   states = ours.init(params), theirs.init(params)
+  our_update, their_update = map(jax.jit, (ours.update, theirs.update))
   for step in range(3):
     grads = gradients(params, step)
-    got, ours_after = ours.update(grads, states[0])
-    want, theirs_after = theirs.update(grads, states[1], params)
+    got, ours_after = our_update(grads, states[0])
+    want, theirs_after = their_update(grads, states[1], params)
     states = ours_after, theirs_after
     for name in MATRICES:
       np.testing.assert_allclose(got[name], -want[name], atol=2e-5)
@@ -213,7 +215,7 @@ def test_muon_is_for_matrices_and_adamw_for_the_rest():
   states, outs = (both.init(params), adam.init(params)), []
   grads = gradients(params, 0)
   for chain, state in zip((both, adam), states):
-    outs.append(chain.update(grads, state, params)[0])
+    outs.append(jax.jit(chain.update)(grads, state, params)[0])
   same = {
     name for name in params if np.array_equal(outs[0][name], outs[1][name])
   }

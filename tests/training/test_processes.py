@@ -3,50 +3,61 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+from benchmarks.training import kills as kills_lib
+from step_audio_jax import __main__ as doors
+from step_audio_jax.commands import cli
 from step_audio_jax.training import preemption
 from step_audio_jax.training.checkpoints import checkpoints
 from step_audio_jax.training.transfer import transfer
 from tests.training import toy_regression
 from tests.training import toy_rows
 
-DEVICES = 4
 ROOT = pathlib.Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {'PYTHONPATH': str(ROOT)}
+
+
+def environment(processes):
+  """That of one of `processes` that share the devices of this process."""
+  flags = os.environ['XLA_FLAGS']
+  count = jax.device_count()
+  assert f'_device_count={count}' in flags
+  flags = re.sub(r'(_device_count=)\d+', rf'\g<1>{count // processes}', flags)
+  return {'PYTHONPATH': str(ROOT), 'XLA_FLAGS': flags}
 
 
 def train(gin_file, run_dir, processes):
-  """One run on four devices, shared by `processes`."""
+  """One run on eight devices, shared by `processes`; this one, if it is one."""
+  command = [
+    'step_audio_jax',
+    'train',
+    f'--gin_file={gin_file}',
+    f'--gin.RUN_DIR={json.dumps(str(run_dir))}',
+  ]
+  if processes == 1:
+    assert cli.dispatch('step_audio_jax', doors.DOORS, command) == 0
+    return
   with socket.socket() as probe:
     probe.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{probe.getsockname()[1]}'
-  devices = DEVICES // processes
-  environment = ENVIRONMENT | {
-    'XLA_FLAGS': '--xla_backend_optimization_level=0 '
-    f'--xla_force_host_platform_device_count={devices}'
+  shared = {
+    'JAX_COORDINATOR_ADDRESS': address,
+    'JAX_NUM_PROCESSES': str(processes),
   }
-  if processes > 1:
-    environment |= {
-      'JAX_COORDINATOR_ADDRESS': address,
-      'JAX_NUM_PROCESSES': str(processes),
-    }
   workers = [
     subprocess.Popen(
-      [
-        sys.executable,
-        '-m',
-        'step_audio_jax',
-        'train',
-        f'--gin_file={gin_file}',
-        f'--gin.RUN_DIR={json.dumps(str(run_dir))}',
-      ],
-      env=environment | {'JAX_PROCESS_ID': str(process)},
+      [sys.executable, '-m', *command],
+      env=os.environ
+      | environment(processes)
+      | shared
+      | {'JAX_PROCESS_ID': str(process)},
       cwd=ROOT,
     )
     for process in range(processes)
@@ -109,36 +120,28 @@ def test_four_processes_train_what_one_does(regression, calm, tmp_path):
 
 
 @pytest.mark.parametrize('processes, kills', [(1, 2), (2, 1)])
-def test_kills_leave_no_trace(regression, calm, tmp_path, processes, kills):
+def test_kills_leave_no_trace(
+  regression, calm, tmp_path, monkeypatch, capsys, processes, kills
+):
   """SIGKILL at random moments, a SIGTERM, and the bits of an undisturbed run.
 
   With two processes either dies, and the launcher ends the other.
   """
-  devices = 4 // processes
-  found = subprocess.run(
-    [
-      sys.executable,
-      'benchmarks/training/kills.py',
-      f'--kills={kills}',
-      f'--processes={processes}',
-      *([f'--calm={calm}'] if processes == 1 else []),
-      f'--output={tmp_path / "kills"}',
-      '--',
-      f'--gin_file={regression}',
-      '--gin.SECONDS=0.05',
-    ],
-    cwd=ROOT,
-    env=ENVIRONMENT
-    | {
-      'XLA_FLAGS': '--xla_backend_optimization_level=0 '
-      f'--xla_force_host_platform_device_count={devices}',
-    },
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-    timeout=300,
-  )
-  facts = json.loads(found.stdout.splitlines()[-1])
+  monkeypatch.chdir(ROOT)
+  for name, value in environment(processes).items():
+    monkeypatch.setenv(name, value)
+  flags = [
+    f'--kills={kills}',
+    f'--processes={processes}',
+    *([f'--calm={calm}'] if processes == 1 else []),
+    f'--output={tmp_path / "kills"}',
+    '--',
+    f'--gin_file={regression}',
+    '--gin.SECONDS=0.05',
+  ]
+  monkeypatch.setattr(sys, 'argv', ['kills.py', *flags])
+  kills_lib.main()
+  facts = json.loads(capsys.readouterr().out.splitlines()[-1])
   assert facts['kills'] == kills and facts['steps'] == 40
   assert facts['parameters_bit_equal'] and facts['log_bit_equal']
   assert facts['sigterm_status'] == preemption.EXIT_STATUS

@@ -152,21 +152,31 @@ def test_a_blank_feed_has_the_shapes_of_rows():
   assert 'images' not in feed_lib.BlankFeed(batch_size=1, length=4).batch(0)
 
 
-@pytest.mark.parametrize('poison', [np.nan, np.inf, 1e30, -1e4])
-def test_a_bad_step_changes_nothing_but_its_count(poison):
+@functools.cache
+def watched():
+  """A trainer that looks for spikes, its start and three steps in peace."""
   spikes = guard.SpikeConfig(factor=4, window=4, warmup=2)
-  made = toy_regression.trainer(poison={3: poison}, spikes=spikes)
-  calm = toy_regression.trainer(spikes=spikes)
+  made = toy_regression.trainer(spikes=spikes)
+  start = toy_regression.state(made)
+  copies = jax.tree.map(jnp.copy, start)  # a step gives its state away
+  return made, start, toy_regression.walk(made, 3, *copies)
+
+
+@pytest.mark.parametrize('poison', [np.nan, np.inf, 1e30, -1e4])
+def test_a_bad_step_changes_nothing_but_its_count(poison, monkeypatch):
+  made, start, wanted = watched()
+  monkeypatch.setattr(made.feed, 'poison', {3: poison})
   # Squared errors of tanh cannot spike through the input: weigh instead.
   if np.isfinite(poison):
-    made.feed.poison = {}
+    monkeypatch.setattr(made.feed, 'poison', {})
     batch = made.feed.batch
-    made.feed.batch = lambda step, *span: {
-      **batch(step, *span),
-      **({'y': np.full(16, poison, np.float32)} if step == 3 else {}),
-    }
-  seen = toy_regression.walk(made, 6)
-  wanted = toy_regression.walk(calm, 3)
+
+    def spiked(step, *span):
+      bad = {'y': np.full(16, poison, np.float32)} if step == 3 else {}
+      return {**batch(step, *span), **bad}
+
+    monkeypatch.setattr(made.feed, 'batch', spiked)
+  seen = toy_regression.walk(made, 6, *jax.tree.map(jnp.copy, start))
   before, after = seen[2], seen[3]
   jax.tree.map(np.testing.assert_array_equal, before[0], after[0])
   jax.tree.map(np.testing.assert_array_equal, before[1].chain, after[1].chain)

@@ -89,7 +89,7 @@ def aligner(corpus):
   for row, (wave, label) in enumerate(zip(waves, ids)):
     batch['wave'][row, : len(wave)] = wave
     batch['labels'][row, : len(label)] = label
-  variables = objective.init(jax.random.key(0), batch)
+  variables = jax.jit(objective.init)(jax.random.key(0), batch)
   optimizer = optax.adam(4e-3)
 
   @jax.jit

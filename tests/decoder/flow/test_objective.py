@@ -49,12 +49,17 @@ def arrays(rows=3, seed=0):
 
 
 @functools.cache
-def compiled():
+def compiled(model=MODEL):
   return jax.jit(
     lambda params, inputs: flow_objective.flow_loss(
-      MODEL, {'params': params}, **inputs
+      model, {'params': params}, **inputs
     )
   )
+
+
+@functools.cache
+def compiled_loss(prior=0.0):
+  return jax.jit(flow_objective.FlowMatching(CONFIG, MEL, prior=prior).loss)
 
 
 def test_padding_has_no_part_in_the_loss():
@@ -158,21 +163,23 @@ def test_the_prior_is_the_distance_of_the_encoder():
   batch, variables = make_batch(0), {'params': tiny_decoder.flow().params}
   key, found = jax.random.key(1), {}
   for prior in (0.0, 2.0):
-    objective = flow_objective.FlowMatching(CONFIG, MEL, prior=prior)
-    total, weight, metrics, _ = jax.jit(objective.loss)(variables, batch, key)
+    total, weight, metrics, _ = compiled_loss(prior)(variables, batch, key)
     found[prior] = float(total)
   mel, frames = vocoder_mel.vocoder_mel(batch['wave'], batch['samples'], MEL)
-  mu = MODEL.apply(
-    variables, batch['tokens'], batch['token_counts'], method='encode'
-  )
-  mu = MODEL.apply(
-    variables,
-    mu,
-    batch['token_counts'][:, None],
-    frames[:, None],
-    jnp.ones(mel.shape[:2], bool),
-    method='regulate',
-  )
+
+  @jax.jit
+  def regulated(variables, tokens, counts, frames):
+    mu = MODEL.apply(variables, tokens, counts, method='encode')
+    return MODEL.apply(
+      variables,
+      mu,
+      counts[:, None],
+      frames[:, None],
+      jnp.ones(mel.shape[:2], bool),
+      method='regulate',
+    )
+
+  mu = regulated(variables, batch['tokens'], batch['token_counts'], frames)
   away = float(jnp.square(mu - mel).sum())
   assert found[2.0] - found[0.0] == pytest.approx(2 * away, rel=1e-3)
   assert float(metrics['loss/prior'][0]) == pytest.approx(away, rel=1e-4)
@@ -181,14 +188,11 @@ def test_the_prior_is_the_distance_of_the_encoder():
 
 
 def test_a_row_that_could_not_be_read_weighs_nothing():
-  objective = flow_objective.FlowMatching(CONFIG, MEL)
   batch = make_batch(0)
   batch['weights'][1] = 0
   batch['samples'][1] = batch['token_counts'][1] = 0
   variables = {'params': tiny_decoder.flow().params}
-  total, weight, _, _ = jax.jit(objective.loss)(
-    variables, batch, jax.random.key(0)
-  )
+  total, weight, _, _ = compiled_loss()(variables, batch, jax.random.key(0))
   frames = batch['samples'][0] // MEL.hop
   assert float(weight) == 3 * frames * MEL.bands
   assert np.isfinite(float(total))
@@ -197,9 +201,7 @@ def test_a_row_that_could_not_be_read_weighs_nothing():
 def test_from_the_prior_a_path_begins_at_what_the_encoder_says():
   config = dataclasses.replace(CONFIG, start='prior', temperature=0.25)
   params, inputs = tiny_decoder.flow().params, arrays()
-  _, parts = flow_objective.flow_loss(
-    flow_model.Flow(config), {'params': params}, **inputs
-  )
+  _, parts = compiled(flow_model.Flow(config))(params, inputs)
   start = parts['mu'] + 0.25 * inputs['noise_BTM']
   t = np.asarray(inputs['draw'].t_B)[:, None, None]
   inside = np.asarray(parts['mask'])[:, :, None]
@@ -235,8 +237,9 @@ def test_a_frozen_encoder_has_no_gradient_and_drops_nothing():
 def test_the_prior_learns_alone_and_a_flow_starts_from_it():
   prior = flow_objective.Prior(CONFIG, MEL)
   batch = make_batch(0)
-  boxed = prior.init(jax.random.key(0), batch)
-  params = nn.unbox(boxed)['params']
+  params = jax.jit(lambda key: nn.unbox(prior.init(key, batch))['params'])(
+    jax.random.key(0)
+  )
   assert set(params) == {'embedding', 'encoder', 'project', 'regulator'}
   whole = nn.unbox(
     jax.eval_shape(
@@ -274,14 +277,21 @@ def test_biases_begin_at_the_mean_mel(start):
     dataclasses.replace(CONFIG, start=start), MEL
   )
   batch = make_batch(0)
-  params = nn.unbox(objective.init(jax.random.key(0), batch))['params']
+
+  @jax.jit
+  def biases(key):  # alone: nothing else is compiled
+    params = nn.unbox(objective.init(key, batch))['params']
+    return (
+      params['regulator']['out']['bias'],
+      params['estimator']['project']['bias'],
+    )
+
+  regulated, projected = biases(jax.random.key(0))
   mel, _ = vocoder_mel.vocoder_mel(batch['wave'], batch['samples'], MEL)
   mean = np.asarray(mel).mean((0, 1))
+  np.testing.assert_allclose(regulated, mean, rtol=1e-4)
   np.testing.assert_allclose(
-    params['regulator']['out']['bias'], mean, rtol=1e-4
-  )
-  np.testing.assert_allclose(
-    params['estimator']['project']['bias'],
+    projected,
     mean if start == 'noise' else np.zeros_like(mean),
     rtol=1e-4,
   )

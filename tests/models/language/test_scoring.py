@@ -1,6 +1,7 @@
 """A language model with a score: its paths, its start, what it sees."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -55,13 +56,15 @@ def test_scores_are_features_times_a_projection():
   language = speech_text.SpeechTextModel(config)
   plain = dict(variables['params'])
   score = plain.pop('score')
-  features, _ = language.apply({'params': plain}, TOKENS, method='features')
+  features, _ = jax.jit(functools.partial(language.apply, method='features'))(
+    {'params': plain}, TOKENS
+  )
   want = np.asarray(features) @ score['kernel'][:, 0] + score['bias']
   assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_scores_begin_near_0():
-  made = toy_pairs.SCORER.init(jax.random.key(1), TOKENS)
+  made = jax.jit(toy_pairs.SCORER.init)(jax.random.key(1), TOKENS)
   kernel = made['params']['score']['kernel'].value
   assert float(jnp.std(kernel)) == pytest.approx(0.1 / 16**0.5, rel=0.5)
