@@ -352,7 +352,12 @@ def _evaluations(names: Names) -> Iterator[recipe.Command]:
       SAMPLES=names.samples,
       POLICIES=[names.run(name) for name in POLICIES],
     ),
-    needs=['answer', 'judge', 'sample', *(f'evaluate {name}' for name in (*STAGES, 'sound'))],
+    needs=[
+      'answer',
+      'judge',
+      'sample',
+      *(f'evaluate {name}' for name in (*STAGES, 'sound')),
+    ],
   )
 
 

@@ -259,11 +259,9 @@ class PolicyGradient:
     critic = self.critic_model()
     if critic is None:
       return None
-    scores_BT = critic.apply(
-      {'params': variables['params'][CRITIC]}, rollout.tokens, **rollout.rows()
-    )
-    first = rollout.prompt_places - 1
-    values_BN = scores_BT[:, first : first + rollout.answer_places]
+    rows, of_answers = rollout_lib.answering(rollout, rollout.answer_places)
+    params = {'params': variables['params'][CRITIC]}
+    values_BN = of_answers(critic.apply(params, **rows))
     return jnp.where(rollout.mask, values_BN, 0.0)
 
   def scores(
@@ -272,11 +270,13 @@ class PolicyGradient:
     """What the reward model gives each answer, (B,); None without one."""
     if self.reward is None:
       return None
-    scores_BT = self.reward.apply(
-      {'params': variables[REWARD]}, rollout.tokens, **rollout.rows()
+    # One place more than ids: a score is said of all of them.
+    rows, of_answers = rollout_lib.answering(rollout, rollout.answer_places + 1)
+    scores_BN = of_answers(
+      self.reward.apply({'params': variables[REWARD]}, **rows)
     )
-    last_B = rollout.prompt_places + rollout.lengths - 1
-    return jnp.take_along_axis(scores_BT, last_B[:, None], axis=1)[:, 0]
+    last_B1 = rollout.lengths[:, None]
+    return jnp.take_along_axis(scores_BN, last_B1, axis=1)[:, 0]
 
   def scored(
     self, variables: Mapping[str, Any], rollout: rollout_lib.Rollout

@@ -17,7 +17,7 @@ W = ceil(V / 8) bytes, E width; G groups of R rows with one prompt.
 
 import dataclasses
 import math
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -150,8 +150,10 @@ def score(
       f'rollout: temperature is {temperature}, expected more than 0; who '
       'always takes the best id explores nothing.'
     )
-  hidden_BNE, head_VE = _hidden_and_head(model, variables, rollout)
   N = rollout.answer_places
+  rows, of_answers = answering(rollout, N)
+  hidden, head_VE = model.apply(variables, method='features_and_head', **rows)
+  hidden_BNE = of_answers(hidden)
   count = N // math.gcd(N, _PLACES)
 
   def chunks(x):
@@ -187,31 +189,32 @@ def score(
   return Scored(joined(found), joined(entropy))
 
 
-def _hidden_and_head(model, variables, rollout):
-  """(hidden states BNE where ids were chosen, rows VE of the head)."""
-  first, N = rollout.prompt_places - 1, rollout.answer_places
-  size = rollout.group.size
-  rows = {'tokens_BT': rollout.tokens, **rollout.rows()}
+def answering(
+  rollout: Rollout, places: int
+) -> tuple[dict[str, Any], Callable[[jax.Array], jax.Array]]:
+  """What a network is given to look at answers, each prompt once.
+
+  Args:
+    rollout: The answers.
+    places: How many of each, from the last id of the prompt on: N where ids
+      were chosen, N + 1 with the last id.
+
+  Returns:
+    Keywords of a network, and what makes (B, places, …) of the (…, T, …) that
+    it gives.
+  """
+  first, size = rollout.prompt_places - 1, rollout.group.size
+  rows: dict[str, Any] = {'tokens_BT': rollout.tokens, **rollout.rows()}
   if size == 1:
-    hidden_BTE, head_VE = model.apply(
-      variables, method='features_and_head', **rows
-    )
-    return hidden_BTE[:, first : first + N], head_VE
+    return rows, lambda x_BT: x_BT[:, first : first + places]
 
   def together(x_BT):
-    # The last id of the prompt is where the first one was chosen.
     x_GRT = x_BT.reshape(-1, size, x_BT.shape[1])
-    own = x_GRT[:, :, first : first + N].reshape(len(x_GRT), -1)
+    own = x_GRT[:, :, first : first + places].reshape(len(x_GRT), -1)
     return jnp.concatenate([x_GRT[:, 0, :first], own], axis=1)
 
-  hidden_GTE, head_VE = model.apply(
-    variables,
-    method='features_and_head',
-    branches=(size, N),
-    **jax.tree.map(together, rows),
-  )
-  E = hidden_GTE.shape[-1]
-  return hidden_GTE[:, first:].reshape(-1, N, E), head_VE
+  rows = {**jax.tree.map(together, rows), 'branches': (size, places)}
+  return rows, lambda x_GT: x_GT[:, first:].reshape(-1, places, *x_GT.shape[2:])
 
 
 def by_parts(tree: Any, count: int, size: int, back: bool = False) -> Any:

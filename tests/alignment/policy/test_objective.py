@@ -2,6 +2,7 @@
 
 import functools
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.alignment.policy import objective as objective_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
+from step_audio_jax.models.language import scoring
 from tests.alignment import toy_policy
 
 KL = objective_lib.Divergence(0.3, 'k2', 'loss')
@@ -19,8 +21,6 @@ LENGTHS = np.array([8, 3, 0, 1, 5, 8, 2, 7])
 @functools.cache
 def variables(kind):
   it = toy_policy.objective(kind)
-  from flax import linen as nn
-
   found = nn.meta.unbox(
     it.init(jax.random.key(0), {'tokens': np.ones((1, 4), np.int32)})
   )
@@ -214,14 +214,10 @@ def test_a_group_is_compared_by_its_whole_reward():
 
 
 def test_scores_are_those_of_the_last_place():
-  from step_audio_jax.models.language import scoring
-
   judge = scoring.ScoringModel(toy_policy.CONFIG)
   it = toy_policy.objective(reward=judge)
   part, _ = experience()
   params = judge.init(jax.random.key(1), np.ones((1, 4), np.int32))['params']
-  from flax import linen as nn
-
   params = nn.meta.unbox(params)
   found = np.asarray(it.scores({'reward': params}, part.rollout))
   tokens, starts = np.asarray(part.rollout.tokens), part.rollout.starts
@@ -231,6 +227,33 @@ def test_scores_are_those_of_the_last_place():
     row = tokens[b, int(starts[b]) : toy_policy.PLACES + length]
     alone = np.asarray(judge.apply({'params': params}, row[None]))[0, -1]
     assert found[b] == pytest.approx(float(alone), abs=1e-5)
+
+
+def test_critic_and_judge_read_a_prompt_once_as_if_alone():
+  judge = scoring.ScoringModel(toy_policy.CONFIG)
+  it = toy_policy.objective('ppo', reward=judge, critic=judge)
+  part, _ = experience()
+  params = nn.meta.unbox(
+    judge.init(jax.random.key(1), np.ones((1, 4), np.int32))['params']
+  )
+  known = {'reward': params, 'params': {'critic': params}}
+  places = toy_policy.PLACES
+
+  def same(x, width):
+    """Rows with the first prompt of their group of four."""
+    first = np.arange(len(x)) // 4 * 4
+    return jnp.concatenate([x[first, :width], x[:, width:]], axis=1)
+
+  rollout = part.rollout._replace(
+    tokens=same(part.rollout.tokens, places),
+    starts=same(part.rollout.starts[:, None], 1)[:, 0],
+  )
+  together = rollout._replace(group=rollout_lib.Group(4))
+  for function in (it.values, it.scores):
+    one, two = (function(known, each) for each in (rollout, together))
+    judged = LENGTHS > 0
+    np.testing.assert_allclose(one[judged], two[judged], atol=1e-6)
+    assert np.ptp(np.asarray(one[judged])) > 0.01
 
 
 def test_what_a_saved_run_becomes():

@@ -109,8 +109,10 @@ def test_pairs_lie_in_the_corpus_behind_their_questions(tmp_path, voice):
   found = manifest.read(tmp_path / 'speech')
   chats = {u.id: u for u in found if u.kind == 'chat'}
   pairs = [u for u in found if u.kind == 'preference']
-  assert told['chats'] == len(chats) == (
-    40 + 30 + 2 + 5 + 4 + 150 + 30 + 20 + 50 + 40
+  assert (
+    told['chats']
+    == len(chats)
+    == (40 + 30 + 2 + 5 + 4 + 150 + 30 + 20 + 50 + 40)
   )
   assert told['preferences'] == len(pairs)
   asked = [chats.pop(name) for name in list(chats) if 'policy' in name]

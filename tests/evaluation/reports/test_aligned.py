@@ -39,9 +39,7 @@ def test_rise_is_paired_by_prompt():
   assert found.standard_error == pytest.approx(
     np.sqrt(((each - each.mean()) ** 2).sum() / 49 / 50)
   )
-  assert found.gap_closed == pytest.approx(
-    each.mean() / (1 - means[0].mean())
-  )
+  assert found.gap_closed == pytest.approx(each.mean() / (1 - means[0].mean()))
   assert found.standard_errors == pytest.approx(
     each.mean() / found.standard_error
   )
