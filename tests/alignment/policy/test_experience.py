@@ -28,15 +28,15 @@ def objective(kind='grpo', on_failure='drop', **settings):
   )
 
 
-def made(it, scores=SCORES, log_sampler=None):
+def made(it, scores=SCORES, log_sampler=None, lengths=LENGTHS):
   """(experience, metrics) of answers that were made up."""
   rng = np.random.default_rng(0)
   log_old = -rng.random((B, N)).astype(np.float32)
   rollout = rollout_lib.Rollout(
     tokens=jnp.ones((B, P + N), jnp.int32),
     starts=jnp.zeros(B, jnp.int32),
-    lengths=jnp.array(LENGTHS),
-    stopped=jnp.array(LENGTHS < N),
+    lengths=jnp.array(lengths),
+    stopped=jnp.array(lengths < N),
     log_probs=jnp.array(log_old if log_sampler is None else log_sampler),
     support=jnp.full((B, N, 17), 255, jnp.uint8),
   )
@@ -123,6 +123,26 @@ def test_answers_without_an_end_that_are_masked():
   assert metrics['rollout/ended'] == (ended.sum(), B)
   assert not experience.advantages[~ended].any()
   assert np.abs(experience.advantages).max() < 2  # 1e6 is in no mean
+
+
+@pytest.mark.parametrize('kind', ['grpo', 'ppo'])
+def test_a_step_in_which_no_answer_ends(kind):
+  """It is told, and what is masked teaches nothing; nothing is NaN."""
+  scores, endless = np.arange(B, dtype=np.float32), np.full(B, N, np.int32)
+  it = objective(kind, no_end='mask')
+  experience, metrics = made(it, scores, lengths=endless)
+  assert metrics['rollout/ended'] == (0, B)
+  assert not experience.advantages.any()
+  assert not it.counted(experience.rollout).mask.any()
+  for leaf in jax.tree.leaves((experience, metrics)):
+    assert np.isfinite(leaf).all()
+  punished = objective(kind, no_end_reward=-7.0)
+  free = objective(kind, no_end_reward=0.0)
+  one, two = (
+    np.asarray(made(each, scores, lengths=LENGTHS)[0].advantages)
+    for each in (punished, free)
+  )
+  assert (one[0, -1] < two[0, -1]) and LENGTHS[0] == N
 
 
 def test_a_reward_model_of_another_vocabulary():
