@@ -68,7 +68,7 @@ def steps_of(args: argparse.Namespace, buckets: int) -> list[dict]:
     'BUCKETS': buckets,
   }
   Timed.seen = []
-  words = ['train', f'--gin_file={args.gin_file}']
+  words = ['step_audio_jax', 'train', f'--gin_file={args.gin_file}']
   words += [f'--gin.{name}={value!r}' for name, value in macros.items()]
   if cli.dispatch('step_audio_jax', doors.DOORS, words):
     raise SystemExit(1)
