@@ -80,6 +80,8 @@ def command(args: argparse.Namespace, folder: pathlib.Path) -> list[str]:
     'STEPS': args.steps,
     'BATCH_SIZE': 16,
     'WARMUP': 2,
+    'STALENESS': args.staleness,
+    'BUCKETS': args.buckets,
   }
   bindings = [f'--gin.{name}={value!r}' for name, value in macros.items()]
   bindings += [
@@ -140,7 +142,8 @@ def bits(folder: pathlib.Path) -> dict[str, bytes]:
   }
   for number, line in enumerate((folder / 'metrics.jsonl').open()):
     told = json.loads(line)
-    kept = {k: v for k, v in told.items() if not k.startswith('throughput')}
+    times = ('throughput', 'time')
+    kept = {k: v for k, v in told.items() if not k.startswith(times)}
     found[f'metrics {number}'] = json.dumps(kept, sort_keys=True).encode()
   return found
 
@@ -154,6 +157,8 @@ def main() -> None:
   parser.add_argument('--gin_file', default='gin/quickstart/ppo.gin')
   parser.add_argument('--kills', type=int, default=10)
   parser.add_argument('--steps', type=int, default=20)
+  parser.add_argument('--staleness', type=int, default=0)
+  parser.add_argument('--buckets', type=int, default=1)
   args = parser.parse_args()
   shutil.rmtree(args.output, ignore_errors=True)
   peace(args, args.output / 'peace')

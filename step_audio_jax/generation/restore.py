@@ -105,7 +105,8 @@ def load_scorer(
 
 def _load(run_dir, config, build, step, ema):
   variables, _ = checkpoints.load_variables(run_dir, step, ema)
-  variables.pop(objectives.REFERENCE, None)
+  for name in (objectives.REFERENCE, objectives.PENDING):
+    variables.pop(name, None)
   if 'lora' in config:
     variables = jax.tree.map(np.asarray, lora.merge(variables, config['lora']))
   vocabulary = own_vocabulary.vocabulary_of_run(run_dir, config['vocabulary'])

@@ -114,9 +114,7 @@ class Trainer:
   def __post_init__(self):
     # Only shapes: a trainer may be built for devices that are not there.
     example = self._host_batch(0, 0, 1)
-    self._init = lambda: self.objective.init(
-      jax.random.key(self.config.seed), example
-    )
+    self._init = functools.partial(self._initial_variables, example)
     self.boxed = jax.eval_shape(self._init)
     self.shapes = nn.unbox(self.boxed)
     self.shardings = mesh_lib.shardings(self.boxed, self.mesh, self.rules)
@@ -151,6 +149,10 @@ class Trainer:
     )
     self._check_microbatches()
     self.step = self._compiled_step()
+
+  def _initial_variables(self, example: Any) -> Any:
+    """Boxed variables before the first step; traceable."""
+    return self.objective.init(jax.random.key(self.config.seed), example)
 
   def _horizon(self) -> int:
     """Updates of the run, as the schedules of the optimizer count them."""
@@ -303,14 +305,21 @@ class Trainer:
 
     return self._compiled(step)
 
-  def _compiled(self, step: Callable[..., Any]) -> Callable[..., Any]:
-    """What makes a new state of the one that is given away."""
+  def _compiled(
+    self, step: Callable[..., Any], shardings: Any = None
+  ) -> Callable[..., Any]:
+    """What makes a new state of the one that is given away.
+
+    Args:
+      step: As `_updated`.
+      shardings: Of its variables, where those are not all.
+    """
     # Pinned, so that no step moves the state and no second program is made.
     return jax.jit(
       step,
       donate_argnums=(0, 1),
       out_shardings=(
-        self.shardings,
+        shardings or self.shardings,
         self.optimizer_shardings,
         self._replicated,
       ),

@@ -197,6 +197,7 @@ class Meter:
     batch = trainer.abstract_batch()
     flops = getattr(trainer.objective, 'flops', None)
     self._counts = getattr(trainer.feed, 'counts', None)
+    self._times = getattr(trainer, 'times', None)
     self._flops = flops(batch) if flops else 0.0
     self._tokens = batch['tokens'].size if 'tokens' in batch else 0
     devices = trainer.mesh.devices
@@ -208,7 +209,9 @@ class Meter:
     """Scalars for one log line; the first interval holds the compilation."""
     now = time.monotonic()
     values: dict[str, float] = {}
+    times = self._times(step) if self._times else {}
     if self._step is not None:
+      values |= times
       rate = (step - self._step) / max(now - self._time, 1e-9)
       values['throughput/steps_per_second'] = rate
       if self._tokens:

@@ -210,7 +210,7 @@ def _open(
   anew = adopt or getattr(objective, 'keeps_start', False)
   if adapted and (anew or 'lora' not in description):
     variables = lora.merge(variables, adapted)
-  return adopt(variables, config) if adopt else variables
+  return adopt(variables, config, path) if adopt else variables
 
 
 def _by_name(

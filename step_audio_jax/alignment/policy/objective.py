@@ -14,6 +14,7 @@ every door opens the run as one; beside them are
     reference       the policy as it was; with adapters it is their base
     reward          the reward model
     controller      the coefficient of the divergence, where it adapts
+    pending         the rollout of the next step, where one is drawn ahead
 
 and only `params` learns. The report gives clip 0.2, KL coefficient 0.05, rates
 1e-6 to 2e-7 and 80 steps of critic warm-up (arXiv 2502.11946, section 5.2.5);
@@ -30,17 +31,18 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax.alignment import advantages as advantages_lib
 from step_audio_jax.alignment import divergence
 from step_audio_jax.alignment import losses
+from step_audio_jax.alignment.policy import sources
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.alignment.rollouts import sampling as sampling_lib
-from step_audio_jax.generation import restore
 from step_audio_jax.training.objectives import lora
 from step_audio_jax.training.objectives import objectives
 
-CRITIC, REWARD = 'critic', 'reward'
+CRITIC, REWARD = sources.CRITIC, sources.REWARD
 CONTROLLER = 'controller'  # of the divergence's coefficient
 PENALTY, MASK = 'penalty', 'mask'
 
@@ -121,6 +123,8 @@ class PolicyGradient:
     no_end: What comes of an answer that did not end: 'penalty' adds
       `no_end_reward` to its reward, 'mask' leaves it out of the loss.
     no_end_reward: See there.
+    staleness: 1 draws the answers of a step before the update of the step in
+      front of it, beside that step; 0 behind it.
     most_importance: Where importance weights of older answers end.
     sampling: How answers are drawn.
     rewards: Rules and other judges of an answer.
@@ -128,6 +132,8 @@ class PolicyGradient:
     minibatches: Updates of one time; they divide the answers of a batch.
     most_gap: Mean difference of the log-probabilities of sampler and learner
       from which on an answer is dropped, and counted.
+    buckets: Widths that prompts, and answers, may have: those of a step get the
+      least one that the longest of them fits into. 1 pads all alike.
   """
 
   policy: objectives.Objective
@@ -140,12 +146,14 @@ class PolicyGradient:
   entropy: float = 0.0
   no_end: str = PENALTY
   no_end_reward: float = -1.0
+  staleness: int = 0
   most_importance: float = 2.0
   sampling: sampling_lib.Sampling = sampling_lib.Sampling()
   rewards: rewards_lib.Rewards
   epochs: int = 1
   minibatches: int = 1
   most_gap: float = 0.05
+  buckets: int = settings.free(1)
 
   def __post_init__(self):
     if self.no_end not in (PENALTY, MASK):
@@ -157,7 +165,11 @@ class PolicyGradient:
         f'policy: mean is {self.mean!r}, expected one of '
         f'{", ".join(losses.MEANS)}.'
       )
-    errors.at_least_one('policy', self, ['epochs', 'minibatches'])
+    errors.at_least_one('policy', self, ['epochs', 'minibatches', 'buckets'])
+    if self.staleness not in (0, 1):
+      raise errors.UserError(
+        f'policy: staleness is {self.staleness}, expected 0 or 1.'
+      )
     if not self.most_gap > 0:
       raise errors.UserError(
         f'policy: most_gap is {self.most_gap}, expected more than 0.'
@@ -214,24 +226,13 @@ class PolicyGradient:
     return {**variables, 'params': params}
 
   def adopt(
-    self, variables: Mapping[str, Any], config: Mapping[str, Any]
+    self,
+    variables: Mapping[str, Any],
+    config: Mapping[str, Any],
+    path: str = 'init_from',
   ) -> dict[str, Any]:
-    """A saved run's variables under the names that they have here.
-
-    What a reward model has learnt becomes reward and critic. A language model
-    becomes policy and reference, and the critic where no reward model comes
-    before it among the sources.
-
-    Args:
-      variables: Of the run, adapters merged, arrays lazy or not.
-      config: Its `config.json`.
-    """
-    params = dict(variables['params'])
-    params.pop(CRITIC, None)  # of a policy that goes on
-    if restore.SCORES in config:
-      return {REWARD: params, 'params': {CRITIC: params}}
-    kept = {**variables, 'params': {**params, CRITIC: params}}
-    return {**kept, objectives.REFERENCE: params, 'base': params}
+    """See `sources.adopted`."""
+    return sources.adopted(variables, config, path, self.language.describe())
 
   def policy_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Variables of the policy's network, in the dtype of its matmuls."""
@@ -345,7 +346,7 @@ class PolicyGradient:
     rollout = self.counted(it.rollout)
     mask = rollout.mask
     places, answers = losses.weights_of_places(
-      mask, self.mean, rollout.answer_places
+      mask, self.mean, self.sampling.longest
     )
     weight = answers.sum()
     scored = batch.get('scored')
@@ -463,6 +464,14 @@ class Grpo(PolicyGradient):
   kl: Divergence = Divergence(0.05, 'k2', divergence.LOSS)
   mean: str = 'answer'
   warmup_steps: int = dataclasses.field(default=0, init=False)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.group < 2:
+      raise errors.UserError(
+        f'policy: group is {self.group}, expected at least 2 answers to a '
+        'prompt, which are compared.'
+      )
 
   def estimate(self, rewards_BN, values_BN, rollout):
     del values_BN

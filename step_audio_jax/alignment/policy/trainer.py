@@ -6,6 +6,9 @@
     experience = rewards, advantages, returns                on the mesh
     policy'    = updates(policy, experience)                 on the mesh
 
+At staleness 1 the answers of the next step are drawn in front of the updates
+(`ahead`), and the hosts judge them while the devices still learn.
+
 All of it is a function of (configuration, state, step), so that checkpoints,
 resume, guard and metrics are those of every run, and a run that is killed
 anywhere continues to the same bits.
@@ -14,8 +17,9 @@ Axes: B answers of a batch, N places of an answer.
 """
 
 import functools
+import time
 import types
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping
 
 from flax import linen as nn
 import jax
@@ -24,8 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
-from step_audio_jax.alignment import divergence
-from step_audio_jax.alignment import losses
+from step_audio_jax.alignment.policy import ahead
+from step_audio_jax.alignment.policy import clock
+from step_audio_jax.alignment.policy import experience as experience_lib
 from step_audio_jax.alignment.policy import objective as objective_lib
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rewards import sample as sample_lib
@@ -35,24 +40,7 @@ from step_audio_jax.chats import rendering
 from step_audio_jax.training import loop
 from step_audio_jax.training import placement
 from step_audio_jax.training import step as step_lib
-
-
-class Evaluated(NamedTuple):
-  """What the networks say of a rollout before the update; a pytree.
-
-  Attributes:
-    log_old: Of the policy, (B, N); None where the update itself will tell.
-    entropy: Of the policy, (B, N); None like it.
-    log_reference: Of the reference, (B, N).
-    values: Of the critic, (B, N); empty without one.
-    scores: Of the reward model, (B,); zeros without one.
-  """
-
-  log_old: jax.Array | None
-  entropy: jax.Array | None
-  log_reference: jax.Array
-  values: jax.Array
-  scores: jax.Array
+from step_audio_jax.training.objectives import objectives
 
 
 class PolicyTrainer(loop.Trainer):
@@ -69,6 +57,51 @@ class PolicyTrainer(loop.Trainer):
       )
     super().__post_init__()
     self._grammar = self.objective.sampling.grammar(self.objective.vocabulary)
+    self._clock = clock.Clock()
+
+  def _initial_variables(self, example):
+    found = super()._initial_variables(example)
+    if not self.objective.staleness:
+      return found
+    return {
+      **found,
+      objectives.PENDING: ahead.nothing(
+        self.feed.batch_size,
+        self.feed.places,
+        self.objective.sampling.longest,
+        self.objective.vocabulary.table_size,
+      ),
+    }
+
+  def variables_from(self, sources):
+    variables, fresh = super().variables_from(sources)
+    start = objectives.PENDING + '/'
+    return variables, [path for path in fresh if not path.startswith(start)]
+
+  def device_batch(self, step):
+    """As `Trainer.device_batch`, with as few places as its prompts need."""
+    start, stop = self._local()
+    host = self._host_batch(step, start, stop)
+    less = self.feed.places - self._places(step)
+    host['tokens'], host['starts'] = (
+      host['tokens'][:, less:],
+      host['starts'] - less,
+    )
+    return placement.global_batch(
+      host, self.feed.batch_size, start, self._rows_sharding
+    )
+
+  def _places(self, step: int) -> int:
+    """For prompts of a step: of the whole batch, on whatever host."""
+    places, count = self.feed.places, self.objective.buckets
+    if count == 1:
+      return places
+    longest = max(len(prompt.ids) for prompt in self.feed.rows(step))
+    return sampling.bucket(longest, places, count)
+
+  def times(self, stop: int) -> dict[str, float]:
+    """Where the time of the steps before this one went, as `Clock.read`."""
+    return self._clock.read(stop)
 
   def _horizon(self) -> int:
     """Updates of the run, which schedules count."""
@@ -113,9 +146,14 @@ class PolicyTrainer(loop.Trainer):
     self._compare = jax.jit(
       functools.partial(self._evaluate_rollout, policy=False)
     )
-    self._experience = jax.jit(self._make_experience)
-    self._update = self._compiled(self._update_state)
-    self._update_at_once = self._compiled(self._update_state_at_once)
+    self._experience = jax.jit(functools.partial(experience_lib.made, it))
+    self._narrowed = jax.jit(ahead.Drawn.narrowed, static_argnums=(1, 2))
+    learnt = dict(self.shardings)
+    self._kept_ahead = jax.jit(
+      self._keep_ahead, out_shardings=learnt.pop(objectives.PENDING, None)
+    )
+    self._update = self._compiled(self._update_state, learnt)
+    self._update_at_once = self._compiled(self._update_state_at_once, learnt)
     return self._learn
 
   @property
@@ -125,22 +163,37 @@ class PolicyTrainer(loop.Trainer):
     The policy at its beginning is then the one that it differentiates: one
     forward pass tells what it says of the answers, for both.
     """
-    return self.objective.epochs * self._parts == 1
+    return self.objective.epochs * self._parts == 1 and not (
+      self.objective.staleness
+    )
 
   def _learn(self, variables, optimizer, batch):
     """(variables, optimizer state, metrics) behind a step."""
     batch = dict(batch)
     stop, step = batch.pop('stop', None), int(batch.pop('step'))
+    it, began = self.objective, time.monotonic()
     with nn.logical_axis_rules(self.rules):
-      rollout = self.rollout(variables, batch, step)
+      (rollout, log_sampler), variables, left = self._draw(
+        variables, batch, step
+      )
+      given = time.monotonic()
       evaluate = self._compare if self._at_once else self._evaluate
       evaluated = evaluate(variables, rollout)
+      evaluated = evaluated._replace(log_sampler=log_sampler)
+      self._clock.until(step, 'evaluation', given, evaluated.log_reference)
       # The hosts judge while the devices evaluate.
+      jax.block_until_ready(rollout.lengths)
+      judging = time.monotonic()
       verdicts = self.judge(rollout, step)
+      given = time.monotonic()
+      self._clock.spent(step, 'judging', given - judging)
       learn = self._learn_at_once if self._at_once else self._learn_in_parts
       variables, optimizer, metrics = learn(
         variables, optimizer, rollout, evaluated, verdicts, step
       )
+      norm = metrics['gradient_norm']
+      self._clock.until(step, 'update', given, norm)
+      self._clock.until(step, clock.STEP, began, norm)
     if objective_lib.CONTROLLER in variables:
       variables = {
         **variables,
@@ -148,7 +201,48 @@ class PolicyTrainer(loop.Trainer):
       }
     if stop is not None:
       metrics['stop'] = stop.max()
-    return variables, optimizer, metrics
+    return {**variables, **left}, optimizer, metrics
+
+  def _draw(self, variables, batch, step):
+    """(`Drawn`, variables that learn, what is left for the next step)."""
+    it, given, left, drawn = self.objective, time.monotonic(), {}, None
+    if it.staleness:
+      variables = dict(variables)
+      told = variables.pop(objectives.PENDING)
+      # First of all: while the hosts judge, the devices have this to do.
+      following = self.rollout(variables, self.device_batch(step + 1), step + 1)
+      left = {
+        objectives.PENDING: self._kept_ahead(
+          variables, following, np.int32(step + 1)
+        )
+      }
+      drawn = ahead.drawn_for(told, step)
+      self._clock.until(
+        step, 'rollout', given, left[objectives.PENDING]['log_sampler']
+      )
+    if drawn is None:
+      drawn = ahead.Drawn(self.rollout(variables, batch, step))
+      self._clock.until(step, 'rollout', given, drawn.rollout.lengths)
+    if it.buckets > 1:
+      N = it.sampling.longest
+      longest = int(drawn.rollout.lengths.max())
+      drawn = self._narrowed(
+        drawn, self._places(step), sampling.bucket(longest, N, it.buckets)
+      )
+    return drawn, variables, left
+
+  def _keep_ahead(self, variables, rollout, step):
+    """The state that a rollout is until its step comes; traceable."""
+    it = self.objective
+    policy = it.policy_variables(variables)
+
+    def part(rollout):
+      return rollout_lib.score(
+        it.model, policy, rollout, temperature=it.temperature
+      ).log_probs
+
+    scored = self._in_parts(part, rollout._replace(group=self._group))
+    return ahead.pending(rollout, scored, step, self.feed.places)
 
   def _learn_in_parts(
     self, variables, optimizer, rollout, evaluated, verdicts, step
@@ -157,7 +251,7 @@ class PolicyTrainer(loop.Trainer):
     experience, metrics = self._experience(
       rollout, evaluated, verdicts, self._coefficient(variables)
     )
-    self._check_gap(step, metrics)
+    experience_lib.check(self.objective, step, metrics)
     for number in range(self.objective.epochs * self.objective.minibatches):
       part = {
         'experience': experience,
@@ -181,7 +275,7 @@ class PolicyTrainer(loop.Trainer):
       'learns': self._learns(step),
     }
     found = self._update_at_once(variables, optimizer, batch)
-    self._check_gap(step, found[-1])
+    experience_lib.check(self.objective, step, found[-1])
     return found
 
   def _learns(self, step: int) -> np.float32:
@@ -288,7 +382,9 @@ class PolicyTrainer(loop.Trainer):
     found = jax.lax.map(function, jax.tree.map(parted, self._by_parts(tree)))
     return self._by_parts(jax.tree.map(whole, found), back=True)
 
-  def _evaluate_rollout(self, variables, rollout, policy=True) -> Evaluated:
+  def _evaluate_rollout(
+    self, variables, rollout, policy=True
+  ) -> experience_lib.Evaluated:
     it = self.objective
     # Once, not once for each part.
     compared = [it.reference_variables(variables)]
@@ -303,7 +399,7 @@ class PolicyTrainer(loop.Trainer):
       B = len(rollout.starts)
       values = it.values(variables, rollout)
       scores = it.scores(variables, rollout)
-      return Evaluated(
+      return experience_lib.Evaluated(
         old[0].log_probs if policy else None,
         old[0].entropy if policy else None,
         reference.log_probs,
@@ -312,87 +408,6 @@ class PolicyTrainer(loop.Trainer):
       )
 
     return self._in_parts(part, rollout._replace(group=self._group))
-
-  def _make_experience(self, rollout, evaluated, verdicts, coefficient):
-    """(Experience, metrics) of a rollout that was judged."""
-    it = self.objective
-    gap = rollout_lib.gap(rollout, evaluated.log_old)
-    apart_B = gap['rows'] > it.most_gap
-    kept_B = verdicts['valid'] & ~apart_B
-    drawn = rollout
-    rollout = rollout._replace(lengths=jnp.where(kept_B, rollout.lengths, 0))
-    mask = rollout.mask
-    log_old, log_reference, values = (
-      jnp.where(mask, x, 0.0) if x.size else x
-      for x in (evaluated.log_old, evaluated.log_reference, evaluated.values)
-    )
-    judged_B = verdicts[rewards_lib.TOTAL]
-    if it.reward is not None:
-      judged_B += it.reward_weight * evaluated.scores
-    rewards = it.placed_rewards(
-      rollout, judged_B, log_old, log_reference, coefficient
-    )
-    advantages, returns = it.estimate(rewards, values, rollout)
-    importance, cut = losses.truncated_importance(
-      log_old, jnp.where(mask, rollout.log_probs, 0.0), most=it.most_importance
-    )
-    experience = objective_lib.Experience(
-      rollout, log_old, log_reference, advantages, returns, values, importance
-    )
-    count = kept_B.sum().astype(jnp.float32)
-    places = mask.sum().astype(jnp.float32)
-    each_B = jnp.where(mask, divergence.k1(log_old, log_reference), 0.0).sum(1)
-
-    def over_answers(values_B):
-      return jnp.where(kept_B, values_B, 0.0).sum(), count
-
-    one = jnp.ones(())
-    metrics = {
-      'reward': over_answers(judged_B),
-      'kl': (each_B.sum(), count),
-      'kl/token': (
-        jnp.where(mask, divergence.k3(log_old, log_reference), 0.0).sum(),
-        places,
-      ),
-      'kl/coefficient': (jnp.float32(coefficient), one),
-      'rollout/entropy': (
-        jnp.where(mask, evaluated.entropy, 0.0).sum(), places
-      ),
-      'rollout/length': (drawn.lengths.sum(), len(kept_B) * one),
-      'rollout/ended': (drawn.stopped.sum(), len(kept_B) * one),
-      'rollout/dropped': ((~kept_B).sum(), one),
-      'rollout/apart': (apart_B.sum(), one),
-      'rollout/logprob_gap': (gap['mean'], one),
-      'rollout/correlation': (gap['correlation'], one),
-      'rollout/within': (gap['within'], one),
-      'rollout/cut': ((cut & mask).sum(), one),
-    }  # fmt: skip
-    metrics |= {
-      name: over_answers(scores_B)
-      for name, scores_B in verdicts.items()
-      if name.startswith('reward/')
-    }
-    if it.reward is not None:
-      metrics['reward/model'] = over_answers(evaluated.scores)
-    if values.size:
-      error = jnp.where(mask, returns - values, 0.0)
-      metrics['critic/error'] = ((error**2).sum(), places)
-    if it.kl.target:
-      found = each_B.sum() / jnp.maximum(count, 1.0)
-      adapted = it.kl.adapted(coefficient, found, len(kept_B))
-      metrics[objective_lib.CONTROLLER] = {'kl': adapted}
-    return experience, metrics
-
-  def _check_gap(self, step, metrics) -> None:
-    """Sampler and learner agree, or the run stops."""
-    gap = float(metrics['rollout/logprob_gap'][0])
-    if gap <= self.objective.most_gap:  # NaN is no agreement
-      return
-    raise errors.UserError(
-      f'policy: in step {step + 1} the log-probabilities of sampler and '
-      f'learner are {gap:.4f} apart in the mean, expected at most '
-      f'{self.objective.most_gap} (most_gap).'
-    )
 
   def _update_state(self, variables, optimizer, batch):
     """One update, on one minibatch of an experience."""
@@ -426,8 +441,8 @@ class PolicyTrainer(loop.Trainer):
       evaluated = batch['evaluated']._replace(
         log_old=told.log_probs, entropy=told.entropy
       )
-      experience, judged = self._make_experience(
-        rollout, evaluated, batch['verdicts'], coefficient
+      experience, judged = experience_lib.made(
+        self.objective, rollout, evaluated, batch['verdicts'], coefficient
       )
       rows = {
         'experience': experience,

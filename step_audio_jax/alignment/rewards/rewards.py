@@ -71,7 +71,11 @@ class Rewards:
       scores[name] = found
       valid &= np.isfinite(found)
       total += weight * np.where(np.isfinite(found), found, 0.0)
-    rewards = np.where(valid, total, 0.0).astype(np.float32)
+    with np.errstate(over='ignore'):
+      rewards = np.where(valid, total, 0.0).astype(np.float32)
+    self._check('the weighted sum', rewards, samples)
+    valid &= np.isfinite(rewards)
+    rewards = np.where(valid, rewards, np.float32(0.0))
     return Verdicts(rewards, valid, scores)
 
   def _ask(self, name, scorer, samples) -> np.ndarray:
@@ -89,6 +93,11 @@ class Rewards:
         f'rewards: {name} gave {found.shape} scores, expected one for each of '
         f'{len(samples)} answers.'
       )
+    self._check(name, found, samples)
+    return found
+
+  def _check(self, name, found, samples) -> None:
+    """Raises where one is no number and the run is to stop."""
     wrong = np.flatnonzero(~np.isfinite(found))
     if len(wrong) and self.on_failure == STOP:
       first = samples[wrong[0]]
@@ -97,4 +106,3 @@ class Rewards:
         f'({first.text[:40]!r}), expected a number, or on_failure = '
         "'drop'."
       )
-    return found

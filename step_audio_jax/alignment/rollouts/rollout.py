@@ -86,6 +86,24 @@ class Rollout(NamedTuple):
       'positions_BT': jnp.maximum(places_T - self.starts[:, None], 0),
     }
 
+  def narrowed(self, prompt: int, answer: int) -> 'Rollout':
+    """With so many places for prompts and answers; all must fit."""
+    first = self.prompt_places - prompt
+    return self._replace(
+      tokens=self.tokens[:, first : first + prompt + answer],
+      starts=self.starts - first,
+      log_probs=self.log_probs[:, :answer],
+      support=self.support[:, :answer],
+    )
+
+  def widened(self, prompt: int) -> 'Rollout':
+    """With so many places for prompts; `narrowed` takes them away again."""
+    more = prompt - self.prompt_places
+    return self._replace(
+      tokens=jnp.pad(self.tokens, ((0, 0), (more, 0))),
+      starts=self.starts + more,
+    )
+
   @property
   def answers(self) -> jax.Array:
     """Ids of the answers, int32 (B, N); pads behind them."""

@@ -68,6 +68,15 @@ class Sampling:
     )
 
 
+def bucket(needed: int, longest: int, count: int) -> int:
+  """The least of `count` widths up to `longest` that has `needed` places.
+
+  Widths are multiples of 8 places, `longest` itself excepted.
+  """
+  width = decode.round_up(-(-longest // count), 8)
+  return min(longest, decode.round_up(needed, width))
+
+
 @jax.jit
 def row_keys(seed, step, rows_B):
   """One key for each row of a step."""

@@ -23,6 +23,7 @@ _PLACES, ANSWERS = 1024, 128
 # Collection of parameters as a run started, for objectives that compare with
 # them: filled from the `params` that it starts from, and never trained.
 REFERENCE = 'reference'
+PENDING = 'pending'  # what a step leaves for the next one; of no model
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 

@@ -40,6 +40,17 @@ def test_what_is_no_number_stops_or_is_dropped(value):
   np.testing.assert_array_equal(found.rewards, [2, 0, 2])
 
 
+def test_a_sum_that_is_no_number_stops_or_is_dropped():
+  scorers = {'a': (1e30, constant(1, 1e30, 2))}
+  with pytest.raises(
+    errors.UserError, match='the weighted sum gave inf for an answer to q'
+  ):
+    rewards.Rewards(scorers)(SAMPLES)
+  found = rewards.Rewards(scorers, 'drop')(SAMPLES)
+  np.testing.assert_array_equal(found.valid, [True, False, True])
+  np.testing.assert_allclose(found.rewards, [1e30, 0, 2e30], rtol=1e-6)
+
+
 def test_a_scorer_that_fails_stops_or_drops_all():
   scorers = {'judge': (1.0, broken)}
   with pytest.raises(
