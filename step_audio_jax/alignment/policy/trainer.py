@@ -26,13 +26,16 @@ from step_audio_jax import errors
 from step_audio_jax.alignment import divergence
 from step_audio_jax.alignment import losses
 from step_audio_jax.alignment.policy import objective as objective_lib
+from step_audio_jax.alignment.policy import programs as policy_programs
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rewards import sample as sample_lib
+from step_audio_jax.alignment.rollouts import decoder as decoder_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.alignment.rollouts import sampling
 from step_audio_jax.chats import rendering
 from step_audio_jax.training import loop
 from step_audio_jax.training import placement
+from step_audio_jax.training import programs as programs_lib
 from step_audio_jax.training import step as step_lib
 
 
@@ -94,10 +97,36 @@ class PolicyTrainer(loop.Trainer):
     self._policy = (
       it.policy_variables if plain else jax.jit(it.policy_variables)
     )
+    self._decoder = self._mesh_decoder()
     self._evaluate = jax.jit(self._evaluate_rollout)
     self._experience = jax.jit(self._make_experience)
     self._update = self._compiled(self._update_state)
     return self._learn
+
+  def _mesh_decoder(self) -> decoder_lib.MeshDecoder | None:
+    """What lays the policy out for decoding; None on one device."""
+    if self.mesh.size == 1:
+      return None
+    it = self.objective
+    return decoder_lib.MeshDecoder(
+      it.model,
+      it.policy_variables,
+      self.abstract_state()[0],
+      self.mesh,
+      it.sampling.rules or self.rules,
+      self._rows_sharding((self.feed.batch_size,)),
+    )
+
+  def programs(self) -> programs_lib.Step:
+    """What a step does on the devices, for who compiles but runs none."""
+    return policy_programs.step_of(
+      self,
+      decoder=self._decoder,
+      grammar=self._grammar,
+      evaluate=self._evaluate,
+      experience=self._experience,
+      update=self._update,
+    )
 
   def _learn(self, variables, optimizer, batch):
     """(variables, optimizer state, metrics) behind a step."""
@@ -144,12 +173,13 @@ class PolicyTrainer(loop.Trainer):
     """Answers to the prompts of a step."""
     return sampling.sample(
       self.objective.model,
-      self._policy(variables),
+      variables if self._decoder else self._policy(variables),
       prompts,
       self._grammar,
       self.objective.sampling,
       seed=self.config.seed + 2,
       step=step,
+      decoder=self._decoder,
     )
 
   def samples(
