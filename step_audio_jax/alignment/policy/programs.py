@@ -58,9 +58,7 @@ def step_of(
     with nn.logical_axis_rules(decoder.rules):
       *found, rollout = _drawing(trainer, place, decoder, grammar)
     with nn.logical_axis_rules(trainer.rules):
-      found += _learning(
-        trainer, place, rollout, evaluate, experience, update
-      )
+      found += _learning(trainer, place, rollout, evaluate, experience, update)
   return programs_lib.Step(_state(trainer), found, lower)
 
 

@@ -1,8 +1,8 @@
 """Drawing answers with the parameters that are trained, on their mesh.
 
 The decoder is the one that every door uses (`generation.decode`); on a mesh it
-reads the trainer's arrays as `decoder` lays them out. What row n draws at step t depends on
-(seed, t, n) and on the parameters alone.
+reads the trainer's arrays as `decoder` lays them out. What row n draws at step
+t depends on (seed, t, n) and on the parameters alone.
 
 Axes as in `rollout`.
 """
