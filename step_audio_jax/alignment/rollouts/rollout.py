@@ -142,6 +142,8 @@ def score(
   hidden_BTE, head_VE = model.apply(
     variables, rollout.tokens, method='features_and_head', **rollout.rows()
   )
+  # Gathered once, not once for each chunk.
+  head_VE = partition.regather(head_VE, ('vocab', 'embed'), ('vocab', None))
   first, N = rollout.prompt_places - 1, rollout.answer_places
   hidden_BNE = hidden_BTE[:, first : first + N]
   count = N // math.gcd(N, _PLACES)
