@@ -112,11 +112,13 @@ def _drawing(trainer, place, decoder, grammar):
   variables, _ = trainer.abstract_state()
   heads = place(jax.eval_shape(lambda x: x[:, :-1], tokens))
   read = decoder.model, laid, heads, starts, None, None
-  *each, stops = jax.eval_shape(
+  last, positions, *others = jax.eval_shape(
     lambda x: sampling.decoding_arguments(x, how, seed=0, step=0),
     {'tokens': tokens, 'starts': starts},
   )
-  drawn = decoder.model, laid, cache, *place(each), stops, grammar
+  # The others come from the hosts, and are small.
+  drawn = (decoder.model, laid, cache, *place((last, positions)), *others)
+  drawn += (grammar,)
   keywords = {
     'sampler': how.sampler,
     'longest': how.longest,
@@ -134,7 +136,7 @@ def _drawing(trainer, place, decoder, grammar):
       keywords={'cache_length': places},
     ),
     one(
-      *('decode', 'rollout', decode, drawn, drawn[1:-2]),
+      *('decode', 'rollout', decode, drawn, drawn[1:-1]),
       keywords=keywords,
       turns=how.longest,
     ),
