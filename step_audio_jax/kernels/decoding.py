@@ -5,8 +5,8 @@ the keys in blocks, NJDs, rows and groups as one axis, so that both products are
 plain batched matrix products of the cache as it lies in memory: a decoding step
 reads it once and copies nothing. On a CPU a block holds 64 keys, the width at
 which XLA's library does not pack the right side anew (2.6 times as fast as 384
-at once), as tiles of weights have it (`projections.py`); elsewhere there is one
-block.
+at once), as tiles of weights have it (`projections.py`); elsewhere, and on a
+mesh, there is one block.
 
 Axes: B batch, T new tokens, S cached tokens, H heads, G key/value groups,
 N = B x G, R heads a group, M = R x T, D head width, J blocks of s = S / J keys.
@@ -30,7 +30,9 @@ def shapes(
     length: Tokens.
     head_dim: D.
   """
-  block = _BLOCK if jax.default_backend() == 'cpu' else length
+  # On a mesh the keys are read as values lie: blocks would be in the way.
+  blocks = jax.default_backend() == 'cpu' and len(rows) == 1
+  block = _BLOCK if blocks else length
   blocks = -(-length // block)
   length = blocks * block
   return length, {

@@ -102,14 +102,18 @@ _PLANNED: list[str] = []
 
 
 def shard_bytes(tree: Any) -> int:
-  """Bytes that one device holds of a tree of sharded shapes."""
-  return sum(
-    int(
-      leaf.dtype.itemsize
-      * _product(leaf.sharding.shard_shape(tuple(leaf.shape)))
-    )
-    for leaf in jax.tree.leaves(tree)
-  )
+  """Bytes that one device holds of a tree of shapes; all of what has no place.
+
+  Args:
+    tree: Of shapes and dtypes, with shardings where they are split.
+  """
+
+  def held(leaf):
+    sharding, shape = getattr(leaf, 'sharding', None), tuple(leaf.shape)
+    shape = shape if sharding is None else sharding.shard_shape(shape)
+    return int(leaf.dtype.itemsize * _product(shape))
+
+  return sum(map(held, jax.tree.leaves(tree)))
 
 
 def _product(sizes) -> int:

@@ -69,20 +69,23 @@ class Counts:
     return totals
 
 
-def count(text: str | hlo.Module, slices: int = 1) -> Counts:
+def count(
+  text: str | hlo.Module, slices: int = 1, unknown: float = 1
+) -> Counts:
   """Counts a program.
 
   Args:
     text: Of the compiled program, or what `hlo.parse` made of it.
     slices: Number of slices, where the program's partitions lie in several;
       slice after slice.
+    unknown: How often a loop runs whose turns are not in the text.
   """
   module = hlo.parse(text) if isinstance(text, str) else text
   matmuls: list[Matmul] = []
   collectives: list[messages.Collective] = []
   moved = 0.0
   started = _started(module)
-  for computation, times in module.executed():
+  for computation, times in module.executed(unknown):
     chains: set[tuple[str, str | None]] = set()
     for found, where, fused in _all(module, computation):
       if found.opcode in ('dot', 'convolution'):

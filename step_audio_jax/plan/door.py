@@ -4,6 +4,7 @@ Compiles the train step that `train` would run, with the TPU compiler, on a CPU
 machine. With `--search` it tries many ways to lay the run over the chips.
 """
 
+import sys
 from typing import Any, Mapping
 
 from absl import flags
@@ -14,6 +15,7 @@ from step_audio_jax.commands import gin_files
 from step_audio_jax.parallel import topology
 from step_audio_jax.plan import absent
 from step_audio_jax.plan import memory
+from step_audio_jax.plan import policy as policy_lib
 from step_audio_jax.plan import roofline
 from step_audio_jax.plan import search as search_lib
 from step_audio_jax.plan import step
@@ -183,13 +185,44 @@ def _describe(parts, target) -> dict[str, Any]:
   return facts | {'arguments_gib_per_chip': round(arguments, 3)}
 
 
+def _policy(fv, parts, target) -> dict[str, Any]:
+  if fv.dry_run:
+    trainer = step.trainer_of(parts, target)
+    found = policy_lib.step_of(trainer)
+    facts = policy_lib.describe(trainer, found, target)
+    state = sum(facts['state_gib_per_chip'].values())
+    names = ', '.join(program.name for program in found.programs)
+    print(
+      f'would compile {names} of {facts["parameters"]:,} parameters for '
+      f'{target.name}; {state:.2f} GiB of state a chip'
+    )
+    return facts
+  facts = policy_lib.plan(parts, target)
+  if facts['fits']:
+    print(policy_lib.table(facts))
+    return facts
+  print(policy_lib.table(facts), file=sys.stderr)
+  raise errors.UserError(policy_lib.refusal(facts))
+
+
 def _main(fv) -> dict[str, Any]:
   target = step.Target(topology.parse(fv.topology), fv.slices)
+  policy = fv.door == 'rl'
   if fv.search:
+    if policy:
+      raise errors.UserError(
+        '--search: varies training runs, expected --door=train with it.'
+      )
     files.check_writable(fv.cache, '--cache', folder=True)
   parts = step.configure(fv.gin_file, fv.gin_bindings)
   if fv.search:
     return _search(fv, parts, target)
+  if policy:
+    return _policy(fv, parts, target)
+  if hasattr(parts.get('trainer'), 'programs'):
+    raise errors.UserError(
+      '--door=train: these gin files train a policy, expected --door=rl.'
+    )
   if fv.dry_run:
     return _describe(parts, target)
   facts = step.plan(parts, target)
@@ -201,6 +234,14 @@ def _main(fv) -> dict[str, Any]:
 
 
 def _define(fv: flags.FlagValues) -> None:
+  flags.DEFINE_enum(
+    'door',
+    'train',
+    ['train', 'rl'],
+    'What is planned: the step of a training run, or rollout, evaluation and '
+    'update of a policy.',
+    flag_values=fv,
+  )
   flags.DEFINE_string(
     'topology',
     None,
@@ -240,7 +281,9 @@ DOOR = cli.Door(
     'Compiles the train step of a gin file for TPUs that are not there and '
     'prints whether it\nfits, and a prediction of how fast it could be.\n\n'
     'example: python -m step_audio_jax plan '
-    '--gin_file=gin/pretrain/step1_130b.gin --topology=v5p:8x8x8'
+    '--gin_file=gin/pretrain/step1_130b.gin --topology=v5p:8x8x8\n'
+    'or: python -m step_audio_jax plan --door=rl '
+    '--gin_file=gin/alignment/step1_3b_ppo.gin --topology=v5p:2x2x1'
   ),
   main=_main,
   define=_define,

@@ -167,11 +167,14 @@ class Module:
   entry: str
   partitions: int
 
-  def executed(self) -> Iterator[tuple[Computation, float]]:
+  def executed(
+    self, unknown: float = _UNKNOWN
+  ) -> Iterator[tuple[Computation, float]]:
     """(computation, times it runs), each outside of a fusion.
 
-    What a conditional calls counts as if every branch ran. Fusions are not
-    entered: they are one operation of the chip.
+    A loop whose turns are not in the text runs `unknown` times. What a
+    conditional calls counts as if every branch ran. Fusions are not entered:
+    they are one operation of the chip.
     """
     times: dict[str, float] = {}
 
@@ -182,7 +185,8 @@ class Module:
           continue
         inner = count
         if instruction.opcode == 'while':
-          inner *= self.trips(self.computations[name], instruction) or _UNKNOWN
+          trips = self.trips(self.computations[name], instruction)
+          inner *= unknown if trips is None else trips
         for called in instruction.called:
           if called in self.computations:
             enter(called, inner)

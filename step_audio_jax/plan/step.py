@@ -25,7 +25,9 @@ from step_audio_jax.training.feeds import feed as feed_lib
 
 # Macros that a run needs and a plan does not; they get these values.
 _PLACE_HOLDERS = {
+  'CODES': 'None',
   'INIT_FROM': '()',
+  'MANIFEST': "''",
   'ROWS': "''",
   'RUN_DIR': "''",
   'STAGE': "'stage1'",
@@ -93,7 +95,7 @@ def trainer_of(parts: Mapping[str, Any], target: Target) -> loop.Trainer:
   mesh = parts.get('mesh') or run.mesh_lib.MeshConfig()
   if target.slices > 1 and mesh.replica == 1:
     mesh = dataclasses.replace(mesh, replica=target.slices)
-  return loop.Trainer(
+  return parts.get('trainer', loop.Trainer)(
     objective=parts['objective'],
     feed=parts['feed'],
     optimizer=parts['optimizer'],
@@ -127,10 +129,14 @@ def plan(parts: Mapping[str, Any], target: Target) -> dict[str, Any]:
     facts |= predict(counts, trainer, target, facts['model_flops_per_chip'])
     facts['program'] = hashlib.sha256(text.encode()).hexdigest()[:16]
   facts['total_seconds'] = round(time.monotonic() - began, 1)
-  facts['host_memory_gib'] = round(
-    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2
-  )
+  facts['host_memory_gib'] = host_memory_gib()
   return facts
+
+
+def host_memory_gib() -> float:
+  """The most that this process has held."""
+  used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return round(used / 2**20, 2)
 
 
 def transformer_of(objective: Any) -> Any:

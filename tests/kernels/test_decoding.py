@@ -73,7 +73,7 @@ def test_writing_token_by_token_is_writing_at_once(rows):
   """From places inside a block and across its end, in both layouts."""
   k, v = np.random.default_rng(1).normal(size=(2, 3, 90, 2, D))
   length, shapes = decoding.shapes(rows, 90, D)
-  assert length == 128  # whole blocks
+  assert length == (128 if len(rows) == 1 else 90)  # whole blocks, or one
   empty = {name: jnp.zeros(shape) for name, shape in shapes.items()}
   write = jax.jit(decoding.written)
   once = write(empty, k, v, 0)

@@ -32,13 +32,16 @@ from step_audio_jax.alignment.policy import ahead
 from step_audio_jax.alignment.policy import clock
 from step_audio_jax.alignment.policy import experience as experience_lib
 from step_audio_jax.alignment.policy import objective as objective_lib
+from step_audio_jax.alignment.policy import programs as policy_programs
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rewards import sample as sample_lib
+from step_audio_jax.alignment.rollouts import decoder as decoder_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.alignment.rollouts import sampling
 from step_audio_jax.chats import rendering
 from step_audio_jax.training import loop
 from step_audio_jax.training import placement
+from step_audio_jax.training import programs as programs_lib
 from step_audio_jax.training import step as step_lib
 from step_audio_jax.training.objectives import objectives
 
@@ -142,9 +145,13 @@ class PolicyTrainer(loop.Trainer):
     self._policy = (
       it.policy_variables if plain else jax.jit(it.policy_variables)
     )
-    self._evaluate = jax.jit(self._evaluate_rollout)
-    self._compare = jax.jit(
-      functools.partial(self._evaluate_rollout, policy=False)
+    self._decoder = self._mesh_decoder()
+    self._evaluate, self._compare = (
+      jax.jit(
+        functools.partial(self._evaluate_rollout, policy=policy),
+        out_shardings=self._rows_sharding((self.feed.batch_size,)),
+      )
+      for policy in (True, False)
     )
     self._experience = jax.jit(functools.partial(experience_lib.made, it))
     self._narrowed = jax.jit(ahead.Drawn.narrowed, static_argnums=(1, 2))
@@ -167,11 +174,37 @@ class PolicyTrainer(loop.Trainer):
       self.objective.staleness
     )
 
+  def _mesh_decoder(self) -> decoder_lib.MeshDecoder | None:
+    """What lays the policy out for decoding; None on one device."""
+    if self.mesh.size == 1:
+      return None
+    it = self.objective
+    return decoder_lib.MeshDecoder(
+      it.model,
+      it.policy_variables,
+      self.abstract_state()[0],
+      self.mesh,
+      it.sampling.rules or self.rules,
+      self._rows_sharding((self.feed.batch_size,)),
+    )
+
+  def programs(self) -> programs_lib.Step:
+    """What a step does on the devices, for who compiles but runs none."""
+    return policy_programs.step_of(
+      self,
+      decoder=self._decoder,
+      grammar=self._grammar,
+      group=self._group.size,
+      evaluate=self._compare if self._at_once else self._evaluate,
+      experience=None if self._at_once else self._experience,
+      update=self._update_at_once if self._at_once else self._update,
+    )
+
   def _learn(self, variables, optimizer, batch):
     """(variables, optimizer state, metrics) behind a step."""
     batch = dict(batch)
     stop, step = batch.pop('stop', None), int(batch.pop('step'))
-    it, began = self.objective, time.monotonic()
+    began = time.monotonic()
     with nn.logical_axis_rules(self.rules):
       (rollout, log_sampler), variables, left = self._draw(
         variables, batch, step
@@ -294,13 +327,14 @@ class PolicyTrainer(loop.Trainer):
     """Answers to the prompts of a step."""
     return sampling.sample(
       self.objective.model,
-      self._policy(variables),
+      variables if self._decoder else self._policy(variables),
       prompts,
       self._grammar,
       self.objective.sampling,
       seed=self.config.seed + 2,
       step=step,
       group=self._group.size,
+      decoder=self._decoder,
     )
 
   def samples(

@@ -172,6 +172,8 @@ def score(
   rows, of_answers = answering(rollout, N)
   hidden, head_VE = model.apply(variables, method='features_and_head', **rows)
   hidden_BNE = of_answers(hidden)
+  # Gathered once, not once for each chunk.
+  head_VE = partition.regather(head_VE, ('vocab', 'embed'), ('vocab', None))
   count = N // math.gcd(N, _PLACES)
 
   def chunks(x):

@@ -1,8 +1,8 @@
 """Drawing answers with the parameters that are trained, on their mesh.
 
-The decoder is the one that every door uses (`generation.decode`); it reads the
-trainer's own arrays, sharded as they are. What row n draws at step t depends on
-(seed, t, n) and on the parameters alone.
+The decoder is the one that every door uses (`generation.decode`); on a mesh it
+reads the trainer's arrays as `decoder` lays them out. What row n draws at step
+t depends on (seed, t, n) and on the parameters alone.
 
 Axes as in `rollout`.
 """
@@ -10,17 +10,21 @@ Axes as in `rollout`.
 import dataclasses
 from typing import Any, Mapping
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from step_audio_jax import errors
+from step_audio_jax import settings
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.alignment.rollouts import decoder as decoder_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
+from step_audio_jax.parallel import mesh as mesh_lib
 
 MODES = {
   'text': grammar_lib.State.TEXT,
@@ -39,6 +43,8 @@ class Sampling:
     sampler: Temperature, top-k, top-p and the rule about repeated ids.
     linguistic_codes: Codes of the tokenizer that exist, as `grammar.build`.
     semantic_codes: The same.
+    rules: Logical axis → mesh axis, where the policy lies while answers are
+      drawn; None for the rules that it is trained under.
   """
 
   longest: int = 64
@@ -46,6 +52,7 @@ class Sampling:
   sampler: sampling.Sampler = sampling.Sampler(temperature=1.0)
   linguistic_codes: int | None = None
   semantic_codes: int | None = None
+  rules: mesh_lib.Rules | None = settings.free(None)
 
   def __post_init__(self):
     errors.at_least_one('sampling', self, ['longest'])
@@ -84,6 +91,29 @@ def row_keys(seed, step, rows_B):
   return jax.vmap(jax.random.fold_in, (None, 0))(key, rows_B)
 
 
+def decoding_arguments(
+  prompts: Mapping[str, Any], how: Sampling, *, seed: int, step: int
+) -> tuple[Any, ...]:
+  """What `decode.decode` is given between the cache and the grammar.
+
+  Args:
+    prompts: As for `sample`.
+    how: How answers are drawn.
+    seed: Of the run.
+    step: Of the run.
+  """
+  tokens_BP, starts_B = prompts['tokens'], prompts['starts']
+  B, P = tokens_BP.shape
+  return (
+    tokens_BP[:, -1],
+    P - 1 - starts_B,
+    np.full(B, MODES[how.mode], np.int32),
+    np.full(B, how.longest, np.int32),
+    row_keys(seed, step, np.arange(B, dtype=np.int32)),
+    np.asarray([vocabulary_lib.EOT], np.int32),
+  )
+
+
 def sample(
   model: Any,
   variables: Mapping[str, Any],
@@ -94,12 +124,13 @@ def sample(
   seed: int,
   step: int,
   group: int = 1,
+  decoder: decoder_lib.MeshDecoder | None = None,
 ) -> rollout_lib.Rollout:
   """Answers to a batch of prompts.
 
   Args:
     model: As `models.language.speech_text`.
-    variables: Of the policy, on the mesh.
+    variables: Of the policy, on the mesh; with a decoder, the trainer's.
     prompts: tokens int32 (B, P), padded on the left, starts int32 (B,), of
       prompts of at least two ids.
     grammar: Of `how`.
@@ -107,50 +138,46 @@ def sample(
     seed: Of the run.
     step: Of the run.
     group: Rows side by side that have one prompt, which is then read once.
+    decoder: What decodes on a mesh, under rules of its own.
   """
   tokens_BP, starts_B = prompts['tokens'], prompts['starts']
   B, P = tokens_BP.shape
-  model = restore.unroll_layers(model)
-  variables, laid = decode.laid_out(model, variables, B)
-  cache = decode.prefill(
-    model,
-    variables,
-    tokens_BP[:, :-1],
-    starts_B,
-    None,
-    None,
-    cache_length=P - 1 + how.longest,
-    group=group,
-  )
-  rows_B = np.arange(B, dtype=np.int32)
-  tokens_BN, log_probs_BN, support_BNW, lengths_B, stopped_B, _ = decode.decode(
-    model,
-    laid,
-    cache,
-    tokens_BP[:, -1],
-    P - 1 - starts_B,
-    np.full(B, MODES[how.mode], np.int32),
-    np.full(B, how.longest, np.int32),
-    row_keys(seed, step, rows_B),
-    np.asarray([vocabulary_lib.EOT], np.int32),
-    grammar,
-    sampler=how.sampler,
-    longest=how.longest,
-    replay=True,
-  )
-  return _assembled(
-    tokens_BP,
-    starts_B,
-    tokens_BN,
-    log_probs_BN,
-    support_BNW,
-    lengths_B,
-    stopped_B,
-  )
+  places = P - 1 + how.longest
+  rules = nn.get_logical_axis_rules() if decoder is None else decoder.rules
+  with nn.logical_axis_rules(rules):
+    if decoder is None:
+      model = restore.unroll_layers(model)
+      variables, laid = decode.laid_out(model, variables, B)
+      prefill, draw, assemble = decode.prefill, decode.decode, _assembled
+    else:
+      model, variables = decoder.model, decoder.laid_out(variables)
+      laid = variables
+      prefill, draw = decoder.programs(B, places)
+      assemble = decoder.compiled(assembled)
+    cache = prefill(
+      model,
+      variables,
+      tokens_BP[:, :-1],
+      starts_B,
+      None,
+      None,
+      cache_length=places,
+      group=group,
+    )
+    *drawn, _ = draw(
+      model,
+      laid,
+      cache,
+      *decoding_arguments(prompts, how, seed=seed, step=step),
+      grammar,
+      sampler=how.sampler,
+      longest=how.longest,
+      replay=True,
+    )
+    return assemble(tokens_BP, starts_B, *drawn)
 
 
-@jax.jit
-def _assembled(
+def assembled(
   tokens_BP,
   starts_B,
   tokens_BN,
@@ -159,6 +186,7 @@ def _assembled(
   lengths_B,
   stopped_B,
 ):
+  """A `Rollout` of what `decode.decode` gives, behind the prompts."""
   # The id that ended an answer was drawn like all others.
   lengths_B = lengths_B + stopped_B
   mask_BN = jnp.arange(tokens_BN.shape[1])[None] < lengths_B[:, None]
@@ -173,3 +201,6 @@ def _assembled(
     # Behind an answer all ids could be drawn: a softmax over none is no number.
     support=jnp.where(mask_BN[..., None], support_BNW, jnp.uint8(255)),
   )
+
+
+_assembled = jax.jit(assembled)

@@ -436,6 +436,7 @@ class BlankFeed:
   Attributes:
     batch_size: Rows of a global batch.
     length: Row length L.
+    group: Answers to one prompt; 0 where rows are no prompts.
   """
 
   def __init__(
@@ -446,6 +447,7 @@ class BlankFeed:
     images: int = 0,
     image_size: int = 224,
     pairs: int = 0,
+    group: int = 0,
   ):
     """No row is read.
 
@@ -455,9 +457,11 @@ class BlankFeed:
       images: Images a row, N.
       image_size: Their height and width, in pixels.
       pairs: Pairs of answers a row, K.
+      group: Answers to one prompt; rows are then prompts of L places.
     """
     self.batch_size = batch_size
     self.length = length
+    self.group = group
     self._images = images
     self._image_size = image_size
     self._pairs = pairs
@@ -469,6 +473,9 @@ class BlankFeed:
     del step
     rows = (self.batch_size if stop is None else stop) - start
     shape, size = (rows, self.length), self._image_size
+    if self.group:
+      starts = np.full(rows, self.length, np.int32)
+      return {'tokens': np.zeros(shape, np.int32), 'starts': starts}
     batch = {
       'tokens': np.zeros(shape, np.int32),
       'segment_ids': np.zeros(shape, np.int32),
