@@ -131,7 +131,8 @@ def attention(
   """`kernels.attention.attention` on the mesh in force.
 
   Raises:
-    UserError: The heads of one device would need parts of several groups.
+    UserError: The heads of one device would need parts of several groups, or
+      the groups of another.
   """
   call = functools.partial(
     attention_lib.attention, implementation=implementation
@@ -200,6 +201,12 @@ class _Groups:
     # and takes the one its heads belong to.
     self._a_group = heads // groups
     self._whole = axis is not None and kv_axis is None and groups > 1
+    inner = _tuple(kv_axis)
+    if inner != _tuple(axis)[: len(inner)]:
+      raise errors.UserError(
+        f'mesh: heads lie over {axis}, expected axes that begin with those of '
+        f'their groups, {kv_axis}: else heads would meet the groups of others.'
+      )
     if self._whole and self._a_group % self._heads:
       raise errors.UserError(
         f'mesh: {heads} heads in {groups} groups cannot be split in {parts}; '

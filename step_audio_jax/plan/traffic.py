@@ -46,7 +46,7 @@ def operation_bytes(
       if i in inner.parameters and _hbm(operand.arrays)
     )
     return read + _written(inner, instruction)
-  if opcode == 'dynamic-slice':
+  if opcode in ('dynamic-slice', 'gather'):
     return (1 if _hbm(operands[0].arrays) else 0) * instruction.bytes + _hbm(
       instruction.arrays
     )
@@ -72,7 +72,7 @@ def _read(module, computation, name, depth) -> float:
   total = 0.0
   for user in computation.users.get(name, ()):
     first = bool(user.operands) and user.operands[0] == name
-    if user.opcode == 'dynamic-slice' and first:
+    if user.opcode in ('dynamic-slice', 'gather') and first:
       total += user.bytes
     elif user.opcode == 'dynamic-update-slice' and first:
       continue  # written in place
@@ -83,6 +83,9 @@ def _read(module, computation, name, depth) -> float:
       for i, operand in enumerate(user.operands):
         if operand == name and i in inner.parameters:
           total += _read(module, inner, inner.parameters[i], depth + 1)
+          if _value(inner, inner.root).name == inner.parameters[i]:
+            # Seen in another shape: who reads that reads this.
+            total += _read(module, computation, user.name, depth)
     elif user.opcode in ('tuple', 'get-tuple-element') or (
       user.opcode.removesuffix('-start') in messages.KINDS
     ):
@@ -102,11 +105,20 @@ def _written(inner: hlo.Computation, fusion: hlo.Instruction) -> float:
   for name, array in zip(names, fusion.arrays):
     if array.space:
       continue
-    value = inner.instructions[name]
-    while value.opcode == 'bitcast' and value.operands[0] in inner.instructions:
-      value = inner.instructions[value.operands[0]]
+    value = _value(inner, inner.instructions[name])
     if value.opcode == 'dynamic-update-slice':
       total += inner.instructions[value.operands[1]].bytes
     elif value.opcode not in ('parameter', *messages.KINDS):
       total += array.bytes
   return total
+
+
+def _value(
+  computation: hlo.Computation, value: hlo.Instruction
+) -> hlo.Instruction:
+  """What is seen through bitcasts."""
+  while value.opcode == 'bitcast' and (
+    value.operands[0] in computation.instructions
+  ):
+    value = computation.instructions[value.operands[0]]
+  return value

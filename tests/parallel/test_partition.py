@@ -99,6 +99,14 @@ def test_heads_of_a_device_lie_in_one_group():
       jax.jit(step).lower(*args)
 
 
+def test_heads_lie_with_their_groups():
+  rules = (('heads', ('fsdp', 'tensor')), ('kv_heads', 'tensor'))
+  with on_mesh(fsdp=4, tensor=2), nn.logical_axis_rules(rules):
+    step, args = attend(8, 2)
+    with pytest.raises(errors.UserError, match='begin with those of their gro'):
+      jax.jit(step).lower(*args)
+
+
 @pytest.mark.parametrize(
   'sizes',
   [

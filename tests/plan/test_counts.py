@@ -355,6 +355,39 @@ def test_hbm_traffic_touches_only_what_is_used():
   assert counts.count(text).hbm_bytes == (2 + 2 + 1 + 1) * row
 
 
+def test_weights_that_a_product_reads_in_another_shape_are_read():
+  fused = """%seen (k: f32[64,64]) -> f32[4096] {
+  %k = f32[64,64]{1,0} parameter(0)
+  ROOT %b = f32[4096]{0} bitcast(%k)
+}
+
+%product (x: f32[64], w: f32[64,64]) -> f32[64] {
+  %x = f32[64]{0} parameter(0)
+  %w = f32[64,64]{1,0} parameter(1)
+  %f = f32[4096]{0} fusion(%w), kind=kLoop, calls=%seen
+  %s = f32[64,64]{1,0} bitcast(%f)
+  ROOT %d = f32[64]{0} dot(%x, %s), lhs_contracting_dims={0}
+}
+
+%rows (t: f32[100,64], i: s32[2]) -> f32[2,64] {
+  %t = f32[100,64]{1,0} parameter(0)
+  %i = s32[2]{0:S(1)} parameter(1)
+  ROOT %g = f32[2,64]{1,0} gather(%t, %i), slice_sizes={1,64}
+}
+
+"""
+  text = entry(
+    '%x = f32[64]{0:S(1)} parameter(0)',
+    '%w = f32[64,64]{1,0} constant(0)',
+    '%t = f32[100,64]{1,0} constant(0)',
+    '%i = s32[2]{0:S(1)} constant({1, 2})',
+    '%g = f32[2,64]{1,0:S(1)} fusion(%t, %i), kind=kLoop, calls=%rows',
+    'ROOT %o = f32[64]{0:S(1)} fusion(%x, %w), kind=kOutput, calls=%product',
+    before=fused,
+  )
+  assert counts.count(text).hbm_bytes == (64 * 64 + 2 * 64) * 4
+
+
 def test_a_loop_of_unknown_length_is_told():
   def run(x):
     return lax.while_loop(lambda c: c.sum() < 5, lambda c: c @ c + 1, x)
