@@ -2,10 +2,7 @@
 
 import collections
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,8 +16,9 @@ from benchmarks.training import packed_rows
 from benchmarks.training import train_step
 from data_pipelines.rows import verify
 from data_pipelines.tasks import definitions
+from tests.benchmarks import scripts
 
-FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
+run = scripts.run
 
 SCRIPTS = (
   'training/train_step',
@@ -28,21 +26,6 @@ SCRIPTS = (
   'training/decode',
   'training/gpu_train_step',
 )
-
-
-def run(script: str, *flags: str) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [sys.executable, f'{script}.py', *flags],
-    cwd=FOLDER,
-    # One device, as a user has; the suite forces several.
-    env={
-      **os.environ,
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
-      'PYTHONPATH': str(FOLDER.parent),
-    },
-    capture_output=True,
-    text=True,
-  )
 
 
 @pytest.mark.parametrize('script', SCRIPTS)

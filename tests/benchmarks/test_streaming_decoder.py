@@ -1,10 +1,7 @@
 """The streaming benchmark's own logic, at a toy size."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,23 +9,11 @@ import pytest
 from benchmarks.decoder import streaming_decoder
 from step_audio_jax.decoder.causal import layout
 from step_audio_jax.models.causal_flow import causal_config
-
-FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
+from tests.benchmarks import scripts
 
 
 def run(*flags):
-  return subprocess.run(
-    [sys.executable, 'decoder/streaming_decoder.py', *flags],
-    cwd=FOLDER,
-    # One device, as a user has; the suite forces several.
-    env={
-      **os.environ,
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
-      'PYTHONPATH': str(FOLDER.parent),
-    },
-    capture_output=True,
-    text=True,
-  )
+  return scripts.run('decoder/streaming_decoder', *flags)
 
 
 def test_a_session_compiles_nothing_and_loses_no_sample():

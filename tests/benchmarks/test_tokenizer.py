@@ -1,34 +1,18 @@
 """The tokenizer comparison's own logic: toy sizes, our side, no torch."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks.tokenizers import tokenizer
-
-FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
+from tests.benchmarks import scripts
 
 speech_peers = tokenizer.speech_peers
 
 
 def run(*flags):
-  return subprocess.run(
-    [sys.executable, 'tokenizers/tokenizer.py', *flags],
-    cwd=FOLDER,
-    # One device, as a user has; the suite forces several.
-    env={
-      **os.environ,
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
-      'PYTHONPATH': str(FOLDER.parent),
-    },
-    capture_output=True,
-    text=True,
-  )
+  return scripts.run('tokenizers/tokenizer', *flags)
 
 
 def test_our_side_runs_without_torch():

@@ -70,7 +70,8 @@ class Rewards:
       found = self._ask(name, scorer, samples)
       scores[name] = found
       valid &= np.isfinite(found)
-      total += weight * np.where(np.isfinite(found), found, 0.0)
+      with np.errstate(over='ignore', invalid='ignore'):  # told below
+        total += weight * np.where(np.isfinite(found), found, 0.0)
     with np.errstate(over='ignore'):
       rewards = np.where(valid, total, 0.0).astype(np.float32)
     self._check('the weighted sum', rewards, samples)
