@@ -30,8 +30,8 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Compiling is most of the suite's time, and tiny models run fast anyway: LLVM
 # leaves out its optimisations, and fusions are written by XLA's older emitters,
 # which need a third of the time; XLA keeps its own optimisations.
-# Those multiply and add in one instruction wherever two operations meet; without
-# such instructions programs round alike, however their operations are fused.
+# Those multiply and add in one instruction wherever two operations meet;
+# without such instructions programs round alike, however operations are fused.
 _XLA_FLAGS = {
   '--xla_force_host_platform_device_count': DEVICES,
   '--xla_backend_optimization_level': 0,
