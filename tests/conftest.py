@@ -30,10 +30,13 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # Compiling is most of the suite's time, and tiny models run fast anyway: LLVM
 # leaves out its optimisations, and fusions are written by XLA's older emitters,
 # which need a third of the time; XLA keeps its own optimisations.
+# Those multiply and add in one instruction wherever two operations meet;
+# without such instructions programs round alike, however operations are fused.
 _XLA_FLAGS = {
   '--xla_force_host_platform_device_count': DEVICES,
   '--xla_backend_optimization_level': 0,
   '--xla_cpu_use_fusion_emitters': 'false',
+  '--xla_cpu_max_isa': 'AVX',
 }
 _given = os.environ.get('XLA_FLAGS', '')
 os.environ['XLA_FLAGS'] = ' '.join(
@@ -101,10 +104,12 @@ def pytest_collection_finish():
   """What importing has made is there for good: no collector looks at it again.
 
   With TensorFlow and JAX these are millions of objects, and Python would go
-  through them all whenever tests have made some.
+  through them all whenever tests have made some. Traced programs are many small
+  objects, too, and stay: it looks at them less often.
   """
   gc.collect()
   gc.freeze()
+  gc.set_threshold(20_000, 10, 10)
 
 
 # Compiled programs stay in memory for good; a process that has met hundreds of
