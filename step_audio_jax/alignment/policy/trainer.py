@@ -98,8 +98,12 @@ class PolicyTrainer(loop.Trainer):
       it.policy_variables if plain else jax.jit(it.policy_variables)
     )
     self._decoder = self._mesh_decoder()
-    self._evaluate = jax.jit(self._evaluate_rollout)
-    self._experience = jax.jit(self._make_experience)
+    # Pinned, so that rows stay where a plan expects them.
+    rows = self._rows_sharding((self.feed.batch_size,))
+    self._evaluate = jax.jit(self._evaluate_rollout, out_shardings=rows)
+    self._experience = jax.jit(
+      self._make_experience, out_shardings=(rows, None)
+    )
     self._update = self._compiled(self._update_state)
     return self._learn
 
