@@ -146,14 +146,18 @@ class PolicyTrainer(loop.Trainer):
       it.policy_variables if plain else jax.jit(it.policy_variables)
     )
     self._decoder = self._mesh_decoder()
+    # Pinned, so that rows stay where a plan expects them.
+    rows = self._rows_sharding((self.feed.batch_size,))
     self._evaluate, self._compare = (
       jax.jit(
         functools.partial(self._evaluate_rollout, policy=policy),
-        out_shardings=self._rows_sharding((self.feed.batch_size,)),
+        out_shardings=rows,
       )
       for policy in (True, False)
     )
-    self._experience = jax.jit(functools.partial(experience_lib.made, it))
+    self._experience = jax.jit(
+      functools.partial(experience_lib.made, it), out_shardings=(rows, None)
+    )
     self._narrowed = jax.jit(ahead.Drawn.narrowed, static_argnums=(1, 2))
     learnt = dict(self.shardings)
     self._kept_ahead = jax.jit(
