@@ -35,6 +35,8 @@ from step_audio_jax.training import loop
 from step_audio_jax.training import placement
 from step_audio_jax.training import step as step_lib
 
+HEARD_GAP = 'reward/heard_gap'
+
 
 class Evaluated(NamedTuple):
   """What the networks say of a rollout before the update; a pytree.
@@ -96,6 +98,7 @@ class PolicyTrainer(loop.Trainer):
     )
     self._evaluate = jax.jit(self._evaluate_rollout)
     self._experience = jax.jit(self._make_experience)
+    self._gap = jax.jit(self._heard_gap)
     self._update = self._compiled(self._update_state)
     return self._learn
 
@@ -112,6 +115,7 @@ class PolicyTrainer(loop.Trainer):
         rollout, evaluated, verdicts, self._coefficient(variables)
       )
       self._check_gap(step, metrics)
+      metrics |= self._heard(variables, rollout, evaluated, experience, step)
       learns = float(step >= self.objective.warmup_steps)
       for number in range(self.objective.epochs * self.objective.minibatches):
         part = {
@@ -307,6 +311,31 @@ class PolicyTrainer(loop.Trainer):
       adapted = it.kl.adapted(coefficient, found, len(kept_B))
       metrics[objective_lib.CONTROLLER] = {'kl': adapted}
     return experience, metrics
+
+  def _heard(self, variables, rollout, evaluated, experience, step):
+    """What the reward model makes of silence, as a metric; {} without it."""
+    if self.objective.reward is None:
+      return {}
+    start, stop = self._local()
+    host = self.feed.silenced(step, start, stop)
+    if host is None:
+      return {}
+    silenced = placement.global_batch(
+      host, self.feed.batch_size, start, self._rows_sharding
+    )
+    counted = experience.rollout.lengths > 0
+    return self._gap(variables, rollout, evaluated.scores, counted, silenced)
+
+  def _heard_gap(self, variables, rollout, scores_B, counted_B, silenced):
+    """Score less that of the same answer behind silence, in the mean."""
+    silent_B = self._in_parts(
+      lambda some: self.objective.scores(variables, some),
+      rollout.behind(silenced),
+    )
+    # Prompts in which nothing is heard have no silence of their own.
+    counted_B &= silenced['starts'] < silenced['tokens'].shape[1]
+    gaps_B = jnp.where(counted_B, scores_B - silent_B, 0.0)
+    return {HEARD_GAP: (gaps_B.sum(), counted_B.sum().astype(jnp.float32))}
 
   def _check_gap(self, step, metrics) -> None:
     """Sampler and learner agree, or the run stops."""
