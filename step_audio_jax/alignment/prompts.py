@@ -19,13 +19,16 @@ from step_audio_jax import documents as documents_lib
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.alignment.rewards import sample as sample_lib
+from step_audio_jax.chats import deafness
 from step_audio_jax.chats import habits
 from step_audio_jax.chats import rendering
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
+from step_audio_jax.evaluation import questions as questions_lib
 from step_audio_jax.evaluation import quiz
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
+from step_audio_jax.tokenizers.speech import seal
 from step_audio_jax.training.feeds import permutation
 
 TTS = 'tts'
@@ -46,6 +49,8 @@ class Prompt:
     language: A BCP 47 subtag.
     split: Of the corpus.
     digest: Of what is asked (`quiz.Question.digest`); '' of other texts.
+    silenced: `ids` with silence as long as each recording in its place; None
+      where it is not known, or nothing is to be heard.
   """
 
   id: str
@@ -55,6 +60,7 @@ class Prompt:
   language: str = 'en'
   split: str = 'train'
   digest: str = ''
+  silenced: np.ndarray | None = None
 
   def answered(
     self, text: str, ids: np.ndarray, stopped: bool
@@ -80,6 +86,7 @@ def collect(
   view: str = 'aqta',
   layout: habits.Habits = habits.Habits(history=habits.READ),
   longest: int | None = None,
+  tokenizer: str | None = None,
 ) -> tuple[list[Prompt], collections.Counter[str]]:
   """The prompts of a corpus, and why other chats give none → how many.
 
@@ -92,6 +99,8 @@ def collect(
     view: How the last turn is shown, of `VIEWS`.
     layout: How turns are laid out.
     longest: Ids of a prompt at most; None for any number.
+    tokenizer: Folder of the one that made the codes: with it prompts are known
+      in silence, too.
 
   Raises:
     UserError: Nothing gives a prompt.
@@ -113,16 +122,38 @@ def collect(
   heard = codes or {}
   if isinstance(heard, str):
     heard = speech_codes.read_codes(heard)
+  quiet = {}
+  if tokenizer is not None:
+    quiet = questions_lib.silence(tokenizer, quiz.seconds(asked))
   languages = {
     one.id: one.language for one in manifest.stream(corpus, kind='chat')
   }
 
-  def ids_of(speech):
-    if speech.id not in heard:
-      raise errors.UserError('no codes of the recording')
-    return documents_lib.speech_ids(
-      vocabulary, *heard[speech.id], layout.streams
+  def laid(shown, codes):
+    def ids_of(speech):
+      if speech.id not in codes:
+        raise errors.UserError('no codes of the recording')
+      return documents_lib.speech_ids(
+        vocabulary, *codes[speech.id], layout.streams
+      )
+
+    ids, _ = rendering.prompt(
+      vocabulary,
+      rendering.turns_of(shown, ids_of),
+      style=layout.layout(),
+      longest=longest,
     )
+    return np.asarray(ids, np.int32)
+
+  def silenced(one, shown, ids):
+    # Who answers so heard nothing: there is no sound that silence replaces.
+    if tokenizer is None or deafness.claims(one.expected):
+      return None
+    try:
+      found = laid(shown, quiet)
+    except errors.UserError:
+      return None
+    return None if np.array_equal(found, ids) else found
 
   found: list[Prompt] = []
   for split, some in asked.items():
@@ -132,24 +163,20 @@ def collect(
         if view == 'chat':
           how = 'aqta' if one.speech else 'tqta'
         shown = one.shown(how)
-        ids, _ = rendering.prompt(
-          vocabulary,
-          rendering.turns_of(shown, ids_of),
-          style=layout.layout(),
-          longest=longest,
-        )
+        ids = laid(shown, heard)
       except errors.UserError as error:
         passed[str(error)] += 1
         continue
       found.append(
         Prompt(
           id=one.id,
-          ids=np.asarray(ids, np.int32),
+          ids=ids,
           question=one.question,
           expected=one.expected,
           language=languages[one.id],
           split=split,
           digest=one.digest,
+          silenced=silenced(one, shown, ids),
         )
       )
   return _some(found, corpus, splits, longest, passed), passed
@@ -222,6 +249,7 @@ class PromptFeed:
     group: int = 1,
     longest: int = 256,
     seed: int = 0,
+    tokenizer: str | None = None,
   ):
     """Lays all prompts out.
 
@@ -237,9 +265,12 @@ class PromptFeed:
       group: Answers to one prompt.
       longest: P; longer prompts are passed over and counted.
       seed: Of the order.
+      tokenizer: Folder of the one that made the codes: with it `silenced` is
+        known, by which a policy's trainer sees whether a reward model listens.
 
     Raises:
-      UserError: The group does not divide the batch, or nothing is left.
+      UserError: The group does not divide the batch, nothing is left, or the
+        tokenizer is another's or has nothing to silence.
     """
     if group < 1 or batch_size < 1 or batch_size % group:
       raise errors.UserError(
@@ -261,6 +292,9 @@ class PromptFeed:
     }
     self.vocabulary = vocabulary.describe()
     self.speech_tokenizer = bindings.of_codes(codes) if codes else None
+    self._silences = tokenizer is not None
+    if tokenizer is not None:
+      self._check_tokenizer(tokenizer, codes, view)
     self.turns = {'starts': starts, 'streams': streams, 'history': habits.READ}
     self._contents = {
       'manifest': digests.of_file(manifest.path_of(corpus)),
@@ -274,6 +308,7 @@ class PromptFeed:
       view=view,
       layout=habits.Habits(starts, streams, habits.READ),
       longest=longest,
+      tokenizer=tokenizer,
     )
     for reason, count in self.passed.most_common(3):
       print(
@@ -281,6 +316,20 @@ class PromptFeed:
         file=sys.stderr,
         flush=True,
       )
+
+  def _check_tokenizer(self, tokenizer, codes, view) -> None:
+    if codes is None or view in ('tqta', TTS):
+      raise errors.UserError(
+        f'prompts: tokenizer is {tokenizer!r}, expected none where nothing is '
+        f'heard: codes are {codes!r}, the view is {view}.'
+      )
+    bindings.check_tokenizer(
+      f'the tokenizer {tokenizer}',
+      seal.identity(tokenizer),
+      codes,
+      self.speech_tokenizer,
+      'name the tokenizer that made the codes',
+    )
 
   def locate(self, row: int) -> int:
     """Row of the global stream → the prompt's number."""
@@ -310,6 +359,22 @@ class PromptFeed:
     """
     return padded(
       [one.ids for one in self.rows(step, start, stop)], self.places
+    )
+
+  def silenced(
+    self, step: int, start: int = 0, stop: int | None = None
+  ) -> dict[str, np.ndarray] | None:
+    """As `batch`, with silence in place of the recordings.
+
+    Returns:
+      None without a tokenizer; `starts` is P where nothing was to be heard.
+    """
+    if not self._silences:
+      return None
+    nothing = np.zeros(0, np.int32)
+    rows = [one.silenced for one in self.rows(step, start, stop)]
+    return padded(
+      [nothing if ids is None else ids for ids in rows], self.places
     )
 
   def settings(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ at once. An untouched model (`--base`) is asked the same in writing, through its
 own chat template, but for chats with tools.
 """
 
-from typing import Any
+from typing import Any, Mapping
 
 from absl import flags
 import numpy as np
@@ -40,20 +40,18 @@ _BATCH = 64
 KINDS = ('spoken', 'written', 'along', 'silenced', 'untouched')
 
 
-def silence(tokenizer: str, asked: quiz.Asked) -> dict[str, Any]:
+def silence(tokenizer: str, seconds: Mapping[str, float]) -> dict[str, Any]:
   """Id of a recording → codes of silence that is as long.
 
   Args:
     tokenizer: Folder of the speech tokenizer.
-    asked: Of `questions`.
+    seconds: Id → length, as `quiz.seconds` tells it.
   """
   from step_audio_jax.tokenizers.speech import dual
 
   samples = {
-    name: round(seconds * alignment.SAMPLE_RATE)
-    for some in asked.values()
-    for one in some
-    for name, seconds in one.seconds.items()
+    name: round(length * alignment.SAMPLE_RATE)
+    for name, length in seconds.items()
   }
   lengths = sorted(set(samples.values()))
   codes = dual.DualTokenizer.load(tokenizer).encode_batch(
@@ -257,7 +255,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   if fv.along:
     found['along'] = quiz.score(written, asker.say(written, codes, along=True))
   if fv.tokenizer:
-    none = silence(fv.tokenizer, asked)
+    none = silence(fv.tokenizer, quiz.seconds(asked))
     found['silenced'] = quiz.score(asked, asker.say(asked, none))
   if fv.decoder:
     from step_audio_jax.evaluation import aloud

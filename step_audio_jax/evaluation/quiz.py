@@ -156,6 +156,16 @@ def _question(chat, texts, seconds) -> Question:
   return found
 
 
+def seconds(asked: Asked) -> dict[str, float]:
+  """Recording of these questions → its length."""
+  return {
+    name: length
+    for some in asked.values()
+    for one in some
+    for name, length in one.seconds.items()
+  }
+
+
 def in_writing(asked: Asked) -> dict[str, list[Question]]:
   """Those whose turns all have words: nobody writes silence."""
   found = {

@@ -62,6 +62,7 @@ ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     'codes': 'content',
     'splits': 'content',
     'vocabulary': 'content',
+    'tokenizer': 'free',  # of a metric
   },
   'SpeakerFeed': {'corpus': 'content', 'splits': 'content'},
   'WaveFeed': {'corpus': 'content', 'splits': 'content'},

@@ -9,7 +9,9 @@ from step_audio_jax.alignment import prompts
 from step_audio_jax.chats import rendering
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
+from step_audio_jax.evaluation import questions
 from step_audio_jax.storage import bindings
+from step_audio_jax.tokenizers.speech import seal
 from tests.data_pipelines import letters
 
 QUESTIONS = ('the cat', 'a dog', 'the red cat sees a dog')
@@ -117,6 +119,47 @@ def test_answers_to_a_prompt_lie_side_by_side_and_epochs_are_whole(
   )
 
 
+def test_prompts_are_known_in_silence(corpus, table, monkeypatch):
+  asked = []
+
+  def silence(tokenizer, seconds):
+    asked.append((tokenizer, seconds))
+    return {
+      name: tuple(np.zeros_like(part) for part in corpus[1][name])
+      for name in seconds
+    }
+
+  monkeypatch.setattr(questions, 'silence', silence)
+  monkeypatch.setattr(seal, 'identity', lambda _: None)
+  it = feed(corpus, table, view='chat', tokenizer='mute', batch_size=8)
+  assert asked == [('mute', {f'q{n}-said': 1.0 for n in range(3)})]
+  known, found = it.batch(0), it.silenced(0)
+  for row, one in enumerate(it.rows(0)):
+    ids = found['tokens'][row, found['starts'][row] :]
+    if one.id == 'written':  # nothing is heard
+      assert not len(ids)
+      continue
+    assert found['starts'][row] == known['starts'][row]
+    codes = silence('', [f'{one.id}-said'])[f'{one.id}-said']
+    wanted, _ = rendering.prompt(
+      table, [('user', documents.speech_ids(table, *codes))]
+    )
+    assert ids.tolist() == list(wanted) != one.ids.tolist()
+  part = it.silenced(0, 2, 5)
+  np.testing.assert_array_equal(part['tokens'], found['tokens'][2:5])
+  # Nothing that a resume compares.
+  other = feed(corpus, table, view='chat', batch_size=8)
+  assert other.silenced(0) is None and other.settings() == it.settings()
+  monkeypatch.setattr(
+    seal, 'identity', lambda _: {'folder': 'm', 'sha256': 'b'}
+  )
+  monkeypatch.setattr(
+    bindings, 'of_codes', lambda _: {'folder': 'c', 'sha256': 'a'}
+  )
+  with pytest.raises(errors.UserError, match='name the tokenizer that made th'):
+    feed(corpus, table, tokenizer='mute')
+
+
 def test_hosts_read_their_rows_alone(corpus, table):
   it = feed(corpus, table)
   whole, part = it.batch(1), it.batch(1, 2, 5)
@@ -147,6 +190,7 @@ def test_long_ones_are_passed_over_and_counted(corpus, table, capsys):
   'settings, said',
   [
     ({'group': 4}, 'group is 4, expected a divisor of batch_size .6'),
+    ({'view': 'tqta', 'tokenizer': 'm'}, "tokenizer is 'm', expected none wh"),
     ({'view': 'song'}, "view is 'song', expected one of aqta"),
     ({'splits': ['test']}, "split 'test' ends with"),
   ],

@@ -116,8 +116,8 @@ def test_the_door_asks_aloud_and_in_writing(
   argv += ['--max_tokens=2', '--streams=linguistic']
   silent = []
 
-  def silence(tokenizer, asked):
-    silent.append((tokenizer, list(asked)))
+  def silence(tokenizer, seconds):
+    silent.append((tokenizer, seconds))
     return {'q-said': (np.zeros(4, int), np.zeros(6, int))}
 
   monkeypatch.setattr(questions, 'silence', silence)
@@ -133,7 +133,7 @@ def test_the_door_asks_aloud_and_in_writing(
     assert told[kind]['test']['questions'] == 2
     assert [a['id'] for a in told[kind]['test']['answers']] == ['q', 'w']
   assert list(told['passed_over']) == ['test']
-  assert silent == [('mute', ['test'])]
+  assert silent == [('mute', {'q-said': 1.0})]
   spoken, along, instead = heard
   assert spoken[2] == along[2] == instead[2] == 'linguistic'
   assert spoken[0].tolist() == [0, 1, 2, 3] and not instead[0].any()
@@ -154,7 +154,8 @@ def test_silence_is_as_long_as_what_it_stands_for(corpus, monkeypatch):
 
   monkeypatch.setattr(dual.DualTokenizer, 'load', lambda _: Mute())
   asked, _ = quiz.questions(corpus, ['test'])
-  assert questions.silence('folder', asked) == {'q-said': 16000}
+  seconds = quiz.seconds(asked)
+  assert questions.silence('folder', seconds) == {'q-said': 16000}
 
 
 def chats_of(folder, *chats):

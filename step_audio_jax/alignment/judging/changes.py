@@ -21,6 +21,7 @@ from step_audio_jax.audio.augmentation import levels
 from step_audio_jax.audio.augmentation import speed
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.corpus import manifest
+from step_audio_jax.evaluation import questions
 from step_audio_jax.evaluation import quiz
 from step_audio_jax.tokenizers.speech import alignment
 from step_audio_jax.tokenizers.speech import dual
@@ -156,6 +157,26 @@ def of_sound(
     codes = both.encode_batch([apply(wave_S) for wave_S in waves])
     found.append(Changed(change, spoken, dict(zip(names, codes))))
   return found
+
+
+def of_silence(
+  corpus: examples_lib.Corpus, examples: Sequence[Example], tokenizer: str
+) -> Changed:
+  """Questions with silence as long as their recordings in place of these.
+
+  No change that leaves a question as it is: what does not move was not heard.
+
+  Args:
+    corpus: Of the examples.
+    examples: Those that are asked aloud take part.
+    tokenizer: Folder of the tokenizer that made the codes.
+  """
+  spoken = {n: one for n, one in enumerate(examples) if one.speech}
+  seconds = {
+    one.speech: corpus.speech[one.speech].duration for one in spoken.values()
+  }
+  codes = questions.silence(tokenizer, seconds) if seconds else {}
+  return Changed('silence', spoken, codes)
 
 
 def _gain(decibels: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -54,6 +54,7 @@ def judge(
 
   scorer = scorer_lib.Scorer(run, step, ema)
   table: list[dict[str, Any]] = []
+  listening: dict[str, dict[str, Any]] = {}
   if rows is not None:
     scored, categories = examples_lib.of_rows(rows)
     scores_N2 = scorer.pairs(scored)
@@ -74,7 +75,11 @@ def judge(
         *(changes.of_voices(found, some, heard) if view != 'tqta' else ()),
         *(changes.of_sound(found, some, tokenizer) if tokenizer else ()),
       ]
-      table = audit.audit(scorer, layout, scores_N2[:audited], changed, heard)
+      before_N2 = scores_N2[:audited]
+      table = audit.audit(scorer, layout, before_N2, changed, heard)
+      if tokenizer:
+        silence = changes.of_silence(found, some, tokenizer)
+        listening = audit.heard(scorer, layout, before_N2, silence, heard)
   return {
     'run': run,
     'source': rows or f'{corpus}, {", ".join(splits)}',
@@ -89,6 +94,7 @@ def judge(
       'deviation': float(scores_N2.std()),
     },
     'audit': table,
+    'heard': listening,
   }
 
 
@@ -166,6 +172,12 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     with files.atomic(folder / name, 'w') as handle:
       handle.write(content)
   print(text, end='')
+  heard = found['heard'].values()
+  gaps = {}
+  if heard:
+    count = sum(one['pairs'] for one in heard)
+    total = sum(one['pairs'] * one['chosen']['gap'] for one in heard)
+    gaps['rm_heard_gap'] = round(total / count, 6)
   return {
     'output': str(folder),
     'pairs': found['pairs']['pairs'],

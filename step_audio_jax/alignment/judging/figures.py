@@ -148,20 +148,48 @@ def shift(
     (a tie belongs to neither), and changed, how many changed at all.
   """
   moved_N = np.nanmean(after_N2 - before_N2, axis=1) / deviation
+  mean, low, high = _mean(moved_N)
   whole_N2 = np.where(np.isnan(after_N2), before_N2, after_N2)
   was_N, is_N = (np.sign(x[:, 0] - x[:, 1]) for x in (before_N2, whole_N2))
-  n = len(moved_N)
-  mean = float(moved_N.mean())
-  half = _Z * float(moved_N.std(ddof=1)) / math.sqrt(n) if n > 1 else None
   return {
-    'pairs': n,
+    'pairs': len(moved_N),
     'shift': mean,
-    'low': None if half is None else mean - half,
-    'high': None if half is None else mean + half,
+    'low': low,
+    'high': high,
     'changed': int((was_N != is_N).sum()),
     'to_wrong': int(((was_N > 0) & (is_N < 0)).sum()),
     'to_right': int(((was_N < 0) & (is_N > 0)).sum()),
   }
+
+
+def heard(scores_N2: np.ndarray, silent_N2: np.ndarray) -> dict[str, Any]:
+  """What it changes that a question is heard.
+
+  Args:
+    scores_N2: Of pairs as they are.
+    silent_N2: Of the same answers behind silence.
+
+  Returns:
+    pairs; chosen and rejected, each the mean `gap` of such answers, score less
+    score behind silence, with low and high, its normal 95 % interval, None of
+    fewer than two pairs; and turned, the share of verdicts that are others
+    behind silence.
+  """
+  gaps_N2 = np.asarray(scores_N2, np.float64) - silent_N2
+  told: dict[str, Any] = {'pairs': len(gaps_N2)}
+  for side, name in enumerate(('chosen', 'rejected')):
+    told[name] = dict(zip(('gap', 'low', 'high'), _mean(gaps_N2[:, side])))
+  turned_N = _right(scores_N2) != _right(silent_N2)
+  return {**told, 'turned': float(turned_N.mean())}
+
+
+def _mean(values_N: np.ndarray) -> tuple[float, float | None, float | None]:
+  """A mean, and its normal 95 % interval; None for that of one value."""
+  mean, n = float(values_N.mean()), len(values_N)
+  if n < 2:
+    return mean, None, None
+  half = _Z * float(values_N.std(ddof=1)) / math.sqrt(n)
+  return mean, mean - half, mean + half
 
 
 def _right(scores_N2: np.ndarray) -> np.ndarray:

@@ -9,6 +9,13 @@ from step_audio_jax.evaluation.pages import svg
 _CATEGORIES = ('category', 'pairs', 'accuracy', '95 % interval')
 _AUDIT = ('change', 'pairs', 'shift', '95 % interval', 'verdicts', 'wrong now',
           'right now')  # fmt: skip
+_HEARD = ('category', 'pairs', 'preferred', '95 % interval', 'others',
+          '95 % interval', 'verdicts')  # fmt: skip
+_LISTENS = (
+  'Scores less those of the same answers behind silence that is as long: 0 for '
+  'who does not listen. The last column is the share of verdicts that are '
+  'others behind silence.'
+)
 _UNITS = (
   'Shifts are in standard deviations of all scores as they are, positive where '
   'scores rise; the last columns count pairs whose verdict changed, and those '
@@ -36,10 +43,10 @@ def document(found: Mapping[str, Any]) -> str:
     + _reliability(sure['bins'])
     + '</div>'
   )  # fmt: skip
-  for title, head, rows in _tables(found):
+  for title, head, rows, note in _tables(found):
     body += f'<h2>{title}</h2>{page.table(head, rows)}'
-  if found['audit']:
-    body += f'<p class="quiet">{_UNITS}</p>'
+    if note:
+      body += f'<p class="quiet">{note}</p>'
   return page.page(f'{found["run"]}: reward model', body)
 
 
@@ -53,10 +60,10 @@ def markdown(found: Mapping[str, Any]) -> str:
     f'{_percent(pairs["accuracy"])} right ({_interval(pairs, _percent)}), '
     f'calibration error {_percent(sure["ece"])}, loss {sure["loss"]:.4f}.',
   ]
-  for title, head, rows in _tables(found):
+  for title, head, rows, note in _tables(found):
     lines += ['', f'## {title}', '', *table(head, rows)]
-  if found['audit']:
-    lines += ['', _UNITS]
+    if note:
+      lines += ['', note]
   return '\n'.join(lines) + '\n'
 
 
@@ -70,7 +77,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _tables(found):
-  """(title, head, rows) of each table; cells are texts and whole numbers."""
+  """(title, head, rows, note) of each; cells are texts and whole numbers."""
   if len(found['categories']) > 1:
     yield (
       'By category',
@@ -84,6 +91,7 @@ def _tables(found):
         ]
         for name, one in found['categories'].items()
       ],
+      '',
     )
   if found['audit']:
     yield (
@@ -101,6 +109,25 @@ def _tables(found):
         ]
         for one in found['audit']
       ],
+      _UNITS,
+    )
+  if found['heard']:
+    yield (
+      'Whether questions are heard',
+      _HEARD,
+      [
+        [
+          name or 'none',
+          one['pairs'],
+          _signed(one['chosen']['gap']),
+          _interval(one['chosen'], _signed),
+          _signed(one['rejected']['gap']),
+          _interval(one['rejected'], _signed),
+          _percent(one['turned']),
+        ]
+        for name, one in found['heard'].items()
+      ],
+      _LISTENS,
     )
 
 

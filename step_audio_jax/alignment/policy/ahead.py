@@ -94,3 +94,8 @@ def drawn_for(told: Mapping[str, Any], step: int) -> Drawn | None:
   if int(told['step']) != step:
     return None
   return Drawn(rollout_lib.Rollout(**told['rollout']), told['log_sampler'])
+
+
+def without(variables: Mapping[str, Any]) -> dict[str, Any]:
+  """Variables as they draw and learn: what waits for its step is left out."""
+  return {k: v for k, v in variables.items() if k != objectives.PENDING}

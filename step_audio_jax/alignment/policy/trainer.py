@@ -18,7 +18,6 @@ Axes: B answers of a batch, N places of an answer.
 
 import functools
 import time
-import types
 from typing import Any, Callable, Mapping
 
 from flax import linen as nn
@@ -31,25 +30,23 @@ from step_audio_jax import errors
 from step_audio_jax.alignment.policy import ahead
 from step_audio_jax.alignment.policy import clock
 from step_audio_jax.alignment.policy import experience as experience_lib
+from step_audio_jax.alignment.policy import heard as heard_lib
 from step_audio_jax.alignment.policy import objective as objective_lib
 from step_audio_jax.alignment.policy import programs as policy_programs
+from step_audio_jax.alignment.policy import updates
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rewards import sample as sample_lib
 from step_audio_jax.alignment.rollouts import decoder as decoder_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.alignment.rollouts import sampling
 from step_audio_jax.chats import rendering
-from step_audio_jax.training import loop
 from step_audio_jax.training import placement
 from step_audio_jax.training import programs as programs_lib
-from step_audio_jax.training import step as step_lib
 from step_audio_jax.training.objectives import objectives
 
 
-class PolicyTrainer(loop.Trainer):
+class PolicyTrainer(updates.UpdatingTrainer):
   """A policy on a mesh: as `loop.Trainer`, whose step rolls out and learns."""
-
-  objective: objective_lib.PolicyGradient
 
   def __post_init__(self):
     group = getattr(self.objective, 'group', 1)
@@ -106,36 +103,6 @@ class PolicyTrainer(loop.Trainer):
     """Where the time of the steps before this one went, as `Clock.read`."""
     return self._clock.read(stop)
 
-  def _horizon(self) -> int:
-    """Updates of the run, which schedules count."""
-    it = self.objective
-    return self.config.steps * it.epochs * it.minibatches
-
-  @functools.cached_property
-  def _group(self) -> rollout_lib.Group:
-    """Answers to one prompt that are computed together, the prompt once.
-
-    A device and every part of a batch must have whole groups, else each answer
-    is computed with a prompt of its own.
-    """
-    rows, size = self.feed.batch_size, self.feed.group
-    each, groups = (
-      self._rows_sharding((count,)).shard_shape((count,))[0]
-      for count in (rows, rows // size)
-    )
-    whole = each == groups * size and groups % self._parts == 0
-    return rollout_lib.Group(size if whole else 1)
-
-  def _check_microbatches(self) -> None:
-    rows = self.feed.batch_size
-    each = self._rows_sharding((rows,)).shard_shape((rows,))[0]
-    if each % self._parts:
-      raise errors.UserError(
-        f'policy: minibatches times microbatches is {self._parts}, expected a '
-        f'divisor of {each}, the answers of a batch of {rows} that lie on one '
-        'device.'
-      )
-
   def _compiled_step(self) -> Callable[..., Any]:
     it = self.objective
     # Where nothing has to be computed the sampler reads the trainer's arrays.
@@ -165,18 +132,8 @@ class PolicyTrainer(loop.Trainer):
     )
     self._update = self._compiled(self._update_state, learnt)
     self._update_at_once = self._compiled(self._update_state_at_once, learnt)
+    self._heard_gap = jax.jit(self._gap_to_silence)
     return self._learn
-
-  @property
-  def _at_once(self) -> bool:
-    """Whether a rollout has a single update.
-
-    The policy at its beginning is then the one that it differentiates: one
-    forward pass tells what it says of the answers, for both.
-    """
-    return self.objective.epochs * self._parts == 1 and not (
-      self.objective.staleness
-    )
 
   def _mesh_decoder(self) -> decoder_lib.MeshDecoder | None:
     """What lays the policy out for decoding; None on one device."""
@@ -186,7 +143,7 @@ class PolicyTrainer(loop.Trainer):
     return decoder_lib.MeshDecoder(
       it.model,
       it.policy_variables,
-      self.abstract_state()[0],
+      ahead.without(self.abstract_state()[0]),
       self.mesh,
       it.sampling.rules or self.rules,
       self._rows_sharding((self.feed.batch_size,)),
@@ -218,6 +175,7 @@ class PolicyTrainer(loop.Trainer):
       evaluated = evaluate(variables, rollout)
       evaluated = evaluated._replace(log_sampler=log_sampler)
       self._clock.until(step, 'evaluation', given, evaluated.log_reference)
+      heard = self._heard(variables, rollout, evaluated.scores, step)
       # The hosts judge while the devices evaluate.
       jax.block_until_ready(rollout.lengths)
       judging = time.monotonic()
@@ -228,6 +186,7 @@ class PolicyTrainer(loop.Trainer):
       variables, optimizer, metrics = learn(
         variables, optimizer, rollout, evaluated, verdicts, step
       )
+      metrics |= heard
       norm = metrics['gradient_norm']
       self._clock.until(step, 'update', given, norm)
       self._clock.until(step, clock.STEP, began, norm)
@@ -280,50 +239,6 @@ class PolicyTrainer(loop.Trainer):
 
     scored = self._in_parts(part, rollout._replace(group=self._group))
     return ahead.pending(rollout, scored, step, self.feed.places)
-
-  def _learn_in_parts(
-    self, variables, optimizer, rollout, evaluated, verdicts, step
-  ):
-    """(variables, optimizer state, metrics) behind all updates."""
-    experience, metrics = self._experience(
-      rollout, evaluated, verdicts, self._coefficient(variables)
-    )
-    experience_lib.check(self.objective, step, metrics)
-    for number in range(self.objective.epochs * self.objective.minibatches):
-      part = {
-        'experience': experience,
-        'coefficient': self._coefficient(variables),
-        'learns': self._learns(step),
-        'part': np.int32(number % self.objective.minibatches),
-        'step': np.int32(step),
-      }
-      variables, optimizer, more = self._update(variables, optimizer, part)
-      metrics = _summed(metrics, more)
-    return variables, optimizer, metrics
-
-  def _learn_at_once(
-    self, variables, optimizer, rollout, evaluated, verdicts, step
-  ):
-    """As `_learn_in_parts`, of a single update."""
-    batch = {
-      'rollout': rollout,
-      'evaluated': evaluated,
-      'verdicts': verdicts,
-      'learns': self._learns(step),
-    }
-    found = self._update_at_once(variables, optimizer, batch)
-    experience_lib.check(self.objective, step, found[-1])
-    return found
-
-  def _learns(self, step: int) -> np.float32:
-    """0 while only the critic learns."""
-    return np.float32(step >= self.objective.warmup_steps)
-
-  def _coefficient(self, variables) -> Any:
-    told = variables.get(objective_lib.CONTROLLER)
-    if told is None:
-      return np.float32(self.objective.kl.coefficient)
-    return told['kl']
 
   def rollout(
     self, variables: Any, prompts: Mapping[str, Any], step: int
@@ -388,38 +303,6 @@ class PolicyTrainer(loop.Trainer):
     rows = self.feed.batch_size
     return placement.local_rows(self._rows_sharding((rows,)), rows)
 
-  @property
-  def _parts(self) -> int:
-    """How many updates and microbatches a batch is cut into."""
-    return self.objective.minibatches * self.config.microbatches
-
-  def _by_parts(self, tree, back: bool = False):
-    """Rows in the order in which every part has whole groups, and back."""
-    return rollout_lib.by_parts(tree, self._parts, self._group.size, back)
-
-  def by_groups(
-    self, experience: objective_lib.Experience
-  ) -> objective_lib.Experience:
-    """An experience as it is cut into parts; traceable."""
-    laid = self._by_parts(experience)
-    return laid._replace(rollout=laid.rollout._replace(group=self._group))
-
-  def _in_parts(self, function, tree):
-    """Rows of a tree through a function, as many at a time as in an update."""
-    count = self._parts
-    if count == 1:
-      return function(tree)
-
-    def parted(x):
-      return step_lib.part(x, count, self._pin_parts)
-
-    def whole(x):
-      rows = x.shape[0] * x.shape[1]
-      return x.swapaxes(0, 1).reshape(rows, *x.shape[2:])
-
-    found = jax.lax.map(function, jax.tree.map(parted, self._by_parts(tree)))
-    return self._by_parts(jax.tree.map(whole, found), back=True)
-
   def _evaluate_rollout(
     self, variables, rollout, policy=True
   ) -> experience_lib.Evaluated:
@@ -447,84 +330,27 @@ class PolicyTrainer(loop.Trainer):
 
     return self._in_parts(part, rollout._replace(group=self._group))
 
-  def _update_state(self, variables, optimizer, batch):
-    """One update, on one minibatch of an experience."""
-    part, count = batch['part'], self.objective.minibatches
-
-    def chosen(x):
-      x = x.reshape(len(x) // count, count, *x.shape[1:])
-      return jax.lax.dynamic_index_in_dim(x, part, axis=1, keepdims=False)
-
-    experience = self.by_groups(batch['experience'])
-    if count > 1:
-      experience = jax.tree.map(chosen, experience)
-    rows = {
-      'experience': experience,
-      'coefficient': jnp.float32(batch['coefficient']),
-      'learns': batch['learns'],
-      'step': batch['step'],
-    }
-    new, optimizer, metrics = self._updated(variables, optimizer, rows)
-    self._hold_back(new, variables, batch['learns'])
-    return new, optimizer, metrics
-
-  def _update_state_at_once(self, variables, optimizer, batch):
-    """What is said of a rollout, and its only update; traceable."""
-    coefficient = jnp.float32(self._coefficient(variables))
-
-    def loss(variables, batch, rng):
-      rollout = batch['rollout']._replace(group=self._group)
-      scored = self.objective.scored(variables, rollout)
-      told = jax.lax.stop_gradient(scored)
-      evaluated = batch['evaluated']._replace(
-        log_old=told.log_probs, entropy=told.entropy
-      )
-      experience, judged = experience_lib.made(
-        self.objective, rollout, evaluated, batch['verdicts'], coefficient
-      )
-      rows = {
-        'experience': experience,
-        'coefficient': coefficient,
-        'learns': batch['learns'],
-        'scored': scored,
-      }
-      total, weight, learnt, updates = self.objective.loss(variables, rows, rng)
-      return total, weight, (judged, learnt), updates
-
-    with nn.logical_axis_rules(self.rules):
-      total, weight, (judged, learnt), updates, grads = (
-        step_lib.batch_gradients(
-          types.SimpleNamespace(loss=loss), variables, batch, None
-        )
-      )
-    mean, grads = step_lib.weighted_mean(total, weight, grads)
-    new, optimizer, learnt = step_lib.update(
-      self.chain,
-      self.config.spikes,
-      self.config.ema_decay,
-      variables,
-      optimizer,
-      mean,
-      learnt,
-      updates,
-      grads,
+  def _heard(self, variables, rollout, scores_B, step):
+    """What the reward model makes of silence, as a metric; {} without it."""
+    if self.objective.reward is None:
+      return {}
+    start, stop = self._local()
+    host = self.feed.silenced(step, start, stop)
+    if host is None:
+      return {}
+    silenced = placement.global_batch(
+      host, self.feed.batch_size, start, self._rows_sharding
     )
-    self._hold_back(new, variables, batch['learns'])
-    return new, optimizer, _summed(judged, learnt)
+    return self._heard_gap(variables, rollout, scores_B, silenced)
 
-  def _hold_back(self, new, old, learns) -> None:
-    """Of new variables only the critic's stay while only it learns."""
-    if not self.objective.warmup_steps:
-      return
-    # Neither decay nor momentum moves what does not learn yet.
-    new['params'] = {
-      name: value
-      if name == objective_lib.CRITIC
-      else jax.tree.map(
-        functools.partial(jnp.where, learns > 0), value, old['params'][name]
+  def _gap_to_silence(self, variables, rollout, scores_B, silenced):
+    def scores_of(rollout):
+      return self._in_parts(
+        lambda some: self.objective.scores(variables, some),
+        rollout._replace(group=self._group),
       )
-      for name, value in new['params'].items()
-    }
+
+    return heard_lib.gap(scores_of, rollout, scores_B, silenced)
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:
@@ -535,17 +361,3 @@ def _local_rows(array: jax.Array) -> np.ndarray:
   for shard in array.addressable_shards:
     found.setdefault(shard.index[0].start or 0, shard.data)
   return np.concatenate([np.asarray(found[start]) for start in sorted(found)])
-
-
-def _summed(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, Any]:
-  """Metrics of both; where both have one, (sum, weight) pairs are added.
-
-  What the guard tells and the state of a controller are the latest.
-  """
-  found = dict(one)
-  for name, value in two.items():
-    both = name in found and isinstance(value, tuple) and len(value) == 2
-    if both and name != 'guard':
-      value = tuple(a + b for a, b in zip(found[name], value))
-    found[name] = value
-  return found

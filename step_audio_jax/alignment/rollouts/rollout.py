@@ -109,6 +109,15 @@ class Rollout(NamedTuple):
     """Ids of the answers, int32 (B, N); pads behind them."""
     return self.tokens[:, self.prompt_places :]
 
+  def behind(self, prompts: Mapping[str, jax.Array]) -> 'Rollout':
+    """The same answers behind other prompts.
+
+    Args:
+      prompts: tokens int32 (B, P) and starts int32 (B,).
+    """
+    tokens_BT = jnp.concatenate([prompts['tokens'], self.answers], axis=1)
+    return self._replace(tokens=tokens_BT, starts=prompts['starts'])
+
 
 class Scored(NamedTuple):
   """What the learner says of a rollout, float32 (B, N).

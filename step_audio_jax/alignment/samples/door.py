@@ -229,7 +229,7 @@ def _sample_run(
   codes = speech_codes.read_codes(fv.codes) if fv.codes else None
   if fv.silenced:
     asked_of, _ = quiz.questions(fv.corpus, fv.splits)
-    codes = questions.silence(fv.tokenizer, asked_of)
+    codes = questions.silence(fv.tokenizer, quiz.seconds(asked_of))
   prompts, passed = prompts_lib.collect(
     fv.corpus,
     table,

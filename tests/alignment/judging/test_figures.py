@@ -95,3 +95,20 @@ def test_an_answer_that_was_not_changed_is_as_it_was():
   assert found['high'] == pytest.approx(1.0 + half)
   # The second pair is a tie now: its verdict is neither.
   assert (found['changed'], found['to_wrong'], found['to_right']) == (2, 1, 0)
+
+
+def test_what_is_heard_is_what_silence_takes_away():
+  scores = np.array([[3.0, 1.0], [2.0, 0.0], [0.0, 1.0]])
+  silent = np.array([[1.0, 4.0], [1.0, 0.0], [-1.0, 0.0]])
+  found = figures.heard(scores, silent)
+  assert found['pairs'] == 3
+  assert found['chosen']['gap'] == pytest.approx(4 / 3)
+  assert found['rejected']['gap'] == pytest.approx(-2 / 3)
+  assert found['turned'] == pytest.approx(1 / 3)
+  # 1.96 standard errors of 2, 1, 1.
+  half = 1.959964 * np.std([2, 1, 1], ddof=1) / np.sqrt(3)
+  assert found['chosen']['high'] == pytest.approx(4 / 3 + half)
+  assert found['chosen']['low'] == pytest.approx(4 / 3 - half)
+  deaf = figures.heard(scores[:1], scores[:1])
+  assert deaf['chosen'] == {'gap': 0.0, 'low': None, 'high': None}
+  assert deaf['turned'] == 0

@@ -165,6 +165,25 @@ def test_sound_is_changed_and_tokenised_again(world):
   assert len(told[3].codes['a1'][1]) > len(world.codes['a1'][1]) + 20
 
 
+def test_silence_takes_the_place_of_questions_alone(world, scorer):
+  some = world.found.examples
+  silence = changes.of_silence(world.found, some, str(world.root / 'tokenizer'))
+  assert set(silence.examples) == {0, 1} and set(silence.codes) == {'a1', 'a2'}
+  assert silence.examples[0] == some[0]
+  for name, codes in silence.codes.items():
+    assert list(map(len, codes)) == list(map(len, world.codes[name]))
+  before = scorer.pairs([world.layout.scored(x, world.codes) for x in some])
+  told = audit.heard(scorer, world.layout, before, silence, world.codes)
+  assert set(told) == {'colours', 'people'}
+  silent = scorer.pairs([world.layout.scored(some[1], silence.codes)])
+  want = before[1] - silent[0]
+  got = [told['people'][side]['gap'] for side in ('chosen', 'rejected')]
+  np.testing.assert_allclose(got, want, atol=1e-6)
+  assert np.abs(want).min() > 1e-4
+  read = changes.of_silence(world.found, some[2:], 'not opened')
+  assert audit.heard(scorer, world.layout, before[2:], read, {}) == {}
+
+
 class Counts:
   """A reward model that likes long answers: 0.1 an id."""
 
@@ -226,6 +245,8 @@ def test_the_door(world, capsys):
   assert told['rm_ece'] == pytest.approx(found['calibration']['ece'], abs=1e-6)
   assert told['pairs'] == 4
   assert set(found['categories']) == {'', 'colours', 'people'}
+  gaps = [one['chosen']['gap'] for one in found['heard'].values()]
+  assert told['rm_heard_gap'] == pytest.approx(np.mean(gaps), abs=1e-6)
   by_name = {row['change']: row for row in found['audit']}
   assert len(by_name) == 4 + 1 + len(changes.SOUND)
   same = by_name['question as it is']
@@ -233,11 +254,12 @@ def test_the_door(world, capsys):
   assert by_name['question in another voice']['shift'] != 0
   markdown = (world.root / 'judged' / 'judge.md').read_text()
   assert out.startswith(markdown)
-  assert '| colours | 2 |' in markdown
+  assert '| colours | 2 |' in markdown and '| colours | 1 |' in markdown
   html = (world.root / 'judged' / 'index.html').read_text()
   assert 'Reliability' in html and 'question 6 dB louder' in html
-  again = page.document({**found, 'audit': [], 'categories': {}})
-  assert 'What else moves scores' not in again
+  assert 'Whether questions are heard' in html
+  again = page.document({**found, 'audit': [], 'categories': {}, 'heard': {}})
+  assert 'What else moves scores' not in again and 'are heard' not in again
 
 
 def test_the_door_reads_rows(world, capsys, scorer):
