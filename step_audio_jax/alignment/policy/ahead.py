@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
+from step_audio_jax.training.objectives import objectives
 
 _NEVER = -1  # step of a rollout that was not drawn yet
 
