@@ -72,7 +72,8 @@ def configure(
   bindings = list(bindings)
   gin_files.parse(gin_file, bindings, function=feed_lib.BlankFeed, lint=False)
   holders = dict(_PLACE_HOLDERS)
-  if gin_files.macros().get('TEXT_ROWS') is not None:
+  # Step-1 has one table for every text; of others their files say the rows.
+  if gin_files.macros().get('TEXT_ROWS', True) is not None:
     holders['TEXT_MODEL'] = 'None'  # its file would only be counted
   missing = [n for n in gin_files.required_macros() if n in holders]
   bindings += [f'{name} = {holders[name]}' for name in missing]
