@@ -323,17 +323,19 @@ class PolicyTrainer(loop.Trainer):
     silenced = placement.global_batch(
       host, self.feed.batch_size, start, self._rows_sharding
     )
-    counted = experience.rollout.lengths > 0
-    return self._gap(variables, rollout, evaluated.scores, counted, silenced)
+    lengths = experience.rollout.lengths
+    return self._gap(variables, rollout, evaluated.scores, lengths, silenced)
 
-  def _heard_gap(self, variables, rollout, scores_B, counted_B, silenced):
+  def _heard_gap(self, variables, rollout, scores_B, lengths_B, silenced):
     """Score less that of the same answer behind silence, in the mean."""
     silent_B = self._in_parts(
       lambda some: self.objective.scores(variables, some),
       rollout.behind(silenced),
     )
-    # Prompts in which nothing is heard have no silence of their own.
-    counted_B &= silenced['starts'] < silenced['tokens'].shape[1]
+    # Prompts in which nothing is heard have no silence of their own, and
+    # answers that were dropped no length.
+    heard_B = silenced['starts'] < silenced['tokens'].shape[1]
+    counted_B = heard_B & (lengths_B > 0)
     gaps_B = jnp.where(counted_B, scores_B - silent_B, 0.0)
     return {HEARD_GAP: (gaps_B.sum(), counted_B.sum().astype(jnp.float32))}
 
