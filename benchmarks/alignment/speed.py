@@ -96,7 +96,7 @@ class Feed:
 
   def __init__(self, size: Size):
     self.batch_size, self.group = size.answers, size.group
-    self._places = size.prompt[1]
+    self.places = size.prompt[1]
     rng = np.random.default_rng(0)
     low, high = size.prompt
     self.prompts = [
@@ -121,7 +121,11 @@ class Feed:
     from step_audio_jax.alignment import prompts
 
     rows = self.rows(step, start, stop)
-    return prompts.padded([one.ids for one in rows], self._places)
+    return prompts.padded([one.ids for one in rows], self.places)
+
+  def silenced(self, step: int, start: int = 0, stop: int | None = None):
+    """Nothing is heard."""
+    return None
 
 
 class Turns:

@@ -183,6 +183,7 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     'pairs': found['pairs']['pairs'],
     'rm_pair_accuracy': round(found['pairs']['accuracy'], 6),
     'rm_ece': round(found['calibration']['ece'], 6),
+    **gaps,
   }
 
 
