@@ -76,7 +76,7 @@ def command(args: argparse.Namespace, folder: pathlib.Path) -> list[str]:
     'MANIFEST': f'{root}/data/speech',
     'CODES': f'{root}/codes/speech',
     'TEXT_MODEL': f'{root}/data/text.model',
-    'INIT_FROM': [f'{root}/sft'],
+    'INIT_FROM': [f'{root}/reward', f'{root}/sft'],
     'STEPS': args.steps,
     'BATCH_SIZE': 16,
     'WARMUP': 2,

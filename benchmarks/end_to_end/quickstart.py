@@ -36,6 +36,11 @@ KEYS = (
   'aqta_chance',
   'tqta_exact',
   'forgetting',
+  'rm_pair_accuracy',
+  'rm_ece',
+  'true_reward',
+  'ppo_kl',
+  'rollout_logprob_gap',
   'share_error_rows',
   'padding',
 )
