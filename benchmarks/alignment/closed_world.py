@@ -1,13 +1,14 @@
 r"""How far a policy's true reward rises, behind a finished quick start.
 
-    python benchmarks/alignment/closed_world.py --quickstart=runs/quickstart \
-      --output=/tmp/closed --algorithm=grpo --seeds=0,1,2
+    python benchmarks/alignment/closed_world.py \
+      --quickstart=runs/quickstart --output=/tmp/closed --seeds=0,1,2
 
-Trains policies of the quick start's SFT (`gin/quickstart/grpo.gin`, or `ppo.gin`
-with its reward model), one a seed, lets them answer the questions and requests
-that nothing was learnt of, and prints one JSON line a seed: the true reward
-(right, brief, on topic and not deaf at once) before and behind, its standard error over
-prompts, the divergence, the share of the time that rollouts took, and seconds.
+Trains policies of the quick start's SFT (`gin/quickstart/grpo.gin`, or
+`ppo.gin` with its reward model), one a seed, lets them answer the questions and
+requests that nothing was learnt of, and prints one JSON line a seed: the true
+reward (right, brief, on topic and not deaf at once) before and behind, its
+standard error over prompts, the divergence, the share of the time that rollouts
+took, and seconds.
 """
 
 import argparse

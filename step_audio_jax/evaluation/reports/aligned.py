@@ -1,7 +1,7 @@
 """What alignment has done: the reward model's figures, and the policy's.
 
 The true reward of an answer is 1 where every rule that judged it is satisfied,
-else 0: what a policy that learnt from a reward model alone never saw.
+else 0.
 """
 
 import collections
@@ -250,8 +250,8 @@ def _rewards(told: Mapping[str, Any]) -> str:
   head = ['right, brief, on topic, heard', 'before %', 'after %']
   return (
     page.table([*head, 'standard error', 'prompts'], rows)
-    + '<p class="quiet">Share of the drawn answers that satisfy all rules; the '
-    'policy learnt from the reward model, not from them.</p>'
+    + '<p class="quiet">Share of the drawn answers that satisfy all rules at '
+    'once, over prompts that nothing was learnt of.</p>'
   )
 
 
