@@ -109,11 +109,8 @@ class Feed:
     from step_audio_jax.alignment import prompts
 
     stop = self.batch_size if stop is None else stop
-    first = step * self.batch_size
-    numbers = [
-      row // self.group % len(self.prompts)
-      for row in range(first + start, first + stop)
-    ]
+    rows = step * self.batch_size + np.arange(start, stop)
+    numbers = (rows // self.group % len(self.prompts)).tolist()
     return [prompts.Prompt(str(n), self.prompts[n]) for n in numbers]
 
   def batch(self, step: int, start: int = 0, stop: int | None = None):

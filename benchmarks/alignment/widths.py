@@ -31,7 +31,7 @@ class Timed(trainer.PolicyTrainer):
   seen: list[dict] = []
 
   def _learn(self, *given):
-    programs = self._update._cache_size()
+    programs = self._programs()
     processors, wall = time.process_time(), time.monotonic()
     found = super()._learn(*given)
     jax.block_until_ready(found)
@@ -39,12 +39,16 @@ class Timed(trainer.PolicyTrainer):
       {
         'processors': time.process_time() - processors,
         'wall': time.monotonic() - wall,
-        'compiled': self._update._cache_size() > programs,
+        'compiled': self._programs() > programs,
         'loss': float(found[2]['loss'][0] / found[2]['loss'][1]),
         'places': self._last,
       }
     )
     return found
+
+  def _programs(self):
+    """How many updates were compiled, of whatever kind the run has."""
+    return sum(x._cache_size() for x in (self._update, self._update_at_once))
 
   def _draw(self, *given):
     found = super()._draw(*given)

@@ -60,8 +60,9 @@ class Config:
       a twentieth in dev.
     written: The same in writing, of train.
     requests: Spoken requests of train, which are answered in manners of which
-      people like one; twice as many in writing, three fifths of that again by
-      its voices in the split `test_requested`, two fifths by the unseen one.
+      people like one; twice as many in writing. Three fifths of the spoken ones
+      again by its voices in the split `test_requested`, two fifths by the
+      unseen one.
     preferences: Whether there are pairs of answers, of which people like one,
       to questions and requests.
     speakers: Who speaks in place of espeak-ng, in the languages they can;
@@ -362,8 +363,8 @@ def plan_prompts(asked: Asked, requests: Asked) -> list[manifest.Utterance]:
 def plan_preferences(config: Config, asked: Asked) -> list[manifest.Utterance]:
   """Pairs of an answer that people like and one that they do not.
 
-  Where it is learnt of, a question has a wrong answer, if it is spoken, and
-  one of another kind; else it has one of each.
+  In train a spoken question has a wrong answer and one of another kind, a
+  written one has one of any kind; elsewhere each has all four.
 
   Args:
     config: Whether there are some.

@@ -88,7 +88,11 @@ def words(text: str) -> list[str]:
 def is_right(question: str, expected: str, said: str) -> bool:
   """Whether an answer has all of the expected one that the question has not."""
   wanted = set(words(expected)) - set(words(question))
-  return (wanted or set(words(expected))) <= set(words(said))
+  wanted = wanted or set(words(expected))
+  # Han characters are words of their own and mean something as neighbours.
+  left = ''.join(c if c in wanted else ' ' for c in expected)
+  together = re.findall(f'[{_HAN}]+', left)
+  return wanted <= set(words(said)) and all(some in said for some in together)
 
 
 def questions(

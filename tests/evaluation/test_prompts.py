@@ -91,12 +91,12 @@ def world(request, tmp_path_factory):
   given = {'starts': request.param, 'sft': True}
   model = root / 'text.model'
   found = definitions.chat(
-    'x', root / 'speech', model, codes=root / 'codes', **given
+    'alike', root / 'speech', model, codes=root / 'codes', **given
   )
   found += definitions.speech(
-    'x', root / 'speech', root / 'codes', model, **given
+    'alike', root / 'speech', root / 'codes', model, **given
   )
-  found += definitions.text('x', root / 'text', model)
+  found += definitions.text('alike', root / 'text', model)
   tasks = {one.name: one for one in found if one.view != definitions.EDIT}
   before = set(seqio.TaskRegistry.names())
   build.build(tasks, ['train'], root / 'rows', build.Settings(1024))
@@ -117,7 +117,7 @@ def learnt(world, task):
 
   Out of its rows. All behind that place is learnt.
   """
-  source = feed.Source(task, world.root / 'rows' / f'x_{task}' / 'train')
+  source = feed.Source(task, world.root / 'rows' / f'alike_{task}' / 'train')
   found = []
   for number in range(len(source)):
     row = source.row(number)
@@ -172,7 +172,7 @@ def asked(world, tmp_path, monkeypatch):
       rows=str(world.root / 'rows'),
       ratios=dict.fromkeys(tasks, 1),
       batch_size=len(tasks),
-      prefix='x_',
+      prefix='alike_',
     )
     told = {'vocabulary': world.table.describe()}
     told |= {'model': {}, 'feed': rows.describe()}

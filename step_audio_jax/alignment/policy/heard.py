@@ -33,5 +33,6 @@ def gap(
   # Prompts in which nothing is heard have no silence of their own.
   counted_B = silenced['starts'] < silenced['tokens'].shape[1]
   counted_B &= rollout.lengths > 0
+  counted_B &= jnp.isfinite(scores_B) & jnp.isfinite(silent_B)
   gaps_B = jnp.where(counted_B, scores_B - silent_B, 0.0)
   return {GAP: (gaps_B.sum(), counted_B.sum().astype(jnp.float32))}

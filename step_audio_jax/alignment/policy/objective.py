@@ -352,6 +352,8 @@ class PolicyGradient:
     scored = batch.get('scored')
     if scored is None:
       scored = self.scored(variables, rollout)
+    else:  # looked at before some answers were dropped
+      scored = rollout_lib.Scored(*(jnp.where(mask, x, 0.0) for x in scored))
     clipped = losses.clipped_policy(
       scored.log_probs,
       it.log_old,

@@ -44,11 +44,17 @@ def step_of(
     update: Compiled: (variables, optimizer state, part) → their successors.
 
   Raises:
-    UserError: There is no decoder, since the mesh has one device.
+    UserError: There is no decoder, since the mesh has one device, or answers
+      are drawn ahead.
   """
   if decoder is None:
     raise errors.UserError(
       'plan: the mesh of the policy is of one device, expected several.'
+    )
+  if trainer.objective.staleness:
+    raise errors.UserError(
+      'plan: staleness is 1, expected 0: what a rollout that is drawn ahead '
+      'takes is not planned (--gin.STALENESS=0).'
     )
 
   def lower(program):

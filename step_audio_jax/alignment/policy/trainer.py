@@ -125,7 +125,9 @@ class PolicyTrainer(updates.UpdatingTrainer):
     self._experience = jax.jit(
       functools.partial(experience_lib.made, it), out_shardings=(rows, None)
     )
-    self._narrowed = jax.jit(ahead.Drawn.narrowed, static_argnums=(1, 2))
+    self._narrowed = jax.jit(
+      ahead.Drawn.narrowed, static_argnums=(1, 2), out_shardings=rows
+    )
     learnt = dict(self.shardings)
     self._kept_ahead = jax.jit(
       self._keep_ahead, out_shardings=learnt.pop(objectives.PENDING, None)
@@ -174,8 +176,9 @@ class PolicyTrainer(updates.UpdatingTrainer):
       evaluate = self._compare if self._at_once else self._evaluate
       evaluated = evaluate(variables, rollout)
       evaluated = evaluated._replace(log_sampler=log_sampler)
-      self._clock.until(step, 'evaluation', given, evaluated.log_reference)
       heard = self._heard(variables, rollout, evaluated.scores, step)
+      looked = evaluated.log_reference, heard
+      self._clock.until(step, 'evaluation', given, looked)
       # The hosts judge while the devices evaluate.
       jax.block_until_ready(rollout.lengths)
       judging = time.monotonic()
@@ -261,10 +264,11 @@ class PolicyTrainer(updates.UpdatingTrainer):
   ) -> list[sample_lib.Sample]:
     """The answers of this host's rows, as they are judged."""
     start, stop = self._local()
-    answers, lengths, stopped = (
-      _local_rows(x)
-      for x in (rollout.answers, rollout.lengths, rollout.stopped)
+    tokens, lengths, stopped = (
+      _local_rows(x) for x in (rollout.tokens, rollout.lengths, rollout.stopped)
     )
+    # Cut on the host: a device would do it behind all that it was given.
+    answers = tokens[:, rollout.prompt_places :]
     table = self.objective.vocabulary
     found = []
     for prompt, ids, length, ended in zip(

@@ -61,6 +61,8 @@ class Sampling:
         f'sampling: mode is {self.mode!r}, expected one of {", ".join(MODES)}.'
       )
     self.sampler.check_replayable()
+    if self.rules is not None:
+      _check_rules(self.rules)
 
   def grammar(
     self, vocabulary: vocabulary_lib.Vocabulary
@@ -73,6 +75,26 @@ class Sampling:
       linguistic_codes=self.linguistic_codes,
       semantic_codes=self.semantic_codes,
     )
+
+
+def _check_rules(rules) -> None:
+  known = dict(mesh_lib.DEFAULT_RULES)
+  for rule in rules if isinstance(rules, tuple) else [rules]:
+    name, axes = (
+      rule if isinstance(rule, tuple) and len(rule) == 2 else (rule, None)
+    )
+    some = (axes,) if isinstance(axes, str) else axes or ()
+    if (
+      not isinstance(name, str)
+      or name not in known
+      or not isinstance(some, tuple)
+      or not set(some) <= set(mesh_lib.AXES)
+    ):
+      raise errors.UserError(
+        f'sampling: rules has {rule!r}, expected pairs of a logical axis '
+        f'({", ".join(known)}) and None or axes of the mesh '
+        f'({", ".join(mesh_lib.AXES)}), in parentheses.'
+      )
 
 
 def bucket(needed: int, longest: int, count: int) -> int:

@@ -18,7 +18,10 @@ from step_audio_jax.evaluation.pages import svg
 from step_audio_jax.evaluation.reports import facts
 from step_audio_jax.storage import files
 
-_FIELDS = ('prompt', 'split', 'run', 'text', 'question', 'expected', 'scores')
+_FIELDS = (
+  *('prompt', 'split', 'run', 'step', 'number'),
+  *('text', 'question', 'expected', 'scores'),
+)
 _LAST = 10  # steps whose divergence is that of the policy
 _CURVES = {
   'Reward': (('reward', 'reward of the step'),),
@@ -34,13 +37,13 @@ class Rise(NamedTuple):
   Attributes:
     before: Mean.
     after: Mean.
-    standard_error: Of the difference, prompts being the sample.
+    standard_error: Of the difference, prompts being the sample; None of one.
     prompts: How many.
   """
 
   before: float
   after: float
-  standard_error: float
+  standard_error: float | None
   prompts: int
 
   @property
@@ -88,7 +91,7 @@ def rise(before: Sequence[Mapping], after: Sequence[Mapping]) -> Rise:
     )
   first, second = (np.array([m[name] for name in means[0]]) for m in means)
   count = len(first)
-  error = math.nan
+  error = None
   if count > 1:
     error = float((second - first).std(ddof=1) / math.sqrt(count))
   return Rise(float(first.mean()), float(second.mean()), error, count)
@@ -97,7 +100,7 @@ def rise(before: Sequence[Mapping], after: Sequence[Mapping]) -> Rise:
 def answers(
   path: str | pathlib.Path, runs: Sequence[str]
 ) -> list[list[dict[str, Any]]]:
-  """Lines of the `sample` door, by run.
+  """Lines of the `sample` door, by run: of the newest step of each.
 
   Args:
     path: Of its output.
@@ -109,10 +112,14 @@ def answers(
   found: dict[str, list] = {run: [] for run in runs}
   for number, line in enumerate(files.read_jsonl(path), start=1):
     lacking = [name for name in _FIELDS if name not in line]
-    if lacking or not line['scores']:
+    if lacking:
       raise errors.UserError(
-        f'{path}: line {number} has no {lacking[0] if lacking else "scores"}, '
-        'expected an answer of the `sample` door.'
+        f'{path}: line {number} has no {lacking[0]}, expected an answer of the '
+        '`sample` door.'
+      )
+    if not line['scores']:
+      raise errors.UserError(
+        f'{path}: no rule has judged line {number}, expected one (--rules).'
       )
     if line['run'] in found:
       found[line['run']].append(line)
@@ -121,7 +128,11 @@ def answers(
       raise errors.UserError(
         f'{path}: found no answer of {run}, expected some.'
       )
-  return list(found.values())
+  newest = {run: max(one['step'] for one in x) for run, x in found.items()}
+  return [
+    [one for one in some if one['step'] == newest[run]]
+    for run, some in found.items()
+  ]
 
 
 def figures(
@@ -157,6 +168,9 @@ def figures(
     return found
   before, after = answers(samples, policies)
   found['true_reward'] = rise(before, after).told()
+  found['true_reward']['rules'] = sorted(
+    {name for one in before for name in one['scores']}
+  )
   by_split = found['true_reward']['by_split'] = {}
   for split in dict.fromkeys(one['split'] for one in before):
     by_split[split] = rise(
@@ -175,10 +189,10 @@ def figures(
 
 def _pairs(before, after, most: int = 12) -> list[dict[str, Any]]:
   """First answers to the first prompts of each split, before and behind."""
-  later = {(one['prompt'], one['number']): one for one in after}
+  later = {one['prompt']: one for one in after if one['number'] == 0}
   by_split = collections.defaultdict(list)
   for one in before:
-    if one['number'] == 0:
+    if one['number'] == 0 and one['prompt'] in later:
       by_split[one['split']].append(one)
   each = max(1, most // max(1, len(by_split)))
   return [
@@ -190,7 +204,7 @@ def _pairs(before, after, most: int = 12) -> list[dict[str, Any]]:
         name: {'text': it['text'], 'good': is_good(it)}
         for name, it in (
           ('before', one),
-          ('after', later[one['prompt'], 0]),
+          ('after', later[one['prompt']]),
         )
       },
     }
@@ -242,16 +256,16 @@ def _rewards(told: Mapping[str, Any]) -> str:
       name,
       100 * some['before'],
       100 * some['after'],
-      100 * some['standard_error'],
+      100 * (some['standard_error'] or 0.0),
       some['prompts'],
     ]
     for name, some in [('all', told), *told['by_split'].items()]
   ]
-  head = ['right, brief, on topic, heard', 'before %', 'after %']
+  head = [', '.join(told['rules']), 'before %', 'after %']
   return (
     page.table([*head, 'standard error', 'prompts'], rows)
     + '<p class="quiet">Share of the drawn answers that satisfy all rules at '
-    'once, over prompts that nothing was learnt of.</p>'
+    'once.</p>'
   )
 
 

@@ -409,9 +409,11 @@ def _next(values, runs) -> str:
   last = html.escape(str(runs[-1])) if runs else 'RUN'
   missed = [
     f'<li>{html.escape(FIGURES[k])}: {format_figure(k, values[k])}, wanted '
-    f'at most {format_figure(k, limit)}.</li>'
+    f'at {"least" if k in _RIGHT else "most"} {format_figure(k, limit)}.</li>'
     for k, limit in values['targets'].items()
-    if k in FIGURES and values.get(k) is not None and values[k] > limit
+    if k in FIGURES
+    and values.get(k) is not None
+    and not reached(k, values[k], limit)
   ]
   missed_text = (
     '<p>Not reached (more steps in the last stages help error rates most):</p>'

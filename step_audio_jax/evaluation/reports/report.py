@@ -64,7 +64,8 @@ def report(
     judged: Folder that the `judge` door wrote; None leaves it out.
     samples: What the `sample` door wrote of two runs; None leaves it out.
     policies: Those runs, before and behind the training of the policy.
-    targets: Key of the report → its upper limit; colours the figures.
+    targets: Key of the report → its limit, the most, or the least where more
+      is better; colours the figures.
     remarks: Sentences for the head of the page.
     dry_run: Write nothing.
 
@@ -80,10 +81,10 @@ def report(
       raise errors.UserError(
         f'{run}: no such run directory; report needs the runs in order.'
       )
-  if samples is not None and len(policies) != 2:
+  if samples is not None and len(set(policies)) != 2:
     raise errors.UserError(
-      f'report: policies are {len(policies)} runs, expected two, before and '
-      'behind the training of the policy.'
+      f'report: policies are {", ".join(policies) or "none"}, expected two '
+      'runs, before and behind the training of the policy.'
     )
   folder = files.check_writable(output, 'output', folder=True)
   origins.compare(runs)

@@ -436,6 +436,7 @@ class BlankFeed:
   Attributes:
     batch_size: Rows of a global batch.
     length: Row length L.
+    places: The same, of a prompt.
     group: Answers to one prompt; 0 where rows are no prompts.
   """
 
@@ -460,7 +461,7 @@ class BlankFeed:
       group: Answers to one prompt; rows are then prompts of L places.
     """
     self.batch_size = batch_size
-    self.length = length
+    self.length = self.places = length
     self.group = group
     self._images = images
     self._image_size = image_size

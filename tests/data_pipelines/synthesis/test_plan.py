@@ -107,6 +107,7 @@ def test_every_setting_is_in_the_fingerprint():
   changes = {
     field.name: {
       int: lambda v: v + 1, float: lambda v: v / 2, str: lambda v: 'm8',
+      bool: lambda v: not v,
       tuple: lambda v: v[::-1] or (someone,),
     }[type(getattr(SMALL, field.name))](getattr(SMALL, field.name))
     for field in dataclasses.fields(SMALL)

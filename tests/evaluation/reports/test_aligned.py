@@ -1,7 +1,6 @@
 """What a report tells of a reward model and of a policy."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -10,9 +9,12 @@ from step_audio_jax import errors
 from step_audio_jax.evaluation.reports import aligned
 
 
-def line(prompt, run, *scores, number=0, split='test_asked', text='red'):
+def line(
+  prompt, run, *scores, number=0, split='test_asked', text='red', step=9
+):
   return {
-    'prompt': prompt, 'split': split, 'run': run, 'number': number,
+    'prompt': prompt, 'split': split, 'run': run, 'step': step,
+    'number': number,
     'text': text, 'question': f'{prompt}?', 'expected': 'red',
     'scores': dict(zip(('right', 'brief'), scores, strict=True)),
   }  # fmt: skip
@@ -48,7 +50,7 @@ def test_rise_is_paired_by_prompt():
 def test_nothing_to_gain_and_nothing_to_compare():
   one = [line('q0', 'run', 1, 1)]
   found = aligned.rise(one, one)
-  assert found.gap_closed is None and math.isnan(found.standard_error)
+  assert found.gap_closed is None and found.standard_error is None
   with pytest.raises(errors.UserError, match='2 and 1 prompts'):
     aligned.rise([*one, line('q1', 'run', 1, 1)], one)
 
@@ -73,6 +75,7 @@ def aligned_runs(tmp_path):
     line('a', 'ppo', 1, 1),
     line('b', 'ppo', 1, 1, split='test_requested'),
     line('a', 'another', 0, 0),
+    line('a', 'ppo', 0, 0, step=4),
   ]
   samples = tmp_path / 'samples.jsonl'
   samples.write_text('\n'.join(map(json.dumps, lines)))
@@ -97,6 +100,7 @@ def test_figures_and_page(aligned_runs, monkeypatch):
   assert found['ppo_kl'] == pytest.approx(0.1 * np.mean(range(11, 21)))
   assert found['rollout_logprob_gap'] == 1e-6
   text = aligned.section(found, 'ppo')
+  assert found['true_reward']['rules'] == ['brief', 'right']
   assert '6 dB louder' in text and 'Divergence from the reference' in text
   assert '<span class="wrong">the &lt;b&gt; red</span>' in text
   assert 'test_requested' in text
@@ -110,7 +114,7 @@ def test_files_of_others(aligned_runs, monkeypatch):
     aligned.figures(None, 'samples.jsonl', ('sft', 'nobody'))
   with open('samples.jsonl', 'a') as handle:
     handle.write('\n' + json.dumps({**line('a', 'sft', 1, 1), 'scores': {}}))
-  with pytest.raises(errors.UserError, match='line 6 has no scores'):
+  with pytest.raises(errors.UserError, match='no rule has judged line 7'):
     aligned.figures(None, 'samples.jsonl', ('sft', 'ppo'))
   with open('judged/judge.json', 'w') as handle:
     handle.write('[1]')

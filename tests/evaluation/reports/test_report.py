@@ -395,6 +395,7 @@ def test_questions_are_played_with_their_answers(runs):
   assert saved['aqta_chance'] == 0.5
   text = (runs / 'out' / 'report.html').read_text()
   assert 'at least 70.0 %' in text and 'at most 10.0 %' in text
+  assert 'Not reached' not in text
   # The first question was written, so three of four are played.
   shown = text[text.index('Asked aloud, test_asked') :]
   assert '2 of 3 answered exactly' in shown
