@@ -31,6 +31,8 @@ from step_audio_jax.training.transfer import transfer
 
 # How long a launcher may take to end what a dead worker left behind.
 PATIENCE_SECONDS = 60
+# And a run to log the step that it is killed at.
+_MOST_SECONDS = 1800
 
 
 def command(run_dir: pathlib.Path, flags: list[str], processes: int):
@@ -100,7 +102,11 @@ def strike(run_dir, flags, processes, step, number, in_a_save=False):
     return {name for name, _ in traces(run_dir) - old}
 
   process = subprocess.Popen(command(run_dir, flags, processes))
+  begin = time.monotonic()
   while process.poll() is None:
+    if time.monotonic() - begin > _MOST_SECONDS:
+      process.kill()
+      raise SystemExit(f'step {step} was not logged in {_MOST_SECONDS} s')
     time.sleep(0.002)
     lines = log_lines(run_dir) if 'metrics.jsonl' in new() else []
     if not lines or lines[-1]['step'] < step:

@@ -31,7 +31,8 @@ class Told(NamedTuple):
 
   Attributes:
     line: It.
-    source: Id of the chat that it was made of; None of what was there before.
+    source: Id of what it was made of or copied from; None of what was there
+      before.
   """
 
   line: Line

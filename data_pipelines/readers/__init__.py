@@ -157,7 +157,7 @@ READERS: dict[str, Format] = {
     'preferences.reader',
     '{"prompt", "chosen", "rejected"} a line, {"prompt", "completion", '
     '"label"}, or answers with ranks or scores',
-    line=('rejected', 'completions', 'answers', 'completion'),
+    line=('rejected', 'completions', 'answers', 'label'),
   ),
   'preference_parquet': Format(
     'preferences.reader:read_parquet', 'the same as columns'

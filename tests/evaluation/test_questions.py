@@ -45,6 +45,13 @@ def test_an_answer_within_the_question_is_wanted_whole():
   assert not quiz.is_right('Is it?', 'South America', 'in America')
 
 
+def test_han_characters_are_words_that_stay_together():
+  assert quiz.words('他有red书') == ['他', '有', 'red', '书']
+  assert quiz.is_right('', '北京', '在北京。')
+  assert not quiz.is_right('', '北京', '北方和南京')
+  assert quiz.is_right('中国的首都是什么', '首都是北京', '北京')
+
+
 @pytest.fixture
 def corpus(tmp_path):
   said = {'audio': 'x.wav', 'duration': 1.0, 'sample_rate': 16000}

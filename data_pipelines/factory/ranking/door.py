@@ -8,7 +8,8 @@ Or of a new corpus (`output`), beside the recordings that they need. Whatever
 was added before is replaced, so that the same command adds nothing twice.
 
 An answer belongs to a question as long as the corpus asks it so: by the digest
-that `sample` writes, and where it writes none by the words of the question.
+that `sample` writes, by the words of the question, and, where scores judge, by
+those of the expected answer, as far as a line has them.
 """
 
 import collections
@@ -28,6 +29,7 @@ from step_audio_jax.chats import own
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation import quiz
+from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 NAME = 'rank'
@@ -101,6 +103,7 @@ def add(
     raise errors.UserError(
       f'{samples[0]}: no pair among {len(judged)} answers to {len(by_prompt)} '
       f'questions ({_told(left.counts, made.values())}), expected some.'
+      + (f' The first: {left.lines[0]["reason"]}' if left.lines else '')
     )
   result = {
     **dataclasses.asdict(config),
@@ -258,9 +261,11 @@ def _apart(
     UserError: The folder has another recording of that name.
   """
   there: dict[str, manifest.Utterance] = {}
+  asked = {line.id for line in lines if line.kind == 'chat'}
   if files.is_file(manifest.path_of(root)):
     for one in manifest.read(root):
-      if not pairs_lib.is_made(one):
+      # Pairs of another corpus stay; those of this one are made again.
+      if not (pairs_lib.is_made(one) and pairs_lib.chat_of(one) in asked):
         there[one.id] = one
   pairs = [line for one in made.values() for line in one.lines]
   needed = {name for line in pairs for name in own.spoken(line.turns)}
@@ -273,10 +278,17 @@ def _apart(
         f'{manifest.path_of(root)}: {line.id}: another line has this id than '
         f'in {manifest.path_of(origin)}, expected one; give another --output.'
       )
-    if line.audio and not files.exists(root / line.audio):
-      files.put(line.audio_path(origin), root / line.audio)
+    if line.audio:
+      mine, its = line.audio_path(origin), root / line.audio
+      if not files.exists(its):
+        files.put(mine, its)
+      elif digests.of_file(its) != digests.of_file(mine):
+        raise errors.UserError(
+          f'{its}: {line.id}: found another recording than {mine}, expected '
+          'the same; give another --output.'
+        )
     if line.id not in there:
-      told.append(additions.Told(line))
+      told.append(additions.Told(line, line.id))
   return told + [
     additions.Told(line, name)
     for name, one in made.items()

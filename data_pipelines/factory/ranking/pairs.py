@@ -20,7 +20,7 @@ from step_audio_jax import errors
 from step_audio_jax.corpus import manifest
 
 _NAME = 'ranked'
-_DIGITS = 9  # of a worth: sums of the same weights are ties
+_DIGITS = rankings.DIGITS  # sums of the same weights are ties
 _MADE = re.compile(rf'.+-{_NAME}-\d+')
 
 
@@ -76,6 +76,11 @@ class Made(NamedTuple):
   ties: int
   near: int
   same: int
+
+
+def chat_of(line: manifest.Utterance) -> str:
+  """Id of the chat that a line was made of, which was added here."""
+  return line.id.rpartition(f'-{_NAME}-')[0]
 
 
 def is_made(line: manifest.Utterance) -> bool:

@@ -93,10 +93,12 @@ def by_scores(
   Raises:
     UserError: No sample has a score that is weighted.
   """
+  if not samples:
+    return []
   told = [_object(one.about.get('scores')) for one in samples]
   known = sorted({name for some in told for name in some})
   unknown = [name for name in weights or known[:0] if name not in known]
-  if unknown or samples and not known:
+  if unknown or not known:
     name = unknown[0] if unknown else 'nothing'
     raise errors.UserError(
       f'--weights: found {name!r}, but the samples have the scores '

@@ -26,6 +26,7 @@ OPTIONS = ('gap', 'margin', 'score', 'pairs', 'scale')
 RANK = 'rank'
 ALL, BEST, ENDS = PAIRS = ('all', 'best', 'best_worst')
 PEOPLE = (1.0, 5.0)
+DIGITS = 9  # of a worth and of what two differ by
 _RATED = ('scores', 'score')  # by people
 _ANY, _EVERY = 'any', (-math.inf, math.inf)
 # What says how good an answer is, the first that is there.
@@ -178,7 +179,8 @@ def compare(found: Sequence[float], rules: Rules) -> Compared:
       continue
     if rules.pairs == ENDS and worst not in (one, other):
       continue
-    difference = found[one] - found[other]
+    # Of worths that were rounded: 1.2 - 1.1 is no less than 0.1.
+    difference = round(found[one] - found[other], DIGITS)
     if not difference:
       ties += 1
     elif abs(difference) < rules.gap:
@@ -204,16 +206,28 @@ def rating(value: Any, where: str, scale: tuple[float, float]) -> float:
   return found
 
 
+def _on_scale(value, where, scale):
+  try:
+    return rating(value, where, scale)
+  except errors.UserError as error:
+    if 'the scale' not in str(error):
+      raise
+    raise errors.UserError(
+      f'{str(error).removesuffix(".")}; '
+      '--reader_option=scale=0-10 says another.'
+    ) from error
+
+
 def _worth(
   value: Any, where: str, field: str, scale: tuple[float, float]
 ) -> float:
   if isinstance(value, list):
     if not value:
       raise errors.UserError(f'{where}: found no number, expected some.')
-    told = [rating(v, f'{where}[{n}]', scale) for n, v in enumerate(value)]
+    told = [_on_scale(v, f'{where}[{n}]', scale) for n, v in enumerate(value)]
     worth = math.fsum(told) / len(told)
   else:
-    worth = rating(value, where, scale)
+    worth = _on_scale(value, where, scale)
   return -worth if field == RANK else worth
 
 

@@ -435,8 +435,7 @@ class BlankFeed:
 
   Attributes:
     batch_size: Rows of a global batch.
-    length: Row length L.
-    places: The same, of a prompt.
+    length, places: Row length L.
     group: Answers to one prompt; 0 where rows are no prompts.
   """
 

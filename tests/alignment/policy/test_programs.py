@@ -101,3 +101,10 @@ def test_adapters_stand_on_their_reference():
 def test_one_device_is_no_pod():
   with pytest.raises(errors.UserError, match='is of one device'):
     toy_policy.trainer().programs()
+
+
+def test_answers_drawn_ahead_are_not_planned():
+  it = toy_policy.objective(staleness=1)
+  trainer = toy_policy.trainer(it, 4, mesh_lib.MeshConfig(tensor=2))
+  with pytest.raises(errors.UserError, match='staleness is 1, expected 0'):
+    trainer.programs()

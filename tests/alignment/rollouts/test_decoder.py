@@ -5,7 +5,10 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
+from step_audio_jax import errors
+from step_audio_jax.alignment.rollouts import sampling
 from step_audio_jax.parallel import mesh as mesh_lib
 from tests.alignment import toy_policy
 
@@ -96,3 +99,19 @@ def test_rules_say_where_the_rest_lies():
   for name, leaf in leaves(decoder.abstract()).items():
     assert (leaf.shape, leaf.dtype) == (laid[name].shape, laid[name].dtype)
     assert leaf.sharding.is_equivalent_to(laid[name].sharding, leaf.ndim)
+
+
+@pytest.mark.parametrize(
+  'rules',
+  [
+    (('mlp', 'fsdpp'),),
+    (('mpl', 'fsdp'),),
+    [('mlp', 'fsdp')],
+    (['mlp', 'fsdp'],),
+    ('mlp', 'fsdp'),
+  ],
+)
+def test_rules_that_say_nothing_are_refused(rules):
+  with pytest.raises(errors.UserError, match='sampling: rules has'):
+    sampling.Sampling(rules=rules)
+  sampling.Sampling(rules=(('mlp', ('fsdp', 'tensor')), ('vocab', None)))

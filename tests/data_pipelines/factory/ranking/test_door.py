@@ -312,6 +312,32 @@ def test_a_provenance_tells_of_what_was_added(corpus, tmp_path):
   assert origins['q0-ranked-0'].sources == ['q0']
 
 
+def test_pairs_of_several_corpora_lie_in_one(corpus, tmp_path):
+  other = tmp_path / 'together'
+  path = drawn(corpus, tmp_path / 'samples.jsonl')
+  door.add(corpus, [path], pairs.Config(splits=BOTH), output=other)
+  ours = made(other)
+  elsewhere = manifest.Utterance(
+    id='theirs-ranked-0',
+    kind='preference',
+    turns=({'role': 'user', 'text': 'hey'},),
+    chosen={'role': 'assistant', 'text': 'yes'},
+    rejected={'role': 'assistant', 'text': 'no'},
+  )
+  manifest.write(other, [elsewhere, *manifest.read(other)])
+  door.add(corpus, [path], pairs.Config(splits=BOTH), output=other)
+  assert elsewhere in manifest.read(other)
+  assert len(made(other)) == len(ours) + 1
+  # Another recording under a name that is wanted.
+  line = next(u for u in manifest.read(other) if u.kind == 'speech')
+  sound = line.audio_path(other)
+  raw = sound.read_bytes()
+  sound.unlink()  # a link to that of the corpus
+  sound.write_bytes(raw[:-2] + b'zz')
+  with pytest.raises(errors.UserError, match='found another recording than'):
+    door.add(corpus, [path], pairs.Config(splits=BOTH), output=other)
+
+
 def run(*words):
   return cli.dispatch('data_pipelines', doors.DOORS, ['data_pipelines', *words])
 

@@ -136,7 +136,11 @@ def test_people_score_from_1_to_5(field, value, tmp_path):
   assert list(kept) == ['prefs-1']
   where = 'answers[1].scores[1]' if field == 'scores' else 'answers[1].score'
   known = value in (0, 6) and value is not True
-  want = 'expected 1 to 5, the scale.' if known else 'expected a number.'
+  want = 'expected a number.'
+  if known:
+    want = (
+      'expected 1 to 5, the scale; --reader_option=scale=0-10 says another.'
+    )
   assert left[0]['reason'].startswith(f'{where}: found ')
   assert left[0]['reason'].endswith(want)
 
@@ -183,3 +187,8 @@ def test_what_is_no_pair_is_counted():
   assert [pair[:2] for pair in found.pairs] == [(0, 1), (2, 1), (3, 1)]
   assert (found.ties, found.near) == (1, 2)
   assert rankings.compare([], rankings.Rules()) == ([], 0, 0)
+
+
+def test_a_difference_of_exactly_the_gap_is_a_pair():
+  found = rankings.compare([1.2, 1.1], rankings.Rules(gap=0.1))
+  assert [pair[:2] for pair in found.pairs] == [(0, 1)] and not found.near
