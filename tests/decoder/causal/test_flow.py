@@ -288,6 +288,8 @@ class Compilations(logging.Handler):
       self.messages.append(record.getMessage())
 
   def __enter__(self):
+    self._disabled = logging.root.manager.disable
+    logging.disable(logging.NOTSET)  # whatever a test before has left
     self._logs = jax.log_compiles(True)
     self._logs.__enter__()
     logging.getLogger('jax').addHandler(self)
@@ -296,6 +298,7 @@ class Compilations(logging.Handler):
   def __exit__(self, *error):
     logging.getLogger('jax').removeHandler(self)
     self._logs.__exit__(*error)
+    logging.disable(self._disabled)
 
 
 def test_a_minute_costs_what_it_costs_at_first():

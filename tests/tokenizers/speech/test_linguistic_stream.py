@@ -173,6 +173,8 @@ class Compilations(logging.Handler):
       self.messages.append(record.getMessage())
 
   def __enter__(self):
+    self._disabled = logging.root.manager.disable
+    logging.disable(logging.NOTSET)  # whatever a test before has left
     self._logs = jax.log_compiles(True)
     self._logs.__enter__()
     logging.getLogger('jax').addHandler(self)
@@ -181,6 +183,7 @@ class Compilations(logging.Handler):
   def __exit__(self, *error):
     logging.getLogger('jax').removeHandler(self)
     self._logs.__exit__(*error)
+    logging.disable(self._disabled)
 
 
 def test_ten_minutes_cost_what_they_cost_at_first():
