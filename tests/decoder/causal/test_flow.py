@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import logging
 import time
 
 import hypothesis
@@ -18,6 +17,7 @@ from step_audio_jax.decoder.causal import layout
 from step_audio_jax.decoder.causal import stream as causal_stream
 from step_audio_jax.decoder.flow import matching
 from step_audio_jax.models.causal_flow import causal_flow as model_lib
+from tests import compilations
 from tests.decoder.causal import tiny_causal
 
 CONFIG, STEPS = tiny_causal.CONFIG, tiny_causal.STEPS
@@ -276,41 +276,16 @@ def test_a_prompt_is_cut_to_what_ids_and_mel_have():
 # --- cost ---------------------------------------------------------------------
 
 
-class Compilations(logging.Handler):
-  """Counts what JAX says it compiles while it is entered."""
-
-  def __init__(self):
-    super().__init__(logging.DEBUG)
-    self.messages = []
-
-  def emit(self, record):
-    if 'Compiling' in record.getMessage():
-      self.messages.append(record.getMessage())
-
-  def __enter__(self):
-    self._disabled = logging.root.manager.disable
-    logging.disable(logging.NOTSET)  # whatever a test before has left
-    self._logs = jax.log_compiles(True)
-    self._logs.__enter__()
-    logging.getLogger('jax').addHandler(self)
-    return self
-
-  def __exit__(self, *error):
-    logging.getLogger('jax').removeHandler(self)
-    self._logs.__exit__(*error)
-    logging.disable(self._disabled)
-
-
 def test_a_minute_costs_what_it_costs_at_first():
   """Nothing is compiled after warm-up, no state grows, no frame is missing."""
   live = stream(tiny_causal.voice(3))
-  with Compilations() as before:
+  with compilations.Compilations() as before:
     jax.jit(lambda x: x + 43)(np.float32(1.0))
   assert before.messages  # the count does count
   live.warm_up()
   tokens = tiny_causal.ids(500)  # 60 s
   seconds, sizes, count = [], set(), 0
-  with Compilations() as during:
+  with compilations.Compilations() as during:
     for begin in range(0, len(tokens), 25):
       start = time.perf_counter()
       count += len(

@@ -1,7 +1,6 @@
 """Live linguistic codes: golden sessions, any cuts, any rows, flat cost."""
 
 import itertools
-import logging
 import pathlib
 import time
 
@@ -14,6 +13,7 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.audio.features import fbank
 from step_audio_jax.tokenizers.speech import linguistic_stream
+from tests import compilations
 from tests.tokenizers.speech import tiny_dual
 
 GOLDEN = pathlib.Path(__file__).parents[2] / 'golden'
@@ -161,35 +161,10 @@ def test_many_chunks_at_once_give_the_same_codes():
     np.testing.assert_array_equal(got, np.asarray(codes)[0, : int(counts[0])])
 
 
-class Compilations(logging.Handler):
-  """Counts what JAX says it compiles while it is entered."""
-
-  def __init__(self):
-    super().__init__(logging.DEBUG)
-    self.messages = []
-
-  def emit(self, record):
-    if 'Compiling' in record.getMessage():
-      self.messages.append(record.getMessage())
-
-  def __enter__(self):
-    self._disabled = logging.root.manager.disable
-    logging.disable(logging.NOTSET)  # whatever a test before has left
-    self._logs = jax.log_compiles(True)
-    self._logs.__enter__()
-    logging.getLogger('jax').addHandler(self)
-    return self
-
-  def __exit__(self, *error):
-    logging.getLogger('jax').removeHandler(self)
-    self._logs.__exit__(*error)
-    logging.disable(self._disabled)
-
-
 def test_ten_minutes_cost_what_they_cost_at_first():
   """Nothing is compiled after warm-up, no state grows, no code is missing."""
   tokenizer = tiny_dual.small().linguistic
-  with Compilations() as before:
+  with compilations.Compilations() as before:
     jax.jit(lambda x: x + 41)(np.float32(1.0))
   assert before.messages  # the count does count
   stream = linguistic_stream.LinguisticStream(tokenizer)
@@ -198,7 +173,7 @@ def test_ten_minutes_cost_what_they_cost_at_first():
   wave = rng.normal(size=600 * 16000 + 1000).astype(np.float32) * 0.1
   chunks = [wave[b : b + SIZE] for b in range(0, len(wave), SIZE)]
   sizes, count, seconds = set(), 0, []
-  with Compilations() as during:
+  with compilations.Compilations() as during:
     for number, chunk in enumerate(chunks):
       begin = time.perf_counter()
       count += len(stream.push(chunk, final=number == len(chunks) - 1))
