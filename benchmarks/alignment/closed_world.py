@@ -19,9 +19,12 @@ import subprocess
 import sys
 import time
 
-from step_audio_jax.evaluation.reports import aligned
-from step_audio_jax.evaluation.reports import facts
-from tpu_launch.recipes import quickstart
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.alignment import behind  # noqa: E402
+from step_audio_jax.evaluation.reports import aligned  # noqa: E402
+from step_audio_jax.evaluation.reports import facts  # noqa: E402
+from tpu_launch.recipes import quickstart  # noqa: E402
 
 
 def run(program: str, *words: str) -> None:
@@ -37,20 +40,12 @@ def measure(args: argparse.Namespace, seed: int) -> dict:
   """Figures of a policy of one seed."""
   root, folder = args.quickstart, args.output / f'{args.algorithm}-{seed}'
   names = ['reward', 'sft'] if args.algorithm == 'ppo' else ['sft']
-  macros = {
-    'RUN_DIR': str(folder),
-    'MANIFEST': f'{root}/data/speech',
-    'CODES': f'{root}/codes/speech',
-    'TEXT_MODEL': f'{root}/data/text.model',
-    'INIT_FROM': [f'{root}/{name}' for name in names],
-    'SEED': seed,
-  }
   began = time.monotonic()
   run(
     'step_audio_jax',
-    'train',
-    f'--gin_file=gin/quickstart/{args.algorithm}.gin',
-    *(f'--gin.{name}={value!r}' for name, value in macros.items()),
+    *behind.command(
+      root, folder, f'gin/quickstart/{args.algorithm}.gin', names, SEED=seed
+    ),
   )
   seconds = time.monotonic() - began
   runs, samples = (f'{root}/sft', str(folder)), f'{folder}.jsonl'

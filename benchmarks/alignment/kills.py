@@ -19,6 +19,10 @@ import signal
 import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.alignment import behind  # noqa: E402
+
 PHASES = ('rollout', 'judge', 'update')
 _DIE = 'STEP_AUDIO_JAX_DIES_AT'
 
@@ -70,25 +74,21 @@ def dying() -> None:
 
 def command(args: argparse.Namespace, folder: pathlib.Path) -> list[str]:
   """`train`, as the recipe runs it."""
-  root = args.quickstart
-  macros = {
-    'RUN_DIR': str(folder),
-    'MANIFEST': f'{root}/data/speech',
-    'CODES': f'{root}/codes/speech',
-    'TEXT_MODEL': f'{root}/data/text.model',
-    'INIT_FROM': [f'{root}/reward', f'{root}/sft'],
-    'STEPS': args.steps,
-    'BATCH_SIZE': 16,
-    'WARMUP': 2,
-    'STALENESS': args.staleness,
-    'BUCKETS': args.buckets,
-  }
-  bindings = [f'--gin.{name}={value!r}' for name, value in macros.items()]
-  bindings += [
+  return [
+    *behind.command(
+      args.quickstart,
+      folder,
+      args.gin_file,
+      ('reward', 'sft'),
+      STEPS=args.steps,
+      BATCH_SIZE=16,
+      WARMUP=2,
+      STALENESS=args.staleness,
+      BUCKETS=args.buckets,
+    ),
     '--gin.loop.LoopConfig.checkpoint_every=2',
     f'--gin.loop.LoopConfig.keep={args.steps}',
   ]
-  return ['train', f'--gin_file={args.gin_file}', *bindings]
 
 
 def peace(args, folder) -> None:

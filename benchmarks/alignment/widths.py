@@ -16,13 +16,17 @@ import json
 import pathlib
 import shutil
 import statistics
+import sys
 import time
 
 import jax
 
-from step_audio_jax import __main__ as doors
-from step_audio_jax.alignment.policy import trainer
-from step_audio_jax.commands import cli
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.alignment import behind  # noqa: E402
+from step_audio_jax import __main__ as doors  # noqa: E402
+from step_audio_jax.alignment.policy import trainer  # noqa: E402
+from step_audio_jax.commands import cli  # noqa: E402
 
 
 class Timed(trainer.PolicyTrainer):
@@ -58,22 +62,20 @@ class Timed(trainer.PolicyTrainer):
 
 def steps_of(args: argparse.Namespace, buckets: int) -> list[dict]:
   """What the steps of a run took."""
-  root, folder = args.quickstart, args.output / str(buckets)
+  folder = args.output / str(buckets)
   shutil.rmtree(folder, ignore_errors=True)
-  macros = {
-    'RUN_DIR': str(folder),
-    'MANIFEST': f'{root}/data/speech',
-    'CODES': f'{root}/codes/speech',
-    'TEXT_MODEL': f'{root}/data/text.model',
-    'INIT_FROM': [f'{root}/sft'],
-    'STEPS': args.steps,
-    'BATCH_SIZE': args.batch,
-    'ANSWER': args.answer,
-    'BUCKETS': buckets,
-  }
   Timed.seen = []
-  words = ['step_audio_jax', 'train', f'--gin_file={args.gin_file}']
-  words += [f'--gin.{name}={value!r}' for name, value in macros.items()]
+  words = behind.command(
+    args.quickstart,
+    folder,
+    args.gin_file,
+    ('sft',),
+    STEPS=args.steps,
+    BATCH_SIZE=args.batch,
+    ANSWER=args.answer,
+    BUCKETS=buckets,
+  )
+  words = ['step_audio_jax', *words]
   if cli.dispatch('step_audio_jax', doors.DOORS, words):
     raise SystemExit(1)
   return Timed.seen

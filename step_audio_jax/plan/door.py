@@ -25,10 +25,8 @@ from step_audio_jax.storage import files
 def table(facts: Mapping[str, Any]) -> str:
   """The facts for a reader."""
   gib = facts['hbm_gib_per_chip']
-  mesh = ' x '.join(f'{n} {s}' for n, s in facts['mesh'].items() if s > 1)
   lines = [
-    f'{facts["parameters"]:,} parameters on {facts["chips"]} chips '
-    f'({facts["slices"]} x {facts["topology"]}), mesh {mesh or "of one"}',
+    step.heading(facts),
     f'{facts["batch_size"]} rows of {facts["length"]} tokens a step in '
     f'{facts["microbatches"]} microbatches, remat {facts["remat"]}',
     f'HBM a chip: {gib["arguments"]:.2f} GiB arguments + '

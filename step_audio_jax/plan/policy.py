@@ -175,10 +175,8 @@ def _gib(count: float) -> float:
 def table(facts: Mapping[str, Any]) -> str:
   """The facts for a reader."""
   gib = facts['hbm_gib_per_chip']
-  mesh = ' x '.join(f'{n} {s}' for n, s in facts['mesh'].items() if s > 1)
   lines = [
-    f'{facts["parameters"]:,} parameters on {facts["chips"]} chips '
-    f'({facts["slices"]} x {facts["topology"]}), mesh {mesh}',
+    step_lib.heading(facts),
     f'{facts["batch_size"]} answers of {facts["answer"]} ids to prompts of '
     f'{facts["prompt"]} a step, {facts["updates"]} updates in '
     f'{facts["microbatches"]} microbatches, remat {facts["remat"]}',

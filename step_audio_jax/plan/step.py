@@ -134,6 +134,15 @@ def plan(parts: Mapping[str, Any], target: Target) -> dict[str, Any]:
   return facts
 
 
+def heading(facts: Mapping[str, Any]) -> str:
+  """What is planned on which chips, in a line."""
+  mesh = ' x '.join(f'{n} {s}' for n, s in facts['mesh'].items() if s > 1)
+  return (
+    f'{facts["parameters"]:,} parameters on {facts["chips"]} chips '
+    f'({facts["slices"]} x {facts["topology"]}), mesh {mesh or "of one"}'
+  )
+
+
 def host_memory_gib() -> float:
   """The most that this process has held."""
   used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

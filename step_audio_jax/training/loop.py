@@ -281,7 +281,13 @@ class Trainer:
 
   def _updated(self, variables: Any, optimizer: Any, batch: Any):
     """(variables, optimizer state, metrics) behind an update; traceable."""
-    (loss, metrics, updates), grads = self.gradients(variables, batch)
+    return self._applied(
+      variables, optimizer, *self.gradients(variables, batch)
+    )
+
+  def _applied(self, variables: Any, optimizer: Any, found: Any, grads: Any):
+    """As `_updated`, of what `gradients` gives."""
+    loss, metrics, updates = found
     return step_lib.update(
       self.chain,
       self.config.spikes,

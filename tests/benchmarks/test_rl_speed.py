@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks import side_by_side
 from benchmarks.alignment import speed
-from tests.benchmarks import test_benchmarks
+from tests.benchmarks import scripts
 
 
 def test_our_side_runs_alone_and_tells_what_a_step_is_spent_on():
-  done = test_benchmarks.run(
+  done = scripts.run(
     'alignment/speed', '--tiny', '--no_peer', '--rounds=1', '--json'
   )
   assert done.returncode == 0, done.stderr
@@ -38,10 +38,10 @@ def test_a_peer_that_is_not_there_is_told(capsys):
 
 
 def test_help_and_sizes_that_are_none():
-  told = test_benchmarks.run('alignment/speed', '--help')
+  told = scripts.run('alignment/speed', '--help')
   assert 'python benchmarks/alignment/speed.py' in told.stdout
   assert '--sizes' in told.stdout and '--json' in told.stdout
-  wrong = test_benchmarks.run('alignment/speed', '--sizes=1M,9T')
+  wrong = scripts.run('alignment/speed', '--sizes=1M,9T')
   assert wrong.returncode == 2 and "found '9T', expected 1M" in wrong.stderr
 
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from step_audio_jax import errors
-from step_audio_jax.alignment.policy import ahead
 from step_audio_jax.alignment.policy import objective as objective_lib
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rollouts import decoder as decoder_lib
@@ -97,7 +96,6 @@ class _Places:
 def _state(trainer) -> dict[str, Any]:
   """What every program finds on the devices, by whose it is."""
   variables, optimizer = trainer.abstract_state()
-  variables = ahead.without(variables)
   params = dict(variables['params'])
   parts = {
     'critic': params.pop(objective_lib.CRITIC, None),
@@ -119,7 +117,7 @@ def _drawing(trainer, place, decoder, grammar, group):
   places = P - 1 + how.longest
   laid, cache = decoder.abstract(), decoder.cache(B, places)
   prefill, decode = decoder.programs(B, places)
-  variables = ahead.without(trainer.abstract_state()[0])
+  variables, _ = trainer.abstract_state()
   heads = place(jax.eval_shape(lambda x: x[:, :-1], tokens))
   read = decoder.model, laid, heads, starts, None, None
   last, positions, *others = jax.eval_shape(
@@ -158,7 +156,6 @@ def _learning(trainer, place, rollout, evaluate, experience, update):
   """The programs behind a rollout, as `PolicyTrainer._learn` calls them."""
   it, one = trainer.objective, programs_lib.Program
   variables, optimizer = trainer.abstract_state()
-  variables = ahead.without(variables)
   evaluated = place(jax.eval_shape(evaluate, variables, rollout))
   floats = jax.ShapeDtypeStruct(rollout.lengths.shape, jnp.float32)
   names = (rewards_lib.TOTAL, *(f'reward/{n}' for n in it.rewards.scorers))

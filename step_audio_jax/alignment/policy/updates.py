@@ -199,16 +199,8 @@ class UpdatingTrainer(loop.Trainer):
         )
       )
     mean, grads = step_lib.weighted_mean(total, weight, grads)
-    new, optimizer, learnt = step_lib.update(
-      self.chain,
-      self.config.spikes,
-      self.config.ema_decay,
-      variables,
-      optimizer,
-      mean,
-      learnt,
-      updates,
-      grads,
+    new, optimizer, learnt = self._applied(
+      variables, optimizer, (mean, learnt, updates), grads
     )
     self._hold_back(new, variables, batch['learns'])
     return new, optimizer, _summed(judged, learnt)
