@@ -9,6 +9,7 @@ from step_audio_jax import errors
 from step_audio_jax.decoder import stream as stream_lib
 from step_audio_jax.decoder.causal import flow
 from step_audio_jax.decoder.vocoder import vocoder
+from tests import compilations
 from tests.decoder import tiny_decoder
 from tests.decoder.causal import test_flow as causal_test
 from tests.decoder.causal import tiny_causal
@@ -83,7 +84,7 @@ def test_rows_end_at_other_times():
 def test_nothing_is_compiled_after_warm_up():
   live = speech(tiny_causal.voice(3))
   live.warm_up()
-  with causal_test.Compilations() as during:
+  with compilations.Compilations() as during:
     pushed(live, tiny_causal.ids(8), [7])
     pushed(live, tiny_causal.ids(2), [4])
   assert not during.messages
