@@ -1,0 +1,1 @@
+"""Benchmarks: each says what it reads, how it asks, decodes and scores."""
