@@ -52,13 +52,16 @@ class Asking:
     tokenizer: Folder of the speech tokenizer, of what is heard.
     sound: What makes speech sound; None leaves it codes.
     batch_size: Items decoded at a time.
-    share: Which part of the work is this process's.
+    share: Which part of the work is this process's; None is what JAX says.
+    cascade: Run of a text model that is asked what the run itself heard, where
+      that is a control; None is the run itself.
   """
 
   tokenizer: str | None = None
   sound: sound_lib.SoundConfig | None = None
   batch_size: int = 32
   share: journal_lib.Share | None = None
+  cascade: str | None = None
 
   def __post_init__(self):
     errors.at_least_one('asking', self, ('batch_size',))
@@ -209,7 +212,7 @@ class Model:
       grammar=prompts[0].grammar,
       start=grammar_lib.State.TEXT,
       stop_ids=prompts[0].stops,
-      rng=[_seed(decoding.seed, item.id) for item in items],
+      rng=[seed_of(decoding.seed, item.id) for item in items],
       shapes=decode.Shapes(
         batch_size=self._asking.batch_size,
         prompt=rung(max(len(one.ids) for one in prompts) - 1),
@@ -291,7 +294,7 @@ class Model:
         [item.text for item in chunk],
         [next(iter(item.recordings), None) for item in chunk],
         decoding,
-        _seed(decoding.seed, chunk[0].id),
+        seed_of(decoding.seed, chunk[0].id),
       )
       seconds = round((time.monotonic() - began) / len(chunk), 4)
       return [one._replace(seconds=seconds) for one in said]
@@ -307,7 +310,7 @@ class Model:
       [answers[item.id].text for item in said],
       [None] * len(said),
       decoding,
-      _seed(decoding.seed, said[0].id),
+      seed_of(decoding.seed, said[0].id),
     )
     for item, one in zip(said, spoken, strict=True):
       answers[item.id] = answers[item.id]._replace(
@@ -372,7 +375,7 @@ def rung(length: int) -> int:
   return found
 
 
-def _seed(seed: int, name: str) -> int:
+def seed_of(seed: int, name: str) -> int:
   """Of an item: the same in whatever company it is asked."""
   return digests.number(f'{seed}/{name}') % _SEEDS
 

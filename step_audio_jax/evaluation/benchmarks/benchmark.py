@@ -300,6 +300,7 @@ class Benchmark(abc.ABC):
     most: Items at most, the first ones; 0 is all.
     decoding: Of answers.
     controls: Of `CONTROLS`: how else the same is asked.
+    aloud: Whether written answers are spoken, too, and that is heard.
   """
 
   name: str
@@ -307,6 +308,7 @@ class Benchmark(abc.ABC):
   most: int = 0
   decoding: Decoding = Decoding()
   controls: tuple[str, ...] = (PLAIN,)
+  aloud: bool = False
 
   # Of `WAYS`.
   asks: ClassVar[str] = ANSWER
@@ -340,7 +342,7 @@ class Benchmark(abc.ABC):
   def settings(self) -> dict[str, Any]:
     """What decides about its figures beside its items: JSON-able."""
     told = dataclasses.asdict(self)
-    for name in ('name', 'folder', 'most', 'controls', 'decoding'):
+    for name in ('name', 'folder', 'most', 'controls', 'decoding', 'aloud'):
       told.pop(name)
     return {'class': type(self).__name__, **told}
 
