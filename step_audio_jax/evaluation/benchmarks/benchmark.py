@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Iterable, Mapping, NamedTuple, Sequence
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import figures
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -41,6 +42,8 @@ SILENCED = 'silenced'  # silence as long as each recording in its place
 CASCADE = 'cascade'  # the run's own transcript, in writing
 WRITTEN = 'written'  # the true transcript, in writing
 CONTROLS = (PLAIN, SILENCED, CASCADE, WRITTEN)
+
+Figure = figures.Figure
 
 _SHOWN = 5  # of what is wrong, by name
 
@@ -220,29 +223,6 @@ class Answer(NamedTuple):
   wav: str = ''
   likelihoods: Sequence[tuple[float, int, int]] = ()
   fault: str = ''
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-  """A number, with what it means.
-
-  Attributes:
-    value: Of it; None where it cannot be made of what there is.
-    low: Of its 95 % interval, as `high`; None where there is none.
-    high: The other end.
-    unit: '%' (of a fraction), 'score', 's', 'nats', …
-    better: 'higher' or 'lower'.
-    of: Items that it holds.
-    by: What it was scored by: a convention, a rule, a judge, a recogniser.
-  """
-
-  value: float | None
-  low: float | None = None
-  high: float | None = None
-  unit: str = '%'
-  better: str = 'higher'
-  of: int = 0
-  by: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
