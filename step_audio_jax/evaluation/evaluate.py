@@ -13,7 +13,9 @@ from typing import Any, Mapping, Sequence
 from step_audio_jax import errors
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import score as score_lib
+from step_audio_jax.evaluation.benchmarks import asking as asking_lib
 from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
+from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.families import family as family_lib
 from step_audio_jax.evaluation.families import scores
 from step_audio_jax.evaluation.memory import identity
@@ -47,7 +49,8 @@ def evaluate(
   captions: int = 0,
   caption_source: str = 'image_text',
   benchmarks: Sequence[benchmark_lib.Benchmark] = (),
-  means: benchmark_lib.Means = benchmark_lib.Means(),
+  asking: asking_lib.Asking = asking_lib.Asking(),
+  means: means_lib.MeansConfig = means_lib.MeansConfig(),
   overwrite: bool = False,
   dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -74,6 +77,7 @@ def evaluate(
     captions: How many images are captioned; 0 skips it.
     caption_source: Row folder with the images.
     benchmarks: That are asked.
+    asking: How they are: tokenizer, decoder, batches.
     means: What scoring their answers may use: conventions, a judge, an ear.
     overwrite: Score again what was scored before.
     dry_run: Only say what would be done.
@@ -126,7 +130,7 @@ def evaluate(
     )
   memory = identity.DigestCache(run / 'evaluation')
   plan = score_lib.Plan(
-    settings, speech, sound, judge, memory, benchmarks, means
+    settings, speech, sound, judge, memory, benchmarks, asking, means, run
   )
   asked = plan.parts()
   store = parts_lib.Store(run)

@@ -93,6 +93,7 @@ class Model:
 
   Attributes:
     hears: Whether it has speech in its vocabulary.
+    devices: That its rows lie on.
   """
 
   def __init__(
@@ -119,7 +120,9 @@ class Model:
     self._recordings, self._sounds = recordings, sounds
     self._scored = model
     self._model = restore.unroll_layers(model)
-    self._variables, self._place = _on_devices(variables, asking.batch_size)
+    self.devices, self._variables, self._place = _on_devices(
+      variables, asking.batch_size
+    )
     self._description = complete.describe(run, step)
     self._habits = habits_lib.of_run(
       self._description, files.path(run) / 'config.json'
@@ -421,7 +424,7 @@ def _earlier_in_writing(chat) -> chats_lib.Conversation:
 
 
 def _on_devices(variables, rows: int):
-  """Variables on all devices of this host, and what puts rows there.
+  """Devices, variables on all of this host's, and what puts rows there.
 
   Each device has all parameters and its share of the rows.
   """
@@ -430,11 +433,12 @@ def _on_devices(variables, rows: int):
   while rows % count:
     count -= 1
   if count == 1:
-    return variables, None
+    return 1, variables, None
   mesh = jax.sharding.Mesh(np.asarray(devices[:count]), ('rows',))
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('rows'))
   return (
+    count,
     jax.device_put(variables, everywhere),
     lambda value: jax.device_put(value, split),
   )

@@ -1,8 +1,9 @@
 """The family of benchmarks: what is asked, what was answered, what it is worth.
 
 Two things are kept apart. Answers belong to parameters, to what is asked and to
-how it is decoded (`journal`); figures belong to answers, references, conventions
-and judges (`memory.parts`). Another convention or judge scores what was answered.
+how it is decoded (`journal`); figures belong to answers, references,
+conventions and judges (`memory.parts`). Another convention or judge scores what
+was answered.
 """
 
 import dataclasses
@@ -128,7 +129,7 @@ class Benchmarks(family.Family):
     settings = {
       'benchmark': one.settings,
       'asked': self._manner(one, control),
-      'means': self._means.identity(self._memory),
+      'means': self._means.described_by(self._memory),
     }
     label = name if control == benchmark_lib.PLAIN else f'{name}/{control}'
     return family.Part(TASK, label, data, settings)
@@ -275,10 +276,11 @@ class Benchmarks(family.Family):
   def _reader(self, model) -> asking_lib.Model:
     """Who reads what was transcribed."""
     run = self._asking.cascade
-    return model if run is None else self._other(run)
+    return model if run is None else self._cascade
 
-  @functools.cache
-  def _other(self, run: str) -> asking_lib.Model:
+  @functools.cached_property
+  def _cascade(self) -> asking_lib.Model:
+    run = self._asking.cascade
     return asking_lib.Model(
       run,
       None,
@@ -304,12 +306,10 @@ class Benchmarks(family.Family):
       'left_out_ids': {why: list(ids) for why, ids in reading.left_out.items()},
       'control': control,
       'version': reading.version,
-      'means': self._means.identity(self._memory),
+      'means': self._means.described_by(self._memory),
       'rows': [
         {**_row(item, answer, one.decoding), **row}
-        for item, answer, row in zip(
-          items, answers, scored.rows, strict=True
-        )
+        for item, answer, row in zip(items, answers, scored.rows, strict=True)
       ],
     }
 

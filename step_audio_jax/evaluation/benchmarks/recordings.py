@@ -18,7 +18,7 @@ from step_audio_jax import progress
 from step_audio_jax.audio import io
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.endpoints import answers as answers_lib
-from step_audio_jax.evaluation import identity
+from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import seal
