@@ -39,8 +39,8 @@ def cohens_kappa(
 
       kappa = 1 - sum(w observed) / sum(w expected)
 
-  with w = 0 where both say the same, and else 1, |a - b| or (a - b)^2: distances
-  of the values, so that one which nobody gave leaves its gap.
+  with w = 0 where both say the same, and else 1, |a - b| or (a - b)^2: that of
+  the values themselves, so that one which nobody gave leaves its gap.
 
   Args:
     first: Ratings, of any kind; numbers where `weights` is not 'equal'.
