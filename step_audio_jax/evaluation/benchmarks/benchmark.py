@@ -355,9 +355,7 @@ def digest(item: Item) -> str:
   turns = [
     [
       turn.role,
-      [
-        part if isinstance(part, str) else _told(part) for part in turn.parts
-      ],
+      [part if isinstance(part, str) else _told(part) for part in turn.parts],
       [call.written for call in turn.calls],
       list(turn.tools),
     ]
