@@ -33,8 +33,9 @@ TRANSCRIBE = 'transcribe'  # a recording → its words
 SPEAK = 'speak'  # a text → speech codes, and their sound
 ANSWER = 'answer'  # a chat → the assistant's words and calls
 CHOOSE = 'choose'  # a text and its continuations → their log-likelihoods
+RESYNTHESIZE = 'resynthesize'  # a recording → its codes → their sound
 RECORDED = 'recorded'  # nobody: what a system did was recorded before
-WAYS = (TRANSCRIBE, SPEAK, ANSWER, CHOOSE, RECORDED)
+WAYS = (TRANSCRIBE, SPEAK, ANSWER, CHOOSE, RESYNTHESIZE, RECORDED)
 
 # In which way the same item is put.
 PLAIN = 'plain'  # as the benchmark has it
@@ -337,8 +338,7 @@ def digest(item: Item) -> str:
     [
       turn.role,
       [
-        part if isinstance(part, str) else ['speech', part.path, part.text]
-        for part in turn.parts
+        part if isinstance(part, str) else _told(part) for part in turn.parts
       ],
       [call.written for call in turn.calls],
       list(turn.tools),
@@ -348,3 +348,8 @@ def digest(item: Item) -> str:
   return digests.of_value(
     [item.id, turns, list(item.references), item.language, dict(item.about)]
   )
+
+
+def _told(speech: chats_lib.Speech) -> list[Any]:
+  told = ['speech', speech.path, speech.text]
+  return told if speech.is_whole else [*told, speech.part]
