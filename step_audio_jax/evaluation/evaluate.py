@@ -11,19 +11,22 @@ import pathlib
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
-from step_audio_jax.evaluation import identity
 from step_audio_jax.evaluation import origins
-from step_audio_jax.evaluation import parts as parts_lib
 from step_audio_jax.evaluation import score as score_lib
+from step_audio_jax.evaluation.benchmarks import asking as asking_lib
+from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
+from step_audio_jax.evaluation.benchmarks import means as means_lib
+from step_audio_jax.evaluation.families import family as family_lib
+from step_audio_jax.evaluation.families import scores
+from step_audio_jax.evaluation.memory import identity
+from step_audio_jax.evaluation.memory import parts as parts_lib
 from step_audio_jax.evaluation.metrics import judge as judge_lib
-from step_audio_jax.evaluation.metrics import scores
 from step_audio_jax.evaluation.metrics import sound as sound_lib
 from step_audio_jax.evaluation.metrics import speech as speech_lib
 from step_audio_jax.evaluation.pages import curves
 from step_audio_jax.storage import files
 from step_audio_jax.training.checkpoints import checkpoints as checkpoints_lib
 
-flat = scores.flatten
 sound_folder = sound_lib.wave_folder
 
 
@@ -45,6 +48,9 @@ def evaluate(
   max_rows: int = 0,
   captions: int = 0,
   caption_source: str = 'image_text',
+  benchmarks: Sequence[benchmark_lib.Benchmark] = (),
+  asking: asking_lib.Asking = asking_lib.Asking(),
+  means: means_lib.MeansConfig = means_lib.MeansConfig(),
   overwrite: bool = False,
   dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -70,6 +76,9 @@ def evaluate(
     max_rows: Rows of each source at most; 0 all.
     captions: How many images are captioned; 0 skips it.
     caption_source: Row folder with the images.
+    benchmarks: That are asked.
+    asking: How they are: tokenizer, decoder, batches.
+    means: What scoring their answers may use: conventions, a judge, an ear.
     overwrite: Score again what was scored before.
     dry_run: Only say what would be done.
 
@@ -101,6 +110,8 @@ def evaluate(
     'max_rows': max_rows,
     'captions': captions,
     'caption_source': caption_source,
+    'benchmarks': [one.name for one in benchmarks],
+    'conventions': list(means.conventions),
   }
   run = files.path(checkpoints)
   wanted = choose_steps(run, steps)
@@ -118,13 +129,17 @@ def evaluate(
       '`python -m data_pipelines tokenize` made.'
     )
   memory = identity.DigestCache(run / 'evaluation')
-  plan = score_lib.Plan(settings, speech, sound, judge, memory)
+  plan = score_lib.Plan(
+    settings, speech, sound, judge, memory, benchmarks, asking, means, run
+  )
   asked = plan.parts()
   store = parts_lib.Store(run)
   models = {step: memory.model(run, step) for step in wanted}
   held = {
     step: {
-      part: None if overwrite else _held(run, store, step, part, models[step])
+      part: None
+      if overwrite
+      else _held(run, store, plan, step, part, models[step])
       for part in asked
     }
     for step in wanted
@@ -144,11 +159,8 @@ def evaluate(
   )
   views, answers = {}, {}
   for step in wanted:
-    missing = [part for part, found in held[step].items() if not found]
-    if missing:
-      held[step] |= plan.score(
-        run, step, models[step], missing, held[step], store
-      )
+    checkpoint = family_lib.Checkpoint(run, step, models[step])
+    held[step] = plan.score(checkpoint, held[step], store)
     mine = list(held[step].values())
     about = {
       'run': str(run),
@@ -156,15 +168,15 @@ def evaluate(
       'settings': settings,
       'not_computed': plan.not_computed(),
     }
-    answers[step] = scores.to_json(about, mine)
+    answers[step] = scores.to_json(about, plan.families, mine)
     others, notes = _others(run, step, models[step], store, plan, mine)
     told['notes'] += notes
-    views[step] = scores.to_json(about, [*mine, *others])
+    views[step] = scores.to_json(about, plan.families, [*mine, *others])
     if _changed(result_path(run, step), views[step]):
       files.write_json(result_path(run, step), views[step])
     memory.save()
   told['notes'] += plan.notes()
-  page, notes = _page(run, views, memory, store)
+  page, notes = _page(run, plan.families, views, memory, store)
   memory.save()
   return {
     'run': str(run),
@@ -178,14 +190,11 @@ def evaluate(
   }
 
 
-def _held(run, store, step, part, model) -> dict[str, Any] | None:
-  """What was scored before; sound only with its waveforms."""
+def _held(run, store, plan, step, part, model) -> dict[str, Any] | None:
+  """What was scored before, where all of it is there."""
   found = store.find(step, part, model)
-  if found and part.task == 'sound' and not found['left_out']:
-    folder = sound_folder(run, step)
-    wavs = (h.get('wav') for h in found['result']['hypotheses'])
-    if not all(files.is_file(folder / wav) for wav in wavs if wav):
-      return None
+  if found and not plan.family(part.task).is_whole(run, step, found):
+    return None
   return found
 
 
@@ -227,18 +236,17 @@ def _others(run, step, model, store, plan, mine):
   kept, gone = [], []
   for old in _result(run, step, {}).get('parts', ()):
     task, name = old['task'], old['name']
-    if (task, name) in asked or (task == 'perplexity' and task in tasks):
+    family = plan.family(task)
+    if (task, name) in asked or (family and family.together and task in tasks):
       continue
     part = plan.again(task, name)
     condition = part.condition if part else old['condition']
     found = store.of_condition(step, task, condition, model)
     if task in tasks and part is None:
       found = None  # of a set that is there no more, or of other rows
-    for made, of in (('sound', 'tts'), ('stranger_tts', 'sound')):
-      if found and task == made:
-        heard = conditions.get((of, name))
-        if heard not in (None, found['settings'].get(of)):
-          found = None
+    if found and family and (of := family.made_of.get(task)):
+      if conditions.get((of, name)) not in (None, found['settings'].get(of)):
+        found = None
     if found:
       kept.append(found)
       conditions[task, name] = found['condition']
@@ -253,7 +261,7 @@ def _others(run, step, model, store, plan, mine):
   return kept, notes
 
 
-def _page(run, views, memory, store):
+def _page(run, families, views, memory, store):
   """The curves, of every step under the conditions of the newest one asked."""
   newest = views[max(views)]
   chosen, absent = {}, []
@@ -272,7 +280,7 @@ def _page(run, views, memory, store):
     ]
     if any(found):
       some = [one for one in found if one]
-      chosen[step] = scores.to_json({**about, 'step': step}, some)
+      chosen[step] = scores.to_json({**about, 'step': step}, families, some)
     if not all(found):
       absent.append(step)
   notes = []

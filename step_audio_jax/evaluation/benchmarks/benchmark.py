@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Iterable, Mapping, NamedTuple, Sequence
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import figures
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -42,6 +43,8 @@ SILENCED = 'silenced'  # silence as long as each recording in its place
 CASCADE = 'cascade'  # the run's own transcript, in writing
 WRITTEN = 'written'  # the true transcript, in writing
 CONTROLS = (PLAIN, SILENCED, CASCADE, WRITTEN)
+
+Figure = figures.Figure
 
 _SHOWN = 5  # of what is wrong, by name
 
@@ -224,29 +227,6 @@ class Answer(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
-  """A number, with what it means.
-
-  Attributes:
-    value: Of it; None where it cannot be made of what there is.
-    low: Of its 95 % interval, as `high`; None where there is none.
-    high: The other end.
-    unit: '%' (of a fraction), 'score', 's', 'nats', …
-    better: 'higher' or 'lower'.
-    of: Items that it holds.
-    by: What it was scored by: a convention, a rule, a judge, a recogniser.
-  """
-
-  value: float | None
-  low: float | None = None
-  high: float | None = None
-  unit: str = '%'
-  better: str = 'higher'
-  of: int = 0
-  by: str = ''
-
-
-@dataclasses.dataclass(frozen=True)
 class Scored:
   """What answers are worth.
 
@@ -301,6 +281,7 @@ class Benchmark(abc.ABC):
     most: Items at most, the first ones; 0 is all.
     decoding: Of answers.
     controls: Of `CONTROLS`: how else the same is asked.
+    aloud: Whether written answers are spoken, too, and that is heard.
   """
 
   name: str
@@ -308,6 +289,7 @@ class Benchmark(abc.ABC):
   most: int = 0
   decoding: Decoding = Decoding()
   controls: tuple[str, ...] = (PLAIN,)
+  aloud: bool = False
 
   # Of `WAYS`.
   asks: ClassVar[str] = ANSWER
@@ -341,7 +323,7 @@ class Benchmark(abc.ABC):
   def settings(self) -> dict[str, Any]:
     """What decides about its figures beside its items: JSON-able."""
     told = dataclasses.asdict(self)
-    for name in ('name', 'folder', 'most', 'controls', 'decoding'):
+    for name in ('name', 'folder', 'most', 'controls', 'decoding', 'aloud'):
       told.pop(name)
     return {'class': type(self).__name__, **told}
 
@@ -351,7 +333,7 @@ class Benchmark(abc.ABC):
 
 
 def digest(item: Item) -> str:
-  """Of all that is asked and all that is right."""
+  """Of all that is asked and all that is right, but for sounds."""
   turns = [
     [
       turn.role,
@@ -367,5 +349,6 @@ def digest(item: Item) -> str:
 
 
 def _told(speech: chats_lib.Speech) -> list[Any]:
-  told = ['speech', speech.path, speech.text]
+  """A recording without where it lies; its content is told elsewhere."""
+  told = ['speech', speech.text]
   return told if speech.is_whole else [*told, speech.part]

@@ -1,13 +1,12 @@
 """Parts that an outside ear scores, or the reason why there are none.
 
-Figures of `metrics/stranger`: each is a part with all that it depends on, as
-those of `score`. A figure that cannot be made is told of with its reason and
-is never a number.
+Figures of `metrics/stranger`: each is a part with all that it depends on. A
+figure that cannot be made is told of with its reason and is never a number.
 """
 
 import pathlib
 import time
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,8 +15,9 @@ from step_audio_jax.audio import io
 from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.decoder import speech as decoder_lib
 from step_audio_jax.decoder import voice as voice_lib
-from step_audio_jax.evaluation import identity
-from step_audio_jax.evaluation import parts as parts_lib
+from step_audio_jax.evaluation.families import family
+from step_audio_jax.evaluation.families import speech as speech_family
+from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import judge_folder
@@ -26,14 +26,16 @@ from step_audio_jax.evaluation.metrics import stranger as stranger_lib
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
-Part = parts_lib.Part
+Part = family.Part
 TASKS = stranger_lib.TASKS
 _TTS, _CODES, _RECORDINGS = TASKS
-Keep = Callable[..., None]
 
 
-class Ear:
+class Ear(family.Family):
   """What is asked of an outside ear."""
+
+  tasks = TASKS
+  made_of = {_TTS: speech_family.SOUND}
 
   def __init__(
     self,
@@ -42,6 +44,7 @@ class Ear:
     sound: sound_lib.SoundConfig | None,
     corpus: identity.Corpus | None,
     memory: identity.DigestCache,
+    speech: speech_family.Speech,
   ):
     """Finds the judge; `prepare` loads it.
 
@@ -51,12 +54,13 @@ class Ear:
       sound: What makes codes sound, or None.
       corpus: What is heard, or None.
       memory: Of digests.
+      speech: Whose sound is heard.
 
     Raises:
       UserError: The judge is broken, or not the one that was asked for.
     """
     self._asked, self._config, self._sound = settings, config, sound
-    self._corpus, self._memory = corpus, memory
+    self._corpus, self._memory, self._speech = corpus, memory, speech
     self._place: judge_folder.Place | None = None
     self._told: dict[str, Any] = {}
     self._judge: judge_lib.Judge | None = None
@@ -111,27 +115,22 @@ class Ear:
     """Figure → why there is none."""
     return {task: reason for task, reason in self.reasons.items() if reason}
 
-  def parts(self, of_sound: Callable[[str], Part]) -> list[Part]:
-    """All that can be heard.
-
-    Args:
-      of_sound: Split → the part whose sound is heard.
-
-    Raises:
-      UserError: Data of it are missing.
-    """
+  def parts(self) -> list[Part]:
     found = []
     for task in TASKS:
       if self.reasons[task]:
         continue
       for split in self._splits():
         if task != _TTS or split in self._asked['tts_splits']:
-          found.append(self.of(task, split, of_sound))
+          found.append(self.of(task, split))
     return found
 
-  def of(
-    self, task: str, split: str, of_sound: Callable[[str], Part]
-  ) -> Part | None:
+  def again(self, task: str, name: str) -> Part | None:
+    if self._corpus is None or not self._corpus.has(name):
+      return None
+    return self.of(task, name)
+
+  def of(self, task: str, split: str) -> Part | None:
     """One part; None where nothing says what it depends on."""
     needs_sound = task != _RECORDINGS
     if self._place is None or (needs_sound and self._sound is None):
@@ -146,7 +145,7 @@ class Ear:
     if config.languages:
       settings['languages'] = config.languages
     if task == _TTS:
-      spoken = of_sound(split)
+      spoken = self._speech.of(speech_family.SOUND, split)
       settings['sound'] = spoken.condition
       return Part(task, split, spoken.data, settings)
     memory, most = self._memory, self._asked['max_utterances']
@@ -179,31 +178,30 @@ class Ear:
 
   # Hearing.
 
-  def prepare(self) -> judge_lib.Judge:
-    """Loads the judge, once.
-
-    Raises:
-      UserError: It cannot be loaded.
-    """
+  def prepare(self, missing: Sequence[Part] = ()) -> None:
     if self._judge is None:
       self._judge = judge_lib.Judge(self._place, self._config)
-    return self._judge
 
-  def score(
+  def score(self, checkpoint, parts, held, keep) -> None:
+    folder = sound_lib.wave_folder(checkpoint.run, checkpoint.step)
+    by_task = family.by_task(parts)
+    for part in (p for task in TASKS for p in by_task.get(task, ())):
+      spoken = None
+      if part.task == _TTS:
+        sound = family.other(speech_family.SOUND, part, held)
+        if sound['left_out']:
+          keep(part, time.monotonic(), None, sound['left_out'])
+          continue
+        spoken = sound['result']
+      self._score(part, spoken, folder, keep)
+
+  def _score(
     self,
     part: Part,
     spoken: Mapping[str, Any] | None,
     folder: pathlib.Path,
-    keep: Keep,
+    keep: family.Keep,
   ) -> None:
-    """Lets the judge hear a part.
-
-    Args:
-      part: Of `parts`.
-      spoken: For `stranger_tts` the result of the sound that is heard.
-      folder: Where the waveforms of that lie.
-      keep: Gets the part, when it began, the result, and why there is none.
-    """
     began = time.monotonic()
     # Recordings and codes sound the same, whatever the checkpoint.
     result = self._done.get(part.condition)
@@ -219,6 +217,11 @@ class Ear:
       return
     keep(part, began, result)
 
+  def show(self, kept) -> family.Shown:
+    return speech_family.spoken_figures(
+      kept, lambda result: judge_lib.describe(result['judge'])
+    )
+
   def _heard(self, part, spoken, folder) -> dict[str, Any]:
     everything = self._corpus.split(part.name)
     most = self._asked['max_utterances']
@@ -229,8 +232,9 @@ class Ear:
     said, lacking = {
       _TTS: self._spoken, _CODES: self._coded, _RECORDINGS: self._recorded
     }[part.task](chosen, spoken, folder)  # fmt: skip
+    self.prepare()
     result = stranger_lib.score(
-      self.prepare(), said, self._config, f'a stranger hears {part.name}'
+      self._judge, said, self._config, f'a stranger hears {part.name}'
     )
     left_out = {
       f'beyond max_utterances={most}': len(everything) - len(inside),

@@ -199,6 +199,15 @@ class Corpus:
       )
     return [u for u in self._lines if u.split == name and u.kind == 'speech']
 
+  def has(self, split: str) -> bool:
+    """Whether there is such a split."""
+    path = manifest_lib.path_of(self.folder)
+    return split in self._memory.derived(
+      f'splits {path}',
+      self._memory.file(path),
+      lambda: sorted({u.split for u in manifest_lib.stream(path)}),
+    )
+
   def table(self) -> Mapping[str, Any]:
     """Id → codes.
 
