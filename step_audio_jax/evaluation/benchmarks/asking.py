@@ -157,6 +157,8 @@ class Model:
     """
     if way == benchmark.SPEAK:
       ordered, make = self._texts(items, decoding)
+    elif way == benchmark.RESYNTHESIZE:
+      ordered, make = self._sounds_again(items)
     elif way == benchmark.CHOOSE:
       ordered, make = self._choices(items)
     else:
@@ -176,7 +178,8 @@ class Model:
   # Text that is written: transcripts and answers.
 
   def _prompts(self, way, items, control, decoding, aloud, transcripts):
-    prompt_of = self._prompting(way, items, control, transcripts)
+    said = transcripts if control == benchmark.CASCADE else {}
+    prompt_of = self._prompting(way, items, control, said)
     laid: dict[str, Prompt | str] = {}
     for item in items:
       try:
@@ -303,6 +306,14 @@ class Model:
       return [one._replace(seconds=seconds) for one in said]
 
     return sorted(items, key=lambda item: len(item.text)), make
+
+  def _sounds_again(self, items):
+    sounding = self._sounding()
+
+    def make(chunk):
+      return sounding.sound_again([_only_recording(item) for item in chunk])
+
+    return list(items), make
 
   def _aloud(self, items, answers, decoding) -> dict[str, Answer]:
     """Written answers with their sound."""

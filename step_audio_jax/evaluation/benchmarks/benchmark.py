@@ -333,13 +333,11 @@ class Benchmark(abc.ABC):
 
 
 def digest(item: Item) -> str:
-  """Of all that is asked and all that is right."""
+  """Of all that is asked and all that is right, but for sounds."""
   turns = [
     [
       turn.role,
-      [
-        part if isinstance(part, str) else _told(part) for part in turn.parts
-      ],
+      [part if isinstance(part, str) else _told(part) for part in turn.parts],
       [call.written for call in turn.calls],
       list(turn.tools),
     ]
@@ -351,5 +349,6 @@ def digest(item: Item) -> str:
 
 
 def _told(speech: chats_lib.Speech) -> list[Any]:
-  told = ['speech', speech.path, speech.text]
+  """A recording without where it lies; its content is told elsewhere."""
+  told = ['speech', speech.text]
   return told if speech.is_whole else [*told, speech.part]

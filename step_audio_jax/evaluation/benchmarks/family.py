@@ -166,7 +166,7 @@ class Benchmarks(family.Family):
       'tokenizer': self._recordings.tokenizer,
       'batch': self._asking.batch_size,
     }
-    if one.asks == benchmark_lib.SPEAK or one.aloud:
+    if _speaks(one):
       told['sound'] = self._sound()
     if control == benchmark_lib.CASCADE and self._asking.cascade:
       told['cascade'] = self._digest_of(self._asking.cascade)
@@ -217,7 +217,7 @@ class Benchmarks(family.Family):
 
   def _cannot(self, one, items, control, model) -> str:
     """Why a checkpoint cannot be asked; '' where it can."""
-    speaks = one.asks == benchmark_lib.SPEAK or one.aloud
+    speaks = _speaks(one)
     hears = control in _HEARS and any(item.recordings for item in items)
     if (hears or speaks) and not model.hears:
       return family.DEAF
@@ -342,6 +342,14 @@ class Benchmarks(family.Family):
 
   def rows(self, kept) -> Sequence[Mapping[str, Any]]:
     return (kept['result'] or {}).get('rows', ())
+
+
+def _speaks(one: benchmark_lib.Benchmark) -> bool:
+  """Whether its answers are sounds."""
+  return one.aloud or one.asks in (
+    benchmark_lib.SPEAK,
+    benchmark_lib.RESYNTHESIZE,
+  )
 
 
 def _cut(one: benchmark_lib.Benchmark) -> benchmark_lib.Reading:

@@ -81,10 +81,12 @@ class Recordings:
   def digest(self, speech: chats_lib.Speech) -> str:
     """Of a recording's content; of one that is missing, of that."""
     if speech.data is not None:
-      return digests.of_bytes(speech.data)
-    if not speech.path or not files.is_file(files.path(speech.path)):
+      found = digests.of_bytes(speech.data)
+    elif speech.path and files.is_file(files.path(speech.path)):
+      found = self._memory.file(speech.path)
+    else:
       return 'missing'
-    return self._memory.file(speech.path)
+    return found if speech.is_whole else digests.of_value([found, speech.part])
 
   def codes(
     self, wanted: Iterable[chats_lib.Speech], *, silenced: bool = False
@@ -178,7 +180,7 @@ class Recordings:
       source, name = speech.data, speech.id or 'a recording'
     else:
       source, name = files.path(speech.path), speech.path
-    return io.read_audio(source, name=name)[0]
+    return io.read_audio(source, name=name, **speech.part)[0]
 
   def _asked(self, name: str) -> dict[str, Any]:
     return {'recording': name, 'tokenizer': self._seal}

@@ -103,6 +103,28 @@ class Sounding:
       for of, voice in zip(made, chosen, strict=True)
     ]
 
+  def sound_again(
+    self, recordings: Sequence[chats_lib.Speech]
+  ) -> list[benchmark.Answer]:
+    """Recordings → codes → sound, each in its own voice where that can be had.
+
+    Args:
+      recordings: What is encoded and decoded.
+    """
+    codes, found = self._recordings.codes(recordings), []
+    for speech in recordings:
+      heard = codes[self._recordings.digest(speech)]
+      if isinstance(heard, str):
+        found.append(benchmark.Answer(None, fault=heard))
+        continue
+      ids = voice_lib.IDS.interleave(heard.linguistic, heard.semantic)
+      try:
+        imitated = speech if self._decoder.speaker is not None else None
+        found.append(self._decoded(ids.tolist(), self._voice(imitated), True))
+      except errors.UserError as error:
+        found.append(benchmark.Answer(None, fault=str(error)))
+    return found
+
   def _writer(self, decoding, seed) -> text_to_codes.Writer:
     linguistic, semantic = seal.code_counts(self._config.tokenizer)
     return text_to_codes.Writer(
@@ -123,6 +145,9 @@ class Sounding:
     stopped = all(piece.stopped for piece in pieces)
     if not ids:
       return benchmark.Answer(None, stopped=stopped)
+    return self._decoded(ids, voice, stopped)
+
+  def _decoded(self, ids, voice, stopped) -> benchmark.Answer:
     try:
       wave_S, rate = self._decoder.decode(
         ids, voice, self._config.seed, self._config.steps
