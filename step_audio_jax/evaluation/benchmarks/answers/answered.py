@@ -251,10 +251,11 @@ def by_judge(
     name: Of the figure.
     found: `Verdicts`.
     groups: Of each item.
-    part: Of verdicts that have several values.
+    part: Of verdicts that have several values; '' is the first, or only one.
     times: What values are multiplied by.
     unit: Of the figure.
   """
+  part = part or next(iter(found.scales))
   by, low = who(found), found.scales[part].low
   values = [one.part(part) for one in found.verdicts]
   read = [times * value for value in values if value is not None]
