@@ -58,9 +58,7 @@ class Entry:
     module, _, name = self.loader.partition(':')
     return getattr(importlib.import_module(f'{PACKAGE}.{module}'), name)
 
-  def make(
-    self, name: str, folder: str, **changed: Any
-  ) -> benchmark.Benchmark:
+  def make(self, name: str, folder: str, **changed: Any) -> benchmark.Benchmark:
     """The benchmark.
 
     Args:

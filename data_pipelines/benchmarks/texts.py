@@ -135,18 +135,18 @@ class Questions(Rows):
   """ARC and OpenBookQA: a question of the school and its answers.
 
   Attributes:
-    files: Globs below the folder, the first that finds one.
+    tables: Globs below the folder, the first that finds one.
     context: What a question stands in; `{}` is the question.
   """
 
-  files: tuple[str, ...] = ()
+  tables: tuple[str, ...] = ()
   context: str = 'Question: {}\nAnswer:'
 
   COLUMNS = ('id', 'question', 'question_stem', 'choices', 'answerKey')
 
   def paths(self) -> list[files.AnyPath]:
     """See the base."""
-    return gathering.one_of(self.folder, self.files)
+    return gathering.one_of(self.folder, self.tables)
 
   def item(self, name: str, row: Mapping[str, Any]) -> benchmark.Item:
     """See the base."""
@@ -249,12 +249,12 @@ class Lettered(Rows):
   """MMLU, C-Eval and CMMLU: a table a subject, answers by their letters.
 
   Attributes:
-    files: Globs below the folder, the first that finds one.
+    tables: Globs below the folder, the first that finds one.
     language: Of all questions.
     answer: What stands behind a question, in front of the letter.
   """
 
-  files: tuple[str, ...] = ()
+  tables: tuple[str, ...] = ()
   language: str = 'en'
   answer: str = 'Answer:'
   known_by: str = 'acc'
@@ -264,7 +264,7 @@ class Lettered(Rows):
 
   def paths(self) -> list[files.AnyPath]:
     """See the base."""
-    return gathering.one_of(self.folder, self.files)
+    return gathering.one_of(self.folder, self.tables)
 
   def rows(self) -> Iterator[tuple[str, Mapping[str, Any]] | gathering.Left]:
     """Cells may span lines, as they do in MMLU."""
@@ -327,20 +327,20 @@ ENTRIES = {
   'arc_easy': _likeliest(
     Questions, 'questions of the school',
     'ARC-Easy/ARC-Easy-Test.jsonl, or parquet', f'{_HUB}allenai/ai2_arc', 2376,
-    files=('ARC-Easy-Test.jsonl', 'ARC-Easy/*Test.jsonl',
+    tables=('ARC-Easy-Test.jsonl', 'ARC-Easy/*Test.jsonl',
            'ARC-Easy/test-*.parquet'),
   ),
   'arc_challenge': _likeliest(
     Questions, 'the harder ones',
     'ARC-Challenge/ARC-Challenge-Test.jsonl, or parquet',
     f'{_HUB}allenai/ai2_arc', 1172,
-    files=('ARC-Challenge-Test.jsonl', 'ARC-Challenge/*Test.jsonl',
+    tables=('ARC-Challenge-Test.jsonl', 'ARC-Challenge/*Test.jsonl',
            'ARC-Challenge/test-*.parquet'),
   ),
   'openbookqa_text': _likeliest(
     Questions, 'elementary science, in writing',
     'Main/test.jsonl, or parquet', f'{_HUB}allenai/openbookqa', 500,
-    files=('Main/test.jsonl', 'Data/Main/test.jsonl', 'test.jsonl',
+    tables=('Main/test.jsonl', 'Data/Main/test.jsonl', 'test.jsonl',
            'main/test-*.parquet'),
     context='{}',
   ),
@@ -354,16 +354,16 @@ ENTRIES = {
   ),
   'mmlu': _likeliest(
     Lettered, '57 subjects, without examples', 'test/SUBJECT_test.csv',
-    f'{_HUB}cais/mmlu', 14042, files=('test/*_test.csv', 'data/test/*.csv'),
+    f'{_HUB}cais/mmlu', 14042, tables=('test/*_test.csv', 'data/test/*.csv'),
   ),
   'ceval': _likeliest(
     Lettered, '52 subjects in Chinese, without examples',
     'val/SUBJECT_val.csv', f'{_HUB}ceval/ceval-exam', 1346,
-    files=('val/*_val.csv',), language='zh', answer='答案：',
+    tables=('val/*_val.csv',), language='zh', answer='答案：',
   ),
   'cmmlu': _likeliest(
     Lettered, '67 subjects in Chinese, without examples',
-    'test/SUBJECT.csv', f'{_HUB}haonan-li/cmmlu', files=('test/*.csv',),
+    'test/SUBJECT.csv', f'{_HUB}haonan-li/cmmlu', tables=('test/*.csv',),
     language='zh', answer='答案：',
   ),
 }  # fmt: skip

@@ -11,9 +11,10 @@ as lm-evaluation-harness has them. Of equal ones the first counts as chosen.
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Sequence
+from typing import Any, ClassVar, Mapping, Sequence
 
 from step_audio_jax import errors
+from step_audio_jax.evaluation import statistics
 from step_audio_jax.evaluation.benchmarks import benchmark
 
 # Of `Item.about`: what may come behind the item's text, and which is right.
@@ -70,6 +71,14 @@ class Choices(benchmark.Benchmark):
       by='any continuation',
     )
     return benchmark.Scored(figures, rows, cut=cut)
+
+
+def _accuracy(rows: Sequence[Mapping[str, Any]], name: str) -> benchmark.Figure:
+  """The share of rows that are right by a rule."""
+  right = [float(row[name]) for row in rows]
+  low, high = statistics.mean_interval(right)
+  mean = math.fsum(right) / len(right) if right else None
+  return benchmark.Figure(mean, low, high, of=len(right), by=_RULES[name])
 
 
 def _row(
