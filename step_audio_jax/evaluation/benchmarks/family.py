@@ -237,13 +237,17 @@ class Benchmarks(family.Family):
   def is_whole(self, run, step, kept) -> bool:
     """Whether all its sounds are there, and no judge failed to answer."""
     result = kept['result'] or {}
-    folder = self._folder
+    folder = self._folder / SOUNDS
     del run, step
     return not result.get('again') and all(
       files.is_file(folder / row['wav'])
       for row in result.get('rows', ())
       if row.get('wav')
     )
+
+  def sounds(self, kept, step) -> str:
+    del kept, step
+    return SOUNDS
 
   def _cannot(self, one, items, control, model) -> str:
     """Why a checkpoint cannot be asked; '' where it can."""
@@ -434,7 +438,7 @@ def _row(item, answer, decoding) -> dict[str, Any]:
   if answer.calls:
     told['calls'] = list(answer.calls)
   if answer.wav:
-    told['wav'] = f'{SOUNDS}/{answer.wav}'
+    told['wav'] = answer.wav
   if answer.fault:
     told['fault'] = answer.fault
   return told
