@@ -1,0 +1,1 @@
+"""Sweeps of evaluations: their speed, kills in them, their page."""
