@@ -36,7 +36,9 @@ def groups(figures: Figures) -> dict[str, list[str]]:
     elif first == 'perplexity':
       title = f'Perplexity of {rest.rpartition("/")[0]}'
     else:
-      title = f'{first}, {figure["unit"]}' if figure['unit'] else first
+      # Percents are told at the axis.
+      unit = figure['unit'].removeprefix('%')
+      title = f'{first}, {unit}' if unit else first
     found.setdefault(title, []).append(name)
   if streams:
     found['Perplexity'] = streams

@@ -65,6 +65,7 @@ def page(
     f'<p class="quiet">Checkpoints scored: {len(steps)}. Rates in percent with '
     'their 95 % intervals; ↑ higher is better, ↓ lower.</p>',
     *(f'<p>{html.escape(note)}</p>' for note in (*judges, *notes, *passed)),
+    _ways(steps),
     charts.draw(figures),
   ]
   if joined:
@@ -80,6 +81,15 @@ def page(
     ''.join(body),
     f'<link rel="icon" href="data:,"><style>{script.STYLE}</style>',
   )
+
+
+def _ways(steps) -> str:
+  """Links to what is below: curves may be many."""
+  places = [('figures', 'All figures')]
+  if any(rows for step in steps.values() for rows in step.rows):
+    places += [('utterances', 'Utterances'), ('differences', 'Differences')]
+  links = (f'<a href="#{place}">{name}</a>' for place, name in places)
+  return f'<nav aria-label="sections">{" · ".join(links)}</nav>'
 
 
 def _all_figures(steps, published) -> str:
@@ -137,13 +147,14 @@ def _utterances(steps: Mapping[int, summary.Step]) -> list[str]:
         one['lower'] = 'points' not in rows[0] and (
           figure is None or figure.better == 'lower'
         )
+        one['percent'] = figure is None or figure.unit == '%'
         one['steps'].append(number)
         place = list(parts).index(label)
         data.append(_data(f'rows-{place}-{number}', _packed(one, rows, sounds)))
   if not parts:
     return [script.tag(False)]
   index = [
-    {name: one[name] for name in ('label', 'steps', 'lower')}
+    {name: one[name] for name in ('label', 'steps', 'lower', 'percent')}
     for one in parts.values()
   ]
   for place, one in enumerate(parts.values()):

@@ -108,7 +108,8 @@ const fill = (select, values, chosen) => {
   }));
   select.value = chosen;
 };
-const percent = x => `${(100 * x).toFixed(1)} %`;
+const told = (part, x) =>
+  parts[part].percent ? `${(100 * x).toFixed(1)} %` : x.toFixed(2);
 
 /* A list that is drawn as it is looked at; arrows go through it. */
 function list(place, draw) {
@@ -168,6 +169,7 @@ function player(source) {
   const sound = element('audio');
   sound.controls = true;
   sound.preload = 'none';
+  sound.tabIndex = -1;  // Enter on its row plays it
   sound.src = source;
   return sound;
 }
@@ -184,7 +186,7 @@ function card(head, item, texts, sound, kind) {
 
 /* Utterances of one part and step. */
 const utterances = list(at('rows'), ([row, item]) =>
-  card(percent(rate(row)), item, [['answer', row[3]]], row[4]));
+  card(told(at('part').value, rate(row)), item, [['answer', row[3]]], row[4]));
 function showRows() {
   const part = at('part').value, items = data(`items-${part}`);
   const sought = at('find-row').value.toLowerCase();
@@ -226,8 +228,10 @@ function flips(pairs, total) {
   }
   return (beyond + 1) / (FLIPS + 1);
 }
+const change = (a, b) =>
+  [a, b].map(x => told(at('diff-part').value, x)).join(' → ');
 const differences = list(at('diffs'), one => card(
-  `${percent(rate(one.before))} → ${percent(rate(one.after))}`, one.item,
+  change(rate(one.before), rate(one.after)), one.item,
   [['before', one.before[3]], ['after', one.after[3]]], one.after[4],
   one.gain > 0 ? 'better' : 'worse'));
 let compared = { key: null };
@@ -259,7 +263,7 @@ function showDifferences() {
   const worse = pairs.filter(x => x.gain < 0);
   at('diff-told').textContent =
     `${pairs.length.toLocaleString('en')} rows in both: ` +
-    `${percent(rates[0])} → ${percent(rates[1])}, ${better.length} better, ` +
+    `${change(...rates)}, ${better.length} better, ` +
     `${worse.length} worse; paired permutation test p = ${p.toFixed(4)}`;
   const chosen = { better, worse, changed: [...worse, ...better] };
   differences(chosen[at('which').value]
