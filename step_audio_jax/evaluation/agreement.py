@@ -39,8 +39,8 @@ def cohens_kappa(
 
       kappa = 1 - sum(w observed) / sum(w expected)
 
-  with w = 0 where both say the same, and else 1, |a - b| or (a - b)^2. These are
-  distances of the values, so one that nobody gave leaves its gap.
+  with w = 0 where both say the same, and else 1, |a - b| or (a - b)^2: that of
+  the values themselves, so that one which nobody gave leaves its gap.
 
   Args:
     first: Ratings, of any kind; numbers where `weights` is not 'equal'.
@@ -236,8 +236,8 @@ def _coded(
     values = sorted(map(float, found)) if in_order else list(found)
   except (TypeError, ValueError) as error:
     raise errors.UserError(
-      f'agreement: ratings: found what is no number ({error}), expected numbers '
-      'where their distance or order counts.'
+      f'agreement: ratings: found what is no number ({error}), expected '
+      'numbers where their distance or order counts.'
     ) from error
   places = {value: place for place, value in enumerate(values)}
   return values, np.asarray([[places[one] for one in some] for some in rows])
