@@ -1,1 +1,1 @@
-"""Measures evaluation."""
+"""Measurements of evaluation."""

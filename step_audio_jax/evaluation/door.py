@@ -15,7 +15,20 @@ def _define(fv) -> None:
     'checkpoints', None, 'Run directory of `train`.', flag_values=fv
   )
   flags.DEFINE_string(
-    'steps', None, "'last', 'all' or numbers such as 10,20.", flag_values=fv
+    'steps',
+    None,
+    "'last', 'all', numbers such as 10,20, or 'every:N', the multiples of N.",
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'watch',
+    False,
+    'Go on with checkpoints as the run writes them, until it is over or '
+    'Ctrl-C.',
+    flag_values=fv,
+  )
+  flags.DEFINE_float(
+    'pause', None, 'Seconds between looks of --watch.', flag_values=fv
   )
   flags.DEFINE_bool(
     'overwrite', False, 'Score again what was scored before.', flag_values=fv
@@ -28,6 +41,8 @@ def _main(fv) -> dict[str, Any]:
     for name, value in (
       ('checkpoints', fv.checkpoints),
       ('steps', fv.steps),
+      ('watch', fv.watch or None),
+      ('pause', fv.pause),
       ('overwrite', fv.overwrite or None),
       ('dry_run', fv.dry_run or None),
     )
@@ -99,7 +114,8 @@ DOOR = cli.Door(
   summary=(
     "Scores a run's checkpoints: perplexity of every stream, ASR and TTS "
     'character error rates, what a stranger understands, captions.\n\nWrites '
-    'RUN/evaluation/<step>.json and RUN/evaluation/index.html; what was '
+    'RUN/evaluation/<step>.json, and over all steps summary.json, table.md, '
+    'table.tex, rows/, tensorboard/ and index.html beside them; what was '
     'scored on the same data, parameters and settings is kept.\n\nexample: '
     'python -m step_audio_jax evaluate --gin_file=gin/eval/speech_text.gin '
     '--checkpoints=runs/stage1 --steps=all'

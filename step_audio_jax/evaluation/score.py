@@ -17,6 +17,7 @@ from step_audio_jax.evaluation.memory import parts as parts_lib
 from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import sound as sound_lib
 from step_audio_jax.evaluation.metrics import speech as speech_lib
+from step_audio_jax.evaluation.sweeps import published as published_lib
 
 Part = parts_lib.Part
 
@@ -26,6 +27,7 @@ class Plan:
 
   Attributes:
     families: Of figures, in the order in which they are scored and shown.
+    published: Figure → what others say of themselves.
   """
 
   def __init__(
@@ -68,6 +70,11 @@ class Plan:
       captions.Captions(settings, memory),
       benchmark_family.Benchmarks(benchmarks, asking, means, run, memory),
     ]
+    self.published = {
+      f'{one.name}/{name}': found
+      for one in benchmarks
+      for name, found in published_lib.of(one).items()
+    }
     self._of_task = {
       task: family for family in self.families for task in family.tasks
     }

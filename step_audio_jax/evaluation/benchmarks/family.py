@@ -19,6 +19,7 @@ from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
 from step_audio_jax.evaluation.benchmarks import journal as journal_lib
 from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.benchmarks import recordings as recordings_lib
+from step_audio_jax.evaluation.benchmarks import transcription
 from step_audio_jax.evaluation.families import family
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.generation import restore
@@ -26,8 +27,31 @@ from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 TASK = 'benchmark'
+SOUNDS = 'spoken'  # below `evaluation`, by content
 _HEARS = (benchmark_lib.PLAIN, benchmark_lib.SILENCED, benchmark_lib.CASCADE)
+_FAILED = 'the judge '  # how a judge says that it did not answer
 _MUTE = 'no decoder and tokenizer are named (asking.Asking.sound)'
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+  """A checkpoint that may be asked; loaded only if it is."""
+
+  asking: asking_lib.Asking
+  recordings: recordings_lib.Recordings
+  checkpoint: family.Checkpoint
+  sounds: files.AnyPath
+
+  @functools.cached_property
+  def model(self) -> asking_lib.Model:
+    return asking_lib.Model(
+      self.checkpoint.run,
+      self.checkpoint.step,
+      tuple(self.checkpoint.loaded),
+      self.asking,
+      self.recordings,
+      self.sounds,
+    )
 
 
 class Benchmarks(family.Family):
@@ -67,6 +91,7 @@ class Benchmarks(family.Family):
     self._folder = files.path(run) / 'evaluation'
     self._readings: dict[str, benchmark_lib.Reading] = {}
     self._of_part: dict[family.Part, tuple[str, str]] = {}
+    self._digests: dict[str, str] = {}
     self._notes: list[str] = []
 
   @functools.cached_property
@@ -122,8 +147,9 @@ class Benchmarks(family.Family):
     data = digests.of_value(
       [
         *[benchmark_lib.digest(item) for item in reading.items],
-        self._asked(reading.items),
+        self._asked(name),
         {why: list(ids) for why, ids in sorted(reading.left_out.items())},
+        [self._memory.tree(folder) for folder in one.recorded],
       ]
     )
     settings = {
@@ -134,8 +160,13 @@ class Benchmarks(family.Family):
     label = name if control == benchmark_lib.PLAIN else f'{name}/{control}'
     return family.Part(TASK, label, data, settings)
 
-  def _asked(self, items) -> str:
+  def _asked(self, name: str) -> str:
     """Digest of what a model is given: turns, and recordings by content."""
+    if name not in self._digests:
+      self._digests[name] = self._digest_of_items(self._reading(name).items)
+    return self._digests[name]
+
+  def _digest_of_items(self, items) -> str:
     return digests.of_value(
       [
         [
@@ -190,30 +221,35 @@ class Benchmarks(family.Family):
   # Scoring.
 
   def score(self, checkpoint, parts, held, keep) -> None:
-    model: asking_lib.Model | None = None
-    sounds = self._folder / f'{checkpoint.step}_spoken'
-    means = self._means.build(sounds, self._memory)
+    sounds = self._folder / SOUNDS
+    asked = _Asked(self._asking, self._recordings, checkpoint, sounds)
+    means = self._means.build(sounds, self._folder / 'judged')
     for part in parts:
       name, control = self._of_part[part]
       one, items = self._benchmarks[name], self._reading(name).items
       began = time.monotonic()
-      answers = [benchmark_lib.Answer(None) for _ in items]
-      if one.asks != benchmark_lib.RECORDED:
-        model = model or asking_lib.Model(
-          checkpoint.run,
-          checkpoint.step,
-          tuple(checkpoint.loaded),
-          self._asking,
-          self._recordings,
-          sounds,
-        )
-        why = self._cannot(one, items, control, model)
-        if why:
-          keep(part, began, None, why)
-          continue
-        answers = self._answers(checkpoint, model, one, items, control)
+      answers = self._answers(asked, one, items, control)
+      if isinstance(answers, str):
+        keep(part, began, None, answers)
+        continue
       scored = one.score(items, answers, means)
-      keep(part, began, self._result(name, control, items, answers, scored))
+      result = self._result(name, control, answers, scored, means)
+      keep(part, began, result)
+
+  def is_whole(self, run, step, kept) -> bool:
+    """Whether all its sounds are there, and no judge failed to answer."""
+    result = kept['result'] or {}
+    folder = self._folder / SOUNDS
+    del run, step
+    return not result.get('again') and all(
+      files.is_file(folder / row['wav'])
+      for row in result.get('rows', ())
+      if row.get('wav')
+    )
+
+  def sounds(self, kept, step) -> str:
+    del kept, step
+    return SOUNDS
 
   def _cannot(self, one, items, control, model) -> str:
     """Why a checkpoint cannot be asked; '' where it can."""
@@ -225,58 +261,66 @@ class Benchmarks(family.Family):
       return _MUTE
     return ''
 
-  def _answers(self, checkpoint, model, one, items, control):
-    share = self._asking.its_share
-
-    def journal(control, way, decoding) -> journal_lib.Journal:
-      told = {
-        **self._manner(one, control),
-        'way': way,
-        'decoding': dataclasses.asdict(decoding),
-      }
-      key = digests.of_value([checkpoint.digest, self._asked(items), told])
-      return journal_lib.Journal(self._folder / 'answers', key, share)
-
-    label = f'{one.name}, step {checkpoint.step}'
-    if control != benchmark_lib.CASCADE:
-      return model.ask(
-        one.asks,
-        items,
-        control,
-        one.decoding,
-        journal(control, one.asks, one.decoding),
-        aloud=one.aloud,
-        label=label if control == benchmark_lib.PLAIN else f'{label} {control}',
-      )
-    heard = [_heard(item) for item in items if item.recordings]
-    plain = benchmark_lib.Decoding()
-    said = model.ask(
-      benchmark_lib.TRANSCRIBE,
-      heard,
-      benchmark_lib.PLAIN,
-      plain,
-      journal(benchmark_lib.PLAIN, benchmark_lib.TRANSCRIBE, plain),
-      label=f'{label} transcribed',
+  def _journal(self, asked, one, **manner) -> journal_lib.Journal:
+    told = {**self._manner(one, manner['control']), **manner}
+    key = digests.of_value(
+      [asked.checkpoint.digest, self._asked(one.name), told]
     )
-    transcripts = {
-      item.id: answer.text
-      for item, answer in zip(heard, said, strict=True)
-      if answer.text is not None
-    }
-    return self._reader(model).ask(
+    return journal_lib.Journal(
+      self._folder / 'answers', key, self._asking.its_share
+    )
+
+  def _answers(self, asked, one, items, control):
+    """Answers to all items, or why there are none."""
+    if one.asks == benchmark_lib.RECORDED:
+      return [benchmark_lib.Answer(None) for _ in items]
+    journal = self._journal(asked, one, control=control)
+    found = journal.whole([item.id for item in items])
+    if found is not None:
+      return found
+    if why := self._cannot(one, items, control, asked.model):
+      return why
+    label = f'{one.name}, step {asked.checkpoint.step}'
+    model, transcripts = asked.model, None
+    if control == benchmark_lib.CASCADE:
+      transcripts = self._transcripts(asked, one, items, label)
+      if self._asking.cascade is not None:
+        model = self._cascade
+    return model.ask(
       one.asks,
       items,
       control,
       one.decoding,
-      journal(control, one.asks, one.decoding),
-      label=f'{label} cascade',
+      journal,
+      aloud=one.aloud,
+      label=label if control == benchmark_lib.PLAIN else f'{label} {control}',
       transcripts=transcripts,
     )
 
-  def _reader(self, model) -> asking_lib.Model:
-    """Who reads what was transcribed."""
-    run = self._asking.cascade
-    return model if run is None else self._cascade
+  def _transcripts(self, asked, one, items, label) -> dict[str, str]:
+    """What a checkpoint itself hears in each item's last recording."""
+    heard = [_heard(item) for item in items if item.recordings]
+    decoding = benchmark_lib.Decoding()
+    journal = self._journal(
+      asked,
+      one,
+      control=benchmark_lib.PLAIN,
+      way=benchmark_lib.TRANSCRIBE,
+      decoding=dataclasses.asdict(decoding),
+    )
+    said = journal.whole([item.id for item in heard]) or asked.model.ask(
+      benchmark_lib.TRANSCRIBE,
+      heard,
+      benchmark_lib.PLAIN,
+      decoding,
+      journal,
+      label=f'{label} transcribed',
+    )
+    return {
+      item.id: answer.text
+      for item, answer in zip(heard, said, strict=True)
+      if answer.text is not None
+    }
 
   @functools.cached_property
   def _cascade(self) -> asking_lib.Model:
@@ -287,30 +331,42 @@ class Benchmarks(family.Family):
       restore.load_model(run),
       self._asking,
       self._recordings,
-      self._folder / 'spoken',
+      self._folder / SOUNDS,
     )
 
-  def _result(self, name, control, items, answers, scored) -> dict[str, Any]:
+  def _result(self, name, control, answers, scored, means) -> dict[str, Any]:
     one, reading = self._benchmarks[name], self._reading(name)
+    lasting = {means.why_not(name) for name in means_lib.NAMES}
     cut = dict(scored.cut)
-    faults = sum(bool(answer.fault) for answer in answers)
-    ended = sum(not answer.stopped for answer in answers)
-    cut |= {'without an answer': faults, 'cut at the limit': ended}
+    cut.setdefault(
+      transcription.NO_ANSWER, sum(bool(one.fault) for one in answers)
+    )
+    cut['cut at the limit'] = sum(not one.stopped for one in answers)
+    rows = scored.rows
+    if one.asks != benchmark_lib.RECORDED:
+      rows = [
+        {**_row(item, answer, one.decoding), **row}
+        for item, answer, row in zip(
+          reading.items, answers, scored.rows, strict=True
+        )
+      ]
     return {
       'figures': {
         figure: dataclasses.asdict(value)
         for figure, value in scored.figures.items()
       },
       'not_computed': dict(scored.not_computed),
-      'counted': reading.counted(cut),
+      # Somebody did not answer: it is asked again, the model is not.
+      'again': any(
+        why.startswith(_FAILED) and why not in lasting
+        for why in scored.not_computed.values()
+      ),
+      'counted': scored.counted or reading.counted(cut),
       'left_out_ids': {why: list(ids) for why, ids in reading.left_out.items()},
       'control': control,
       'version': reading.version,
       'means': self._means.described_by(self._memory),
-      'rows': [
-        {**_row(item, answer, one.decoding), **row}
-        for item, answer, row in zip(items, answers, scored.rows, strict=True)
-      ],
+      'rows': list(rows),
     }
 
   def show(self, kept) -> family.Shown:

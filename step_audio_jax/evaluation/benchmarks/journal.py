@@ -1,6 +1,7 @@
 """What a checkpoint answered, chunk by chunk, so that a kill costs one chunk.
 
-    FOLDER/<key>/00003.json   {"ids": […], "answers": […], "sha256": …}
+    FOLDER/<key>/00003.json   {"ids": […], "rows": […], "sha256": …}
+    FOLDER/<key>/chunks.json  the ids of each chunk, once all are there
 
 The key is the digest of all that an answer depends on: parameters, what is
 asked, and how it is decoded. Chunks of one key are the same on every machine,
@@ -18,6 +19,7 @@ from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
+_CHUNKS = 'chunks.json'
 _PAUSE = 2.0  # seconds between looks for what others make
 
 
@@ -61,6 +63,30 @@ class Journal:
     """
     self._folder, self._share = files.path(folder) / key[:32], share
 
+  def whole(self, ids: Sequence[str]) -> list[benchmark.Answer] | None:
+    """Answers to all of some items, if all are kept; nothing is made.
+
+    Args:
+      ids: Of the items, in the order that is wanted.
+    """
+    path = self._folder / _CHUNKS
+    if not files.is_file(path):
+      return None
+    try:
+      chunks = files.read_json(path)
+      known = sorted(one for chunk in chunks for one in chunk)
+    except (errors.UserError, TypeError):
+      return None
+    if known != sorted(ids):
+      return None
+    found: dict[str, benchmark.Answer] = {}
+    for place, chunk in enumerate(chunks):
+      kept = self._kept(place, chunk)
+      if kept is None:
+        return None
+      found |= dict(zip(chunk, kept, strict=True))
+    return [found[one] for one in ids]
+
   def fill(
     self,
     chunks: Sequence[Sequence[str]],
@@ -94,6 +120,7 @@ class Journal:
         zip(chunks[place], self._awaited(place, chunks[place]), strict=True)
       )
       tell(len(chunks[place]))
+    files.write_json(self._folder / _CHUNKS, [list(ids) for ids in chunks])
     return found
 
   def _path(self, place: int) -> files.AnyPath:

@@ -14,12 +14,16 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.audio import io
+from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import distances
 from step_audio_jax.evaluation.metrics import judge as ear_lib
 from step_audio_jax.evaluation.metrics import judge_folder
 from step_audio_jax.storage import files
+
+# What may be missing.
+NAMES = ('judge', 'ear', 'similarity', 'quality')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class MeansConfig:
       ]
     }
     if self.judge is not None:
-      told['judge'] = self.judge.identity
+      told['judge'] = [self.judge.model.identity, self.judge.votes]
     if self.ear is not None and (place := self._place()) is not None:
       told['ear'] = judge_folder.sums(place, memory.file)
     if self.speaker is not None:
@@ -77,22 +81,25 @@ class MeansConfig:
       )
 
   def build(
-    self, sounds: str | os.PathLike, memory: identity.DigestCache
+    self, sounds: str | os.PathLike, judged: str | os.PathLike
   ) -> benchmark.Means:
     """All of it, each part loaded where it is first used.
 
     Args:
       sounds: Folder that the files of answers are relative to.
-      memory: Of digests.
+      judged: Folder of what the judge says, unless it has its own.
     """
-    del memory
     absent: dict[str, str] = {}
+    sounds = files.path(sounds)
+    judge = self.judge
+    if judge is not None and not judge.kept:
+      judge = dataclasses.replace(judge, kept=str(judged))
     return benchmark.Means(
       conventions=self.conventions,
-      judge=self.judge,
-      ear=self._hearing(files.path(sounds), absent),
-      similarity=self._similarity(files.path(sounds)),
-      quality=self._quality(files.path(sounds)),
+      judge=judge,
+      ear=self._ear(sounds, absent),
+      similarity=self.speaker and _Similarity(self.speaker, sounds),
+      quality=_Quality(sounds) if self.quality else None,
       sounds=str(sounds),
       absent=absent,
     )
@@ -101,7 +108,7 @@ class MeansConfig:
     """Who judges, in words."""
     told = []
     if self.judge is not None:
-      told.append(str(self.judge))
+      told.append(f'{self.judge.model.name}, {self.judge.votes} votes a row')
     if self.ear is not None and (place := self._place()) is not None:
       told.append(f'{place.name}, heard by faster-whisper')
     return told
@@ -112,7 +119,7 @@ class MeansConfig:
     except ear_lib.NotInstalledError:
       return None
 
-  def _hearing(self, sounds, absent) -> Callable[[str, str], str] | None:
+  def _ear(self, sounds, absent) -> '_Ear | None':
     if self.ear is None:
       return None
     try:
@@ -121,40 +128,61 @@ class MeansConfig:
     except ear_lib.NotInstalledError as error:
       absent['ear'] = str(error).removeprefix('judge: ').rstrip('.')
       return None
-    held: list[ear_lib.Judge] = []
+    return _Ear(place, self.ear, sounds)
 
-    def hear(wav: str, language: str) -> str:
-      if not held:
-        held.append(ear_lib.Judge(place, self.ear))
-      return held[0].hear(io.read_audio(sounds / wav)[0], language)
 
-    return hear
+@dataclasses.dataclass(frozen=True)
+class _Ear:
+  """What an outside recogniser understands of a file of sound."""
 
-  def _similarity(self, sounds) -> Callable[[str, Any], float] | None:
-    if self.speaker is None:
-      return None
-    embed = _embedder(self.speaker)
+  place: judge_folder.Place
+  config: ear_lib.JudgeConfig
+  sounds: files.AnyPath
 
-    def similarity(wav: str, speech: Any) -> float:
-      """Cosine of a file of sound and of a recording."""
-      source = speech.data if speech.data is not None else speech.path
-      one_S, two_S = (
-        io.read_audio(sounds / wav)[0],
-        io.read_audio(source, name=speech.path or speech.id)[0],
-      )
-      return distances.cosine(embed(one_S), embed(two_S))
+  @property
+  def name(self) -> str:
+    return f'{self.place.name} ({self.config.compute})'
 
-    return similarity
+  @functools.cached_property
+  def _judge(self) -> ear_lib.Judge:
+    return ear_lib.Judge(self.place, self.config)
 
-  def _quality(self, sounds) -> Callable[[str], Mapping[str, float]] | None:
-    if not self.quality:
-      return None
+  def __call__(self, wav: str, language: str) -> str:
+    return self._judge.hear(io.read_audio(self.sounds / wav)[0], language)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Similarity:
+  """Cosine of the speakers of a file of sound and of a recording."""
+
+  folder: str
+  sounds: files.AnyPath
+
+  @property
+  def name(self) -> str:
+    return f'speaker encoder of {files.path(self.folder).name}'
+
+  def __call__(self, wav: str, speech: chats_lib.Speech) -> float:
+    source = speech.data if speech.data is not None else speech.path
+    name = speech.path or speech.id
+    embed = _embedder(self.folder)
+    return distances.cosine(
+      embed(io.read_audio(self.sounds / wav)[0]),
+      embed(io.read_audio(source, name=name, **speech.part)[0]),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Quality:
+  """Figures of a file of sound."""
+
+  sounds: files.AnyPath
+  name: str = 'evaluation.quality'
+
+  def __call__(self, wav: str) -> Mapping[str, float]:
     from step_audio_jax.evaluation import quality
 
-    def measure(wav: str) -> Mapping[str, float]:
-      return quality.measure(*io.read_audio(sounds / wav))
-
-    return measure
+    return quality.measure(*io.read_audio(self.sounds / wav))
 
 
 @functools.cache

@@ -61,9 +61,12 @@ class Checkpoint:
       CheckpointError: It cannot be read.
     """
     try:
-      return Loaded(*restore.load_model(self.run, self.step))
+      found = Loaded(*restore.load_model(self.run, self.step))
     except errors.UserError as error:
       raise CheckpointError(str(error)) from error
+    if fault := _misfit(found):
+      raise CheckpointError(f'{self.run}: step {self.step}: {fault}.')
+    return found
 
 
 class Shown(NamedTuple):
@@ -175,17 +178,41 @@ class Family(abc.ABC):
       kept: Parts of its tasks; `result` is None where `left_out` says why.
     """
 
+  def main_figure(self, kept: Kept) -> str:
+    """Name of the figure that the rows of a part make; '' of none."""
+    del kept
+    return ''
+
   def rows(self, kept: Kept) -> Sequence[Mapping[str, Any]]:
     """What a part holds of each item, with `id`; none where it has none.
 
     Rows that may be compared between checkpoints have `errors` and `units`
     (their sums make a rate), or `points`, whose mean is the figure.
     """
-    return [_row(one) for one in (kept['result'] or {}).get('hypotheses', ())]
+    del kept
+    return ()
+
+  def sounds(self, kept: Kept, step: int) -> str:
+    """Folder below `evaluation` that `wav` of its rows is relative to."""
+    del kept
+    return f'{step}_sound'
 
 
-def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-  return {name: value for name, value in one.items() if name != 'tokens'}
+def _misfit(found: Loaded) -> str:
+  """What says that parameters are not of the model that the run describes."""
+  config = getattr(found.model, 'config', None)
+  transformer = getattr(config, 'transformer', None)
+  params = found.variables.get('params', {})
+  table = params.get('transformer', {}).get('embedding')
+  if transformer is None or table is None:
+    return ''
+  if table.shape[0] != transformer.vocab_size:
+    return (
+      f'its parameters are those of another vocabulary: found a table of '
+      f'{table.shape[0]} ids, expected {transformer.vocab_size} as in '
+      'config.json'
+    )
+  return ''
 
 
 def by_task(parts: Sequence[Part]) -> dict[str, list[Part]]:

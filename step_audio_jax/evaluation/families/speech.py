@@ -181,6 +181,12 @@ class Speech(family.Family):
   def show(self, kept) -> family.Shown:
     return spoken_figures(kept)
 
+  def main_figure(self, kept) -> str:
+    return figure_name(kept)
+
+  def rows(self, kept) -> list[dict[str, Any]]:
+    return spoken_rows(kept)
+
 
 def spoken_figures(kept, judge_of=None) -> family.Shown:
   """Character error rates of parts whose results have hypotheses.
@@ -194,14 +200,47 @@ def spoken_figures(kept, judge_of=None) -> family.Shown:
   for one in kept:
     if one['left_out']:
       continue
-    task, name, result = one['task'], one['name'], one['result']
-    sections.setdefault(task, {})[name] = result
+    result = one['result']
+    sections.setdefault(one['task'], {})[one['name']] = result
     by = scoring.CONVENTION
     if judge_of is not None:
       judges.append(judge_of(result))
       by = f'{by}, {judges[-1]}'
-    counted[f'{task}_cer/{name}'] = result['counted']
-    found[f'{task}_cer/{name}'] = family.Figure(
+    counted[figure_name(one)] = result['counted']
+    found[figure_name(one)] = family.Figure(
       result['cer'], better='lower', of=result['utterances'], by=by
     )
   return family.Shown(sections, found, counted, list(dict.fromkeys(judges)))
+
+
+def figure_name(kept: family.Kept) -> str:
+  """Of the error rate of a part."""
+  return f'{kept["task"]}_cer/{kept["name"]}'
+
+
+def spoken_rows(kept: family.Kept) -> list[dict[str, Any]]:
+  """Hypotheses of a part as rows, with texts as compared and edits."""
+  found = []
+  for one in (kept['result'] or {}).get('hypotheses', ()):
+    language = one['language']
+    # A stranger's text is compared as it was declared.
+    reference = one.get('compared', one['reference'])
+    edits = scoring.count(reference, one['hypothesis'], language)
+    about = {name: v for name, v in one.items() if name != 'tokens'}
+    found.append(
+      {
+        **about,
+        'normalised': {
+          'reference': scoring.normalise(reference, language),
+          'hypothesis': scoring.normalise(
+            one['hypothesis'], language, like=reference
+          ),
+        },
+        'substitutions': edits.substitutions,
+        'deletions': edits.deletions,
+        'insertions': edits.insertions,
+        'errors': edits.total,
+        'units': edits.reference,
+      }
+    )
+  return found

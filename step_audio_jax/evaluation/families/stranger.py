@@ -222,6 +222,12 @@ class Ear(family.Family):
       kept, lambda result: judge_lib.describe(result['judge'])
     )
 
+  def main_figure(self, kept) -> str:
+    return speech_family.figure_name(kept)
+
+  def rows(self, kept) -> list[dict[str, Any]]:
+    return speech_family.spoken_rows(kept)
+
   def _heard(self, part, spoken, folder) -> dict[str, Any]:
     everything = self._corpus.split(part.name)
     most = self._asked['max_utterances']

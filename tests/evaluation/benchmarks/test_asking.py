@@ -40,7 +40,7 @@ def test_what_is_heard_is_written_in_the_order_of_the_items(root):
   assert texts(found) == list(made.WORDS.values())
   assert all(one.stopped and not one.fault for one in found)
   chunks = sorted((root / 'answers' / 'k').iterdir())
-  assert [path.name for path in chunks] == ['00000.json', '00001.json']
+  assert [path.stem for path in chunks] == ['00000', '00001', 'chunks']
 
 
 def test_silence_is_not_what_was_said(root):
@@ -80,6 +80,18 @@ def test_a_kill_costs_one_chunk_and_damage_is_made_again(root, monkeypatch):
   assert rows == [2, 2, 2, 2]
   path.write_text('{')
   assert texts(asked(made.model(root), root)) == texts(whole)
+
+
+def test_what_is_whole_needs_no_checkpoint(root):
+  kept = journal.Journal(root / 'answers', 'k', journal.Share())
+  ids = list(made.WORDS)
+  assert kept.whole(ids) is None
+  asked(made.model(root), root)
+  assert texts(kept.whole(ids)) == list(made.WORDS.values())
+  assert texts(kept.whole(ids[::-1])) == list(made.WORDS.values())[::-1]
+  assert kept.whole(ids[:3]) is None
+  (root / 'answers' / 'k' / '00001.json').unlink()
+  assert kept.whole(ids) is None
 
 
 def test_others_are_asked_anew_under_the_same_key(root, monkeypatch):

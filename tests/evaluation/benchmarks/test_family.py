@@ -11,6 +11,7 @@ from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks import family
 from step_audio_jax.evaluation.benchmarks import means
 from step_audio_jax.generation import decode
+from tests.evaluation import corpus
 from tests.evaluation.benchmarks import made
 
 
@@ -68,6 +69,7 @@ def test_controls_are_figures_of_their_own(run):
   deaf = made.Spelling(
     'spelling', '', controls=(benchmark.PLAIN, benchmark.SILENCED)
   )
+  corpus.write_checkpoint(run.root, 10, 'others')
   found = score(run, deaf, steps='all')
   for step in (10, 20):
     assert found['results'][step] == {
@@ -75,6 +77,11 @@ def test_controls_are_figures_of_their_own(run):
       'spelling/silenced/cer': 1.0,
     }
   assert run.decoded == [4] * 4
+
+
+def test_equal_parameters_answer_alike(run):
+  score(run, SPELLING, steps='all')
+  assert run.decoded == [4] and run.loaded == [10]
 
 
 def test_the_first_ones_and_what_is_beyond(run):
