@@ -65,6 +65,7 @@ def benchmarks(
   most: int = 0,
   controls: Sequence[str] = (benchmark.PLAIN,),
   changed: Mapping[str, Mapping[str, Any]] | None = None,
+  more: Sequence[benchmark.Benchmark] = (),
 ) -> tuple[benchmark.Benchmark, ...]:
   """The benchmarks of some names.
 
@@ -74,6 +75,7 @@ def benchmarks(
     most: Items of each at most, the first ones; 0 is all.
     controls: Of `benchmark.CONTROLS`: how else the same is asked.
     changed: Name → fields of its class that are others than the catalogue's.
+    more: Further ones, of yours.
 
   Raises:
     UserError: A name is unknown or there twice, or has no folder.
@@ -101,7 +103,7 @@ def benchmarks(
         {'most': most, 'controls': tuple(controls), **changed.get(name, {})},
       )
     )
-  return tuple(found)
+  return (*found, *more)
 
 
 def _made(one, name, folder, fields):

@@ -296,7 +296,7 @@ def _asr(loader, summary, layout, source, expected=0, chat=0, first=0, **told):
     f'recordings:{loader}',
     summary,
     layout,
-    'error rates under each convention',
+    'rates',
     source,
     told,
     expected,

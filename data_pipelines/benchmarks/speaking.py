@@ -193,8 +193,7 @@ class Texts(synthesis.Synthesis):
 
 _SEED = '{0}, prompt-wavs/ and wavs/ beside it'
 _SOURCE = 'github.com/BytedanceSpeech/seed-tts-eval'
-_SCORED = "error rates of an outside recogniser's transcript, {0}, quality"
-_VOICED = _SCORED.format('similarity to the prompt')
+_SCORED = 'rates, similarity, quality'
 
 
 def _seed(loader, summary, part, expected, scored, published):
@@ -220,34 +219,32 @@ def _rates(rate, **figures):
   }
 
 
-_AGAIN = _SCORED.format('similarity to the recording')
-
 ENTRIES = {
   'seed_tts_zh': _seed(
     'SeedTts', 'Mandarin in the voice of a prompt', 'zh/meta.lst', 2020,
-    _VOICED, _rates('cer', tts=(1.17, 0.73), small=(1.31, 0.733)),
+    _SCORED, _rates('cer', tts=(1.17, 0.73), small=(1.31, 0.733)),
   ),
   'seed_tts_en': _seed(
     'SeedTts', 'English in the voice of a prompt', 'en/meta.lst', 1088,
-    _VOICED, _rates('wer', tts=(2.0, 0.66), small=(2.31, 0.66)),
+    _SCORED, _rates('wer', tts=(2.0, 0.66), small=(2.31, 0.66)),
   ),
   'seed_tts_hard': _seed(
     'SeedTts', 'Mandarin that is hard to say', 'zh/hardcase.lst', 400,
-    _VOICED, {},
+    _SCORED, {},
   ),
   'seed_resynthesis_zh': _seed(
     'SeedResynthesis', 'Mandarin recordings, through codes', 'zh/meta.lst',
-    2020, _AGAIN, _rates('cer', dual=(2.192, 0.784)),
+    2020, _SCORED, _rates('cer', dual=(2.192, 0.784)),
   ),
   'seed_resynthesis_en': _seed(
     'SeedResynthesis', 'English recordings, through codes', 'en/meta.lst',
-    1088, _AGAIN, _rates('wer', dual=(3.585, 0.742)),
+    1088, _SCORED, _rates('wer', dual=(3.585, 0.742)),
   ),
   'emergent_tts': entries.Entry(
     'speaking:EmergentTts',
     'English that is hard to say: emotions, questions, formulas',
     'data/emergent_tts_eval_data.jsonl, or parquet',
-    _SCORED.format('no similarity'),
+    'rates, quality',
     'huggingface.co/datasets/bosonai/EmergentTTS-Eval',
     expected=1645,
   ),
@@ -255,7 +252,7 @@ ENTRIES = {
     'speaking:Texts',
     'texts of yours, spoken',
     'as `format` has it; `auto` looks at the files',
-    _SCORED.format('no similarity'),
+    'rates, quality',
     'yours',
   ),
 }  # fmt: skip

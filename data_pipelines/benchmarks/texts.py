@@ -304,13 +304,11 @@ class Lettered(Rows):
 
 
 def _likeliest(loader, summary, layout, source, expected=0, **arguments):
-  known = loader.known_by
   return entries.Entry(
     f'texts:{loader.__name__}',
     summary,
     layout,
-    f'{known}: the likeliest continuation'
-    + (', by character' if known == 'acc_norm' else ''),
+    loader.known_by,
     source,
     arguments,
     expected,
