@@ -12,6 +12,8 @@ import functools
 import sys
 from typing import Any, Mapping, Sequence
 
+from data_pipelines.benchmarks import conversations
+from data_pipelines.benchmarks import dialogues
 from data_pipelines.benchmarks import entries
 from data_pipelines.benchmarks import recordings
 from data_pipelines.benchmarks import speaking
@@ -21,7 +23,7 @@ from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.storage import files
 
 # Each has a dict `ENTRIES`.
-MODULES = (recordings, speaking, texts)
+MODULES = (recordings, speaking, conversations, dialogues, texts)
 
 _COLUMNS = (
   'name', 'what', 'layout', 'asked', 'scored', 'items', 'source', 'Step-Audio',

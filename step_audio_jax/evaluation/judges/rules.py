@@ -42,7 +42,7 @@ REFUSALS = (
 )  # fmt: skip
 _APOSTROPHES = str.maketrans('’‘ʼ´`', "'''''")
 _PLAIN = r'(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?'
-_NUMBER = re.compile(rf'(?<![\w.])([-−+]?)\$?({_PLAIN})(?!\w)')
+_NUMBER = re.compile(rf'(?<![\w.])([-−+]?)\$?({_PLAIN})(?!\w|\.\d)')
 
 
 def exist_match(row: Row) -> Verdict:
@@ -145,7 +145,7 @@ def number(
     return _WRONG
   told = re.findall(
     r'(?:answer(?: is)?|答案(?:是|为)?|####|=|\\boxed\{)\s*[:：]?\s*\**\s*'
-    rf'([-−+]?\$?{_PLAIN})(?!\w)',
+    rf'([-−+]?\$?{_PLAIN})(?!\w|\.\d)',
     said,
     re.IGNORECASE,
   )
