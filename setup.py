@@ -80,6 +80,8 @@ EXTRAS = {
     'zhconv==1.4.3',
   ],
   'gpu': ['jax[cuda12]>=0.10.2'],
+  # Scores of sound without people, `measure`.
+  'quality': ['onnxruntime>=1.20', 'pystoi==0.4.*', 'speechmos==0.0.1.1'],
   # Voices that are ONNX files, `synthesize --voice`.
   'voices': ['espeakng-loader==0.2.4', 'onnxruntime>=1.20'],
   # Quantised files of open language models, and their chat templates.
@@ -112,6 +114,7 @@ EXTRAS = {
     # An independent recogniser, benchmarks/end_to_end/independent_cer.py.
     'pocketsphinx>=5.1',
     'pre-commit',
+    'pystoi==0.4.*',
     'pytest',
     'pytest-xdist',
     'rapidfuzz>=3.14,<4',

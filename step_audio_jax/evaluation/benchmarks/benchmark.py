@@ -236,12 +236,15 @@ class Scored:
     not_computed: Figure → why there is none.
     cut: Reason → items that are scored, but not as they should be: ended at a
       limit, without an answer, not to be parsed.
+    counted: As `counts.count`, where scoring itself finds out what cannot be
+      scored; None where what was read tells.
   """
 
   figures: Mapping[str, Figure]
   rows: Sequence[Mapping[str, Any]]
   not_computed: Mapping[str, str] = dataclasses.field(default_factory=dict)
   cut: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  counted: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,6 +321,11 @@ class Benchmark(abc.ABC):
 
     An answer with a fault counts as a wrong one, and in `cut`.
     """
+
+  @property
+  def recorded(self) -> tuple[str, ...]:
+    """Folders, beside its items, whose content its figures depend on."""
+    return ()
 
   @property
   def settings(self) -> dict[str, Any]:

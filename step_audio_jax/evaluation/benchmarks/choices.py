@@ -76,9 +76,12 @@ class Choices(benchmark.Benchmark):
 def _accuracy(rows: Sequence[Mapping[str, Any]], name: str) -> benchmark.Figure:
   """The share of rows that are right by a rule."""
   right = [float(row[name]) for row in rows]
-  low, high = statistics.mean_interval(right)
-  mean = math.fsum(right) / len(right) if right else None
-  return benchmark.Figure(mean, low, high, of=len(right), by=_RULES[name])
+  mean = statistics.mean(right) if right else None
+  if mean is None:
+    return benchmark.Figure(None, by=_RULES[name])
+  return benchmark.Figure(
+    mean.value, mean.low, mean.high, of=len(right), by=_RULES[name]
+  )
 
 
 def _row(

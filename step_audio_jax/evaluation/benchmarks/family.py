@@ -19,6 +19,7 @@ from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
 from step_audio_jax.evaluation.benchmarks import journal as journal_lib
 from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.benchmarks import recordings as recordings_lib
+from step_audio_jax.evaluation.benchmarks import transcription
 from step_audio_jax.evaluation.families import family
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.generation import restore
@@ -148,6 +149,7 @@ class Benchmarks(family.Family):
         *[benchmark_lib.digest(item) for item in reading.items],
         self._asked(name),
         {why: list(ids) for why, ids in sorted(reading.left_out.items())},
+        [self._memory.tree(folder) for folder in one.recorded],
       ]
     )
     settings = {
@@ -336,9 +338,18 @@ class Benchmarks(family.Family):
     one, reading = self._benchmarks[name], self._reading(name)
     lasting = {means.why_not(name) for name in means_lib.NAMES}
     cut = dict(scored.cut)
-    faults = sum(bool(answer.fault) for answer in answers)
-    ended = sum(not answer.stopped for answer in answers)
-    cut |= {'without an answer': faults, 'cut at the limit': ended}
+    cut.setdefault(
+      transcription.NO_ANSWER, sum(bool(one.fault) for one in answers)
+    )
+    cut['cut at the limit'] = sum(not one.stopped for one in answers)
+    rows = scored.rows
+    if one.asks != benchmark_lib.RECORDED:
+      rows = [
+        {**_row(item, answer, one.decoding), **row}
+        for item, answer, row in zip(
+          reading.items, answers, scored.rows, strict=True
+        )
+      ]
     return {
       'figures': {
         figure: dataclasses.asdict(value)
@@ -350,17 +361,12 @@ class Benchmarks(family.Family):
         why.startswith(_FAILED) and why not in lasting
         for why in scored.not_computed.values()
       ),
-      'counted': reading.counted(cut),
+      'counted': scored.counted or reading.counted(cut),
       'left_out_ids': {why: list(ids) for why, ids in reading.left_out.items()},
       'control': control,
       'version': reading.version,
       'means': self._means.described_by(self._memory),
-      'rows': [
-        {**_row(item, answer, one.decoding), **row}
-        for item, answer, row in zip(
-          reading.items, answers, scored.rows, strict=True
-        )
-      ],
+      'rows': list(rows),
     }
 
   def show(self, kept) -> family.Shown:

@@ -136,13 +136,12 @@ class _Found:
 
   def add(self, name, values, unit, better, by) -> None:
     """The mean of values; of none there is no figure."""
-    if not values:
+    mean = statistics.mean(values) if values else None
+    if mean is None:
       self.absent[name] = 'no sound could be measured'
       return
-    low, high = statistics.mean_interval(values)
-    mean = math.fsum(values) / len(values)
     self.figures[name] = benchmark.Figure(
-      mean, low, high, unit, better, len(values), by
+      mean.value, mean.low, mean.high, unit, better, len(values), by
     )
 
 

@@ -95,11 +95,11 @@ def rates(
     if scored.rate is None:
       found.not_computed[figure] = scored.reason or 'there is nothing to rate'
       continue
-    low, high = statistics.rate_interval(scored)
+    drawn = statistics.interval(scored)
     found.figures[figure] = benchmark.Figure(
       scored.rate,
-      low,
-      high,
+      drawn.low if drawn else None,
+      drawn.high if drawn else None,
       better='lower',
       of=sum(one.counted for one in scored.rows),
       by=f'{name} {scored.version}, {scored.average}',

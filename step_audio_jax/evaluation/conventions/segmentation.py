@@ -11,25 +11,41 @@
 
 import functools
 import re
+from typing import Callable
 import unicodedata
 
-# Code points between which sacreBLEU puts spaces. U+2001 to U+2A6D and U+2F81
-# to U+2FA1 are its reading of planes beyond the first: quotes, dashes and
-# ellipses are among them.
+
+class Table(dict):
+  """For `str.translate`: asks once what becomes of a character."""
+
+  def __init__(self, becomes: Callable[[str], str]):
+    super().__init__()
+    self._becomes = becomes
+
+  def __missing__(self, point: int) -> str:
+    self[point] = found = self._becomes(chr(point))
+    return found
+
+
+# What sacreBLEU puts spaces around. U+2001 to U+2A6D and U+2F81 to U+2FA1 are
+# its reading of planes beyond the first: quotes, dashes and ellipses are among
+# them.
 _CHINESE = re.compile(
-  '(['
+  '['
   '\u2001-\u2a6d\u2e80-\u2eff\u2f00-\u2fdf\u2ff0-\u2fff\u3000-\u303f'
   '\u3100-\u312f\u31a0-\u31bf\u31c0-\u31ef\u3200-\u33ff\u3400-\u4db5'
   '\u4e00-\u9fbb\uf900-\ufa2d\ufa30-\ufa6a\ufa70-\ufad9\ufe10-\ufe1f'
   '\ufe30-\ufe4f\uff00-\uffef'
-  '])'
+  ']'
 )
-_MTEVAL = (
-  (re.compile(r'([{-~[-` -&(-+:-@/])'), r' \1 '),
-  (re.compile(r'([^0-9])([.,])'), r'\1 \2 '),
-  (re.compile(r'([.,])([^0-9])'), r' \1 \2'),
-  (re.compile(r'([0-9])(-)'), r'\1 \2 '),
+_SYMBOL = re.compile(r'[{-~[-` -&(-+:-@/]')
+_APART = Table(lambda c: f' {c} ' if _SYMBOL.match(c) else c)
+_CHINESE_APART = Table(
+  lambda c: f' {c} ' if _SYMBOL.match(c) or _CHINESE.match(c) else c
 )
+_STOP_BEHIND = re.compile(r'([^0-9])([.,])')
+_STOP_BEFORE = re.compile(r'([.,])([^0-9])')
+_DASH = re.compile(r'([0-9])(-)')
 _ENTITIES = (
   *(('<skipped>', ''), ('-\n', ''), ('\n', ' '), ('&quot;', '"')),
   *(('&amp;', '&'), ('&lt;', '<'), ('&gt;', '>')),
@@ -47,19 +63,23 @@ _MANY_SPACES = re.compile(r'\s\s+')
 
 def sacrebleu_zh(text: str) -> list[str]:
   """Chinese characters by themselves, the rest as Western text."""
-  return _mteval(_CHINESE.sub(r' \1 ', text.strip()))
+  return _mteval(text.strip().translate(_CHINESE_APART))
 
 
 def sacrebleu_13a(text: str) -> list[str]:
   """Western text."""
   for entity, meant in _ENTITIES:
     text = text.replace(entity, meant)
-  return _mteval(f' {text} ')
+  return _mteval(f' {text} '.translate(_APART))
 
 
 def _mteval(text: str) -> list[str]:
-  for pattern, by in _MTEVAL:
-    text = pattern.sub(by, text)
+  """Stops apart unless digits are at both sides, dashes behind digits."""
+  if '.' in text or ',' in text:
+    text = _STOP_BEHIND.sub(r'\1 \2 ', text)
+    text = _STOP_BEFORE.sub(r' \1 \2', text)
+  if '-' in text:
+    text = _DASH.sub(r'\1 \2 ', text)
   return text.split()
 
 
@@ -68,7 +88,8 @@ def without_punctuation(tokens: list[str]) -> list[str]:
   return [
     token
     for token in tokens
-    if not all(unicodedata.category(c)[0] == 'P' for c in token)
+    if token.isalnum()
+    or not all(unicodedata.category(c)[0] == 'P' for c in token)
   ]
 
 

@@ -13,10 +13,11 @@ that it adds; the steps are ours, with checks that skip what cannot apply.
 import dataclasses
 import functools
 import re
-from typing import Any, Callable
+from typing import Callable
 import unicodedata
 
 from step_audio_jax.evaluation.conventions import libraries
+from step_audio_jax.evaluation.conventions import segmentation
 
 # The library's own additions, which openai-whisper does not have.
 _ADDED = (r'\bkinda\b', r'\bsorta\b', r'\bdunno\b', r'\bcause\b')
@@ -158,23 +159,13 @@ def _without_brackets(text, extra=None):
   return extra.sub('', text) if extra else text
 
 
-class _Table(dict):
-  """For `str.translate`: asks once what becomes of a character."""
-
-  def __init__(self, becomes: Callable[[str], Any]):
-    super().__init__()
-    self._becomes = becomes
-
-  def __missing__(self, point: int) -> str:
-    self[point] = found = self._becomes(chr(point))
-    return found
-
-
-_SYMBOLS = _Table(lambda c: ' ' if unicodedata.category(c)[0] in 'MSP' else c)
+_SYMBOLS = segmentation.Table(
+  lambda c: ' ' if unicodedata.category(c)[0] in 'MSP' else c
+)
 
 
 @functools.cache
-def _plain_letters() -> _Table:
+def _plain_letters() -> segmentation.Table:
   """Letters without marks, spaces for symbols; what numbers need stays."""
   library = libraries.load('whisper_normalizer.basic')
 
@@ -186,4 +177,4 @@ def _plain_letters() -> _Table:
     kind = unicodedata.category(character)
     return '' if kind == 'Mn' else ' ' if kind[0] in 'MSP' else character
 
-  return _Table(becomes)
+  return segmentation.Table(becomes)

@@ -22,6 +22,20 @@ BENCHMARKS: dict[str, type[base.Benchmark]] = {
 }
 
 
+def find(name: str) -> type[base.Benchmark]:
+  """The scorer of a name.
+
+  Raises:
+    UserError: There is none.
+  """
+  if name not in BENCHMARKS:
+    raise errors.UserError(
+      f'dialogues: found benchmark {name!r}, expected one of '
+      f'{", ".join(BENCHMARKS)}.'
+    )
+  return BENCHMARKS[name]
+
+
 def score_folder(
   name: str, folder: str, outputs: str = '', **settings: Any
 ) -> dict[str, Any]:
@@ -37,9 +51,4 @@ def score_folder(
     UserError: No such benchmark or setting, or a folder is not what it is
       said to be.
   """
-  if name not in BENCHMARKS:
-    raise errors.UserError(
-      f'dialogues: found benchmark {name!r}, expected one of '
-      f'{", ".join(BENCHMARKS)}.'
-    )
-  return BENCHMARKS[name](folder, outputs, **settings).score()
+  return find(name)(folder, outputs, **settings).score()

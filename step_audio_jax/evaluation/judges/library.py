@@ -40,6 +40,16 @@ def _rubric(name: str, about: str, steps: tuple[str, ...]) -> _Prompt:
 
 
 PROMPTS = (
+  # Step-Audio's reward of objective questions: 0 or 1, arXiv 2502.11946, 5.2.6.
+  # Where nobody knows the right answer, `expected` is ''.
+  _Prompt(
+    'objective',
+    1,
+    'Question:\n{question}\n\nRight answer (nothing, where it is not known):\n'
+    '{expected}\n\nAnswer to be judged:\n{answer}\n\n'
+    f'{_SAME}Say 1 if it is right and 0 if it is wrong, and nothing else.',
+    parsing.one_zero(),
+  ),
   # VoiceBench, open questions: 1 to 5, a bare number, mean of three votes.
   _Prompt(
     'voicebench_open',

@@ -233,7 +233,7 @@ class Judge:
     try:
       replies = list(self._replies(asked, counts))
     except errors.UserError as error:
-      told = f'the judge {self.model.name} did not answer: {error}'
+      told = f'the judge {self.model.name} did not answer: {error}'.rstrip('.')
       return Verdicts((), scales, self.identity, told)
     said = iter(replies)
     found = []

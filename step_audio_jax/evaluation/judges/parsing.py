@@ -14,6 +14,7 @@ from typing import Any, Mapping, Sequence
 from step_audio_jax.evaluation.judges import verdicts
 from step_audio_jax.storage import files
 
+VERSION = 1  # of how verdicts are read
 EMPTY, PROSE, HTML = 'empty', 'prose', 'html'
 NOT_JSON, NO_FIELD = 'not_json', 'no_field'
 OFF_SCALE, CONTRADICTORY = 'off_scale', 'contradictory'
@@ -104,7 +105,8 @@ class Parser(abc.ABC):
   @property
   def identity(self) -> dict[str, Any]:
     """All that decides, JSON-able."""
-    return {'parser': type(self).__name__, **dataclasses.asdict(self)}
+    told = {'parser': type(self).__name__, 'version': VERSION}
+    return {**told, **dataclasses.asdict(self)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +225,11 @@ def _agreed(
 def yes_no(where: str = WHOLE) -> Word:
   """Yes or no."""
   return Word({'': YES_NO}, where)
+
+
+def one_zero() -> Word:
+  """1 or 0."""
+  return Word({'': words(**{'1': 1.0, '0': 0.0})})
 
 
 def right_wrong() -> Word:

