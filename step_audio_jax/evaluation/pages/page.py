@@ -88,12 +88,12 @@ pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule);
 """
 
 
-def page(title: str, body: str) -> str:
-  """A whole document."""
+def page(title: str, body: str, head: str = '') -> str:
+  """A whole document; `head` is what else its head holds."""
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f'<title>{html.escape(title)}</title><style>{STYLE}</style></head>'
+    f'<title>{html.escape(title)}</title><style>{STYLE}</style>{head}</head>'
     f'<body>{body}</body></html>\n'
   )
 
