@@ -59,7 +59,7 @@ CASES = [
    ['Section 1', 'SECTION 1 SECTION 2']),
   ('detectable_format:json_format', {}, ['{"a": [1]}', '```json\n{"a": 1}\n```',
    '```\n[]```'], ['a: 1', '{"a": 1} so', '[' * 9999]),
-  ('detectable_format:title', {}, ['<<A song>>\nla'], ['<<>>', '<a>', '<< >>']),
+  ('detectable_format:title', {}, ['<<A song>>\nla'], ['<<>>', '<a>', '<< >>', '<<a\nb>>', '>> a <<']),
   ('combination:two_responses', {}, ['a\n******\nb', '****** a ****** b'],
    ['a', 'a ****** a', 'a ****** b ****** c', 'a ************ b']),
   ('combination:repeat_prompt', {'prompt_to_repeat': 'Say Hi. '},
