@@ -93,7 +93,7 @@ lock: $(READY)
 	{ echo '# Core, data and test, for Python 3.11; written by `make lock`.'; \
 	  $(BIN)/python -m pip freeze --exclude-editable \
 	    $(shell sed -n 's/==.*/ /;t p;d;:p s/^/--exclude /p' \
-	      $(EXTRAS:$(VENV)/%=requirements/%.txt)); } \
+	      $(EXTRAS:$(VENV)/%=requirements/%.txt) requirements/quality.txt); } \
 	  > requirements/lock.txt.new
 	mv requirements/lock.txt.new requirements/lock.txt
 

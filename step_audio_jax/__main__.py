@@ -21,6 +21,14 @@ DOORS = {
     'step_audio_jax.evaluation.reports.report',
     'Draw runs and their scores as report.html and report.json.',
   ),
+  'measure': (
+    'step_audio_jax.evaluation.quality.door',
+    'Measure how recordings sound: DNSMOS, STOI, pitch, levels, voices.',
+  ),
+  'listen': (
+    'step_audio_jax.evaluation.listening.door',
+    'Make a blind listening page for people; score their ratings.',
+  ),
   'answer': (
     'step_audio_jax.evaluation.questions',
     'Ask a model the questions of a corpus, aloud and in writing.',

@@ -1,1 +1,1 @@
-"""Sweeps of evaluations: their speed, kills in them, their page."""
+"""Measurements of evaluation."""

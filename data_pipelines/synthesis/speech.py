@@ -6,7 +6,6 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.engines import processes as processes_lib
 from data_pipelines.synthesis import plan
 from data_pipelines.synthesis.voices import espeak
 from data_pipelines.synthesis.voices import speakers
@@ -16,6 +15,7 @@ from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax.audio.prosody import recipes
 from step_audio_jax.corpus import manifest
+from step_audio_jax.runtimes import processes as processes_lib
 from step_audio_jax.storage import files
 from step_audio_jax.styles import markup
 

@@ -22,6 +22,14 @@ from step_audio_jax.storage import files
 SAMPLE_RATE = 16000
 
 
+class EmptyError(errors.UserError):
+  """There are no samples."""
+
+
+class NotFiniteError(errors.UserError):
+  """A sample is no finite number."""
+
+
 class Header(NamedTuple):
   """What is known of a recording: seconds, Hz, number of channels."""
 
@@ -137,9 +145,7 @@ def read_blocks(
       count += len(samples_S)
       yield samples_S
     if not count:
-      raise errors.UserError(
-        f'{name}: 0 samples at {sample_rate} Hz, expected some.'
-      )
+      raise EmptyError(f'{name}: 0 samples at {sample_rate} Hz, expected some.')
 
 
 def find_peak(source: str | os.PathLike | bytes, **part) -> float:
@@ -177,7 +183,7 @@ def examine(
   rate = found.links[0].rate
   frames = sum(_converted(link, rate) for link in found.links)
   if not frames:
-    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
+    raise EmptyError(f'{name}: 0 samples of audio, expected some.')
   is_lossy = any(link.form in ('MP3', 'OGG') for link in found.links)
   count = min(link.channels for link in found.links)
   return Sound(frames / rate, rate, count, found.notes, is_lossy)
@@ -211,7 +217,7 @@ def _opened(source, name):
       raw = io.BytesIO(raw.read())
     opened = spans.Source(raw)
     if not opened.size:
-      raise errors.UserError(f'{name}: the file is empty, expected audio.')
+      raise EmptyError(f'{name}: the file is empty, expected audio.')
     yield opened
 
 
@@ -233,7 +239,7 @@ def _read(opened, found, name, part, block_seconds):
   if duration is not None:
     stop = min(total, start + round(duration * rate))
   if not stop > start:
-    raise errors.UserError(f'{name}: 0 samples of audio, expected some.')
+    raise EmptyError(f'{name}: 0 samples of audio, expected some.')
   size = max(1, round(block_seconds * rate))
   begin, done = 0, start
   for link in found.links:
@@ -345,7 +351,7 @@ def _convert(parts, sample_rate):
 def _check_finite(samples_S, name, done):
   if not np.isfinite(samples_S).all():
     place = int(np.argmin(np.isfinite(samples_S)))
-    raise errors.UserError(
+    raise NotFiniteError(
       f'{name}: sample {done + place} is {samples_S[place]}, expected finite '
       'numbers.'
     )

@@ -16,6 +16,8 @@ from step_audio_jax import errors
 SILENCE = 1e-3  # of full scale, -60 dB; 16-bit dither is at -84 dB
 LARGEST = 8.0  # +18 dB; what is beyond has another full scale
 _BITS = (16, 24, 32)
+_RUN = 3  # neighbours at the very same extreme
+_CUT = 0.999  # of full scale
 _told: list[str] = []  # the file of which `warn_scaled` spoke
 
 
@@ -108,3 +110,25 @@ def check_scale(samples: np.ndarray, name: str) -> None:
       f'{name}: a sample of {peak:g}, expected floating-point samples within '
       '±1 or whole numbers of 16, 24 or 32 bits; scale the recording.'
     )
+
+
+def clipped_share(wave_S: np.ndarray) -> float:
+  """Share of samples that were cut off; 0 of no samples and of silence.
+
+  Counted are samples at full scale, and those that stand at the loudest value
+  of their sign, three of them at least beside each other: a limit that is below
+  full scale leaves them.
+  """
+  if not len(wave_S):
+    return 0.0
+  wave_S = np.asarray(wave_S, np.float32)
+  cut_S = np.abs(wave_S) >= _CUT
+  for sign in (1, -1):
+    peak = float((sign * wave_S).max())
+    if peak > 0:
+      flat_S = sign * wave_S >= peak * (1 - 2e-5)  # half a step of 16 bits
+      edges = np.flatnonzero(np.diff(np.pad(flat_S.astype(np.int8), 1)))
+      for start, stop in zip(edges[::2], edges[1::2]):
+        if stop - start >= _RUN:
+          cut_S[start:stop] = True
+  return float(cut_S.mean())

@@ -13,7 +13,9 @@ from step_audio_jax import errors
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import score as score_lib
 from step_audio_jax.evaluation import session as session_lib
+from step_audio_jax.evaluation.benchmarks import asking as asking_lib
 from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
+from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import sound as sound_lib
@@ -48,7 +50,8 @@ def evaluate(
   captions: int = 0,
   caption_source: str = 'image_text',
   benchmarks: Sequence[benchmark_lib.Benchmark] = (),
-  means: benchmark_lib.Means = benchmark_lib.Means(),
+  asking: asking_lib.Asking = asking_lib.Asking(),
+  means: means_lib.MeansConfig = means_lib.MeansConfig(),
   watch: bool = False,
   pause: float = 30.0,
   overwrite: bool = False,
@@ -78,6 +81,7 @@ def evaluate(
     captions: How many images are captioned; 0 skips it.
     caption_source: Row folder with the images.
     benchmarks: That are asked.
+    asking: How they are: tokenizer, decoder, batches.
     means: What scoring their answers may use: conventions, a judge, an ear.
     watch: Go on with checkpoints that the run writes, until it is over or an
       interrupt; what is there by then is told.
@@ -138,7 +142,7 @@ def evaluate(
   )
   memory = identity.DigestCache(run / 'evaluation')
   plan = score_lib.Plan(
-    settings, speech, sound, judge, memory, benchmarks, means
+    settings, speech, sound, judge, memory, benchmarks, asking, means, run
   )
   session = session_lib.Session(run, settings, plan, memory, overwrite)
   try:
@@ -151,6 +155,8 @@ def evaluate(
         split=row_split,
         sound=sound if manifest is not None and (tts_splits or judge) else None,
       )
+      if benchmarks:
+        origins.check(run, tokenizer=asking.tokenizer, sound=asking.sound)
       held = session.look(wanted)
       if dry_run:
         session.check()

@@ -3,7 +3,10 @@
 import time
 from typing import Any, Iterable, Mapping, Sequence
 
+from step_audio_jax.evaluation.benchmarks import asking as asking_lib
 from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
+from step_audio_jax.evaluation.benchmarks import family as benchmark_family
+from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.families import captions
 from step_audio_jax.evaluation.families import family as family_lib
 from step_audio_jax.evaluation.families import rows
@@ -35,7 +38,9 @@ class Plan:
     judge: judge_lib.JudgeConfig | None,
     memory: identity.DigestCache,
     benchmarks: Sequence[benchmark_lib.Benchmark] = (),
-    means: benchmark_lib.Means = benchmark_lib.Means(),
+    asking: asking_lib.Asking = asking_lib.Asking(),
+    means: means_lib.MeansConfig = means_lib.MeansConfig(),
+    run: Any = None,
   ):
     """Of data nothing is read yet.
 
@@ -46,7 +51,9 @@ class Plan:
       judge: An outside ear, or None.
       memory: Of digests.
       benchmarks: That are asked.
+      asking: How they are.
       means: What scoring their answers may use.
+      run: Run directory, where answers lie.
 
     Raises:
       UserError: The judge is broken.
@@ -61,6 +68,7 @@ class Plan:
       stranger.Ear(settings, judge, sound, corpus, memory, spoken),
       rows.Rows(settings, memory),
       captions.Captions(settings, memory),
+      benchmark_family.Benchmarks(benchmarks, asking, means, run, memory),
     ]
     self.published = {
       f'{one.name}/{name}': found

@@ -8,10 +8,9 @@ import numpy as np
 from data_pipelines.factory.gates import activity
 from data_pipelines.factory.gates import base
 from step_audio_jax import errors
+from step_audio_jax.audio import levels
 
 WHERE = ('all', 'leading', 'trailing')
-_RUN = 3  # neighbours at the very same extreme
-_FULL = 0.999  # of full scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +52,7 @@ class Level(base.Gate):
 
 @dataclasses.dataclass(frozen=True)
 class Clipping(base.Gate):
-  """Share of samples that were cut off.
-
-  Counted are samples at full scale, and those that stand at the loudest value
-  of their sign, three of them at least beside each other: a limit that is below
-  full scale leaves them.
-  """
+  """Share of samples that were cut off (`levels.clipped_share`)."""
 
   cost = 1
 
@@ -66,7 +60,7 @@ class Clipping(base.Gate):
   name: str = 'clipping'
 
   def score(self, take):
-    return clipped_share(take.samples)
+    return levels.clipped_share(take.samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,23 +121,6 @@ class Noise(base.Gate):
 
   def score(self, take):
     return estimated_snr(take.samples, take.sample_rate)
-
-
-def clipped_share(wave_S: np.ndarray) -> float:
-  """See `Clipping`; 0 of no samples and of silence."""
-  if not len(wave_S):
-    return 0.0
-  wave_S = np.asarray(wave_S, np.float32)
-  cut_S = np.abs(wave_S) >= _FULL
-  for sign in (1, -1):
-    peak = float((sign * wave_S).max())
-    if peak > 0:
-      flat_S = sign * wave_S >= peak * (1 - 2e-5)  # half a step of 16 bits
-      edges = np.flatnonzero(np.diff(np.pad(flat_S.astype(np.int8), 1)))
-      for start, stop in zip(edges[::2], edges[1::2]):
-        if stop - start >= _RUN:
-          cut_S[start:stop] = True
-  return float(cut_S.mean())
 
 
 def estimated_snr(wave_S: np.ndarray, sample_rate: int) -> float:

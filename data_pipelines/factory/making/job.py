@@ -20,7 +20,6 @@ from typing import Any, Iterator, Mapping, Sequence
 from absl import flags
 
 from data_pipelines import beam
-from data_pipelines.engines import processes as processes_lib
 from data_pipelines.factory import provenance
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import line as line_lib
@@ -41,6 +40,7 @@ from step_audio_jax.audio.augmentation import chain as chain_lib
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
 from step_audio_jax.endpoints import answers as answers_lib
+from step_audio_jax.runtimes import processes as processes_lib
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 

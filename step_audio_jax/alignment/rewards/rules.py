@@ -14,6 +14,7 @@ from step_audio_jax import errors
 from step_audio_jax.alignment.rewards import sample as sample_lib
 from step_audio_jax.chats import deafness
 from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.quality import repetition
 
 Sample = sample_lib.Sample
 
@@ -149,11 +150,10 @@ class Unrepeated(_Each):
 
   def judge(self, one):
     parts = one.ids.tolist() if self.spoken else quiz.words(one.text)
-    grams = [
-      tuple(parts[i : i + self.length])
-      for i in range(len(parts) - self.length + 1)
-    ]
-    return 1.0 if not grams else len(set(grams)) / len(grams)
+    found = repetition.count(parts, self.length)
+    if not found.total:
+      return 1.0
+    return (found.total - found.repeated) / found.total
 
 
 RULES: Mapping[str, Callable[..., sample_lib.Scorer]] = {

@@ -7,6 +7,7 @@ from data_pipelines.factory.gates import activity
 from data_pipelines.factory.gates import base
 from data_pipelines.factory.gates import sound
 from step_audio_jax import errors
+from step_audio_jax.audio import levels
 from tests.data_pipelines.factory import takes
 
 RATE = takes.RATE
@@ -35,23 +36,23 @@ def test_level_is_of_what_is_active(rate):
 
 def test_clipping_at_any_limit():
   wave = takes.tone(1.0, 0.8)
-  assert sound.clipped_share(wave) == 0
+  assert levels.clipped_share(wave) == 0
   for limit in (0.1, 0.5, 0.7):
     cut = np.clip(wave, -limit, limit)
     expected = np.mean(np.abs(wave) > limit)
-    assert sound.clipped_share(cut) == pytest.approx(expected, abs=0.02)
+    assert levels.clipped_share(cut) == pytest.approx(expected, abs=0.02)
     # On one side only.
     expected = np.mean(wave > limit)
-    assert sound.clipped_share(np.minimum(wave, limit)) == pytest.approx(
+    assert levels.clipped_share(np.minimum(wave, limit)) == pytest.approx(
       expected, abs=0.02
     )
   beyond = np.array([0.1, 1.0, -1.2, 0.0], np.float32)
-  assert sound.clipped_share(beyond) == 0.5
-  assert sound.clipped_share(takes.silence(1)) == 0
-  assert sound.clipped_share(takes.silence(0)) == 0
+  assert levels.clipped_share(beyond) == 0.5
+  assert levels.clipped_share(takes.silence(1)) == 0
+  assert levels.clipped_share(takes.silence(0)) == 0
   # The top of a slow tone of 16 bits is no clipping.
   slow = np.round(takes.tone(1.0, 0.8, 100.0) * 32767) / 32768
-  assert sound.clipped_share(slow) < 0.001
+  assert levels.clipped_share(slow) < 0.001
 
 
 def test_silence_in_three_places():

@@ -10,14 +10,14 @@ import time
 import psutil
 import pytest
 
-from data_pipelines.engines import processes
 from step_audio_jax import errors
+from step_audio_jax.runtimes import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 # As a user's program: its workers say who they are, and work for long.
 LONG = """
 import os, pathlib, sys, time
-from data_pipelines.engines import processes
+from step_audio_jax.runtimes import processes
 
 def work(folder):
   (pathlib.Path(folder) / str(os.getpid())).touch()

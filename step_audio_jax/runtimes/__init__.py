@@ -1,0 +1,1 @@
+"""What others run for us: processes that share work, graphs of ONNX."""

@@ -1,0 +1,1 @@
+"""How recordings sound, without people."""

@@ -1,0 +1,1 @@
+"""Processes that share work, and graphs of ONNX."""
