@@ -372,9 +372,13 @@ def _define(fv: flags.FlagValues) -> None:
 def _weights(words: Sequence[str]) -> dict[str, float]:
   found = {}
   for word in words:
-    name, _, value = word.partition('=')
+    name, _, value = (part.strip() for part in word.partition('='))
+    if name in found:
+      raise errors.UserError(
+        f'--weights: found {name!r} twice, expected each score once.'
+      )
     try:
-      found[name.strip()] = float(value)
+      found[name] = float(value)
     except ValueError:
       raise errors.UserError(
         f'--weights: found {word!r}, expected NAME=WEIGHT.'
