@@ -80,7 +80,7 @@ class Options(answered.Answered):
     Raises:
       UserError: There are too few options, two are the same, or none is right.
     """
-    if not isinstance(options, (list, tuple)):
+    if not isinstance(options, (list, tuple)) or len(options) < 2:
       raise errors.UserError('choices: missing, expected a list of options.')
     texts = [str(one).strip() for one in options]
     placed = placement.place(id, texts, _place_of(texts, right), self.seed)
