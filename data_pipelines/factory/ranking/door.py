@@ -28,7 +28,7 @@ from step_audio_jax import errors
 from step_audio_jax.chats import own
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 

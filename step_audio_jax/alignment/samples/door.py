@@ -254,7 +254,7 @@ def _sample_run(
   from step_audio_jax.chats import habits
   from step_audio_jax.corpus import speech_codes
   from step_audio_jax.evaluation import questions
-  from step_audio_jax.evaluation import quiz
+  from step_audio_jax.evaluation.metrics import quiz
   from step_audio_jax.generation import restore
   from step_audio_jax.training.checkpoints import checkpoints
 

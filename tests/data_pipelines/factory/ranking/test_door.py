@@ -15,7 +15,7 @@ from data_pipelines.rows import verify
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import files
 from tests.data_pipelines.factory.deafness import corpora
 
