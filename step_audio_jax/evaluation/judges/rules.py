@@ -3,7 +3,7 @@
     rules.option({'id', 'options', 'letter', 'answer'}).value
 
 A row has an `answer`, and what the rule compares it with. An answer without a
-word is wrong (`no_answer`), a row without a reference has no verdict
+word is wrong (`silent`), a row without a reference has no verdict
 (`no_reference`), and what a rule cannot read has none either: nothing is
 guessed, and `verdicts.rates` says how many there are.
 """

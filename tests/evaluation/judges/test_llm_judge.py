@@ -57,7 +57,7 @@ def test_rows_become_verdicts_and_both_rates(tmp_path):
   assert found.verdicts == [
     (1.0, '', {}),
     (0.0, '', {}),
-    (0.0, 'no_answer', {}),
+    (0.0, 'silent', {}),
     (None, 'no_reference', {}),
   ]
   assert found.rates() == {
@@ -66,7 +66,7 @@ def test_rows_become_verdicts_and_both_rates(tmp_path):
       'over_parsed': pytest.approx(1 / 3),
       'of': 4,
       'parsed': 3,
-      'kinds': {'no_answer': 1, 'no_reference': 1},
+      'kinds': {'silent': 1, 'no_reference': 1},
     }
   }
   assert len(server.asked) == counts['requests'] == 6

@@ -1,5 +1,7 @@
 """Each type of instruction, followed and not; verdicts of the public tool."""
 
+import time
+
 import pytest
 
 from step_audio_jax import errors
@@ -89,7 +91,7 @@ def test_followed_or_not(name, given, good, bad):
     assert following.followed(answer, name, given) == (0.0, '', {}), answer
   more = {**given, 'capital_frequency': None} if not given else given
   assert following.followed(good[0], name, more).value == 1  # null is none
-  assert following.followed(' \n', name, given) == (0.0, 'no_answer', {})
+  assert following.followed(' \n', name, given) == (0.0, 'silent', {})
   if given:
     lacking = following.followed(good[0], name, {})
     assert lacking == (None, 'no_argument', {})
@@ -135,7 +137,7 @@ def test_rows_and_figures():
   assert [following.verdict(row)[:2] for row in rows] == [
     (1.0, ''),
     (0.0, ''),
-    (0.0, 'no_answer'),
+    (0.0, 'silent'),
     (None, 'unknown_instruction'),
     (0.0, ''),  # one is broken, whatever the other is
   ]
@@ -194,3 +196,11 @@ def test_languages_are_told(tag):
 def test_a_word_of_another_script_changes_nothing():
   assert tongues.told(f'{SENTENCES["en"]} 北京') == 'en'
   assert tongues.told('…') is None
+
+
+def test_long_answers_are_checked_quickly():
+  began = time.process_time()
+  for text in ('[' * 20000, '<<' * 20000, '\n' * 20000 + 'x'):
+    for name, given, *_ in CASES:
+      following.followed(text, name, given)
+  assert time.process_time() - began < 3
