@@ -155,6 +155,8 @@ def evaluate(
         split=row_split,
         sound=sound if manifest is not None and (tts_splits or judge) else None,
       )
+      if benchmarks:
+        origins.check(run, tokenizer=asking.tokenizer, sound=asking.sound)
       held = session.look(wanted)
       if dry_run:
         session.check()
