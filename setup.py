@@ -71,6 +71,14 @@ EXTRAS = {
     'faster-whisper==1.2.*',
     'opencc-python-reimplemented==0.1.7',
   ],
+  # What scoring conventions normalise and count with, docs/conventions.md.
+  'conventions': [
+    'kaldialign==0.12.*',
+    'num2words==0.5.*',
+    'rapidfuzz>=3.14,<4',
+    'whisper-normalizer==0.1.15',
+    'zhconv==1.4.3',
+  ],
   'gpu': ['jax[cuda12]>=0.10.2'],
   # Scores of sound without people, `measure`.
   'quality': ['onnxruntime>=1.20', 'pystoi==0.4.*', 'speechmos==0.0.1.1'],
@@ -97,16 +105,22 @@ EXTRAS = {
     'google-cloud-storage>=3.17,<4',
     'hypothesis',
     'jinja2>=3.1',
+    # The extra `conventions`; the public tools' own output is a golden.
+    'kaldialign==0.12.*',
     # Compiles for TPUs that are not there.
     'libtpu==0.0.42.*; python_version < "3.12"',
     'moto[server]>=5.2',
+    'num2words==0.5.*',
     # An independent recogniser, benchmarks/end_to_end/independent_cer.py.
     'pocketsphinx>=5.1',
     'pre-commit',
     'pystoi==0.4.*',
     'pytest',
     'pytest-xdist',
+    'rapidfuzz>=3.14,<4',
     'ruff',
+    'whisper-normalizer==0.1.15',
+    'zhconv==1.4.3',
   ],
 }
 

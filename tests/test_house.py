@@ -60,7 +60,7 @@ FLOORS = (
     'step_audio_jax/interop',
     'data_pipelines/documents',
   ),
-  ('step_audio_jax/alignment',),
+  ('step_audio_jax/alignment', 'data_pipelines/benchmarks'),
   ('data_pipelines/interleaving', 'data_pipelines/synthesis'),
   ('data_pipelines/tasks', 'data_pipelines/factory'),
   ('data_pipelines/rows',),

@@ -65,7 +65,7 @@ class VoiceConfig:
     Raises:
       UserError: The run has no checkpoint.
     """
-    from step_audio_jax.evaluation import identity
+    from step_audio_jax.evaluation.memory import identity
     from step_audio_jax.training.checkpoints import checkpoints
 
     folder, step = checkpoints.step_folder(self.run, self.step, False)

@@ -145,9 +145,7 @@ def read_blocks(
       count += len(samples_S)
       yield samples_S
     if not count:
-      raise EmptyError(
-        f'{name}: 0 samples at {sample_rate} Hz, expected some.'
-      )
+      raise EmptyError(f'{name}: 0 samples at {sample_rate} Hz, expected some.')
 
 
 def find_peak(source: str | os.PathLike | bytes, **part) -> float:

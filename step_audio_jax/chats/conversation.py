@@ -32,12 +32,32 @@ class Speech:
     path: Of a file, relative to where the conversation was written.
     data: The file itself.
     text: What is said, if it is known.
+    offset: Where the part that is meant begins in it, seconds.
+    duration: Of that part, seconds; None is all that is left.
+    channel: Which of it is heard, from 0; the mean of several; None is all.
   """
 
   id: str | None = None
   path: str | None = None
   data: bytes | None = dataclasses.field(default=None, repr=False)
   text: str | None = None
+  offset: float = 0.0
+  duration: float | None = None
+  channel: int | tuple[int, ...] | None = None
+
+  @property
+  def part(self) -> dict[str, Any]:
+    """What `audio.io` is told to read of it: arguments by name."""
+    return {
+      'offset': self.offset,
+      'duration': self.duration,
+      'channel': self.channel,
+    }
+
+  @property
+  def is_whole(self) -> bool:
+    """Whether all of it is meant."""
+    return not self.offset and self.duration is None and self.channel is None
 
 
 @dataclasses.dataclass(frozen=True)

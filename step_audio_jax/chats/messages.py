@@ -199,9 +199,7 @@ def _with_audio(value, parts: tuple[Part, ...], where: str) -> tuple[Part, ...]:
   if not parts:
     return (text,)
   return tuple(
-    chats.Speech(p.id, p.path, p.data, text)
-    if isinstance(p, chats.Speech)
-    else p
+    dataclasses.replace(p, text=text) if isinstance(p, chats.Speech) else p
     for p in parts
   )
 

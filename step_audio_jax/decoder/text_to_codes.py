@@ -242,7 +242,7 @@ class Writer:
       UserError: A character is not in the text vocabulary, or the voice
         comes without its text.
     """
-    prompts = [self._prompt(text, voice) for text in texts]
+    prompts = [self.prompt(text, voice) for text in texts]
     return self.answer(texts, prompts, label)
 
   @property
@@ -287,7 +287,8 @@ class Writer:
       for text, output in zip(texts, outputs, strict=True)
     ]
 
-  def _prompt(self, text, voice) -> list[int]:
+  def prompt(self, text: str, voice: voice_lib.Voice | None) -> list[int]:
+    """Ids up to where a sentence is spoken; as `write`, of which it is part."""
     vocabulary, manner = self._vocabulary, self._manner
     said = [text] if voice is None else [text, voice.text]
     for words in said:

@@ -27,6 +27,7 @@ from step_audio_jax.storage.clients import translation
 
 _PASSING = (408, 409, 425, 429)  # statuses, and all from 500 on
 _HIDDEN = '***'
+NOT_KEPT = 'not_kept'  # kind of a reply that there is none of
 _SHORTEST = 8  # characters of a key that is one; `EMPTY` is a word
 
 
@@ -93,6 +94,24 @@ class Endpoint(chat.Model):
     """
     return _Asking(self, kept, counts).all(questions)
 
+  def kept_answers(
+    self, questions: Iterable[chat.Question], kept: answers_lib.Answers
+  ) -> Iterator[chat.Reply]:
+    """Replies as `answers` gave them before; nobody is asked.
+
+    A question that nobody was asked before has a reply of the kind `NOT_KEPT`.
+    No key is needed.
+    """
+    for question in questions:
+      asked = self.asked(question)
+      answer = kept.get(asked)
+      if chat.is_answer(answer):
+        yield _read(self, kept, asked, answer, True)
+      else:
+        fault = f'no answer is kept in {kept.folder}.'
+        lacking = {'kind': NOT_KEPT, 'fault': fault}
+        yield _read(self, kept, asked, lacking, False)
+
 
 class _Asking:
   """One run through some questions."""
@@ -135,7 +154,7 @@ class _Asking:
     asked = self._endpoint.asked(question)
     answer = self._kept.get(asked)
     if chat.is_answer(answer):
-      return self._read(asked, answer, True)
+      return _read(self._endpoint, self._kept, asked, answer, True)
     self._check()
     most = retries.Limits(
       tries=self._endpoint.tries,
@@ -159,17 +178,7 @@ class _Asking:
       self._failed(asked, answer)
     else:
       self._answered(asked, answer)
-    return self._read(asked, answer, False)
-
-  def _read(self, asked, answer, is_kept) -> chat.Reply:
-    key = self._kept.key_of(asked)
-    kind, fault = answer.get('kind'), answer.get('fault')
-    if kind is None:
-      kind, fault = chat.unusable(answer)
-    if kind:
-      fault = f'{self._endpoint.name}: {fault}'
-    text = answer.get('text')
-    return chat.Reply(key, text, kind, fault, answer.get('model'), is_kept)
+    return _read(self._endpoint, self._kept, asked, answer, False)
 
   def _asked_once(self, body: bytes) -> dict[str, Any]:
     self._take_turn()
@@ -280,6 +289,17 @@ class _Asking:
       faults, self._faults = self._faults, []
     for asked, answer in faults:
       self._kept.put(asked, answer)
+
+
+def _read(endpoint, kept, asked, answer, is_kept) -> chat.Reply:
+  key = kept.key_of(asked)
+  kind, fault = answer.get('kind'), answer.get('fault')
+  if kind is None:
+    kind, fault = chat.unusable(answer)
+  if kind:
+    fault = f'{endpoint.name}: {fault}'
+  text = answer.get('text')
+  return chat.Reply(key, text, kind, fault, answer.get('model'), is_kept)
 
 
 class _Again(retries.Transient):

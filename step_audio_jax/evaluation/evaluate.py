@@ -1,29 +1,33 @@
 """Scores the checkpoints of a run: perplexities, ASR, TTS, sound, captions.
 
-Each figure is a part (`parts`) that is kept under all that it depends on, so
-that what has changed is scored and what has not is kept. A step's figures that
-were asked for last, with every hypothesis, are `<run>/evaluation/<step>.json`;
-figures of other splits stay in it as long as they hold for the same settings.
+What is scored is said by families of figures (`score.Plan`), and kept under
+all that it depends on (`session`). A step's figures that were asked for last,
+with every hypothesis, are `<run>/evaluation/<step>.json`; figures of other
+splits stay in it as long as they hold for the same settings.
 """
 
 import dataclasses
-import pathlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from step_audio_jax import errors
-from step_audio_jax.evaluation import identity
 from step_audio_jax.evaluation import origins
-from step_audio_jax.evaluation import parts as parts_lib
 from step_audio_jax.evaluation import score as score_lib
+from step_audio_jax.evaluation import session as session_lib
+from step_audio_jax.evaluation.benchmarks import asking as asking_lib
+from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
+from step_audio_jax.evaluation.benchmarks import means as means_lib
+from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import judge as judge_lib
-from step_audio_jax.evaluation.metrics import scores
 from step_audio_jax.evaluation.metrics import sound as sound_lib
 from step_audio_jax.evaluation.metrics import speech as speech_lib
-from step_audio_jax.evaluation.pages import curves
+from step_audio_jax.evaluation.sweeps import choosing
+from step_audio_jax.evaluation.sweeps import results
 from step_audio_jax.storage import files
-from step_audio_jax.training.checkpoints import checkpoints as checkpoints_lib
 
-flat = scores.flatten
+choose_steps = choosing.choose_steps
+result_path = results.result_path
+all_results = results.all_results
+steps_behind = results.steps_behind
 sound_folder = sound_lib.wave_folder
 
 
@@ -45,6 +49,11 @@ def evaluate(
   max_rows: int = 0,
   captions: int = 0,
   caption_source: str = 'image_text',
+  benchmarks: Sequence[benchmark_lib.Benchmark] = (),
+  asking: asking_lib.Asking = asking_lib.Asking(),
+  means: means_lib.MeansConfig = means_lib.MeansConfig(),
+  watch: bool = False,
+  pause: float = 30.0,
   overwrite: bool = False,
   dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -52,7 +61,8 @@ def evaluate(
 
   Args:
     checkpoints: Run directory.
-    steps: 'last', 'all', one step, or several ('10,20' or a list).
+    steps: 'last', 'all', 'every:N' (its multiples), one step, or several
+      ('10,20' or a list).
     manifest: Corpus folder with transcripts; None skips ASR and TTS.
     codes: Folder of the tokenised corpus.
     asr_splits: Splits that are transcribed.
@@ -70,19 +80,28 @@ def evaluate(
     max_rows: Rows of each source at most; 0 all.
     captions: How many images are captioned; 0 skips it.
     caption_source: Row folder with the images.
+    benchmarks: That are asked.
+    asking: How they are: tokenizer, decoder, batches.
+    means: What scoring their answers may use: conventions, a judge, an ear.
+    watch: Go on with checkpoints that the run writes, until it is over or an
+      interrupt; what is there by then is told.
+    pause: Seconds between looks for new ones.
     overwrite: Score again what was scored before.
     dry_run: Only say what would be done.
 
   Returns:
-    {run, results: {step: flat metrics}, counts: {step: {metric: how many of
-    how many}}, left_out: {step: {part: reason}}, not_computed: {figure:
-    reason}, judges: who the outside ear is, kept, scored: {step: [part]},
-    notes: sentences to tell, page}. Of a dry run {run, steps: {step: whether
-    all is kept}, kept, scored, notes, not_computed} and the settings.
+    {run, results: {step: flat metrics}, units: {metric: unit}, counts: {step:
+    {metric: how many of how many}}, left_out: {step: {part: reason}},
+    not_computed: {figure: reason}, judges: who the outside ear is, kept,
+    scored: {step: [part]}, unreadable: {step: why its checkpoint is not
+    scored}, notes: sentences to tell, page}. Of a dry run {run, steps: {step:
+    whether all is kept}, kept, scored, unreadable, notes, not_computed} and
+    the settings.
 
   Raises:
     UserError: Something that is asked for is missing, or belongs to another
-      vocabulary or speech tokenizer than the run.
+      vocabulary or speech tokenizer than the run; or no checkpoint can be
+      read.
   """
   if isinstance(judge, str):
     judge = judge_lib.JudgeConfig(judge)
@@ -101,247 +120,59 @@ def evaluate(
     'max_rows': max_rows,
     'captions': captions,
     'caption_source': caption_source,
+    'benchmarks': [one.name for one in benchmarks],
+    'conventions': list(means.conventions),
   }
   run = files.path(checkpoints)
-  wanted = choose_steps(run, steps)
-  origins.check(
-    run,
-    codes=codes if manifest is not None else None,
-    rows=rows,
-    sources=sources,
-    split=row_split,
-    sound=sound if manifest is not None and (tts_splits or judge) else None,
-  )
+  if pause <= 0:
+    raise errors.UserError(
+      f'evaluate: pause is {pause!r}, expected more than 0 seconds.'
+    )
   if manifest is not None and codes is None and (asr_splits or tts_splits):
     raise errors.UserError(
       'evaluate: manifest is given and codes is not; give the folder that '
       '`python -m data_pipelines tokenize` made.'
     )
-  memory = identity.DigestCache(run / 'evaluation')
-  plan = score_lib.Plan(settings, speech, sound, judge, memory)
-  asked = plan.parts()
-  store = parts_lib.Store(run)
-  models = {step: memory.model(run, step) for step in wanted}
-  held = {
-    step: {
-      part: None if overwrite else _held(run, store, step, part, models[step])
-      for part in asked
-    }
-    for step in wanted
-  }
-  told = {
-    'kept': {s: [p.label for p in h if h[p]] for s, h in held.items()},
-    'scored': {s: [p.label for p in h if not h[p]] for s, h in held.items()},
-    'notes': _notes(run, wanted) + plan.notes(),
-    'not_computed': plan.not_computed(),
-  }
-  if dry_run:
-    done = {step: all(found.values()) for step, found in held.items()}
-    return {'run': str(run), 'steps': done, **told, **settings}
-  files.check_writable(run / 'evaluation', folder=True)
-  plan.prepare(
-    part for found in held.values() for part in found if not found[part]
+  # A dry run tells of what is there; so does a watch that nobody waits for.
+  watched = watch and not dry_run
+  rounds = (
+    choosing.watch(run, steps, pause)
+    if watched
+    else [choosing.choose_steps(run, steps)]
   )
-  views, answers = {}, {}
-  for step in wanted:
-    missing = [part for part, found in held[step].items() if not found]
-    if missing:
-      held[step] |= plan.score(
-        run, step, models[step], missing, held[step], store
+  memory = identity.DigestCache(run / 'evaluation')
+  plan = score_lib.Plan(
+    settings, speech, sound, judge, memory, benchmarks, asking, means, run
+  )
+  session = session_lib.Session(run, settings, plan, memory, overwrite)
+  try:
+    for wanted in rounds:
+      origins.check(
+        run,
+        codes=codes if manifest is not None else None,
+        rows=rows,
+        sources=sources,
+        split=row_split,
+        sound=sound if manifest is not None and (tts_splits or judge) else None,
       )
-    mine = list(held[step].values())
-    about = {
-      'run': str(run),
-      'step': step,
-      'settings': settings,
-      'not_computed': plan.not_computed(),
-    }
-    answers[step] = scores.to_json(about, mine)
-    others, notes = _others(run, step, models[step], store, plan, mine)
-    told['notes'] += notes
-    views[step] = scores.to_json(about, [*mine, *others])
-    if _changed(result_path(run, step), views[step]):
-      files.write_json(result_path(run, step), views[step])
-    memory.save()
-  told['notes'] += plan.notes()
-  page, notes = _page(run, views, memory, store)
-  memory.save()
-  return {
-    'run': str(run),
-    'results': {step: one['metrics'] for step, one in answers.items()},
-    'counts': {step: one['counts'] for step, one in answers.items()},
-    'left_out': {step: one['left_out'] for step, one in answers.items()},
-    'judges': answers[wanted[-1]]['judges'],
-    **told,
-    'notes': list(dict.fromkeys(told['notes'] + notes)),
-    'page': str(page),
-  }
-
-
-def _held(run, store, step, part, model) -> dict[str, Any] | None:
-  """What was scored before; sound only with its waveforms."""
-  found = store.find(step, part, model)
-  if found and part.task == 'sound' and not found['left_out']:
-    folder = sound_folder(run, step)
-    wavs = (h.get('wav') for h in found['result']['hypotheses'])
-    if not all(files.is_file(folder / wav) for wav in wavs if wav):
-      return None
-  return found
-
-
-def _changed(path: pathlib.Path, view: Mapping[str, Any]) -> bool:
-  if not files.is_file(path):
-    return True
-  try:
-    return files.read_json(path) != view
-  except errors.UserError:
-    return True
-
-
-def _notes(run: pathlib.Path, wanted: Sequence[int]) -> list[str]:
-  """Score files that do not say what they were scored on."""
-  old = [
-    step for step in wanted if 'parts' not in _result(run, step, {'parts': ()})
-  ]
-  if not old:
-    return []
-  return [
-    f'{run}/evaluation: the scores of step {", ".join(map(str, old))} do not '
-    'say what they were measured on, and are measured again.'
-  ]
-
-
-def _result(run, step, otherwise):
-  path = result_path(run, step)
-  try:
-    return files.read_json(path) if files.is_file(path) else otherwise
-  except errors.UserError:
-    return otherwise
-
-
-def _others(run, step, model, store, plan, mine):
-  """Figures of the step that were not asked for now and still hold."""
-  asked = {(found['task'], found['name']) for found in mine}
-  tasks = {found['task'] for found in mine}
-  conditions = {(f['task'], f['name']): f['condition'] for f in mine}
-  kept, gone = [], []
-  for old in _result(run, step, {}).get('parts', ()):
-    task, name = old['task'], old['name']
-    if (task, name) in asked or (task == 'perplexity' and task in tasks):
-      continue
-    part = plan.again(task, name)
-    condition = part.condition if part else old['condition']
-    found = store.of_condition(step, task, condition, model)
-    if task in tasks and part is None:
-      found = None  # of a set that is there no more, or of other rows
-    for made, of in (('sound', 'tts'), ('stranger_tts', 'sound')):
-      if found and task == made:
-        heard = conditions.get((of, name))
-        if heard not in (None, found['settings'].get(of)):
-          found = None
-    if found:
-      kept.append(found)
-      conditions[task, name] = found['condition']
-    else:
-      gone.append(f'{task}/{name}')
-  notes = []
-  if gone:
-    notes.append(
-      f'{run}: {", ".join(gone)} of step {step} belong to other settings, data '
-      'or parameters than these; evaluate them again to see them beside these.'
-    )
-  return kept, notes
-
-
-def _page(run, views, memory, store):
-  """The curves, of every step under the conditions of the newest one asked."""
-  newest = views[max(views)]
-  chosen, absent = {}, []
-  about = {
-    'run': str(run),
-    'settings': newest['settings'],
-    'not_computed': newest['not_computed'],
-  }
-  behind = steps_behind(run)
-  for step in sorted({*views, *_scored_steps(run)} - set(behind)):
-    there = step in views or files.is_dir(run / 'checkpoints' / str(step))
-    model = memory.model(run, step) if there else None
-    found = [
-      store.of_condition(step, one['task'], one['condition'], model)
-      for one in newest['parts']
-    ]
-    if any(found):
-      some = [one for one in found if one]
-      chosen[step] = scores.to_json({**about, 'step': step}, some)
-    if not all(found):
-      absent.append(step)
-  notes = []
-  if behind:
-    notes.append(
-      f'{run}/evaluation: step {", ".join(map(str, behind))} lies behind the '
-      'newest checkpoint, so its scores are those of another training and are '
-      'not shown.'
-    )
-  if absent:
-    notes.append(
-      f'{run}/evaluation/index.html: not every figure of step '
-      f'{", ".join(map(str, absent))} was scored under the settings and on the '
-      f'data of step {max(views)}; --steps=all scores what is missing.'
-    )
-  return curves.write(run, chosen, notes), notes
-
-
-def result_path(run: str | pathlib.Path, step: int) -> pathlib.Path:
-  """Where the scores of a step lie."""
-  return files.path(run) / 'evaluation' / f'{step}.json'
-
-
-def all_results(run: str | pathlib.Path) -> dict[int, dict[str, Any]]:
-  """Every score file of a run by step, ascending; empty if there is none."""
-  return {
-    step: files.read_json(result_path(run, step)) for step in _scored_steps(run)
-  }
-
-
-def steps_behind(run: str | pathlib.Path) -> list[int]:
-  """Scored steps that the run has not come to: it was trained anew since."""
-  newest = max(checkpoints_lib.steps_of(run), default=None)
-  if newest is None:
-    return []
-  return [step for step in _scored_steps(run) if step > newest]
-
-
-def _scored_steps(run: str | pathlib.Path) -> list[int]:
-  paths = files.glob(files.path(run) / 'evaluation', '*.json')
-  return sorted(int(path.stem) for path in paths if path.stem.isdigit())
-
-
-def choose_steps(run: pathlib.Path, steps: str | int | Sequence[int]):
-  """The steps that are meant, ascending.
-
-  Raises:
-    UserError: `steps` is not understood, or a step has no checkpoint.
-  """
-  known = checkpoints_lib.all_steps(run)
-  if steps == 'all':
-    return known
-  if steps == 'last':
-    return known[-1:]
-  if isinstance(steps, str):
-    steps = steps.split(',')
-  elif isinstance(steps, int):
-    steps = [steps]
-  try:
-    wanted = sorted({int(step) for step in steps})
-  except ValueError as error:
-    raise errors.UserError(
-      f"evaluate: steps is {steps!r}, expected 'all', 'last' or numbers such "
-      "as '10,20'."
-    ) from error
-  missing = [step for step in wanted if step not in known]
-  if missing or not wanted:
-    raise errors.UserError(
-      f'{run}: no checkpoint of step {", ".join(map(str, missing)) or "-"}; '
-      f'it has {", ".join(map(str, known))}.'
-    )
-  return wanted
+      if benchmarks:
+        origins.check(run, tokenizer=asking.tokenizer, sound=asking.sound)
+      held = session.look(wanted)
+      if dry_run:
+        session.check()
+        done = {step: all(found.values()) for step, found in held.items()}
+        return {
+          'run': str(run),
+          'steps': done,
+          **session.planned(),
+          **settings,
+        }
+      files.check_writable(run / 'evaluation', folder=True)
+      session.score(held)
+  except KeyboardInterrupt:
+    if not watched:
+      raise
+  session.check()
+  if watched and not session.scored:
+    choosing.choose_steps(run, steps)  # says that there is nothing
+  return session.told()

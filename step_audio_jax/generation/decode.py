@@ -16,7 +16,7 @@ K stop ids.
 import contextlib
 import dataclasses
 import functools
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -292,6 +292,7 @@ def generate_outputs(
   images: Sequence[Sequence[np.ndarray]] | None = None,
   image_slots: Sequence[Sequence[int]] | None = None,
   label: str | None = None,
+  place: Callable[[Any], Any] | None = None,
 ) -> list[Output]:
   """Continues every prompt; outputs in the order of the prompts.
 
@@ -313,6 +314,8 @@ def generate_outputs(
     images: uint8 (H, W, 3) images of each prompt, all of one size.
     image_slots: Place of each image in its prompt.
     label: Name of the progress bar; None for no bar.
+    place: Puts arrays of rows (B, …) where they are decoded; None leaves that
+      to JAX.
 
   Raises:
     UserError: A prompt is empty or longer than `shapes.prompt` allows, or
@@ -354,6 +357,11 @@ def generate_outputs(
         tokens_BT[b, T - len(head) :] = head
         limits_B[b], states_B[b] = limits[n], states[n]
       fill = np.asarray(rows + [rows[0]] * (B - len(rows)))
+      keys_B = keys[fill]
+      if place is not None:
+        tokens_BT, starts_B, last_B, limits_B, states_B, keys_B = map(
+          place, (tokens_BT, starts_B, last_B, limits_B, states_B, keys_B)
+        )
       cache = prefill(
         model,
         variables,
@@ -370,7 +378,7 @@ def generate_outputs(
         T - starts_B,
         states_B,
         limits_B,
-        keys[fill],
+        keys_B,
         np.asarray(stop_ids, np.int32),
         grammar,
         sampler=sampler,

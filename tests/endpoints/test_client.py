@@ -114,6 +114,21 @@ def test_nothing_is_asked_twice(tmp_path):
   ]
 
 
+def test_what_is_kept_is_read_without_asking(tmp_path, monkeypatch):
+  monkeypatch.setenv('TINY_KEY', KEY)
+  kept = answers_lib.Answers(tmp_path)
+  some = {'a': completion('A'), 'b': RUBBISH['400'][0], 'c': completion('')}
+  with server_lib.serving(lambda asked: some[said(asked)]) as server:
+    first = ask(server.url, tmp_path, *'abc', key_variable='TINY_KEY')
+  monkeypatch.delenv('TINY_KEY')
+  mine = endpoint(server.url, key_variable='TINY_KEY')
+  *found, lacking = mine.kept_answers(questions(*'abcd'), kept)
+  assert found == [one._replace(is_kept=True) for one in first]
+  assert lacking.kind == client.NOT_KEPT and lacking.text is None
+  assert lacking.fault.endswith(f'no answer is kept in {tmp_path}.')
+  assert not kept.get(mine.asked(questions('d')[0]))
+
+
 def test_samples_of_one_question_differ(tmp_path):
   asked = [chat.Question((('user', 'a'),), sample=n) for n in range(3)]
   with server_lib.serving(echo) as server:

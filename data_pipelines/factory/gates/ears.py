@@ -22,7 +22,7 @@ from step_audio_jax import languages
 from step_audio_jax.corpus import manifest
 from step_audio_jax.decoder.exports import speaker as speaker_export
 from step_audio_jax.decoder.speaker import embeddings
-from step_audio_jax.evaluation import identity as identity_lib
+from step_audio_jax.evaluation.memory import identity as identity_lib
 from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import judge_folder
 from step_audio_jax.evaluation.metrics import speech as speech_lib

@@ -14,7 +14,7 @@ from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.endpoints import answers as answers_lib
 from step_audio_jax.endpoints import chat
-from step_audio_jax.evaluation import identity as identity_lib
+from step_audio_jax.evaluation.memory import identity as identity_lib
 from step_audio_jax.generation import complete
 from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib

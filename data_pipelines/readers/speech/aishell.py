@@ -8,11 +8,14 @@
     trans.txt    IC0001W0001<tab>厨房用品
 
 AISHELL-1 puts spaces between words, which are taken out. It has recordings
-without a transcript; they go to the quarantine. SOURCE is `data_aishell`; of
-AISHELL-2, `iOS/data`, or a `dev` or `test` folder, which name their split.
+without a transcript; they go to the quarantine. `--subset` takes one of its
+parts; the table has the transcripts of all, told apart by their speakers.
+SOURCE is `data_aishell`; of AISHELL-2, `iOS/data`, or a `dev` or `test` folder,
+which name their split.
 """
 
 import pathlib
+import re
 from typing import Iterator
 
 from data_pipelines.readers.common import base
@@ -22,6 +25,8 @@ from step_audio_jax import errors
 from step_audio_jax.storage import files
 
 _TRANSCRIPT = 'aishell_transcript_v0.8.txt'
+_SPEAKER = re.compile(r'S(\d{4})W')
+_FIRST = {'test': 764, 'dev': 724, 'train': 0}  # speaker of a part
 
 
 def read_1(
@@ -40,11 +45,20 @@ def read_1(
   table = base.file_of(source, options, f'transcript/{_TRANSCRIPT}')
   with tables.Lookup(table) as texts:
     yield from texts.load()
-    for path in _recordings(wav):
+    for path in _recordings(wav, options.subset):
       yield base.reject_on_error(
         str(path), _item_1, root, texts, path, id=path.stem, file=path.name
       )
-    yield from texts.left(f'a transcript without a recording in {wav}.')
+    for one in texts.left(f'a transcript without a recording in {wav}.'):
+      if options.subset in (None, _part(one.id)):
+        yield one
+
+
+def _part(name: str) -> str | None:
+  """The part that an utterance belongs to, by its speaker."""
+  found = _SPEAKER.search(name)
+  number = int(found[1]) if found else 0
+  return next((p for p, n in _FIRST.items() if found and number >= n), None)
 
 
 def _item_1(root, texts, path):
@@ -60,9 +74,16 @@ def _item_1(root, texts, path):
   return base.Item(str(path), said, audio, audio_name)
 
 
-def _recordings(wav: pathlib.Path) -> Iterator[pathlib.Path]:
+def _recordings(
+  wav: pathlib.Path, subset: str | None
+) -> Iterator[pathlib.Path]:
   """Recordings of one speaker after the other."""
-  for split in sorted(files.list_folders(wav)):
+  parts = sorted(files.list_folders(wav))
+  if subset is not None:
+    parts = [part for part in parts if part.name == subset]
+    if not parts:
+      raise errors.UserError(f'{wav}: found no folder {subset}, expected it.')
+  for split in parts:
     for speaker in sorted(files.list_folders(split)):
       yield from sorted(files.glob(speaker, '*.wav'))
 

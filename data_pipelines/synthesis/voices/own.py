@@ -29,7 +29,7 @@ from step_audio_jax.decoder import rendering
 from step_audio_jax.decoder import speech as speech_lib
 from step_audio_jax.decoder import styled_text
 from step_audio_jax.decoder import text_to_codes
-from step_audio_jax.evaluation import identity as identity_lib
+from step_audio_jax.evaluation.memory import identity as identity_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.generation import sampling
 from step_audio_jax.storage import bindings

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Iterable, Mapping, NamedTuple, Sequence
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.metrics import counts
+from step_audio_jax.evaluation.metrics import figures
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -32,8 +33,9 @@ TRANSCRIBE = 'transcribe'  # a recording → its words
 SPEAK = 'speak'  # a text → speech codes, and their sound
 ANSWER = 'answer'  # a chat → the assistant's words and calls
 CHOOSE = 'choose'  # a text and its continuations → their log-likelihoods
+RESYNTHESIZE = 'resynthesize'  # a recording → its codes → their sound
 RECORDED = 'recorded'  # nobody: what a system did was recorded before
-WAYS = (TRANSCRIBE, SPEAK, ANSWER, CHOOSE, RECORDED)
+WAYS = (TRANSCRIBE, SPEAK, ANSWER, CHOOSE, RESYNTHESIZE, RECORDED)
 
 # In which way the same item is put.
 PLAIN = 'plain'  # as the benchmark has it
@@ -41,6 +43,8 @@ SILENCED = 'silenced'  # silence as long as each recording in its place
 CASCADE = 'cascade'  # the run's own transcript, in writing
 WRITTEN = 'written'  # the true transcript, in writing
 CONTROLS = (PLAIN, SILENCED, CASCADE, WRITTEN)
+
+Figure = figures.Figure
 
 _SHOWN = 5  # of what is wrong, by name
 
@@ -223,29 +227,6 @@ class Answer(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
-  """A number, with what it means.
-
-  Attributes:
-    value: Of it; None where it cannot be made of what there is.
-    low: Of its 95 % interval, as `high`; None where there is none.
-    high: The other end.
-    unit: '%' (of a fraction), 'score', 's', 'nats', …
-    better: 'higher' or 'lower'.
-    of: Items that it holds.
-    by: What it was scored by: a convention, a rule, a judge, a recogniser.
-  """
-
-  value: float | None
-  low: float | None = None
-  high: float | None = None
-  unit: str = '%'
-  better: str = 'higher'
-  of: int = 0
-  by: str = ''
-
-
-@dataclasses.dataclass(frozen=True)
 class Scored:
   """What answers are worth.
 
@@ -255,12 +236,15 @@ class Scored:
     not_computed: Figure → why there is none.
     cut: Reason → items that are scored, but not as they should be: ended at a
       limit, without an answer, not to be parsed.
+    counted: As `counts.count`, where scoring itself finds out what cannot be
+      scored; None where what was read tells.
   """
 
   figures: Mapping[str, Figure]
   rows: Sequence[Mapping[str, Any]]
   not_computed: Mapping[str, str] = dataclasses.field(default_factory=dict)
   cut: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  counted: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,6 +284,7 @@ class Benchmark(abc.ABC):
     most: Items at most, the first ones; 0 is all.
     decoding: Of answers.
     controls: Of `CONTROLS`: how else the same is asked.
+    aloud: Whether written answers are spoken, too, and that is heard.
   """
 
   name: str
@@ -307,6 +292,7 @@ class Benchmark(abc.ABC):
   most: int = 0
   decoding: Decoding = Decoding()
   controls: tuple[str, ...] = (PLAIN,)
+  aloud: bool = False
 
   # Of `WAYS`.
   asks: ClassVar[str] = ANSWER
@@ -337,10 +323,15 @@ class Benchmark(abc.ABC):
     """
 
   @property
+  def recorded(self) -> tuple[str, ...]:
+    """Folders, beside its items, whose content its figures depend on."""
+    return ()
+
+  @property
   def settings(self) -> dict[str, Any]:
     """What decides about its figures beside its items: JSON-able."""
     told = dataclasses.asdict(self)
-    for name in ('name', 'folder', 'most', 'controls', 'decoding'):
+    for name in ('name', 'folder', 'most', 'controls', 'decoding', 'aloud'):
       told.pop(name)
     return {'class': type(self).__name__, **told}
 
@@ -350,14 +341,11 @@ class Benchmark(abc.ABC):
 
 
 def digest(item: Item) -> str:
-  """Of all that is asked and all that is right."""
+  """Of all that is asked and all that is right, but for sounds."""
   turns = [
     [
       turn.role,
-      [
-        part if isinstance(part, str) else ['speech', part.path, part.text]
-        for part in turn.parts
-      ],
+      [part if isinstance(part, str) else _told(part) for part in turn.parts],
       [call.written for call in turn.calls],
       list(turn.tools),
     ]
@@ -366,3 +354,9 @@ def digest(item: Item) -> str:
   return digests.of_value(
     [item.id, turns, list(item.references), item.language, dict(item.about)]
   )
+
+
+def _told(speech: chats_lib.Speech) -> list[Any]:
+  """A recording without where it lies; its content is told elsewhere."""
+  told = ['speech', speech.text]
+  return told if speech.is_whole else [*told, speech.part]

@@ -12,10 +12,10 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from step_audio_jax.evaluation import agreement
 from step_audio_jax.evaluation.listening import design
 from step_audio_jax.evaluation.listening import intervals
 from step_audio_jax.evaluation.listening import ratings as ratings_lib
+from step_audio_jax.evaluation.statistics import agreement
 
 Found = dict[str, Any]
 

@@ -89,7 +89,13 @@ pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule);
 
 
 def page(title: str, body: str, head: str = '') -> str:
-  """A whole document; `head` is what else its head holds."""
+  """A whole document.
+
+  Args:
+    title: Of its tab.
+    body: HTML.
+    head: More HTML for its head.
+  """
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -12,7 +12,7 @@ from step_audio_jax import errors
 from step_audio_jax.corpus import manifest as manifest_lib
 from step_audio_jax.corpus import schedule
 from step_audio_jax.evaluation import evaluate as evaluate_lib
-from step_audio_jax.evaluation import identity
+from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import stranger
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import files

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from step_audio_jax.evaluation import agreement
 from step_audio_jax.evaluation.listening import intervals
 from step_audio_jax.evaluation.listening import ratings
 from step_audio_jax.evaluation.listening import results
+from step_audio_jax.evaluation.statistics import agreement
 from tests.evaluation.listening import made
 
 

@@ -20,7 +20,7 @@ from step_audio_jax.audio import io
 from step_audio_jax.corpus import manifest
 from step_audio_jax.decoder import speech
 from step_audio_jax.decoder import text_to_codes
-from step_audio_jax.evaluation import identity as identity_lib
+from step_audio_jax.evaluation.memory import identity as identity_lib
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests

@@ -1,0 +1,1 @@
+"""Public benchmarks by name, read from the folders that their authors give."""

@@ -1,0 +1,1 @@
+"""Loaders of what is asked aloud: questions, chats, options, tools."""

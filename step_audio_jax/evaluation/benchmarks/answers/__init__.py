@@ -1,0 +1,1 @@
+"""How answers to chats are scored, in writing and as others hear them."""

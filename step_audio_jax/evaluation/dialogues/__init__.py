@@ -1,0 +1,1 @@
+"""Offline scorers of dialogues that some system had and that were recorded."""

@@ -1,0 +1,1 @@
+"""What happened when in a dialogue: sound, words, and spans of time."""

@@ -1,0 +1,1 @@
+"""Families of figures: each says what it can score, and scores it."""

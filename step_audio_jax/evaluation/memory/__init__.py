@@ -1,0 +1,1 @@
+"""What was scored before: by content, and where it is kept."""
