@@ -10,10 +10,10 @@ behind such words; all that is found has to be the same one.
 import re
 from typing import Iterator, Sequence
 
-from step_audio_jax.evaluation import quiz
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import placement
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.metrics import quiz
 
 _SAID = re.compile(
   r"\banswer(?: is|'s|’s)?\b|\b(?:option|choice)(?: is)?\b"
@@ -31,6 +31,7 @@ _LETTERED = re.compile(
   r'(?P<mark>\s*[.:：,，、)\]）\n-]+)?\s*[*_`"\'“]*(?P<rest>.*)',
   re.DOTALL,
 )
+_ROOM = 80  # characters of a claim beside the longest option
 _REASON = re.compile(r'(?:because|since|as|for|，|因为)', re.IGNORECASE)
 
 
@@ -43,7 +44,8 @@ def chosen(said: str, options: Sequence[str]) -> verdicts.Verdict:
   """
   texts = [tuple(quiz.words(one)) for one in options]
   places: set[int] = set()
-  for claim in _claims(said):
+  longest = max((len(one) for one in options), default=0)
+  for claim in _claims(said, longest + _ROOM):
     places |= _read(claim.strip(_AROUND), texts)
   if len(places) > 1:
     return verdicts.Verdict(None, parsing.CONTRADICTORY)
@@ -55,15 +57,15 @@ def chosen(said: str, options: Sequence[str]) -> verdicts.Verdict:
   return verdicts.Verdict(float(place))
 
 
-def _claims(said: str) -> Iterator[str]:
-  """Where a choice may stand."""
+def _claims(said: str, most: int) -> Iterator[str]:
+  """Where a choice may stand, with so many characters behind its words."""
   lines = [line for line in said.splitlines() if line.strip()]
   yield said
   for line in lines[:1] + lines[1:][-1:]:
     yield line
   for line in lines:
     for match in _SAID.finditer(line):
-      behind = line[match.end() :]
+      behind = line[match.end() : match.end() + most]
       yield behind
       yield _ENDS.split(behind.strip().rstrip('.。!！'), maxsplit=1)[0]
 

@@ -91,7 +91,8 @@ class Parser(abc.ABC):
 
   def __call__(self, text: str) -> Verdict:
     """The verdict in what a judge said."""
-    said = _THOUGHT.sub('', text, 1)
+    thought = _THOUGHT.match(text)
+    said = text[thought.end() :] if thought else text
     if not said.strip():
       return Verdict(None, EMPTY)
     if _HTML.match(said):

@@ -110,10 +110,11 @@ class Outputs:
     behind = results.steps_behind(self._run)
     scored = {*views, *results.scored_steps(self._run)} - set(behind)
     for step in sorted(scored):
-      there = step in views or files.is_dir(
-        self._run / 'checkpoints' / str(step)
-      )
-      model = self._memory.model(self._run, step) if there else None
+      model = None  # gone; its newest figures stand
+      if step in views:
+        model = views[step]['model']
+      elif files.is_dir(self._run / 'checkpoints' / str(step)):
+        model = self._memory.model(self._run, step)
       found = [
         self._store.of_condition(step, one['task'], one['condition'], model)
         for one in newest['parts']

@@ -55,13 +55,12 @@ def of(
   ]  # fmt: skip
 
   def make() -> int:
-    count = len(kept['result'] or ()) and kept['seconds']
     found = list(family.rows(kept))
     if not found:
       files.remove(path)
       return 0
     seed = kept['settings'].get('seed')
-    latency = round(count / len(found), 4)
+    latency = round(kept['seconds'] / len(found), 4)
     return files.write_jsonl(
       path, ({'seed': seed, 'latency': latency, **row} for row in found)
     )

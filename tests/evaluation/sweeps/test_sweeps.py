@@ -1,6 +1,7 @@
 """Sweeps from `evaluate` to what readers see of them."""
 
 import json
+import shutil
 import types
 
 import numpy as np
@@ -73,8 +74,10 @@ def test_the_same_bytes_whatever_the_order_and_the_kills(run, monkeypatch):
 
 
 def test_every_item_by_itself(run):
+  (run.root / 'corpus' / 'x.wav').write_bytes(b'RIFF')
   score(run, {'temperature': 0.5, 'seed': 7}, steps='all')
   first, second = lines(run, '20/asr-dev.jsonl')
+  assert first['recording'] == str(run.root / 'corpus' / 'x.wav')
   assert first['id'] == 'dev0' and first['errors'] == 0
   assert second['reference'] == 'red' and second['hypothesis'] == 'rex'
   assert second['normalised'] == {'reference': 'red', 'hypothesis': 'rex'}
@@ -161,7 +164,6 @@ def test_a_checkpoint_of_another_vocabulary_is_told(run, monkeypatch):
 
 
 def test_a_watch_scores_what_comes_and_an_interrupt_ends_it(run, monkeypatch):
-  corpus.write_checkpoint(run.root, 40, run='other')
   looks = []
 
   def rounds(folder, steps, pause):
@@ -169,6 +171,8 @@ def test_a_watch_scores_what_comes_and_an_interrupt_ends_it(run, monkeypatch):
     looks.append(sorted(path.name for path in run.folder.glob('*0.json')))
     yield [10]
     looks.append(sorted(path.name for path in run.folder.glob('*0.json')))
+    # A run keeps its newest checkpoints; what was scored of others stays.
+    shutil.rmtree(run.root / 'run/checkpoints/10')
     yield [20, 30]
     raise KeyboardInterrupt
 
@@ -176,6 +180,7 @@ def test_a_watch_scores_what_comes_and_an_interrupt_ends_it(run, monkeypatch):
   found = score(run, steps='all', watch=True, pause=3.0)
   assert set(found['results']) == {10, 20, 30} == set(run.loaded)
   assert looks == [[], ['10.json']]
+  assert list(summary(run)['steps']) == ['10', '20', '30']
   with pytest.raises(errors.UserError, match='pause is 0'):
     score(run, pause=0)
 

@@ -47,7 +47,7 @@ def _first_word(text: str, given: Arguments) -> bool:
 
 
 def _placeholders(text: str, given: Arguments) -> bool:
-  return len(re.findall(r'\[.*?\]', text)) >= given['num_placeholders']
+  return len(re.findall(r'\[[^\[\]\n]*\]', text)) >= given['num_placeholders']
 
 
 def _postscript(text: str, given: Arguments) -> bool:
@@ -58,8 +58,8 @@ def _postscript(text: str, given: Arguments) -> bool:
 
 def _bullets(text: str, given: Arguments) -> bool:
   """Lines that begin with one asterisk or a hyphen, exactly so many."""
-  stars = re.findall(r'^\s*\*[^*].*$', text, re.MULTILINE)
-  hyphens = re.findall(r'^\s*-.*$', text, re.MULTILINE)
+  stars = re.findall(r'^[^\S\n]*\*[^*].*$', text, re.MULTILINE)
+  hyphens = re.findall(r'^[^\S\n]*-.*$', text, re.MULTILINE)
   return len(stars) + len(hyphens) == given['num_bullets']
 
 
@@ -77,10 +77,11 @@ def _sections(text: str, given: Arguments) -> bool:
 
 
 def _title(text: str, _: Arguments) -> bool:
-  return any(
-    one.lstrip('<').rstrip('>').strip()
-    for one in re.findall(r'<<[^\n]+>>', text)
-  )
+  for line in text.split('\n'):
+    begin, end = line.find('<<'), line.rfind('>>')
+    if 0 <= begin < end and line[begin:end].strip('<>').strip():
+      return True
+  return False
 
 
 def _json(text: str, _: Arguments) -> bool:
