@@ -1,4 +1,4 @@
-"""What is asked aloud: questions, chats, options, tools (`questions`)."""
+"""What is asked aloud: questions, chats, options, tools (`heard`)."""
 
 from typing import Any, Mapping
 
@@ -6,7 +6,7 @@ from data_pipelines.benchmarks import entries
 from data_pipelines.benchmarks import uro_sets
 
 _HUB = 'huggingface.co/datasets/'
-_HERE = 'questions.'
+_HERE = 'heard.'
 _JUDGED = 'judge; exist_match'
 _RATED = 'judge'
 _CHOSEN = 'accuracy, unparsed'

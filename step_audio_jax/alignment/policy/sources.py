@@ -2,11 +2,57 @@
 
 from typing import Any, Mapping
 
+from step_audio_jax import errors
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import bindings
 from step_audio_jax.training.objectives import objectives
 
 CRITIC, REWARD = 'critic', 'reward'
+
+
+def check(
+  configs: Mapping[str, Mapping[str, Any]],
+  judges: bool,
+  described: Mapping[str, Any],
+) -> None:
+  """Refuses sources of which no policy can begin.
+
+  Args:
+    configs: Where a source lies → its `config.json`, {} where it has none.
+    judges: Whether a reward model judges.
+    described: `describe()` of the policy's language model.
+
+  Raises:
+    UserError: A reward model that nobody has trained would judge, or one that
+      reads other ids; or all sources are reward models, and none answers.
+  """
+  scoring = [path for path, one in configs.items() if restore.SCORES in one]
+  if judges and not scoring:
+    raise errors.UserError(
+      f'init_from: found {_named(configs)}, expected a reward model among '
+      'them, since one judges (REWARD): it would be drawn at random.'
+    )
+  if configs and len(scoring) == len(configs):
+    raise errors.UserError(
+      f'init_from: found {_named(configs)}, which only score, expected the '
+      'policy to begin with as well.'
+    )
+  for path in scoring:
+    _check_ids(path, configs[path], described)
+
+
+def _named(configs: Mapping[str, Any]) -> str:
+  return ', '.join(configs) or 'nothing'
+
+
+def _check_ids(path, config, described) -> None:
+  bindings.check_vocabulary(
+    f'{path}/config.json',
+    config.get(bindings.VOCABULARY),
+    'this policy',
+    described.get(bindings.VOCABULARY),
+    'train a reward model with the text model of the policy',
+  )
 
 
 def adopted(
@@ -35,13 +81,7 @@ def adopted(
   params = dict(variables['params'])
   params.pop(CRITIC, None)  # of a policy that goes on
   if restore.SCORES in config:
-    bindings.check_vocabulary(
-      f'{path}/config.json',
-      config.get(bindings.VOCABULARY),
-      'this policy',
-      described.get(bindings.VOCABULARY),
-      'train a reward model with the text model of the policy',
-    )
+    _check_ids(path, config, described)
     return {REWARD: params, 'params': {CRITIC: params}}
   kept = {**variables, 'params': {**params, CRITIC: params}}
   kept.pop(objectives.PENDING, None)  # answers to the prompts of that run

@@ -22,6 +22,7 @@ from step_audio_jax.evaluation.benchmarks import recordings as recordings_lib
 from step_audio_jax.evaluation.benchmarks import transcription
 from step_audio_jax.evaluation.families import comparing
 from step_audio_jax.evaluation.families import family
+from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import digests
@@ -153,8 +154,11 @@ class Benchmarks(family.Family):
         [self._memory.tree(folder) for folder in one.recorded],
       ]
     )
+    prompt = getattr(one, 'prompt', '')
     settings = {
       'benchmark': one.settings,
+      # What a judge is asked, and how it is read, may change under its name.
+      'prompt': prompts.find(prompt).identity if prompt else None,
       'asked': self._manner(one, control),
       'means': self._means.described_by(self._memory),
     }

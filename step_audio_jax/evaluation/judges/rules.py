@@ -3,7 +3,7 @@
     rules.option({'id', 'options', 'letter', 'answer'}).value
 
 A row has an `answer`, and what the rule compares it with. An answer without a
-word is wrong (`no_answer`), a row without a reference has no verdict
+word is wrong (`silent`), a row without a reference has no verdict
 (`no_reference`), and what a rule cannot read has none either: nothing is
 guessed, and `verdicts.rates` says how many there are.
 """
@@ -13,11 +13,11 @@ from typing import Any, Callable, Mapping, Sequence
 import unicodedata
 
 from step_audio_jax import errors
-from step_audio_jax.evaluation import quiz
 from step_audio_jax.evaluation.judges import options as option_lib
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import placement
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.metrics import quiz
 
 Row = Mapping[str, Any]
 Verdict = verdicts.Verdict

@@ -5,7 +5,7 @@ judge says (`parsing`): empty, prose, html, not_json, no_field, off_scale,
 contradictory. Of several votes: tie. Of an endpoint: those of
 `endpoints.chat.Reply`, and `not_kept`. Of the row itself:
 
-    no_answer       the candidate said nothing; its value is the lowest
+    silent          the candidate said nothing; its value is the lowest
     no_reference    nobody knows what is right
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from step_audio_jax import errors
 
-NO_ANSWER, NO_REFERENCE, TIE = 'no_answer', 'no_reference', 'tie'
+NO_ANSWER, NO_REFERENCE, TIE = 'silent', 'no_reference', 'tie'
 
 
 class Verdict(NamedTuple):

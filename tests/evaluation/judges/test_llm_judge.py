@@ -9,11 +9,11 @@ import pytest
 
 from step_audio_jax import errors
 from step_audio_jax.endpoints import client
-from step_audio_jax.evaluation import agreement
 from step_audio_jax.evaluation.judges import llm_judge
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.statistics import agreement
 from tests.endpoints import server as server_lib
 from tests.endpoints import test_client
 
@@ -57,7 +57,7 @@ def test_rows_become_verdicts_and_both_rates(tmp_path):
   assert found.verdicts == [
     (1.0, '', {}),
     (0.0, '', {}),
-    (0.0, 'no_answer', {}),
+    (0.0, 'silent', {}),
     (None, 'no_reference', {}),
   ]
   assert found.rates() == {
@@ -66,7 +66,7 @@ def test_rows_become_verdicts_and_both_rates(tmp_path):
       'over_parsed': pytest.approx(1 / 3),
       'of': 4,
       'parsed': 3,
-      'kinds': {'no_answer': 1, 'no_reference': 1},
+      'kinds': {'silent': 1, 'no_reference': 1},
     }
   }
   assert len(server.asked) == counts['requests'] == 6

@@ -1,5 +1,7 @@
 """What judges say is a verdict of the form that was asked for, or none."""
 
+import time
+
 import hypothesis
 from hypothesis import strategies as st
 import pytest
@@ -115,8 +117,17 @@ def test_rates_tell_both_denominators():
     'over_parsed': pytest.approx(2 / 3),
     'of': 4,
     'parsed': 3,
-    'kinds': {'no_answer': 1, 'prose': 1},
+    'kinds': {'silent': 1, 'prose': 1},
   }
   assert verdicts.rates(some, low=-1.0)['over_all'] == 0.25
   empty = verdicts.rates([])
   assert empty['over_all'] is None and empty['over_parsed'] is None
+
+
+def test_long_and_repeated_text_is_read_quickly():
+  # Each took longer with the square of its length, once.
+  began = time.process_time()
+  for text in ('<think>' * 4000, ' ' * 30000 + 'x', '[' * 30000):
+    for parser in PARSERS.values():
+      assert parser(text).value is None
+  assert time.process_time() - began < 2

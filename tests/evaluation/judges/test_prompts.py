@@ -90,12 +90,12 @@ def test_several_references_and_broken_characters():
 def test_who_is_not_asked_about():
   triple, qa = prompts.find('stepeval_360'), prompts.find('voicebench_qa')
   assert qa.unasked(row(answer='Rome')) is None
-  assert qa.unasked(row(answer=None)) == (0.0, 'no_answer', {})
+  assert qa.unasked(row(answer=None)) == (0.0, 'silent', {})
   assert qa.unasked(row(answer='x', reference=' ')) == (
     None, 'no_reference', {}
   )  # fmt: skip
   lowest = triple.unasked(row(answer='\n'))
-  assert lowest.value == 0 and lowest.kind == 'no_answer'
+  assert lowest.value == 0 and lowest.kind == 'silent'
   assert lowest.parts == {'factuality': 0, 'relevance': 0, 'chat': 1}
   assert prompts.find('emotion').unasked(row(answer='')).value == 1
 

@@ -1,5 +1,7 @@
 """Each type of instruction, followed and not; verdicts of the public tool."""
 
+import time
+
 import pytest
 
 from step_audio_jax import errors
@@ -59,7 +61,8 @@ CASES = [
    ['Section 1', 'SECTION 1 SECTION 2']),
   ('detectable_format:json_format', {}, ['{"a": [1]}', '```json\n{"a": 1}\n```',
    '```\n[]```'], ['a: 1', '{"a": 1} so', '[' * 9999]),
-  ('detectable_format:title', {}, ['<<A song>>\nla'], ['<<>>', '<a>', '<< >>', '<<a\nb>>', '>> a <<']),
+  ('detectable_format:title', {}, ['<<A song>>\nla'],
+   ['<<>>', '<a>', '<< >>', '<<a\nb>>', '>> a <<']),
   ('combination:two_responses', {}, ['a\n******\nb', '****** a ****** b'],
    ['a', 'a ****** a', 'a ****** b ****** c', 'a ************ b']),
   ('combination:repeat_prompt', {'prompt_to_repeat': 'Say Hi. '},
@@ -88,7 +91,7 @@ def test_followed_or_not(name, given, good, bad):
     assert following.followed(answer, name, given) == (0.0, '', {}), answer
   more = {**given, 'capital_frequency': None} if not given else given
   assert following.followed(good[0], name, more).value == 1  # null is none
-  assert following.followed(' \n', name, given) == (0.0, 'no_answer', {})
+  assert following.followed(' \n', name, given) == (0.0, 'silent', {})
   if given:
     lacking = following.followed(good[0], name, {})
     assert lacking == (None, 'no_argument', {})
@@ -134,7 +137,7 @@ def test_rows_and_figures():
   assert [following.verdict(row)[:2] for row in rows] == [
     (1.0, ''),
     (0.0, ''),
-    (0.0, 'no_answer'),
+    (0.0, 'silent'),
     (None, 'unknown_instruction'),
     (0.0, ''),  # one is broken, whatever the other is
   ]
@@ -193,3 +196,11 @@ def test_languages_are_told(tag):
 def test_a_word_of_another_script_changes_nothing():
   assert tongues.told(f'{SENTENCES["en"]} 北京') == 'en'
   assert tongues.told('…') is None
+
+
+def test_long_answers_are_checked_quickly():
+  began = time.process_time()
+  for text in ('[' * 20000, '<<' * 20000, '\n' * 20000 + 'x'):
+    for name, given, *_ in CASES:
+      following.followed(text, name, given)
+  assert time.process_time() - began < 3

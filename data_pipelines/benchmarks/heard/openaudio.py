@@ -11,8 +11,8 @@ are public; the judge is asked with ours.
 import dataclasses
 
 from data_pipelines.benchmarks import gathering
-from data_pipelines.benchmarks.questions import reading
-from data_pipelines.benchmarks.questions import spoken_qa
+from data_pipelines.benchmarks.heard import reading
+from data_pipelines.benchmarks.heard import spoken_qa
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks.answers import ratings
 

@@ -23,7 +23,7 @@ four kinds, with answers from a closed set.
 import dataclasses
 
 from data_pipelines.benchmarks import gathering
-from data_pipelines.benchmarks.questions import reading
+from data_pipelines.benchmarks.heard import reading
 from step_audio_jax import errors
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks.answers import options

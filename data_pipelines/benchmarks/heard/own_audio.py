@@ -20,7 +20,7 @@ has columns that its card does not tell.
 import dataclasses
 
 from data_pipelines.benchmarks import gathering
-from data_pipelines.benchmarks.questions import reading
+from data_pipelines.benchmarks.heard import reading
 from data_pipelines.readers.common import media
 from step_audio_jax import errors
 from step_audio_jax.evaluation.benchmarks import benchmark

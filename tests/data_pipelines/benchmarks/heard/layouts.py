@@ -195,7 +195,7 @@ def bigbench(root):
 
 def paralinguistic(root):
   items, said = {}, {}
-  from data_pipelines.benchmarks.questions import stepeval
+  from data_pipelines.benchmarks.heard import stepeval
 
   for task in stepeval.TASKS:
     put(root / task / 'audio' / 'x_input.wav', wav())

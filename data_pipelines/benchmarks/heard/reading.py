@@ -108,8 +108,8 @@ def answers(value: Any) -> tuple[str, ...]:
   elif isinstance(value, (list, tuple)):
     parts = [part for one in value for part in answers(one)]
   elif isinstance(value, str):
-    listed = _listed(value)
-    parts = [value.strip()] if listed is None else listed
+    some = listed(value)
+    parts = [value.strip()] if some is None else some
   elif isinstance(value, (int, float)) and value == value:
     parts = [str(value)]
   else:
@@ -117,7 +117,7 @@ def answers(value: Any) -> tuple[str, ...]:
   return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def _listed(text: str) -> list[str] | None:
+def listed(text: str) -> list[str] | None:
   """The texts of a list that is written as text; None where it is none."""
   text = text.strip()
   if not (text.startswith('[') and text.endswith(']')):

@@ -24,7 +24,7 @@ import re
 from typing import Any, Mapping
 
 from data_pipelines.benchmarks import gathering
-from data_pipelines.benchmarks.questions import reading
+from data_pipelines.benchmarks.heard import reading
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.benchmarks import benchmark

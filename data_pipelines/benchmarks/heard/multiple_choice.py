@@ -23,7 +23,7 @@ import dataclasses
 from typing import Any, Mapping
 
 from data_pipelines.benchmarks import gathering
-from data_pipelines.benchmarks.questions import reading
+from data_pipelines.benchmarks.heard import reading
 from step_audio_jax import errors
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks.answers import options
@@ -151,4 +151,4 @@ def _options(row: reading.Row) -> Any:
   found = row.get('choices')
   if found is None:
     return [text for name in _LETTERED if (text := row.text(name))]
-  return list(reading.answers(found))
+  return reading.listed(found) if isinstance(found, str) else found

@@ -5,13 +5,13 @@ import pytest
 from data_pipelines.benchmarks import catalogue
 from step_audio_jax.audio import io
 from step_audio_jax.evaluation.benchmarks import benchmark
-from tests.data_pipelines.benchmarks.questions import layouts
+from tests.data_pipelines.benchmarks.heard import layouts
 from tests.evaluation.benchmarks.answers import made
 
 OURS = [
   name
   for name, one in catalogue.all_entries().items()
-  if one.loader.startswith('questions.')
+  if one.loader.startswith('heard.')
 ]
 
 
