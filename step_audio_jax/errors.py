@@ -1,5 +1,6 @@
 """The one exception that means "the input is wrong, not the program"."""
 
+import math
 import re
 from typing import Iterable, Mapping
 
@@ -39,6 +40,29 @@ def at_least_one(where: str, config: object, names: Iterable[str]) -> None:
     size = getattr(config, name)
     if size < 1:
       raise UserError(f'{where}: {name} is {size}, expected at least 1.')
+
+
+def within(
+  where: str, config: object, bounds: Mapping[str, tuple[float, float]]
+) -> None:
+  """Refuses a configuration with a number out of bounds.
+
+  Args:
+    where: What is configured, as messages name it.
+    config: Holds the numbers as attributes; None is within all bounds.
+    bounds: Attribute → (least, most); no bound admits NaN or infinity.
+
+  Raises:
+    UserError: One of them is not.
+  """
+  for name, (least, most) in bounds.items():
+    number = getattr(config, name)
+    if number is None or least <= number <= most and math.isfinite(number):
+      continue
+    expected = f'a number >= {least:g}'
+    if math.isfinite(most):
+      expected = f'{least:g} to {most:g}'
+    raise UserError(f'{where}: {name} is {number}, expected {expected}.')
 
 
 def patterns(where: str, found: Iterable[str]) -> None:

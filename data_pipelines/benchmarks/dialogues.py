@@ -9,7 +9,7 @@ from step_audio_jax.evaluation.benchmarks import dialogues
 
 
 class Dialogues(dialogues.Dialogues):
-  """Of the catalogue."""
+  """See the base."""
 
 
 def _entry(scorer: str, summary: str, layout: str, source: str):
@@ -23,37 +23,37 @@ def _entry(scorer: str, summary: str, layout: str, source: str):
   )
 
 
-_FULL_DUPLEX = 'github DanielLin94144/Full-Duplex-Bench'
+_FULL_DUPLEX = 'github.com/DanielLin94144/Full-Duplex-Bench'
 
 ENTRIES = {
   'full_duplex_bench_1': _entry(
     'full_duplex_bench_1',
     'pauses, back-channels, turn taking, interruptions',
-    'SUBSET/ID/input.wav beside output.wav',
+    'SUBSET/ID/input.wav and its JSON; output.wav, output.json of the system',
     _FULL_DUPLEX,
   ),
   'full_duplex_bench_1_5': _entry(
     'full_duplex_bench_1_5',
     'speech that overlaps',
-    'SUBSET/ID/input.wav, clean_input.wav beside output.wav',
+    'SUBSET/ID/input.wav, metadata.json; output.wav, output.json of the system',
     _FULL_DUPLEX,
   ),
   'full_duplex_bench_2': _entry(
     'full_duplex_bench_2',
     'dialogues with an automated examiner',
-    'recorded dialogues and ratings',
+    'prompts_staged_200.json; SPLIT/ID/A.wav, B.wav; SPLIT/ID.json',
     _FULL_DUPLEX,
   ),
   'full_duplex_bench_3': _entry(
     'full_duplex_bench_3',
     'tools in disfluent real speech',
-    'scenarios and recorded calls',
+    'EXAMPLE_SPEAKER/input.wav, metadata.json; result_PROVIDER.json',
     _FULL_DUPLEX,
   ),
   'turnbench': _entry(
     'turnbench',
     'ends of turns and interruptions in labelled conversations',
-    'labels and recorded detections',
+    '*.parquet or ID/*.srt; predictions.json of the system, or its recordings',
     'Sesame, TurnBench',
   ),
 }

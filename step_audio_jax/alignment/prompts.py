@@ -25,7 +25,7 @@ from step_audio_jax.chats import rendering
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import questions as questions_lib
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import bindings
 from step_audio_jax.storage import digests
 from step_audio_jax.tokenizers.speech import seal

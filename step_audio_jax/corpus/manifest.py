@@ -38,6 +38,7 @@ from step_audio_jax.styles import markup
 NAME = 'manifest.jsonl'
 STAMP = 'corpus.json'  # beside it, of a corpus that `synthesize` finished
 KINDS = ('speech', 'text', 'image_text', 'chat', 'preference')
+MOST_MARGIN = 1e15  # rows hold float32, and sums of them stay finite
 UNSEEN_VOICE = 'test_unseen_voice'  # split of voices that training never hears
 
 
@@ -261,9 +262,10 @@ def _checked_preference(line: Utterance) -> dict[str, Any]:
     raise errors.UserError(
       f'margin: found {line.margin}, expected it between two answers.'
     )
-  if not 0 <= line.margin < math.inf:  # nor is it NaN
+  if not 0 <= line.margin < MOST_MARGIN:  # nor is it NaN
     raise errors.UserError(
-      f'margin: found {line.margin}, expected a number >= 0.'
+      f'margin: found {line.margin}, expected a number >= 0 and below '
+      f'{MOST_MARGIN:g}.'
     )
   if not re.fullmatch(r'[\w.-]+', line.category or 'none'):
     raise errors.UserError(

@@ -26,7 +26,7 @@ def speak(
   """Speaks the first answers to spoken questions of each split.
 
   Args:
-    answers: Split → rows of `questions.score`; those that are spoken get
+    answers: Split → rows of `quiz.score`; those that are spoken get
       `wav`, a path relative to the parent of `folder`.
     run: That answered; how it is asked to speak follows from it.
     writer: Its model, loaded already, as one that speaks.

@@ -1,7 +1,7 @@
 """The `evaluate` door: a run directory in, scores beside its checkpoints."""
 
 import sys
-from typing import Any
+from typing import Any, Mapping
 
 from absl import flags
 
@@ -58,7 +58,7 @@ def _main(fv) -> dict[str, Any]:
     _tell(result)
     print(cli.operative_text())
     return result
-  print(table(result['results']))
+  print(table(result['results'], result['units']))
   print('\nscored, of how many:')
   print('\n'.join(counts.describe_steps(result['counts'], result['left_out'])))
   for line in counts.not_computed(result['not_computed']):
@@ -83,15 +83,28 @@ def _tell(result: dict[str, Any]) -> None:
     print(f'note: {note}', file=sys.stderr)
 
 
-def table(results: dict[int, dict[str, float]]) -> str:
-  """Metrics as rows, steps as columns."""
+def table(
+  results: dict[int, dict[str, float]], units: Mapping[str, str] | None = None
+) -> str:
+  """Metrics as rows, steps as columns.
+
+  Args:
+    results: Step → metric → value.
+    units: Metric → unit; '%' of a fraction, as of all that are not named but
+      perplexities.
+  """
+  units = units or {}
+
+  def unit(name):
+    return units.get(name, '' if name.startswith('perplexity') else '%')
+
   names = list(dict.fromkeys(n for m in results.values() for n in m))
   # Per-source, per-stream figures are for the page and the file.
   names = [n for n in names if n.count('/') < 2 or '/all/' in n]
   lines = [['', *(f'step {step}' for step in results)]]
   for name in names:
     cells = (metrics.get(name) for metrics in results.values())
-    lines.append([name, *(_show(name, cell) for cell in cells)])
+    lines.append([name, *(_show(unit(name), cell) for cell in cells)])
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   return '\n'.join(
     '  '.join(
@@ -102,12 +115,12 @@ def table(results: dict[int, dict[str, float]]) -> str:
   )
 
 
-def _show(name: str, value: float | None) -> str:
+def _show(unit: str, value: float | None) -> str:
   if value is None:
     return ''
-  if name.startswith('perplexity'):
-    return f'{value:.2f}'
-  return f'{100 * value:.1f} %'
+  if unit == '%':
+    return f'{100 * value:.1f} %'
+  return f'{value:.2f} {unit}'.rstrip()
 
 
 DOOR = cli.Door(

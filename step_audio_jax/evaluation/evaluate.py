@@ -90,13 +90,13 @@ def evaluate(
     dry_run: Only say what would be done.
 
   Returns:
-    {run, results: {step: flat metrics}, counts: {step: {metric: how many of
-    how many}}, left_out: {step: {part: reason}}, not_computed: {figure:
-    reason}, judges: who the outside ear is, kept, scored: {step: [part]},
-    unreadable: {step: why its checkpoint is not scored}, notes: sentences to
-    tell, page}. Of a dry run {run, steps: {step: whether
-    all is kept}, kept, scored, unreadable, notes, not_computed} and the
-    settings.
+    {run, results: {step: flat metrics}, units: {metric: unit}, counts: {step:
+    {metric: how many of how many}}, left_out: {step: {part: reason}},
+    not_computed: {figure: reason}, judges: who the outside ear is, kept,
+    scored: {step: [part]}, unreadable: {step: why its checkpoint is not
+    scored}, notes: sentences to tell, page}. Of a dry run {run, steps: {step:
+    whether all is kept}, kept, scored, unreadable, notes, not_computed} and
+    the settings.
 
   Raises:
     UserError: Something that is asked for is missing, or belongs to another

@@ -31,7 +31,7 @@ from step_audio_jax.chats import rendering
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import alignment
 

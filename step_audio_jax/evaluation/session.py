@@ -128,6 +128,11 @@ class Session:
     return {
       'run': str(self._run),
       'results': {step: one['metrics'] for step, one in answers.items()},
+      'units': {
+        name: unit
+        for one in answers.values()
+        for name, unit in one['units'].items()
+      },
       'counts': {step: one['counts'] for step, one in answers.items()},
       'left_out': {step: one['left_out'] for step, one in answers.items()},
       'judges': newest['judges'],

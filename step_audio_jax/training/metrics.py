@@ -22,6 +22,7 @@ from step_audio_jax.parallel import topology
 from step_audio_jax.storage import files
 from step_audio_jax.training import guard
 
+STEP = 'time/step'  # of a trainer's own times: seconds of a whole step
 _TF_WRITER = 'clu.metric_writers.summary_writer'
 
 
@@ -197,6 +198,8 @@ class Meter:
     batch = trainer.abstract_batch()
     flops = getattr(trainer.objective, 'flops', None)
     self._counts = getattr(trainer.feed, 'counts', None)
+    # What waits for the devices within a step hands it over when the next one
+    # is done as well: only its own clock knows how long a step took.
     self._times = getattr(trainer, 'times', None)
     self._flops = flops(batch) if flops else 0.0
     self._tokens = batch['tokens'].size if 'tokens' in batch else 0
@@ -212,7 +215,8 @@ class Meter:
     times = self._times(step) if self._times else {}
     if self._step is not None:
       values |= times
-      rate = (step - self._step) / max(now - self._time, 1e-9)
+      seconds = times.get(STEP) or (now - self._time) / (step - self._step)
+      rate = 1 / max(seconds, 1e-9)
       values['throughput/steps_per_second'] = rate
       if self._tokens:
         values['throughput/tokens_per_second'] = rate * self._tokens

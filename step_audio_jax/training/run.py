@@ -141,6 +141,8 @@ def train(
         ids.setdefault(bindings.TOKENIZER, start.tokenizer)
       if start.told and jax.process_index() == 0:
         bindings.warn_once(start.told)
+  if hasattr(objective, 'check_sources') and not checkpoints.steps_of(folder):
+    objective.check_sources(run_bindings.configs(init_from))
   if dry_run:
     return facts
 

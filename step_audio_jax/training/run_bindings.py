@@ -199,6 +199,16 @@ def _exported(folder: pathlib.Path, ids, policy) -> Start:
   return Start(str(folder), None, '', tokenizer)
 
 
+def configs(
+  init_from: Sequence[str | os.PathLike],
+) -> dict[str, dict[str, Any]]:
+  """Folder → its `config.json`; {} where it has none."""
+  return {
+    str(path): _object_in(files.path(path) / 'config.json')
+    for path in init_from
+  }
+
+
 def _object_in(path: pathlib.Path) -> dict[str, Any]:
   """The JSON object in a file; {} where there is none, or half of one."""
   try:

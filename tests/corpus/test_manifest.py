@@ -268,6 +268,7 @@ def test_an_answer_that_stands_alone_survives_a_round_trip(name, tmp_path):
     ({'margin': -0.5}, 'margin: found -0.5, expected a number >= 0'),
     ({'margin': float('nan')}, 'margin: found nan, expected a number >= 0'),
     ({'margin': float('inf')}, 'margin: found inf, expected a number >= 0'),
+    ({'margin': 1e300}, r'margin: found 1e.300, expected .* below 1e.15'),
     ({'margin': 'x'}, "margin: found 'x', expected a number"),
     ({'category': 'two words'}, "category: found 'two words', expected a word"),
     (

@@ -13,7 +13,7 @@ from data_pipelines.codes import tokenize
 from step_audio_jax import __main__ as library_doors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import files
 from tests.data_pipelines import stand_in
 from tpu_launch import __main__ as launch_doors

@@ -14,7 +14,7 @@ from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
 from step_audio_jax.evaluation import origins
 from step_audio_jax.evaluation import questions
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.speech import dual
 from tests.generation import test_complete

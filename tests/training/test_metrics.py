@@ -5,9 +5,11 @@ import pathlib
 import struct
 import subprocess
 import sys
+import types
 
 import hypothesis
 from hypothesis import strategies as st
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -224,3 +226,24 @@ def test_a_window_averages_by_weight(steps):
       expected[name] = total / weight
   assert window.pop() == pytest.approx(expected)
   assert window.pop() == {}
+
+
+class Timed:
+  """A trainer that hands its steps over together and knows what they took."""
+
+  def abstract_batch(self):
+    return {'tokens': np.zeros((2, 8))}
+
+  objective = feed = None
+  mesh = types.SimpleNamespace(devices=np.array([jax.devices('cpu')[0]]))
+
+  def times(self, step):
+    return {metrics.STEP: 4.0}
+
+
+def test_throughput_is_that_of_a_trainer_that_has_a_clock():
+  meter = metrics.Meter(Timed())
+  assert not any('throughput' in name for name in meter.read(1))
+  found = meter.read(2)  # at once
+  assert found['throughput/steps_per_second'] == 0.25
+  assert found['throughput/tokens_per_second'] == 4.0

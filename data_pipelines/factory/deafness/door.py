@@ -66,7 +66,16 @@ def add(
     )
   said = None
   if rollouts is not None:
-    said = _rollouts(files.path(rollouts), questions, left)
+    others: list[dict[str, Any]] = []
+    said = _rollouts(files.path(rollouts), questions, others)
+    if not said:
+      first = f'; the first line: {others[0]["reason"]}' if others else '.'
+      raise errors.UserError(
+        f'{rollouts}: found no deaf reply to a question of '
+        f'{", ".join(config.splits)}, expected some to reject, since silences '
+        f'alone would teach to prefer them{first}'
+      )
+    left += others
   maker = pairs_lib.Maker(config, questions.values(), said)
   told: list[additions.Told] = []
   counts = dict.fromkeys(pairs_lib.CATEGORIES, 0)

@@ -28,7 +28,7 @@ from step_audio_jax import errors
 from step_audio_jax.chats import own
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
@@ -372,9 +372,13 @@ def _define(fv: flags.FlagValues) -> None:
 def _weights(words: Sequence[str]) -> dict[str, float]:
   found = {}
   for word in words:
-    name, _, value = word.partition('=')
+    name, _, value = (part.strip() for part in word.partition('='))
+    if name in found:
+      raise errors.UserError(
+        f'--weights: found {name!r} twice, expected each score once.'
+      )
     try:
-      found[name.strip()] = float(value)
+      found[name] = float(value)
     except ValueError:
       raise errors.UserError(
         f'--weights: found {word!r}, expected NAME=WEIGHT.'

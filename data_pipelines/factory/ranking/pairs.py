@@ -47,9 +47,10 @@ class Config:
   def __post_init__(self):
     additions.check_splits(self.splits)
     for name in ('gap', 'margin'):
-      if not 0 <= getattr(self, name) < math.inf:  # nor is it NaN
+      if not 0 <= getattr(self, name) < manifest.MOST_MARGIN:  # nor is it NaN
         raise errors.UserError(
-          f'--{name}: found {getattr(self, name)}, expected a number >= 0.'
+          f'--{name}: found {getattr(self, name)}, expected a number >= 0 and '
+          f'below {manifest.MOST_MARGIN:g}.'
         )
     for name, weight in self.weights.items():
       if not weight or not math.isfinite(weight):
@@ -112,6 +113,13 @@ def make(
   ]
   worths = [round(math.fsum(some.values()), _DIGITS) for some in parts]
   found = rankings.compare(worths, config.rules)
+  for pair in found.pairs:
+    if not pair.margin < manifest.MOST_MARGIN:
+      raise errors.UserError(
+        f'{samples[0].where}: scores: found a margin of {pair.margin:g} to '
+        f'another answer, expected less than {manifest.MOST_MARGIN:g}; lower '
+        '--weights or --margin.'
+      )
   texts = list(by_text)
   order = sorted(
     found.pairs, key=lambda one: worths[one.worse] - worths[one.better]

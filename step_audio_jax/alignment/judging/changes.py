@@ -22,7 +22,7 @@ from step_audio_jax.audio.augmentation import speed
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.corpus import manifest
 from step_audio_jax.evaluation import questions
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.tokenizers.speech import alignment
 from step_audio_jax.tokenizers.speech import dual
 

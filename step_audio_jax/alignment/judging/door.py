@@ -100,6 +100,7 @@ def judge(
 
 def _check(fv: flags.FlagValues) -> None:
   """What can be wrong, before anything is loaded."""
+  from step_audio_jax.corpus import manifest
   from step_audio_jax.evaluation import origins
   from step_audio_jax.generation import restore
   from step_audio_jax.training.checkpoints import checkpoints
@@ -126,6 +127,10 @@ def _check(fv: flags.FlagValues) -> None:
       'judge: --tokenizer means nothing with --view=tqta, where questions are '
       'read.'
     )
+  if fv.corpus:
+    path = manifest.path_of(fv.corpus)
+    if not files.is_file(path):
+      raise errors.UserError(f'{path}: no such file.')
   restore.scorer_config(fv.run)
   checkpoints.step_folder(files.path(fv.run), fv.step, fv.ema)
   if fv.rows:

@@ -19,6 +19,7 @@ from step_audio_jax.alignment import losses
 from step_audio_jax.alignment.policy import objective as objective_lib
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
+from step_audio_jax.storage import bindings
 
 
 class Evaluated(NamedTuple):
@@ -137,7 +138,7 @@ def made(
 def check(
   it: objective_lib.PolicyGradient, step: int, metrics: Mapping[str, Any]
 ) -> None:
-  """Whether what was made may be learnt from; waits for it.
+  """Whether what was made may be learnt from; waits for it, and says oddities.
 
   Args:
     it: The objective.
@@ -148,7 +149,7 @@ def check(
     UserError: Sampler and learner disagree in the mean, the reward model gave
       no number and the run is to stop, or nothing is left.
   """
-  gap, unscored, left, answers = (
+  gap, unscored, left, answers, ended = (
     float(one)
     for one in jax.device_get(
       [
@@ -156,6 +157,7 @@ def check(
         metrics['rollout/unscored'][0],
         metrics['reward'][1],
         metrics['rollout/length'][1],
+        metrics['rollout/ended'][0],
       ]
     )
   )
@@ -176,4 +178,12 @@ def check(
       f'policy: step {step + 1} has dropped all {answers:.0f} '
       'answers, expected some that are judged, by rules and reward model, '
       'and on which sampler and learner agree (most_gap).'
+    )
+  if not ended and jax.process_index() == 0:
+    punished = f'all get {it.no_end_reward:g}'
+    bindings.warn_once(
+      f'policy: a step, of {answers:.0f} answers, had none that came to its '
+      f'end within {it.sampling.longest} ids (ANSWER): '
+      f'{"nothing is learnt of it" if it.no_end == "mask" else punished}, '
+      'and rollout/ended says how many do.'
     )

@@ -24,6 +24,7 @@ Axes: B answers, N places of an answer.
 """
 
 import dataclasses
+import math
 from typing import Any, Mapping, NamedTuple
 
 from flax import linen as nn
@@ -45,6 +46,7 @@ from step_audio_jax.training.objectives import objectives
 CRITIC, REWARD = sources.CRITIC, sources.REWARD
 CONTROLLER = 'controller'  # of the divergence's coefficient
 PENALTY, MASK = 'penalty', 'mask'
+_POSITIVE = (0, math.inf)
 
 
 class Experience(NamedTuple):
@@ -90,11 +92,8 @@ class Divergence:
 
   def __post_init__(self):
     divergence.check(self.estimator, self.place)
-    if self.coefficient < 0 or self.target < 0:
-      raise errors.UserError(
-        f'kl: coefficient and target are {self.coefficient} and {self.target}, '
-        'expected 0 or more.'
-      )
+    errors.within('kl', self, {'coefficient': _POSITIVE, 'target': _POSITIVE})
+    errors.at_least_one('kl', self, ['horizon'])
 
   def adapted(
     self, coefficient: jax.Array, found: jax.Array, answers: int
@@ -166,6 +165,8 @@ class PolicyGradient:
         f'{", ".join(losses.MEANS)}.'
       )
     errors.at_least_one('policy', self, ['epochs', 'minibatches', 'buckets'])
+    some = {'clip_low': (0, 1), 'most_importance': (1, math.inf)}
+    errors.within('policy', self, some | {'clip_high': _POSITIVE})
     if self.staleness not in (0, 1):
       raise errors.UserError(
         f'policy: staleness is {self.staleness}, expected 0 or 1.'
@@ -224,6 +225,10 @@ class PolicyGradient:
     if self.kl.target:
       variables[CONTROLLER] = {'kl': jnp.float32(self.kl.coefficient)}
     return {**variables, 'params': params}
+
+  def check_sources(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """See `sources.check`."""
+    sources.check(configs, self.reward is not None, self.language.describe())
 
   def adopt(
     self,
@@ -391,7 +396,7 @@ class PolicyGradient:
   def describe(self):
     return {
       **self.policy.describe(),
-      'alignment': {'algorithm': type(self).__name__.lower()},
+      sources.ALIGNMENT: {'algorithm': type(self).__name__.lower()},
     }
 
 
@@ -417,6 +422,12 @@ class Ppo(PolicyGradient):
   smoothing: float = 0.95
   whiten: bool = True
   warmup_steps: int = 80
+
+  def __post_init__(self):
+    super().__post_init__()
+    some = dict.fromkeys(('discount', 'smoothing'), (0, 1))
+    more = ('critic_weight', 'value_clip', 'warmup_steps')
+    errors.within('policy', self, some | dict.fromkeys(more, _POSITIVE))
 
   def critic_model(self):
     return self.critic

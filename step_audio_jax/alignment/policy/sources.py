@@ -1,12 +1,79 @@
 """What a policy starts from: saved runs under the names it has for them."""
 
-from typing import Any, Mapping
+from typing import Any, Collection, Mapping
 
+from step_audio_jax import errors
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import bindings
 from step_audio_jax.training.objectives import objectives
 
 CRITIC, REWARD = 'critic', 'reward'
+ALIGNMENT = 'alignment'  # by which the `config.json` of a policy says how
+
+
+def check(
+  configs: Mapping[str, Mapping[str, Any]],
+  judges: bool,
+  described: Mapping[str, Any],
+) -> None:
+  """Refuses sources of which no policy can begin.
+
+  Args:
+    configs: Where a source lies → its `config.json`, {} where it has none.
+    judges: Whether a reward model judges.
+    described: `describe()` of the policy's language model.
+
+  Raises:
+    UserError: A reward model that nobody has trained would judge, or one that
+      reads other ids; or all sources are reward models, and none answers.
+  """
+  scoring = [path for path, one in configs.items() if restore.SCORES in one]
+  # A policy may hold the one that judged it.
+  held = any(ALIGNMENT in one for one in configs.values())
+  if judges and not scoring and not held:
+    raise _unjudged(configs)
+  if configs and len(scoring) == len(configs):
+    raise errors.UserError(
+      f'init_from: found {_named(configs)}, which only score, expected the '
+      'policy to begin with as well.'
+    )
+  for path in scoring:
+    _check_ids(path, configs[path], described)
+
+
+def check_fresh(fresh: Collection[str], sources: Collection[str]) -> None:
+  """Refuses to judge by what no source holds.
+
+  Args:
+    fresh: Paths of variables that are drawn.
+    sources: Where the others come from.
+
+  Raises:
+    UserError: Some of the reward model are among them.
+  """
+  if any(path.startswith(f'{REWARD}/') for path in fresh):
+    raise _unjudged(sources)
+
+
+def _unjudged(sources: Collection[str]) -> errors.UserError:
+  return errors.UserError(
+    f'init_from: found {_named(sources)}, expected a reward model among them, '
+    'since one judges (REWARD): it would be drawn at random.'
+  )
+
+
+def _named(sources: Collection[str]) -> str:
+  return ', '.join(sources) or 'nothing'
+
+
+def _check_ids(path, config, described) -> None:
+  bindings.check_vocabulary(
+    f'{path}/config.json',
+    config.get(bindings.VOCABULARY),
+    'this policy',
+    described.get(bindings.VOCABULARY),
+    'train a reward model with the text model of the policy',
+  )
 
 
 def adopted(
@@ -35,13 +102,7 @@ def adopted(
   params = dict(variables['params'])
   params.pop(CRITIC, None)  # of a policy that goes on
   if restore.SCORES in config:
-    bindings.check_vocabulary(
-      f'{path}/config.json',
-      config.get(bindings.VOCABULARY),
-      'this policy',
-      described.get(bindings.VOCABULARY),
-      'train a reward model with the text model of the policy',
-    )
+    _check_ids(path, config, described)
     return {REWARD: params, 'params': {CRITIC: params}}
   kept = {**variables, 'params': {**params, CRITIC: params}}
   kept.pop(objectives.PENDING, None)  # answers to the prompts of that run

@@ -7,6 +7,7 @@ the step and counted. With nothing left of a step the run stops in any case.
 
 import dataclasses
 import math
+import sys
 from typing import Mapping, NamedTuple, Sequence
 
 import numpy as np
@@ -81,29 +82,45 @@ class Rewards:
 
   def _ask(self, name, scorer, samples) -> np.ndarray:
     try:
-      found = np.asarray(scorer(samples), np.float32)
+      found = np.asarray(scorer(samples), np.float64)
     except Exception as error:
+      told = ' '.join(f'{type(error).__name__}: {error}'.split())
       if self.on_failure == STOP:
         raise errors.UserError(
-          f'rewards: {name} failed ({type(error).__name__}: {error}); expected '
-          "a score for every answer, or on_failure = 'drop'."
+          f'rewards: {name} failed ({told}); expected a score for every '
+          "answer, or on_failure = 'drop'."
         ) from error
+      print(
+        f'note: rewards: {name} failed ({told}); its {len(samples)} answers '
+        'are dropped.',
+        file=sys.stderr,
+        flush=True,
+      )
       return np.full(len(samples), np.nan, np.float32)
     if found.shape != (len(samples),):
       raise errors.UserError(
         f'rewards: {name} gave {found.shape} scores, expected one for each of '
         f'{len(samples)} answers.'
       )
-    self._check(name, found, samples)
-    return found
+    with np.errstate(over='ignore'):
+      scores = found.astype(np.float32)
+    self._check(name, scores, samples, found)
+    return scores
 
-  def _check(self, name, found, samples) -> None:
-    """Raises where one is no number and the run is to stop."""
+  def _check(self, name, found, samples, told=None) -> None:
+    """Raises where one is no number and the run is to stop.
+
+    Args:
+      name: Who says it.
+      found: What counts.
+      samples: Of what.
+      told: What was said, if that is more than float32 holds.
+    """
     wrong = np.flatnonzero(~np.isfinite(found))
     if len(wrong) and self.on_failure == STOP:
       first = samples[wrong[0]]
       raise errors.UserError(
-        f'rewards: {name} gave {found[wrong[0]]} for an answer to {first.id} '
-        f'({first.text[:40]!r}), expected a number, or on_failure = '
-        "'drop'."
+        f'rewards: {name} gave {(found if told is None else told)[wrong[0]]} '
+        f'for an answer to {first.id} ({first.text[:40]!r}), expected a '
+        "number that float32 holds, or on_failure = 'drop'."
       )

@@ -13,7 +13,7 @@ import unicodedata
 from step_audio_jax import errors
 from step_audio_jax.alignment.rewards import sample as sample_lib
 from step_audio_jax.chats import deafness
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.evaluation.quality import repetition
 
 Sample = sample_lib.Sample

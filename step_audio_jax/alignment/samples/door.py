@@ -34,6 +34,7 @@ from step_audio_jax.storage import files
 
 _BATCH = 64
 _FIELDS = ('prompt', 'run', 'step', 'number', 'text')
+_BEGINS = b'{"prompt": "'  # as all lines do
 _NUMBERED = ('brief', 'unrepeated')  # rules with a number of their own
 _DEFAULT_RULES = ('right', 'brief', 'in_language', 'heard')
 
@@ -44,17 +45,17 @@ def seed_of(seed: int, prompt: str, number: int) -> int:
   return int.from_bytes(raw.digest(), 'little')
 
 
-def read(path: files.AnyPath) -> list[dict[str, Any]]:
-  """The lines of a file of samples; a line that a kill cut is left out.
+def read(raw: bytes, path: files.AnyPath) -> tuple[list[dict[str, Any]], int]:
+  """The lines of a file of samples, and where the last whole one ends.
+
+  A line that a kill cut, maybe within a character, is left out.
 
   Raises:
     UserError: Another line is no sample.
   """
-  found = []
-  if not files.is_file(path):
-    return found
-  lines = files.read_text(path).split('\n')
-  for number, line in enumerate(lines, start=1):
+  found: list[dict[str, Any]] = []
+  *whole, rest = raw.split(b'\n')
+  for number, line in enumerate(whole, start=1):
     if not line.strip():
       continue
     try:
@@ -63,30 +64,42 @@ def read(path: files.AnyPath) -> list[dict[str, Any]]:
       if not isinstance(one, dict) or lacking:
         raise ValueError(f'no {lacking[0] if lacking else "object"}')
     except (ValueError, TypeError) as error:
-      if number == len(lines):  # no end of line behind it
-        break
       raise errors.UserError(
         f'{path}: line {number} is no sample ({error}).'
       ) from error
     found.append(one)
-  return found
+  size = min(len(rest), len(_BEGINS))
+  if rest[:size] != _BEGINS[:size]:  # that is nobody's half line
+    raise errors.UserError(
+      f'{path}: line {len(whole) + 1} is no sample ({rest[:20]!r}), expected '
+      'what `sample` has written, or another --output.'
+    )
+  return found, len(raw) - len(rest)
 
 
-def _done(path: files.AnyPath, asked: Mapping[str, Any]) -> set[tuple]:
-  """(run, step, prompt, number) of what is there; cuts off half a line."""
-  lines = read(path)
+def _done(
+  lines: Sequence[Mapping[str, Any]],
+  asked: Mapping[str, Any],
+  path: files.AnyPath,
+) -> set[tuple]:
+  """(run, step, prompt, number, digest) of what is there."""
   for one in lines:
-    if one.get('asked') != asked:
-      raise errors.UserError(
-        f'{path}: its answers were drawn otherwise ({one.get("asked")}), '
-        f'expected {dict(asked)}; give another --output.'
-      )
-  if lines or files.is_file(path):
-    whole = ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
-    with files.atomic(path, 'w') as handle:
-      handle.write(whole)
+    was = one.get('asked')
+    if was == asked:
+      continue
+    was = was if isinstance(was, Mapping) else {}
+    told = ', '.join(
+      f'{name} is {was.get(name)!r}, expected {value!r}'
+      for name, value in asked.items()
+      if was.get(name) != value
+    )
+    raise errors.UserError(
+      f'{path}: its answers were drawn otherwise ({told or "asked otherwise"});'
+      ' give another --output.'
+    )
   return {
-    (one['run'], one['step'], one['prompt'], one['number']) for one in lines
+    (*(one[n] for n in ('run', 'step', 'prompt', 'number')), one.get('digest'))
+    for one in lines
   }
 
 
@@ -144,6 +157,10 @@ def _rules(names: Sequence[str]) -> dict[str, sample_lib.Scorer]:
   found = {}
   for told in names:
     name, has_number, number = told.partition(':')
+    if name in found:
+      raise errors.UserError(
+        f'--rules: found {name!r} twice, expected it once.'
+      )
     rule = rules_lib.RULES.get(name)
     if rule is None or name == 'of_form':
       known = ', '.join(n for n in rules_lib.RULES if n != 'of_form')
@@ -180,10 +197,10 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
 
   sampler = sampling.Sampler(fv.temperature, fv.top_k, fv.top_p)
   sampler.check_replayable()
-  runs = []
+  runs = {}
   for named in fv.run:
     run, step = _run_and_step(named)
-    runs.append((run, step, complete.describe(run, step)))
+    runs[named] = run, step, complete.describe(run, step)
   asked = {
     'view': fv.view,
     'temperature': fv.temperature,
@@ -194,15 +211,33 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
     'silenced': fv.silenced,
     'rules': list(fv.rules),
   }
-  done = _done(output, asked)
   if fv.dry_run:
+    done = set()
+    if files.is_file(output):
+      with files.opened(output) as handle:
+        done = _done(read(handle.read(), output)[0], asked, output)
     print(f'would draw {fv.count} answers of {len(runs)} runs to each prompt')
     return {'dry_run': True, 'runs': len(runs), 'done': len(done)}
-  told = {}
-  for run, step, description in runs:
-    told[run] = _sample_run(
-      fv, output, run, step, description, asked, sampler, rules, done
+  if files.is_file(output) and files.is_claimed(output):
+    print(
+      f'note: {output}: another process is writing; waiting for its end.',
+      file=sys.stderr,
+      flush=True,
     )
+  told = {}
+  with files.claim_file(output) as handle:
+    lines, end = read(handle.read(), output)
+    done = _done(lines, asked, output)
+    handle.truncate(end)
+    handle.seek(end)
+    try:
+      for name, one in runs.items():
+        told[name] = _sample_run(
+          fv, output, handle, *one, asked, sampler, rules, done
+        )
+    finally:
+      if files.is_file(output) and not files.size(output):
+        files.remove(output)
   for run, figures in told.items():
     means = ', '.join(
       f'{name} {value:.3f}' for name, value in figures['means'].items()
@@ -212,14 +247,14 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
 
 
 def _sample_run(
-  fv, output, run, step, description, asked, sampler, rules, done
+  fv, output, handle, run, step, description, asked, sampler, rules, done
 ):
   """Draws what is missing of one run; its figures."""
   from step_audio_jax.alignment import prompts as prompts_lib
   from step_audio_jax.chats import habits
   from step_audio_jax.corpus import speech_codes
   from step_audio_jax.evaluation import questions
-  from step_audio_jax.evaluation import quiz
+  from step_audio_jax.evaluation.metrics import quiz
   from step_audio_jax.generation import restore
   from step_audio_jax.training.checkpoints import checkpoints
 
@@ -246,16 +281,14 @@ def _sample_run(
     (prompt, number)
     for prompt in prompts
     for number in range(fv.count)
-    if (run, step, prompt.id, number) not in done
+    if (run, step, prompt.id, number, prompt.digest) not in done
   ]
   sums: dict[str, list[float]] = collections.defaultdict(list)
   loaded = restore.unroll_layers(model), variables, table
-  with (
-    files.open_log(output, 'a') as handle,
-    progress.bar(
-      total=len(left), label=pathlib.Path(run).name, unit='answer'
-    ) as bar,
-  ):
+  done |= {(run, step, one.id, number, one.digest) for one, number in left}
+  with progress.bar(
+    total=len(left), label=pathlib.Path(run).name, unit='answer'
+  ) as bar:
     for first in range(0, len(left), _BATCH):
       some = left[first : first + _BATCH]
       drawn = list(
@@ -299,9 +332,8 @@ def _sample_run(
           }
         )
       with files.writing(output):
-        handle.write(
-          ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
-        )
+        text = ''.join(json.dumps(x, ensure_ascii=False) + '\n' for x in lines)
+        handle.write(text.encode())
         files.persist(handle)
       bar.update(len(some))
   return {

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
@@ -20,7 +20,9 @@ from step_audio_jax.evaluation.benchmarks import journal as journal_lib
 from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.benchmarks import recordings as recordings_lib
 from step_audio_jax.evaluation.benchmarks import transcription
+from step_audio_jax.evaluation.families import comparing
 from step_audio_jax.evaluation.families import family
+from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import digests
@@ -152,8 +154,11 @@ class Benchmarks(family.Family):
         [self._memory.tree(folder) for folder in one.recorded],
       ]
     )
+    prompt = getattr(one, 'prompt', '')
     settings = {
       'benchmark': one.settings,
+      # What a judge is asked, and how it is read, may change under its name.
+      'prompt': prompts.find(prompt).identity if prompt else None,
       'asked': self._manner(one, control),
       'means': self._means.described_by(self._memory),
     }
@@ -396,8 +401,21 @@ class Benchmarks(family.Family):
       absent,
     )
 
-  def rows(self, kept) -> Sequence[Mapping[str, Any]]:
-    return (kept['result'] or {}).get('rows', ())
+  def main_figure(self, kept) -> str:
+    figure = next(iter((kept['result'] or {}).get('figures', ())), None)
+    return f'{kept["name"]}/{figure}' if figure else ''
+
+  def rows(self, kept) -> list[dict[str, Any]]:
+    result = kept['result'] or {}
+    name, figure = next(iter(result.get('figures', {}).items()), ('', {}))
+    return [
+      {
+        **({'latency': row['seconds']} if 'seconds' in row else {}),
+        **row,
+        **comparing.comparable(row, name, figure),
+      }
+      for row in result.get('rows', ())
+    ]
 
 
 def _speaks(one: benchmark_lib.Benchmark) -> bool:

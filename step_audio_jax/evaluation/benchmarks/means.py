@@ -15,7 +15,9 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax.audio import io
 from step_audio_jax.chats import conversation as chats_lib
+from step_audio_jax.evaluation import conventions
 from step_audio_jax.evaluation.benchmarks import benchmark
+from step_audio_jax.evaluation.judges import llm_judge
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import distances
 from step_audio_jax.evaluation.metrics import judge as ear_lib
@@ -32,7 +34,7 @@ class MeansConfig:
 
   Attributes:
     conventions: Of texts that are compared, the first for headlines.
-    judge: `judges.Judge`, a language model behind an address.
+    judge: A language model behind an address.
     ear: An outside recogniser (`metrics.judge`).
     speaker: Folder of a speech decoder, whose speaker encoder tells voices
       apart; the similarity is named by it.
@@ -40,15 +42,13 @@ class MeansConfig:
   """
 
   conventions: tuple[str, ...] = ('plain',)
-  judge: Any = None
+  judge: llm_judge.Judge | None = None
   ear: ear_lib.JudgeConfig | None = None
   speaker: str | None = None
   quality: bool = False
 
   def described_by(self, memory: identity.DigestCache) -> dict[str, Any]:
     """All that decides about figures: JSON-able."""
-    from step_audio_jax.evaluation import conventions
-
     told: dict[str, Any] = {
       'conventions': [
         [name, conventions.find(name).version] for name in self.conventions
@@ -69,8 +69,6 @@ class MeansConfig:
     Raises:
       UserError: A convention is unknown, or the ear is another than was asked.
     """
-    from step_audio_jax.evaluation import conventions
-
     for name in self.conventions:
       conventions.find(name)
     if self.ear is not None and (place := self._place()) is not None:

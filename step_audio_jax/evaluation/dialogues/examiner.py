@@ -44,6 +44,7 @@ _TURNS, _TASK = 'Turn-taking event and score', 'Task-specific score'
 _OF = 200  # tasks of the published version
 _UNJUDGED = 'no judge has marked a dialogue (ID.json)'
 _UNMARKED = 'not marked by a judge (ID.json)'
+_UNREADABLE = 'marks of a judge that cannot be read (ID.json)'
 _NO_MARK = 'a turn without two marks from 1 to 5'
 
 
@@ -83,9 +84,9 @@ class FullDuplexBench2(base.Benchmark):
 
   def measure(self, item: base.Dialogue) -> dict[str, Any]:
     row: dict[str, Any] = {'notes': [], 'turns': None, 'task': None}
-    marks = self._marks(item)
+    marks, why_not = self._marks(item)
     if marks is None:
-      row['notes'].append(_UNMARKED)
+      row['notes'].append(why_not)
     else:
       row |= _marked(marks, item.subset, row['notes'])
     try:
@@ -108,8 +109,9 @@ class FullDuplexBench2(base.Benchmark):
     )
     return row
 
-  def _marks(self, item) -> Mapping[str, Any] | None:
-    """What the judge answered; None where it did not, or nobody can read it."""
+  def _marks(self, item) -> tuple[Mapping[str, Any] | None, str]:
+    """What the judge answered, or None and why there are no marks."""
+    why_not = _UNMARKED
     place = self.output_folder
     if self.judgements:
       place = files.path(self.judgements)
@@ -117,10 +119,13 @@ class FullDuplexBench2(base.Benchmark):
       try:
         found = words_lib.read_json(place / item.subset / name)
       except recordings.Fault:
+        why_not = _UNREADABLE
         continue
       if isinstance(found, Mapping) and isinstance(found.get(_TURNS), list):
-        return found
-    return None
+        return found, ''
+      if found is not None:
+        why_not = _UNREADABLE
+    return None, why_not
 
   def summarise(self, rows, sheet):
     for split in ('', *SPLITS):

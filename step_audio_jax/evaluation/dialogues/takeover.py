@@ -188,7 +188,7 @@ def _about(item, people) -> dict[str, Any]:
 
 
 def _times(path) -> tuple[float, float]:
-  """The two times of the last event of a file of annotations."""
+  """The two times of the event that matters in a file of annotations."""
   found = words_lib.read_json(path)
   if found is None:
     raise recordings.Fault(f'{path.name} is not there', str(path))

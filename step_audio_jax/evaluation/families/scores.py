@@ -21,10 +21,10 @@ def to_json(
   Returns:
     `about` with the sections of all families (`asr`, `tts`, `sound` and what a
     stranger understands by split, `perplexity` by source and `all` of them,
-    `captions`, …); `judges`, who judged; `metrics`, the figures alone;
-    `counts`, how many of how many each of them holds; `left_out`, why the
-    model cannot be scored on a part; `parts`, the conditions that tell what
-    can be compared.
+    `captions`, …); `judges`, who judged; `metrics`, the figures alone,
+    with their `units` ('%' of fractions); `counts`, how many of how many each
+    of them holds; `left_out`, why the model cannot be scored on a part;
+    `parts`, the conditions that tell what can be compared.
   """
   tasks = [task for family in families for task in family.tasks]
   parts = [part for part in parts if part['task'] in tasks]
@@ -65,6 +65,7 @@ def to_json(
     for name, figure in one.figures.items()
     if figure.value is not None
   }
+  found['units'] = {name: one.figures[name].unit for name in found['metrics']}
   found['seconds'] = round(sum(part['seconds'] for part in parts), 2)
   return found
 

@@ -185,7 +185,28 @@ class Speech(family.Family):
     return figure_name(kept)
 
   def rows(self, kept) -> list[dict[str, Any]]:
-    return spoken_rows(kept)
+    found = spoken_rows(kept)
+    if kept['task'] == ASR and found:
+      recordings = self._recordings(kept['name'])
+      for row in found:
+        if row['id'] in recordings:
+          row |= recordings[row['id']]
+    return found
+
+  def _recordings(self, split: str) -> dict[str, dict[str, Any]]:
+    """Id → file of this machine that has the recording, and its seconds."""
+    if self._corpus is None or not self._corpus.has(split):
+      return {}
+    root = manifest_lib.path_of(self._asked['manifest']).parent
+    found = {}
+    for u in self._corpus.split(split):
+      path = u.audio_path(root) if u.audio else None
+      if path and not files.is_address(path) and files.is_file(path):
+        found[u.id] = {
+          'recording': str(path),
+          'recorded': [u.offset, u.offset + u.duration],
+        }
+    return found
 
 
 def spoken_figures(kept, judge_of=None) -> family.Shown:

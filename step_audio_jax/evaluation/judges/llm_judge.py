@@ -24,10 +24,10 @@ from step_audio_jax import progress
 from step_audio_jax.endpoints import answers as answers_lib
 from step_audio_jax.endpoints import chat
 from step_audio_jax.endpoints import client
-from step_audio_jax.evaluation import agreement
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.statistics import agreement
 
 Verdict = verdicts.Verdict
 

@@ -10,10 +10,10 @@ behind such words; all that is found has to be the same one.
 import re
 from typing import Iterator, Sequence
 
-from step_audio_jax.evaluation import quiz
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import placement
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.metrics import quiz
 
 _SAID = re.compile(
   r"\banswer(?: is|'s|’s)?\b|\b(?:option|choice)(?: is)?\b"

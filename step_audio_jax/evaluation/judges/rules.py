@@ -13,11 +13,11 @@ from typing import Any, Callable, Mapping, Sequence
 import unicodedata
 
 from step_audio_jax import errors
-from step_audio_jax.evaluation import quiz
 from step_audio_jax.evaluation.judges import options as option_lib
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import placement
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.metrics import quiz
 
 Row = Mapping[str, Any]
 Verdict = verdicts.Verdict

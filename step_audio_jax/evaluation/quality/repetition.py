@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, Iterable, Sequence
 
 from step_audio_jax import errors
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 
 LENGTH = 3
 

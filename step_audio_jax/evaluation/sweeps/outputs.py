@@ -70,11 +70,8 @@ class Outputs:
     """
     newest = views[max(views)]
     steps, notes = self._steps(views)
-    shown = {
-      name: one
-      for name, one in published.items()
-      if any(name in step.shown.figures for step in steps.values())
-    }
+    names = [n for step in steps.values() for n in step.shown.figures]
+    shown = published_lib.beside(dict.fromkeys(names), published)
     found = summary.build(
       self._run, steps, newest['not_computed'], unreadable, shown
     )
@@ -110,10 +107,11 @@ class Outputs:
     behind = results.steps_behind(self._run)
     scored = {*views, *results.scored_steps(self._run)} - set(behind)
     for step in sorted(scored):
-      there = step in views or files.is_dir(
-        self._run / 'checkpoints' / str(step)
-      )
-      model = self._memory.model(self._run, step) if there else None
+      model = None  # gone; its newest figures stand
+      if step in views:
+        model = views[step]['model']
+      elif files.is_dir(self._run / 'checkpoints' / str(step)):
+        model = self._memory.model(self._run, step)
       found = [
         self._store.of_condition(step, one['task'], one['condition'], model)
         for one in newest['parts']
@@ -146,7 +144,13 @@ class Outputs:
     ]
     names = [of[part['task']].main_figure(part) for part in parts]
     shown = summary.with_intervals(
-      scores.show(self._families, parts), dict(zip(names, rows, strict=True))
+      scores.show(self._families, parts),
+      dict(zip(names, rows, strict=True)),
+      lambda name, make: self._memory.derived(
+        f'interval {number} {name}',
+        [[part['condition'], part['model']] for part in parts],
+        make,
+      ),
     )
     sounds = [of[part['task']].sounds(part, number) for part in parts]
     return summary.Step(parts, shown, rows, names, sounds)

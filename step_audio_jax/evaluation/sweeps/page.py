@@ -8,6 +8,7 @@ when it is looked at (`script`), so that thousands of them cost nothing before.
 
 import html
 import json
+import os
 import pathlib
 import re
 from typing import Any, Mapping, Sequence
@@ -16,13 +17,16 @@ import urllib.parse
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.pages import page as page_lib
 from step_audio_jax.evaluation.sweeps import charts
+from step_audio_jax.evaluation.sweeps import intervals
 from step_audio_jax.evaluation.sweeps import published as published_lib
+from step_audio_jax.evaluation.sweeps import results
 from step_audio_jax.evaluation.sweeps import script
 from step_audio_jax.evaluation.sweeps import summary
 from step_audio_jax.evaluation.sweeps import tables
+from step_audio_jax.storage import files
 
 MOST_ROWS = 5000  # of a part on the page; the files have all
-_TEXTS = ('hypothesis', 'answer', 'text', 'transcript')
+_TEXTS = ('hypothesis', 'raw', 'heard', 'transcript')
 
 
 def page(
@@ -75,7 +79,7 @@ def page(
     )
   body.append(_all_figures(steps, published))
   body.append(_counted(steps, not_computed))
-  body += _utterances(steps)
+  body += _utterances(steps, run / results.FOLDER)
   return page_lib.page(
     f'{run.name}: evaluation',
     ''.join(body),
@@ -130,8 +134,15 @@ def _counted(steps, not_computed) -> str:
   )
 
 
-def _utterances(steps: Mapping[int, summary.Step]) -> list[str]:
-  """Rows as data, and the places where the script draws them."""
+def _utterances(
+  steps: Mapping[int, summary.Step], folder: pathlib.Path
+) -> list[str]:
+  """Rows as data, and the places where the script draws them.
+
+  Args:
+    steps: By number.
+    folder: Where the page lies.
+  """
   parts, data = {}, []
   for number in sorted(steps):
     step = steps[number]
@@ -144,13 +155,15 @@ def _utterances(steps: Mapping[int, summary.Step]) -> list[str]:
           label, {'label': label, 'steps': [], 'ids': {}, 'items': []}
         )
         figure = step.shown.figures.get(name)
-        one['lower'] = 'points' not in rows[0] and (
-          figure is None or figure.better == 'lower'
+        one['lower'] = figure is None or figure.better == 'lower'
+        # Marks are told as they were given.
+        one['percent'] = (figure is None or figure.unit == '%') and all(
+          row.get('points', 0) <= 1 for row in rows
         )
-        one['percent'] = figure is None or figure.unit == '%'
         one['steps'].append(number)
         place = list(parts).index(label)
-        data.append(_data(f'rows-{place}-{number}', _packed(one, rows, sounds)))
+        packed = _packed(one, rows, sounds, folder)
+        data.append(_data(f'rows-{place}-{number}', packed))
   if not parts:
     return [script.tag(False)]
   index = [
@@ -162,24 +175,33 @@ def _utterances(steps: Mapping[int, summary.Step]) -> list[str]:
   return [script.PLACES, _data('parts', index), *data, script.tag(True)]
 
 
-def _packed(part, rows, sounds) -> list[list[Any]]:
+def _packed(part, rows, sounds, folder) -> list[list[Any]]:
   """Rows as short lists: [item, sum, of, text, sound]."""
   found = []
   for row in rows[:MOST_ROWS]:
     name = str(row.get('id', len(found)))
     if name not in part['ids']:
       part['ids'][name] = len(part['items'])
-      reference = row.get('reference') or ' / '.join(row.get('references', ()))
-      part['items'].append([name, row.get('language', ''), reference])
+      part['items'].append([name, row.get('language', ''), _wanted(row)])
     text = next((row[key] for key in _TEXTS if row.get(key)), '')
     sound = ''
     if row.get('wav'):
       sound = urllib.parse.quote(f'{sounds}/{row["wav"]}')
-    worth = row.get('points', row.get('errors', 0))
-    found.append(
-      [part['ids'][name], worth, row.get('units', 1), str(text), sound]
-    )
+    elif row.get('recording') and not files.is_address(folder):
+      path = urllib.parse.quote(os.path.relpath(row['recording'], folder))
+      start, end = row['recorded']
+      sound = f'{path}#t={start:g},{end:g}'
+    worth, of = intervals.pair(row) or (None, 1)
+    place = part['ids'][name]
+    found.append([place, worth, of, str(text), sound])
   return found
+
+
+def _wanted(row: Mapping[str, Any]) -> str:
+  """What was asked, and what is right."""
+  right = row.get('reference') or ' / '.join(row.get('references', ()))
+  asked = row.get('asked', '')
+  return f'{asked} → {right}' if asked and asked != right else right
 
 
 def _data(name: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 FOLDER = 'rows'
-_VERSION = 1  # of the lines
+_VERSION = 2  # of the lines
 _PLAIN = re.compile(r'[\w.+@=-]{1,100}')
 
 
@@ -55,13 +55,12 @@ def of(
   ]  # fmt: skip
 
   def make() -> int:
-    count = len(kept['result'] or ()) and kept['seconds']
     found = list(family.rows(kept))
     if not found:
       files.remove(path)
       return 0
     seed = kept['settings'].get('seed')
-    latency = round(count / len(found), 4)
+    latency = round(kept['seconds'] / len(found), 4)
     return files.write_jsonl(
       path, ({'seed': seed, 'latency': latency, **row} for row in found)
     )

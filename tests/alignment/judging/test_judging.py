@@ -305,6 +305,7 @@ def test_the_door_reads_rows(world, capsys, scorer):
     (['--splits=dev'], "no preference of the split 'dev'"),
     (['--view=tqta', '--tokenizer=t'], 'means nothing with --view=tqta'),
     (['--step=4'], '4'),
+    (['--corpus=nowhere', '--dry_run'], 'nowhere/manifest.jsonl: no such file'),
   ],
 )
 def test_bad_input_is_told(world, capsys, more, told):

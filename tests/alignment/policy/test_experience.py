@@ -11,6 +11,7 @@ from step_audio_jax.alignment.policy import sources
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rollouts import rollout as rollout_lib
 from step_audio_jax.models.language import scoring
+from step_audio_jax.storage import bindings
 from tests.alignment import toy_policy
 
 B, P, N = 8, 4, 6
@@ -145,6 +146,48 @@ def test_a_step_in_which_no_answer_ends(kind):
   assert (one[0, -1] < two[0, -1]) and LENGTHS[0] == N
 
 
+def test_a_step_in_which_no_answer_ends_is_said_once(capsys, monkeypatch):
+  monkeypatch.setattr(bindings, '_said', set())
+  scores, endless = np.ones(B, np.float32), np.full(B, N, np.int32)
+  it = objective(no_end='mask')
+  _, metrics = made(it, scores)
+  experience_lib.check(it, 0, metrics)
+  assert capsys.readouterr().err == ''
+  _, metrics = made(it, scores, lengths=endless)
+  for step in range(2):
+    experience_lib.check(it, step, metrics)
+  said = capsys.readouterr().err
+  assert said.count('none that came to its end within 8 ids (ANSWER)') == 1
+  assert 'nothing is learnt of it' in said
+
+
+def test_sources_of_which_no_policy_can_begin():
+  it = objective()
+  told = {'scores': {}, **it.language.describe()}
+  start = {'vocabulary': told['vocabulary']}
+  it.check_sources({'runs/rm': told, 'runs/sft': start})
+  toy_policy.objective().check_sources({})  # rules alone judge
+  with pytest.raises(
+    errors.UserError,
+    match='init_from: found runs/sft, expected a reward model among them',
+  ):
+    it.check_sources({'runs/sft': start})
+  with pytest.raises(errors.UserError, match='found nothing, expected a rew'):
+    it.check_sources({})
+  # A policy may hold who judged it; whether it does is seen when it is opened.
+  it.check_sources({'runs/ppo': {**start, **it.describe()}})
+  sources.check_fresh(['params/critic/score/bias'], ['runs/ppo'])
+  with pytest.raises(errors.UserError, match='found runs/ppo, expected a rew'):
+    sources.check_fresh(['reward/score/bias'], ['runs/ppo'])
+  with pytest.raises(errors.UserError, match='runs/rm, which only score, exp'):
+    it.check_sources({'runs/rm': told})
+  other = {**told['vocabulary'], 'text_size': 70}
+  with pytest.raises(errors.UserError, match='runs/rm/config.json: its ids'):
+    it.check_sources(
+      {'runs/rm': {**told, 'vocabulary': other}, 'runs/sft': start}
+    )
+
+
 def test_a_reward_model_of_another_vocabulary():
   it = objective()
   mine = it.language.describe()['vocabulary']
@@ -165,6 +208,13 @@ def test_a_reward_model_of_another_vocabulary():
     ({'group': 1}, 'group is 1, expected at least 2 answers to a prompt'),
     ({'staleness': 2}, 'staleness is 2, expected 0 or 1'),
     ({'buckets': 0}, 'buckets is 0, expected at least 1'),
+    ({'clip_low': 1.5}, 'clip_low is 1.5, expected 0 to 1'),
+    ({'clip_high': -1.0}, 'clip_high is -1.0, expected a number >= 0'),
+    ({'most_importance': 0.0}, 'importance is 0.0, expected a number >= 1'),
+    ({'kind': 'ppo', 'discount': 5.0}, 'discount is 5.0, expected 0 to 1'),
+    ({'kind': 'ppo', 'smoothing': -1.0}, 'smoothing is -1.0, expected 0 to 1'),
+    ({'kind': 'ppo', 'value_clip': -1.0}, 'value_clip is -1.0, expected a num'),
+    ({'kind': 'ppo', 'warmup_steps': -1}, 'warmup_steps is -1, expected a num'),
   ],
 )
 def test_settings(settings, said):

@@ -279,5 +279,7 @@ def test_what_a_saved_run_becomes():
 def test_settings(settings, said):
   with pytest.raises(errors.UserError, match=said):
     toy_policy.objective(**settings)
-  with pytest.raises(errors.UserError, match='coefficient and target are -1'):
+  with pytest.raises(errors.UserError, match='coefficient is -1.0, expec'):
     objective_lib.Divergence(-1.0)
+  with pytest.raises(errors.UserError, match='kl: horizon is 0, expected at l'):
+    objective_lib.Divergence(target=6.0, horizon=0)

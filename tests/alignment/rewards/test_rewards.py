@@ -60,6 +60,29 @@ def test_a_scorer_that_fails_stops_or_drops_all():
   assert not rewards.Rewards(scorers, 'drop')(SAMPLES).valid.any()
 
 
+def test_a_failure_is_one_sentence_and_told_where_the_run_goes_on(capsys):
+  def broken(samples):
+    raise ValueError('first\n  second')
+
+  scorers = {'judge': (1.0, broken)}
+  with pytest.raises(errors.UserError, match='.ValueError: first second.; exp'):
+    rewards.Rewards(scorers)(SAMPLES)
+  assert capsys.readouterr().err == ''
+  rewards.Rewards(scorers, 'drop')(SAMPLES)
+  said = capsys.readouterr().err
+  assert said.startswith('note: rewards: judge failed (ValueError: first seco')
+  assert said.endswith('; its 3 answers are dropped.\n')
+
+
+def test_what_float32_does_not_hold_is_told_as_it_was(recwarn):
+  scorers = {'a': (1.0, lambda samples: [1, -1e300, 1])}
+  with pytest.raises(errors.UserError, match='a gave -1e.300 for an answer'):
+    rewards.Rewards(scorers)(SAMPLES)
+  found = rewards.Rewards(scorers, 'drop')(SAMPLES)
+  np.testing.assert_array_equal(found.valid, [True, False, True])
+  assert not recwarn.list
+
+
 def test_scores_of_another_number_always_stop():
   it = rewards.Rewards({'a': (1.0, constant(1, 1))}, 'drop')
   with pytest.raises(errors.UserError, match='one for each of 3 answers'):

@@ -144,8 +144,49 @@ def test_it_goes_on_behind_the_last_whole_line(argv, tmp_path):
   text = path.read_text()
   cut = text.split('\n')
   path.write_text('\n'.join(cut[:4]) + '\n' + cut[4][:20])
+  state = path.read_bytes()
+  dry = [*argv, f'--output={path}', '--dry_run']
+  assert cli.dispatch('x', doors.DOORS, dry) == 0
+  assert path.read_bytes() == state
   assert draw(argv, path) == whole
   assert path.read_text() == text
+
+
+@pytest.mark.parametrize('rest', ['{"prompt": "中', '{"pro', ''])
+def test_a_kill_may_come_within_a_character(rest):
+  raw = b'{"prompt": "q", "run": "a", "step": 1, "number": 0, "text": ""}\n'
+  half = rest.encode()[:-1]
+  (one,), end = door.read(raw + half, 'a.jsonl')
+  assert (one['prompt'], end) == ('q', len(raw))
+
+
+def test_the_file_of_somebody_else_stays(argv, tmp_path, capsys):
+  path = tmp_path / 'token.txt'
+  for content in (b'secret', b'{"prompter": 1}', b'\xff\xfe\n'):
+    path.write_bytes(content)
+    assert cli.dispatch('x', doors.DOORS, [*argv, f'--output={path}']) == 2
+    assert 'line 1 is no sample' in capsys.readouterr().err
+    assert path.read_bytes() == content
+
+
+def test_a_question_that_was_edited_is_asked_again(argv, tmp_path):
+  path, corpus = tmp_path / 'a.jsonl', tmp_path / 'talk'
+  before = draw(argv, path)
+  first, *rest = manifest.read(corpus)
+  turns = ({'role': 'user', 'text': 'the dog'}, *first.turns[1:])
+  manifest.write(corpus, [dataclasses.replace(first, turns=turns), *rest])
+  lines = draw(argv, path)
+  assert lines[:9] == before
+  assert [(one['prompt'], one['question']) for one in lines[9:]] == [
+    ('q0', 'the dog')
+  ] * 3
+
+
+def test_a_run_that_fails_leaves_no_empty_file(argv, tmp_path, capsys):
+  path = tmp_path / 'new' / 'a.jsonl'
+  argv = [*argv, f'--output={path}']
+  assert cli.dispatch('x', doors.DOORS, [*argv, '--splits=none']) == 2
+  assert not path.exists() and 'no chat of the split' in capsys.readouterr().err
 
 
 def test_several_runs_have_lines_of_their_own(argv, tmp_path):
@@ -155,13 +196,22 @@ def test_several_runs_have_lines_of_their_own(argv, tmp_path):
     ('two', 5),
   ]
   assert len(lines) == 18
+  # One that is named twice, in whatever way, answers once.
+  more = ('--run=two@5', '--run=two', '--run=one')
+  again = draw(argv, tmp_path / 'b.jsonl', *more)
+  assert [(one['run'], one['step']) for one in again[::9]] == [
+    ('one', 7), ('two', 5), ('two', 7),
+  ]  # fmt: skip
+  assert len(again) == 27
+  assert len(draw(argv, tmp_path / 'b.jsonl', '--run=one@7')) == 27
 
 
 def test_what_was_drawn_otherwise_is_not_mixed(argv, tmp_path, capsys):
   path = tmp_path / 'a.jsonl'
   before = draw(argv, path)
   assert draw(argv, path, '--temperature=0.5', status=2) == before
-  assert 'its answers were drawn otherwise' in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert 'drawn otherwise (temperature is 1.0, expected 0.5); give' in said
 
 
 def test_a_broken_line_in_the_middle_is_told(argv, tmp_path, capsys):
@@ -179,6 +229,7 @@ def test_a_broken_line_in_the_middle_is_told(argv, tmp_path, capsys):
   [
     ('--rules=nice', "--rules: no rule 'nice', expected some of right, brief"),
     ('--temperature=0', 'temperature is 0, expected more'),
+    ('--rules=brief:3,brief', "--rules: found 'brief' twice, expected it once"),
     ('--splits=', '--splits: found none, expected some'),
     ('--silenced', '--tokenizer: missing, --silenced needs the one'),
   ],

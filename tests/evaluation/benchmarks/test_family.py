@@ -110,3 +110,46 @@ def test_duplicates_and_emptiness_are_told():
   }
   with pytest.raises(errors.UserError, match=r'f: found nothing .* \(1 no so'):
     benchmark.reading([('y', 'no sound')], 'f')
+
+
+class Asks:
+  """A judge behind an address that answers the second time.
+
+  Attributes:
+    calls: Times that it was asked.
+  """
+
+  calls = 0
+  kept = 'somewhere'
+  votes = 1
+
+  class model:
+    identity = {'model': 'made'}
+    name = 'made'
+
+
+def test_a_judge_that_did_not_answer_is_asked_again(run, monkeypatch):
+  judge = Asks()
+
+  def judged(self, items, answers, means):
+    assert means.judge is judge
+    judge.calls += 1
+    figure = benchmark.Figure(1.0, of=len(items))
+    rows = [{'id': item.id} for item in items]
+    if judge.calls == 1:
+      why = 'the judge made did not answer: time-out'
+      return benchmark.Scored({}, rows, {'judge': why})
+    return benchmark.Scored({'judge': figure}, rows)
+
+  monkeypatch.setattr(made.Spelling, 'score', judged)
+  asked = means.MeansConfig(judge=judge)
+  for calls in (1, 2, 2):
+    found = evaluate.evaluate(
+      checkpoints=str(run.root / 'run'),
+      benchmarks=[SPELLING],
+      asking=asking.Asking(batch_size=4),
+      means=asked,
+    )
+    assert judge.calls == calls and run.decoded == [4]
+    assert ('spelling/judge' in found['results'][20]) == (calls == 2)
+  assert run.loaded == [20]

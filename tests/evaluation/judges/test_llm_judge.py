@@ -9,11 +9,11 @@ import pytest
 
 from step_audio_jax import errors
 from step_audio_jax.endpoints import client
-from step_audio_jax.evaluation import agreement
 from step_audio_jax.evaluation.judges import llm_judge
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.statistics import agreement
 from tests.endpoints import server as server_lib
 from tests.endpoints import test_client
 

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
-from step_audio_jax.evaluation import quiz
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks.answers import answered
 from step_audio_jax.evaluation.benchmarks.answers import questions
@@ -25,6 +24,7 @@ from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import placement
 from step_audio_jax.evaluation.judges import rules
 from step_audio_jax.evaluation.judges import verdicts
+from step_audio_jax.evaluation.metrics import quiz
 
 Item = benchmark.Item
 

@@ -22,11 +22,11 @@ import dataclasses
 from typing import Any, ClassVar, Mapping, Sequence
 
 from step_audio_jax.chats import conversation as chats_lib
-from step_audio_jax.evaluation import quiz
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks.answers import answered
 from step_audio_jax.evaluation.judges import parsing
 from step_audio_jax.evaluation.judges import prompts
+from step_audio_jax.evaluation.metrics import quiz
 
 Item = benchmark.Item
 

@@ -115,6 +115,18 @@ def test_rollouts_that_do_not_fit_are_told(corpus, tmp_path):
     assert want in reason
 
 
+@pytest.mark.parametrize('lines', [[], [{'prompt': 'q1', 'text': 'Two.'}]])
+def test_silence_alone_is_not_learnt_of(corpus, tmp_path, lines):
+  """Pairs that prefer deaf replies, with none that rejects one: the hack."""
+  path, state = tmp_path / 'rollouts.jsonl', text_of(corpus)
+  path.write_text(''.join(map(json.dumps, lines)), encoding='utf-8')
+  with pytest.raises(errors.UserError, match='found no deaf reply to') as told:
+    door.add(corpus, BOTH, rollouts=path)
+  assert (':1: text: found' in str(told.value)) == bool(lines)
+  assert str(told.value).endswith('.')
+  assert text_of(corpus) == state and not (corpus / 'silence').exists()
+
+
 def test_a_provenance_tells_of_what_was_added(corpus):
   lines = manifest.read(corpus)
   job = provenance.Job(seed=3, counts={'kept': len(lines), 'rejected': 0})

@@ -15,7 +15,7 @@ from data_pipelines.rows import verify
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.corpus import manifest
-from step_audio_jax.evaluation import quiz
+from step_audio_jax.evaluation.metrics import quiz
 from step_audio_jax.storage import files
 from tests.data_pipelines.factory.deafness import corpora
 
@@ -360,8 +360,14 @@ def test_the_door(corpus, tmp_path, capsys):
     (['--weights=right'], "--weights: found 'right', expected NAME=WEIGHT."),
     (['--weights=right=0'], '--weights: found right=0.0, expected a number'),
     (['--weights=right=nan'], '--weights: found right=nan, expected a number'),
-    (['--gap=-1'], '--gap: found -1.0, expected a number >= 0.'),
-    (['--margin=nan'], '--margin: found nan, expected a number >= 0.'),
+    (['--weights=right=1,right=2'], "--weights: found 'right' twice"),
+    (['--gap=-1'], '--gap: found -1.0, expected a number >= 0 and below 1e+15'),
+    (['--margin=nan'], '--margin: found nan, expected a number >= 0'),
+    (['--margin=1e300'], '--margin: found 1e+300, expected a number >= 0'),
+    (
+      ['--weights=right=1e9', '--margin=1e9'],
+      ':1: scores: found a margin of 1e+18 to another answer, expected less',
+    ),
     (['--verdicts=a', '--ratings=b'], '--verdicts, --ratings: found both'),
     (['--ratings=b', '--weights=right=1'], '--weights: found some, but a file'),
     ([f'--ratings={tmp_path}/none'], 'none: no such file'),

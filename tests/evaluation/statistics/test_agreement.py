@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from step_audio_jax import errors
-from step_audio_jax.evaluation import agreement
+from step_audio_jax.evaluation.statistics import agreement
 
 # Krippendorff 2011: four observers, twelve units.
 OBSERVERS = (

@@ -1,0 +1,1 @@
+"""How recordings sound to people: a blind page, and what its raters say."""

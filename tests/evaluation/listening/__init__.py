@@ -1,0 +1,1 @@
+"""Blind listening pages, and ratings that come back."""
