@@ -177,8 +177,8 @@ class _Quality:
   sounds: files.AnyPath
   name: str = 'evaluation.quality'
 
-  def __call__(self, wav: str) -> Mapping[str, float]:
-    from step_audio_jax.evaluation import quality
+  def __call__(self, wav: str) -> Mapping[str, Any]:
+    from step_audio_jax.evaluation.quality import quality
 
     return quality.measure(*io.read_audio(self.sounds / wav))
 
