@@ -30,7 +30,9 @@ def check(
   scoring = [path for path, one in configs.items() if restore.SCORES in one]
   # A policy may hold the one that judged it.
   held = any(ALIGNMENT in one for one in configs.values())
-  if judges and not scoring and not held:
+  # What does not say what it is is told of where it is read.
+  known = all(configs.values())
+  if judges and known and not scoring and not held:
     raise _unjudged(configs)
   if configs and len(scoring) == len(configs):
     raise errors.UserError(
