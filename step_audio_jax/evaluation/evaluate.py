@@ -144,7 +144,14 @@ def evaluate(
   plan = score_lib.Plan(
     settings, speech, sound, judge, memory, benchmarks, asking, means, run
   )
-  session = session_lib.Session(run, settings, plan, memory, overwrite)
+  session = session_lib.Session(
+    run,
+    settings,
+    plan,
+    memory,
+    overwrite,
+    tells=asking.its_share.index == 0,
+  )
   try:
     for wanted in rounds:
       origins.check(

@@ -38,6 +38,7 @@ class Session:
     plan: score_lib.Plan,
     memory: identity.DigestCache,
     overwrite: bool,
+    tells: bool = True,
   ):
     """Nothing is looked at yet.
 
@@ -47,7 +48,9 @@ class Session:
       plan: What is asked for.
       memory: Of digests.
       overwrite: Whether what was scored before is scored again.
+      tells: Whether this process writes what readers see; of several one does.
     """
+    self._tells = tells
     self._run, self._settings, self._plan = run, settings, plan
     self._memory, self._overwrite = memory, overwrite
     self._store = parts_lib.Store(run)
@@ -106,7 +109,7 @@ class Session:
         self._memory.save()
     finally:
       # Whatever ends a sweep, what was scored is told of.
-      if self._views:
+      if self._views and self._tells:
         self._notes += self._outputs.write(
           self._views, self.unreadable, self._plan.published
         )
