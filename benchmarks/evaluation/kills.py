@@ -8,7 +8,8 @@ many kills have met a sweep at work. Each sweep is a child process that is
 forked when everything is imported, so that kills meet the sweep and not the
 imports; where a sweep is through before its kill, what it scored goes and it
 begins anew. Prints one JSON line: whether the summaries are equal to the byte,
-what was kept twice, and rows that a file has twice.
+parts and chunks of answers that were scored twice, and rows that a file has
+twice.
 """
 
 import argparse
@@ -26,23 +27,36 @@ from typing import Any
 
 from benchmarks.evaluation import material
 from step_audio_jax.evaluation import evaluate as evaluate_lib
+from step_audio_jax.evaluation.benchmarks import asking
+from step_audio_jax.evaluation.benchmarks import journal
 from step_audio_jax.evaluation.memory import parts as parts_lib
 
 _SAME = ('summary.json', 'table.md', 'table.tex', 'index.html')
 
 
 def _tell(path: pathlib.Path) -> None:
-  """Writes a line for each part that is kept from now on in this process."""
-  save = parts_lib.Store.save
+  """Writes a line for all that is kept from now on in this process.
 
-  def told(self, step, part, model, *args, **kwargs):
-    found = save(self, step, part, model, *args, **kwargs)
+  A line is written behind what it tells of: one may be missing, but what has
+  two was scored twice.
+  """
+  save, keep = parts_lib.Store.save, journal.Journal._keep
+
+  def line(*words) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(handle, f'{step} {part.task} {part.condition} {model}\n'.encode())
+    os.write(handle, f'{" ".join(map(str, words))}\n'.encode())
     os.close(handle)
+
+  def saved(self, step, part, model, *args, **kwargs):
+    found = save(self, step, part, model, *args, **kwargs)
+    line('part', step, part.task, part.condition, model)
     return found
 
-  parts_lib.Store.save = told
+  def kept(self, place, ids, answers):
+    keep(self, place, ids, answers)
+    line('answers', self._folder.name, place)
+
+  parts_lib.Store.save, journal.Journal._keep = saved, kept
 
 
 def start(given: dict[str, Any], log: pathlib.Path) -> int:
@@ -54,7 +68,12 @@ def start(given: dict[str, Any], log: pathlib.Path) -> int:
   try:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     _tell(log)
-    evaluate_lib.evaluate(steps='all', **given)
+    evaluate_lib.evaluate(
+      steps='all',
+      benchmarks=(material.Guess('guess', ''),),
+      asking=asking.Asking(batch_size=8),
+      **given,
+    )
     status = 0
   finally:
     os._exit(status)

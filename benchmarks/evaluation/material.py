@@ -1,5 +1,6 @@
 """A run of tiny checkpoints with a corpus, codes and rows, made on the spot."""
 
+import dataclasses
 import json
 import pathlib
 import random
@@ -13,6 +14,8 @@ import tokenizers
 from data_pipelines import records
 from step_audio_jax.corpus import manifest
 from step_audio_jax.corpus import speech_codes
+from step_audio_jax.evaluation.benchmarks import benchmark
+from step_audio_jax.evaluation.benchmarks import choices
 from step_audio_jax.models.language import speech_text
 from step_audio_jax.storage import files
 from step_audio_jax.tokenizers.text import vocabularies
@@ -24,6 +27,29 @@ _RESERVED = 68  # ids before those of texts
 _WORDS = 'a the red blue cat dog sees hears small big ball house'.split()
 _GROUPS = 8  # of speech, of each utterance
 _LENGTH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Guess(choices.Choices):
+  """Sentences whose last word is one of three.
+
+  Attributes:
+    items: How many.
+  """
+
+  items: int = 96
+
+  def read(self) -> benchmark.Reading:
+    """Made on the spot, the same each time."""
+    draw, found = random.Random(1), []
+    for n in range(self.items):
+      *words, _ = draw.choices(_WORDS, k=5)
+      about = {
+        choices.CONTINUATIONS: [f' {one}' for one in draw.sample(_WORDS, 3)],
+        choices.RIGHT: draw.randrange(3),
+      }
+      found.append(benchmark.written(f'g{n}', ' '.join(words), **about))
+    return benchmark.reading(found, self.name)
 
 
 def _vocabulary(folder: pathlib.Path):

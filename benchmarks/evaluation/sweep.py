@@ -35,6 +35,7 @@ def evaluate(given: dict[str, str], steps: str) -> dict[str, dict[str, float]]:
       f'--gin_file={GIN}',
       f'--checkpoints={given["checkpoints"]}',
       f'--steps={steps}',
+      '--gin.CAPTIONS=0',
       *(f'--gin.{name}={json.dumps(value)}' for name, value in macros.items()),
     ],
     stdout=subprocess.PIPE,

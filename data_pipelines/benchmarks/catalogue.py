@@ -15,6 +15,7 @@ from typing import Any, Mapping, Sequence
 from data_pipelines.benchmarks import conversations
 from data_pipelines.benchmarks import dialogues
 from data_pipelines.benchmarks import entries
+from data_pipelines.benchmarks import quizzes
 from data_pipelines.benchmarks import recordings
 from data_pipelines.benchmarks import speaking
 from data_pipelines.benchmarks import texts
@@ -23,7 +24,7 @@ from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.storage import files
 
 # Each has a dict `ENTRIES`.
-MODULES = (recordings, speaking, conversations, dialogues, texts)
+MODULES = (recordings, speaking, quizzes, conversations, dialogues, texts)
 
 _COLUMNS = (
   'name', 'what', 'layout', 'asked', 'scored', 'items', 'source', 'Step-Audio',

@@ -66,7 +66,8 @@ class Entry:
       folder: Where its files lie.
       **changed: Further fields of the class.
     """
-    found = {**self.arguments, **changed}
+    told = {'published': self.published, 'unpublished': self.unpublished}
+    found = {**told, **self.arguments, **changed}
     if self.expected:
       found.setdefault('expected', self.expected)
     return self.load()(name=name, folder=folder, **found)

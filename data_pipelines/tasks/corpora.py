@@ -16,6 +16,8 @@ SeqIO is the definition layer: `build` packs a task into rows, and training
 mixes rows. Importing this module imports SeqIO and TensorFlow (about 10 s).
 """
 
+from typing import Sequence
+
 from data_pipelines import notices
 
 with notices.hold_stderr():
@@ -33,16 +35,28 @@ DEFINITIONS: dict[str, Definition] = {}
 _DEFAULT_SPLITS = ('train', 'dev', 'test')
 
 
-def register(definition: Definition) -> seqio.Task:
+def register(
+  definition: Definition, conventions: Sequence[str] = ()
+) -> seqio.Task:
   """Adds one task to the registry; the same definition twice is one task.
 
+  Args:
+    definition: Of the task.
+    conventions: Scoring conventions, names in `evaluation.conventions`, whose
+      error rates are metrics of asr and tts besides character and word error
+      rate.
+
   Raises:
-    UserError: The name is taken by something else.
+    UserError: The name is taken by something else, or there is no such
+      convention.
   """
   name = definition.name
+  metric_fns = metrics.of(definition.kind, conventions)
   if name in seqio.TaskRegistry.names():
-    if DEFINITIONS.get(name) == definition:
-      return seqio.TaskRegistry.get(name)
+    task = seqio.TaskRegistry.get(name)
+    same = DEFINITIONS.get(name) == definition
+    if same and set(task.metric_fns) == set(metric_fns):
+      return task
     raise errors.UserError(
       f'task {name!r} is registered already, with other settings; choose '
       'another name for the corpus.'
@@ -58,7 +72,7 @@ def register(definition: Definition) -> seqio.Task:
     preprocessors=[],
     output_features=sources.output_features(definition.text_model),
     postprocess_fn=metrics.target,
-    metric_fns=metrics.BY_KIND[definition.kind],
+    metric_fns=metric_fns,
   )
   DEFINITIONS[name] = definition
   return task
@@ -71,6 +85,7 @@ def register_speech_corpus(
   codes: str,
   text_model: str,
   interleaving: str | None = None,
+  conventions: Sequence[str] = (),
   **settings,
 ) -> list[seqio.Task]:
   """Registers continuation, interleaved, asr, tts, sft_asr and sft_tts.
@@ -83,13 +98,14 @@ def register_speech_corpus(
     interleaving: `segments`, `words` or `poisson`, see
       `interleaving.builders`; None means words where any line has word
       times, and segments where none has.
+    conventions: Scoring conventions that are metrics, too, see `register`.
     **settings: `seed`, `poisson`, see `definitions.Definition`; and
       `prompt_loss`, the weight of the given side of asr and tts, of all tasks
       or as {'asr': 0.5, 'tts': 0.0}.
   """
   settings |= {'interleaving': interleaving}
   found = definitions.speech(name, source, codes, text_model, **settings)
-  return [register(definition) for definition in found]
+  return [register(definition, conventions) for definition in found]
 
 
 def register_text_corpus(

@@ -2,16 +2,19 @@
 
     asr, tts   character and word error rate (`evaluation.metrics.scoring`) of
     what was
-               written, or of what an ASR heard in the speech
+               written, or of what an ASR heard in the speech; and the rate of
+               each of `evaluation.conventions` that is asked for
     all        negative log-likelihood of a learnt id, and its exponential
 
 A task's predictions are texts; its scores are Σ weight · log p over the ids of
 an example.
 """
 
+import functools
 import math
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
+from step_audio_jax.evaluation import conventions
 from step_audio_jax.evaluation.metrics import scoring
 
 
@@ -54,6 +57,35 @@ def word_error_rate(
   return {'wer': _errors(targets, predictions, 'word')}
 
 
+def convention_error_rate(
+  targets: Sequence[Target], predictions: Sequence[str], *, convention: str
+) -> dict[str, float]:
+  """SeqIO metric: the rate under a scoring convention, and what it left out.
+
+  Args:
+    targets: What was said.
+    predictions: What was understood.
+    convention: Name in `evaluation.conventions`.
+
+  Returns:
+    `<convention>`, a fraction, NaN where there is none; and
+    `<convention>_excluded`, how many utterances it does not count.
+  """
+  scored = conventions.score(
+    convention,
+    (
+      (str(i), one.text, prediction, one.language)
+      for i, (one, prediction) in enumerate(
+        zip(targets, predictions, strict=True)
+      )
+    ),
+  )
+  return {
+    convention: math.nan if scored.rate is None else scored.rate,
+    f'{convention}_excluded': sum(scored.excluded.values()),
+  }
+
+
 def negative_log_likelihood(
   targets: Sequence[Target], scores: Sequence[float]
 ) -> dict[str, float]:
@@ -71,6 +103,15 @@ def _errors(targets, predictions, mode: str) -> float:
   return scoring.corpus_errors(triples, mode).rate
 
 
+def _of_convention(name: str) -> Callable[..., dict[str, float]]:
+  metric = functools.partial(convention_error_rate, convention=name)
+  metric.__name__ = f'{name.replace("-", "_")}_error_rate'
+  metric.__doc__ = f'SeqIO metric: the error rate under {name!r}.'
+  return metric
+
+
+# Name of a scoring convention → its metric.
+BY_CONVENTION = {name: _of_convention(name) for name in conventions.CONVENTIONS}
 _SAID = [character_error_rate, word_error_rate, negative_log_likelihood]
 # Kind of document → metrics.
 BY_KIND = {
@@ -85,3 +126,21 @@ BY_KIND = {
     [negative_log_likelihood],
   ),
 }
+
+
+def of(
+  kind: str, chosen: Sequence[str] = ()
+) -> list[Callable[..., dict[str, float]]]:
+  """The metrics of a kind of document.
+
+  Args:
+    kind: As in `BY_KIND`.
+    chosen: Scoring conventions whose rates are measured, too, of what is said.
+
+  Raises:
+    UserError: There is no such convention.
+  """
+  names = [conventions.find(name).name for name in chosen]
+  if BY_KIND[kind] is not _SAID:
+    return BY_KIND[kind]
+  return [*_SAID, *(BY_CONVENTION[name] for name in dict.fromkeys(names))]

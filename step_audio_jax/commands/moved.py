@@ -89,10 +89,17 @@ _FOLDERS = {
     'streaming_vocoder=streaming piecewise_vocoder=piecewise'
   ),
   'step_audio_jax.evaluation > step_audio_jax.evaluation.metrics': (
-    'scoring distances counts scores perplexity captions speech sound'
+    'scoring distances counts perplexity captions speech sound quiz'
   ),
-  'step_audio_jax.evaluation > step_audio_jax.evaluation.pages': (
-    'page svg curves'
+  'step_audio_jax.evaluation > step_audio_jax.evaluation.families': (
+    'scores stranger'
+  ),
+  'step_audio_jax.evaluation > step_audio_jax.evaluation.memory': (
+    'identity parts'
+  ),
+  'step_audio_jax.evaluation > step_audio_jax.evaluation.pages': ('page svg'),
+  'step_audio_jax.evaluation > step_audio_jax.evaluation.sweeps': (
+    'curves=charts'
   ),
   'step_audio_jax.evaluation > step_audio_jax.evaluation.reports': (
     'report facts utterances report_page=page'

@@ -41,17 +41,26 @@ def language_config(run_dir: str | pathlib.Path) -> dict[str, Any]:
     UserError: It is the run of something else, or its file is missing.
   """
   config, path = checkpoints.run_config(run_dir), f'{run_dir}/config.json'
-  if SCORES in config:
-    raise errors.UserError(
-      f'{path}: found {SCORES!r}, a reward model, which scores answers and '
-      'gives none; expected the run of a language model.'
-    )
+  check_answers(config, path)
   if 'model' not in config or 'vocabulary' not in config:
     raise errors.UserError(
       f'{path}: found no "model" and "vocabulary"; expected the run of a '
       'language model (a Hugging Face folder becomes one by `convert`).'
     )
   return config
+
+
+def check_answers(config: Mapping[str, Any], path: str) -> None:
+  """Refuses what a run says of itself where that is a reward model.
+
+  Raises:
+    UserError: It is one.
+  """
+  if SCORES in config:
+    raise errors.UserError(
+      f'{path}: found {SCORES!r}, a reward model, which scores answers and '
+      'gives none; expected the run of a language model.'
+    )
 
 
 def scorer_config(run_dir: str | pathlib.Path) -> dict[str, Any]:

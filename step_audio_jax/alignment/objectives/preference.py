@@ -24,6 +24,7 @@ from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.alignment import losses
 from step_audio_jax.alignment.objectives import mismatch
 from step_audio_jax.alignment.objectives import pairs as pairs_lib
+from step_audio_jax.generation import restore
 from step_audio_jax.parallel import partition
 from step_audio_jax.training.objectives import objectives
 
@@ -89,6 +90,11 @@ class _Compared:
       raise errors.UserError(
         f'preference: beta is {self.beta}, expected more than 0.'
       )
+
+  def check_sources(self, configs):
+    """Refuses to start from a reward model: its output table is gone."""
+    for path, config in configs.items():
+      restore.check_answers(config, f'{path}/config.json')
 
   def init(self, rng, batch):
     pairs_lib.check(batch)

@@ -396,7 +396,7 @@ class PolicyGradient:
   def describe(self):
     return {
       **self.policy.describe(),
-      'alignment': {'algorithm': type(self).__name__.lower()},
+      sources.ALIGNMENT: {'algorithm': type(self).__name__.lower()},
     }
 
 

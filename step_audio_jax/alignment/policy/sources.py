@@ -1,6 +1,6 @@
 """What a policy starts from: saved runs under the names it has for them."""
 
-from typing import Any, Mapping
+from typing import Any, Collection, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax.generation import restore
@@ -8,6 +8,7 @@ from step_audio_jax.storage import bindings
 from step_audio_jax.training.objectives import objectives
 
 CRITIC, REWARD = 'critic', 'reward'
+ALIGNMENT = 'alignment'  # by which the `config.json` of a policy says how
 
 
 def check(
@@ -27,11 +28,12 @@ def check(
       reads other ids; or all sources are reward models, and none answers.
   """
   scoring = [path for path, one in configs.items() if restore.SCORES in one]
-  if judges and not scoring:
-    raise errors.UserError(
-      f'init_from: found {_named(configs)}, expected a reward model among '
-      'them, since one judges (REWARD): it would be drawn at random.'
-    )
+  # A policy may hold the one that judged it.
+  held = any(ALIGNMENT in one for one in configs.values())
+  # What does not say what it is is told of where it is read.
+  known = all(configs.values())
+  if judges and known and not scoring and not held:
+    raise _unjudged(configs)
   if configs and len(scoring) == len(configs):
     raise errors.UserError(
       f'init_from: found {_named(configs)}, which only score, expected the '
@@ -41,8 +43,29 @@ def check(
     _check_ids(path, configs[path], described)
 
 
-def _named(configs: Mapping[str, Any]) -> str:
-  return ', '.join(configs) or 'nothing'
+def check_fresh(fresh: Collection[str], sources: Collection[str]) -> None:
+  """Refuses to judge by what no source holds.
+
+  Args:
+    fresh: Paths of variables that are drawn.
+    sources: Where the others come from.
+
+  Raises:
+    UserError: Some of the reward model are among them.
+  """
+  if any(path.startswith(f'{REWARD}/') for path in fresh):
+    raise _unjudged(sources)
+
+
+def _unjudged(sources: Collection[str]) -> errors.UserError:
+  return errors.UserError(
+    f'init_from: found {_named(sources)}, expected a reward model among them, '
+    'since one judges (REWARD): it would be drawn at random.'
+  )
+
+
+def _named(sources: Collection[str]) -> str:
+  return ', '.join(sources) or 'nothing'
 
 
 def _check_ids(path, config, described) -> None:

@@ -33,6 +33,7 @@ from step_audio_jax.alignment.policy import experience as experience_lib
 from step_audio_jax.alignment.policy import heard as heard_lib
 from step_audio_jax.alignment.policy import objective as objective_lib
 from step_audio_jax.alignment.policy import programs as policy_programs
+from step_audio_jax.alignment.policy import sources as sources_lib
 from step_audio_jax.alignment.policy import updates
 from step_audio_jax.alignment.rewards import rewards as rewards_lib
 from step_audio_jax.alignment.rewards import sample as sample_lib
@@ -75,6 +76,7 @@ class PolicyTrainer(updates.UpdatingTrainer):
 
   def variables_from(self, sources):
     variables, fresh = super().variables_from(sources)
+    sources_lib.check_fresh(fresh, [source[0] for source in sources])
     start = objectives.PENDING + '/'
     return variables, [path for path in fresh if not path.startswith(start)]
 

@@ -47,6 +47,11 @@ CONTROLS = (PLAIN, SILENCED, CASCADE, WRITTEN)
 Figure = figures.Figure
 
 _SHOWN = 5  # of what is wrong, by name
+# Fields that decide about no figure, or are told of elsewhere.
+_ELSEWHERE = (
+  *('name', 'folder', 'most', 'controls', 'decoding', 'aloud'),
+  *('published', 'unpublished'),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,6 +290,9 @@ class Benchmark(abc.ABC):
     decoding: Of answers.
     controls: Of `CONTROLS`: how else the same is asked.
     aloud: Whether written answers are spoken, too, and that is heard.
+    published: System → figure → value that others publish of themselves, rates
+      and accuracies in percent; shown beside ours, and nothing else.
+    unpublished: What they do not tell beside it.
   """
 
   name: str
@@ -293,6 +301,10 @@ class Benchmark(abc.ABC):
   decoding: Decoding = Decoding()
   controls: tuple[str, ...] = (PLAIN,)
   aloud: bool = False
+  published: Mapping[str, Mapping[str, float]] = dataclasses.field(
+    default_factory=dict, kw_only=True, hash=False
+  )
+  unpublished: str = dataclasses.field(default='', kw_only=True)
 
   # Of `WAYS`.
   asks: ClassVar[str] = ANSWER
@@ -331,7 +343,7 @@ class Benchmark(abc.ABC):
   def settings(self) -> dict[str, Any]:
     """What decides about its figures beside its items: JSON-able."""
     told = dataclasses.asdict(self)
-    for name in ('name', 'folder', 'most', 'controls', 'decoding', 'aloud'):
+    for name in _ELSEWHERE:
       told.pop(name)
     return {'class': type(self).__name__, **told}
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
@@ -20,6 +20,7 @@ from step_audio_jax.evaluation.benchmarks import journal as journal_lib
 from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.benchmarks import recordings as recordings_lib
 from step_audio_jax.evaluation.benchmarks import transcription
+from step_audio_jax.evaluation.families import comparing
 from step_audio_jax.evaluation.families import family
 from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.memory import identity
@@ -400,8 +401,21 @@ class Benchmarks(family.Family):
       absent,
     )
 
-  def rows(self, kept) -> Sequence[Mapping[str, Any]]:
-    return (kept['result'] or {}).get('rows', ())
+  def main_figure(self, kept) -> str:
+    figure = next(iter((kept['result'] or {}).get('figures', ())), None)
+    return f'{kept["name"]}/{figure}' if figure else ''
+
+  def rows(self, kept) -> list[dict[str, Any]]:
+    result = kept['result'] or {}
+    name, figure = next(iter(result.get('figures', {}).items()), ('', {}))
+    return [
+      {
+        **({'latency': row['seconds']} if 'seconds' in row else {}),
+        **row,
+        **comparing.comparable(row, name, figure),
+      }
+      for row in result.get('rows', ())
+    ]
 
 
 def _speaks(one: benchmark_lib.Benchmark) -> bool:

@@ -16,10 +16,11 @@ import numpy as np
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation.benchmarks import benchmark
+from step_audio_jax.evaluation.benchmarks import choices as choices_lib
 from step_audio_jax.training.feeds import feed
 from step_audio_jax.training.objectives import objectives
 
-CHOICES = 'continuations'  # of `Item.about`: what may come behind its text
+CHOICES = choices_lib.CONTINUATIONS
 _ROWS = 32
 Row = tuple[Sequence[int], int]  # ids, and how many of them are the context
 

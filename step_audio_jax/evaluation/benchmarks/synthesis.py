@@ -2,7 +2,7 @@
 
     wer/seed-tts    of the ear's transcript against the text (`transcription`)
     similarity      cosine of the speaker's embedding with the prompt's
-    quality figures of each sound, as the measure names them
+    quality         figures of each sound, as the measure names them (`quality`)
 
 Each needs a means that is named; without it the figure is not computed, and
 says why. `Resynthesis` has recordings in the place of texts: they become codes,
@@ -21,6 +21,19 @@ from step_audio_jax.evaluation.benchmarks import transcription
 CONVENTION = 'seed-tts'  # of the headline
 SIMILARITY = 'similarity'
 SILENT = 'without a sound'
+# Of a quality measure: what describes a sound and rates it neither way, what is
+# better where it is lower, and units.
+DESCRIBED = (
+  'peak_db', 'level_db', 'clipped', 'silence', 'f0_hz', 'f0_range', 'rate',
+  'pause_share',
+)  # fmt: skip
+LOWER = (
+  'mel', 'mcd', 'f0_cents', 'f0_voicing', 'text_repetition', 'codes_repetition',
+)  # fmt: skip
+UNITS = {
+  'mcd': 'dB', 'f0_cents': 'cents', 'f0_voicing': '%', 'text_repetition': '%',
+  'codes_repetition': '%',
+}  # fmt: skip
 _NO_PROMPT = 'no item has a recording to compare with'
 
 
@@ -164,23 +177,31 @@ def _value(measure, found, row, *args) -> Any:
 
 
 def _measured(answers, means, found) -> None:
-  """Quality figures of each sound, and their means."""
+  """Quality figures of each sound, and the means of those that rate it."""
   if means.quality is None:
     found.absent['quality'] = means.why_not('quality')
     return
   values: dict[str, list[float]] = {}
+  reasons: dict[str, str] = {}
   for answer, row in zip(answers, found.rows, strict=True):
     if not _sounds(answer):
       continue
-    told = _value(means.quality, found, row, answer.wav)
-    for name, value in (told or {}).items():
+    told = _value(means.quality, found, row, answer.wav) or {}
+    reasons.update(told.get('not_computed', {}))
+    for name, value in told.get('figures', told).items():
       if value is None or not math.isfinite(value):
-        found.count(f'without {name}')
+        reasons[name] = 'not finite'
         continue
       row.setdefault('quality', {})[name] = value
       values.setdefault(name, []).append(value)
   if not values:
     found.absent['quality'] = 'no sound could be measured'
   by = _name_of(means.quality) or 'quality measure'
-  for name, some in values.items():
-    found.add(name, some, 'score', 'higher', by)
+  for name in {**values, **reasons}:
+    if name in DESCRIBED:
+      continue
+    if name in values:
+      better = 'lower' if name in LOWER else 'higher'
+      found.add(name, values[name], UNITS.get(name, 'score'), better, by)
+    else:
+      found.absent[name] = reasons[name]

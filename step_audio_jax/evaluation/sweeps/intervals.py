@@ -1,16 +1,15 @@
-"""Bootstrap intervals of figures that are made of rows."""
+"""Intervals and tests of figures that are made of rows (`statistics`)."""
 
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-_DRAWS, _SEED = 1000, 0
-_AT_ONCE = 2**22  # numbers that are drawn at a time
+from step_audio_jax.evaluation import statistics
+
+Rows = Sequence[Mapping[str, Any]]
 
 
-def columns(
-  rows: Sequence[Mapping[str, Any]],
-) -> tuple[np.ndarray, np.ndarray] | None:
+def columns(rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
   """What rows add to a figure and of how much, two arrays (N,) float64.
 
   Args:
@@ -19,33 +18,55 @@ def columns(
   Returns:
     None where some row has neither.
   """
-  if not rows:
+  pairs = [pair(row) for row in rows]
+  if not pairs or None in pairs:
     return None
+  sums_N, of_N = np.asarray(pairs, np.float64).T
+  return sums_N, of_N
+
+
+def pair(row: Mapping[str, Any]) -> tuple[float, float] | None:
+  """What a row adds, and of how much; None where nobody says."""
   try:
-    if 'points' in rows[0]:
-      return np.asarray([float(row['points']) for row in rows]), np.ones(
-        len(rows)
-      )
-    return (
-      np.asarray([float(row['errors']) for row in rows]),
-      np.asarray([float(row['units']) for row in rows]),
-    )
+    if 'points' in row:
+      return float(row['points']), 1.0
+    return float(row['errors']), float(row['units'])
   except (KeyError, TypeError, ValueError):
     return None
 
 
-def interval(sums_N: np.ndarray, of_N: np.ndarray) -> tuple[float, float]:
-  """95 % interval of sum(sums) / sum(of), drawing rows with replacement.
+def interval(sums_N: np.ndarray, of_N: np.ndarray) -> list[float] | None:
+  """95 % interval of sum(sums) / sum(of); None of nothing."""
+  found = statistics.micro(sums_N, of_N)
+  return found and [found.low, found.high]
 
-  The draws are the same on every machine and in every run.
+
+def compare(first: Rows, second: Rows) -> dict[str, Any] | None:
+  """Two steps on the rows that both have.
+
+  Returns:
+    rows, before and after (rates or means), less and more (rows whose errors
+    or points are fewer, or more, after), and `p_sign_flip`; None where no row
+    is in both.
   """
-  rng, count = np.random.default_rng(_SEED), len(sums_N)
-  rates, left = [], _DRAWS
-  while left:
-    draws = min(left, max(1, _AT_ONCE // count))
-    drawn = rng.integers(0, count, (draws, count))
-    of = of_N[drawn].sum(axis=1)
-    rates.append(sums_N[drawn].sum(axis=1) / np.where(of > 0, of, np.nan))
-    left -= draws
-  low, high = np.nanpercentile(np.concatenate(rates), [2.5, 97.5])
-  return float(low), float(high)
+  later = {row['id']: pair(row) for row in second}
+  pairs = [
+    (mine, later[row['id']])
+    for row in first
+    if (mine := pair(row)) and later.get(row['id'])
+  ]
+  if not pairs:
+    return None
+  a_N2, b_N2 = np.swapaxes(np.asarray(pairs, np.float64), 0, 1)
+  rates = [
+    float(one[:, 0].sum() / one[:, 1].sum()) if one[:, 1].sum() else None
+    for one in (a_N2, b_N2)
+  ]
+  return {
+    'rows': len(pairs),
+    'before': rates[0],
+    'after': rates[1],
+    'less': int((b_N2[:, 0] < a_N2[:, 0]).sum()),
+    'more': int((b_N2[:, 0] > a_N2[:, 0]).sum()),
+    'p_sign_flip': statistics.sign_flip(a_N2[:, 0], b_N2[:, 0]),
+  }

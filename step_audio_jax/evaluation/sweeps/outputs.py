@@ -70,11 +70,8 @@ class Outputs:
     """
     newest = views[max(views)]
     steps, notes = self._steps(views)
-    shown = {
-      name: one
-      for name, one in published.items()
-      if any(name in step.shown.figures for step in steps.values())
-    }
+    names = [n for step in steps.values() for n in step.shown.figures]
+    shown = published_lib.beside(dict.fromkeys(names), published)
     found = summary.build(
       self._run, steps, newest['not_computed'], unreadable, shown
     )
@@ -147,7 +144,13 @@ class Outputs:
     ]
     names = [of[part['task']].main_figure(part) for part in parts]
     shown = summary.with_intervals(
-      scores.show(self._families, parts), dict(zip(names, rows, strict=True))
+      scores.show(self._families, parts),
+      dict(zip(names, rows, strict=True)),
+      lambda name, make: self._memory.derived(
+        f'interval {number} {name}',
+        [[part['condition'], part['model']] for part in parts],
+        make,
+      ),
     )
     sounds = [of[part['task']].sounds(part, number) for part in parts]
     return summary.Step(parts, shown, rows, names, sounds)

@@ -17,6 +17,7 @@ import urllib.parse
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.pages import page as page_lib
 from step_audio_jax.evaluation.sweeps import charts
+from step_audio_jax.evaluation.sweeps import intervals
 from step_audio_jax.evaluation.sweeps import published as published_lib
 from step_audio_jax.evaluation.sweeps import results
 from step_audio_jax.evaluation.sweeps import script
@@ -25,7 +26,7 @@ from step_audio_jax.evaluation.sweeps import tables
 from step_audio_jax.storage import files
 
 MOST_ROWS = 5000  # of a part on the page; the files have all
-_TEXTS = ('hypothesis', 'answer', 'text', 'transcript')
+_TEXTS = ('hypothesis', 'raw', 'heard', 'transcript')
 
 
 def page(
@@ -154,10 +155,11 @@ def _utterances(
           label, {'label': label, 'steps': [], 'ids': {}, 'items': []}
         )
         figure = step.shown.figures.get(name)
-        one['lower'] = 'points' not in rows[0] and (
-          figure is None or figure.better == 'lower'
+        one['lower'] = figure is None or figure.better == 'lower'
+        # Marks are told as they were given.
+        one['percent'] = (figure is None or figure.unit == '%') and all(
+          row.get('points', 0) <= 1 for row in rows
         )
-        one['percent'] = figure is None or figure.unit == '%'
         one['steps'].append(number)
         place = list(parts).index(label)
         packed = _packed(one, rows, sounds, folder)
@@ -180,8 +182,7 @@ def _packed(part, rows, sounds, folder) -> list[list[Any]]:
     name = str(row.get('id', len(found)))
     if name not in part['ids']:
       part['ids'][name] = len(part['items'])
-      reference = row.get('reference') or ' / '.join(row.get('references', ()))
-      part['items'].append([name, row.get('language', ''), reference])
+      part['items'].append([name, row.get('language', ''), _wanted(row)])
     text = next((row[key] for key in _TEXTS if row.get(key)), '')
     sound = ''
     if row.get('wav'):
@@ -190,10 +191,17 @@ def _packed(part, rows, sounds, folder) -> list[list[Any]]:
       path = urllib.parse.quote(os.path.relpath(row['recording'], folder))
       start, end = row['recorded']
       sound = f'{path}#t={start:g},{end:g}'
-    worth = row.get('points', row.get('errors', 0))
+    worth, of = intervals.pair(row) or (None, 1)
     place = part['ids'][name]
-    found.append([place, worth, row.get('units', 1), str(text), sound])
+    found.append([place, worth, of, str(text), sound])
   return found
+
+
+def _wanted(row: Mapping[str, Any]) -> str:
+  """What was asked, and what is right."""
+  right = row.get('reference') or ' / '.join(row.get('references', ()))
+  asked = row.get('asked', '')
+  return f'{asked} → {right}' if asked and asked != right else right
 
 
 def _data(name: str, value: Any) -> str:

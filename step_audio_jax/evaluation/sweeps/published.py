@@ -5,7 +5,7 @@ accuracies in percent), and `unpublished`, what is not told beside them, so
 that they compare only roughly.
 """
 
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple
 
 
 class Published(NamedTuple):
@@ -18,6 +18,28 @@ class Published(NamedTuple):
 
   values: Mapping[str, float]
   doubt: str = ''
+
+
+def beside(
+  names: Iterable[str], published: Mapping[str, Published]
+) -> dict[str, Published]:
+  """What stands beside each of our figures.
+
+  Others name a rate (`asr/wer`), ours say under which convention
+  (`asr/wer/whisper`): the first of these, the headline, has theirs beside it.
+
+  Args:
+    names: Of our figures, headlines first.
+    published: By name of a figure, or what ours begins with.
+  """
+  found: dict[str, Published] = {}
+  left = dict(published)
+  for name in names:
+    keys = (name, name.rpartition('/')[0])
+    key = next((key for key in keys if key in left), None)
+    if key is not None:
+      found[name] = left.pop(key)
+  return found
 
 
 def of(benchmark: Any) -> dict[str, Published]:

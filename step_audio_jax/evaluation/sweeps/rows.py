@@ -15,7 +15,7 @@ from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 FOLDER = 'rows'
-_VERSION = 1  # of the lines
+_VERSION = 2  # of the lines
 _PLAIN = re.compile(r'[\w.+@=-]{1,100}')
 
 

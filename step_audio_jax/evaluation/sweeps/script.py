@@ -108,7 +108,7 @@ const fill = (select, values, chosen) => {
   }));
   select.value = chosen;
 };
-const told = (part, x) =>
+const told = (part, x) => x === null ? '–' :
   parts[part].percent ? `${(100 * x).toFixed(1)} %` : x.toFixed(2);
 
 /* A list that is drawn as it is looked at; arrows go through it. */
@@ -162,7 +162,9 @@ function list(place, draw) {
 }
 
 const parts = data('parts');
-const rate = row => row[2] ? row[1] / row[2] : row[1] ? 1 : 0;
+/* Of nothing there is no rate; what nobody could score has no errors. */
+const rate = row =>
+  row[1] === null ? null : row[2] ? row[1] / row[2] : row[1] ? 1 : 0;
 const matches = (item, texts, sought) =>
   !sought || [...item, ...texts].some(x => x.toLowerCase().includes(sought));
 function player(source) {
@@ -196,7 +198,8 @@ function showRows() {
   const order = at('order').value, sign = parts[part].lower ? 1 : -1;
   if (order !== 'file') {
     const way = order === 'worst' ? sign : -sign;
-    found = found.sort((a, b) => way * (rate(b[0]) - rate(a[0])));
+    const key = one => rate(one[0]) ?? -way * Infinity;
+    found = found.sort((a, b) => way * (key(b) - key(a)) || 0);
   }
   at('rows-count').textContent =
     `${found.length.toLocaleString('en')} of ` +
@@ -241,7 +244,7 @@ function compare(part, from, to) {
   const items = data(`items-${part}`), sign = parts[part].lower ? -1 : 1;
   const later = new Map(data(`rows-${part}-${to}`).map(row => [row[0], row]));
   const pairs = data(`rows-${part}-${from}`)
-    .filter(row => later.has(row[0]))
+    .filter(row => row[1] !== null && later.get(row[0])?.[1] != null)
     .map(before => {
       const after = later.get(before[0]);
       const gain = sign * (after[1] - before[1]);

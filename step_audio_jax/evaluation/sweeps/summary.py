@@ -6,7 +6,7 @@ whatever the order, the clock and the kills.
 
 import dataclasses
 import pathlib
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from step_audio_jax.evaluation.families import family as family_lib
 from step_audio_jax.evaluation.metrics import scoring
@@ -37,20 +37,24 @@ class Step(NamedTuple):
 def with_intervals(
   shown: family_lib.Shown,
   rows: Mapping[str, Sequence[Mapping[str, Any]]],
+  remembered: Callable[[str, Callable[[], Any]], Any] = lambda _, make: make(),
 ) -> family_lib.Shown:
   """Figures with the intervals that their rows tell.
 
   Args:
     shown: Figures.
     rows: Figure → rows that it is made of.
+    remembered: Name and what makes a value → the value, or the one before.
   """
   figures = dict(shown.figures)
   for name, some in rows.items():
     figure, pair = figures.get(name), intervals.columns(some)
     if figure is None or figure.low is not None or pair is None:
       continue
-    low, high = intervals.interval(*pair)
-    figures[name] = dataclasses.replace(figure, low=low, high=high)
+    found = remembered(name, lambda pair=pair: intervals.interval(*pair))
+    if found:
+      low, high = found
+      figures[name] = dataclasses.replace(figure, low=low, high=high)
   return shown._replace(figures=figures)
 
 
@@ -78,6 +82,7 @@ def build(
       str(number): _of_step(steps[number], not_computed)
       for number in sorted(steps)
     },
+    'changes': changes(steps),
     'unreadable': {
       str(number): unreadable[number] for number in sorted(unreadable)
     },
@@ -106,6 +111,26 @@ def _of_step(step: Step, not_computed) -> dict[str, Any]:
       for part in step.parts
     ],
   }
+
+
+def changes(steps: Mapping[int, Step]) -> dict[str, dict[str, Any]]:
+  """How the newest step differs from the one before it, by figure.
+
+  Of the rows that both have; the page does so for any two steps.
+  """
+  numbers = sorted(steps)[-2:]
+  if len(numbers) < 2:
+    return {}
+  first, second = (
+    {name: rows for name, rows in zip(one.names, one.rows) if name}
+    for one in map(steps.get, numbers)
+  )
+  found = {}
+  for name in first.keys() & second.keys():
+    told = intervals.compare(first[name], second[name])
+    if told is not None:
+      found[name] = {'from': numbers[0], 'to': numbers[1], **told}
+  return {name: found[name] for name in sorted(found)}
 
 
 def left_out(step: Step) -> dict[str, str]:

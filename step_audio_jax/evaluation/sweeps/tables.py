@@ -58,7 +58,6 @@ def cells(
   numbers = sorted(steps)
   shown = [steps[number].shown for number in numbers]
   names = list(dict.fromkeys(n for one in shown for n in one.figures))
-  names += [name for name in sorted(published) if name not in names]
   head = ['figure', 'unit', 'scored by', 'of']
   head += [f'step {number}' for number in numbers]
   head += ['ours (published)'] if published else []

@@ -191,6 +191,10 @@ class Lora:
     """As the objective within."""
     return getattr(self.objective, 'check_feed', lambda feed: [])(feed)
 
+  def check_sources(self, configs):
+    """As that of what is adapted."""
+    getattr(self.objective, 'check_sources', lambda configs: None)(configs)
+
   def arrange(self, batch):
     """That of the objective within."""
     return getattr(self.objective, 'arrange', lambda batch: batch)(batch)

@@ -80,6 +80,12 @@ def test_a_reward_model_is_trained_from_a_language_model(tmp_path):
   # The next stage starts from all of it.
   again, _ = train(tmp_path / 'next', objective, str(tmp_path / 'reward'), 1)
   assert not again['fresh']
+  # Who answers does not: its output table would be drawn at random.
+  policy = preference.DirectPreference(toy_pairs.MODEL, toy_pairs.WORDS)
+  for one in (policy, lora.Lora(policy, **ADAPTERS)):
+    with pytest.raises(errors.UserError, match='reward/config.json: found .sc'):
+      train(tmp_path / 'dpo', one, str(tmp_path / 'reward'))
+  assert not (tmp_path / 'dpo' / 'config.json').exists()
 
 
 def test_a_policy_is_compared_with_what_it_started_from(tmp_path):

@@ -174,6 +174,11 @@ def test_sources_of_which_no_policy_can_begin():
     it.check_sources({'runs/sft': start})
   with pytest.raises(errors.UserError, match='found nothing, expected a rew'):
     it.check_sources({})
+  # A policy may hold who judged it; whether it does is seen when it is opened.
+  it.check_sources({'runs/ppo': {**start, **it.describe()}})
+  sources.check_fresh(['params/critic/score/bias'], ['runs/ppo'])
+  with pytest.raises(errors.UserError, match='found runs/ppo, expected a rew'):
+    sources.check_fresh(['reward/score/bias'], ['runs/ppo'])
   with pytest.raises(errors.UserError, match='runs/rm, which only score, exp'):
     it.check_sources({'runs/rm': told})
   other = {**told['vocabulary'], 'text_size': 70}

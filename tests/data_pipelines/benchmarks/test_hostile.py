@@ -64,6 +64,18 @@ def test_another_version_is_told(tmp_path):
   assert found.version == '2 items, the public set has 1'
 
 
+def test_a_part_that_is_not_there(tmp_path):
+  layouts.aishell1(tmp_path)
+  with pytest.raises(errors.UserError, match='found no folder dev'):
+    read('aishell1', tmp_path, subset='dev')
+  # Recordings of another part are not looked at, its transcripts not missed.
+  for path in (tmp_path / 'wav' / 'test').rglob('*.wav'):
+    path.rename(path.with_name('BAC009S0764W0999.wav'))
+  with pytest.raises(errors.UserError) as told:
+    read('aishell1', tmp_path)
+  assert '2 a transcript without a recording in …' in str(told.value)
+
+
 def test_a_release_tells_its_name(tmp_path):
   folder = tmp_path / 'cv-corpus-15.0-2023-09-08' / 'en'
   layouts.LAYOUTS['common_voice_en'](folder)

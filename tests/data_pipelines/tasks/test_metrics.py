@@ -11,6 +11,8 @@ import seqio
 from data_pipelines.tasks import corpora
 from data_pipelines.tasks import definitions
 from data_pipelines.tasks import metrics
+from step_audio_jax import errors
+from step_audio_jax.evaluation import conventions
 from step_audio_jax.evaluation.metrics import scoring
 from tests.data_pipelines import tiny
 
@@ -77,6 +79,9 @@ def tasks(tmp_path):
     corpora.DEFINITIONS.pop(name, None)
 
 
+CHOSEN = ('qwen2audio', 'seed-tts', 'wenet', 'open-asr')
+
+
 def test_every_task_has_the_metrics_of_its_kind(tasks):
   both = ['character_error_rate', 'word_error_rate']
   found = {
@@ -132,3 +137,97 @@ def test_a_task_scores_its_own_transcripts_zero(tasks):
   size = task.output_features['tokens'].vocabulary.vocab_size
   scores = [-t.weight * math.log(size) for t in targets]
   assert metric(targets, scores)['perplexity'] == pytest.approx(size)
+
+
+def test_conventions_are_metrics_by_name():
+  assert set(metrics.BY_CONVENTION) == set(conventions.CONVENTIONS)
+  targets = [Target('我有12只', 'zh', 1.0), Target('It is.', 'en', 1.0)]
+  metric = metrics.BY_CONVENTION['qwen2audio']
+  assert metric.__name__ == 'qwen2audio_error_rate'
+  assert metric(targets, ['我有十二只', "it's not"]) == {
+    'qwen2audio': pytest.approx(1 / 7),
+    'qwen2audio_excluded': 0,
+  }
+  found = metrics.BY_CONVENTION['seed-tts']([Target('猫', 'ja', 1.0)], ['猫'])
+  assert math.isnan(found['seed-tts'])
+  assert found['seed-tts_excluded'] == 1
+  with pytest.raises(ValueError):
+    metric(targets, [''])
+  with pytest.raises(errors.UserError, match="found 'cer'"):
+    metrics.of('asr', ['cer'])
+  assert metrics.of('text', CHOSEN) == metrics.BY_KIND['text']
+
+
+class Whole(seqio.PassThroughFeatureConverter):
+  """The examples as they are; with what `seqio.Evaluator` asks for."""
+
+  TASK_FEATURES = {}
+  pack = False
+
+
+def test_seqio_measures_what_conventions_score(tmp_path):
+  """`seqio.Evaluator` over a task of ours, from ids to rates."""
+  root = tiny.make(tmp_path / 'corpus')
+  given = {
+    'codes': str(root / 'codes'),
+    'text_model': str(root / 'text.model'),
+  }
+  before = set(seqio.TaskRegistry.names())
+  try:
+    names = [
+      task.name
+      for task in corpora.register_speech_corpus(
+        'rated', str(root / 'speech'), conventions=CHOSEN, **given
+      )
+    ]
+    with pytest.raises(errors.UserError, match='registered already'):
+      corpora.register_speech_corpus('rated', str(root / 'speech'), **given)
+    assert 'rated_asr' in names
+    evaluator = seqio.Evaluator(
+      'rated_asr',
+      feature_converter=Whole(),
+      eval_split='train',
+      target_field_name='tokens',
+    )
+    (task,) = evaluator.eval_tasks
+    vocabulary = task.output_features['tokens'].vocabulary
+    lines = [
+      (example['text'].decode(), example['language'].decode())
+      for example in task.get_dataset(
+        None, 'train', shuffle=False
+      ).as_numpy_iterator()
+    ]
+    # Every second one is wrong: a word twice, the first one lost.
+    said = [
+      text if i % 2 else f'{text} {text.split()[-1]}'.split(' ', 1)[1]
+      for i, (text, _) in enumerate(lines)
+    ]
+
+    def predict(_):
+      ids = [vocabulary.encode(text) for text in said]
+      longest = max(map(len, ids))
+      return [
+        (i, [*one, *[vocabulary.eos_id] * (longest - len(one) + 1)])
+        for i, one in enumerate(ids)
+      ]
+
+    future, _ = evaluator.evaluate(
+      compute_metrics=True,
+      predict_fn=predict,
+      score_fn=lambda _: [(i, 0.0) for i in range(len(lines))],
+    )
+    found = future.result()['rated_asr']
+  finally:
+    for name in set(seqio.TaskRegistry.names()) - before:
+      seqio.TaskRegistry.remove(name)
+      corpora.DEFINITIONS.pop(name, None)
+  rows = [
+    (str(i), text, prediction, language)
+    for i, ((text, language), prediction) in enumerate(
+      zip(lines, said, strict=True)
+    )
+  ]
+  for name, scored in conventions.score_all(CHOSEN, rows).items():
+    assert 0 < found[name] == scored.rate
+    assert found[f'{name}_excluded'] == 0
+  assert found['cer'] > 0 and found['nll'] == 0

@@ -84,7 +84,8 @@ def ask(asked, items, control=benchmark.PLAIN, way=benchmark.ANSWER, **more):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(decode, 'generate_outputs', generating)
-    patch.setattr(journal.Journal, '_keep', lambda *_: None)
+    patch.setattr(journal.files, 'write_json', lambda *_: None)
+    patch.setattr(journal.files, 'make_folder', lambda *_: None)
     found = asked.ask(
       way,
       items,

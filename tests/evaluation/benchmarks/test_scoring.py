@@ -173,7 +173,8 @@ def test_speech_is_heard_compared_and_measured():
     return likeness[wav]
 
   def quality(wav):
-    return {'dnsmos': 3.0 if wav == 'a' else 4.0, 'stoi': math.nan}
+    figures = {'dnsmos': 3.0 if wav == 'a' else 4.0, 'mcd': 5.0, 'f0_hz': 99.0}
+    return {'figures': figures, 'not_computed': {'stoi': 'no reference'}}
 
   means = Means(
     conventions=('jiwer-cer',),
@@ -194,8 +195,18 @@ def test_speech_is_heard_compared_and_measured():
   assert found.figures['dnsmos'].value == pytest.approx(3.5)
   assert found.figures['dnsmos'].of == 2
   assert found.rows[0]['heard'] == 'good day'
-  assert found.rows[0]['quality'] == {'dnsmos': 3.0}
-  assert found.cut['without stoi'] == 2 and 'stoi' not in found.figures
+  mcd = found.figures['mcd']
+  assert (mcd.value, mcd.unit, mcd.better) == (5.0, 'dB', 'lower')
+  assert found.not_computed == {'stoi': 'no reference'}
+  # What describes a sound and does not rate it stays in the rows.
+  assert found.rows[0]['quality'] == {'dnsmos': 3.0, 'mcd': 5.0, 'f0_hz': 99.0}
+  assert 'f0_hz' not in found.figures
+
+
+def test_a_measure_may_be_a_plain_one_of_numbers():
+  found = scored(Spoken, SPOKEN, Means(quality=lambda wav: {'mos': math.nan}))
+  assert found.not_computed['mos'] == 'not finite'
+  assert found.not_computed['quality'] == 'no sound could be measured'
 
 
 def test_a_sound_that_cannot_be_heard_is_counted():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import pathlib
+import re
 
 import hypothesis
 from hypothesis import strategies as st
@@ -36,6 +38,21 @@ def test_names_are_found_and_others_told():
     conventions.score('nobody', [])
   with pytest.raises(ValueError, match='median'):
     dataclasses.replace(conventions.find('kimi'), average='median')
+
+
+def test_the_page_has_all_of_them():
+  page = pathlib.Path(__file__).parents[3] / 'docs' / 'conventions.md'
+  text = page.read_text(encoding='utf-8')
+  averages = {}
+  for line in text.splitlines():
+    if line.startswith('| `'):
+      cells = line.split('|')
+      for name in re.findall('`(.+?)`', cells[1]):
+        averages[name] = cells[4].strip()
+  assert averages == {
+    name: convention.average
+    for name, convention in conventions.CONVENTIONS.items()
+  }
 
 
 @hypothesis.given(triples)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluation import report_page
+from step_audio_jax.evaluation import statistics
 from step_audio_jax.evaluation.sweeps import charts
 from step_audio_jax.evaluation.sweeps import page as page_lib
 from step_audio_jax.storage import files
@@ -123,11 +124,10 @@ def test_two_steps_are_compared_on_the_rows_that_both_have(made, chromium):
   rates = [sum(row['errors'] for row in some) / units for some in (a, b)]
   assert found[0] == pytest.approx(rates) and found[2] == UTTERANCES
   assert found[1] == pytest.approx(1 / 2001)  # no draw is as far apart
-  # Where the difference is small, as the same test says in numpy.
+  # Where the difference is small, as the same test says in Python.
   gains = [1] * 40 + [-1] * 30
   p = page.value(f'flips({json.dumps(gains)}, 10)')
-  signs = np.random.default_rng(0).choice([-1, 1], (20000, 70))
-  expected = np.mean(np.abs(signs @ np.asarray(gains)) >= 10)
+  expected = statistics.sign_flip(gains, np.zeros(70), resamples=20000)
   assert p == pytest.approx(expected, abs=0.04)
 
 

@@ -9,7 +9,11 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from step_audio_jax import errors
+from step_audio_jax.evaluation import evaluate
 from step_audio_jax.evaluation import score as score_lib
+from step_audio_jax.evaluation.benchmarks import asking
+from step_audio_jax.evaluation.benchmarks import family as benchmarks
+from step_audio_jax.evaluation.families import comparing
 from step_audio_jax.evaluation.families import family as family_lib
 from step_audio_jax.evaluation.families import scores
 from step_audio_jax.evaluation.metrics import speech
@@ -22,6 +26,7 @@ from step_audio_jax.generation import restore
 from tests.evaluation import corpus
 from tests.evaluation import parrot
 from tests.evaluation import rows as evaluation_rows
+from tests.evaluation.benchmarks import made
 
 score = corpus.score
 TOLD = ('summary.json', 'table.md', 'table.tex', 'index.html')
@@ -105,6 +110,9 @@ def test_the_summary_says_what_a_figure_is(run):
   assert figure['unit'] == '%' and figure['better'] == 'lower'
   assert found['steps']['20']['counts']['asr_cer/dev']['scored'] == 2
   assert 'stranger_tts' in found['steps']['20']['not_computed']
+  change = found['changes']['asr_cer/dev']
+  assert (change['from'], change['to'], change['rows']) == (10, 20, 2)
+  assert change['before'] == change['after'] and change['p_sign_flip'] == 1
   text = (run.folder / 'table.md').read_text()
   line = next(x for x in text.splitlines() if x.startswith('| asr_cer/dev ↓'))
   assert '| plain | 2 of 2 utterances | 12.50 [0.00, 33.33] |' in line
@@ -263,15 +271,81 @@ def test_ours_beside_what_is_published():
   ]  # fmt: skip
 
 
-def test_intervals_cover_what_they_should():
-  rng = np.random.default_rng(3)
-  rows = [{'points': float(x)} for x in rng.random(400) < 0.3]
-  sums, of = intervals.columns(rows)
-  low, high = intervals.interval(sums, of)
-  mean = sums.mean()
-  # The normal approximation of a share of 400.
-  half = 1.96 * np.sqrt(mean * (1 - mean) / 400)
-  np.testing.assert_allclose([low, high], [mean - half, mean + half], atol=0.01)
-  assert intervals.interval(sums, of) == (low, high)
-  assert intervals.columns([{'id': 'x'}]) is None
+def test_published_rates_stand_beside_the_headline():
+  known = {
+    'asr/wer': published.Published({'x': 1.0}),
+    'qa/right': published.Published({'x': 2.0}),
+    'none/right': published.Published({'x': 3.0}),
+  }
+  names = ['asr/wer/whisper', 'asr/wer/kimi', 'qa/right', 'qa/right/group']
+  found = published.beside(names, known)
+  assert {name: one.values['x'] for name, one in found.items()} == {
+    'asr/wer/whisper': 1.0, 'qa/right': 2.0
+  }  # fmt: skip
+
+
+def test_rows_of_benchmarks_are_compared():
+  counts = {
+    'length': 4, 'substitutions': 1, 'deletions': 0, 'insertions': 2,
+    'rate': 0.75, 'counted': True,
+  }  # fmt: skip
+  row = {'id': 'a', 'scores': {'kimi': counts}}
+  found = comparing.comparable(row, 'wer/kimi', {'by': 'kimi 1, micro'})
+  assert (found['errors'], found['units'], found['insertions']) == (3, 4, 2)
+  macro = {'by': 'kimi 1, macro, heard by x'}
+  assert comparing.comparable(row, 'wer/kimi', macro) == {'points': 0.75}
+  assert comparing.comparable(row, 'wer/whisper', macro) == {}
+  for told, points in (
+    ({'right': True}, 1.0),
+    ({'judge': {'value': 4.0}}, 4.0),
+    ({'judge': {'value': None, 'parts': {'help': 3.0}}}, 3.0),
+  ):
+    assert comparing.comparable(told, 'right', {}) == {'points': points}
+  assert comparing.comparable({'judge': {'value': None}}, 'right', {}) == {}
+  assert comparing.comparable({'errors': 1, 'units': 2}, 'right', {}) == {}
+
+
+def test_two_steps_on_the_rows_that_both_have():
+  first = [{'id': n, 'errors': 2, 'units': 4} for n in 'abcd']
+  second = [{'id': n, 'errors': 1, 'units': 4} for n in 'bcde']
+  second[0]['errors'] = 3
+  found = intervals.compare(first, second)
+  assert found['rows'] == 3 and found['before'] == 0.5
+  assert found['after'] == pytest.approx(5 / 12)
+  assert (found['less'], found['more']) == (2, 1)
+  assert found['p_sign_flip'] == 1.0  # of eight swaps
+  assert intervals.compare(first, [{'id': 'a'}]) is None
+  assert intervals.compare([], second) is None
+  assert intervals.columns([*first, {'id': 'x'}]) is None
   assert intervals.columns([]) is None
+  assert intervals.interval(np.zeros(2), np.zeros(2)) is None
+
+
+def test_a_benchmark_in_a_sweep(tmp_path, monkeypatch):
+  run = made.run(tmp_path, monkeypatch)
+  monkeypatch.setattr(benchmarks.Benchmarks, '_recordings', made.Recordings())
+  run.folder = run.root / 'run' / 'evaluation'
+  spelling = made.Spelling(
+    'spelling',
+    '',
+    published={'Step-Audio': {'cer': 1.5}},
+    unpublished='normalisation unpublished',
+  )
+  found = evaluate.evaluate(
+    checkpoints=str(run.root / 'run'),
+    benchmarks=(spelling,),
+    asking=asking.Asking(batch_size=4),
+  )
+  assert found['units'] == {'spelling/cer': '%'}
+  figure = summary(run)['steps']['20']['figures']['spelling/cer']
+  assert (figure['low'], figure['high']) == (0.0, 0.0)
+  table = (run.folder / 'table.md').read_text()
+  assert '| 0.00 (Step-Audio 1.5†) |' in table
+  assert '† normalisation unpublished.' in table
+  first, *_ = lines(run, '20/benchmark-spelling.jsonl')
+  assert first['raw'] == 'a cat' and first['references'] == ['a cat']
+  assert first['units'] == 5 and {'latency', 'seed'} <= set(first)
+  page = (run.folder / 'index.html').read_text()
+  assert '"label":"benchmark/spelling","steps":[20],"lower":true' in page
+  # What others publish decides about nothing.
+  assert spelling.settings == made.Spelling('spelling', '').settings

@@ -146,11 +146,11 @@ def interval(
   values: Sequence[float], by: str, unit: str = '%', better: str = 'higher'
 ) -> benchmark.Figure:
   """The mean of values, and its 95 % interval; None of no values."""
-  if not values:
+  drawn = statistics.mean(values) if values else None
+  if drawn is None:
     return benchmark.Figure(None, unit=unit, better=better, by=by)
-  low, high = statistics.mean_interval(values)
-  told = verdicts.mean(values), low, high, unit, better
-  return benchmark.Figure(*told, of=len(values), by=by)
+  ends = drawn.low, drawn.high
+  return benchmark.Figure(drawn.value, *ends, unit, better, drawn.count, by)
 
 
 def by_rule(

@@ -110,6 +110,11 @@ class Criteria(answered.Answered):
 
   votes: int = 0
 
+  @property
+  def settings(self) -> dict[str, Any]:
+    """See the base; the prompt is ours, and decides."""
+    return {**super().settings, 'asked_of_judge': CONDITION.identity}
+
   def worth(
     self,
     items: Sequence[Item],

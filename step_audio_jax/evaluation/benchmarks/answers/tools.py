@@ -57,6 +57,11 @@ class ToolCalls(benchmark.Benchmark):
 
   asks: ClassVar[str] = benchmark.ANSWER
 
+  @property
+  def settings(self) -> dict[str, Any]:
+    """See the base; the prompt is ours, and decides."""
+    return {**super().settings, 'asked_of_judge': ARGUMENTS.identity}
+
   def score(
     self,
     items: Sequence[Item],

@@ -4,66 +4,14 @@ Each function fills a folder and returns a `Sample`; the figures are counted by
 hand.
 """
 
-import dataclasses
-import functools
 import gzip
 import json
-from typing import Any
-
-import pyarrow as pa
-from pyarrow import parquet
 
 from data_pipelines.benchmarks import uro_sets
+from tests.data_pipelines.benchmarks.heard import chosen
+from tests.data_pipelines.benchmarks.heard import samples
 from tests.data_pipelines.readers.material import put
 from tests.data_pipelines.readers.material import tar
-from tests.data_pipelines.readers.material import tone
-
-FIRST = 'test-00000-of-00001'
-
-
-@dataclasses.dataclass
-class Sample:
-  """What a layout holds.
-
-  Attributes:
-    items: Id → (text of the last turn, references, category).
-    said: Id → an answer: a text, or a list of calls.
-    figures: Name → value, some of all.
-    replies: Id of a judge's row → what it says; else `other`.
-    other: What the judge says of all other rows.
-    turns: Id → roles of the chat, where it has several turns.
-  """
-
-  items: dict[str, tuple[str, tuple[str, ...], str]]
-  said: dict[str, Any]
-  figures: dict[str, float]
-  replies: dict[str, str] = dataclasses.field(default_factory=dict)
-  other: str = 'no'
-  turns: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-
-
-@functools.cache
-def wav():
-  return tone(0.15, 16000)
-
-
-@functools.cache
-def mp3():
-  return tone(0.15, 16000, form='MP3')
-
-
-def cell(name='a.wav'):
-  return {'bytes': wav(), 'path': name}
-
-
-def table(path, *rows):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  parquet.write_table(pa.Table.from_pylist(list(rows)), path)
-
-
-def _judgment(right):
-  return json.dumps({'judgment': 'correct' if right else 'incorrect'})
-
 
 # Questions with right answers.
 
@@ -72,20 +20,20 @@ def _parquet_questions(first, second):
   """Two rows whose answers are `Paris`, and one of `two` and `2`."""
 
   def build(root):
-    table(
-      root / 'data' / f'{FIRST}.parquet',
-      {'question': 'Capital of France?', **first, 'audio': cell()},
-      {'question': 'One and one?', **second, 'audio': cell()},
+    samples.table(
+      root / 'data' / f'{samples.FIRST}.parquet',
+      {'question': 'Capital of France?', **first, 'audio': samples.cell()},
+      {'question': 'One and one?', **second, 'audio': samples.cell()},
     )
-    one, two = f'{FIRST}-1', f'{FIRST}-2'
-    return Sample(
+    one, two = f'{samples.FIRST}-1', f'{samples.FIRST}-2'
+    return samples.Sample(
       {
         one: ('Capital of France?', ('Paris',), ''),
         two: ('One and one?', ('two', '2'), ''),
       },
       {one: 'It is Paris.', two: 'That would be deux.'},
       {'judge': 1.0, 'judge_unparsed': 0.0, 'exist_match': 0.5},
-      other=_judgment(True),
+      other=samples.judgment(True),
     )
 
   return build
@@ -95,7 +43,9 @@ def _open_audio(name, rows, text, sample):
   def build(root):
     lines = [','.join(('audio_filename', *rows[0]))]
     for number, row in enumerate(rows):
-      put(root / 'eval_datas' / name / 'audios' / f'{number}.mp3', mp3())
+      put(
+        root / 'eval_datas' / name / 'audios' / f'{number}.mp3', samples.mp3()
+      )
       told = (f'"{value}"' for value in row.values())
       lines.append(','.join((f'{number}.mp3', *told)))
     put(root / 'eval_datas' / name / f'{name}.csv', '\n'.join(lines) + '\n')
@@ -113,7 +63,7 @@ def _rated_csv(name, question, answer, text, right, replies, figure):
     name,
     rows,
     text,
-    Sample(
+    samples.Sample(
       {one: (text, refs[0], ''), two: ('B?', refs[1], '')},
       {one: 'I think ten.', two: 'B.'},
       figure,
@@ -132,7 +82,7 @@ def _right_csv(name, question, answer, written, replies, figures):
     name,
     rows,
     'Where?',
-    Sample(
+    samples.Sample(
       {one: ('Where?', ('here', 'there'), ''), two: ('Who?', ('I',), '')},
       {one: 'Over there!', two: 'You.'},
       figures,
@@ -156,7 +106,7 @@ def _llama_csv():
     'llama_questions',
     rows,
     'Where?',
-    Sample(
+    samples.Sample(
       {one: ('Where?', ('here',), ''), two: ('Who?', ('7',), '')},
       {one: 'Here', two: 'You, all 17.'},
       {'judge': 0.5, 'judge_parsed': 1.0, 'judge_unparsed': 0.5,
@@ -174,7 +124,7 @@ def bigbench(root):
     ('3', 'web_of_lies', 'No', 'Hard to tell, there is no way.'),
   ]
   for name, *_ in rows:
-    put(root / 'data' / f'question_{name}.mp3', mp3())
+    put(root / 'data' / f'question_{name}.mp3', samples.mp3())
   put(
     root / 'metadata.jsonl',
     [
@@ -183,13 +133,13 @@ def bigbench(root):
       for name, kind, right, _ in rows
     ],
   )  # fmt: skip
-  return Sample(
+  return samples.Sample(
     {name: ('', (right,), kind) for name, kind, right, _ in rows},
     {name: said for name, *_, said in rows},
     {'accuracy': 0.5, 'accuracy_parsed': 0.6667, 'unparsed': 0.25,
      'accuracy/navigate': 0.0, 'accuracy/object_counting': 1.0, 'judge': 0.5},
-    {'1': _judgment(False), '3': _judgment(False)},
-    _judgment(True),
+    {'1': samples.judgment(False), '3': samples.judgment(False)},
+    samples.judgment(True),
   )  # fmt: skip
 
 
@@ -198,7 +148,7 @@ def paralinguistic(root):
   from data_pipelines.benchmarks.heard import stepeval
 
   for task in stepeval.TASKS:
-    put(root / task / 'audio' / 'x_input.wav', wav())
+    put(root / task / 'audio' / 'x_input.wav', samples.wav())
     told = {'name': '识别', 'label': '男性', 'answer': '是男的。'}
     put(
       root / task / f'{task}.json',
@@ -207,7 +157,7 @@ def paralinguistic(root):
     items[f'{task}/x_input.wav'] = ('', ('男性', '是男的。'), task)
     said[f'{task}/x_input.wav'] = '女的'
   said['age/x_input.wav'] = '我觉得是男性在说话。'
-  return Sample(
+  return samples.Sample(
     items,
     said,
     {
@@ -235,21 +185,22 @@ def chats(root):
     {'role': 'user', 'text': '你好', 'audio_filename': 'audios/2_0.wav'},
     {'role': 'assistant', 'text': '您好', 'audio_filename': None},
   ]
-  table(
-    root / 'data' / f'{FIRST}.parquet',
+  samples.table(
+    root / 'data' / f'{samples.FIRST}.parquet',
     {'conversation_id': '1', 'category': '唱歌', 'conversation': spoken},
     {'conversation_id': '2', 'category': '游戏', 'conversation': alone},
   )
   names = ('1_0', '1_1', '2_0')
   packed = tar(
-    root / 'packed.tar', [(f'audios/{name}.wav', wav()) for name in names]
+    root / 'packed.tar',
+    [(f'audios/{name}.wav', samples.wav()) for name in names],
   )
   put(root / 'plain', b'')
   (root / 'audios.tar.gz').write_bytes(gzip.compress(packed.read_bytes()))
   packed.unlink()
   (root / 'plain').unlink()
   mark = '{"factuality": "%s", "relevance": "yes", "chat": %d}'
-  return Sample(
+  return samples.Sample(
     {'1': ('再来', (), '唱歌'), '2': ('你好', ('您好',), '游戏')},
     {'1': '啦啦啦', '2': '你好呀'},
     {'chat': 3.5, 'factuality': 0.5, 'relevance': 1.0, 'chat/唱歌': 5.0,
@@ -280,7 +231,7 @@ def toolcall(root):
   for name, (tool, arguments) in expected.items():
     wavs = [f'wav/{name}-{k}.wav' for k in range(3)]
     for path in wavs:
-      put(root / path, wav())
+      put(root / path, samples.wav())
     right = _said(5, 'Assistant', _call(tool, arguments))
     before = [
       _said(0, 'Human', '查一下', wavs[0]),
@@ -309,7 +260,7 @@ def toolcall(root):
   ]
   said['timbre-positive-1'] = '我不会'
   said['web_search-negative-1'] = [{'name': 'web_search', 'arguments': {}}]
-  return Sample(
+  return samples.Sample(
     items,
     said,
     {
@@ -338,8 +289,8 @@ def _voice(subset, rows, said, figures, split='test', **more):
 
   def build(root):
     path = root / subset / f'{split}-00000-of-00001.parquet'
-    table(path, *[
-      {'prompt': f'Q{n}?', 'audio': cell(), **fields}
+    samples.table(path, *[
+      {'prompt': f'Q{n}?', 'audio': samples.cell(), **fields}
       for n, (fields, *_) in enumerate(rows)
     ])  # fmt: skip
     names = [f'{split}-00000-of-00001-{n + 1}' for n in range(len(rows))]
@@ -352,7 +303,9 @@ def _voice(subset, rows, said, figures, split='test', **more):
     told = dict(more)
     if 'replies' in told:
       told['replies'] = dict(zip(names, told['replies'], strict=True))
-    return Sample(items, dict(zip(names, said, strict=True)), figures, **told)
+    return samples.Sample(
+      items, dict(zip(names, said, strict=True)), figures, **told
+    )
 
   return build
 
@@ -384,13 +337,13 @@ def _letters(subset):
 
 def turns(root):
   texts = ['Write it.', 'Now shorter.']
-  table(
-    root / 'mtbench' / f'{FIRST}.parquet',
-    {'turns': texts, 'audio1': cell(), 'audio2': cell('b.wav'),
+  samples.table(
+    root / 'mtbench' / f'{samples.FIRST}.parquet',
+    {'turns': texts, 'audio1': samples.cell(), 'audio2': samples.cell('b.wav'),
      'category': 'writing'},
   )  # fmt: skip
-  name = f'{FIRST}-1'
-  return Sample(
+  name = f'{samples.FIRST}-1'
+  return samples.Sample(
     {name: (texts[1], (), 'writing')},
     {name: 'It.'},
     {'judge': 4.0},
@@ -439,160 +392,6 @@ def _ifeval():
   )
 
 
-# Multiple choice.
-
-
-def mmau(root):
-  rows = []
-  for name, task in (('a1', 'sound'), ('b2', 'speech')):
-    put(root / 'test-mini-audios' / f'{name}.wav', wav())
-    rows.append(
-      {'id': name, 'audio_id': f'./test-mini-audios/{name}.wav',
-       'question': 'Who speaks?', 'choices': ['Man', 'Woman', 'Robot'],
-       'answer': 'Man', 'task': task, 'category': 'Reasoning',
-       'sub-category': 'Source', 'difficulty': 'easy'}
-    )  # fmt: skip
-  put(root / 'mmau-test-mini.json', json.dumps(rows))
-  return _two('Man', 'Robot', ('a1', 'sound'), ('b2', 'speech'))
-
-
-def _two(right, wrong, *named):
-  """Of two items one is answered rightly, by its text, and one wrongly."""
-  (one, kind), (two, other) = named
-  return Sample(
-    {one: (None, (right,), kind), two: (None, (right,), other)},
-    {one: f'The answer is {right}.', two: wrong},
-    {'accuracy': 0.5, 'accuracy_parsed': 0.5, 'unparsed': 0.0,
-     f'accuracy/{kind}': 1.0, f'accuracy/{other}': 0.0},
-  )  # fmt: skip
-
-
-def mmar(root):
-  rows = [
-    {'id': name, 'audio_path': f'./audio/{name}.wav', 'question': 'What?',
-     'choices': ['rain', 'wind'], 'answer': 'rain', 'modality': kind,
-     'category': 'Signal Layer', 'sub-category': 'x', 'language': 'en'}
-    for name, kind in (('r', 'sound'), ('s', 'mix-sound-speech'))
-  ]  # fmt: skip
-  put(root / 'MMAR-meta.json', json.dumps(rows))
-  packed = tar(
-    root / 'packed', [(f'audio/{name}.wav', wav()) for name in ('r', 's')]
-  )
-  packed.rename(root / 'mmar-audio.tar.gz')
-  return _two('rain', 'wind', ('r', 'sound'), ('s', 'mix-sound-speech'))
-
-
-def mmsu(root):
-  table(
-    root / 'data' / 'train-00000-of-00001.parquet',
-    *[
-      {'id': name, 'audio': cell(), 'question': 'Which tone?',
-       'choice_a': 'rising', 'choice_b': 'falling', 'choice_c': 'flat',
-       'choice_d': None, 'answer_gt': 'falling', 'task_name': 'tone',
-       'category': kind, 'sub-category': 'phonology'}
-      for name, kind in (('p', 'Perception'), ('q', 'Reasoning'))
-    ],
-  )  # fmt: skip
-  return _two('falling', 'Rising.', ('p', 'Perception'), ('q', 'Reasoning'))
-
-
-def audiomcq(root):
-  for name in ('m', 'n'):
-    put(root / 'audio' / f'{name}.mp3', mp3())
-  put(
-    root / 'data.jsonl',
-    [
-      {'id': name, 'audio_path': f'audio/{name}.mp3', 'question': 'Which?',
-       'choices': ['dog', 'cat', 'cow', 'hen'], 'answer': 'cow',
-       'question_type': kind, 'source_dataset': 'AudioCaps',
-       'audio-contribution': 'strong'}
-      for name, kind in (('m', 'sound'), ('n', 'temporal'))
-    ],
-  )  # fmt: skip
-  return _two('cow', 'hen', ('m', 'sound'), ('n', 'temporal'))
-
-
-def hsk6(root):
-  for name in ('1', '2'):
-    put(root / 'wav' / f'{name}.wav', wav())
-  put(
-    root / 'questions.jsonl',
-    [
-      {'id': '1', 'question': '他想去哪儿？',
-       'choices': ['北京', '上海', '广州'], 'answer': '上海'},
-      {'id': 2, 'question': '几点？', 'choices': ['三点', '四点'],
-       'answer': 'B'},
-    ],
-  )  # fmt: skip
-  return Sample(
-    {'1': (None, ('上海',), ''), '2': (None, ('四点',), '')},
-    {'1': '上海', '2': '大概是下午吧'},
-    {'accuracy': 0.5, 'accuracy_parsed': 1.0, 'unparsed': 0.5},
-  )
-
-
-def complex_bench(root):
-  for name in (3, 5):
-    put(root / 'wav' / f'{name}.flac', tone(0.15, 16000, form='FLAC'))
-  points = [
-    {'point_id': 0, 'question': '是诗吗？', 'rule': None, 'dep': []},
-    {'point_id': 1, 'question': '有四行吗？', 'rule': None, 'dep': [0]},
-  ]
-  put(
-    root / 'data_final.json',
-    json.dumps([
-      {'main_id': 3, 'instruction': '写诗', 'category': ['And'],
-       'scoring_questions': points},
-      {'main_id': 5, 'instruction': '写四行诗', 'category': ['And', 'Chain'],
-       'scoring_questions': points},
-    ]),
-  )  # fmt: skip
-  return Sample(
-    {'3': ('写诗', (), 'And'), '5': ('写四行诗', (), 'And+Chain')},
-    {'3': '床前明月光', '5': '好的'},
-    {'judge': 0.5, 'judge_all': 0.5, 'judge_unparsed': 0.0,
-     'judge_all/And': 1.0},
-    {'3/0': 'yes', '3/1': 'yes', '5/0': 'no', '5/1': 'yes'},
-  )  # fmt: skip
-
-
-# URO-Bench.
-
-
-def _uro(name):
-  chosen = uro_sets.SETS[name]
-  folder = f'URO-Bench-data/{chosen.track}/{name}'
-
-  def build(root):
-    put(root / folder / 'wav' / '0.wav', wav())
-    said = {'source_wav': 'wav/0.wav', 'source_text': 'Say hello',
-            'target_text': ['hello', 'hi']}  # fmt: skip
-    chat = {}
-    if chosen.scored == 'multi':
-      rounds = [{'round': 1, **said}, {'round': 2, **said}]
-      row = {'id': 4, 'num_round': 2, 'dialogue': rounds}
-      chat = {'4': ['user', 'assistant', 'user']}
-    else:
-      row = {'id': 4, **said}
-    right = ('hello', 'hi')
-    if chosen.scored == 'wer':
-      row['target_text'] = 'hello'
-      right = ('hello',)
-    put(root / folder / 'test.jsonl', [row])
-    replies = {'qa': 'yes'}.get(chosen.scored, '4')
-    if chosen.scored in ('ge', 'ue', 'gs', 'srt', 'sf'):
-      replies = '{"reason": "so", "score": 4}'
-    figures = {'judge': 1.0 if chosen.scored == 'qa' else 4.0}
-    if chosen.scored == 'wer':
-      rate = 'cer' if chosen.language == 'zh' else 'wer'
-      figures = {'cer/plain': 0.0, f'{rate}/wenet': 0.0}
-    answer = {'4': 'hello'}
-    items = {'4': ('Say hello', right, '')}
-    return Sample(items, answer, figures, other=replies, turns=chat)
-
-  return build
-
-
 LAYOUTS = {
   'llama_questions': _parquet_questions(
     {'answer': 'Paris'}, {'answer': "['two' '2']"}
@@ -604,8 +403,8 @@ LAYOUTS = {
     {'answer': {'value': 'Paris', 'aliases': ['Paris']}},
     {'answer': {'value': 'two', 'aliases': ['2', 'two']}},
   ),
-  'complex_bench': complex_bench,
-  'hsk6': hsk6,
+  'complex_bench': chosen.complex_bench,
+  'hsk6': chosen.hsk6,
   'stepeval_audio_360': chats,
   'stepeval_toolcall': toolcall,
   'stepeval_paralinguistic': paralinguistic,
@@ -654,19 +453,19 @@ LAYOUTS = {
   ),
   'openaudiobench_trivia': _right_csv(
     'trivia_qa', 'question', 'answer_normalized_aliases',
-    "['here', 'there']", *_half(_judgment(True), _judgment(False)),
+    "['here', 'there']", *_half(*map(samples.judgment, (True, False))),
   ),
   'openaudiobench_web': _right_csv(
     'web_questions', 'question', 'answers', "['here' 'there']",
-    *_half(_judgment(True), _judgment(False)),
+    *_half(*map(samples.judgment, (True, False))),
   ),
   'bigbench_audio': bigbench,
-  'mmau': mmau,
-  'mmar': mmar,
-  'mmsu': mmsu,
-  'audiomcq_strongac': audiomcq,
+  'mmau': chosen.mmau,
+  'mmar': chosen.mmar,
+  'mmsu': chosen.mmsu,
+  'audiomcq_strongac': chosen.audiomcq,
   **{
-    f'uro_{name.lower().replace("-", "_")}': _uro(name)
+    f'uro_{name.lower().replace("-", "_")}': chosen.uro(name)
     for name in uro_sets.SETS
   },
 }  # fmt: skip

@@ -14,7 +14,9 @@ from data_pipelines.benchmarks.heard import toolcall
 from data_pipelines.benchmarks.heard import uro
 from data_pipelines.benchmarks.heard import voicebench
 from step_audio_jax import errors
+from tests.data_pipelines.benchmarks.heard import chosen
 from tests.data_pipelines.benchmarks.heard import layouts
+from tests.data_pipelines.benchmarks.heard import samples
 from tests.data_pipelines.readers.material import put
 from tests.data_pipelines.readers.material import tar
 
@@ -31,11 +33,11 @@ def read(loader, folder, **fields):
 
 
 def test_recordings_that_cannot_be_heard_keep_their_place(tmp_path):
-  put(tmp_path / 'audio' / 'good.wav', layouts.wav())
+  put(tmp_path / 'audio' / 'good.wav', samples.wav())
   put(tmp_path / 'audio' / 'pointer.wav', POINTER)
   put(tmp_path / 'audio' / 'empty.wav', b'')
   put(tmp_path / 'audio' / 'page.wav', b'<html>404</html>')
-  put(tmp_path.parent / 'secret.wav', layouts.wav())
+  put(tmp_path.parent / 'secret.wav', samples.wav())
   names = (
     'good', 'missing', 'pointer', 'empty', 'page', '../../secret', 'good',
   )  # fmt: skip
@@ -59,14 +61,14 @@ def test_recordings_that_cannot_be_heard_keep_their_place(tmp_path):
 
 def test_cells_of_parquet_are_looked_at_too(tmp_path):
   rows = [
-    {'prompt': 'A?', 'audio': layouts.cell()},
+    {'prompt': 'A?', 'audio': samples.cell()},
     {'prompt': 'B?', 'audio': {'bytes': b'nothing', 'path': 'b.wav'}},
     {'prompt': 'C?', 'audio': {'bytes': None, 'path': None}},
-    {'prompt': '', 'audio': layouts.cell()},
+    {'prompt': '', 'audio': samples.cell()},
     {'prompt': 'E?', 'audio': {'bytes': POINTER, 'path': 'e.wav'}},
   ]
   first = tmp_path / 'advbench' / 'test-00000-of-00003.parquet'
-  layouts.table(first, *rows)
+  samples.table(first, *rows)
   whole = first.read_bytes()
   put(first.with_name('test-00002-of-00003.parquet'), whole[: len(whole) // 2])
   found = read(voicebench.Refused, tmp_path, expected=7)
@@ -85,14 +87,14 @@ def test_cells_of_parquet_are_looked_at_too(tmp_path):
 
 def test_another_version_says_so(tmp_path):
   folder = tmp_path / 'commoneval'
-  layouts.table(
-    folder / f'{layouts.FIRST}.parquet', {'words': 'A?', 'sound': b'1'}
+  samples.table(
+    folder / f'{samples.FIRST}.parquet', {'words': 'A?', 'sound': b'1'}
   )
   with pytest.raises(errors.UserError, match='nothing that can be asked.*text'):
     read(voicebench.Open, tmp_path, subset='commoneval')
-  layouts.table(
-    folder / f'{layouts.FIRST}.parquet',
-    *[{'prompt': f'{k}?', 'audio': layouts.cell()} for k in range(3)],
+  samples.table(
+    folder / f'{samples.FIRST}.parquet',
+    *[{'prompt': f'{k}?', 'audio': samples.cell()} for k in range(3)],
   )
   found = read(voicebench.Open, tmp_path, subset='commoneval', expected=2)
   assert found.version == '3 items, the public set has 2'
@@ -136,7 +138,7 @@ def test_nothing_there_is_one_sentence(loader, fields, tmp_path):
   ],
 )
 def test_options_that_do_not_fit_are_left_out(changed, why, tmp_path):
-  put(tmp_path / 'a.wav', layouts.wav())
+  put(tmp_path / 'a.wav', samples.wav())
   good = {'id': 'x', 'audio_path': 'a.wav', 'question': '?',
           'choices': ['a', 'b'], 'answer': '(B)'}  # fmt: skip
   put(tmp_path / 'data.jsonl', [good, {**good, 'id': 'y', **changed}])
@@ -173,7 +175,7 @@ def test_lines_and_calls_that_are_none(tmp_path):
 
 
 def test_chats_of_other_forms(tmp_path):
-  put(tmp_path / 'audios' / '1.wav', layouts.wav())
+  put(tmp_path / 'audios' / '1.wav', samples.wav())
   user = {'role': 'user', 'text': '你好', 'audio_filename': '1.wav'}
   rows = [
     [user],
@@ -182,8 +184,8 @@ def test_chats_of_other_forms(tmp_path):
     [{**user, 'text': '', 'audio_filename': ''}],
     [],
   ]
-  layouts.table(
-    tmp_path / 'data' / f'{layouts.FIRST}.parquet',
+  samples.table(
+    tmp_path / 'data' / f'{samples.FIRST}.parquet',
     *[
       {'conversation_id': str(k), 'category': 'c', 'conversation': some}
       for k, some in enumerate(rows)
@@ -195,9 +197,9 @@ def test_chats_of_other_forms(tmp_path):
 
 
 def test_chats_may_be_lists_of_columns(tmp_path):
-  put(tmp_path / 'audios' / '1.wav', layouts.wav())
-  layouts.table(
-    tmp_path / 'data' / f'{layouts.FIRST}.parquet',
+  put(tmp_path / 'audios' / '1.wav', samples.wav())
+  samples.table(
+    tmp_path / 'data' / f'{samples.FIRST}.parquet',
     {
       'conversation_id': '1',
       'category': 'c',
@@ -216,11 +218,11 @@ def test_chats_may_be_lists_of_columns(tmp_path):
 
 
 def test_a_tar_that_was_cut_short_gives_what_is_whole(tmp_path):
-  layouts.mmar(tmp_path)
+  chosen.mmar(tmp_path)
   path = tmp_path / 'mmar-audio.tar.gz'
-  whole = tar(tmp_path / 'w', [(f'audio/{n}.wav', layouts.wav()) for n in 'rs'])
+  whole = tar(tmp_path / 'w', [(f'audio/{n}.wav', samples.wav()) for n in 'rs'])
   data = whole.read_bytes()
-  path.write_bytes(data[: len(layouts.wav()) + 1800])
+  path.write_bytes(data[: len(samples.wav()) + 1800])
   found = read(multiple_choice.Heard, tmp_path, layout='mmar')
   assert [item.id for item in found.items] == ['r']
   assert told(found) == {'audio: its file is not there': 1}

@@ -1,9 +1,12 @@
 """Every benchmark that is asked aloud: read, answered and scored."""
 
+import json
+
 import pytest
 
 from data_pipelines.benchmarks import catalogue
 from step_audio_jax.audio import io
+from step_audio_jax.chats import checks
 from step_audio_jax.evaluation.benchmarks import benchmark
 from tests.data_pipelines.benchmarks.heard import layouts
 from tests.evaluation.benchmarks.answers import made
@@ -30,6 +33,7 @@ def test_it_is_read_and_scored(name, tmp_path):
     assert text is None or item.text == text
     assert item.references == references
     assert item.about.get('category', '') == category
+    checks.check(item.chat)
     roles = [turn.role for turn in item.chat.turns]
     assert roles == sample.turns.get(item.id, roles)
     for speech in item.recordings:
@@ -48,3 +52,5 @@ def test_it_is_read_and_scored(name, tmp_path):
   assert {figure: values[figure] for figure in sample.figures} == sample.figures
   assert [row['id'] for row in scored.rows] == [item.id for item in found.items]
   assert not scored.not_computed
+  json.dumps([one.settings, *scored.rows])
+  json.dumps([dict(item.about) for item in found.items])

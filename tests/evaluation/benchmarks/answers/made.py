@@ -51,7 +51,7 @@ class Judge:
         verdict = llm_judge.decided(
           [one.verdict for one in votes], asks.parser.scales
         )
-      found.append(judges.Judged(row['id'], verdict))
+      found.append(llm_judge.Judged(row['id'], verdict))
     if self.why:
       found = []
     return judges.Verdicts(tuple(found), asks.parser.scales, identity, self.why)

@@ -140,6 +140,7 @@ def test_marks_are_multiplied_and_lost_ones_are_the_worst():
   }
   assert found.figures['judge'].unit == 'score'
   assert found.figures['judge'].by == 'made, voicebench_open@1, 3 votes'
+  assert found.figures['judge'].low == 20 < found.figures['judge'].high <= 100
   low = found.figures['judge_unparsed']
   assert low.better == 'lower' and low.of == 3
 
