@@ -179,8 +179,10 @@ class _Quality:
 
   def __call__(self, wav: str) -> Mapping[str, Any]:
     from step_audio_jax.evaluation.quality import quality
+    from step_audio_jax.evaluation.quality import sources
 
-    return quality.measure(*io.read_audio(self.sounds / wav))
+    wave_S, rate = sources.load(self.sounds / wav)
+    return quality.measure(wave_S, rate, groups=quality.ALONE, name=wav)
 
 
 @functools.cache
