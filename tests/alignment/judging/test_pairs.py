@@ -38,7 +38,7 @@ def made(tmp_path_factory):
   ]
   manifest.write(corpus, lines)
   run, _, variables = world_lib.write_run(root)
-  store = checkpoints.Checkpoints(run)
+  store = checkpoints.Checkpoints(run, keep=len(STEPS))
   for step, change in zip(STEPS[1:], (lambda x: 1.5 * x, lambda x: x * np.nan)):
     changed = jax.tree.map(change, variables)
     store.save(step, changed, {'count': np.zeros(())}, {'row': 0})
@@ -93,7 +93,7 @@ def test_figures_are_those_of_judge(world):
       corpus=str(world.corpus),
       codes=f'{world.corpus}/codes',
       splits=('test', 'dev'),
-      tokenizer=world.tokenizer,
+      tokenizer=world.tokenizer if step == 6 else None,
       audited=4,
       step=step,
     )
@@ -113,11 +113,11 @@ def test_figures_are_those_of_judge(world):
     assert kinds == {
       name: one['accuracy'] for name, one in told['categories'].items() if name
     }
-    gaps = [one['chosen']['gap'] for one in told['heard'].values()]
-    assert len(gaps) == 2
-    gap = figures['heard_gap/all']
-    assert gap['value'] == pytest.approx(np.mean(gaps), rel=1e-4)
-    assert gap['unit'] == 'score' and gap['of'] == 2
+  gaps = [one['chosen']['gap'] for one in told['heard'].values()]
+  assert len(gaps) == 2
+  gap = figures['heard_gap/all']
+  assert gap['value'] == pytest.approx(np.mean(gaps), rel=1e-4)
+  assert gap['unit'] == 'score' and gap['of'] == 2
   counted = found['counts'][6]
   assert counted['pair_accuracy/test'] == {
     'scored': 4,
@@ -166,10 +166,7 @@ def test_what_was_scored_is_kept_until_its_content_changes(world):
     'with one answer alone': 1,
   }
   (row,) = rows_of(world, 3)
-  (before, *_) = files.read_json(
-    next((world.run / 'evaluation/parts/3').glob('*'))
-  )['result']['rows']
-  assert row['id'] == before['id'] == 'p1'
+  assert row['id'] == 'p1'
 
 
 def test_a_checkpoint_without_scores_costs_itself(world):
