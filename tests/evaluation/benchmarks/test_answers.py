@@ -8,7 +8,6 @@ import pytest
 
 from step_audio_jax import __main__ as doors
 from step_audio_jax import errors
-from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import habits
 from step_audio_jax.commands import cli
@@ -159,7 +158,7 @@ def test_likelihoods_are_those_of_the_whole_text(grown):
   for (nats, count, length), text in zip(
     found[0].likelihoods, CHOICES.about[likelihood.CHOICES], strict=True
   ):
-    ids = [vocabulary_lib.BOS, *table.encode_text('the cat' + text)]
+    ids = [*table.text.opening, *table.encode_text('the cat' + text)]
     logits = network.apply(variables, np.asarray([ids]))
     logits = logits[0] if isinstance(logits, tuple) else logits
     logp = np.asarray(jax.nn.log_softmax(logits[0].astype(np.float32)))
