@@ -8,9 +8,10 @@ zhon==2.1.1 kaldialign==0.12.0 num2words==0.5.14 more-itertools regex` and
 `openai-whisper==20250625` without its dependencies. TOOLS is a folder with
 checkouts of `Qwen2-Audio`, `Kimi-Audio-Evalkit`, `UltraEval-Audio`, `wenet`,
 `seed-tts-eval` and `open_asr_leaderboard`, at the revisions that
-docs/conventions.md names; their own functions run, recorders stand around them.
-Kaldi needs its programs: its perl script is taken as it is, and compute-wer is
-kaldialign's port. `plain` is this project's, `pairs` makes what is scored from
+docs/conventions.md names, and Kaldi's `score_kaldi_cer.sh` in `kaldi`; their
+own functions run, recorders stand around them. Kaldi's compute-wer has to be
+compiled, so that kaldialign's port of it counts. `plain` is this project's, as
+it was before there was a second convention; `pairs` makes what is scored from
 tests/golden/conventions/texts.tsv.
 
 Every line of NAME.jsonl: the id in pairs.jsonl; `normalised`, what the tool
@@ -379,7 +380,6 @@ def wenet(tools):
     ]
     return {
       'tokens': [' '.join(one) for one in tokens],
-      # compute-wer takes ids to upper case with the rest.
       'counts': found[pair['id']],
     }
 

@@ -4,14 +4,16 @@
 
 Pairs of ragged length, every second one Mandarin with numbers and Latin words,
 the others English with numbers, contractions and British spelling; a hypothesis
-has up to six wrong words. Prints one JSON line last: seconds in all, and
-processor seconds of each convention by itself on the first pairs, for all of
-them; `--processes` share the work.
+has up to six wrong words. Prints one JSON line last: seconds, and processor
+seconds of all processes, which is what counts where the machine is shared; and
+those of each convention by itself on a few pairs, scaled to all. `--processes`
+share the work.
 """
 
 import argparse
 import json
 import random
+import resource
 import time
 
 from step_audio_jax.evaluation import conventions
@@ -60,6 +62,10 @@ def main():
   began = time.monotonic()
   scored = conventions.score_all(args.conventions, rows, args.processes)
   seconds = time.monotonic() - began
+  spent = [
+    resource.getrusage(who)
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+  ]
   alone = {}
   for i, name in enumerate(args.conventions):
     few = pairs(2000, seed=i + 1)  # new texts: nothing is remembered
@@ -72,6 +78,7 @@ def main():
         'pairs': len(rows),
         'processes': args.processes,
         'seconds': round(seconds, 1),
+        'cpu_seconds': round(sum(x.ru_utime + x.ru_stime for x in spent), 1),
         'alone_seconds': {k: round(v, 1) for k, v in alone.items()},
         'rates': {k: round(v.rate, 6) for k, v in scored.items()},
       }

@@ -99,8 +99,8 @@ def table(
     return units.get(name, '' if name.startswith('perplexity') else '%')
 
   names = list(dict.fromkeys(n for m in results.values() for n in m))
-  # Per-source, per-stream figures are for the page and the file.
-  names = [n for n in names if n.count('/') < 2 or '/all/' in n]
+  # Perplexities by source and stream are for the page and the file.
+  names = [n for n in names if not n.startswith('perplexity/') or '/all/' in n]
   lines = [['', *(f'step {step}' for step in results)]]
   for name in names:
     cells = (metrics.get(name) for metrics in results.values())

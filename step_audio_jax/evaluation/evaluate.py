@@ -16,6 +16,7 @@ from step_audio_jax.evaluation import session as session_lib
 from step_audio_jax.evaluation.benchmarks import asking as asking_lib
 from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
 from step_audio_jax.evaluation.benchmarks import means as means_lib
+from step_audio_jax.evaluation.families import family as family_lib
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.metrics import judge as judge_lib
 from step_audio_jax.evaluation.metrics import sound as sound_lib
@@ -52,6 +53,7 @@ def evaluate(
   benchmarks: Sequence[benchmark_lib.Benchmark] = (),
   asking: asking_lib.Asking = asking_lib.Asking(),
   means: means_lib.MeansConfig = means_lib.MeansConfig(),
+  families: Sequence[family_lib.FamilyConfig] = (),
   watch: bool = False,
   pause: float = 30.0,
   overwrite: bool = False,
@@ -83,6 +85,8 @@ def evaluate(
     benchmarks: That are asked.
     asking: How they are: tokenizer, decoder, batches.
     means: What scoring their answers may use: conventions, a judge, an ear.
+    families: More of them, which somebody else knows; each is built for the
+      run.
     watch: Go on with checkpoints that the run writes, until it is over or an
       interrupt; what is there by then is told.
     pause: Seconds between looks for new ones.
@@ -122,6 +126,10 @@ def evaluate(
     'caption_source': caption_source,
     'benchmarks': [one.name for one in benchmarks],
     'conventions': list(means.conventions),
+    'families': [
+      {'family': type(one).__name__, **dataclasses.asdict(one)}
+      for one in families
+    ],
   }
   run = files.path(checkpoints)
   if pause <= 0:
@@ -142,7 +150,16 @@ def evaluate(
   )
   memory = identity.DigestCache(run / 'evaluation')
   plan = score_lib.Plan(
-    settings, speech, sound, judge, memory, benchmarks, asking, means, run
+    settings,
+    speech,
+    sound,
+    judge,
+    memory,
+    benchmarks,
+    asking,
+    means,
+    run,
+    [one.build(run, memory) for one in families],
   )
   session = session_lib.Session(
     run,

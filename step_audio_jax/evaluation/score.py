@@ -3,6 +3,7 @@
 import time
 from typing import Any, Iterable, Mapping, Sequence
 
+from step_audio_jax import errors
 from step_audio_jax.evaluation.benchmarks import asking as asking_lib
 from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
 from step_audio_jax.evaluation.benchmarks import family as benchmark_family
@@ -41,6 +42,7 @@ class Plan:
     asking: asking_lib.Asking = asking_lib.Asking(),
     means: means_lib.MeansConfig = means_lib.MeansConfig(),
     run: Any = None,
+    more: Sequence[family_lib.Family] = (),
   ):
     """Of data nothing is read yet.
 
@@ -54,9 +56,10 @@ class Plan:
       asking: How they are.
       means: What scoring their answers may use.
       run: Run directory, where answers lie.
+      more: Families that somebody else knows.
 
     Raises:
-      UserError: The judge is broken.
+      UserError: The judge is broken, or two families score the same.
     """
     corpus = None
     if settings['manifest'] is not None:
@@ -69,15 +72,20 @@ class Plan:
       rows.Rows(settings, memory),
       captions.Captions(settings, memory),
       benchmark_family.Benchmarks(benchmarks, asking, means, run, memory),
+      *more,
     ]
     self.published = {
       f'{one.name}/{name}': found
       for one in benchmarks
       for name, found in published_lib.of(one).items()
     }
-    self._of_task = {
-      task: family for family in self.families for task in family.tasks
-    }
+    self._of_task: dict[str, family_lib.Family] = {}
+    for family in self.families:
+      for task in family.tasks:
+        if self._of_task.setdefault(task, family) is not family:
+          raise errors.UserError(
+            f'evaluate: families: found two that score {task!r}, expected one.'
+          )
 
   def family(self, task: str) -> family_lib.Family | None:
     """Whose parts are of a task; None where nobody knows it."""
@@ -157,5 +165,18 @@ class Plan:
     for family in self.families:
       mine = [p for p, k in held.items() if not k and p.task in family.tasks]
       if mine:
-        family.score(checkpoint, mine, found, keep)
+        _score(family, checkpoint, mine, found, keep)
     return found
+
+
+def _score(family, checkpoint, parts, held, keep) -> None:
+  """Scores parts; those that want another kind of model are left out."""
+  try:
+    family.score(checkpoint, parts, held, keep)
+  except family_lib.OtherModelError as error:
+    rest = [part for part in parts if not held[part]]
+    if len(rest) == 1:
+      keep(rest[0], time.monotonic(), None, str(error))
+      return
+    for part in rest:  # some may want none
+      _score(family, checkpoint, [part], held, keep)

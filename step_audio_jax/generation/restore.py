@@ -18,6 +18,7 @@ from step_audio_jax.training.transfer import own_vocabulary
 
 # By which the `config.json` of a run says that it scores.
 SCORES = 'scores'
+LANGUAGE, REWARD = 'language model', 'reward model'
 # Layers up to this many are unrolled: a decoding step is then not spent on
 # copying the cache from scan to scan.
 _UNROLL = 8
@@ -32,6 +33,17 @@ def model_from(description: Mapping[str, Any]) -> speech_text.SpeechTextModel:
       vision=speech_text.VisionConfig(**vision) if vision else None,
     )
   )
+
+
+def kind(run_dir: str | pathlib.Path) -> str:
+  """`LANGUAGE` or `REWARD`, as the run's `config.json` says; '' of others."""
+  try:
+    config = checkpoints.run_config(run_dir)
+  except errors.UserError:
+    return ''
+  if {'model', 'vocabulary'} - set(config):
+    return ''
+  return REWARD if SCORES in config else LANGUAGE
 
 
 def language_config(run_dir: str | pathlib.Path) -> dict[str, Any]:

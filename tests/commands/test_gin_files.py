@@ -149,6 +149,16 @@ def world(tmp_path_factory):
     )
     for split in ('train', 'policy')
   ]
+  utterances.append(
+    manifest.Utterance(
+      id='liked',
+      kind='preference',
+      split='test',
+      turns=({'role': 'user', 'text': SENTENCES[0]},),
+      chosen={'role': 'assistant', 'text': SENTENCES[2]},
+      rejected={'role': 'assistant', 'text': SENTENCES[1]},
+    )
+  )
   manifest.write(folder / 'corpus', utterances)
   codes = {
     'linguistic': np.arange(32, dtype=np.uint16),

@@ -9,7 +9,8 @@ r"""StepEval-Audio-Toolcall: is the right tool called, and no other.
 
 About 200 chats in each file. The last turn is the answer: of a positive chat a
 call of its tool, of a negative one words, or a call of another tool. A call is
-`<tool_call>function\nNAME\nARGUMENTS</tool_call>`; `Input` is what a tool gave.
+`<tool_call>function\nNAME\nARGUMENTS</tool_call>`, at times after some words;
+`Input` is what a tool gave.
 Published with Step-Audio 2, also in its repository as Step-Audio_Toolcall.
 
 The schemas of the tools are not part of the files; ours name what the calls in
@@ -37,7 +38,9 @@ FILES = {
   'web_search': 'web_search',
 }
 _CALL = re.compile(
-  r'<tool_call>\s*function\s+(\w+)\s*(\{.*\})?\s*</tool_call>', re.DOTALL
+  r'(?P<words>(?:(?!<tool_call>).)*)<tool_call>\s*function\s+(?P<name>\w+)\s*'
+  r'(?P<arguments>\{(?:(?!</tool_call>).)*\})?\s*</tool_call>',
+  re.DOTALL,
 )
 
 
@@ -163,8 +166,8 @@ def _turn(archive, said):
   if not found:
     raise errors.UserError('text: found a call of another form.')
   try:
-    arguments = json.loads(found[2] or '{}')
+    arguments = json.loads(found['arguments'] or '{}')
   except ValueError as error:
     raise errors.UserError('text: found arguments that are no JSON.') from error
-  calls = (chats_lib.Call(found[1], arguments),)
-  return reading.turn(chats_lib.ASSISTANT, calls=calls)
+  calls = (chats_lib.Call(found['name'], arguments),)
+  return reading.turn(chats_lib.ASSISTANT, found['words'].strip(), calls=calls)

@@ -170,11 +170,21 @@ def of_silence(
     corpus: Of the examples.
     examples: Those that are asked aloud take part.
     tokenizer: Folder of the tokenizer that made the codes.
+
+  Raises:
+    UserError: The corpus does not say how long a recording is, or the tokenizer
+      cannot be read.
   """
   spoken = {n: one for n, one in enumerate(examples) if one.speech}
-  seconds = {
-    one.speech: corpus.speech[one.speech].duration for one in spoken.values()
-  }
+  seconds = {}
+  for one in spoken.values():
+    line = corpus.speech.get(one.speech or '')
+    if line is None or not line.duration:
+      raise errors.UserError(
+        f'{corpus.folder}: found no duration of the recording {one.speech!r}, '
+        'expected its line.'
+      )
+    seconds[line.id] = line.duration
   codes = questions.silence(tokenizer, seconds) if seconds else {}
   return Changed('silence', spoken, codes)
 

@@ -100,33 +100,20 @@ def judge(
 
 def _check(fv: flags.FlagValues) -> None:
   """What can be wrong, before anything is loaded."""
+  from step_audio_jax.alignment.judging import examples as examples_lib
   from step_audio_jax.corpus import manifest
   from step_audio_jax.evaluation import origins
   from step_audio_jax.generation import restore
   from step_audio_jax.training.checkpoints import checkpoints
 
-  if (fv.corpus is None) == (fv.rows is None):
-    raise errors.UserError(
-      f'judge: found {"both" if fv.corpus else "neither"} of --corpus and '
-      '--rows, expected one of them.'
-    )
-  needless = [n for n in ('codes', 'tokenizer', 'view') if fv[n].value]
-  if fv.rows and needless:
-    raise errors.UserError(
-      f'judge: --{needless[0]} means nothing with --rows, whose ids are scored '
-      'as they are.'
-    )
-  if not any(fv.splits):
-    raise errors.UserError('--splits: found none, expected some.')
-  if fv.tokenizer and not fv.codes:
-    raise errors.UserError(
-      '--codes: missing, expected what --tokenizer made of the corpus.'
-    )
-  if fv.tokenizer and fv.view == 'tqta':
-    raise errors.UserError(
-      'judge: --tokenizer means nothing with --view=tqta, where questions are '
-      'read.'
-    )
+  examples_lib.check_named(
+    'judge',
+    '--',
+    **{
+      name: fv[name].value
+      for name in ('corpus', 'rows', 'codes', 'splits', 'view', 'tokenizer')
+    },
+  )
   if fv.corpus:
     path = manifest.path_of(fv.corpus)
     if not files.is_file(path):

@@ -46,6 +46,7 @@ class Example:
     prompt: What is answered.
     chosen: The better answer.
     rejected: The other.
+    split: That it is of.
   """
 
   id: str
@@ -53,6 +54,7 @@ class Example:
   prompt: chats.Conversation
   chosen: chats.Turn
   rejected: chats.Turn
+  split: str
 
   @property
   def question(self) -> chats.Turn:
@@ -86,20 +88,80 @@ class Corpus:
     folder: Where it lies.
     examples: In order.
     speech: Id of a recording → its line.
+    alone: Split → answers of it that stand alone.
   """
 
   folder: str
   examples: tuple[Example, ...]
   speech: Mapping[str, manifest.Utterance]
+  alone: Mapping[str, int]
+
+
+def check_named(
+  where: str,
+  mark: str,
+  *,
+  corpus: str | None,
+  rows: str | None,
+  codes: str | None,
+  splits: Sequence[str],
+  view: str,
+  tokenizer: str | None,
+) -> None:
+  """Refuses sources of pairs that do not go together.
+
+  Args:
+    where: Who is told of them.
+    mark: In front of the names of what is told, `--` of flags.
+    corpus: With preferences; or
+    rows: Folder of rows of them.
+    codes: Of the corpus.
+    splits: Of it.
+    view: Of `VIEWS`.
+    tokenizer: Folder of the tokenizer of the codes.
+
+  Raises:
+    UserError: What is wrong, and what would be right.
+  """
+  if (corpus is None) == (rows is None):
+    raise errors.UserError(
+      f'{where}: found {"both" if corpus else "neither"} of {mark}corpus and '
+      f'{mark}rows, expected one of them.'
+    )
+  told = {'codes': codes, 'tokenizer': tokenizer, 'view': view}
+  needless = [name for name, value in told.items() if value]
+  if rows and needless:
+    raise errors.UserError(
+      f'{where}: {mark}{needless[0]} means nothing with {mark}rows, whose ids '
+      'are scored as they are.'
+    )
+  if not any(splits):
+    raise errors.UserError(f'{where}: {mark}splits: found none, expected some.')
+  if view not in VIEWS:
+    raise errors.UserError(
+      f'{where}: {mark}view is {view!r}, expected one of '
+      f'{", ".join(map(repr, VIEWS))}.'
+    )
+  if tokenizer and not codes:
+    raise errors.UserError(
+      f'{where}: {mark}codes: missing, expected what {mark}tokenizer made of '
+      'the corpus.'
+    )
+  if tokenizer and view == 'tqta':
+    raise errors.UserError(
+      f'{where}: {mark}tokenizer means nothing with {mark}view=tqta, where '
+      'questions are read.'
+    )
 
 
 def read(corpus: str, splits: Sequence[str]) -> Corpus:
-  """The pairs of a corpus; answers that stand alone are passed over.
+  """The pairs of a corpus; answers that stand alone are counted, no more.
 
   Raises:
     UserError: A split has none, or a line is none.
   """
   found: dict[str, list[Example]] = {split: [] for split in splits}
+  alone = dict.fromkeys(splits, 0)
   speech = {}
   for line in manifest.stream(corpus):
     if line.kind == 'speech':
@@ -108,10 +170,14 @@ def read(corpus: str, splits: Sequence[str]) -> Corpus:
       prompt, chosen, rejected = preferences.parse(
         line.turns, line.chosen, line.rejected
       )
-      if chosen is not None and rejected is not None:
-        found[line.split].append(
-          Example(line.id, line.category or '', prompt, chosen, rejected)
+      if chosen is None or rejected is None:
+        alone[line.split] += 1
+        continue
+      found[line.split].append(
+        Example(
+          line.id, line.category or '', prompt, chosen, rejected, line.split
         )
+      )
   for split, some in found.items():
     if not some:
       raise errors.UserError(
@@ -119,7 +185,10 @@ def read(corpus: str, splits: Sequence[str]) -> Corpus:
         'has two answers, expected some (`ingest` reads them).'
       )
   return Corpus(
-    corpus, tuple(one for some in found.values() for one in some), speech
+    corpus,
+    tuple(one for some in found.values() for one in some),
+    speech,
+    alone,
   )
 
 

@@ -23,7 +23,7 @@ def accuracy(scores_N2: np.ndarray) -> dict[str, Any]:
   Returns:
     pairs, accuracy, and `low` and `high`, Wilson's 95 % interval.
   """
-  right_N = _right(scores_N2)
+  right_N = right(scores_N2)
   n = len(right_N)
   if not n:
     return {'pairs': 0, 'accuracy': None, 'low': None, 'high': None}
@@ -71,7 +71,7 @@ def calibration(scores_N2: np.ndarray, bins: int = BINS) -> dict[str, Any]:
   scores_N2 = np.asarray(scores_N2, np.float64)
   d_N = scores_N2[:, 0] - scores_N2[:, 1]
   sure_N = 1.0 / (1.0 + np.exp(-np.abs(d_N)))
-  right_N = _right(scores_N2)
+  right_N = right(scores_N2)
   edges = 0.5 + 0.5 * np.arange(bins + 1) / bins
   # By the edges, not by a division: p on an edge belongs above it.
   place_N = np.minimum(np.searchsorted(edges, sure_N, 'right') - 1, bins - 1)
@@ -179,7 +179,7 @@ def heard(scores_N2: np.ndarray, silent_N2: np.ndarray) -> dict[str, Any]:
   told: dict[str, Any] = {'pairs': len(gaps_N2)}
   for side, name in enumerate(('chosen', 'rejected')):
     told[name] = dict(zip(('gap', 'low', 'high'), _mean(gaps_N2[:, side])))
-  turned_N = _right(scores_N2) != _right(silent_N2)
+  turned_N = right(scores_N2) != right(silent_N2)
   return {**told, 'turned': float(turned_N.mean())}
 
 
@@ -192,6 +192,14 @@ def _mean(values_N: np.ndarray) -> tuple[float, float | None, float | None]:
   return mean, mean - half, mean + half
 
 
-def _right(scores_N2: np.ndarray) -> np.ndarray:
+def right(scores_N2: np.ndarray) -> np.ndarray:
+  """1 where the preferred answer scores higher, 0 where the other, ½ of ties.
+
+  Args:
+    scores_N2: As in `accuracy`.
+
+  Returns:
+    float64 (N,).
+  """
   scores_N2 = np.asarray(scores_N2, np.float64)
   return 0.5 * (1.0 + np.sign(scores_N2[:, 0] - scores_N2[:, 1]))

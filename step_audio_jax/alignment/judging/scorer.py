@@ -12,6 +12,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import progress
+from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.alignment.judging import examples
 from step_audio_jax.chats import habits
 from step_audio_jax.generation import restore
@@ -19,6 +20,10 @@ from step_audio_jax.storage import files
 
 _IDS = 1 << 15  # that are scored at once
 _SHORTEST = 64
+
+
+class ScoreError(errors.UserError):
+  """A reward model gives scores that are no numbers."""
 
 
 class Scorer:
@@ -30,13 +35,20 @@ class Scorer:
     habits: How it has learnt turns.
   """
 
-  def __init__(self, run: str, step: int | None = None, ema: bool = False):
+  def __init__(
+    self,
+    run: str,
+    step: int | None = None,
+    ema: bool = False,
+    loaded: tuple[Any, Any, vocabulary_lib.Vocabulary] | None = None,
+  ):
     """Loads a run.
 
     Args:
       run: Its directory.
       step: Which checkpoint; None means the newest.
       ema: Whether the mean of the parameters takes their place.
+      loaded: What `restore.load_scorer` gave of it; None reads it.
 
     Raises:
       UserError: It is no run of a reward model, or cannot be read.
@@ -44,10 +56,10 @@ class Scorer:
     self.run = run
     config = restore.scorer_config(run)
     self.habits = habits.of_run(config, files.path(run) / 'config.json')
-    model, variables, self.vocabulary = restore.load_scorer(run, step, ema)
-    self._last = functools.partial(
-      jax.jit(functools.partial(_scores, model)), jax.device_put(variables)
-    )
+    if loaded is None:
+      loaded = restore.load_scorer(run, step, ema)
+    model, variables, self.vocabulary = loaded
+    self._last = functools.partial(_scores, model, jax.device_put(variables))
 
   def pairs(self, scored: Sequence[examples.Scored]) -> np.ndarray:
     """Scores of both answers of each, float64 (n, 2)."""
@@ -64,8 +76,8 @@ class Scorer:
       float64 (n,).
 
     Raises:
-      UserError: A score is not finite, or a document has no ids or an unknown
-        one.
+      ScoreError: A score is not finite.
+      UserError: A document has no ids or an unknown one.
     """
     found = np.zeros(len(documents), np.float64)
     with progress.bar(total=len(documents), label='scoring') as bar:
@@ -81,7 +93,7 @@ class Scorer:
         bar.update(len(numbers))
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
-      raise errors.UserError(
+      raise ScoreError(
         f'{self.run}: the score of document {bad[0]} is {found[bad[0]]}, '
         'expected a finite number.'
       )
@@ -110,6 +122,8 @@ def _power_of_2(least: int) -> int:
   return 1 << (least - 1).bit_length()
 
 
+# Checkpoints of one model share what is compiled.
+@functools.partial(jax.jit, static_argnums=0)
 def _scores(model: Any, variables: Any, tokens_BT, lengths_B) -> jax.Array:
   places_1T = jnp.arange(tokens_BT.shape[1])[None]
   inside_BT = (places_1T < lengths_B[:, None]).astype(jnp.int32)

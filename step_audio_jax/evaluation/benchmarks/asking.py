@@ -352,7 +352,12 @@ class Model:
     def encode(text):
       return self.vocabulary.encode_text(text)
 
-    laid = {item.id: likelihood.rows_of(item, encode) for item in items}
+    opening = [vocabulary_lib.BOS]
+    if self._is_converted:  # as its own tokenizer opens a text
+      opening = list(self.vocabulary.text.opening)
+    laid = {
+      item.id: likelihood.rows_of(item, encode, opening) for item in items
+    }
 
     def length(item):
       return max(len(ids) for ids, _ in laid[item.id])

@@ -120,7 +120,8 @@ class Journal:
         zip(chunks[place], self._awaited(place, chunks[place]), strict=True)
       )
       tell(len(chunks[place]))
-    files.write_json(self._folder / _CHUNKS, [list(ids) for ids in chunks])
+    if not self._share.index:
+      files.write_json(self._folder / _CHUNKS, [list(ids) for ids in chunks])
     return found
 
   def _path(self, place: int) -> files.AnyPath:

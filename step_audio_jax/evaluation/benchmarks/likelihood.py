@@ -26,13 +26,16 @@ Row = tuple[Sequence[int], int]  # ids, and how many of them are the context
 
 
 def rows_of(
-  item: benchmark.Item, encode: Callable[[str], Sequence[int]]
+  item: benchmark.Item,
+  encode: Callable[[str], Sequence[int]],
+  opening: Sequence[int] = (vocabulary_lib.BOS,),
 ) -> list[Row]:
   """One row for each continuation of an item.
 
   Args:
     item: Its text is the context.
     encode: Text → ids.
+    opening: Ids that a text of the model begins with.
 
   Raises:
     UserError: It has no continuations, or one of them has no ids.
@@ -54,8 +57,9 @@ def rows_of(
       raise errors.UserError(
         f'{item.id}: the continuation {text!r} has no ids of its own.'
       )
-    ids = [vocabulary_lib.BOS, *whole]
-    rows.append((ids, 1 + shared))
+    # The first id of all is predicted by nothing.
+    known = max(1, len(opening) + shared)
+    rows.append(([*opening, *whole], known))
   return rows
 
 

@@ -177,10 +177,12 @@ class _Quality:
   sounds: files.AnyPath
   name: str = 'evaluation.quality'
 
-  def __call__(self, wav: str) -> Mapping[str, float]:
-    from step_audio_jax.evaluation import quality
+  def __call__(self, wav: str) -> Mapping[str, Any]:
+    from step_audio_jax.evaluation.quality import quality
+    from step_audio_jax.evaluation.quality import sources
 
-    return quality.measure(*io.read_audio(self.sounds / wav))
+    wave_S, rate = sources.load(self.sounds / wav)
+    return quality.measure(wave_S, rate, groups=quality.ALONE, name=wav)
 
 
 @functools.cache

@@ -83,7 +83,7 @@ def _rules() -> whisper.Rules:
       if rule[1].pattern == possessive
       else rule
       for rule in found.replacements
-    ),  # fmt: skip
+    ),
     spelling={
       word: spelt
       for word, spelt in (found.spelling | _SPELLING).items()

@@ -9,10 +9,19 @@ import abc
 import dataclasses
 import functools
 import pathlib
-from typing import Any, Callable, ClassVar, Mapping, NamedTuple, Sequence
+from typing import (
+  Any,
+  Callable,
+  ClassVar,
+  Mapping,
+  NamedTuple,
+  Protocol,
+  Sequence,
+)
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.evaluation.memory import parts as parts_lib
 from step_audio_jax.evaluation.metrics import figures as figures_lib
 from step_audio_jax.generation import restore
@@ -25,10 +34,16 @@ Keep = Callable[..., None]
 
 DEAF = 'the model has no speech in its vocabulary'
 BLIND = 'the model has no image encoder'
+_SILENT = 'the run is of a reward model, which gives no answers'
+_SCORELESS = 'the run is of a language model, which gives no scores'
 
 
 class CheckpointError(errors.UserError):
   """A checkpoint cannot be scored; others of its run may be."""
+
+
+class OtherModelError(CheckpointError):
+  """Another kind of model is wanted than the run has; says so, no more."""
 
 
 class Loaded(NamedTuple):
@@ -55,14 +70,30 @@ class Checkpoint:
 
   @functools.cached_property
   def loaded(self) -> Loaded:
-    """Model, variables and vocabulary.
+    """Language model, variables and vocabulary.
 
     Raises:
+      OtherModelError: It is a reward model.
       CheckpointError: It cannot be read.
     """
+    return self._load(restore.load_model, restore.REWARD, _SILENT)
+
+  @functools.cached_property
+  def loaded_scorer(self) -> Loaded:
+    """Reward model, variables and vocabulary.
+
+    Raises:
+      OtherModelError: It is a language model.
+      CheckpointError: It cannot be read.
+    """
+    return self._load(restore.load_scorer, restore.LANGUAGE, _SCORELESS)
+
+  def _load(self, load, other: str, told: str) -> Loaded:
     try:
-      found = Loaded(*restore.load_model(self.run, self.step))
+      found = Loaded(*load(self.run, self.step))
     except errors.UserError as error:
+      if restore.kind(self.run) == other:
+        raise OtherModelError(told) from error
       raise CheckpointError(str(error)) from error
     if fault := _misfit(found):
       raise CheckpointError(f'{self.run}: step {self.step}: {fault}.')
@@ -166,6 +197,7 @@ class Family(abc.ABC):
         why the model has none.
 
     Raises:
+      OtherModelError: It is of another kind than these parts want.
       CheckpointError: It cannot be read.
       UserError: Data cannot be read.
     """
@@ -196,6 +228,17 @@ class Family(abc.ABC):
     """Folder below `evaluation` that `wav` of its rows is relative to."""
     del kept
     return f'{step}_sound'
+
+
+class FamilyConfig(Protocol):
+  """What makes a family that `evaluate` does not know: a dataclass.
+
+  Its fields are JSON-able; they are told beside the figures.
+  """
+
+  def build(
+    self, run: pathlib.Path, memory: identity.DigestCache
+  ) -> Family: ...
 
 
 def _misfit(found: Loaded) -> str:

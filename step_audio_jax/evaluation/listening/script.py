@@ -93,6 +93,7 @@ function load(name) {
   catch (error) { return null; }
 }
 function keep() {
+  clock();
   try {
     localStorage.setItem(slot(rater), JSON.stringify({answers, place}));
     localStorage.setItem(slot(''), JSON.stringify(rater));
@@ -151,9 +152,11 @@ function rate(score) {
   paint();
 }
 
+// The time that a trial takes, up to now.
 function clock() {
-  if (began) answer().seconds += (performance.now() - began) / 1000;
-  began = 0;
+  if (!began) return;
+  answer().seconds += (performance.now() - began) / 1000;
+  began = performance.now();
 }
 
 function lacks(one) {
@@ -166,7 +169,8 @@ function lacks(one) {
 }
 
 function go(to) {
-  if (screen === 'trial') clock();
+  clock();
+  began = 0;
   quiet();
   place = Math.max(0, Math.min(to, trials.length));
   keep();

@@ -7,10 +7,9 @@ from typing import Any, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from step_audio_jax import errors
 from step_audio_jax import progress
-from step_audio_jax.audio import io
 from step_audio_jax.decoder.exports import speaker as speaker_lib
+from step_audio_jax.evaluation import statistics
 from step_audio_jax.evaluation.quality import quality
 from step_audio_jax.evaluation.quality import reasons
 from step_audio_jax.evaluation.quality import sources
@@ -76,11 +75,11 @@ def _measure_some(begin, recordings, *, groups, speaker, alone):
   for one in recordings:
     row = {'id': one.id, 'wav': str(one.path)}
     try:
-      wave_S, rate = _read(one.path)
+      wave_S, rate = sources.load(one.path)
       reference_S, reference_rate = None, None
       if one.reference is not None:
         try:
-          reference_S, reference_rate = _read(one.reference)
+          reference_S, reference_rate = sources.load(one.reference)
         except reasons.Unfit as error:
           raise reasons.Unfit(
             f'its reference: {error.reason}', str(error)
@@ -107,23 +106,6 @@ def _encoder(path: str):
   return speaker_lib.open_encoder(path)
 
 
-def _read(path) -> tuple[np.ndarray, int]:
-  """A recording at its own rate.
-
-  Raises:
-    Unfit: It cannot be read.
-  """
-  try:
-    rate = io.examine(path).sample_rate
-    return io.read_audio(path, sample_rate=rate)
-  except io.EmptyError as error:
-    raise reasons.Unfit('empty', str(error)) from error
-  except io.NotFiniteError as error:
-    raise reasons.Unfit('samples that are not finite', str(error)) from error
-  except errors.UserError as error:
-    raise reasons.Unfit('unreadable', str(error)) from error
-
-
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   """What rows are together.
 
@@ -133,8 +115,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   Returns:
     JSON-able: how many `recordings`, how many were `measured`, `left_out` by
     reason, `sample_rates` of what was measured, their `seconds`, and by name
-    of each figure `figures`: mean, standard deviation (of a sample), least,
-    median, most, and how many `n` of them; and `not_computed`: reason → how
+    of each figure `figures`: mean with its 95 % interval (`low`, `high`, over
+    recordings), standard deviation, least, median, most, and how many `n` of
+    them; and `not_computed`: reason → how
     many.
   """
   kept = [row for row in rows if 'left_out' not in row]
@@ -173,9 +156,12 @@ def _names() -> Iterator[str]:
 def _told(values) -> dict[str, Any]:
   if not values:
     return {'n': 0}
+  middle = statistics.mean(values)
   found = {
     'n': len(values),
-    'mean': np.mean(values),
+    'mean': middle.value,
+    'low': middle.low,
+    'high': middle.high,
     'deviation': np.std(values, ddof=1) if len(values) > 1 else 0.0,
     'least': np.min(values),
     'median': np.median(values),

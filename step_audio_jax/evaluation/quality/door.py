@@ -26,15 +26,22 @@ def paired(
 
 def markdown(told: Mapping[str, Any]) -> str:
   """The summary as a table."""
-  lines = ['| figure | mean | deviation | n | not computed |', '|' + '---|' * 5]
+  lines = [
+    '| figure | mean | 95 % interval | deviation | n | not computed |',
+    '|' + '---|' * 6,
+  ]
   for name, one in told['figures'].items():
-    mean, deviation = (
-      f'{one[key]:.4g}' if one['n'] else '' for key in ('mean', 'deviation')
+    mean, low, high, deviation = (
+      f'{one[key]:.4g}' if one['n'] else ''
+      for key in ('mean', 'low', 'high', 'deviation')
     )
+    sure = f'{low} to {high}' if one['n'] else ''
     lacking = '; '.join(
       f'{count}: {reason}' for reason, count in one['not_computed'].items()
     )
-    lines.append(f'| {name} | {mean} | {deviation} | {one["n"]} | {lacking} |')
+    lines.append(
+      f'| {name} | {mean} | {sure} | {deviation} | {one["n"]} | {lacking} |'
+    )
   left_out = ''.join(
     f'; left out: {count}, {reason}'
     for reason, count in told['left_out'].items()
@@ -47,6 +54,7 @@ def markdown(told: Mapping[str, Any]) -> str:
 
 
 def _main(fv: flags.FlagValues) -> dict[str, Any]:
+  from step_audio_jax.evaluation.memory import identity
   from step_audio_jax.evaluation.quality import batch
   from step_audio_jax.evaluation.quality import quality
   from step_audio_jax.evaluation.quality import sources
@@ -80,7 +88,10 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
   rows = batch.measure_files(
     matched, groups=groups, speaker=fv.speaker, processes=fv.processes
   )
-  told = {**batch.summary(rows), 'speaker': fv.speaker}
+  told = {**batch.summary(rows), 'speaker': None}
+  if fv.speaker:
+    memory = identity.DigestCache(folder)
+    told['speaker'] = {'path': fv.speaker, 'digest': memory.tree(fv.speaker)}
   files.make_folder(folder)
   files.write_jsonl(folder / _NAMES[0], rows)
   files.write_json(folder / _NAMES[1], told)

@@ -53,6 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
   'pitch': ('f0_cents', 'f0_correlation', 'f0_voicing'),
   'speaker': ('speaker_similarity',),
 }
+ALONE = ('levels', 'voice', 'dnsmos')  # what needs no reference
 NO_REFERENCE = 'no reference'
 SILENT = 'silence'
 _APART = f'the reference is more than {APART} s longer or shorter'
@@ -186,8 +187,9 @@ class _Measured:
     """Figures of a group; one that is None or not finite has no value."""
     try:
       values = maker()
-    except reasons.NotComputed as error:
-      self.not_computed |= dict.fromkeys(names, error.reason)
+    except errors.UserError as error:
+      reason = getattr(error, 'reason', str(error).rstrip('.'))
+      self.not_computed |= dict.fromkeys(names, reason)
       return
     for name in names:
       value = values.get(name)

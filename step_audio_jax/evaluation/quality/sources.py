@@ -9,8 +9,12 @@ above), `text`, `codes` and `reference_wav`.
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from step_audio_jax import errors
+from step_audio_jax.audio import io
 from step_audio_jax.audio.augmentation import pools
+from step_audio_jax.evaluation.quality import reasons
 from step_audio_jax.storage import files
 
 ENDINGS = pools.ENDINGS
@@ -68,6 +72,23 @@ def read(place: files.Path, what: str = 'recordings') -> dict[str, Recording]:
       f'({", ".join(ENDINGS)}).'
     )
   return found
+
+
+def load(path) -> tuple[np.ndarray, int]:
+  """A recording at its own rate.
+
+  Raises:
+    Unfit: It cannot be read.
+  """
+  try:
+    rate = io.examine(path).sample_rate
+    return io.read_audio(path, sample_rate=rate)
+  except io.EmptyError as error:
+    raise reasons.Unfit('empty', str(error)) from error
+  except io.NotFiniteError as error:
+    raise reasons.Unfit('samples that are not finite', str(error)) from error
+  except errors.UserError as error:
+    raise reasons.Unfit('unreadable', str(error)) from error
 
 
 def _of_folder(folder) -> dict[str, Recording]:

@@ -3,12 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from step_audio_jax import errors
+from step_audio_jax.audio import io as audio_io
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.evaluation.benchmarks import choices
+from step_audio_jax.evaluation.benchmarks import means as means_lib
 from step_audio_jax.evaluation.benchmarks import synthesis
 from step_audio_jax.evaluation.benchmarks import transcription
 
@@ -207,6 +210,15 @@ def test_a_measure_may_be_a_plain_one_of_numbers():
   found = scored(Spoken, SPOKEN, Means(quality=lambda wav: {'mos': math.nan}))
   assert found.not_computed['mos'] == 'not finite'
   assert found.not_computed['quality'] == 'no sound could be measured'
+
+
+def test_the_measure_of_the_library_is_one(tmp_path):
+  time_S = np.arange(16000) / 16000
+  audio_io.write_audio(tmp_path / 'a', 0.1 * np.sin(1400 * time_S))
+  config = means_lib.MeansConfig(quality=True)
+  found = scored(Spoken, SPOKEN[:1], config.build(tmp_path, None))
+  assert found.rows[0]['quality']['peak_db'] == pytest.approx(-20, abs=0.1)
+  assert found.not_computed['stoi'] == 'no reference'
 
 
 def test_a_sound_that_cannot_be_heard_is_counted():

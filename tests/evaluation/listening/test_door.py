@@ -102,7 +102,7 @@ def test_results_of_nobody_can_be_shown():
     ([], 'found neither of --systems'),
     (['--systems=a=x', '--ratings=y'], 'found both of --systems'),
     (['--systems=nothing'], "--systems: found 'nothing', expected NAME="),
-    (['--systems=a=nowhere'], 'nowhere: no such folder'),
+    (['--systems=a=no/where'], 'no/where: no such folder'),
     (['--ratings=y.csv'], '--key: missing'),
     (['--systems=a=x', '--questions=abx'], 'questions: found abx'),
   ],

@@ -1,6 +1,7 @@
 """Folders and rows of recordings, measured and counted."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,9 +9,13 @@ import soundfile
 
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
+from step_audio_jax.decoder.speaker import encoder as speaker
+from step_audio_jax.evaluation.benchmarks import means
 from step_audio_jax.evaluation.quality import batch
+from step_audio_jax.evaluation.quality import dnsmos
 from step_audio_jax.evaluation.quality import door
 from step_audio_jax.evaluation.quality import sources
+from tests.decoder.speaker import tiny_speaker
 from tests.evaluation.quality import sounds
 
 GROUPS = ('levels', 'pitch')
@@ -64,6 +69,7 @@ def test_all_is_counted(folders, tmp_path, capsys):
   assert list(rows) == ['a', 'c', 'd', 'e', 'f', 'g', 'zh/b']
   assert rows['c']['why'].startswith(str(ours / 'c.wav'))
   assert rows['zh/b']['sample_rate'] == 24000
+  assert cents['low'] == cents['high'] == cents['mean']
   assert '| 0 | 1 | 1: no reference |' in out
   assert 'left out: 1, unreadable' in out
   files = sorted(path.name for path in (tmp_path / 'out').iterdir())
@@ -74,10 +80,55 @@ def test_processes_share_the_work(folders, monkeypatch):
   ours, theirs = folders
   found = door.paired(sources.read(ours), sources.read(theirs))
   alone = batch.measure_files(found, groups=GROUPS)
-  monkeypatch.setattr(batch, '_TOGETHER', 4)
-  assert batch.measure_files(found, groups=GROUPS, processes=2) == alone
+  monkeypatch.setattr(batch, '_TOGETHER', 2)
+
+  def spread(function, jobs, processes):
+    # What `runtimes.processes` does: jobs travel, and end in any order.
+    assert processes == 3 and len(jobs) == 4
+    for job in reversed(jobs):
+      function, job = pickle.loads(pickle.dumps((function, job)))
+      yield pickle.loads(pickle.dumps(function(*job)))
+
+  monkeypatch.setattr(batch.processes_lib, 'spread', spread)
+  assert batch.measure_files(found, groups=GROUPS, processes=3) == alone
   with pytest.raises(errors.UserError, match='config.json'):
     batch.measure_files(found, groups=('speaker',), speaker=ours)
+
+
+def test_voices_are_compared_by_a_network(folders, tmp_path, capsys):
+  ours, theirs = folders
+  encoder = speaker.SpeakerEncoder(tiny_speaker.CONFIG, tiny_speaker.tree())
+  sealed = tmp_path / 'sealed'
+  sealed.mkdir()
+  encoder.save(sealed)
+  config = {'format': 'decoder', 'speaker': vars(tiny_speaker.CONFIG)}
+  (sealed / 'config.json').write_text(json.dumps(config))
+  row = {'wav': 'a.wav', 'reference_wav': str(theirs / 'a.flac')}
+  (ours / 'rows.jsonl').write_text(json.dumps(row))
+  words = [f'--audio={ours / "rows.jsonl"}', f'--speaker={sealed}']
+  words += [f'--output={tmp_path / "out"}', '--groups=speaker', '--json']
+  assert cli.run('measure', door.DOOR, words) == 0
+  told = json.loads(capsys.readouterr().out.splitlines()[-1])
+  assert told['figures']['speaker_similarity']['mean'] > 0.999
+  assert len(told['speaker']['digest']) == 64
+
+
+def test_benchmarks_measure_their_sounds(folders, monkeypatch):
+  monkeypatch.setattr(dnsmos, 'opened', Networks)
+  found = means.MeansConfig(quality=True).build(folders[0], folders[0])
+  told = found.quality('zh/b.flac')
+  assert told['sample_rate'] == 24000 and not told['not_computed']
+  assert told['figures']['dnsmos_ovrl'] == 3
+  with pytest.raises(errors.UserError, match='c.wav: sample 0 is nan'):
+    found.quality('c.wav')
+
+
+class Networks:
+  """Stands in for DNSMOS."""
+
+  def score(self, wave_S):
+    assert len(wave_S) == 8000  # at 16 kHz
+    return dict.fromkeys(dnsmos.SCORES, 3.0)
 
 
 def test_rows_name_recordings(folders, tmp_path):

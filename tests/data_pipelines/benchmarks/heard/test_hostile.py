@@ -174,6 +174,33 @@ def test_lines_and_calls_that_are_none(tmp_path):
   }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+  'words, spaces', [('好，帮我查。', ' \\n '), ('', '  \\n')]
+)
+def test_words_before_a_call_are_kept(words, spaces, tmp_path):
+  layouts.toolcall(tmp_path)
+  path = tmp_path / 'get_weather_positive.jsonl'
+  line = path.read_text().replace('function\\n', 'function' + spaces)
+  put(path, line.replace('<tool_call>', words + ' <tool_call>'))
+  found = read(toolcall.Toolcall, tmp_path)
+  (item,) = [one for one in found.items if 'weather-positive' in one.id]
+  assert item.references == ((words,) if words else ())
+  assert item.about['expected_calls'] == [
+    {'name': 'get_weather', 'arguments': {'location': 'chengdu'}}
+  ]
+
+
+def test_two_calls_in_a_turn_are_of_another_form(tmp_path):
+  layouts.toolcall(tmp_path)
+  path = tmp_path / 'get_weather_positive.jsonl'
+  line = path.read_text()
+  second = '</tool_call><tool_call>function\\nget_weather\\n{}</tool_call>'
+  put(path, line.replace('</tool_call>', second))
+  assert told(read(toolcall.Toolcall, tmp_path)) == {
+    'text: found a call of another form': 1
+  }
+
+
 def test_chats_of_other_forms(tmp_path):
   put(tmp_path / 'audios' / '1.wav', samples.wav())
   user = {'role': 'user', 'text': '你好', 'audio_filename': '1.wav'}
