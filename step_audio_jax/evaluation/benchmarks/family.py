@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
@@ -360,6 +360,8 @@ class Benchmarks(family.Family):
         figure: dataclasses.asdict(value)
         for figure, value in scored.figures.items()
       },
+      # JSON keeps lists as they are; the first is the headline.
+      'order': list(scored.figures),
       'not_computed': dict(scored.not_computed),
       # Somebody did not answer: it is asked again, the model is not.
       'again': any(
@@ -386,8 +388,8 @@ class Benchmarks(family.Family):
       sections[one['name']] = {
         name: value for name, value in result.items() if name != 'rows'
       }
-      for name, told in result['figures'].items():
-        label = f'{one["name"]}/{name}'
+      for name in _ordered(result):
+        told, label = result['figures'][name], f'{one["name"]}/{name}'
         if told['value'] is not None:
           figures[label] = family.Figure(**told)
         counted[label] = result['counted']
@@ -402,12 +404,13 @@ class Benchmarks(family.Family):
     )
 
   def main_figure(self, kept) -> str:
-    figure = next(iter((kept['result'] or {}).get('figures', ())), None)
+    figure = next(iter(_ordered(kept['result'] or {})), None)
     return f'{kept["name"]}/{figure}' if figure else ''
 
   def rows(self, kept) -> list[dict[str, Any]]:
     result = kept['result'] or {}
-    name, figure = next(iter(result.get('figures', {}).items()), ('', {}))
+    name = next(iter(_ordered(result)), '')
+    figure = result['figures'][name] if name else {}
     return [
       {
         **({'latency': row['seconds']} if 'seconds' in row else {}),
@@ -416,6 +419,11 @@ class Benchmarks(family.Family):
       }
       for row in result.get('rows', ())
     ]
+
+
+def _ordered(result: Mapping[str, Any]) -> Sequence[str]:
+  """Names of figures, the headline first."""
+  return result.get('order') or list(result.get('figures', ()))
 
 
 def _speaks(one: benchmark_lib.Benchmark) -> bool:

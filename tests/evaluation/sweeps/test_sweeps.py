@@ -1,5 +1,6 @@
 """Sweeps from `evaluate` to what readers see of them."""
 
+import dataclasses
 import json
 import shutil
 import types
@@ -13,6 +14,7 @@ from step_audio_jax.evaluation import evaluate
 from step_audio_jax.evaluation import score as score_lib
 from step_audio_jax.evaluation.benchmarks import asking
 from step_audio_jax.evaluation.benchmarks import family as benchmarks
+from step_audio_jax.evaluation.benchmarks import means
 from step_audio_jax.evaluation.families import comparing
 from step_audio_jax.evaluation.families import family as family_lib
 from step_audio_jax.evaluation.families import scores
@@ -23,6 +25,7 @@ from step_audio_jax.evaluation.sweeps import intervals
 from step_audio_jax.evaluation.sweeps import published
 from step_audio_jax.evaluation.sweeps import tables
 from step_audio_jax.generation import restore
+from step_audio_jax.storage import files
 from tests.evaluation import corpus
 from tests.evaluation import parrot
 from tests.evaluation import rows as evaluation_rows
@@ -349,3 +352,32 @@ def test_a_benchmark_in_a_sweep(tmp_path, monkeypatch):
   assert '"label":"benchmark/spelling","steps":[20],"lower":true' in page
   # What others publish decides about nothing.
   assert spelling.settings == made.Spelling('spelling', '').settings
+
+
+def test_the_headline_of_a_benchmark_stays_the_first(tmp_path):
+  result = {
+    'figures': {
+      name: {**dataclasses.asdict(family_lib.Figure(value)), 'by': 'x 1, micro'}
+      for name, value in (('wer/b', 0.5), ('wer/a', 0.25))
+    },
+    'order': ['wer/b', 'wer/a'],
+    'counted': {},
+    'not_computed': {},
+    'rows': [
+      {'id': 'x', 'scores': {n: {'length': 4, 'substitutions': k} for n, k in
+                             (('a', 1), ('b', 2))}}
+    ],
+  }  # fmt: skip
+  # As it comes back from where it was kept.
+  files.write_json(tmp_path / 'kept.json', result)
+  kept = {
+    'name': 'asr', 'left_out': '', 'result': files.read_json(
+      tmp_path / 'kept.json')
+  }  # fmt: skip
+  one = benchmarks.Benchmarks(
+    (), asking.Asking(), means.MeansConfig(), tmp_path, None
+  )
+  assert one.main_figure(kept) == 'asr/wer/b'
+  assert list(one.show([kept]).figures) == ['asr/wer/b', 'asr/wer/a']
+  (row,) = one.rows(kept)
+  assert (row['errors'], row['units']) == (2, 4)
