@@ -107,6 +107,13 @@ class Benchmarks(family.Family):
     for name, one in self._benchmarks.items():
       items = self._reading(name).items
       for control in one.controls:
+        sensible = benchmark_lib.SENSIBLE.get(one.asks, (benchmark_lib.PLAIN,))
+        if control not in sensible:
+          self._notes.append(
+            f'{name}: what it asks for is to {one.asks}, so it is not asked '
+            f'{control}.'
+          )
+          continue
         if control != benchmark_lib.PLAIN and not any(
           item.recordings for item in items
         ):

@@ -79,6 +79,21 @@ def test_controls_are_figures_of_their_own(run):
   assert run.decoded == [4] * 4
 
 
+def test_a_control_that_says_nothing_is_left_out_and_told(run):
+  everything = made.Spelling('spelling', '', controls=benchmark.CONTROLS)
+  found = score(run, everything)
+  assert set(found['results'][20]) == {'spelling/cer', 'spelling/silenced/cer'}
+  for control in (benchmark.CASCADE, benchmark.WRITTEN):
+    told = f'is to transcribe, so it is not asked {control}.'
+    assert any(told in note for note in found['notes'])
+
+
+def test_conventions_are_some_each_once():
+  for names in ((), ('plain', 'plain')):
+    with pytest.raises(errors.UserError, match='conventions: found'):
+      means.MeansConfig(conventions=names)
+
+
 def test_equal_parameters_answer_alike(run):
   score(run, SPELLING, steps='all')
   assert run.decoded == [4] and run.loaded == [10]
