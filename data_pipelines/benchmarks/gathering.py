@@ -182,13 +182,23 @@ def _parquet(path, wanted):
     options,
     named,
     _BATCH,
-    lambda _, names: [one for one in wanted if one in names],
+    lambda _, names: _used(wanted, names),
   ):
     if isinstance(row, base.Rejected):
       yield row
     else:
       where, place, _, values = row
       yield where, place, values
+
+
+def _used(wanted, names) -> list[str]:
+  found = [one for one in wanted if one in names]
+  if wanted and not found:
+    raise errors.UserError(
+      f'found the columns {", ".join(names)}; expected some of '
+      f'{", ".join(wanted)}.'
+    )
+  return found
 
 
 def made(
