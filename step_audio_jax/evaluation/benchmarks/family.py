@@ -367,6 +367,8 @@ class Benchmarks(family.Family):
         figure: dataclasses.asdict(value)
         for figure, value in scored.figures.items()
       },
+      # JSON sorts names; the first is what the benchmark is known by.
+      'order': list(scored.figures),
       'not_computed': dict(scored.not_computed),
       # Somebody did not answer: it is asked again, the model is not.
       'again': any(
@@ -393,7 +395,7 @@ class Benchmarks(family.Family):
       sections[one['name']] = {
         name: value for name, value in result.items() if name != 'rows'
       }
-      for name, told in result['figures'].items():
+      for name, told in _figures(result).items():
         label = f'{one["name"]}/{name}'
         if told['value'] is not None:
           figures[label] = family.Figure(**told)
@@ -409,12 +411,12 @@ class Benchmarks(family.Family):
     )
 
   def main_figure(self, kept) -> str:
-    figure = next(iter((kept['result'] or {}).get('figures', ())), None)
+    figure = next(iter(_figures(kept['result'] or {})), None)
     return f'{kept["name"]}/{figure}' if figure else ''
 
   def rows(self, kept) -> list[dict[str, Any]]:
     result = kept['result'] or {}
-    name, figure = next(iter(result.get('figures', {}).items()), ('', {}))
+    name, figure = next(iter(_figures(result).items()), ('', {}))
     return [
       {
         **({'latency': row['seconds']} if 'seconds' in row else {}),
@@ -423,6 +425,12 @@ class Benchmarks(family.Family):
       }
       for row in result.get('rows', ())
     ]
+
+
+def _figures(result) -> dict[str, Any]:
+  """Figures of a result in the order of its benchmark."""
+  figures = result.get('figures', {})
+  return {name: figures[name] for name in result.get('order', figures)}
 
 
 def _speaks(one: benchmark_lib.Benchmark) -> bool:
