@@ -7,6 +7,7 @@ makes those of the folders `/data/benchmarks/librispeech_clean` and
 whose table is `table()`.
 """
 
+import dataclasses
 import difflib
 import functools
 import sys
@@ -20,6 +21,7 @@ from data_pipelines.benchmarks import recordings
 from data_pipelines.benchmarks import speaking
 from data_pipelines.benchmarks import texts
 from step_audio_jax import errors
+from step_audio_jax.commands import gin_types
 from step_audio_jax.evaluation.benchmarks import benchmark
 from step_audio_jax.storage import files
 
@@ -110,15 +112,31 @@ def benchmarks(
 
 
 def _made(one, name, folder, fields):
-  try:
-    return one.make(name, folder, **fields)
-  except TypeError as error:
-    raise errors.UserError(
-      f'benchmarks: changed: {name}: {error}, expected fields of its class.'
-    ) from error
+  known = gin_types.annotations(one.load())
+  taken = [field.name for field in dataclasses.fields(one.load())]
+  for field in ('name', 'folder'):
+    taken.remove(field)
+  for field, value in fields.items():
+    if field not in taken:
+      raise errors.UserError(
+        f'benchmarks: changed: {name}: found {field!r}, expected fields of its '
+        f'class: {", ".join(taken)}.'
+      )
+    if not gin_types.matches(value, known[field]):
+      raise errors.UserError(
+        f'benchmarks: changed: {name}: {field} is {value!r}, expected '
+        f'{gin_types.describe(known[field])}.'
+      )
+    fields[field] = gin_types.with_tuples(value, known[field])
+  return one.make(name, folder, **fields)
 
 
 def _folder(name: str, folders: str | Mapping[str, str]) -> str:
+  if not folders:
+    raise errors.UserError(
+      f'benchmarks: folders: found {folders!r}, expected the folder that '
+      f'{name!r} lies in.'
+    )
   if isinstance(folders, str):
     return str(files.path(folders) / name)
   if name not in folders:

@@ -82,9 +82,7 @@ def speech(item: base.Item, said: manifest.Utterance) -> chats_lib.Speech:
     path=None if is_bytes else os.fspath(item.audio),
     data=item.audio if is_bytes else None,
     text=said.text,
-    offset=said.offset,
-    duration=None if whole else said.duration,
-    channel=said.channel,
+    **{**said.part(), **({'duration': None} if whole else {})},
   )
 
 
@@ -182,13 +180,23 @@ def _parquet(path, wanted):
     options,
     named,
     _BATCH,
-    lambda _, names: [one for one in wanted if one in names],
+    lambda _, names: _used(wanted, names),
   ):
     if isinstance(row, base.Rejected):
       yield row
     else:
       where, place, _, values = row
       yield where, place, values
+
+
+def _used(wanted, names) -> list[str]:
+  found = [one for one in wanted if one in names]
+  if wanted and not found:
+    raise errors.UserError(
+      f'found the columns {", ".join(names)}; expected some of '
+      f'{", ".join(wanted)}.'
+    )
+  return found
 
 
 def made(

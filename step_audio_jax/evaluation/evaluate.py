@@ -31,6 +31,8 @@ all_results = results.all_results
 steps_behind = results.steps_behind
 sound_folder = sound_lib.wave_folder
 
+_LONGEST = 86400.0  # pause
+
 
 def evaluate(
   *,
@@ -132,9 +134,10 @@ def evaluate(
     ],
   }
   run = files.path(checkpoints)
-  if pause <= 0:
+  if not 0 < pause <= _LONGEST:
     raise errors.UserError(
-      f'evaluate: pause is {pause!r}, expected more than 0 seconds.'
+      f'evaluate: pause is {pause!r}, expected more than 0 seconds and at most '
+      'a day of them.'
     )
   if manifest is not None and codes is None and (asr_splits or tts_splits):
     raise errors.UserError(

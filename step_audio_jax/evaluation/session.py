@@ -140,6 +140,7 @@ class Session:
       'left_out': {step: one['left_out'] for step, one in answers.items()},
       'judges': newest['judges'],
       **self.planned(),
+      'not_computed': {**self._plan.not_computed(), **_not_computed(answers)},
       'page': str(self._outputs.page),
     }
 
@@ -231,6 +232,16 @@ class Session:
       'settings, data or parameters than these; evaluate them again to see '
       'them beside these.'
     ]
+
+
+def _not_computed(answers: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:
+  """Figure of any step → why it is none; parts left out are told as such."""
+  return {
+    name: reason
+    for one in answers.values()
+    for name, reason in one['not_computed'].items()
+    if reason not in one['left_out'].values()
+  }
 
 
 def _unbound(run: pathlib.Path, wanted: Sequence[int]) -> list[str]:

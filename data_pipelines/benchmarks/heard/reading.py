@@ -72,6 +72,12 @@ class Row:
       UserError: There is none.
     """
     found = self.text(*names)
+    if not any(name in self.fields for name in names):
+      told = ', '.join(sorted(self.fields))
+      raise errors.UserError(
+        f'{names[0]}: missing, found the fields {told}; '
+        f'expected any of {", ".join(names)}.'
+      )
     if not found:
       raise errors.UserError(f'{names[0]}: empty, expected a text.')
     return found

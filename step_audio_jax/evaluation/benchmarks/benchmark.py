@@ -43,6 +43,9 @@ SILENCED = 'silenced'  # silence as long as each recording in its place
 CASCADE = 'cascade'  # the run's own transcript, in writing
 WRITTEN = 'written'  # the true transcript, in writing
 CONTROLS = (PLAIN, SILENCED, CASCADE, WRITTEN)
+# Which of them say something: whose words are wanted cannot be read to a model,
+# and what is spoken or chosen does not hang on what is heard.
+SENSIBLE = {TRANSCRIBE: (PLAIN, SILENCED), ANSWER: CONTROLS}
 
 Figure = figures.Figure
 
@@ -310,6 +313,16 @@ class Benchmark(abc.ABC):
   asks: ClassVar[str] = ANSWER
 
   def __post_init__(self):
+    if self.most < 0:
+      raise errors.UserError(
+        f'benchmark {self.name}: most: found {self.most}, expected a number of '
+        'items, or 0 for all.'
+      )
+    if not self.controls or len(set(self.controls)) < len(self.controls):
+      raise errors.UserError(
+        f'benchmark {self.name}: controls: found {tuple(self.controls)}, '
+        f'expected some of {", ".join(CONTROLS)}, each once.'
+      )
     for control in self.controls:
       if control not in CONTROLS:
         raise errors.UserError(

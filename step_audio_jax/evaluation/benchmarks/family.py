@@ -107,6 +107,13 @@ class Benchmarks(family.Family):
     for name, one in self._benchmarks.items():
       items = self._reading(name).items
       for control in one.controls:
+        sensible = benchmark_lib.SENSIBLE.get(one.asks, (benchmark_lib.PLAIN,))
+        if control not in sensible:
+          self._notes.append(
+            f'{name}: what it asks for is to {one.asks}, so it is not asked '
+            f'{control}.'
+          )
+          continue
         if control != benchmark_lib.PLAIN and not any(
           item.recordings for item in items
         ):
@@ -360,7 +367,11 @@ class Benchmarks(family.Family):
         figure: dataclasses.asdict(value)
         for figure, value in scored.figures.items()
       },
+<<<<<<< HEAD
       # JSON keeps lists as they are; the first is the headline.
+=======
+      # JSON sorts names; the first is what the benchmark is known by.
+>>>>>>> hostile22
       'order': list(scored.figures),
       'not_computed': dict(scored.not_computed),
       # Somebody did not answer: it is asked again, the model is not.
@@ -388,8 +399,13 @@ class Benchmarks(family.Family):
       sections[one['name']] = {
         name: value for name, value in result.items() if name != 'rows'
       }
+<<<<<<< HEAD
       for name in _ordered(result):
         told, label = result['figures'][name], f'{one["name"]}/{name}'
+=======
+      for name, told in _figures(result).items():
+        label = f'{one["name"]}/{name}'
+>>>>>>> hostile22
         if told['value'] is not None:
           figures[label] = family.Figure(**told)
         counted[label] = result['counted']
@@ -404,13 +420,21 @@ class Benchmarks(family.Family):
     )
 
   def main_figure(self, kept) -> str:
+<<<<<<< HEAD
     figure = next(iter(_ordered(kept['result'] or {})), None)
+=======
+    figure = next(iter(_figures(kept['result'] or {})), None)
+>>>>>>> hostile22
     return f'{kept["name"]}/{figure}' if figure else ''
 
   def rows(self, kept) -> list[dict[str, Any]]:
     result = kept['result'] or {}
+<<<<<<< HEAD
     name = next(iter(_ordered(result)), '')
     figure = result['figures'][name] if name else {}
+=======
+    name, figure = next(iter(_figures(result).items()), ('', {}))
+>>>>>>> hostile22
     return [
       {
         **({'latency': row['seconds']} if 'seconds' in row else {}),
@@ -421,9 +445,16 @@ class Benchmarks(family.Family):
     ]
 
 
+<<<<<<< HEAD
 def _ordered(result: Mapping[str, Any]) -> Sequence[str]:
   """Names of figures, the headline first."""
   return result.get('order') or list(result.get('figures', ()))
+=======
+def _figures(result) -> dict[str, Any]:
+  """Figures of a result in the order of its benchmark."""
+  figures = result.get('figures', {})
+  return {name: figures[name] for name in result.get('order', figures)}
+>>>>>>> hostile22
 
 
 def _speaks(one: benchmark_lib.Benchmark) -> bool:

@@ -47,6 +47,14 @@ class MeansConfig:
   speaker: str | None = None
   quality: bool = False
 
+  def __post_init__(self):
+    names = self.conventions
+    if not names or len(set(names)) < len(names):
+      raise errors.UserError(
+        f'means: conventions: found {tuple(names)}, expected at least one name '
+        'of docs/conventions.md, each once.'
+      )
+
   def described_by(self, memory: identity.DigestCache) -> dict[str, Any]:
     """All that decides about figures: JSON-able."""
     told: dict[str, Any] = {

@@ -92,7 +92,7 @@ def read(
         yield from _folder(folder / name)
 
 
-def _parquet(handle):
+def _parquet():
   try:
     from pyarrow import parquet
   except ImportError as error:
@@ -100,7 +100,7 @@ def _parquet(handle):
       'TurnBench: found no pyarrow, expected it for *.parquet; pip install '
       'pyarrow.'
     ) from error
-  return parquet.ParquetFile(handle)
+  return parquet
 
 
 def _shard(path):
@@ -108,7 +108,7 @@ def _shard(path):
   found = []
   try:
     with files.opened(path) as handle:
-      shard = _parquet(handle)
+      shard = _parquet().ParquetFile(handle)
       columns = ['conversation_id', *_COLUMNS.values()]
       lacking = [c for c in columns if c not in shard.schema_arrow.names]
       if lacking:

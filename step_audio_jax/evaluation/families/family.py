@@ -19,6 +19,10 @@ from typing import (
   Sequence,
 )
 
+import flax
+import jax
+import numpy as np
+
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.evaluation.memory import identity
@@ -254,6 +258,27 @@ def _misfit(found: Loaded) -> str:
       f'its parameters are those of another vocabulary: found a table of '
       f'{table.shape[0]} ids, expected {transformer.vocab_size} as in '
       'config.json'
+    )
+  laid, tree = jax.tree.flatten(params)
+  return _refusal(
+    found.model, tree, tuple((one.shape, one.dtype) for one in laid)
+  )
+
+
+@functools.cache
+def _refusal(model, tree, laid) -> str:
+  """Why a model cannot take parameters of these shapes; '' where it can."""
+  params = jax.tree.unflatten(
+    tree, [jax.ShapeDtypeStruct(*one) for one in laid]
+  )
+  tokens = jax.ShapeDtypeStruct((1, 8), np.int32)
+  try:
+    jax.eval_shape(model.apply, {'params': params}, tokens)
+  except (flax.errors.FlaxError, TypeError, ValueError) as error:
+    why = str(error).partition(' (http')[0].partition('\n')[0].rstrip('.')
+    return (
+      'its parameters are those of another model than config.json describes: '
+      f'{why[:1].lower()}{why[1:]}'
     )
   return ''
 

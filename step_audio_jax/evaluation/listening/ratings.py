@@ -184,9 +184,15 @@ def read(
 
 def _read_file(path, key):
   """Rater → answers by trial, and why rows are none."""
-  text = files.read_text(path, 'utf-8-sig')
-  reader = csv.DictReader(io.StringIO(text, newline=''))
-  lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+  try:
+    text = files.read_text(path, 'utf-8-sig')
+    reader = csv.DictReader(io.StringIO(text, newline=''))
+    names, rows = reader.fieldnames or (), list(reader)
+  except (UnicodeDecodeError, csv.Error) as error:
+    raise errors.UserError(
+      f'{path}: found {error}, expected a table in UTF-8.'
+    ) from error
+  lacking = [name for name in COLUMNS if name not in names]
   if lacking:
     raise errors.UserError(
       f'{path}: found no column {lacking[0]}, expected the columns '
@@ -195,7 +201,7 @@ def _read_file(path, key):
   faults: collections.Counter = collections.Counter()
   found: dict[str, dict[str, Rating]] = {}
   twice = set()
-  for row in reader:
+  for row in rows:
     rating = _rating(row, key)
     if isinstance(rating, str):
       faults[rating] += 1

@@ -49,7 +49,10 @@ class Choice:
         return cls(every=every)
       if isinstance(steps, str):
         steps = steps.split(',')
-      return cls(named=tuple(sorted({int(step) for step in steps})) or (-1,))
+      named = tuple(sorted({int(step) for step in steps}))
+      if not named or named[0] < 0:
+        raise ValueError
+      return cls(named=named)
     except ValueError as error:
       raise errors.UserError(
         f"evaluate: steps is {told!r}, expected 'all', 'last' or numbers such "
@@ -80,10 +83,7 @@ def choose_steps(run: pathlib.Path, steps: Steps) -> list[int]:
   wanted = choice.of(known)
   missing = [step for step in choice.named if step not in known]
   if missing or not wanted:
-    named = [step for step in missing if step >= 0]
-    told = ', '.join(map(str, named)) or '-'
-    if not choice.named:
-      told = f'{steps}'
+    told = ', '.join(map(str, missing)) or steps
     raise errors.UserError(
       f'{run}: no checkpoint of step {told}; it has '
       f'{", ".join(map(str, known))}.'

@@ -34,6 +34,18 @@ def chapter(root):
   return root / 'LibriSpeech' / 'test-clean' / '1089' / '134686'
 
 
+def test_a_table_of_other_columns_names_those_that_it_has(tmp_path):
+  place = tmp_path / 'data' / 'test.parquet'
+  place.parent.mkdir()
+  parquet(place, [{'frage': 'a', 'ton': b'x'}])
+  with pytest.raises(errors.UserError, match='the columns frage, ton; expect'):
+    read('web_questions', tmp_path)
+  parquet(place, [{'id': '1', 'answer': 'x'}])
+  told = 'question: missing, found the fields answer, id, split; expected'
+  with pytest.raises(errors.UserError, match=told):
+    read('web_questions', tmp_path)
+
+
 def test_half_a_download_is_told(tmp_path):
   place = chapter(tmp_path)
   rows = [f'1089-134686-{n:04d} WORDS {n}\n' for n in range(5)]

@@ -79,6 +79,43 @@ def test_controls_are_figures_of_their_own(run):
   assert run.decoded == [4] * 4
 
 
+def test_a_control_that_says_nothing_is_left_out_and_told(run):
+  everything = made.Spelling('spelling', '', controls=benchmark.CONTROLS)
+  found = score(run, everything)
+  assert set(found['results'][20]) == {'spelling/cer', 'spelling/silenced/cer'}
+  for control in (benchmark.CASCADE, benchmark.WRITTEN):
+    told = f'is to transcribe, so it is not asked {control}.'
+    assert any(told in note for note in found['notes'])
+
+
+def test_conventions_are_some_each_once():
+  for names in ((), ('plain', 'plain')):
+    with pytest.raises(errors.UserError, match='conventions: found'):
+      means.MeansConfig(conventions=names)
+
+
+def test_what_a_benchmark_is_known_by_is_so_when_it_is_read_again(
+  run, monkeypatch
+):
+  plain = made.Spelling.score
+
+  def scored(self, items, answers, means):
+    found = plain(self, items, answers, means)
+    beside = benchmark.Figure(0.5, of=len(items))
+    figures = {**found.figures, 'accuracy': beside}
+    missing = {'judge': 'no judge is named'}
+    return benchmark.Scored(figures, found.rows, missing)
+
+  monkeypatch.setattr(made.Spelling, 'score', scored)
+  for _ in range(2):
+    found = score(run, SPELLING)
+    assert list(found['results'][20]) == ['spelling/cer', 'spelling/accuracy']
+    assert found['not_computed']['spelling/judge'] == 'no judge is named'
+  told = json.loads((run.root / 'run/evaluation/summary.json').read_text())
+  figure = told['steps']['20']['figures']['spelling/cer']
+  assert figure['low'] is not None  # of the rows, which are of the first
+
+
 def test_equal_parameters_answer_alike(run):
   score(run, SPELLING, steps='all')
   assert run.decoded == [4] and run.loaded == [10]

@@ -160,6 +160,10 @@ def test_files_that_are_none(tmp_path, key):
   (tmp_path / 'x.csv').write_text('rater,score\nada,3\n')
   with pytest.raises(errors.UserError, match='x.csv: found no column page'):
     ratings.read([tmp_path / 'x.csv'], key)
+  for content in (b'RIFF\x80\xff', good.read_bytes() + b'a' * 2**18):
+    (tmp_path / 'x.csv').write_bytes(content)
+    with pytest.raises(errors.UserError, match='x.csv: found .*, expected a'):
+      ratings.read([tmp_path / 'x.csv'], key)
   (tmp_path / 'x.csv').write_bytes(good.read_bytes().splitlines()[0])
   assert ratings.read([good, tmp_path / 'x.csv'], key).files == {
     str(tmp_path / 'x.csv'): 'it holds no rating'

@@ -1,5 +1,7 @@
 """Which steps are scored, now and while a run writes them."""
 
+import re
+
 import pytest
 
 from step_audio_jax import errors
@@ -24,9 +26,13 @@ def test_rules(tmp_path, steps, expected):
   assert choosing.choose_steps(tmp_path, steps) == expected
 
 
-@pytest.mark.parametrize('steps', ['every:0', 'every:x', 'every:', 'newest'])
+@pytest.mark.parametrize(
+  'steps', ['every:0', 'every:x', 'every:', 'newest', '-5', '5-7', '', ()]
+)
 def test_what_is_no_rule(tmp_path, steps):
-  with pytest.raises(errors.UserError, match=f'steps is {steps!r}, expected'):
+  with pytest.raises(
+    errors.UserError, match=re.escape(f'steps is {steps!r}, expected')
+  ):
     choosing.Choice.parse(steps)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import types
 
@@ -174,6 +175,20 @@ def test_a_checkpoint_of_another_vocabulary_is_told(run, monkeypatch):
   assert 'found a table of 123 ids, expected 130' in str(caught.value)
 
 
+def test_a_checkpoint_of_another_model_is_told(run, monkeypatch):
+  model, variables, vocabulary = evaluation_rows.tiny(parrot.VOCABULARY)
+  del variables['params']['transformer']['head']
+  monkeypatch.setattr(
+    restore, 'load_model', lambda *_: (model, variables, vocabulary)
+  )
+  with pytest.raises(errors.UserError) as caught:
+    score(run, steps='10')
+  assert 'step 10: its parameters are those of another model' in str(
+    caught.value
+  )
+  assert 'could not find parameter named "head"' in str(caught.value)
+
+
 def test_a_watch_scores_what_comes_and_an_interrupt_ends_it(run, monkeypatch):
   looks = []
 
@@ -192,8 +207,9 @@ def test_a_watch_scores_what_comes_and_an_interrupt_ends_it(run, monkeypatch):
   assert set(found['results']) == {10, 20, 30} == set(run.loaded)
   assert looks == [[], ['10.json']]
   assert list(summary(run)['steps']) == ['10', '20', '30']
-  with pytest.raises(errors.UserError, match='pause is 0'):
-    score(run, pause=0)
+  for pause in (0, math.nan, math.inf):
+    with pytest.raises(errors.UserError, match=f'pause is {pause}, expected'):
+      score(run, pause=pause)
 
 
 def test_a_checkpoint_is_loaded_only_where_a_family_needs_it(run):

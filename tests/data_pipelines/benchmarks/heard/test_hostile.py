@@ -90,7 +90,9 @@ def test_another_version_says_so(tmp_path):
   samples.table(
     folder / f'{samples.FIRST}.parquet', {'words': 'A?', 'sound': b'1'}
   )
-  with pytest.raises(errors.UserError, match='nothing that can be asked.*text'):
+  with pytest.raises(
+    errors.UserError, match='can be asked.*columns words, sound'
+  ):
     read(voicebench.Open, tmp_path, subset='commoneval')
   samples.table(
     folder / f'{samples.FIRST}.parquet',

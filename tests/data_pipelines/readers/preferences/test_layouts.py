@@ -351,7 +351,7 @@ SPOKEN = {'role': 'assistant', 'audio': 'say.wav'}
       {**ASKED, 'score_chosen': 2.0},
       'score_rejected: found None, expected a n',
     ),
-    ({**ASKED, 'margin': -1}, 'margin: found -1.0, expected a number >= 0.'),
+    ({**ASKED, 'margin': -1}, 'margin: found -1.0, expected a number >= 0 and'),
     ({**ASKED, 'margin': 'x'}, "margin: found 'x', expected a number."),
     (
       {**ASKED, 'margin': float('nan')},
