@@ -367,11 +367,7 @@ class Benchmarks(family.Family):
         figure: dataclasses.asdict(value)
         for figure, value in scored.figures.items()
       },
-<<<<<<< HEAD
       # JSON keeps lists as they are; the first is the headline.
-=======
-      # JSON sorts names; the first is what the benchmark is known by.
->>>>>>> hostile22
       'order': list(scored.figures),
       'not_computed': dict(scored.not_computed),
       # Somebody did not answer: it is asked again, the model is not.
@@ -399,13 +395,8 @@ class Benchmarks(family.Family):
       sections[one['name']] = {
         name: value for name, value in result.items() if name != 'rows'
       }
-<<<<<<< HEAD
       for name in _ordered(result):
         told, label = result['figures'][name], f'{one["name"]}/{name}'
-=======
-      for name, told in _figures(result).items():
-        label = f'{one["name"]}/{name}'
->>>>>>> hostile22
         if told['value'] is not None:
           figures[label] = family.Figure(**told)
         counted[label] = result['counted']
@@ -420,21 +411,13 @@ class Benchmarks(family.Family):
     )
 
   def main_figure(self, kept) -> str:
-<<<<<<< HEAD
     figure = next(iter(_ordered(kept['result'] or {})), None)
-=======
-    figure = next(iter(_figures(kept['result'] or {})), None)
->>>>>>> hostile22
     return f'{kept["name"]}/{figure}' if figure else ''
 
   def rows(self, kept) -> list[dict[str, Any]]:
     result = kept['result'] or {}
-<<<<<<< HEAD
     name = next(iter(_ordered(result)), '')
     figure = result['figures'][name] if name else {}
-=======
-    name, figure = next(iter(_figures(result).items()), ('', {}))
->>>>>>> hostile22
     return [
       {
         **({'latency': row['seconds']} if 'seconds' in row else {}),
@@ -445,16 +428,9 @@ class Benchmarks(family.Family):
     ]
 
 
-<<<<<<< HEAD
 def _ordered(result: Mapping[str, Any]) -> Sequence[str]:
   """Names of figures, the headline first."""
   return result.get('order') or list(result.get('figures', ()))
-=======
-def _figures(result) -> dict[str, Any]:
-  """Figures of a result in the order of its benchmark."""
-  figures = result.get('figures', {})
-  return {name: figures[name] for name in result.get('order', figures)}
->>>>>>> hostile22
 
 
 def _speaks(one: benchmark_lib.Benchmark) -> bool:
