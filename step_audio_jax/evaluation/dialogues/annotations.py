@@ -66,7 +66,8 @@ class Conversation:
       return recordings.read(self.path, stem)
     group, row = self.place
     with files.opened(self.path) as handle:
-      table = _parquet(handle).read_row_group(group, columns=[stem])
+      shard = _parquet().ParquetFile(handle)
+      table = shard.read_row_group(group, columns=[stem])
     content = table[stem][row].as_py() if stem in table.column_names else None
     if isinstance(content, Mapping):
       content = content.get('bytes')
