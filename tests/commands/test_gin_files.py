@@ -220,6 +220,15 @@ def test_files_are_short_and_registered_by_import(path):
     assert 'from __gin__ import dynamic_registration' in text
 
 
+def test_files_that_comments_point_to_are_there():
+  names = {pathlib.PurePosixPath(path).name for path in FILES}
+  for path in FILES:
+    text = (ROOT / path).read_text(encoding='utf-8')
+    for comment in re.findall('#.*', text):
+      told = set(re.findall(r'(\w+\.gin)\b', comment))
+      assert told <= names, f'{path}: {comment}'
+
+
 @pytest.mark.parametrize('path', ROOTS)
 def test_roots_pass_the_lint(path, world):
   gin_files.parse([path], required(path, world))
