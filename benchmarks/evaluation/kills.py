@@ -25,11 +25,14 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.evaluation import material
-from step_audio_jax.evaluation import evaluate as evaluate_lib
-from step_audio_jax.evaluation.benchmarks import asking
-from step_audio_jax.evaluation.benchmarks import journal
-from step_audio_jax.evaluation.memory import parts as parts_lib
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.evaluation import material  # noqa: E402
+from step_audio_jax.evaluation import evaluate as evaluate_lib  # noqa: E402
+from step_audio_jax.evaluation.benchmarks import asking  # noqa: E402
+from step_audio_jax.evaluation.benchmarks import journal  # noqa: E402
+from step_audio_jax.evaluation.memory import parts as parts_lib  # noqa: E402
 
 _SAME = ('summary.json', 'table.md', 'table.tex', 'index.html')
 

@@ -13,15 +13,19 @@ import json
 import pathlib
 import random
 import statistics
+import sys
 import tempfile
 import time
 from typing import Any
 
-from step_audio_jax.evaluation.families import family
-from step_audio_jax.evaluation.metrics import counts
-from step_audio_jax.evaluation.sweeps import page as page_lib
-from step_audio_jax.evaluation.sweeps import published
-from step_audio_jax.evaluation.sweeps import summary
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from step_audio_jax.evaluation.families import family  # noqa: E402
+from step_audio_jax.evaluation.metrics import counts  # noqa: E402
+from step_audio_jax.evaluation.sweeps import page as page_lib  # noqa: E402
+from step_audio_jax.evaluation.sweeps import published  # noqa: E402
+from step_audio_jax.evaluation.sweeps import summary  # noqa: E402
 
 _WORDS = 'a the red blue cat dog sees hears small big ball house'.split()
 _LOADS = 5

@@ -20,7 +20,10 @@ import sys
 import tempfile
 import time
 
-from benchmarks.evaluation import material
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.evaluation import material  # noqa: E402
 
 GIN = 'gin/eval/sweep.gin'
 _MUST = 3.0
