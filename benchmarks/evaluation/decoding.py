@@ -1,12 +1,12 @@
 """Answers to ragged prompts, as evaluations decode them, against transformers.
 
-    python benchmarks/evaluation/decoding.py
+    python benchmarks/evaluation/decoding.py --batch=32
 
 The 25M Llama of `small_llama.py`, float32, greedy, on CPU: 96 prompts of 8 to
 256 ids, answers that end by themselves after any number of ids up to 128, in
-batches of 16. The peer is what evaluations with `model.generate` do: prompts in
-the order of the set, each batch padded on the left to its longest, its default
-cache. Ours is `generation.decode` as `evaluation.benchmarks.asking` calls it:
+batches of `--batch`. The peer is what evaluations with `model.generate` do:
+prompts in the order of the set, each batch padded on the left to its longest,
+its default cache. Ours is `generation.decode` as `evaluation.benchmarks.asking` calls it:
 in order of length, on the ladder's shapes. The ids of every answer must be
 equal. Sides alternate; the ratio is the median over pairs of peer seconds / our
 seconds. Needs requirements/parity.txt; prints one JSON line.
@@ -27,15 +27,15 @@ from benchmarks import side_by_side  # noqa: E402
 from benchmarks import small_llama  # noqa: E402
 from benchmarks.training import decode as even  # noqa: E402
 
-# Prompts, their longest, ids of an answer at most, rows of a batch.
-SHAPES = {'25M': (96, 256, 128, 16), 'tiny': (6, 12, 8, 2)}
+# Prompts, their longest, ids of an answer at most.
+SHAPES = {'25M': (96, 256, 128), 'tiny': (6, 12, 8)}
 SHORTEST, FIRST = 8, 70
 ENDS = 64  # one id of so many ends an answer
 
 
 def prompts(number: int, size: str) -> list[list[int]]:
   """Ragged prompts of a round: lengths even in their logarithms."""
-  count, longest, *_ = SHAPES[size]
+  count, longest, _ = SHAPES[size]
   vocab = small_llama.SIZES[size]['vocab_size']
   rng = np.random.default_rng(number)
   lengths = np.exp(rng.uniform(np.log(SHORTEST), np.log(longest + 1), count))
@@ -55,7 +55,7 @@ class Ours(even.Ours):
     from step_audio_jax.evaluation.benchmarks import asking
     from step_audio_jax.generation import decode
 
-    *_, new, batch = SHAPES[self._size]
+    new, batch = SHAPES[self._size][-1], self._batch
     asked = prompts(number, self._size)
     order = sorted(range(len(asked)), key=lambda n: len(asked[n]))
     found: dict[int, list[int]] = {}
@@ -84,7 +84,7 @@ class Peer(even.Peer):
     """New ids of each answer, without what ended it."""
     import torch
 
-    *_, new, batch = SHAPES[self._size]
+    new, batch = SHAPES[self._size][-1], self._batch
     asked, stops = prompts(number, self._size), ends(self._size)
     found = []
     for start in range(0, len(asked), batch):
@@ -141,9 +141,11 @@ def agreement(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def main() -> None:
-  arguments = side_by_side.parser(__doc__).parse_args()
-  size = 'tiny' if arguments.tiny else '25M'
-  count, longest, new, batch = SHAPES[size]
+  parser = side_by_side.parser(__doc__)
+  parser.add_argument('--batch', type=int, default=32, help='rows at a time')
+  arguments = parser.parse_args()
+  size, batch = 'tiny' if arguments.tiny else '25M', arguments.batch
+  count, longest, new = SHAPES[size]
   if arguments.side:
     side = (
       Ours(size, batch, arguments.folder)
