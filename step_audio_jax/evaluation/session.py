@@ -72,6 +72,11 @@ class Session:
     """
     asked = self._plan.parts()
     self._notes += _unbound(self._run, wanted)
+    if not asked:
+      self._notes.append(
+        'evaluate: found nothing that is asked, expected a manifest, rows, '
+        'benchmarks or families; nothing is scored.'
+      )
     held: dict[int, Held] = {}
     for step in wanted:
       try:

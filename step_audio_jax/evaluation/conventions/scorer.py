@@ -11,6 +11,7 @@ import math
 import multiprocessing
 from typing import Iterable, Sequence
 
+from step_audio_jax import errors as errors_lib
 from step_audio_jax import languages
 from step_audio_jax.evaluation.conventions import base
 from step_audio_jax.evaluation.conventions import edits
@@ -18,6 +19,7 @@ from step_audio_jax.evaluation.conventions import edits
 # (id, reference, hypothesis, language)
 Utterance = tuple[str, str | None, str | None, str]
 
+_FIELDS = ('id', 'reference', 'hypothesis', 'language')
 _CHUNK = 2000  # utterances that a process is given at once
 
 
@@ -110,8 +112,13 @@ def score(
 
   Returns:
     Name of the convention → `Scored`.
+
+  Raises:
+    UserError: An utterance is no such tuple.
   """
   utterances = list(utterances)
+  for place, utterance in enumerate(utterances, start=1):
+    _check(place, utterance)
   chunks = [
     utterances[i : i + _CHUNK] for i in range(0, len(utterances), _CHUNK)
   ]
@@ -128,6 +135,22 @@ def score(
     )
     for i, convention in enumerate(conventions)
   }
+
+
+def _check(place: int, utterance: Utterance) -> None:
+  """Refuses what a table with holes gives for a text: a number, NaN."""
+  if isinstance(utterance, str) or len(utterance) != len(_FIELDS):
+    raise errors_lib.UserError(
+      f'scoring: utterance {place}: found {utterance!r:.80}, expected '
+      f'({", ".join(_FIELDS)}).'
+    )
+  for field, value in zip(_FIELDS[1:], utterance[1:], strict=True):
+    optional = field != 'language'
+    if not isinstance(value, str) and not (optional and value is None):
+      raise errors_lib.UserError(
+        f'scoring: utterance {utterance[0]!r:.80}: {field}: found {value!r}, '
+        f'expected a text{" or None" if optional else ""}.'
+      )
 
 
 def _rows(

@@ -88,6 +88,11 @@ def test_a_control_that_says_nothing_is_left_out_and_told(run):
     assert any(told in note for note in found['notes'])
 
 
+def test_nothing_that_is_asked_is_told(run):
+  assert 'found nothing that is asked' in score(run)['notes'][0]
+  assert not any('asked' in note for note in score(run, SPELLING)['notes'])
+
+
 def test_conventions_are_some_each_once():
   for names in ((), ('plain', 'plain')):
     with pytest.raises(errors.UserError, match='conventions: found'):

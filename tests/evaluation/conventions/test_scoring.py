@@ -116,6 +116,28 @@ def test_every_row_comes_back_and_what_does_not_count_has_a_reason():
   assert seed.rate == pytest.approx(1 / 2)  # `null` is a word here
 
 
+@pytest.mark.parametrize(
+  'row, told',
+  [
+    (
+      ('b', math.nan, 'x', 'en'),
+      "'b': reference: found nan, expected a te",
+    ),
+    (('b', 'x', 3, 'en'), "'b': hypothesis: found 3, expected a text or None"),
+    (('b', 'x', b'y', 'en'), "'b': hypothesis: found b'y'"),
+    (('b', 'x', 'y', None), "'b': language: found None, expected a text."),
+    (
+      ('b', 'x', 'y'),
+      "utterance 2: found ('b', 'x', 'y'), expected (id, r",
+    ),
+    ('abcd', "utterance 2: found 'abcd', expected (id, reference"),
+  ],
+)
+def test_what_is_no_utterance_is_one_sentence(row, told):
+  with pytest.raises(errors.UserError, match=re.escape(told)):
+    conventions.score('plain', [('a', 'x', None, 'en'), row])
+
+
 def test_nothing_to_score_has_a_reason():
   assert conventions.score('wenet', []).reason == 'no utterance'
   scored = conventions.score('wenet', [('a', '', 'b', 'en')])
