@@ -6,10 +6,10 @@ The 25M Llama of `small_llama.py`, float32, greedy, on CPU: 96 prompts of 8 to
 256 ids, answers that end by themselves after any number of ids up to 128, in
 batches of `--batch`. The peer is what evaluations with `model.generate` do:
 prompts in the order of the set, each batch padded on the left to its longest,
-its default cache. Ours is `generation.decode` as `evaluation.benchmarks.asking` calls it:
-in order of length, on the ladder's shapes. The ids of every answer must be
-equal. Sides alternate; the ratio is the median over pairs of peer seconds / our
-seconds. Needs requirements/parity.txt; prints one JSON line.
+its default cache. Ours is `generation.decode` as `evaluation.benchmarks.asking`
+calls it: in order of length, on the ladder's shapes. The ids of every answer
+must be equal. Sides alternate; the ratio is the median over pairs of peer
+seconds / our seconds. Needs requirements/parity.txt; prints one JSON line.
 """
 
 import json
