@@ -72,7 +72,8 @@ class Session:
     """
     asked = self._plan.parts()
     self._notes += _unbound(self._run, wanted)
-    if not asked:
+    # Where something was asked and is not there, that was told.
+    if not asked and not self._plan.notes():
       self._notes.append(
         'evaluate: found nothing that is asked, expected a manifest, rows, '
         'benchmarks or families; nothing is scored.'

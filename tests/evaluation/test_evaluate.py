@@ -149,7 +149,7 @@ def test_steps_are_chosen(run, steps, expected):
   [
     ('first', "expected 'all', 'last' or numbers"),
     ('10,15', 'no checkpoint of step 15; it has 10, 20, 30'),
-    ([], 'no checkpoint of step -'),
+    ([], r"steps is \[\], expected 'all', 'last'"),
   ],
 )
 def test_steps_that_are_not_there(run, steps, message):

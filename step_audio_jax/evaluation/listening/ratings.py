@@ -29,6 +29,7 @@ COLUMNS = (
   'seconds', 'plays', 'catch',
 )  # fmt: skip
 SCORES = {design.MOS: ('1', '2', '3', '4', '5'), design.AB: ('a', 'b', 'same')}
+_LONGEST = 2**16  # characters of a line of a table
 OTHER_PAGE = 'of another page'
 OTHER_TRIAL = 'of a trial, sounds or question that the page has not'
 OUT_OF_RANGE = 'a score out of range'
@@ -186,6 +187,10 @@ def _read_file(path, key):
   """Rater → answers by trial, and why rows are none."""
   try:
     text = files.read_text(path, 'utf-8-sig')
+    # The library has a limit, too, which others may have raised.
+    longest = max(map(len, text.splitlines()), default=0)
+    if longest > _LONGEST:
+      raise csv.Error(f'a line of {longest} characters')
     reader = csv.DictReader(io.StringIO(text, newline=''))
     names, rows = reader.fieldnames or (), list(reader)
   except (UnicodeDecodeError, csv.Error) as error:
