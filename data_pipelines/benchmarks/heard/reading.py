@@ -36,6 +36,19 @@ _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 
 
 @dataclasses.dataclass(frozen=True)
+class Subset:
+  """What loaders of a collection of sets have, beside how each is scored.
+
+  Attributes:
+    subset: Name of the set.
+    expected: Of its items, in the public version.
+  """
+
+  subset: str = ''
+  expected: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
   """A row of a table.
 

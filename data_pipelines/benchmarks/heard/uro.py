@@ -87,48 +87,30 @@ def _item(root, chosen, row, needs):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rated(ratings.Ratings):
-  """A set that is rated.
-
-  Attributes:
-    subset: Of `uro_sets.SETS`.
-    expected: Of its items.
-  """
+class Rated(reading.Subset, ratings.Ratings):
+  """A set that is rated."""
 
   subset: str = 'AlpacaEval'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     return _read(self, False)
 
 
 @dataclasses.dataclass(frozen=True)
-class Right(questions.Questions):
-  """A set that has right answers.
-
-  Attributes:
-    subset: Of `uro_sets.SETS`.
-    expected: Of its items.
-  """
+class Right(reading.Subset, questions.Questions):
+  """A set that has right answers."""
 
   subset: str = 'Gsm8kEval'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     return _read(self, True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Repeated(questions.Repeated):
-  """A set whose sentences are said again.
-
-  Attributes:
-    subset: Of `uro_sets.SETS`.
-    expected: Of its items.
-  """
+class Repeated(reading.Subset, questions.Repeated):
+  """A set whose sentences are said again."""
 
   subset: str = 'Repeat'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     return _read(self, True)

@@ -63,32 +63,20 @@ def _heard(asked, row, *references, **about):
 
 
 @dataclasses.dataclass(frozen=True)
-class Open(ratings.Ratings):
-  """Questions without one right answer.
-
-  Attributes:
-    subset: Name of the set.
-    expected: Of its questions.
-  """
+class Open(reading.Subset, ratings.Ratings):
+  """Questions without one right answer."""
 
   subset: str = 'alpacaeval_full'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     return _read(self, ('prompt', 'audio'), lambda _, row: _heard(self, row))
 
 
 @dataclasses.dataclass(frozen=True)
-class Turns(ratings.Ratings):
-  """Chats whose last turn is answered.
-
-  Attributes:
-    subset: Name of the set.
-    expected: Of its chats.
-  """
+class Turns(reading.Subset, ratings.Ratings):
+  """Chats whose last turn is answered."""
 
   subset: str = 'mtbench'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     columns = ('turns', 'prompt', 'audio', 'category', 'question_id', 'id')
@@ -122,18 +110,15 @@ class Turns(ratings.Ratings):
 
 
 @dataclasses.dataclass(frozen=True)
-class Regions(questions.Questions):
+class Regions(reading.Subset, questions.Questions):
   """sd-qa: the same questions from eleven regions.
 
   Attributes:
-    subset: Name of the set.
     region: Only this one, as `usa`; '' is all that there are.
-    expected: Of its questions.
   """
 
   subset: str = 'sd-qa'
   region: str = ''
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     columns = ('prompt', 'audio', 'reference')
@@ -144,16 +129,10 @@ class Regions(questions.Questions):
 
 
 @dataclasses.dataclass(frozen=True)
-class Letters(options.Spoken):
-  """Multiple choice whose options are heard.
-
-  Attributes:
-    subset: Name of the set.
-    expected: Of its questions.
-  """
+class Letters(reading.Subset, options.Spoken):
+  """Multiple choice whose options are heard."""
 
   subset: str = 'openbookqa'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     columns = ('prompt', 'audio', 'reference', 'cat', 'category')
@@ -187,16 +166,10 @@ _BBH: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Hard(options.Spoken):
-  """bbh: four tasks with two answers each.
-
-  Attributes:
-    subset: Name of the set.
-    expected: Of its questions.
-  """
+class Hard(reading.Subset, options.Spoken):
+  """bbh: four tasks with two answers each."""
 
   subset: str = 'bbh'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     columns = ('prompt', 'audio', 'reference', 'id')
@@ -217,16 +190,10 @@ class Hard(options.Spoken):
 
 
 @dataclasses.dataclass(frozen=True)
-class Instructions(following.Following):
-  """ifeval: instructions that can be checked.
-
-  Attributes:
-    subset: Name of the set.
-    expected: Of its prompts.
-  """
+class Instructions(reading.Subset, following.Following):
+  """ifeval: instructions that can be checked."""
 
   subset: str = 'ifeval'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     columns = ('prompt', 'audio', 'instruction_id_list', 'kwargs')
@@ -254,16 +221,10 @@ def _instruction(name, given) -> list[Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Refused(questions.Refusals):
-  """advbench: what should not be answered.
-
-  Attributes:
-    subset: Name of the set.
-    expected: Of its prompts.
-  """
+class Refused(reading.Subset, questions.Refusals):
+  """advbench: what should not be answered."""
 
   subset: str = 'advbench'
-  expected: int = 0
 
   def read(self) -> benchmark.Reading:
     return _read(self, ('prompt', 'audio'), lambda _, row: _heard(self, row))
