@@ -15,7 +15,6 @@ seconds / our seconds. Needs requirements/parity.txt; prints one JSON line.
 import json
 import pathlib
 import sys
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -146,19 +145,9 @@ def main() -> None:
   arguments = parser.parse_args()
   size, batch = 'tiny' if arguments.tiny else '25M', arguments.batch
   count, longest, new = SHAPES[size]
-  if arguments.side:
-    side = (
-      Ours(size, batch, arguments.folder)
-      if arguments.side == 'ours'
-      else Peer(size, batch, arguments.folder, arguments.threads)
-    )
-    side_by_side.serve({'generate': side_by_side.timed(side.generate)})
+  answers = even.measured(arguments, size, Ours, Peer)
+  if answers is None:
     return
-  with tempfile.TemporaryDirectory() as folder:
-    workers = side_by_side.workers(arguments, pathlib.Path(folder))
-    answers = side_by_side.interleaved(workers, 'generate', arguments.rounds)
-    for worker in workers.values():
-      worker.close()
   print(
     json.dumps(
       {

@@ -11,6 +11,7 @@ alternate, and the ratio is the median over pairs of peer seconds / our seconds.
 Needs requirements/parity.txt; prints one JSON line.
 """
 
+import argparse
 import json
 import pathlib
 import sys
@@ -118,24 +119,37 @@ def agreement(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
   return found
 
 
-def main() -> None:
-  parser = side_by_side.parser(__doc__)
-  parser.add_argument('--batch', type=int, default=1, help='rows at a time')
-  arguments = parser.parse_args()
-  size = 'tiny' if arguments.tiny else '25M'
+def measured(
+  arguments: argparse.Namespace,
+  size: str,
+  ours: type[Ours],
+  peer: type[Peer],
+) -> dict[str, list[dict[str, Any]]] | None:
+  """Answers of both sides, by turns; None in the child that plays a side."""
   if arguments.side:
     side = (
-      Ours(size, arguments.batch, arguments.folder)
+      ours(size, arguments.batch, arguments.folder)
       if arguments.side == 'ours'
-      else Peer(size, arguments.batch, arguments.folder, arguments.threads)
+      else peer(size, arguments.batch, arguments.folder, arguments.threads)
     )
     side_by_side.serve({'generate': side_by_side.timed(side.generate)})
-    return
+    return None
   with tempfile.TemporaryDirectory() as folder:
     workers = side_by_side.workers(arguments, pathlib.Path(folder))
     answers = side_by_side.interleaved(workers, 'generate', arguments.rounds)
     for worker in workers.values():
       worker.close()
+  return answers
+
+
+def main() -> None:
+  parser = side_by_side.parser(__doc__)
+  parser.add_argument('--batch', type=int, default=1, help='rows at a time')
+  arguments = parser.parse_args()
+  size = 'tiny' if arguments.tiny else '25M'
+  answers = measured(arguments, size, Ours, Peer)
+  if answers is None:
+    return
   result = {
     'benchmark': 'decode',
     'size': size,
