@@ -19,13 +19,20 @@ again without being asked again.
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Iterable, Mapping, NamedTuple, Sequence
+from typing import (
+  Any,
+  Callable,
+  ClassVar,
+  Iterable,
+  Mapping,
+  NamedTuple,
+  Sequence,
+)
 
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.metrics import counts
 from step_audio_jax.evaluation.metrics import figures
-from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
 # How a model is asked.
@@ -48,6 +55,9 @@ CONTROLS = (PLAIN, SILENCED, CASCADE, WRITTEN)
 SENSIBLE = {TRANSCRIBE: (PLAIN, SILENCED), ANSWER: CONTROLS}
 
 Figure = figures.Figure
+
+# Of `Item.about`: what may come behind its text, for `CHOOSE`.
+CONTINUATIONS = 'continuations'
 
 _SHOWN = 5  # of what is wrong, by name
 # Fields that decide about no figure, or are told of elsewhere.
@@ -365,23 +375,28 @@ class Benchmark(abc.ABC):
     return files.path(self.folder).joinpath(*parts)
 
 
-def digest(item: Item) -> str:
-  """Of all that is asked and all that is right, but for sounds."""
+def asked(
+  item: Item, content: Callable[[chats_lib.Speech], str] = lambda speech: ''
+) -> list[Any]:
+  """All that a model is given of an item, JSON-able.
+
+  Args:
+    item: That is asked.
+    content: Digest of a recording: where it lies does not matter.
+  """
+
+  def told(part: str | chats_lib.Speech) -> Any:
+    if isinstance(part, str):
+      return part
+    return [content(part), part.text, {} if part.is_whole else part.part]
+
   turns = [
     [
       turn.role,
-      [part if isinstance(part, str) else _told(part) for part in turn.parts],
+      [told(part) for part in turn.parts],
       [call.written for call in turn.calls],
       list(turn.tools),
     ]
     for turn in item.chat.turns
   ]
-  return digests.of_value(
-    [item.id, turns, list(item.references), item.language, dict(item.about)]
-  )
-
-
-def _told(speech: chats_lib.Speech) -> list[Any]:
-  """A recording without where it lies; its content is told elsewhere."""
-  told = ['speech', speech.text]
-  return told if speech.is_whole else [*told, speech.part]
+  return [item.id, turns, item.about.get(CONTINUATIONS)]

@@ -18,7 +18,7 @@ from step_audio_jax.evaluation import statistics
 from step_audio_jax.evaluation.benchmarks import benchmark
 
 # Of `Item.about`: what may come behind the item's text, and which is right.
-CONTINUATIONS, RIGHT = 'continuations', 'right'
+CONTINUATIONS, RIGHT = benchmark.CONTINUATIONS, 'right'
 
 FIGURES = ('acc', 'acc_norm')
 _RULES = {

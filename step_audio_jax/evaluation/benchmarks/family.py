@@ -13,7 +13,6 @@ import time
 from typing import Any, Mapping, Sequence
 
 from step_audio_jax import errors
-from step_audio_jax.chats import conversation as chats_lib
 from step_audio_jax.evaluation.benchmarks import asking as asking_lib
 from step_audio_jax.evaluation.benchmarks import benchmark as benchmark_lib
 from step_audio_jax.evaluation.benchmarks import journal as journal_lib
@@ -22,16 +21,17 @@ from step_audio_jax.evaluation.benchmarks import recordings as recordings_lib
 from step_audio_jax.evaluation.benchmarks import transcription
 from step_audio_jax.evaluation.families import comparing
 from step_audio_jax.evaluation.families import family
+from step_audio_jax.evaluation.judges import llm_judge
 from step_audio_jax.evaluation.judges import prompts
 from step_audio_jax.evaluation.memory import identity
 from step_audio_jax.generation import restore
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
+from step_audio_jax.training.checkpoints import checkpoints
 
 TASK = 'benchmark'
 SOUNDS = 'spoken'  # below `evaluation`, by content
 _HEARS = (benchmark_lib.PLAIN, benchmark_lib.SILENCED, benchmark_lib.CASCADE)
-_FAILED = 'the judge '  # how a judge says that it did not answer
 _MUTE = 'no decoder and tokenizer are named (asking.Asking.sound)'
 
 
@@ -155,7 +155,10 @@ class Benchmarks(family.Family):
     one, reading = self._benchmarks[name], self._reading(name)
     data = digests.of_value(
       [
-        *[benchmark_lib.digest(item) for item in reading.items],
+        [
+          [list(item.references), item.language, dict(item.about)]
+          for item in reading.items
+        ],
         self._asked(name),
         {why: list(ids) for why, ids in sorted(reading.left_out.items())},
         [self._memory.tree(folder) for folder in one.recorded],
@@ -175,30 +178,13 @@ class Benchmarks(family.Family):
   def _asked(self, name: str) -> str:
     """Digest of what a model is given: turns, and recordings by content."""
     if name not in self._digests:
-      self._digests[name] = self._digest_of_items(self._reading(name).items)
-    return self._digests[name]
-
-  def _digest_of_items(self, items) -> str:
-    return digests.of_value(
-      [
+      self._digests[name] = digests.of_value(
         [
-          item.id,
-          [
-            [turn.role, [self._told(part) for part in turn.parts]]
-            for turn in item.chat.turns
-          ],
-          [list(turn.tools) for turn in item.chat.turns],
-          [[call.written for call in turn.calls] for turn in item.chat.turns],
-          item.about.get('continuations'),
+          benchmark_lib.asked(item, self._recordings.digest)
+          for item in self._reading(name).items
         ]
-        for item in items
-      ]
-    )
-
-  def _told(self, part) -> Any:
-    if isinstance(part, chats_lib.Speech):
-      return [self._recordings.digest(part), part.text]
-    return part
+      )
+    return self._digests[name]
 
   def _manner(self, one, control) -> dict[str, Any]:
     """How answers come about, beside the checkpoint."""
@@ -226,8 +212,6 @@ class Benchmarks(family.Family):
     }
 
   def _digest_of(self, run: str) -> str:
-    from step_audio_jax.training.checkpoints import checkpoints
-
     return self._memory.model(run, max(checkpoints.all_steps(run)))
 
   # Scoring.
@@ -245,8 +229,7 @@ class Benchmarks(family.Family):
         keep(part, began, None, answers)
         continue
       scored = one.score(items, answers, means)
-      result = self._result(name, control, answers, scored, means)
-      keep(part, began, result)
+      keep(part, began, self._result(name, control, answers, scored))
 
   def is_whole(self, run, step, kept) -> bool:
     """Whether all its sounds are there, and no judge failed to answer."""
@@ -346,9 +329,8 @@ class Benchmarks(family.Family):
       self._folder / SOUNDS,
     )
 
-  def _result(self, name, control, answers, scored, means) -> dict[str, Any]:
+  def _result(self, name, control, answers, scored) -> dict[str, Any]:
     one, reading = self._benchmarks[name], self._reading(name)
-    lasting = {means.why_not(name) for name in means_lib.NAMES}
     cut = dict(scored.cut)
     cut.setdefault(
       transcription.NO_ANSWER, sum(bool(one.fault) for one in answers)
@@ -372,8 +354,7 @@ class Benchmarks(family.Family):
       'not_computed': dict(scored.not_computed),
       # Somebody did not answer: it is asked again, the model is not.
       'again': any(
-        why.startswith(_FAILED) and why not in lasting
-        for why in scored.not_computed.values()
+        why.startswith(llm_judge.FAILED) for why in scored.not_computed.values()
       ),
       'counted': scored.counted or reading.counted(cut),
       'left_out_ids': {why: list(ids) for why, ids in reading.left_out.items()},

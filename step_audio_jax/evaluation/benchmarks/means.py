@@ -24,9 +24,6 @@ from step_audio_jax.evaluation.metrics import judge as ear_lib
 from step_audio_jax.evaluation.metrics import judge_folder
 from step_audio_jax.storage import files
 
-# What may be missing.
-NAMES = ('judge', 'ear', 'similarity', 'quality')
-
 
 @dataclasses.dataclass(frozen=True)
 class MeansConfig:

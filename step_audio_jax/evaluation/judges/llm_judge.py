@@ -30,6 +30,8 @@ from step_audio_jax.evaluation.judges import verdicts
 from step_audio_jax.evaluation.statistics import agreement
 
 Verdict = verdicts.Verdict
+# How every reason begins for which a judge that is named gave no figures.
+FAILED = 'the judge '
 
 
 class Vote(NamedTuple):
@@ -233,7 +235,7 @@ class Judge:
     try:
       replies = list(self._replies(asked, counts))
     except errors.UserError as error:
-      told = f'the judge {self.model.name} did not answer: {error}'.rstrip('.')
+      told = f'{FAILED}{self.model.name} did not answer: {error}'.rstrip('.')
       return Verdicts((), scales, self.identity, told)
     said = iter(replies)
     found = []
@@ -255,7 +257,7 @@ class Judge:
     told = ''
     if missing:
       told = (
-        f'the judge {self.model.name} is not asked, and {missing} of '
+        f'{FAILED}{self.model.name} is not asked, and {missing} of '
         f'{len(found)} rows have no verdict in {self.kept}'
       )
     return Verdicts(tuple(found), scales, identity, told)
