@@ -1,0 +1,1 @@
+"""Spoken dialogue: who speaks when, what was said, what is done meanwhile."""

@@ -1,0 +1,1 @@
+"""A server that people and programs talk to."""
