@@ -461,23 +461,17 @@ def _in_turn(asked, laid, order, grammar, sampler, shapes, longest):
 def _joining(asked, laid, order, grammar, sampler, shapes, longest):
   """Rows that come and go."""
 
-  def padded(numbers):
-    return shapes.prompt or rung(asked.longest(numbers))
-
-  def places(numbers):
-    return padded(numbers) + longest
-
-  def begin(numbers, rows, length=None):
+  def begin(numbers, rows, places):
     numbers = [*numbers, *[numbers[0]] * (rows - len(numbers))]
-    T = padded(numbers)
-    return asked.read(numbers, T, length or T, asked.limits[numbers])
+    T = shapes.prompt or rung(asked.longest(numbers))
+    return asked.read(numbers, T, max(T, places), asked.limits[numbers])
 
   return queue.run(
     asked.model,
     laid,
     order,
+    [len(prompt) - 1 for prompt in asked.prompts],
     begin,
-    places,
     grammar,
     sampler,
     batch_size=shapes.batch_size,

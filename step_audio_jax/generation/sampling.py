@@ -12,6 +12,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.generation import repetition as repetition_lib
@@ -175,10 +176,10 @@ class RowSampler:
       repetition: The rule.
     """
     return cls(
-      jnp.asarray([one.temperature for one in samplers], jnp.float32),
-      jnp.asarray([one.top_k for one in samplers], jnp.int32),
-      jnp.asarray([one.top_p for one in samplers], jnp.float32),
-      jnp.asarray([one.repetition.window > 0 for one in samplers]),
+      np.asarray([one.temperature for one in samplers], np.float32),
+      np.asarray([one.top_k for one in samplers], np.int32),
+      np.asarray([one.top_p for one in samplers], np.float32),
+      np.asarray([one.repetition.window > 0 for one in samplers]),
       repetition,
     )
 
@@ -225,9 +226,7 @@ class RowSampler:
   def cut(self, logits_BV: jax.Array) -> jax.Array:
     """As of `Sampler`; of greedy rows it means nothing."""
     heat_B1 = jnp.maximum(self.temperature_B, _COLDEST)[:, None]
-    logits_BV = jnp.where(
-      logits_BV <= FORBIDDEN, -jnp.inf, logits_BV / heat_B1
-    )
+    logits_BV = jnp.where(logits_BV <= FORBIDDEN, -jnp.inf, logits_BV / heat_B1)
 
     def cut():
       V = logits_BV.shape[-1]
@@ -237,9 +236,9 @@ class RowSampler:
       sorted_BV = jnp.where(sorted_BV < least_B1, -jnp.inf, sorted_BV)
       p_BV = jax.nn.softmax(sorted_BV, axis=-1)
       before_BV = jnp.cumsum(p_BV, axis=-1) - p_BV
-      stays_BV = (before_BV < self.top_p_B[:, None]) | (
-        self.top_p_B >= 1
-      )[:, None]
+      whole_B1 = (self.top_p_B >= 1)[:, None]
+      stays_BV = (before_BV < self.top_p_B[:, None]) | whole_B1
+      stays_BV &= sorted_BV > -jnp.inf
       least_B1 = jnp.min(
         jnp.where(stays_BV, sorted_BV, jnp.inf), axis=-1, keepdims=True
       )

@@ -81,8 +81,9 @@ def begun(cache: Any, joined: Joining, reach: int) -> Rows:
   limits_B = jnp.asarray(joined.limits_A)
   B = limits_B.shape[0]
   recent_BR = jnp.full((B, reach), NO_ID, jnp.int32) if reach else None
+  W = cache['positions'].shape[1]
   return Rows(
-    cache,
+    {**cache, 'index': cache['index'] % W},
     Joining(*map(jnp.asarray, joined)),
     jnp.zeros(B, jnp.int32),
     limits_B > 0,
