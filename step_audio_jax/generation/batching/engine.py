@@ -15,6 +15,7 @@ Letters: B slots, W places, K stop ids, V vocabulary.
 """
 
 import collections
+import contextlib
 import dataclasses
 import threading
 import time
@@ -33,6 +34,7 @@ from step_audio_jax.generation.batching import prompts
 from step_audio_jax.generation.batching import rows as rows_lib
 from step_audio_jax.generation.schemas import constraint as constraint_lib
 
+_SHORTEST = 192  # places of a ring, if there are as many
 # Why a request ended.
 STOPPED, CUT, CANCELLED, FAILED = 'stopped', 'cut', 'cancelled', 'failed'
 
@@ -140,12 +142,17 @@ class Ticket:
   def tell(self, ids: Sequence[int]) -> None:
     """Hands out ids; of the engine's thread."""
     self.drawn += len(ids)
-    if not self.is_cancelled:
+    if self.is_cancelled:
+      return
+    try:
       self._on_ids(ids)
+    except Exception:  # noqa: BLE001 - who does not listen ends no other
+      self.is_cancelled = True
 
   def end(self, why: str, error: Exception | None = None) -> None:
     """Says that it is over; of the engine's thread."""
-    self._on_end(why, error)
+    with contextlib.suppress(Exception):  # as above
+      self._on_end(why, error)
 
 
 @dataclasses.dataclass
@@ -194,10 +201,10 @@ class Engine:
     self._V = vocabulary.table_size
     self._store = prompts.Store(settings.kept_bytes)
     self._waiting: collections.deque[Ticket] = collections.deque()
-    self._slots: list[Ticket | None] = [None] * settings.slots
+    self._shapes = _shapes(model, settings)
+    self._slots: list[Ticket | None] = [None] * self._shapes[0][0]
     self._reading: _Reading | None = None
-    self._blank = None
-    self._rows = None
+    self._blank = self._rows = None
     self._changed = threading.Condition()
     self._closed = False
     self._thread = threading.Thread(
@@ -229,7 +236,7 @@ class Engine:
     with self._changed:
       if self._closed:
         raise errors.Busy('the engine is closed')
-      room = self.settings.waiting + self._slots.count(None)
+      room = self.settings.waiting + self.settings.slots - self.live
       if len(self._waiting) + (self._reading is not None) >= room:
         self.counts.refused += 1
         raise errors.Busy(f'{len(self._waiting)} requests wait already')
@@ -260,32 +267,41 @@ class Engine:
     return found
 
   def warm_up(self) -> None:
-    """Compiles all that requests can need; nothing is compiled after it."""
+    """Compiles all that requests can need; nothing is compiled after it.
+
+    There must be no request yet.
+    """
     end = vocabulary_lib.EOT
-    longest = min(sum(prompts.PIECES), self.settings.places - 32)
-    draws = sampling.Sampler(1.0, top_k=2, top_p=0.9)
-    for ids, constraint in (
-      ([end] * longest, None),
-      ([end, end], _Anything(self._V)),
-    ):
-      request = Request(ids, 2, (), sampler=draws, constraint=constraint)
-      self.run(request)
-      self.run(request)  # begins with what was kept
-    begun, ended = threading.Event(), threading.Event()
-    ticket = self.submit(
-      Request([end], self.settings.places // 2, (), keeps=False),
-      lambda _: begun.set(),
-      lambda *_: ended.set(),
-    )
-    begun.wait()
-    ticket.cancel()
-    ended.wait()
+    longest = min(sum(prompts.PIECES), self.longest - 2)
+    cache = prompts.begun(self._empty_prompt(), np.int32(0))
+    for B, W in self._shapes:
+      rows = self._none(B, W)
+      request = Request([end], 1)
+      into = np.zeros(1, np.int32)
+      rows = rows_lib.join(
+        self._model, rows, cache, _joining(request, self.settings.stops), into
+      )
+      rows = rows_lib.halted(rows, np.ones(B, bool))
+      draws = sampling.Sampler(1.0, top_k=2, top_p=0.9)
+      for allowed_BV in (None, np.ones((B, self._V), bool)):
+        rows, *_ = self._decoded(rows, [draws] * B, allowed_BV)
+      for other in self._shapes:
+        if other != (B, W):
+          chosen = np.resize(np.arange(B), other[0])
+          rows_lib.resized(self._model, rows, chosen, W=other[1])
+    for _ in range(2):  # the second begins with what was kept
+      self.run(Request([end] * longest, 2, ()))
     self._store.clear()
 
   def drain(self, seconds: float | None = None) -> bool:
     """Waits until nothing is left to do; whether that came in time."""
     with self._changed:
       return self._changed.wait_for(lambda: not self._has_work(), seconds)
+
+  @property
+  def longest(self) -> int:
+    """Ids that a prompt and its answer may have together."""
+    return self.settings.places - prompts.PIECES[-1]  # a piece may be padded
 
   @property
   def live(self) -> int:
@@ -310,15 +326,13 @@ class Engine:
     self._thread.join()
 
   def _check(self, request: Request) -> None:
-    count, places = len(request.ids), self.settings.places
+    count = len(request.ids)
     if not count:
       raise errors.UserError('prompt: found no id, expected at least one.')
-    # A piece may be padded.
-    most = places - prompts.PIECES[-1] - request.limit
-    if request.limit < 1 or count > most:
+    if request.limit < 1 or count + request.limit > self.longest:
       raise errors.UserError(
         f'prompt: found {count} ids and a limit of {request.limit} new ones, '
-        f'expected at most {places - prompts.PIECES[-1]} together.'
+        f'expected at most {self.longest} together.'
       )
     if not all(0 <= one < self._V for one in request.ids):
       raise errors.UserError(
@@ -370,7 +384,7 @@ class Engine:
     if self._reading is not None and self._reading.ticket.is_cancelled:
       gone.append(self._reading.ticket)
       self._reading = None
-    going_B = np.ones(self.settings.slots, bool)
+    going_B = np.ones(len(self._slots), bool)
     for slot, one in enumerate(self._slots):
       if one is not None and one.is_cancelled:
         going_B[slot] = False
@@ -386,7 +400,7 @@ class Engine:
     """Reads one piece of one prompt; the last one puts it into the batch."""
     if self._reading is None:
       with self._changed:
-        if not self._waiting or None not in self._slots:
+        if not self._waiting or self.live == self.settings.slots:
           return
         ticket = self._waiting.popleft()
       self._reading = self._begin(ticket)
@@ -415,77 +429,96 @@ class Engine:
 
   def _begin(self, ticket: Ticket) -> _Reading:
     head = ticket.request.ids[:-1]
-    if self._blank is None:
-      W = self.settings.places
-      self._blank = prompts.blank(self._model, W=W)
-    cache, count = self._store.find(head) or (self._blank, 0)
+    cache, count = self._store.find(head) or (self._empty_prompt(), 0)
     ticket.cached = count
     self.counts.cached += count
     cache = prompts.begun(cache, np.int32(count))
     pieces = prompts.pieces(len(head) - count)
     return _Reading(ticket, cache, count, pieces, count)
 
+  def _empty_prompt(self):
+    if self._blank is None:
+      self._blank = prompts.blank(self._model, W=self.settings.places)
+    return self._blank
+
+  def _none(self, B: int, W: int) -> rows_lib.Rows:
+    """Rows of which none is taken."""
+    s = self.settings
+    return rows_lib.empty(
+      self._model, B=B, W=W, K=s.stops, reach=s.repetition.reach
+    )
+
   def _join(self, at: _Reading) -> None:
     request = at.ticket.request
+    self._fit(at.ticket)
     slot = self._slots.index(None)
-    stops_K = np.full(self.settings.stops, rows_lib.NO_ID, np.int32)
-    stops_K[: len(request.stops)] = request.stops
-    head = request.ids[:-1]
-    state = request.state
-    if request.constraint is not None:
-      state = grammar_lib.State.FREE  # the constraint says all
-    joining = rows_lib.Joining(
-      np.asarray(request.ids[-1:], np.int32),
-      np.asarray([len(head)], np.int32),
-      np.asarray([state], np.int32),
-      np.asarray([request.limit], np.int32),
-      jax.random.key(request.seed)[None],
-      stops_K[None],
-    )
     self._rows = rows_lib.join(
       self._model,
-      self._taken_rows(),
+      self._rows,
       at.cache,
-      joining,
+      _joining(request, self.settings.stops),
       np.asarray([slot], np.int32),
     )
     if request.keeps:
-      self._store.keep(head, at.cache, at.whole)
+      self._store.keep(request.ids[:-1], at.cache, at.whole)
     self._slots[slot] = at.ticket
 
-  def _taken_rows(self):
+  def _fit(self, joining: Ticket | None = None) -> None:
+    """Rows and a ring as large as they have to be, and not far larger."""
+    taken = [one for one in self._slots if one is not None]
+    taken += [joining] if joining else []
+    places = max(len(one.request.ids) + one.drawn for one in taken)
+    wanted = next(
+      (B, W) for B, W in self._shapes if B >= len(taken) and W > places
+    )
     if self._rows is None:
-      s = self.settings
-      self._rows = rows_lib.empty(
-        self._model, B=s.slots, W=s.places, K=s.stops, reach=s.repetition.reach
-      )
-    return self._rows
+      self._slots = [None] * wanted[0]
+      self._rows = self._none(*wanted)
+      return
+    B, W = len(self._slots), self._rows.cache['positions'].shape[1]
+    small = B < len(taken) or W <= places
+    # Who grows again soon does not shrink.
+    slack = B > wanted[0] and not self._waiting or W > places + W // 2
+    if not small and not (slack and (B, W) > wanted):
+      return
+    order = sorted(range(B), key=lambda slot: self._slots[slot] is None)
+    chosen = np.resize(order, wanted[0])
+    self._rows = rows_lib.resized(self._model, self._rows, chosen, W=wanted[1])
+    if wanted[0] > B:  # what is there twice lives once
+      going_B = np.arange(wanted[0]) < B
+      self._rows = rows_lib.halted(self._rows, going_B)
+    slots = [self._slots[slot] for slot in order]
+    self._slots = (slots + [None] * wanted[0])[: wanted[0]]
+
+  def _decoded(self, rows, samplers, allowed_BV):
+    """One turn of rows; see `rows.turns`."""
+    return rows_lib.turns(
+      self._model,
+      self._laid,
+      rows,
+      self._grammar,
+      sampling.RowSampler.of(samplers, self.settings.repetition),
+      allowed_BV,
+      np.int32(1),
+      np.int32(len(samplers) + 1),
+      N=1,
+    )
 
   def _turn(self) -> None:
     """One id of every slot that is taken."""
     if not self.live:
       return
+    self._fit()
     idle = sampling.Sampler()
-    sampler = sampling.RowSampler.of(
-      [one.request.sampler if one else idle for one in self._slots],
-      self.settings.repetition,
-    )
+    samplers = [one.request.sampler if one else idle for one in self._slots]
     allowed_BV = None
     if any(one and one.request.constraint for one in self._slots):
       allowed_BV = np.ones((len(self._slots), self._V), bool)
       for slot, one in enumerate(self._slots):
         if one is not None and one.request.constraint is not None:
           allowed_BV[slot] = one.request.constraint.mask()
-    self._rows, ids_BN, _, counts_B, stopped_B = rows_lib.turns(
-      self._model,
-      self._laid,
-      self._rows,
-      self._grammar,
-      sampler,
-      allowed_BV,
-      np.int32(1),
-      np.int32(len(self._slots) + 1),
-      N=1,
+    self._rows, ids_BN, _, counts_B, stopped_B = self._decoded(
+      self._rows, samplers, allowed_BV
     )
     ids_BN, counts_B, stopped_B, live_B = jax.device_get(
       (ids_BN, counts_B, stopped_B, self._rows.live_B)
@@ -524,19 +557,34 @@ class Engine:
       one.end(why, error)
 
 
-class _Anything:
-  """A constraint that allows all, to compile what constraints need."""
+def _shapes(model: Any, settings: Settings) -> list[tuple[int, int]]:
+  """(rows, places) that are compiled for, the smallest first.
 
-  done = True
+  A turn costs what rows and places cost, taken or not: few requests are
+  answered in few rows, short ones in a short ring.
+  """
+  sizes = {settings.slots, max(1, settings.slots // 4)}
+  rings = {settings.places, max(_SHORTEST, settings.places // 3)}
+  made = {
+    (B, model.init_cache(1, min(W, settings.places))['positions'].shape[1])
+    for B in sizes
+    for W in rings
+  }
+  return sorted(made)
 
-  def __init__(self, V: int):
-    self._mask_V = np.ones(V, bool)
 
-  def mask(self):
-    return self._mask_V
-
-  def advance(self, token):
-    del token
-
-  def forced(self):
-    return []
+def _joining(request: Request, stops: int) -> rows_lib.Joining:
+  """What is known of a request's row."""
+  stops_K = np.full(stops, rows_lib.NO_ID, np.int32)
+  stops_K[: len(request.stops)] = request.stops
+  state = request.state
+  if request.constraint is not None:
+    state = grammar_lib.State.FREE  # the constraint says all
+  return rows_lib.Joining(
+    np.asarray(request.ids[-1:], np.int32),
+    np.asarray([len(request.ids) - 1], np.int32),
+    np.asarray([state], np.int32),
+    np.asarray([request.limit], np.int32),
+    jax.random.key(request.seed)[None],
+    stops_K[None],
+  )

@@ -216,8 +216,8 @@ def join(model, rows, cache, joining, places_A):
   Args:
     model: As in `empty`.
     rows: `Rows`; consumed.
-    cache: Of `decode.prefill` or `extend`: A rows whose last ids end at its
-      index, in no more places than the ring has.
+    cache: Of `decode.prefill` or `prompts.extend`: A rows whose last ids end at
+      its index, which is no more than the ring has places.
     joining: `Joining` of them; of one row twice the second counts.
     places_A: Which row each becomes, int32.
   """
@@ -225,7 +225,8 @@ def join(model, rows, cache, joining, places_A):
   A = places_A.shape[0]
   ring = rows.cache
   shift = ring['index'] - cache['index']
-  some = model.move_cache(cache, jnp.arange(A), shift, W)
+  some = model.move_cache(cache, jnp.arange(A), 0, W)
+  some = model.move_cache(some, jnp.arange(A), shift, W)
   places = [places_A[n] for n in range(A)]
   put = jax.tree.map(
     lambda held, new: held.at[places_A].set(new),
