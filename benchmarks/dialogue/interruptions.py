@@ -144,7 +144,7 @@ def _sentence(rng: random.Random, first: bool) -> list[str]:
 
 
 def _interrupt(found: Reply, rng: random.Random):
-  """Milliseconds that a client says it has played, and what was sent by then."""
+  """Milliseconds that a client says were played, and what was sent then."""
   ms = rng.choice((0, round(found.ms * rng.random()), int(found.ms)))
   if ms not in (0, int(found.ms)) and rng.random() < 0.5:
     return ms, found.ledger(ms + 1)  # no more was made

@@ -60,9 +60,11 @@ def parse(value: Any, field: str = 'truncation') -> Truncation:
       f'{field}.retention_ratio: found {ratio!r:.40}, expected 0 to 1.'
     )
   limits = value.get('token_limits') or {}
-  longest = (
-    limits.get('post_instructions') if isinstance(limits, Mapping) else limits
-  )
+  if not isinstance(limits, Mapping):
+    raise errors.UserError(
+      f'{field}.token_limits: found {limits!r:.40}, expected an object.'
+    )
+  longest = limits.get('post_instructions')
   whole = longest is None or isinstance(longest, int) and _is_number(longest)
   if not whole or longest is not None and longest < 1:
     raise errors.UserError(

@@ -8,8 +8,8 @@ marks. What is cut off was not heard as a whole.
 """
 
 import dataclasses
-import unicodedata
 from typing import Sequence
+import unicodedata
 
 from step_audio_jax import languages
 
