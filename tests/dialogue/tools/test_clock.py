@@ -8,7 +8,7 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.dialogue.tools import clock
 
-NOW = datetime.datetime(2026, 12, 1, 5, 7, 9, tzinfo=datetime.timezone.utc)
+NOW = datetime.datetime(2026, 12, 1, 5, 7, 9, tzinfo=datetime.UTC)
 
 
 def ask(tool, **arguments):
@@ -45,7 +45,7 @@ def test_the_nearest_is_named():
 
 
 def test_the_time_of_the_machine():
-  before = datetime.datetime.now(datetime.timezone.utc)
+  before = datetime.datetime.now(datetime.UTC)
   assert str(before.year) in ask(clock.tool())
 
 
