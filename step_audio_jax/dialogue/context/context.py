@@ -130,8 +130,8 @@ class Context:
     part = self._recording(item_id, content_index)
     text = part.text if speech.text is None else speech.text
     self.items.replace_part(item_id, content_index, speech=speech, text=text)
-    if speech.text is not None:
-      self._measure(speech, speech.text)
+    if text is not None:
+      self._measure(speech, text)
       self._forget()
 
   def transcribe(self, item_id: str, content_index: int, text: str) -> bool:
@@ -148,7 +148,8 @@ class Context:
     part = self._recording(item_id, content_index)
     self.items.replace_part(item_id, content_index, text=text)
     if part.speech is not None:
-      self._measure(part.speech, text)
+      if part.text is None:  # else it has been counted
+        self._measure(part.speech, text)
       self._forget()
     return True
 

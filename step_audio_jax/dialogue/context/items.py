@@ -180,6 +180,7 @@ def parse(value: Any, field: str = 'item') -> Item:
     field,
   )
   checks.check_depth(call.arguments, f'{field}.arguments')
+  tools_lib.check_characters(call.written, field)
   return dataclasses.replace(item, call=call)
 
 

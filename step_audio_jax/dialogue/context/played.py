@@ -174,7 +174,15 @@ class Ledger:
       sample_rate: Hz, of the sound.
       speed: That the mouth was asked for: 2 is half as long.
       pace: Of whoever speaks; shared by the replies of a conversation.
+
+    Raises:
+      UserError: There is no such rate or speed.
     """
+    if not sample_rate >= 1 or not 0.01 <= speed <= 100:
+      raise errors.UserError(
+        f'sound: found {sample_rate} Hz at a speed of {speed}, expected a rate '
+        'from 1 and a speed of 0.01 to 100.'
+      )
     self._rate = sample_rate
     self._group = vocabulary.GROUP_SECONDS * sample_rate / speed
     self._pace = pace if pace is not None else Pace()

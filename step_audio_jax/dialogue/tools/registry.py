@@ -7,6 +7,7 @@ from typing import Any, Awaitable, Callable, Iterable, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax.chats import checks
+from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import tools as tools_lib
 from step_audio_jax.dialogue.tools import arguments
 
@@ -46,6 +47,7 @@ class Tool:
     errors.within(where, self, {'seconds': (0.001, math.inf)})
     checks.check_depth(self.parameters, f'{where}.parameters')
     tools_lib.check_json(self.parameters, f'{where}.parameters')
+    tools_lib.check_characters(chats.as_json(self.schema), where)
     tools_lib.check_schema(self.schema, where)
     arguments.check_schema(self.parameters, f'{where}.parameters')
 
@@ -122,6 +124,7 @@ def of_session(
     if isinstance(function, Mapping):
       function = {k: v for k, v in function.items() if k != 'type'}
       one = {**one, 'function': function}
+    tools_lib.check_characters(chats.as_json(one), where)
     tools_lib.check_schema(one, where)
     name = tools_lib.name_of(one)
     if not _NAME.fullmatch(name):

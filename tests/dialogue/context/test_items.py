@@ -118,6 +118,7 @@ BAD = (
   ({**GOOD[3], 'arguments': '{"x": NaN}'}, 'cannot hold'),
   ({**GOOD[3], 'arguments': DEEP}, 'nested more than'),
   ({**GOOD[3], 'name': ''}, 'item: found'),
+  ({**GOOD[3], 'arguments': '{"x": "\\ud800"}'}, 'half a character'),
   ({**GOOD[4], 'call_id': None}, 'call_id'),
   ({**GOOD[4], 'output': {}}, 'output'),
 )

@@ -39,6 +39,13 @@ for _ in range(200):
     ({'parameters': DEEP}, 'nested more than'),
     ({'parameters': {'x': math.nan}}, 'cannot hold'),
     ({'parameters': {'properties': {'a': {'pattern': '('}}}}, 'pattern'),
+    ({'parameters': {'title': '\ud800'}}, 'half a character'),
+    ({'parameters': {'a': {'pattern': 'a{9999999999999}'}}}, 'pattern'),
+    (
+      {'parameters': {'properties': {'a': {'pattern': 'a{9999999999999}'}}}},
+      'repetition number is too large',
+    ),
+    ({'parameters': {'properties': {'a': {'pattern': '(' * 5000}}}}, 'a'),
     ({'seconds': 0}, 'seconds'),
     ({'seconds': math.nan}, 'seconds'),
   ],
