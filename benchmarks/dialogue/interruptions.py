@@ -3,8 +3,8 @@
     python -m benchmarks.dialogue.interruptions --count=1000
 
 Replies of several sentences in several languages are spoken in parts of random
-length, at random speeds and with pauses, and interrupted at a random
-millisecond; half of them while a sentence is still being made. The timeline of
+length, at random speeds and with pauses, some with the text behind the sound,
+and interrupted at a random millisecond, half of these while no more was made. The timeline of
 words and groups is that of the simulation, and nobody but the simulation knows
 it. The history must hold every group whose sound was played to its end and no
 other, and the words that ended by then; where words of a sentence are not
@@ -56,6 +56,7 @@ class Reply:
     ends: Milliseconds at which each group of the reply has been played.
     words: In order.
     sentences: Milliseconds at which each sentence ends.
+    behind: Whether the text of a sentence comes behind its sound.
   """
 
   rate: int
@@ -64,6 +65,7 @@ class Reply:
   ends: Sequence[float]
   words: Sequence[Word]
   sentences: Sequence[float]
+  behind: bool
 
   @property
   def text(self) -> str:
@@ -76,6 +78,8 @@ class Reply:
   def ledger(self, until_ms: float = float('inf')) -> played.Ledger:
     """What is told of the sound that went out until then."""
     ledger = played.Ledger(self.rate, self.speed)
+    if self.behind:
+      ledger.announce(self.text)
     sent = 0.0
     for sound in self.sounds:
       if sent >= until_ms:
@@ -88,6 +92,7 @@ class Reply:
 def reply(rng: random.Random, uneven: float = 0.0) -> Reply:
   """A random reply; `uneven` spreads the pace of its words."""
   rate, speed = rng.choice(RATES), rng.choice((0.5, 0.8, 1.0, 1.0, 1.3, 2.0))
+  behind = rng.random() < 0.5
   sounds, ends, words, sentences = [], [], [], []
   samples, count = 0, 0
   for number in range(rng.randint(1, 5)):
@@ -102,30 +107,36 @@ def reply(rng: random.Random, uneven: float = 0.0) -> Reply:
       Word(text, count + begin, count + end)
       for text, begin, end in zip(texts, borders, borders[1:])
     ]
+    pause = np.zeros(0, np.float32)
+    if rng.random() < 0.7:
+      pause = np.zeros(round(rng.uniform(0.05, 0.6) * rate), np.float32)
+    samples += len(pause)
+    if rng.random() < 0.3:  # a part of its own; else with the first of speech
+      sounds.append(services.Sound(pause))
+      pause = pause[:0]
     made = 0
     while made < groups:
       # A mouth makes parts of any length, its ids whole groups.
       part = min(rng.choice((1, 2, 3, 5, 8)), groups - made)
+      is_last = made + part == groups
       border = [_samples(k, rate, speed) for k in (made, made + part)]
       for k in range(made, made + part):
         ends.append(1000 * (samples + _samples(k + 1, rate, speed)) / rate)
       sounds.append(
         services.Sound(
-          np.full(border[1] - border[0], 0.1, np.float32),
-          '' if made else ''.join(texts),
+          np.concatenate(
+            [pause, np.full(border[1] - border[0], 0.1, np.float32)]
+          ),
+          ''.join(texts) if (is_last if behind else not made) else '',
           np.arange(5 * part, dtype=np.int32),
-          made + part == groups,
+          is_last,
         )
       )
-      made += part
+      made, pause = made + part, pause[:0]
     samples += _samples(groups, rate, speed)
     sentences.append(1000 * samples / rate)
-    if rng.random() < 0.5:
-      pause = round(rng.uniform(0.05, 0.6) * rate)
-      sounds.append(services.Sound(np.zeros(pause, np.float32)))
-      samples += pause
     count += groups
-  return Reply(rate, speed, sounds, ends, words, sentences)
+  return Reply(rate, speed, sounds, ends, words, sentences, behind)
 
 
 def _samples(groups: int, rate: int, speed: float) -> int:

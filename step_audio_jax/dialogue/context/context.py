@@ -11,6 +11,8 @@ recording.
 import dataclasses
 from typing import Any, Callable, Collection, Mapping, Sequence
 
+import numpy as np
+
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.dialogue import services
@@ -181,14 +183,25 @@ class Context:
           self.items.replace_part(item.id, n, speech=None)
 
   def _measure(self, speech: chats.Speech, text: str) -> None:
-    if not self._mind.hears or not text.strip():
-      return
+    if self._mind.hears and text.strip():
+      self._count(self.heard, speech, text)
+
+  def _count(
+    self,
+    found: Compression,
+    sound: chats.Speech | np.ndarray,
+    text: str,
+  ) -> None:
+    """One more recording, or the ids of one, and its words."""
     try:
-      audio, words = self._ids(speech), self._ids(text)
+      words = self._ids(text)
+      audio = (
+        self._ids(sound) if isinstance(sound, chats.Speech) else len(sound)
+      )
     except errors.UserError:  # it is refused where it is asked
       return
-    self.heard.audio += audio
-    self.heard.text += words
+    found.audio += audio
+    found.text += words
 
   def _ids(self, content: str | chats.Speech) -> int:
     """Ids of a content by itself."""
@@ -278,11 +291,11 @@ class Context:
       return None
     item = self.items.retrieve(item_id)
     for part in item.parts:
-      if part.ledger is not None and part.ledger.close():
+      whole = status == items_lib.COMPLETED
+      if part.ledger is not None and part.ledger.close(whole):
         ids, words = part.ledger.played.ids, part.words
         if len(ids) and words.strip():
-          self.spoken.audio += len(ids)
-          self.spoken.text += self._ids(laying.clean(words))
+          self._count(self.spoken, ids, laying.clean(words))
     cut = any(
       part.ledger is not None
       and part.ledger.is_cut

@@ -92,10 +92,15 @@ class _Sentence:
 
   def add(self, sound: services.Sound) -> None:
     count = len(sound.samples_S)
-    self.samples += count
     ids = np.asarray(sound.ids, np.int32)
-    if len(ids) or count and np.abs(sound.samples_S).max() > _SILENT:
+    loud_N = np.flatnonzero(np.abs(sound.samples_S) > _SILENT)
+    if len(loud_N) and not self.sounding:
+      # A pause in front of the sentence, in the same part as its beginning.
+      self._ends.append((self.samples + int(loud_N[0]), 0))
+      self.sounding += count - int(loud_N[0])
+    elif len(loud_N) or len(ids):
       self.sounding += count
+    self.samples += count
     self._ends.append((self.samples, self.sounding))
     self.groups += len(ids) // vocabulary.GROUP
     self._ids.append(ids)
@@ -129,20 +134,18 @@ class _Sentence:
       samples: That were played of it.
       nominal: Samples of a group at the speed that was asked for.
     """
-    if samples >= self.samples:
-      return self.groups or int(self._sounds / nominal + 1e-6)
+    if samples >= self.samples and self.ended:
+      return self.groups or int((self._sounds + 1) / nominal)
     length = nominal
-    if self.groups and (self.ended or not self._is_nominal(nominal)):
+    # Of what is still being made, ids may be ahead of the sound, and the last
+    # group may be half made.
+    if self.groups and (
+      self.ended or self._sounds > (self.groups + 1.05) * nominal
+    ):
       length = self._sounds / self.groups
-    # A hair more: client clocks round, and so do we.
-    groups = int(self._sounding(samples) / length + 1e-6)
+    # One sample more: they are rounded.
+    groups = int((self._sounding(samples) + 1) / length)
     return min(groups, self.groups) if self.groups else groups
-
-  def _is_nominal(self, nominal: float) -> bool:
-    """Whether its groups are as long as asked for, as far as it is there."""
-    # The mouth rounds to samples, and its last group may be half made.
-    left = (self._sounds - self.groups * nominal) / nominal
-    return -0.05 <= left <= 1.05
 
   @property
   def _sounds(self) -> int:
@@ -220,20 +223,23 @@ class Ledger:
   def announce(self, text: str) -> None:
     """More text was given to be said, in front of its sound.
 
-    Only where a mouth says the text of a sentence behind its sound is this
-    needed: an interruption within one would find no words.
+    Needed where a mouth tells the text of a sentence behind its sound, or none
+    at all: an interruption would find no words.
     """
     self._announced += text
     self._known = None
 
-  def close(self) -> bool:
-    """No more will go out: the last sentence is as long as it is.
+  def close(self, is_whole: bool = True) -> bool:
+    """No more will go out.
+
+    Args:
+      is_whole: All was said; else the last sentence may be unfinished.
 
     Returns:
       Whether it was open.
     """
     was_open, self._is_closed = not self._is_closed, True
-    if self._sentences and not self.is_cut:
+    if self._sentences and is_whole and not self.is_cut:
       self._sentences[-1].ended = True
     self._known = None
     return was_open
@@ -333,14 +339,13 @@ class Ledger:
       whole = sentence.position(heard, self._group)
       ids.append(sentence.ids[: whole * vocabulary.GROUP])
       groups += whole
-      is_over = heard == sentence.samples
-      if is_over and sentence.ended:
-        texts.append(sentence.cuts.text)
-        continue
       words = sentence.cuts
-      if not words.text and not sentence.ended:
-        words = self._to_come(''.join(texts))
-      texts.append(words.up_to(self._share(sentence, words.weight, whole)))
+      if not words.text and sentence is self._sentences[-1]:
+        words = self._to_come(''.join(texts), sentence)
+      if heard == sentence.samples and sentence.ended:
+        texts.append(words.text)
+      else:
+        texts.append(words.up_to(self._share(sentence, words.weight, whole)))
     return Played(
       ''.join(texts).rstrip(),
       np.concatenate(ids) if ids else np.zeros(0, np.int32),
@@ -349,9 +354,9 @@ class Ledger:
       samples >= self._samples,
     )
 
-  def _to_come(self, said: str) -> cutting.Cuts:
+  def _to_come(self, said: str, sentence: _Sentence) -> cutting.Cuts:
     """What was given to be said behind what has sounded."""
-    if not self._announced.startswith(said):
+    if not sentence.sounding or not self._announced.startswith(said):
       return cutting.cuts('')
     return cutting.cuts(self._announced[len(said) :])
 

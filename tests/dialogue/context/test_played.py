@@ -1,5 +1,6 @@
 """What was played, to the group."""
 
+import dataclasses
 import math
 import random
 
@@ -120,6 +121,78 @@ def test_a_sentence_that_was_never_finished():
   whole.add(sound(0.48, 4, 'one two six ten'))
   whole.close()
   assert whole.played.text == 'one two six ten'
+
+
+def behind_a_pause():
+  """As mouths do: a pause in the first part, the text in the last."""
+  first = sound(0.48, 4)
+  pause = np.zeros(4800, np.float32)
+  return [
+    dataclasses.replace(
+      first, samples_S=np.concatenate([pause, first.samples_S])
+    ),
+    sound(0.48, 4, ' one two six ten', ends=True),
+  ]
+
+
+def test_a_pause_in_front_of_a_sentence():
+  ledger = played.Ledger(24000)
+  ledger.add(sound(0.48, 4, 'Well.', ends=True))
+  for part in behind_a_pause():
+    ledger.add(part)
+  at = [ledger.upto(480 + ms).groups for ms in (0, 200, 319, 320, 1159, 1160)]
+  assert at == [4, 4, 4, 5, 11, 12]
+  assert ledger.upto(480 + 200 + 480).text == 'Well. one two'
+
+
+def test_text_that_comes_behind_its_sound():
+  pace = played.Pace()
+  pace.add(12, 8)
+  ledger = played.Ledger(24000, pace=pace)
+  ledger.announce('one two')
+  ledger.announce(' six ten. Then more')
+  assert ledger.played.text == ''
+  ledger.add(sound(0.48, 4))
+  # 13 letters up to the end of the sentence, 21 in all: 14 groups.
+  assert ledger.played.text == 'one two'
+  assert ledger.upto(240).text == 'one'
+  ledger.add(sound(0.48, 4, 'one two six ten.', ends=True))
+  ledger.add(sound(0.48, 4))
+  assert ledger.cut(1440).text == 'one two six ten. Then'
+  assert ledger.cut(960).text == 'one two six ten.'
+  other = played.Ledger(24000, pace=pace)
+  other.announce('Something else')
+  other.add(sound(0.48, 4, 'One.', ends=True))
+  other.add(sound(0.48, 4))
+  assert other.played.text == 'One.'  # nobody knows what that was
+
+
+def test_a_mouth_that_tells_no_text():
+  ledger = played.Ledger(24000)
+  ledger.announce('one two six ten')
+  ledger.add(sound(0.48, 4))
+  ledger.add(sound(0.48, 4, ends=True))
+  assert ledger.upto(480).text == 'one two'
+  assert ledger.played.text == 'one two six ten'
+  ledger.add(sound(0.2, silent=True))
+  assert ledger.played.groups == 8
+
+
+def test_ids_that_are_ahead_of_their_sound():
+  ledger = played.Ledger(24000)
+  ledger.announce('one two six ten')
+  ledger.add(sound(0.48, 8))  # of 8 groups 4 can be heard
+  assert [ledger.upto(ms).groups for ms in (120, 360, 480)] == [1, 3, 4]
+  ledger.add(sound(0.48, 0, 'one two six ten', ends=True))
+  assert [ledger.upto(ms).groups for ms in (120, 480, 960)] == [1, 4, 8]
+
+
+def test_a_reply_that_was_given_up():
+  ledger = played.Ledger(24000)
+  ledger.announce('one two six ten')
+  ledger.add(sound(0.48, 4))
+  ledger.close(is_whole=False)
+  assert ledger.played.text == 'one two'
 
 
 def test_a_mouth_without_codes():
