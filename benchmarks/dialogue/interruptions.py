@@ -4,13 +4,13 @@
 
 Replies of several sentences in several languages are spoken in parts of random
 length, at random speeds and with pauses, some with the text behind the sound,
-and interrupted at a random millisecond, half of these while no more was made. The timeline of
-words and groups is that of the simulation, and nobody but the simulation knows
-it. The history must hold every group whose sound was played to its end and no
-other, and the words that ended by then; where words of a sentence are not
-spoken at an even pace (`--uneven`), or are not all made, words are shared out
-in proportion and may be off. Prints one JSON line last; errors are in groups
-of 120 ms.
+and interrupted at a random millisecond, half of these while no more was made.
+The timeline of words and groups is that of the simulation, and nobody but the
+simulation knows it. The history must hold every group whose sound was played to
+its end and no other, and the words that ended by then; where words of a
+sentence are not spoken at an even pace (`--uneven`), or are not all made, words
+are shared out in proportion and may be off. Prints one JSON line last; errors
+are in groups of 120 ms.
 """
 
 import argparse
