@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from typing import Any, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Awaitable, Callable, Iterable, Iterator, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax.chats import checks
@@ -93,6 +93,9 @@ class Registry:
     """The tool of that name."""
     return self._tools.get(name)
 
+  def __iter__(self) -> Iterator[Tool]:
+    return iter(self._tools.values())
+
   def __contains__(self, name: str) -> bool:
     return name in self._tools
 
@@ -104,38 +107,3 @@ class Registry:
   def schemas(self) -> tuple[Mapping[str, Any], ...]:
     """Of all of them."""
     return tuple(tool.schema for tool in self._tools.values())
-
-
-def of_session(
-  value: Any, field: str = 'tools'
-) -> tuple[tools_lib.Schema, ...]:
-  """Schemas of a realtime session, whose functions are written flat.
-
-  They are checked as those of a `Tool` are, since clients are strangers.
-
-  Raises:
-    UserError: One is none.
-  """
-  checks.check_depth(value, field)
-  found = []
-  for number, one in enumerate(tools_lib.schemas(value, field)):
-    where = f'{field}[{number}]'
-    function = one.get('function') if isinstance(one, Mapping) else None
-    if isinstance(function, Mapping):
-      function = {k: v for k, v in function.items() if k != 'type'}
-      one = {**one, 'function': function}
-    tools_lib.check_characters(chats.as_json(one), where)
-    tools_lib.check_schema(one, where)
-    name = tools_lib.name_of(one)
-    if not _NAME.fullmatch(name):
-      raise errors.UserError(
-        f'{where}.name: found {name!r:.80}, expected 1 to 64 of a-z, A-Z, '
-        '0-9, "_" and "-".'
-      )
-    if any(tools_lib.name_of(other) == name for other in found):
-      raise errors.UserError(f'{where}.name: {name!r} occurs twice.')
-    arguments.check_schema(
-      function.get('parameters') or {}, f'{where}.parameters'
-    )
-    found.append(one)
-  return tuple(found)

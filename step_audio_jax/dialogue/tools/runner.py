@@ -182,6 +182,11 @@ class Runner:
         one.cancel()
       raise
 
+  async def answer(self, call: chats.Call) -> str:
+    """Runs one call, and gives what the model is told, as `results`."""
+    (turn,) = await self.results([call])
+    return turn.text
+
   def cancel(self, call_id: str | None = None) -> None:
     """Gives up a call, or all of them."""
     for running in tuple(self._running.values()):

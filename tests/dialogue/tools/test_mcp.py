@@ -16,16 +16,21 @@ from step_audio_jax.dialogue.tools import runner
 from tests.dialogue.tools import mcp_server
 
 
-def test_a_server_that_is_started():
-  pytest.importorskip('mcp')
+def started():
+  """A server that is a process."""
   root = pathlib.Path(__file__).parents[3]
-  server = mcp.Server(
+  return mcp.Server(
     's',
     sys.executable,
     ('-m', 'tests.dialogue.tools.mcp_server'),
     env={'WHO': 'me'},
     cwd=str(root),
   )
+
+
+def test_a_server_that_is_started():
+  pytest.importorskip('mcp')
+  server = started()
 
   async def run():
     async with mcp.opened([server]) as tools:

@@ -53,24 +53,3 @@ for _ in range(200):
 def test_what_is_no_tool(fields, told):
   with pytest.raises(errors.UserError, match=told):
     registry.Tool(**({'name': 'a', 'description': '', 'run': print} | fields))
-
-
-def test_tools_of_a_session():
-  flat = {'type': 'function', 'name': 'a', 'parameters': {'type': 'object'}}
-  nested = {'type': 'function', 'function': {'name': 'b'}}
-  assert registry.of_session([flat, nested]) == (
-    {
-      'type': 'function',
-      'function': {'name': 'a', 'parameters': {'type': 'object'}},
-    },
-    nested,
-  )
-  assert registry.of_session(None) == registry.of_session([]) == ()
-  for wrong in (
-    'x', 7, [7], [{}], [flat, flat], [flat | {'name': 'a b'}], {'a': 1},
-    [flat | {'parameters': {'properties': {'a': {'pattern': '('}}}}],
-    [flat | {'parameters': 7}], [{'type': 'mcp', 'server_label': 'x'}],
-    [flat | {'parameters': DEEP}], [flat | {'description': math.nan}],
-  ):  # fmt: skip
-    with pytest.raises(errors.UserError, match='tools'):
-      registry.of_session(wrong)

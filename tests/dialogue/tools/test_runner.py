@@ -314,7 +314,7 @@ def test_cancellation():
     assert (await running[1].result()).text == (
       'The call of never was cancelled.'
     )
-    together = asyncio.create_task(tools.results([Call('never', {'n': 3})]))
+    together = asyncio.create_task(tools.answer(Call('never', {'n': 3})))
     await turns_of_the_loop()
     together.cancel()
     await turns_of_the_loop()
