@@ -93,8 +93,11 @@ class Context:
     """Adds an item.
 
     Raises:
-      UserError: As `history.History.create`.
+      UserError: As `history.History.create`, or a recording is none that the
+        mind can be given.
     """
+    for part in item.parts:
+      self._check(part.speech)
     made = self.items.create(item, previous_item_id)
     if history.is_of_user(made):
       self._forget()
@@ -127,9 +130,10 @@ class Context:
     """An ear has heard a recording.
 
     Raises:
-      UserError: There is no such recording.
+      UserError: There is no such recording, or the mind cannot be given it.
     """
     part = self._recording(item_id, content_index)
+    self._check(speech)
     text = part.text if speech.text is None else speech.text
     self.items.replace_part(item_id, content_index, speech=speech, text=text)
     if text is not None:
@@ -181,6 +185,15 @@ class Context:
       for n, part in enumerate(item.parts):
         if part.speech is not None and part.text is not None:
           self.items.replace_part(item.id, n, speech=None)
+
+  def _check(self, speech: chats.Speech | None) -> None:
+    """Refuses what is too short to have ids: every later turn would fail.
+
+    Raises:
+      UserError: It is.
+    """
+    if speech is not None and self._mind.hears:
+      self._ids(speech)
 
   def _measure(self, speech: chats.Speech, text: str) -> None:
     if self._mind.hears and text.strip():

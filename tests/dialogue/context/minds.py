@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from step_audio_jax import errors
 from step_audio_jax.chats import checks
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.dialogue import services
@@ -26,6 +27,8 @@ class Counting:
 
 
 def codes(speech):
+  if speech.duration < 0.12:
+    raise errors.UserError('a recording: found less than a group.')
   return round(speech.duration / 0.12) * 5
 
 

@@ -104,6 +104,17 @@ def test_recordings_are_heard_when_they_come():
   assert not context.transcribe(item.id, 0, 'too late')
 
 
+def test_a_recording_that_is_too_short_never_enters():
+  context = made()
+  short = minds.speech(0.05)
+  with pytest.raises(errors.UserError, match='less than a group'):
+    context.create(items.heard(short))
+  item = context.create(items.heard(data=b'1'))
+  with pytest.raises(errors.UserError, match='less than a group'):
+    context.hear(item.id, 0, short)
+  assert told(context) == [('user', '[not transcribed yet]')]
+
+
 def test_history_is_what_was_played():
   context = made()
   context.create(items.said('Tell me.'))
