@@ -356,9 +356,17 @@ class Ledger:
 
   def _to_come(self, said: str, sentence: _Sentence) -> cutting.Cuts:
     """What was given to be said behind what has sounded."""
-    if not sentence.sounding or not self._announced.startswith(said):
+    if not sentence.sounding:
       return cutting.cuts('')
-    return cutting.cuts(self._announced[len(said) :])
+    # Mouths may tell white space in another way than it was given.
+    place, given = 0, self._announced
+    for letter in ''.join(said.split()):
+      while place < len(given) and given[place].isspace():
+        place += 1
+      if given[place : place + 1] != letter:
+        return cutting.cuts('')
+      place += 1
+    return cutting.cuts(given[place:])
 
   def _share(self, sentence: _Sentence, weight: int, groups: int) -> float:
     """How much of words was said in the first groups of a sentence."""

@@ -160,6 +160,11 @@ def test_text_that_comes_behind_its_sound():
   ledger.add(sound(0.48, 4))
   assert ledger.cut(1440).text == 'one two six ten. Then'
   assert ledger.cut(960).text == 'one two six ten.'
+  spaced = played.Ledger(24000, pace=pace)
+  spaced.announce('Hm,  yes.\n\nNo, not')
+  spaced.add(sound(0.48, 4, 'Hm, yes.', ends=True))
+  spaced.add(sound(0.24, 2))
+  assert spaced.played.text == 'Hm, yes.\n\nNo,'
   other = played.Ledger(24000, pace=pace)
   other.announce('Something else')
   other.add(sound(0.48, 4, 'One.', ends=True))
