@@ -47,6 +47,13 @@ class Connection(h11_impl.H11Protocol):
     if self.conn.their_state is not h11.IDLE:
       self._head = _ended(self._head)
 
+  def on_response_complete(self) -> None:
+    super().on_response_complete()
+    # The beginning of another head may have come with what was answered.
+    waits = self.conn.their_state is h11.IDLE and self._head is None
+    if waits and self.conn.trailing_data[0] and not self.transport.is_closing():
+      self._await_head()
+
   def handle_websocket_upgrade(self, event) -> None:
     self._head = _ended(self._head)
     super().handle_websocket_upgrade(event)

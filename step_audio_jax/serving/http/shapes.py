@@ -4,6 +4,7 @@ Fields of OpenAI's that mean nothing here are taken if they ask for nothing
 that would be missed, and refused if they do.
 """
 
+import collections
 import functools
 from typing import Any, Mapping
 
@@ -238,12 +239,28 @@ def check(value: Any, shape: Shape) -> None:
   Raises:
     Fault: 400, naming the field, what was found and what was expected.
   """
-  from jsonschema import exceptions
-
   checks.check_depth(value, 'body')
-  error = exceptions.best_match(_validator(id(shape)).iter_errors(value))
+  error = next(_validator(id(shape)).iter_errors(value), None)
   if error is not None:
-    raise _told(error)
+    raise _told(_meant(error))
+
+
+def _meant(error):
+  """What is wrong with the kind that was meant, of those that are allowed."""
+  while error.context:
+    by_kind = collections.defaultdict(list)
+    for one in error.context:
+      by_kind[one.schema_path[0]].append(one)
+    # Of the right type, though something in it is not.
+    meant = [
+      found
+      for found in by_kind.values()
+      if all(one.path or one.validator != 'type' for one in found)
+    ]
+    if not meant:
+      return error
+    error = meant[0][0]
+  return error
 
 
 @functools.cache
@@ -283,7 +300,8 @@ def _told(error) -> faults.Fault:
     expected = ' or '.join(_KINDS[one] for one in names)
   elif kind in ('enum', 'const'):
     values = [rule] if kind == 'const' else rule
-    expected = 'one of ' + ', '.join(map(repr, filter(None, values)))
+    told = [repr(one) for one in values if one]
+    expected = f'{"one of " if len(told) > 1 else ""}{", ".join(told)}'
     if not any(values):
       expected = 'none: there is no such thing here'
   elif kind in ('minimum', 'maximum', 'exclusiveMinimum'):
@@ -297,7 +315,8 @@ def _told(error) -> faults.Fault:
     shown = f'a length of {len(found)}'
     expected = f'{"at least" if kind.startswith("min") else "at most"} {rule}'
   elif kind == 'anyOf':
-    expected = 'another type'
+    kinds = [one.get('type') for one in rule]
+    code, expected = 'invalid_type', ' or '.join(_KINDS[one] for one in kinds)
   elif kind == 'pattern':
     expected = 'letters, digits, dots, _ and -, 64 at most'
   else:

@@ -79,9 +79,9 @@ async def transcribe(
       told=events.failed,
       seconds=limit,
     )
-  work = _heard_whole(service, ear, samples_S, asked)
-  if asked.form in (VERBOSE, SRT, VTT):
-    work = _heard_in_pieces(service, ear, samples_S, asked)
+  in_pieces = asked.form in (VERBOSE, SRT, VTT)
+  hear = _heard_in_pieces if in_pieces else _heard_whole
+  work = hear(service, ear, samples_S, asked)
   async with asyncio.timeout(limit):
     segments, usage = await service_lib.answered(request, work)
   service.first(request, 'text')
@@ -211,7 +211,8 @@ def stretches(
     begin, end = 0.0, whole
   cuts = [begin]
   middles = [(a + b) / 2 for a, b in found.pauses]
-  for place, following in zip(middles, [*middles[1:], end], strict=True):
+  for number, place in enumerate(middles, 1):
+    following = middles[number] if number < len(middles) else end
     if following - cuts[-1] > longest:
       cuts.append(place)
   made = []

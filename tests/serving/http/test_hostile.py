@@ -116,7 +116,7 @@ def hear(client, raw, **form):
     ('temprature', 1, 'temprature'),
     ('modalities', ['text', 'audio'], 'audio'),
     ('modalities', ['smell'], 'modalities[0]'),
-    ('tools', [{'type': 'web_search'}], 'tools[0].function'),
+    ('tools', [{'type': 'web_search'}], 'tools[0].type'),
     ('tool_choice', 'required', 'tool_choice'),
     (
       'tools',
@@ -271,7 +271,8 @@ def flac_of(frames, rate):
     # Longer than the limit: plain, by its header, and by what it holds.
     (running.recording(21, 4000), 'audio_too_long'),
     (flac_of(2**35, 16000), 'audio_too_long'),
-    (running.recording(2000, 8000, 'FLAC', samples=None), 'audio_too_long'),
+    (running.recording(21, 8000, 'FLAC'), 'audio_too_long'),
+    (running.recording(21, 8000, 'OGG', 'VORBIS'), 'audio_too_long'),
     (b'PK\3\4' + b'\0' * 100, 'unsupported_format'),
     (b'<html>' * 10, 'unsupported_format'),
   ],
