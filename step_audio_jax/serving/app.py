@@ -8,11 +8,11 @@ from typing import Any, Callable
 from starlette import routing
 
 from step_audio_jax.dialogue import services
+from step_audio_jax.serving import routes as routes_lib
 from step_audio_jax.serving.guards import admission as admission_lib
 from step_audio_jax.serving.guards import gate
 from step_audio_jax.serving.guards import metrics as metrics_lib
 from step_audio_jax.serving.guards import settings as settings_lib
-from step_audio_jax.serving.http import routes as routes_lib
 from step_audio_jax.serving.http import service as service_lib
 
 _PAGE = 'step_audio_jax.serving.page.page'

@@ -117,11 +117,12 @@ _FORM = _object(
 )
 
 
-def document(version: str, secured: bool) -> dict[str, Any]:
+def document(version: str, name: str, secured: bool) -> dict[str, Any]:
   """The document.
 
   Args:
     version: Of the server.
+    name: Of its model.
     secured: Whether a token is asked for.
   """
   plain = {'type': 'string', 'format': 'binary'}
@@ -180,10 +181,10 @@ def document(version: str, secured: bool) -> dict[str, Any]:
     'components': {
       'schemas': {
         'Error': _ERROR,
-        'ChatRequest': shapes.CHAT,
+        'ChatRequest': _of_model(shapes.CHAT, name),
         'ChatCompletion': _COMPLETION,
-        'SpeechRequest': shapes.SPEECH,
-        'TranscriptionRequest': _FORM,
+        'SpeechRequest': _of_model(shapes.SPEECH, name),
+        'TranscriptionRequest': _of_model(_FORM, name),
         'Transcription': _TRANSCRIPTION,
         'Model': _MODEL,
         'Health': _HEALTH,
@@ -196,6 +197,12 @@ def document(version: str, secured: bool) -> dict[str, Any]:
     }
     found['security'] = [{'token': []}]
   return found
+
+
+def _of_model(shape, name: str) -> dict[str, Any]:
+  """The shape of a request to the one model that is here."""
+  model = {'type': 'string', 'enum': [name]}
+  return {**shape, 'properties': {**shape['properties'], 'model': model}}
 
 
 def _replies(content, otherwise=None) -> dict[str, Any]:

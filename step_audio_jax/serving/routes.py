@@ -21,8 +21,11 @@ HEALTH, DOCUMENT = '/health', '/openapi.json'
 def routes(service: service_lib.Service) -> list[routing.BaseRoute]:
   """Of one server."""
   information = information_lib.Information(service)
-  version = getattr(step_audio_jax, '__version__', '0')
-  document = openapi.document(version, service.settings.token is not None)
+  document = openapi.document(
+    step_audio_jax.__version__,
+    service.models.name,
+    service.settings.token is not None,
+  )
 
   async def described(request: requests.Request) -> responses.Response:
     del request
