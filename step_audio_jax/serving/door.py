@@ -1,6 +1,7 @@
 """The `serve` door: a server that people and programs talk to."""
 
 import dataclasses
+import logging
 import os
 import socket
 import sys
@@ -127,10 +128,20 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
 
 
 def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
-  from step_audio_jax.serving import app
-  from step_audio_jax.serving import warming
-  from step_audio_jax.serving.guards import connections
+  try:
+    from step_audio_jax.serving import app
+    from step_audio_jax.serving import warming
+    from step_audio_jax.serving.guards import connections
+  except ModuleNotFoundError as error:
+    if (error.name or '').startswith('step_audio_jax'):
+      raise
+    raise errors.UserError(
+      f'serve: {error.name} is not installed; expected '
+      "`pip install 'step_audio_jax[serve]'`."
+    ) from error
 
+  # It tells of every field of a form that is none; so do we, to the client.
+  logging.getLogger('python_multipart').setLevel(logging.ERROR)
   began = time.monotonic()
   listener = _listener(settings)
   port = listener.getsockname()[1]

@@ -32,8 +32,8 @@ GOOD = (
   chunk({'content': 'Good '}),
   chunk({'content': 'day.'}),
   chunk({}, 'stop'),
-  b'data: {"choices": [], "usage": {"prompt_tokens": 5, '
-  b'"completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}}\n\n',
+  b'data: {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens"'
+  b': 3, "prompt_tokens_details": {"cached_tokens": 2}}}\n\n',
   DONE,
 )
 
