@@ -29,7 +29,7 @@ def main():
   parser.add_argument('--url', help='Of a server that runs.')
   parser.add_argument('--model', default='scripted', help='Its name there.')
   parser.add_argument('--examples', type=int, default=100)
-  parser.add_argument('--seconds', type=float, default=300)
+  parser.add_argument('--seconds', type=int, default=300)
   parser.add_argument('--seed', type=int, default=1)
   flags = parser.parse_args()
   with _server(flags.url) as url:

@@ -50,7 +50,7 @@ def running(models=None, **limits):
     port = listener.getsockname()[1]
     yield Running(application, models, server, port)
   finally:
-    server.should_exit = server.force_exit = True
+    server.should_exit = True
     thread.join(20)
     assert not thread.is_alive()
 

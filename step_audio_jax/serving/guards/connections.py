@@ -141,13 +141,14 @@ class Server(uvicorn.Server):
     return self.servers[0].sockets[0].getsockname()[1]
 
   def handle_exit(self, sig, frame) -> None:
-    """The first signal drains, a second one ends at once."""
+    """SIGTERM drains; another signal ends soon, and one more at once."""
     if sig == signal.SIGINT:
       self._captured_signals.append(sig)  # raised again behind the end
     if sig == signal.SIGTERM and self.started and self._draining is None:
       self.loop.call_soon_threadsafe(self.begin_drain)
       return
-    self.should_exit = self.force_exit = True
+    self.force_exit = self.should_exit
+    self.should_exit = True
 
   async def startup(self, sockets=None) -> None:
     self.loop = asyncio.get_running_loop()
