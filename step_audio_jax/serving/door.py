@@ -6,16 +6,18 @@ import os
 import socket
 import sys
 import time
-from typing import Any
+from typing import Any, Sequence
 
 from absl import flags
 
 from step_audio_jax import errors
 from step_audio_jax.commands import cli
+from step_audio_jax.decoder.doors import speak
 from step_audio_jax.serving.guards import settings as settings_lib
 from step_audio_jax.storage import files
 
 TOKEN = 'STEP_AUDIO_TOKEN'
+MODEL, TOKENIZER, DECODER = speak.MODEL, speak.TOKENIZER, speak.DECODER
 _LIMITS = {
   'most_bytes': "Bytes of a request's body.",
   'most_requests': 'Requests and conversations under way at once.',
@@ -64,9 +66,29 @@ def _define(fv: flags.FlagValues) -> None:
     flags.DEFINE_integer(name, getattr(_DEFAULTS, name), told, flag_values=fv)
   for name, told in _TIMES.items():
     flags.DEFINE_float(name, getattr(_DEFAULTS, name), told, flag_values=fv)
-  text('model', None, 'Run of a speech-text model, as of `speak`.')
-  text('tokenizer', None, 'Speech tokenizer, as of `speak`.')
-  text('decoder', None, 'Speech decoder, as of `speak`.')
+  text('model', None, f'Run that answers; ${MODEL[0]}, {MODEL[1]}.')
+  text('tokenizer', None, f'Tokenizer; ${TOKENIZER[0]}, {TOKENIZER[1]}.')
+  text('decoder', None, f'Speech decoder; ${DECODER[0]}, {DECODER[1]}.')
+  flags.DEFINE_integer(
+    'step',
+    None,
+    'Checkpoint of --model; by default the newest.',
+    flag_values=fv,
+  )
+  text('ear', None, 'Run that writes down what is heard; by default --model.')
+  text('mouth', None, 'Run that turns text into codes; by default --model.')
+  several('voice', 'NAME=FILE: a recording of a further voice.')
+  text('name', None, 'What clients call the model; by default its folder.')
+  flags.DEFINE_bool(
+    'speaks',
+    False,
+    'Let the model answer in text and speech by turns, if it has learnt that, '
+    'instead of having its text spoken.',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'text_only', False, 'Neither hear nor speak.', flag_values=fv
+  )
   text(
     'mind_url',
     None,
@@ -117,7 +139,8 @@ def _main(fv: flags.FlagValues) -> dict[str, Any]:
       if field.name != 'token'
     },
     'secured': settings.token is not None,
-    'model': fv.mind_name or fv.model,
+    'model': fv.model,
+    'mind': fv.mind_url,
   }
   if fv.dry_run:
     if not fv.json:
@@ -146,9 +169,12 @@ def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
   listener = _listener(settings)
   port = listener.getsockname()[1]
   url = f'http://{_shown(settings.host)}:{port}'
+  models: list[Any] = []
 
   def make():
-    return app.application(_models(fv), settings)
+    models.append(_loaded(fv))
+    models[0].warm_up()
+    return app.application(models[0], settings, gauges=models[0].gauges())
 
   def done(error):
     if error is not None:
@@ -160,30 +186,63 @@ def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
   application = warming.Warming(make, done)
   server = connections.Server(application, settings)
   print(f'{url} warms up.', file=sys.stderr, flush=True)
-  server.run(sockets=[listener])
+  try:
+    server.run(sockets=[listener])
+  finally:
+    for one in models:
+      one.close()
   if application.error is not None:
     raise application.error
   return {'url': url, 'seconds': round(time.monotonic() - began, 3)}
 
 
-def _models(fv):
-  """Models as the flags name them."""
-  from step_audio_jax.dialogue import models
+def _loaded(fv):
+  """Models as the flags name them; `warm_up`, `gauges` and `close` are theirs.
 
-  remote = None
-  if fv.mind_url is not None:
-    from step_audio_jax.dialogue.remote import mind
+  Raises:
+    UserError: A folder is not there, or they do not belong together.
+  """
+  from step_audio_jax.dialogue.models import load
 
-    remote = mind.RemoteMind(
-      mind.Address(
-        fv.mind_url, fv.mind_name or '', key_variable=fv.mind_key_variable
-      )
-    )
-  return models.load(
-    models.Config(
-      model=fv.model, tokenizer=fv.tokenizer, decoder=fv.decoder, mind=remote
+  def folder(flag, given, where):
+    return cli.default_folder(flag, given, *where, 'serve')
+
+  speech = not fv.text_only
+  loaded = load.load(
+    load.Config(
+      model=folder('model', fv.model, MODEL),
+      step=fv.step,
+      tokenizer=(
+        folder('tokenizer', fv.tokenizer, TOKENIZER) if speech else None
+      ),
+      decoder=folder('decoder', fv.decoder, DECODER) if speech else None,
+      ear=fv.ear,
+      mouth=fv.mouth,
+      voices=_voices(fv.voice),
+      speaks=fv.speaks,
+      name=fv.name,
     )
   )
+  if fv.mind_url is None:
+    return loaded
+  from step_audio_jax.dialogue.remote import mind
+
+  address = mind.Address(
+    fv.mind_url, fv.mind_name or '', key_variable=fv.mind_key_variable
+  )
+  return dataclasses.replace(loaded, mind=mind.RemoteMind(address))
+
+
+def _voices(given: Sequence[str]) -> dict[str, str]:
+  found: dict[str, str] = {}
+  for one in given:
+    name, sign, path = one.partition('=')
+    if not (name and sign and path) or name in found:
+      raise errors.UserError(
+        f'--voice: found {one!r:.80}, expected NAME=FILE, each name once.'
+      )
+    found[name] = path
+  return found
 
 
 def _listener(settings: settings_lib.Settings) -> socket.socket:

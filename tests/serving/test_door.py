@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from step_audio_jax import errors
 from step_audio_jax.commands import cli
 from step_audio_jax.serving import door
 
@@ -17,13 +18,21 @@ TOKEN = 'a-token-that-is-long'
 SCRIPT = """
 import sys, threading
 from step_audio_jax.commands import cli
+from step_audio_jax.dialogue import services
 from step_audio_jax.serving import door
 from tests.dialogue import fakes
 may_load = threading.Event()
+class Loaded(services.Models):
+  def warm_up(self):
+    assert may_load.wait(20)
+  def gauges(self):
+    return {'engine_slots': ('Of all engines.', lambda: 4)}
+  def close(self):
+    print('closed', file=sys.stderr)
 def load(fv):
-  assert may_load.wait(20)
-  return fakes.models()
-door._models = load
+  found = fakes.models()
+  return Loaded(found.name, found.ear, found.mind, found.mouth)
+door._loaded = load
 threading.Thread(
   target=lambda: (sys.stdin.readline(), may_load.set()), daemon=True
 ).start()
@@ -62,6 +71,16 @@ def test_help(capsys):
     assert flag in out
 
 
+def test_voices_are_named():
+  assert door._voices(['a=b.wav', 'c=d=e.wav']) == {
+    'a': 'b.wav',
+    'c': 'd=e.wav',
+  }
+  for wrong in (['a'], ['=b'], ['a='], ['a=b', 'a=c']):
+    with pytest.raises(errors.UserError, match='--voice: found'):
+      door._voices(wrong)
+
+
 @pytest.mark.parametrize('flag', ['--port=-1', '--burst=0', '--origin=a'])
 def test_limits_that_make_no_sense(capsys, flag):
   status, _, err = run(capsys, '--dry_run', flag)
@@ -93,8 +112,11 @@ def test_a_life():
       process.stdin.flush()
       assert 'is ready after' in process.stderr.readline()
       assert health() == (200, 'ready')
+      with urllib.request.urlopen(f'{url}/metrics') as response:
+        assert b'step_audio_engine_slots 4.0' in response.read()
       process.send_signal(signal.SIGTERM)
       assert process.wait(20) == 0
       assert json.loads(process.stdout.read())['url'] == url
+      assert process.stderr.read() == 'closed\n'
     finally:
       process.kill()
