@@ -1,7 +1,6 @@
 """The `serve` door: a server that people and programs talk to."""
 
 import dataclasses
-import logging
 import os
 import socket
 import sys
@@ -163,8 +162,6 @@ def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
       "`pip install 'step_audio_jax[serve]'`."
     ) from error
 
-  # It tells of every field of a form that is none; so do we, to the client.
-  logging.getLogger('python_multipart').setLevel(logging.ERROR)
   began = time.monotonic()
   listener = _listener(settings)
   port = listener.getsockname()[1]

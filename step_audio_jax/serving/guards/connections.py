@@ -9,6 +9,7 @@ refuses what is new, and ends when what is under way has, or after
 import asyncio
 import functools
 import json
+import logging
 import signal
 
 import h11
@@ -131,6 +132,8 @@ class Server(uvicorn.Server):
         ws_max_size=settings.most_bytes,
       )
     )
+    # Of a form that is none the client is told, and not the log at each field.
+    logging.getLogger('python_multipart').setLevel(logging.ERROR)
     self._app, self._drain_seconds = app, settings.drain_seconds
     self._draining: asyncio.Task | None = None
     self.loop: asyncio.AbstractEventLoop | None = None
