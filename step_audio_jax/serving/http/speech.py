@@ -5,6 +5,7 @@ from typing import Any, AsyncIterator
 
 from starlette import requests
 
+from step_audio_jax import errors
 from step_audio_jax.dialogue import services
 from step_audio_jax.serving.guards import delivery
 from step_audio_jax.serving.guards import faults
@@ -65,15 +66,26 @@ async def _spoken(
     yield text
 
   is_first = True
-  async with delivery.closing(mouth.speak(texts(), manner)) as sounds:
-    async for sound in sounds:
-      made = encoder.add(sound.samples_S)
-      if is_first:
-        is_first = False
-        service.first(request, 'audio')
-      yield made
+  try:
+    async with delivery.closing(mouth.speak(texts(), manner)) as sounds:
+      async for sound in sounds:
+        made = encoder.add(sound.samples_S)
+        if is_first:
+          is_first = False
+          service.first(request, 'audio')
+        yield made
+  except errors.UserError as error:
+    raise _told(error) from error
   yield encoder.end()
   service.metrics.sound('out', encoder.seconds)
+
+
+def _told(error: errors.UserError) -> faults.Fault:
+  """What a mouth says is wrong, by the names of the request."""
+  told = faults.of(error, 'input')
+  if told.param == 'style':
+    told.param = 'instructions'
+  return told
 
 
 async def _as_events(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from starlette import testclient
 
+from step_audio_jax import errors
 from step_audio_jax.serving import app
 from step_audio_jax.serving.guards import settings as settings_lib
 from tests.dialogue import fakes
@@ -212,6 +213,23 @@ def test_json_of_other_shapes(client):
 def test_fields_of_a_speech(client, body, param):
   given = {'model': 'scripted', 'input': 'Hello.', 'voice': 'own', **body}
   refused(client.post(SPEECH, json=given), 400, param)
+
+
+@pytest.mark.parametrize(
+  ('told', 'param'),
+  [
+    ("style: found 'nonsense', expected words.", 'instructions'),
+    ('text: found no letter, expected some.', 'text'),
+    ('There is nothing to say.', 'input'),
+  ],
+)
+def test_what_a_mouth_refuses(client, models, told, param):
+  models.mouth.scripts = ([errors.UserError(told)],)
+  body = {'model': 'scripted', 'input': 'Hello.', 'voice': 'own'}
+  try:
+    assert refused(client.post(SPEECH, json=body), 400, param) == told
+  finally:
+    models.mouth.scripts = ([],)
 
 
 def test_names_of_models_are_no_paths(client):
