@@ -176,6 +176,7 @@ def test_audio_of_a_chat(client, audio):
     b'\xff\xfe{}',
     b'{"model": "\\ud800"}',
     b'[' * 100000,
+    b'[' + b'{},' * 70000 + b'{}]',
     b'{"seed": ' + b'9' * 5000 + b'}',
     b'',
   ],
@@ -314,6 +315,13 @@ def test_a_bomb_is_cut_off_at_the_limit(client):
   forged[21] &= 0xF0  # its header does not tell how long it is
   forged[22:26] = b'\0' * 4
   refused(hear(client, bytes(forged)), 400, 'file', 'audio_too_long')
+
+
+def test_a_large_body_that_is_right(client, models):
+  part = running.input_audio(running.recording(4.0))
+  body = [{'role': 'user', 'content': [part]}]
+  assert chat(client, messages=body).status_code == 200
+  assert models.ear.heard[-1].seconds == 4
 
 
 def test_large_bodies(client):

@@ -70,7 +70,8 @@ async def read(
       'stream_options',
       'invalid_value',
     )
-  turns = _turns(body, remembered)
+  size = sum(map(_size, body['messages']))
+  turns = await service_lib.aside(size, _turns, body, remembered)
   choice = _tool_choice(body, turns)
   turns = tuple([await _heard(service, turn) for turn in turns])
   options = body.get('stream_options') or {}
@@ -92,6 +93,13 @@ async def read(
     bool(options.get('include_usage')),
     body.get('parallel_tool_calls') is not False,
   )
+
+
+def _size(message: Mapping[str, Any]) -> int:
+  """About how many bytes of recordings a message has."""
+  content = message.get('content')
+  parts = content if isinstance(content, list) else ()
+  return sum(len(one.get('input_audio', {}).get('data', '')) for one in parts)
 
 
 def _or(body, name: str, default: Any) -> Any:
