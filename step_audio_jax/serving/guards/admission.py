@@ -16,7 +16,7 @@ class Admission:
 
   Attributes:
     state: `WARMING`, `READY` or `DRAINING`.
-    held: Bytes of bodies that are held.
+    held: Bytes of bodies, and of their sound, that are held.
   """
 
   def __init__(self, settings: settings_lib.Settings, state: str = READY):
@@ -68,14 +68,23 @@ class Admission:
         self._idle.set()
 
   def hold(self, count: int) -> None:
-    """So many more bytes of bodies are held; negative: fewer.
+    """So many more bytes are held; negative: fewer.
 
     Raises:
-      Fault: 503: all bodies together are too large.
+      Fault: 503: all together are too many.
     """
     if count > 0 and self.held + count > self._settings.most_bytes_together:
       raise faults.busy('The server holds too many uploads; try again later.')
     self.held += count
+
+  @contextlib.contextmanager
+  def holding(self, count: int) -> Iterator[None]:
+    """`hold` for the length of a block."""
+    self.hold(count)
+    try:
+      yield
+    finally:
+      self.hold(-count)
 
   def drain(self) -> None:
     """Lets nobody in any more."""

@@ -24,7 +24,8 @@ class Settings:
     origins: Of pages elsewhere that may ask, `https://app.example.org`.
     proxies: Addresses whose `X-Forwarded-For` is believed.
     most_bytes: Of one request's body.
-    most_bytes_together: Of all bodies that are held at once.
+    most_bytes_together: Of all bodies, and of their sound, that are held at
+      once.
     head_seconds: Until a request's head is there.
     body_seconds: Until its body is there, and one more for every
       `least_rate` bytes that came.
@@ -50,7 +51,7 @@ class Settings:
   origins: tuple[str, ...] = ()
   proxies: tuple[str, ...] = ()
   most_bytes: int = 40 * 2**20
-  most_bytes_together: int = 2**29
+  most_bytes_together: int = 2**30
   head_seconds: float = 10.0
   body_seconds: float = 20.0
   least_rate: int = 2**15

@@ -163,13 +163,14 @@ async def _parts(
 ) -> AsyncIterator[services.Text]:
   """Texts; what they cost is added to `usages`."""
   heard = ear.transcribe(samples_S, asked.manner)
-  async with delivery.closing(heard):
-    async for piece in heard:
-      if isinstance(piece, services.Text):
-        yield piece
-      elif isinstance(piece, services.Ended):
-        service.used(piece.usage)
-        usages.append(piece.usage)
+  with service.admission.holding(samples_S.nbytes):
+    async with delivery.closing(heard):
+      async for piece in heard:
+        if isinstance(piece, services.Text):
+          yield piece
+        elif isinstance(piece, services.Ended):
+          service.used(piece.usage)
+          usages.append(piece.usage)
 
 
 async def _heard_whole(service, ear, samples_S, asked):

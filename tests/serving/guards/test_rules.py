@@ -166,6 +166,9 @@ def test_all_bodies_together():
   with pytest.raises(faults.Fault):
     found.hold(1)
   found.hold(-10)
+  with pytest.raises(KeyError), found.holding(4):
+    assert found.held == 4
+    raise KeyError
   assert not found.held
 
 

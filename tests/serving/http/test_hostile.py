@@ -337,6 +337,18 @@ def test_large_bodies(client):
   refused(response, 413, code='body_too_large')
 
 
+def test_all_that_is_held_has_a_limit(models):
+  settings = settings_lib.Settings(most_bytes_together=2**17)
+  application = app.application(models, settings)
+  part = running.input_audio(running.recording(2.0))
+  body = [{'role': 'user', 'content': [part]}]
+  with testclient.TestClient(application, 'http://127.0.0.1') as client:
+    refused(hear(client, running.recording(3.0)), 503, code='overloaded')
+    refused(chat(client, messages=body), 503, code='overloaded')
+    assert hear(client, running.recording(0.5)).status_code == 200
+  assert not application.admission.held
+
+
 def test_too_long_a_chat(client, models):
   models.mind.longest = 50
   try:

@@ -234,19 +234,26 @@ async def _heard(service, turn: chats.Turn) -> chats.Turn:
     speech.data, where, service.settings.longest_sound
   )
   service.metrics.sound('in', len(samples_S) / services.HEARD_RATE)
-  hearing = service.models.ear.listen()
+  with service.admission.holding(samples_S.nbytes):
+    heard = await _listened(service.models, samples_S, where)
+  parts = tuple(heard if one is speech else one for one in turn.parts)
+  return dataclasses.replace(turn, parts=parts)
+
+
+async def _listened(models, samples_S, where: str) -> chats.Speech:
+  """What an ear heard, as the mind takes it."""
+  hearing = models.ear.listen()
   try:
     for begin in range(0, len(samples_S), _BLOCK):
       hearing.push(samples_S[begin : begin + _BLOCK])
     heard = await hearing.finish()
-    if not service.models.mind.hears and heard.text is None:
+    if not models.mind.hears and heard.text is None:
       heard = dataclasses.replace(heard, text=await hearing.transcript())
+    return heard
   except errors.UserError as error:
     raise faults.of(error, where) from error
   finally:
     hearing.cancel()  # the rest of what it could still be asked
-  parts = tuple(heard if one is speech else one for one in turn.parts)
-  return dataclasses.replace(turn, parts=parts)
 
 
 def _tool_choice(body, turns) -> str:
