@@ -37,7 +37,6 @@ from step_audio_jax.generation import sampling
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
-_LADDER = 1.4  # from one length that is compiled for to the next
 _SEEDS = 2**31
 
 Item = benchmark.Item
@@ -221,7 +220,7 @@ class Model:
       rng=[seed_of(decoding.seed, item.id) for item in items],
       shapes=decode.Shapes(
         batch_size=self._asking.batch_size,
-        prompt=rung(max(len(one.ids) for one in prompts) - 1),
+        prompt=decode.rung(max(len(one.ids) for one in prompts) - 1),
       ),
       place=self._place,
     )
@@ -367,7 +366,7 @@ class Model:
         self._scored,
         self._variables,
         [row for item in chunk for row in laid[item.id]],
-        rung,
+        decode.rung,
       )
       answers, start = [], 0
       for item in chunk:
@@ -384,14 +383,6 @@ class Model:
 
 
 _STOPS = (vocabulary_lib.EOT,)
-
-
-def rung(length: int) -> int:
-  """The length that is compiled for: few of them, whatever is asked."""
-  found = decode.BUCKET
-  while found < length:
-    found = decode.round_up(int(found * _LADDER))
-  return found
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -1,0 +1,1 @@
+"""Continuous batching: rows of one batch that come and go between turns."""
