@@ -21,6 +21,11 @@ from step_audio_jax.serving.guards import faults
 from step_audio_jax.serving.guards import settings as settings_lib
 
 _MOST_HEAD = 2**16  # bytes
+# What uvicorn says of requests that are none, and of sockets that are refused.
+_THEIRS = (
+  'Invalid HTTP request received.',
+  'ASGI callable returned without completing handshake.',
+)
 _KEPT = 15  # seconds that a connection may do nothing
 
 
@@ -132,8 +137,10 @@ class Server(uvicorn.Server):
         ws_max_size=settings.most_bytes,
       )
     )
-    # Of a form that is none the client is told, and not the log at each field.
+    # What is wrong with a request its client is told, and not the log: whoever
+    # likes could fill it.
     logging.getLogger('python_multipart').setLevel(logging.ERROR)
+    logging.getLogger('uvicorn.error').addFilter(_is_ours)
     self._app, self._drain_seconds = app, settings.drain_seconds
     self._draining: asyncio.Task | None = None
     self.loop: asyncio.AbstractEventLoop | None = None
@@ -173,6 +180,10 @@ class Server(uvicorn.Server):
       except TimeoutError:
         pass
     self.should_exit = True
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+  return not record.getMessage().startswith(_THEIRS)
 
 
 def _ended(timer: asyncio.TimerHandle | None) -> None:
