@@ -65,6 +65,10 @@ DOORS = {
     'step_audio_jax.decoder.doors.speak',
     'Speak a text, or codes, into a wav: model, flow, vocoder.',
   ),
+  'serve': (
+    'step_audio_jax.serving.door',
+    'Serve a model to people and programs: HTTP, WebSocket, a page.',
+  ),
 }
 
 if __name__ == '__main__':
