@@ -31,9 +31,9 @@ const PUSHED = { ...STATES,
 };
 const MUTED = { ...STATES, listening: ['Muted', 'it does not hear you'] };
 
-let model = '', kept = false; // whether lines of a lost session are shown
+let model = '';
+let kept = false; // whether the next session goes on with what is shown
 let before = []; // frames of the last moment, for push-to-talk
-let voices = [];
 
 const log = new Log(at('log'), at('empty'));
 const lines = new Lines((line, all) => {
@@ -54,7 +54,7 @@ const speaker = new Speaker({
   level: level => waves.hear(1, level),
   gap: () => latency.gap(),
 });
-let timeline = new Timeline();
+const timeline = new Timeline();
 const talk = new Talk({
   lines, speaker, timeline,
   send: (event, quiet) => link.send(event, quiet),
@@ -156,7 +156,7 @@ async function start() {
     const found = await link.connect(stored(TOKEN));
     await sound;
     model = found.model;
-    voices = found.voices;
+    settings.voices(found.voices);
   } catch (error) {
     speaker.close();
     connected('off');
@@ -165,7 +165,6 @@ async function start() {
     return;
   }
   at('model').textContent = model;
-  settings.voices(voices);
   Object.assign(timeline, new Timeline());
   talk.reset();
   update();
@@ -249,7 +248,6 @@ function press() {
 
 function release() {
   if (talk.held && !talk.release()) {
-    settings.tell('');
     at('state-hint').textContent = 'hold it for as long as you speak';
   }
 }
@@ -324,8 +322,11 @@ document.addEventListener('keydown', event => {
     if (!event.repeat) press();
   } else if (key.toLowerCase() === 'm' && !target.matches(TYPING)) mute();
 });
-document.addEventListener('keyup', ({ key }) => {
-  if (key === ' ' || key === 'Enter') release();
+document.addEventListener('keyup', event => {
+  if (event.key !== ' ' && event.key !== 'Enter') return;
+  // Some browsers click a button as its key goes up.
+  if (event.target === at('talk')) event.preventDefault();
+  release();
 });
 // Whoever leaves while he holds the button has let go.
 addEventListener('blur', release);

@@ -6,6 +6,9 @@ speaks), `pause` (a turn may have ended, nothing is heard yet), `reply`. */
 import { RATE } from './speaker.js';
 import { isOurs, run } from './tools.js';
 
+// ms of a turn by the button, with the moment before it went down.
+const SHORTEST = 400;
+
 export class Talk {
   /* `lines` of what is said; `send(event, quiet)`, `speaker`, `timeline`;
   `told` has functions `state(name)`, `turn(ms, line)`, `fault(text)`. */
@@ -79,7 +82,7 @@ export class Talk {
     if (!this.held) return true;
     this.held = false;
     const length = this.timeline.ms - this.began;
-    const enough = length >= 200;
+    const enough = length >= SHORTEST;
     if (enough) {
       this.ended = this.timeline.endOfSpeech(this.began, this.timeline.ms);
       this.waiting = true;
