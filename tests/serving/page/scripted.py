@@ -84,7 +84,10 @@ class Talk:
       'output_modalities': ['audio'],
       'tools': [],
       'audio': {
-        'input': {'transcription': None, 'turn_detection': {'type': 'server_vad'}},
+        'input': {
+          'transcription': None,
+          'turn_detection': {'type': 'server_vad'},
+        },
         'output': {'voice': 'own', 'style': None},
       },
     }
@@ -102,8 +105,8 @@ class Talk:
     self.loop = asyncio.get_running_loop()
     await self.send('session.created', session=self.session)
     async for text in self.socket.iter_text():
+      self.script.received.append(json.loads(text))
       event = json.loads(text)
-      self.script.received.append(event)
       act = getattr(self, '_' + event['type'].replace('.', '_'), None)
       if act:
         await act(event)

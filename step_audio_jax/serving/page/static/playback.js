@@ -37,7 +37,7 @@ class Playback extends AudioWorkletProcessor {
   stop({ asked }) {
     this.tail = new Float32Array(FADE);
     const length = this.fill(this.tail);
-    for (let i = 0; i < length; i++) this.tail[i] *= 1 - (i + 1) / length;
+    for (let i = 0; i < length; i++) this.tail[i] *= 1 - (i + 0.5) / length;
     const items = [...this.counts].map(([item, count]) => ({ item, ...count }));
     this.queue = [];
     this.counts.clear();

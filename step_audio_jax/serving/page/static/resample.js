@@ -4,7 +4,7 @@ y[n] = Σ_k x[k] h(k - n·from/to), h a sinc under a Blackman window whose cutof
 lies below the lower of the two Nyquist rates, so that nothing folds over. h is
 read from a table with linear interpolation. */
 
-const CROSSINGS = 24; // zeros of the sinc to each side
+const CROSSINGS = 32; // zeros of the sinc to each side
 const POINTS = 256; // of the table, from zero to zero
 const CUTOFF = 0.92; // of the lower Nyquist rate
 

@@ -24,11 +24,14 @@ export const TOOLS = [
   },
 ];
 
+// A number, or whatever else stands there.
+const NUMBER = /(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|\S/gi;
+
 /* The value of an expression; nothing of it is ever run as a program. */
 export function calculate(expression) {
   const signs = String(expression).replaceAll('×', '*').replaceAll('÷', '/')
     .replaceAll('−', '-').replaceAll('**', '^');
-  const parts = signs.match(/\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|\S/gi) ?? [];
+  const parts = signs.match(NUMBER) ?? [];
   let at = 0;
   const takes = (...options) => options.includes(parts[at]) && parts[at++];
   const sum = () => {
