@@ -303,7 +303,7 @@ def test_without_a_microphone_it_is_written_to(chromium, served):
     'No microphone: the browser was not allowed to use it. You can write, and '
     'replies are heard.'
   )
-  page.click('#text')
+  page.wait('document.activeElement.id === "text"')
   page.write('hi')
   page.press('Enter')
   page.wait('document.body.dataset.state === "reply"')

@@ -177,7 +177,9 @@ async function start() {
   say(`Connected${model && ` to ${model}`}.`);
   await listen();
   const idle = [null, body, at('start'), at('again')];
-  if (idle.includes(document.activeElement)) at('talk').focus();
+  if (idle.includes(document.activeElement)) {
+    at(!microphone.open ? 'text' : pushes() ? 'talk' : 'mute').focus();
+  }
 }
 
 function update() {
