@@ -28,7 +28,10 @@ LOUD, SILENCE_MS = 0.02, 300
 
 @dataclasses.dataclass
 class Reply:
-  """What is said to one turn: words, then as much of a tone; or a call."""
+  """What is said to one turn: words, and as much of a tone; or a call.
+
+  Without a tone the words are written.
+  """
 
   words: str = ''
   seconds: float = 0.0
@@ -222,7 +225,11 @@ class Talk:
         item = await self._add({'type': 'function_call', **told}, self._id('f'))
         await self._item_done(id, item)
       else:
-        content = [{'type': 'output_audio', 'transcript': ''}]
+        content = [
+          {'type': 'output_audio', 'transcript': ''}
+          if reply.seconds
+          else {'type': 'output_text', 'text': ''}
+        ]
         item = await self._add(
           {'role': 'assistant', 'content': content, 'status': 'in_progress'},
           self._id('reply'),
@@ -242,6 +249,12 @@ class Talk:
 
   async def _speak(self, id: str, item, reply: Reply) -> None:
     part = {'response_id': id, 'item_id': item['id'], 'content_index': 0}
+    if not reply.seconds:
+      item['content'][0]['text'] = reply.words
+      for word in reply.words.split(' '):
+        await self.send('response.output_text.delta', **part, delta=f'{word} ')
+      await self.send('response.output_text.done', **part, text=reply.words)
+      return
     item['content'][0]['transcript'] = reply.words
     said = 'response.output_audio_transcript'
     for word in reply.words.split(' '):

@@ -121,6 +121,16 @@ def test_push_to_talk_by_keyboard(chromium, served):
   # A key that is only touched is no turn; Space writes a space in a text.
   page.press('Space')
   page.wait('document.getElementById("state-hint").innerText.includes("hold")')
+  # A finger does the same.
+  x, y = page.value(
+    '(() => { const box = document.getElementById("talk")'
+    '.getBoundingClientRect(); return [box.x + 20, box.y + 20]; })()'
+  )
+  touch = 'Input.dispatchTouchEvent'
+  page.call(touch, type='touchStart', touchPoints=[{'x': x, 'y': y}])
+  page.wait('document.body.dataset.state === "you"')
+  page.call(touch, type='touchEnd', touchPoints=[])
+  page.wait('document.body.dataset.state === "listening"')
   assert len(served.of('input_audio_buffer.commit')) == 1
   page.value('document.getElementById("text").focus()')
   page.write('a b')
@@ -274,6 +284,13 @@ def test_it_is_readable_everywhere(chromium, served, tmp_path):
     found = page.value(CONTRAST)
     assert len(found) > 20 and found[0][0] >= 4.5, found[:5]
   assert page.unnamed() == []
+  still = {'name': 'prefers-reduced-motion', 'value': 'reduce'}
+  page.call('Emulation.setEmulatedMedia', features=[still])
+  page.value('document.body.dataset.state = "pause"')
+  assert page.value(
+    '[...document.querySelectorAll("*")].map(getComputedStyle).every(one =>'
+    ' one.animationName === "none" && parseFloat(one.transitionDuration) === 0)'
+  )
   # Keys reach every control, and it is seen where they are.
   page.value('document.activeElement.blur()')
   reached = []
@@ -291,7 +308,7 @@ def test_it_is_readable_everywhere(chromium, served, tmp_path):
 
 @browser.needed
 def test_without_a_microphone_it_is_written_to(chromium, served):
-  served.replies = [Reply('Hello.', 0.3)]
+  served.replies = [Reply('Hello.', 0.3), Reply('Only in writing.')]
   page = chromium.open(served.address)
   page.value(
     'navigator.mediaDevices.getUserMedia = () => Promise.reject('
@@ -309,4 +326,11 @@ def test_without_a_microphone_it_is_written_to(chromium, served):
   page.wait('document.body.dataset.state === "reply"')
   page.wait('document.body.dataset.state === "listening"')
   assert 'Hello.' in page.value(TEXT)[1]
+  # What is not spoken is told to screen readers, what is spoken is not.
+  said = 'document.getElementById("said").textContent'
+  assert page.value(said) == 'Connected to tiny.'
+  page.write('hi')
+  page.press('Enter')
+  page.wait(f'{said} === "Only in writing."')
+  assert 'after' in page.value(TEXT)[3]
   check(page, served)

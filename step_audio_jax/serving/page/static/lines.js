@@ -107,10 +107,15 @@ export function textOf(item) {
     .filter(Boolean).join(' ');
 }
 
+/* How many characters of a text another begins with, whatever its spaces. */
 function common(text, start) {
-  let n = 0;
-  while (n < start.length && text[n] === start[n]) n++;
-  return n;
+  let n = 0, k = 0, last = 0;
+  while (n < text.length && k < start.length) {
+    if (/\s/.test(text[n])) n++;
+    else if (/\s/.test(start[k])) k++;
+    else if (text[n] === start[k]) { last = ++n; k++; } else break;
+  }
+  return last;
 }
 
 /* A word that was begun was not heard whole; scripts without spaces have

@@ -36,12 +36,8 @@ let kept = false; // whether the next session goes on with what is shown
 let before = []; // frames of the last moment, for push-to-talk
 
 const log = new Log(at('log'), at('empty'));
-const lines = new Lines((line, all) => {
-  log.show(line, all);
-  if (line.role === 'assistant' && !line.pending && !speaker.node) {
-    say(line.text);
-  }
-}, id => log.remove(id));
+const lines = new Lines((line, all) => log.show(line, all),
+  id => log.remove(id));
 const waves = new Waves(at('picture'));
 const latency = new Latency({
   figure: at('latency'), last: at('last'), usual: at('usual'),
@@ -58,7 +54,8 @@ const timeline = new Timeline();
 const talk = new Talk({
   lines, speaker, timeline,
   send: (event, quiet) => link.send(event, quiet),
-  told: { state: paint, fault, turn: ms => latency.push(ms) },
+  offers: name => settings.own().some(one => one.name === name),
+  told: { state: paint, fault, turn: ms => latency.push(ms), wrote: say },
 });
 const microphone = new Microphone(recorded, () =>
   deaf('The microphone was taken away'));
@@ -67,6 +64,8 @@ const settings = new Settings(change);
 const pushes = () => body.dataset.mode === 'push';
 const isOpen = () => body.dataset.link === 'open';
 
+/* For who does not see it. What is heard is not said here too: it would be
+talked into. */
 function say(text) { at('said').textContent = text; }
 
 function paint(name) {

@@ -60,7 +60,7 @@ export class Settings {
       type: 'realtime',
       instructions: at('instructions').value.trim() ||
         (theirs.instructions ?? ''),
-      tools: [...theirs.tools ?? [], ...at('tools').checked ? TOOLS : []],
+      tools: [...theirs.tools ?? [], ...this.own()],
       audio: {
         input: {
           format: { type: 'audio/pcm', rate: 24000 },
@@ -71,6 +71,13 @@ export class Settings {
         output,
       },
     };
+  }
+
+  /* Functions that the page runs; one of the server's by that name stays. */
+  own() {
+    const names = (this.theirs.tools ?? []).map(one => one.name);
+    return at('tools').checked
+      ? TOOLS.filter(one => !names.includes(one.name)) : [];
   }
 
   tell(text) { at('set-told').textContent = text; }

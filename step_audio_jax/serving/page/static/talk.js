@@ -4,16 +4,18 @@ States, as the server's controller has them: `listening`, `you` (somebody
 speaks), `pause` (a turn may have ended, nothing is heard yet), `reply`. */
 
 import { RATE } from './speaker.js';
-import { isOurs, run } from './tools.js';
+import { run } from './tools.js';
 
 // ms of a turn by the button, with the moment before it went down.
 const SHORTEST = 400;
 
 export class Talk {
   /* `lines` of what is said; `send(event, quiet)`, `speaker`, `timeline`;
-  `told` has functions `state(name)`, `turn(ms, line)`, `fault(text)`. */
-  constructor({ lines, send, speaker, timeline, told }) {
-    Object.assign(this, { lines, send, speaker, timeline, told });
+  `offers(name)`, whether a function is the page's own; `told` has functions
+  `state(name)`, `turn(ms)`, `fault(text)`, `wrote(text)`, of a reply that is
+  not spoken. */
+  constructor({ lines, send, speaker, timeline, offers, told }) {
+    Object.assign(this, { lines, send, speaker, timeline, offers, told });
     this.reset();
   }
 
@@ -27,6 +29,7 @@ export class Talk {
     this.began = 0; // of the speech, ms of what was sent
     this.ended = null; // end of the person's turn, performance.now()
     this.calls = []; // functions of ours that this response called
+    this.interrupts = true; // whether speech ends a reply
     this.name = '';
   }
 
@@ -153,19 +156,23 @@ export class Talk {
 }
 
 const EVENTS = {
+  'session.updated'({ session }) {
+    const detection = session.audio?.input?.turn_detection;
+    this.interrupts = detection?.interrupt_response !== false;
+  },
   'input_audio_buffer.speech_started'({ audio_start_ms, item_id }) {
     this.talking = true;
     this.waiting = false;
     this.began = audio_start_ms;
     if (item_id) this.lines.set(this.lines.at(item_id, 'user'), {});
-    this.interrupt(false);
+    if (this.interrupts) this.interrupt(false);
   },
   'input_audio_buffer.speech_stopped'({ audio_end_ms }) {
     this.talking = false;
     this.waiting = true;
     this.ended = this.timeline.endOfSpeech(this.began, audio_end_ms);
   },
-  'input_audio_buffer.timeout_triggered'() { this.waiting = true; },
+  'input_audio_buffer.cleared'() { this.talking = false; },
   'input_audio_buffer.committed'({ item_id, previous_item_id }) {
     this.lines.set(this.lines.at(item_id, 'user', previous_item_id), {});
   },
@@ -184,6 +191,7 @@ const EVENTS = {
     const line = this.lines.at(event.item_id, 'user');
     const note = event.transcript.trim() ? '' : 'nothing was understood';
     this.lines.set(line, { text: event.transcript, pending: false, note });
+    if (note && !this.response) this.waiting = false; // that was no turn
   },
   'conversation.item.input_audio_transcription.failed'({ item_id }) {
     this.lines.set(this.lines.at(item_id, 'user'), {
@@ -223,7 +231,10 @@ const EVENTS = {
     this.first(event.item_id, performance.now());
     this.words(event, false);
   },
-  'response.output_text.done'(event) { this.words(event, true); },
+  'response.output_text.done'(event) {
+    this.words(event, true);
+    this.told.wrote(event.text);
+  },
   'response.function_call_arguments.delta'({ item_id, delta }) {
     const line = this.lines.get(item_id);
     if (!line?.call) return;
@@ -232,11 +243,10 @@ const EVENTS = {
   },
   'response.output_item.done'({ item }) {
     this.lines.item(item);
-    if (item.type !== 'function_call') {
-      this.speaker.end(item.id);
-      return;
+    this.speaker.end(item.id);
+    if (item.type === 'function_call' && this.offers(item.name)) {
+      this.calls.push(item);
     }
-    if (isOurs(item.name)) this.calls.push(item);
   },
   'response.done'({ response }) {
     if (this.response === response.id) this.response = null;

@@ -81,8 +81,6 @@ const RUN = {
   calculator: ({ expression }) => ({ value: calculate(expression) }),
 };
 
-export const isOurs = name => Object.hasOwn(RUN, name);
-
 /* What a call gives, as JSON; an error is told to who called. */
 export function run(name, text) {
   try {
