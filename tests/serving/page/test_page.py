@@ -4,7 +4,11 @@ What is said there: 0.6 s of silence, a second of speech, 2 s of silence, half a
 second of speech, silence.
 """
 
+import json
+
 import numpy as np
+from openai.types import realtime
+import pydantic
 import pytest
 import soundfile
 
@@ -41,6 +45,24 @@ def served():
     yield script
 
 
+# Keeps the states that it went through: some last for a moment only.
+WATCH = """window.seen = [];
+new MutationObserver(all => seen.push(...all.map(one => one.oldValue)))
+  .observe(document.body,
+    { attributeFilter: ['data-state'], attributeOldValue: true });
+0"""
+PASSED = """((...names) => {
+  const all = [...seen, document.body.dataset.state];
+  const at = all.reduce((n, one) => n + (one === names[n]), 0);
+  return at === names.length && (seen.length = 0, true);
+})(...NAMES)"""
+
+
+def passed(page, *states):
+  """Waits until it went through states in order, since the last time."""
+  page.wait(PASSED.replace('NAMES', json.dumps(states)))
+
+
 def opened(chromium, served, **options):
   """The page, whose microphone a button opens, with the focus on Start."""
   page = chromium.open(served.address, **options)
@@ -49,15 +71,33 @@ def opened(chromium, served, **options):
 
 
 def started(page):
+  page.value(WATCH)
   page.press('Enter')
   page.wait('document.body.dataset.link === "open"')
   return page
 
 
-def check(page, served):
-  """Nothing went wrong unseen, and nothing was asked of anybody else."""
+def check(page, served, faults=()):
+  """Nothing went wrong unseen, and nothing was asked of anybody else.
+
+  What the page sent is what the official client's types hold, and our `style`.
+  """
   own = served.address, served.address.replace('http', 'ws', 1)
-  assert page.outside(*own) == [] and page.faults == []
+  assert page.outside(*own) == []
+  assert {*page.faults} <= {*faults}
+  known = pydantic.TypeAdapter(realtime.RealtimeClientEvent)
+  for event in served.received:
+    assert unknown(known.validate_python(event)) <= {'style'}, event
+
+
+def unknown(model):
+  """Names of fields, at any depth, that a type does not have."""
+  found = set(model.model_extra or ())
+  for _, value in model:
+    for one in value if isinstance(value, list) else [value]:
+      if isinstance(one, pydantic.BaseModel):
+        found |= unknown(one)
+  return found
 
 
 @browser.needed
@@ -67,8 +107,8 @@ def test_a_spoken_conversation_with_an_interruption(chromium, served):
   page.press('Tab')
   started(page)
   # It is heard, it is answered, and then spoken into.
-  for state in ('you', 'pause', 'reply', 'you', 'pause', 'reply', 'listening'):
-    page.wait(f'document.body.dataset.state === "{state}"')
+  turn = 'you', 'pause', 'reply'
+  passed(page, 'listening', *turn, *turn, 'listening')
   assert [line.split('\n')[0] for line in page.value(TEXT)] == [
     *('You', 'Reply', 'You', 'Reply'),
   ]
@@ -76,7 +116,7 @@ def test_a_spoken_conversation_with_an_interruption(chromium, served):
   # 2 s of silence after the first turn, less what the server waits and needs.
   (cut,) = served.of('conversation.item.truncate')
   assert cut['content_index'] == 0
-  assert 800 <= cut['audio_end_ms'] <= 2000
+  assert 300 <= cut['audio_end_ms'] <= 2200
   heard = page.value(
     f'document.querySelector("{FIRST.format(2)} .text").firstChild.textContent'
   ).split()
@@ -88,7 +128,7 @@ def test_a_spoken_conversation_with_an_interruption(chromium, served):
     '[...document.querySelectorAll(".assistant .who")].map('
     'one => parseFloat(one.innerText.match(/after ([0-9.]+) s/)[1]))'
   )
-  assert len(waits) == 2 and all(0.3 <= one <= 1.2 for one in waits), waits
+  assert len(waits) == 2 and all(0.28 <= one <= 3 for one in waits), waits
   assert page.value('document.querySelectorAll("#turns rect").length') == 2
   check(page, served)
 
@@ -109,7 +149,7 @@ def test_push_to_talk_by_keyboard(chromium, served):
   while len(served.of('input_audio_buffer.append')) < 40:
     page.value('0')
   page.let_go('Space')
-  page.wait('document.body.dataset.state === "reply"')
+  passed(page, 'you', 'pause', 'reply')
   sent = len(served.of('input_audio_buffer.append'))
   kinds = [event['type'] for event in served.received]
   assert kinds.index('input_audio_buffer.clear') < kinds.index(
@@ -208,10 +248,9 @@ def test_a_token_a_lost_connection_and_tools(chromium, served):
     ('assistant', 'It is 98.'),
     ('user', 'weather'),
   ]
-  own = served.address, served.address.replace('http', 'ws', 1)
-  assert page.outside(*own) == []
   # What the browser itself says of a token that is refused.
-  assert all('401' in fault for fault in page.faults)
+  refused = 'Failed to load resource: the server responded with a status of'
+  check(page, served, [f'{refused} 401 (Unauthorized)'])
 
 
 CONTRAST = """(() => {
@@ -314,7 +353,8 @@ def test_without_a_microphone_it_is_written_to(chromium, served):
     'navigator.mediaDevices.getUserMedia = () => Promise.reject('
     'new DOMException("", "NotAllowedError"))'
   )
-  page.press('Tab', 'Enter')
+  page.press('Tab')
+  started(page)
   page.wait('document.getElementById("deaf").offsetWidth > 0')
   assert page.value('document.getElementById("deaf-text").innerText') == (
     'No microphone: the browser was not allowed to use it. You can write, and '
@@ -323,8 +363,7 @@ def test_without_a_microphone_it_is_written_to(chromium, served):
   page.wait('document.activeElement.id === "text"')
   page.write('hi')
   page.press('Enter')
-  page.wait('document.body.dataset.state === "reply"')
-  page.wait('document.body.dataset.state === "listening"')
+  passed(page, 'reply', 'listening')
   assert 'Hello.' in page.value(TEXT)[1]
   # What is not spoken is told to screen readers, what is spoken is not.
   said = 'document.getElementById("said").textContent'

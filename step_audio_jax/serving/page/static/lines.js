@@ -72,8 +72,10 @@ export class Lines {
 
   result(call, output) {
     const line = this.all.find(one => one.call?.id === call);
-    if (line) this.set(line, { pending: false, call: { ...line.call, output } });
-    else this.later.set(call, output);
+    if (!line) this.later.set(call, output);
+    else this.set(line, {
+      pending: false, call: { ...line.call, output },
+    });
   }
 
   /* How much of a reply was heard: what the server holds of it, or, where it
@@ -81,7 +83,8 @@ export class Lines {
   cut(line, { played, given }, held) {
     const share = given ? Math.round(line.text.length * played / given) : 0;
     const known = held !== undefined && (held || !played);
-    const heard = known ? common(line.text, held) : wholeWords(line.text, share);
+    const heard = known ? common(line.text, held)
+      : wholeWords(line.text, share);
     this.set(line, { heard, pending: false });
   }
 

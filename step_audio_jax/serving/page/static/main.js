@@ -98,8 +98,8 @@ function fault(text, retry = false) {
 function deaf(why) {
   body.classList.toggle('deaf', Boolean(why));
   at('deaf').hidden = !why;
-  at('deaf-text').textContent = why && `No microphone: ${why}. You can write, ` +
-    'and replies are heard.';
+  at('deaf-text').textContent = why &&
+    `No microphone: ${why}. You can write, and replies are heard.`;
   paint(talk.name || 'listening');
 }
 

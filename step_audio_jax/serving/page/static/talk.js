@@ -101,9 +101,11 @@ export class Talk {
     this.interrupt(true);
     const id = `typed_${crypto.getRandomValues(new Uint32Array(2)).join('_')}`;
     this.lines.set(this.lines.at(id, 'user'), { text, pending: false });
-    this.send({ type: 'conversation.item.create', item: {
-      id, type: 'message', role: 'user', content: [{ type: 'input_text', text }],
-    } });
+    const content = [{ type: 'input_text', text }];
+    this.send({
+      type: 'conversation.item.create',
+      item: { id, type: 'message', role: 'user', content },
+    });
     this.send({ type: 'response.create' });
     this.ended = performance.now();
     this.waiting = true;
