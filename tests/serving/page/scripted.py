@@ -276,10 +276,8 @@ def app(script: Script) -> applications.Starlette:
     given = request.headers.get('authorization', '').removeprefix('Bearer ')
     if not known(given):
       return responses.JSONResponse({'error': {'message': 'Who?'}}, 401)
-    return responses.JSONResponse({'data': [{'id': 'tiny'}]})
-
-  async def voices(request):
-    return responses.JSONResponse({'voices': ['own', 'other']})
+    model = {'id': 'tiny', 'voices': ['own', 'other'], 'hears': True}
+    return responses.JSONResponse({'data': [model]})
 
   async def realtime(socket):
     names = socket.scope['subprotocols']
@@ -297,7 +295,6 @@ def app(script: Script) -> applications.Starlette:
   return applications.Starlette(
     routes=[
       routing.Route('/v1/models', models),
-      routing.Route('/v1/audio/voices', voices),
       routing.WebSocketRoute('/v1/realtime', realtime),
       *page.routes(),
     ]

@@ -57,9 +57,8 @@ export class Link {
 
   get open() { return this.socket?.readyState === WebSocket.OPEN; }
 
-  /* Connects; what the server has: { model, voices }.
-
-  Throws Refused. */
+  /* Connects; what the server says of its model: { id, voices, hears }, of
+  which others than ours have the first alone. Throws Refused. */
   async connect(token) {
     if (token && !CARRIED.test(token)) {
       throw new Refused('This token holds a character that a browser cannot ' +
@@ -67,10 +66,9 @@ export class Link {
         'only.', true);
     }
     const models = await ask('v1/models', token);
-    const model = models?.data?.[0]?.id ?? '';
-    const voices = await ask('v1/audio/voices', token).catch(() => null);
-    await this.dial(model, token);
-    return { model, voices: voices?.voices ?? [] };
+    const model = models?.data?.[0] ?? {};
+    await this.dial(model.id, token);
+    return { id: '', voices: [], hears: true, ...model };
   }
 
   dial(model, token) {

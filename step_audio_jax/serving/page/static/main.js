@@ -31,7 +31,7 @@ const PUSHED = { ...STATES,
 };
 const MUTED = { ...STATES, listening: ['Muted', 'it does not hear you'] };
 
-let model = '';
+let model = null; // what the server says of it
 let kept = false; // whether the next session goes on with what is shown
 let before = []; // frames of the last moment, for push-to-talk
 
@@ -131,6 +131,7 @@ function hear(event) {
 
 async function listen() {
   try {
+    if (!model.hears) throw new Error('this model does not hear');
     await microphone.start();
     if (!isOpen()) microphone.stop();
     else deaf('');
@@ -152,10 +153,8 @@ async function start() {
   const sound = speaker.start().catch(() =>
     fault('This browser cannot play the replies.'));
   try {
-    const found = await link.connect(stored(TOKEN));
+    model = await link.connect(stored(TOKEN));
     await sound;
-    model = found.model;
-    settings.voices(found.voices);
   } catch (error) {
     speaker.close();
     connected('off');
@@ -163,7 +162,8 @@ async function start() {
     else fault(error.message, true);
     return;
   }
-  at('model').textContent = model;
+  at('model').textContent = model.id;
+  settings.voices(model.voices);
   Object.assign(timeline, new Timeline());
   talk.reset();
   update();
@@ -173,7 +173,7 @@ async function start() {
   connected('open');
   talk.show();
   waves.start();
-  say(`Connected${model && ` to ${model}`}.`);
+  say(`Connected${model.id && ` to ${model.id}`}.`);
   await listen();
   const idle = [null, body, at('start'), at('again')];
   if (idle.includes(document.activeElement)) {
@@ -183,7 +183,7 @@ async function start() {
 
 function update() {
   link.send({ type: 'session.update', session:
-    settings.session(model, pushes()) });
+    settings.session(model.id, pushes()) });
 }
 
 function quiet() {
