@@ -162,6 +162,7 @@ async function start() {
     else fault(error.message, true);
     return;
   }
+  if (!link.open) return; // it was lost already, and that was told
   at('model').textContent = model.id;
   settings.voices(model.voices);
   Object.assign(timeline, new Timeline());
@@ -206,7 +207,7 @@ function lost(why) {
   quiet();
   kept = true;
   fault(why, true);
-  at('again').focus();
+  if (!at('text').value) at('again').focus(); // nobody is writing
 }
 
 function askToken(why) {
