@@ -13,6 +13,8 @@ import threading
 from typing import Any, Iterator
 
 import numpy as np
+from openai.types import realtime
+import pydantic
 from starlette import applications
 from starlette import responses
 from starlette import routing
@@ -21,6 +23,7 @@ import uvicorn
 
 from step_audio_jax.serving.page import page
 
+SENT = pydantic.TypeAdapter(realtime.RealtimeServerEvent)
 RATE = 24000
 PREFIX = 'openai-insecure-api-key.'
 LOUD, SILENCE_MS = 0.02, 300
@@ -82,6 +85,7 @@ class Talk:
     self.session: dict[str, Any] = {
       'type': 'realtime',
       'object': 'realtime.session',
+      'model': 'tiny',
       'id': 'sess_1',
       'instructions': '',
       'output_modalities': ['audio'],
@@ -102,6 +106,7 @@ class Talk:
   async def send(self, kind: str, **event) -> None:
     self.count += 1
     told = {'type': kind, 'event_id': f'event_{self.count}', **event}
+    SENT.validate_python(told)  # a script that is no server's helps nobody
     await self.socket.send_text(json.dumps(told))
 
   async def run(self) -> None:
@@ -162,6 +167,7 @@ class Talk:
         item_id=item,
         content_index=0,
         transcript=self.script.heard,
+        usage={'type': 'duration', 'seconds': 1.0},
       )
 
   async def _conversation_item_create(self, event) -> None:
@@ -245,10 +251,17 @@ class Talk:
     await self._transcribe()
 
   async def _item_done(self, id: str, item: dict[str, Any]) -> None:
-    await self.send('response.output_item.done', response_id=id, item=item)
+    await self.send(
+      'response.output_item.done', response_id=id, output_index=0, item=item
+    )
 
   async def _speak(self, id: str, item, reply: Reply) -> None:
-    part = {'response_id': id, 'item_id': item['id'], 'content_index': 0}
+    part = {
+      'response_id': id,
+      'item_id': item['id'],
+      'output_index': 0,
+      'content_index': 0,
+    }
     if not reply.seconds:
       item['content'][0]['text'] = reply.words
       for word in reply.words.split(' '):
