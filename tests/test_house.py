@@ -56,11 +56,16 @@ FLOORS = (
     'data_pipelines/codes',
   ),
   (
+    'step_audio_jax/dialogue',
     'step_audio_jax/evaluation',
     'step_audio_jax/interop',
     'data_pipelines/documents',
   ),
-  ('step_audio_jax/alignment', 'data_pipelines/benchmarks'),
+  (
+    'step_audio_jax/alignment',
+    'step_audio_jax/serving',
+    'data_pipelines/benchmarks',
+  ),
   ('data_pipelines/interleaving', 'data_pipelines/synthesis'),
   ('data_pipelines/tasks', 'data_pipelines/factory'),
   ('data_pipelines/rows',),

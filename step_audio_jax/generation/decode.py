@@ -26,12 +26,12 @@ from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import queue
 from step_audio_jax.generation import repetition
+from step_audio_jax.generation import restore
+from step_audio_jax.generation import rows as rows_lib
 from step_audio_jax.generation import sampling
 from step_audio_jax.generation import step
-from step_audio_jax.generation.batching import queue
-from step_audio_jax.generation.batching import rows as rows_lib
-from step_audio_jax.kernels import projections
 
 BUCKET = 32
 _LADDER = 1.4  # from one length that is compiled for to the next
@@ -245,25 +245,6 @@ def _recent(tokens_BN, turn, reach):
   return jnp.where((places >= 0)[None], ids_BR, repetition.NOTHING)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _for_decoding(model, variables, tiles):
-  return model.for_decoding(variables, tiles)
-
-
-def laid_out(model: Any, variables: Mapping[str, Any], rows: int):
-  """Variables as `prefill` and as `decode` of so many rows read them.
-
-  Returns:
-    (for prompts, for decoding); the same where one layout suits both.
-  """
-  if not hasattr(model, 'for_decoding'):
-    return variables, variables
-  tiles = projections.tiles_pay(rows)
-  laid = _for_decoding(model, variables, tiles)
-  # Prompts are many rows: no tiles for them.
-  return (variables if tiles else laid), laid
-
-
 @dataclasses.dataclass(frozen=True)
 class Shapes:
   """What is compiled for.
@@ -302,7 +283,7 @@ def generate_outputs(
   """Continues every prompt; outputs in the order of the prompts.
 
   Prompts of like length share a batch. Where there are more than its rows, a
-  prompt takes the place of one that has ended (`generation.batching`), unless
+  prompt takes the place of one that has ended (`generation.queue`), unless
   rows lie on several devices: then batches follow each other.
 
   Args:
@@ -341,7 +322,7 @@ def generate_outputs(
     )
   order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
   B = shapes.batch_size
-  variables, laid = laid_out(model, variables, B)
+  variables, laid = restore.laid_out(model, variables, B)
   asked = _Asked(
     model,
     variables,
@@ -354,10 +335,9 @@ def generate_outputs(
     image_slots,
     place or (lambda x: x),
   )
-  if len(prompts) > B and place is None and queue.can_join(model):
-    ended = _joining(asked, laid, order, grammar, sampler, shapes, longest)
-  else:
-    ended = _in_turn(asked, laid, order, grammar, sampler, shapes, longest)
+  joins = len(prompts) > B and place is None and queue.can_join(model)
+  decoded = _joining if joins else _in_turn
+  ended = decoded(asked, laid, order, grammar, sampler, shapes, longest)
   outputs: list = [None] * len(prompts)
   with (
     progress.bar(total=len(prompts), label=label, unit='prompt')

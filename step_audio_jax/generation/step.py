@@ -2,7 +2,7 @@
 
 What every loop that decodes has in common: the loop over a batch that begins
 and ends together (`generation.decode`, also of rollouts), and the one whose
-rows come and go (`generation.batching`).
+rows come and go (`generation.rows`).
 
 Letters: B batch, V vocabulary, R ids looked back at, W bytes of V bits.
 """

@@ -1,1 +1,1 @@
-"""Continuous batching: rows of one batch that come and go between turns."""
+"""An engine that answers many requests at once: continuous batching."""

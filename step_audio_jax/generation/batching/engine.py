@@ -26,97 +26,18 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
-from step_audio_jax.generation import repetition as repetition_lib
+from step_audio_jax.generation import restore
+from step_audio_jax.generation import rows as rows_lib
 from step_audio_jax.generation import sampling
 from step_audio_jax.generation.batching import prompts
-from step_audio_jax.generation.batching import rows as rows_lib
-from step_audio_jax.generation.schemas import constraint as constraint_lib
+from step_audio_jax.generation.batching import requests
 
+Settings = requests.Settings
+Request = requests.Request
+STOPPED, CUT = requests.STOPPED, requests.CUT
+CANCELLED, FAILED = requests.CANCELLED, requests.FAILED
 _SHORTEST = 192  # places of a ring, if there are as many
-# Why a request ended.
-STOPPED, CUT, CANCELLED, FAILED = 'stopped', 'cut', 'cancelled', 'failed'
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """How an engine is built.
-
-  Attributes:
-    slots: Requests that decode at once.
-    places: Ids that a prompt and its answer may have together.
-    waiting: Requests that may wait for a slot.
-    stops: Stop ids that a request may have.
-    kept_bytes: Of prompts that are kept for the next turn; 0 keeps none.
-    repetition: The rule that a request may switch on.
-  """
-
-  slots: int = 8
-  places: int = 1024
-  waiting: int = 64
-  stops: int = 8
-  kept_bytes: int = 2**28
-  repetition: repetition_lib.Repetition = repetition_lib.Repetition(10, 0.3)
-
-  def __post_init__(self):
-    errors.at_least_one('engine', self, ('slots', 'places', 'stops'))
-    for name in ('waiting', 'kept_bytes'):
-      if getattr(self, name) < 0:
-        raise errors.UserError(
-          f'engine: {name}: found {getattr(self, name)}, expected 0 or more.'
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What is to be continued.
-
-  Attributes:
-    ids: The prompt, at least one id.
-    limit: New ids at most.
-    stops: Ids that end it.
-    state: `grammar.State` that it starts in.
-    sampler: How ids are chosen; its rule about repeated ids is the engine's or
-      off.
-    seed: Of the draws.
-    constraint: Holds it to a form; None for none.
-    keeps: Whether its prompt is kept for those that begin alike.
-  """
-
-  ids: Sequence[int]
-  limit: int
-  stops: tuple[int, ...] = (vocabulary_lib.EOT,)
-  state: grammar_lib.State = grammar_lib.State.TEXT
-  sampler: sampling.Sampler = sampling.Sampler()
-  seed: int = 0
-  constraint: constraint_lib.Constraint | None = None
-  keeps: bool = True
-
-
-@dataclasses.dataclass
-class Counts:
-  """What an engine has done, for those who watch it.
-
-  Attributes:
-    requests: That were taken.
-    refused: That were not, for want of room.
-    cancelled: That were given up.
-    prompt: Ids of prompts that were read.
-    cached: Ids of prompts that had been kept.
-    drawn: Ids that were drawn.
-    turns: Steps of all slots together.
-    busy_seconds: In which something was computed.
-  """
-
-  requests: int = 0
-  refused: int = 0
-  cancelled: int = 0
-  prompt: int = 0
-  cached: int = 0
-  drawn: int = 0
-  turns: int = 0
-  busy_seconds: float = 0.0
 
 
 class Ticket:
@@ -192,9 +113,9 @@ class Engine:
       settings: How it is built.
       grammar: Of its ids; by default the vocabulary's.
     """
-    self.settings, self.counts = settings, Counts()
+    self.settings, self.counts = settings, requests.Counts()
     self._model = model
-    self._read, self._laid = decode.laid_out(model, variables, settings.slots)
+    self._read, self._laid = restore.laid_out(model, variables, settings.slots)
     if grammar is None:
       grammar = grammar_lib.build(vocabulary)
     self._grammar = jax.device_put(grammar)
@@ -276,10 +197,14 @@ class Engine:
     cache = prompts.begun(self._empty_prompt(), np.int32(0))
     for B, W in self._shapes:
       rows = self._none(B, W)
-      request = Request([end], 1)
+      alone = requests.joining(Request([end], 1), self.settings.stops)
       into = np.zeros(1, np.int32)
       rows = rows_lib.join(
-        self._model, rows, cache, _joining(request, self.settings.stops), into
+        self._model,
+        rows,
+        cache,
+        requests.joining(request, self.settings.stops),
+        into,
       )
       rows = rows_lib.halted(rows, np.ones(B, bool))
       draws = sampling.Sampler(1.0, top_k=2, top_p=0.9)
@@ -456,7 +381,7 @@ class Engine:
       self._model,
       self._rows,
       at.cache,
-      _joining(request, self.settings.stops),
+      requests.joining(request, self.settings.stops),
       np.asarray([slot], np.int32),
     )
     if request.keeps:
@@ -571,20 +496,3 @@ def _shapes(model: Any, settings: Settings) -> list[tuple[int, int]]:
     for W in rings
   }
   return sorted(made)
-
-
-def _joining(request: Request, stops: int) -> rows_lib.Joining:
-  """What is known of a request's row."""
-  stops_K = np.full(stops, rows_lib.NO_ID, np.int32)
-  stops_K[: len(request.stops)] = request.stops
-  state = request.state
-  if request.constraint is not None:
-    state = grammar_lib.State.FREE  # the constraint says all
-  return rows_lib.Joining(
-    np.asarray(request.ids[-1:], np.int32),
-    np.asarray([len(request.ids) - 1], np.int32),
-    np.asarray([state], np.int32),
-    np.asarray([request.limit], np.int32),
-    jax.random.key(request.seed)[None],
-    stops_K[None],
-  )

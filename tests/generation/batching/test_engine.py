@@ -12,10 +12,10 @@ from step_audio_jax.generation import decode
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation import repetition
 from step_audio_jax.generation import restore
+from step_audio_jax.generation import rows as rows_lib
 from step_audio_jax.generation import sampling
 from step_audio_jax.generation.batching import engine as engine_lib
 from step_audio_jax.generation.batching import prompts
-from step_audio_jax.generation.batching import rows as rows_lib
 from tests.generation import test_decode
 
 State = grammar_lib.State

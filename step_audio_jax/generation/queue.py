@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from step_audio_jax.generation.batching import rows as rows_lib
+from step_audio_jax.generation import rows as rows_lib
 
 _FEWEST = 8  # rows; a batch shrinks to no fewer
 _SHARE = 8  # one row of so many is free when prompts join
