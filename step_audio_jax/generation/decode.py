@@ -6,11 +6,9 @@ is one `while_loop` that feeds one id a turn until every row has stopped. Both
 are compiled once for each (model, batch size, cache length), `prefill` also
 for each bucket: limits, stop ids, grammar and modes are arrays, not constants.
 
-The draw of row n at turn t depends on (rng, n, t) alone, not on the batch
-size, on the bucket or on the other prompts.
+The draw of row n at turn t depends on (rng, n, t) alone, on no other prompt.
 
-Letters: B batch, T tokens, S cache length, N output length, V vocabulary,
-K stop ids.
+Letters: B batch, T tokens, S cache, N output, V vocabulary, K stop ids.
 """
 
 import contextlib
@@ -336,8 +334,9 @@ def generate_outputs(
     place or (lambda x: x),
   )
   joins = len(prompts) > B and place is None and queue.can_join(model)
-  decoded = _joining if joins else _in_turn
-  ended = decoded(asked, laid, order, grammar, sampler, shapes, longest)
+  ended = (_joining if joins else _in_turn)(
+    asked, laid, order, grammar, sampler, shapes, longest
+  )
   outputs: list = [None] * len(prompts)
   with (
     progress.bar(total=len(prompts), label=label, unit='prompt')

@@ -199,13 +199,7 @@ class Engine:
       rows = self._none(B, W)
       alone = requests.joining(Request([end], 1), self.settings.stops)
       into = np.zeros(1, np.int32)
-      rows = rows_lib.join(
-        self._model,
-        rows,
-        cache,
-        requests.joining(request, self.settings.stops),
-        into,
-      )
+      rows = rows_lib.join(self._model, rows, cache, alone, into)
       rows = rows_lib.halted(rows, np.ones(B, bool))
       draws = sampling.Sampler(1.0, top_k=2, top_p=0.9)
       for allowed_BV in (None, np.ones((B, self._V), bool)):
