@@ -236,7 +236,7 @@ def test_what_a_mouth_refuses(client, models, told, param):
 def test_names_of_models_are_no_paths(client):
   body = {'model': '../../etc', 'input': 'a', 'voice': 'own'}
   refused(client.post(SPEECH, json=body), 404, 'model', 'model_not_found')
-  refused(client.get('/v1/models/..%2f..%2fetc'), 404)
+  refused(client.get('/v1/models/..%2f..%2fetc'), 404, 'model')
   refused(client.get('/%2e%2e/%2e%2e/etc/passwd'), 404)
 
 
@@ -354,6 +354,9 @@ def test_too_long_a_chat(client, models):
   try:
     words = 'word ' * 100
     body = [{'role': 'user', 'content': words}]
+    response = chat(client, messages=body)
+    refused(response, 400, 'messages', 'context_length_exceeded')
+    body = [{'role': 'user', 'content': 'a' * 4000}]  # one word, and uncounted
     response = chat(client, messages=body)
     refused(response, 400, 'messages', 'context_length_exceeded')
     chat(client, max_tokens=1000)
