@@ -140,6 +140,7 @@ setuptools.setup(
       'tpu_launch*',
     ]
   ),
+  package_data={'step_audio_jax.serving.page': ['static/*']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

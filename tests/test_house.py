@@ -283,7 +283,7 @@ def test_lost_names_are_found(bad):
   root = bad(a__x='LIMIT = 3\nclass C:\n  def f(self): pass\ndef g(): pass\n')
   there = '`a/x.py` `a/` `a/*.py` `a/x.py::g` `a/x.py::C.f` `a/x.py::LIMIT`'
   there += ' `x.py` and `::C`'
-  theirs = '`1/2` of `RUN/x.py`, `--z=a/y.py`, `codes/usage`'
+  theirs = '`1/2` of `RUN/x.py`, `--z=a/y.py`, `codes/usage`, `/v1/x`'
   assert not house.lost_names(root, f'{there}, {theirs}')
   lost = ['a/y.py', 'y.py', 'docs/', 'b/*.py', 'a/x.py::C.g', '::f', 'b::g']
   text = ' '.join(f'`{name}`' for name in lost)

@@ -81,14 +81,7 @@ class Loaded(services.Models):
         wave_S = rng.normal(size=int(length * 0.96 * ear_lib.RATE) - 1)
         await self.ear.encode((0.1 * wave_S).astype(np.float32))
     if self.mouth is not None:
-
-      async def texts():
-        yield 'a b c. a b c'
-
-      for speed in (1.0, 1.1):
-        manner = services.Manner(speed=speed, seed=0)
-        async for _ in self.mouth.speak(texts(), manner):
-          pass
+      self.mouth.warm_up()
 
   def gauges(self) -> dict[str, tuple[str, Any]]:
     """What is to be watched of the engines: name → (help, how it is read)."""

@@ -116,6 +116,17 @@ class Mouth:
     self._style(manner)
     stretch.check_speed(manner.speed)
 
+  def warm_up(self) -> None:
+    """Compiles what sound needs, of every voice."""
+    group = voice_lib.IDS.interleave([0, 0], [0, 0, 0])
+    for voice in self._voices.values():
+      stream = self._stream(voice)
+      if isinstance(stream, stream_lib.SpeechStream):
+        stream.warm_up()
+        continue
+      for groups in range(1, self._windows.groups + 2):
+        stream.push(np.tile(group, groups), True)
+
   async def speak(
     self,
     texts: AsyncIterator[str],
@@ -243,11 +254,14 @@ class Mouth:
       )
 
   def _whole(self, ids_N, voice, part, speed: float) -> np.ndarray:
-    samples_S, rate = self._decoder.decode(ids_N, voice, steps=self._steps)
+    """A sentence whose sound is changed; of the shapes of a stream."""
+    samples_S = self._stream(voice).push(ids_N, True)
     if part is not None and part.style:
       spans = [markup.Span(part.text, part.style)]
-      samples_S = making.make(samples_S, rate, spans, reference_db=None).samples
-    return stretch.stretch(samples_S, speed, rate)
+      samples_S = making.make(
+        samples_S, self.sample_rate, spans, reference_db=None
+      ).samples
+    return stretch.stretch(samples_S, speed, self.sample_rate)
 
   def _voice(self, manner: services.Manner) -> voice_lib.Voice:
     name = manner.voice or self.voices[0]
