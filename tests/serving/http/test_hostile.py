@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import re
 import struct
 
 import numpy as np
@@ -397,6 +398,18 @@ def test_health_figures_and_document(client):
   assert document['openapi'] == '3.1.0'
   json.dumps(document, allow_nan=False)
   assert CHAT in document['paths']
+
+
+def test_the_page_is_shown_to_who_has_no_token_yet(models):
+  settings = settings_lib.Settings(token='a-token-that-is-long')
+  application = app.application(models, settings)
+  with testclient.TestClient(application, 'http://127.0.0.1') as client:
+    page = client.get('/')
+    assert page.headers['content-type'].startswith('text/html')
+    for name in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+      assert client.get(name).status_code == 200
+    refused(client.get('/v1/models'), 401)
+    assert client.get('/openapi.json').json()['security'] == [{'token': []}]
 
 
 def test_models_without_ears_and_mouths():
