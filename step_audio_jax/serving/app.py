@@ -14,8 +14,8 @@ from step_audio_jax.serving.guards import gate
 from step_audio_jax.serving.guards import metrics as metrics_lib
 from step_audio_jax.serving.guards import settings as settings_lib
 from step_audio_jax.serving.http import service as service_lib
+from step_audio_jax.serving.page import page as page_lib
 
-_PAGE = 'step_audio_jax.serving.page.page'
 _REALTIME = 'step_audio_jax.serving.realtime.endpoint'
 
 
@@ -52,11 +52,11 @@ def application(
     models, settings, clock, wall, admission, metrics
   )
   api = routes_lib.routes(service)
-  page = _made(_PAGE, 'routes')
+  page = page_lib.routes()
   socket = _made(_REALTIME, 'endpoint', models, settings)
-  every = [*api, *(page or ()), *([socket] if socket else ())]
+  every = [*api, *page, *([socket] if socket else ())]
   paths = [one.path for one in every]
-  shown = [one.path for one in page or ()]
+  shown = [one.path for one in page]
   return gate.Gate(
     routing.Router(every, redirect_slashes=False),
     settings,

@@ -44,7 +44,7 @@ def routes(service: service_lib.Service) -> list[routing.BaseRoute]:
     post('/v1/audio/speech', spoken),
     post('/v1/audio/transcriptions', written),
     routing.Route('/v1/models', information.models),
-    routing.Route('/v1/models/{model}', information.model),
+    routing.Route('/v1/models/{model:path}', information.model),
     routing.Route(HEALTH, information.health),
     routing.Route('/metrics', information.metrics),
     routing.Route(DOCUMENT, described),

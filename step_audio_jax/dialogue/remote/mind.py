@@ -190,7 +190,6 @@ class RemoteMind:
 
   def _opened(self, stream: wire.Streamed) -> None:
     """In a thread: asks, and looks at what the engine says of it."""
-    name = self._address.name
     try:
       stream.open()
       if stream.status == 200:
@@ -198,18 +197,16 @@ class RemoteMind:
       body = stream.rest(_MOST_FAULT)
     except retries.Transient as error:
       raise services.Busy(
-        f'The engine at {name} does not answer ({error.reason}).'
+        f'The engine does not answer ({error.reason}).'
       ) from error
     status = stream.status
     if status in _PASSING or status >= 500:
-      raise services.Busy(
-        f'The engine at {name} has no room (status {status}).'
-      )
+      raise services.Busy(f'The engine has no room (status {status}).')
     said = chat.error_of(body)
     if self._key:
       said = said.replace(self._key, '***')
     raise errors.UserError(
-      f'The engine at {name} refused the chat with status {status}: {said}.'
+      f'messages: the engine refused them with status {status}: {said}.'
     )
 
   def _line(self, stream: wire.Streamed) -> bytes:

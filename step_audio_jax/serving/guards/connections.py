@@ -21,10 +21,12 @@ from step_audio_jax.serving.guards import faults
 from step_audio_jax.serving.guards import settings as settings_lib
 
 _MOST_HEAD = 2**16  # bytes
-# What uvicorn says of requests that are none, and of sockets that are refused.
+# What uvicorn says of requests that are none, of sockets that are refused, and
+# of replies that something ended.
 _THEIRS = (
   'Invalid HTTP request received.',
   'ASGI callable returned without completing handshake.',
+  'ASGI callable returned without completing response.',
 )
 _KEPT = 15  # seconds that a connection may do nothing
 

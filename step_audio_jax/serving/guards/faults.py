@@ -7,6 +7,8 @@ with the status that makes of it the right exception in OpenAI's clients.
 
 import asyncio
 import re
+import sys
+import traceback
 from typing import Any, Mapping
 
 from step_audio_jax import errors
@@ -77,6 +79,20 @@ def busy(message: str, seconds: float = 1.0) -> Fault:
 def retry_after(seconds: float) -> dict[str, str]:
   """The header, in whole seconds, which is all that some clients read."""
   return {'retry-after': str(max(1, -int(-seconds // 1)))}
+
+
+def logged(error: Exception, name: str) -> Fault:
+  """What a client is told; the log is told what it is not.
+
+  Args:
+    error: What was raised.
+    name: Of the request.
+  """
+  fault = of(error)
+  if fault.status == 500:
+    print(f'{name}:', file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
+  return fault
 
 
 def of(error: BaseException, field: str | None = None) -> Fault:

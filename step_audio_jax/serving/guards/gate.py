@@ -5,8 +5,6 @@ rules; their messages are the business of their route.
 """
 
 import json
-import sys
-import traceback
 from typing import Any, Callable, Collection
 import uuid
 
@@ -144,15 +142,15 @@ class _Passage:
 
   async def _failed(self, error: BaseException) -> None:
     """Answers what went wrong; raises where nobody can be told."""
+    if not isinstance(error, Exception):
+      raise error
     if isinstance(error, exceptions.HTTPException):
       error = _not_found(error, self._scope)
-    fault = faults.of(error)
-    if fault.status == 500:
-      print(f'{self._id}:', file=sys.stderr)
-      traceback.print_exception(error, file=sys.stderr)
-    if self._status is not None or not isinstance(error, Exception):
-      self._status = self._status or _CLOSED
-      raise error
+    fault = faults.logged(error, self._id)
+    if self._status is not None:
+      if self._is_socket:
+        raise error
+      return  # without an end: the connection is cut, which clients notice
     body = json.dumps(fault.body, ensure_ascii=False).encode(errors='replace')
     await self._answer(fault.status, body, fault.headers)
 

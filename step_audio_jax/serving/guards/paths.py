@@ -7,7 +7,11 @@ class Paths:
   """Some routes by their paths."""
 
   def __init__(self, paths: Iterable[str]):
-    """Of these; what stands in braces is one part of a path."""
+    """Of these; what stands in braces is one part of a path, or its end.
+
+    Args:
+      paths: As starlette has them.
+    """
     found = set(paths)
     self._exact = {one for one in found if '{' not in one}
     self._open = [
@@ -19,6 +23,7 @@ class Paths:
     if path in self._exact:
       return path
     for begin, whole in self._open:
-      if path.startswith(begin) and '/' not in path[len(begin) :]:
+      rest = path[len(begin) :]
+      if path.startswith(begin) and (':path}' in whole or '/' not in rest):
         return whole
     return None

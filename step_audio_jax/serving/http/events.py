@@ -17,4 +17,4 @@ def event(value: Mapping[str, Any]) -> bytes:
 
 def failed(error: Exception) -> bytes:
   """The last event of a stream that something ended."""
-  return event(faults.of(error).body)
+  return event(faults.logged(error, 'stream').body)

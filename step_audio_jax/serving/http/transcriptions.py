@@ -11,6 +11,7 @@ from starlette import requests
 from starlette import responses
 
 from step_audio_jax import languages
+from step_audio_jax.audio import levels
 from step_audio_jax.audio.meters import activity
 from step_audio_jax.dialogue import services
 from step_audio_jax.serving.guards import delivery
@@ -188,6 +189,8 @@ async def _heard_in_pieces(service, ear, samples_S, asked):
   for start, end in await asyncio.to_thread(stretches, samples_S):
     rate = services.HEARD_RATE
     some_S = samples_S[round(start * rate) : round(end * rate)]
+    if levels.is_silent(some_S):
+      continue
     parts = _parts(service, ear, some_S, asked, usages)
     text = ''.join([piece.text async for piece in parts])
     if text.strip():

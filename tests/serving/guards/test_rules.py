@@ -10,6 +10,7 @@ from step_audio_jax.serving.guards import access
 from step_audio_jax.serving.guards import admission as admission_lib
 from step_audio_jax.serving.guards import bodies
 from step_audio_jax.serving.guards import faults
+from step_audio_jax.serving.guards import paths
 from step_audio_jax.serving.guards import rates
 from step_audio_jax.serving.guards import settings as settings_lib
 from tests.dialogue import virtual_time
@@ -239,3 +240,13 @@ def test_what_clients_are_told(error, status, param):
   found = faults.of(error, 'input')
   assert (found.status, found.param) == (status, param)
   assert found.message and 'secret' not in found.message
+
+
+def test_paths_of_routes():
+  found = paths.Paths(
+    ('/', '/page/{name}', '/v1/models', '/v1/models/{m:path}')
+  )
+  assert found.name('/') == '/'
+  assert found.name('/page/a.js') == '/page/{name}'
+  assert found.name('/page/a/b') is found.name('/v1') is None
+  assert found.name('/v1/models/a/b') == '/v1/models/{m:path}'

@@ -330,3 +330,22 @@ def test_faults_are_the_clients_exceptions(client, models):
   models.mind.scripts = (['Good ', services.Busy('Full.')],)
   with pytest.raises(openai.APIError, match='Full'):
     list(ask(stream=True))
+
+
+def test_sound_that_ends_before_its_end_is_noticed(client, models):
+  models.mouth.scripts = ([],)
+  models.mind.scripts = ([],)
+  kept = type(models.mouth)._sentence
+
+  async def broken(self, sentence, manner):
+    async for sound in kept(self, sentence, manner):
+      yield sound
+      raise services.Busy('Full.')
+
+  models.mouth._sentence = broken.__get__(models.mouth)
+  try:
+    with pytest.raises(openai.APIConnectionError):
+      said(client, response_format='pcm')
+  finally:
+    del models.mouth._sentence
+  assert said(client, response_format='pcm').content

@@ -62,3 +62,4 @@ def test_an_engine_that_fails(place, capsys):
   assert 'broke off' in capsys.readouterr().err
   with pytest.raises(openai.APIError):
     list(ask(server, stream=True))
+  assert 'broke off' in capsys.readouterr().err

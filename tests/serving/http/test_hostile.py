@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import re
 import struct
 
 import numpy as np
@@ -236,7 +237,7 @@ def test_what_a_mouth_refuses(client, models, told, param):
 def test_names_of_models_are_no_paths(client):
   body = {'model': '../../etc', 'input': 'a', 'voice': 'own'}
   refused(client.post(SPEECH, json=body), 404, 'model', 'model_not_found')
-  refused(client.get('/v1/models/..%2f..%2fetc'), 404)
+  refused(client.get('/v1/models/..%2f..%2fetc'), 404, 'model')
   refused(client.get('/%2e%2e/%2e%2e/etc/passwd'), 404)
 
 
@@ -356,6 +357,9 @@ def test_too_long_a_chat(client, models):
     body = [{'role': 'user', 'content': words}]
     response = chat(client, messages=body)
     refused(response, 400, 'messages', 'context_length_exceeded')
+    body = [{'role': 'user', 'content': 'a' * 4000}]  # one word, and uncounted
+    response = chat(client, messages=body)
+    refused(response, 400, 'messages', 'context_length_exceeded')
     chat(client, max_tokens=1000)
     assert models.mind.manners[-1].most == 50 - 5
   finally:
@@ -394,6 +398,18 @@ def test_health_figures_and_document(client):
   assert document['openapi'] == '3.1.0'
   json.dumps(document, allow_nan=False)
   assert CHAT in document['paths']
+
+
+def test_the_page_is_shown_to_who_has_no_token_yet(models):
+  settings = settings_lib.Settings(token='a-token-that-is-long')
+  application = app.application(models, settings)
+  with testclient.TestClient(application, 'http://127.0.0.1') as client:
+    page = client.get('/')
+    assert page.headers['content-type'].startswith('text/html')
+    for name in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+      assert client.get(name).status_code == 200
+    refused(client.get('/v1/models'), 401)
+    assert client.get('/openapi.json').json()['security'] == [{'token': []}]
 
 
 def test_models_without_ears_and_mouths():

@@ -16,6 +16,7 @@ from step_audio_jax.serving.http.chat import remembered as remembered_lib
 from step_audio_jax.serving.sounds import decoding
 from step_audio_jax.serving.sounds import encoding
 
+_LONGEST_PIECE = 64  # characters of an id, on the mean of a chat
 _BLOCK = services.HEARD_RATE  # samples that an ear is given at once
 
 
@@ -74,6 +75,7 @@ async def read(
   turns = await service_lib.aside(size, _turns, body, remembered)
   choice = _tool_choice(body, turns)
   turns = tuple([await _heard(service, turn) for turn in turns])
+  most = await _most(service, body, turns)
   options = body.get('stream_options') or {}
   return Asked(
     turns,
@@ -81,7 +83,7 @@ async def read(
       temperature=_or(body, 'temperature', 0.0),
       top_p=_or(body, 'top_p', 1.0),
       top_k=_or(body, 'top_k', 0),
-      most=_most(service, body, turns),
+      most=most,
       seed=body.get('seed'),
       tool_choice=choice,
       response_schema=_response_schema(body.get('response_format')),
@@ -309,16 +311,23 @@ def _stops(given) -> tuple[str, ...]:
   return (given,) if isinstance(given, str) else tuple(given or ())
 
 
-def _most(service, body, turns) -> int:
+async def _most(service, body, turns) -> int:
   """Ids that the reply may have."""
   names = ('max_completion_tokens', 'max_tokens')
   asked = next((body[one] for one in names if body.get(one)), None)
   mind, settings = service.models.mind, service.settings
-  length = mind.length(turns)
+  # What is far too long is not counted id by id.
+  size = sum(len(turn.text) for turn in turns)
+  if body.get('tools'):
+    size += len(chats.as_json(body['tools']))
+  length = mind.longest
+  if size <= _LONGEST_PIECE * mind.longest:
+    length = await service_lib.aside(size, mind.length, turns)
   if length >= mind.longest:
+    found = f'{length} or more' if length == mind.longest else length
     raise faults.invalid(
       f"This model's maximum context length is {mind.longest} tokens; "
-      f'messages: found {length}, expected fewer.',
+      f'messages: found {found}, expected fewer.',
       'messages',
       'context_length_exceeded',
     )
