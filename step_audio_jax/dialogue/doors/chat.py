@@ -159,13 +159,13 @@ class _Talk:
 
     if not said.startswith('@'):
       part = items.Part(items.INPUT_TEXT, text=said)
-      self._context.create(items.message(chats.USER, (part,)))
+      self._context.create(items.message(chats.USER, part))
       return None
     wave_S, _ = io.read_audio(said[1:], audible=True)
     hearing = self._models.ear.listen()
     hearing.push(wave_S)
     part = items.Part(items.INPUT_AUDIO, speech=await hearing.finish())
-    item = self._context.create(items.message(chats.USER, (part,)))
+    item = self._context.create(items.message(chats.USER, part))
     words = await hearing.transcript()
     self._context.transcribe(item.id, 0, words)
     if not self._fv.json:
