@@ -83,8 +83,6 @@ class _Reading:
   ticket: Ticket
   cache: Any
   place: int
-  pieces: list[int]
-  whole: int
 
 
 class Engine:
@@ -193,7 +191,6 @@ class Engine:
     There must be no request yet.
     """
     end = vocabulary_lib.EOT
-    longest = min(sum(prompts.PIECES), self.longest - 2)
     cache = prompts.begun(self._empty_prompt(), np.int32(0))
     for B, W in self._shapes:
       rows = self._none(B, W)
@@ -208,8 +205,9 @@ class Engine:
         if other != (B, W):
           chosen = np.resize(np.arange(B), other[0])
           rows_lib.resized(self._model, rows, chosen, W=other[1])
-    for _ in range(2):  # the second begins with what was kept
-      self.run(Request([end] * longest, 2, ()))
+    for size in prompts.PIECES:
+      ids = [end] * min(size + 1, self.longest - 2)
+      self.run(Request(ids, 2, ()))
     self._store.clear()
 
   def drain(self, seconds: float | None = None) -> bool:
@@ -316,33 +314,30 @@ class Engine:
       one.end(CANCELLED)
 
   def _read_on(self) -> None:
-    """Reads one piece of one prompt; the last one puts it into the batch."""
-    if self._reading is None:
-      with self._changed:
-        if not self._waiting or self.live == self.settings.slots:
-          return
-        ticket = self._waiting.popleft()
-      self._reading = self._begin(ticket)
-    at = self._reading
-    head = at.ticket.request.ids[:-1]
-    if at.pieces:
-      size = at.pieces.pop(0)
-      some = head[at.place : at.place + size]
+    """Reads prompts, the more of them wait the more at a time."""
+    for _ in range(max(1, self.queued - self.live)):
+      if self._reading is None:
+        with self._changed:
+          if not self._waiting or self.live == self.settings.slots:
+            return
+          ticket = self._waiting.popleft()
+        self._reading = self._begin(ticket)
+      self._read_piece(self._reading)
+
+  def _read_piece(self, at: _Reading) -> None:
+    """Reads one piece; the last one puts the prompt into the batch."""
+    left = at.ticket.request.ids[at.place : -1]
+    if len(left):
+      size = prompts.piece(len(left), self.settings.places - at.place)
+      some = left[:size]
       tokens_1T = np.zeros((1, size), np.int32)
-      tokens_1T[0, size - len(some) :] = some
+      tokens_1T[0, : len(some)] = some
       at.cache = prompts.extend(
-        self._model,
-        self._read,
-        at.cache,
-        tokens_1T,
-        np.int32(size - len(some)),
-        np.int32(at.place),
+        self._model, self._read, at.cache, tokens_1T, np.int32(len(some))
       )
       at.place += len(some)
-      if len(some) == size:
-        at.whole = at.place
       self.counts.prompt += len(some)
-    if not at.pieces:
+    if at.place == len(at.ticket.request.ids) - 1:
       self._reading = None
       self._join(at)
 
@@ -351,9 +346,7 @@ class Engine:
     cache, count = self._store.find(head) or (self._empty_prompt(), 0)
     ticket.cached = count
     self.counts.cached += count
-    cache = prompts.begun(cache, np.int32(count))
-    pieces = prompts.pieces(len(head) - count)
-    return _Reading(ticket, cache, count, pieces, count)
+    return _Reading(ticket, prompts.begun(cache, np.int32(count)), count)
 
   def _empty_prompt(self):
     if self._blank is None:
@@ -379,7 +372,7 @@ class Engine:
       np.asarray([slot], np.int32),
     )
     if request.keeps:
-      self._store.keep(request.ids[:-1], at.cache, at.whole)
+      self._store.keep(request.ids[:-1], at.cache)
     self._slots[slot] = at.ticket
 
   def _fit(self, joining: Ticket | None = None) -> None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Sizes of pieces. What is left is padded to the least.
+# Sizes of pieces.
 PIECES = (256, 128, 64, 16)
 _WORTH = 16  # ids below which nothing is taken over or kept
 
@@ -43,35 +43,36 @@ def begun(cache, count):
 @functools.partial(
   jax.jit, static_argnames=('model',), donate_argnames=('cache',)
 )
-def extend(model, variables, cache, tokens_1T, padding, position):
+def extend(model, variables, cache, tokens_1T, count):
   """Reads a piece behind what a cache holds.
+
+  Places are positions: what pads a piece on the right is seen by nobody, and
+  overwritten by the next one.
 
   Args:
     model: Flax module with the API of `models.language.speech_text`.
     variables: Its variables.
-    cache: Of one row; consumed.
-    tokens_1T: Ids, the first `padding` of which are none.
-    padding: How many.
-    position: Of the first that is one.
+    cache: Of one row, with room for T more ids; consumed.
+    tokens_1T: Ids, and padding behind them.
+    count: How many are ids.
   """
-  places_1T = jnp.arange(tokens_1T.shape[1])[None] - padding
+  begin = cache['index']
+  places_1T = jnp.arange(tokens_1T.shape[1])[None]
   _, cache = model.apply(
     variables,
     tokens_1T,
-    segment_ids_BT=(places_1T >= 0).astype(jnp.int32),
-    positions_BT=jnp.maximum(position + places_1T, 0),
+    segment_ids_BT=(places_1T < count).astype(jnp.int32),
+    positions_BT=begin + places_1T,
     cache=cache,
   )
-  return cache
+  return {**cache, 'index': begin + count}
 
 
-def pieces(count: int) -> list[int]:
-  """Sizes of the pieces of so many ids; the last may be more than is left."""
-  found = []
-  while count > 0:
-    found.append(next((s for s in PIECES if s <= count), PIECES[-1]))
-    count -= found[-1]
-  return found
+def piece(count: int, room: int) -> int:
+  """Size of the next piece of so many ids, in so many places."""
+  fits = [size for size in PIECES if size <= room]
+  # One call that is padded is faster than several small ones.
+  return next((s for s in reversed(fits) if s >= count), fits[0])
 
 
 class Kept(NamedTuple):
@@ -79,13 +80,11 @@ class Kept(NamedTuple):
 
   Attributes:
     ids: All of it that is in the cache, int32.
-    cache: Of one row; each id's place is its position, up to `whole`.
-    whole: Ids in front of the piece that was padded.
+    cache: Of one row.
   """
 
   ids: np.ndarray
   cache: Any
-  whole: int
 
 
 class Store:
@@ -112,8 +111,6 @@ class Store:
       length = min(len(ids), len(kept.ids))
       differ = np.flatnonzero(ids[:length] != kept.ids[:length])
       same = int(differ[0]) if len(differ) else length
-      # Behind padding, places are no positions: only all of it or none.
-      same = min(same, kept.whole)
       if same > best:
         best, key = same, name
     if key is None or best < _WORTH:
@@ -121,17 +118,17 @@ class Store:
     self._kept.move_to_end(key)
     return self._kept[key].cache, best
 
-  def keep(self, ids: Sequence[int], cache: Any, whole: int) -> None:
+  def keep(self, ids: Sequence[int], cache: Any) -> None:
     """Holds a prompt that was read."""
     size = sum(x.nbytes for x in jax.tree.leaves(cache))
-    if size > self._most or whole < _WORTH:
+    if size > self._most or len(ids) < _WORTH:
       return
     ids = np.asarray(ids, np.int32)
     key = ids.tobytes()
     if key in self._kept:
       self._kept.move_to_end(key)
       return
-    self._kept[key] = Kept(ids, cache, whole)
+    self._kept[key] = Kept(ids, cache)
     self.bytes += size
     while self.bytes > self._most:
       _, gone = self._kept.popitem(last=False)

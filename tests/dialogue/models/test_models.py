@@ -139,12 +139,12 @@ def test_who_leaves_early_frees_the_engine(models):
 
 def test_a_reply_has_a_limit_and_says_what_it_cost(models):
   turns = [chats.Turn(chats.USER, ('what is it',))]
-  manner = services.Manner(temperature=1.0, most=7, seed=1)
+  manner = services.Manner(most=7)
   *texts, ended = asyncio.run(every(models.mind.reply(turns, manner)))
   assert ended.reason == services.CUT
   assert ended.usage.reply == 7
   assert ended.usage.prompt == models.mind.length(turns)
-  assert len(''.join(one.text for one in texts)) == 7
+  assert ''.join(one.text for one in texts) == 'a' * 7
   with pytest.raises(errors.UserError, match='expected fewer than'):
     long = [chats.Turn(chats.USER, ('a' * 300,))]
     asyncio.run(every(models.mind.reply(long)))

@@ -125,7 +125,7 @@ def test_a_prompt_that_begins_alike_is_read_from_there_on():
   again = Client(request(0, ids=ids)).wait()
   other = Client(request(0, ids=[*ids[:80], 30, 31, 32, 33])).wait()
   assert whole.ticket.cached == 0
-  assert again.ticket.cached == 96  # whole pieces of 99 ids
+  assert again.ticket.cached == 99
   assert again.ids == whole.ids
   assert other.ticket.cached == 80
   fresh = Client(
@@ -158,7 +158,7 @@ def test_who_gives_up_makes_room_at_once():
   for client in others:
     assert client.wait().ids == last.ids
   # Its place was taken behind the turns that its prompt took to be read.
-  assert turns[1] - turns[0] <= 1 + len(prompts.pieces(32))
+  assert turns[1] - turns[0] <= 2
   assert engine().live == 0 and engine().queued == 0
 
 
