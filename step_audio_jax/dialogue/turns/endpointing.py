@@ -2,9 +2,9 @@
 
 A pause alone does not say it: people stop in the middle of a sentence to think
 for as long as between two turns. What they have said so far does. "What is the
-capital of" goes on; "What is the capital of Peru?" does not. So the wait shrinks
-where the words are complete and grows where they are not; where no transcript
-has come it is the usual one.
+capital of" goes on; "What is the capital of Peru?" does not. So the wait
+shrinks where the words are complete and grows where they are not; where no
+transcript has come it is the usual one.
 """
 
 import dataclasses
@@ -172,7 +172,8 @@ class Endpoint:
 # What listeners say without wanting to speak.
 _BACKCHANNELS = frozenset(
   """mhm mm mmm mm-hmm mhmm uh-huh uhhuh huh hm hmm yeah yep yes ok okay right
-  sure aha ah oh wow cool great i see 嗯 嗯嗯 哦 噢 对 对对 好 好的 是 是的 啊""".split()
+  sure aha ah oh wow cool great i see haha ha hehe heh laughter laughs cough
+  coughs 嗯 嗯嗯 哦 哈哈 噢 对 对对 好 好的 是 是的 啊""".split()
 )
 
 
