@@ -71,7 +71,8 @@ maybe um | the green one
 it costs uh | about forty dollars
 well um | i am not sure about it
 please call uh | my office""".splitlines()
-_LISTENING = ('mhm', 'uh-huh', 'yeah', 'okay', 'right', 'ah', 'i see', 'sure')
+# "mhm" is spelt by espeak-ng, letter by letter: no hum.
+_LISTENING = ('hmm', 'uh-huh', 'yeah', 'okay', 'right', 'ah', 'i see', 'sure')
 _LISTENING_WIDE = ('嗯', '对', '好', '是')
 _BARGING = """stop
 wait a moment please
@@ -107,10 +108,11 @@ class Stimulus:
 
   Attributes:
     kind: Of `COUNTS`.
-    heard_S: At 16 kHz.
+    heard_S: At 16 kHz, without what comes back of `played_S`.
     words: (word, seconds at which it ends).
     ends: Seconds at which the user has finished.
     played_S: What the assistant says meanwhile, from 0 on; None: nothing.
+    room_S: What comes back of one sample that is played.
     text: For who looks at failures.
   """
 
@@ -119,6 +121,7 @@ class Stimulus:
   words: tuple[tuple[str, float], ...]
   ends: float
   played_S: np.ndarray | None
+  room_S: np.ndarray | None
   text: str
 
 
@@ -164,14 +167,16 @@ def _make(kind: str, part: str, rng) -> Stimulus:
   heard_S = np.zeros(round((ends + tail + (4 if kind == 'echo' else 0)) * RATE))
   at = round(begin * RATE)
   heard_S[at : at + len(sound_S)] = sound_S
-  played_S = None
+  played_S, room_S = None, None
   if kind not in TURNS:
     played_S = _bot(len(heard_S), rng)
-    heard_S = heard_S + _echo(played_S, rng)
+    room_S = _room(rng)
   level = 10 ** (-rng.uniform(15, 35) / 20) * 0.07
   heard_S = heard_S + level * _pink(len(heard_S), rng)
   timed = tuple((word, begin + end) for word, end in words)
-  return Stimulus(kind, heard_S.astype(np.float32), timed, ends, played_S, text)
+  return Stimulus(
+    kind, heard_S.astype(np.float32), timed, ends, played_S, room_S, text
+  )
 
 
 def _say(text: str, is_wide: bool, rng):
@@ -232,16 +237,15 @@ def _bot(size: int, rng) -> np.ndarray:
   return said_S[:size]
 
 
-def _echo(played_S: np.ndarray, rng) -> np.ndarray:
-  """What a room gives back of what is played."""
+def _room(rng) -> np.ndarray:
+  """What a room gives back of one sample: late, quieter, with a tail."""
   room_S = rng.standard_normal(1600) * np.exp(
     -np.arange(1600) / rng.uniform(40, 150)
   )
   room_S[0] = 8.0
   room_S *= 10 ** (-rng.uniform(0, 26) / 20) / 8
   delay = round(rng.uniform(0.0, 0.45) * RATE)
-  back_S = np.convolve(played_S, room_S)
-  return np.concatenate([np.zeros(delay), back_S])[: len(played_S)]
+  return np.concatenate([np.zeros(delay), room_S])
 
 
 def _pink(size: int, rng) -> np.ndarray:

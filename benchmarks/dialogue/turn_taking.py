@@ -23,6 +23,7 @@ import dataclasses
 import json
 
 import numpy as np
+import scipy.signal
 
 from benchmarks.dialogue import stimuli
 from step_audio_jax.dialogue.turns import controller as controller_lib
@@ -78,14 +79,26 @@ def run(
     found.extend(actions)
 
   echo = echo_lib.Echo()
-  if stimulus.played_S is not None:
-    echo.played(0.0, stimulus.played_S)
+  is_playing = stimulus.played_S is not None
+  heard_S, said = np.array(stimulus.heard_S, np.float64), 0
+  if is_playing:
     feed(ev.Asked(0.0))
   words = collections.deque(words)
-  frames = vad.Frames(vad.detector('silero'))
-  at = 0.0
-  for n, (frame_S, speech) in enumerate(frames.push(stimulus.heard_S)):
-    at = (n + 1) * vad.FRAME / vad.RATE
+  detector = vad.detector('silero')
+  for begin in range(0, len(heard_S) - vad.FRAME + 1, vad.FRAME):
+    at = (begin + vad.FRAME) / vad.RATE
+    state = controller.state
+    playing = state == controller_lib.State.BOT_REPLYING
+    if is_playing and playing and not controller.is_held:
+      # What is held goes on where it stopped, and so does its echo.
+      part_S = stimulus.played_S[said : said + vad.FRAME]
+      said += vad.FRAME
+      echo.played(begin / vad.RATE, part_S)
+      back_S = scipy.signal.fftconvolve(part_S, stimulus.room_S)
+      room = heard_S[begin : begin + len(back_S)]
+      room += back_S[: len(room)]
+    frame_S = heard_S[begin : begin + vad.FRAME].astype(np.float32)
+    speech = detector(frame_S)
     while words and words[0].at <= at:
       feed(words.popleft())
     is_echo = echo.hears(at, frame_S)
@@ -169,10 +182,16 @@ def main():
   parser.add_argument('--delay', type=float, default=0.15)
   parser.add_argument('--errors', type=float, default=0.0)
   parser.add_argument('--without_words', action='store_true')
+  parser.add_argument(
+    '--share', type=float, default=1.0, help='of the usual numbers of stimuli'
+  )
   parser.add_argument('--verbose', action='store_true', help='tells failures')
   args = parser.parse_args()
   recogniser = Recogniser(not args.without_words, args.delay, args.errors)
-  found = measure(args.part, args.seed, recogniser, verbose=args.verbose)
+  counts = {k: round(n * args.share) for k, n in stimuli.COUNTS.items()}
+  found = measure(
+    args.part, args.seed, recogniser, counts=counts, verbose=args.verbose
+  )
   print(json.dumps(found))
 
 

@@ -271,7 +271,9 @@ class Controller:
         self._words, self._doubted = None, False
         self._held_from = self._onset
         return [ev.Hold(at, self._reply)]
-      if self._voiced >= s.interrupt:
+      # Who is known to say "mhm" may say it twice as long.
+      is_mhm = self._words is not None and not self._says_something()
+      if self._voiced >= (2 * s.interrupt if is_mhm else s.interrupt):
         return self._interrupted(at)
       return []
     if not self._is_held:

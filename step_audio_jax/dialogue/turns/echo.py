@@ -9,6 +9,8 @@ h leaves of it is small:
 
     |y - x ⋆ h|² < (1 - explained) |y|²     in the frame
 
+with the power of the quietest frames, the room's noise, taken off both sides.
+
 So neither gain nor delay need be known, and who speaks over the echo, even as
 loudly as it, is heard. It costs a few milliseconds of numpy a frame while
 something is played, nothing else.
@@ -72,6 +74,7 @@ class Echo:
     self._late = round(_PAST * vad.RATE)
     self._reach = self._late + round(settings.delay * vad.RATE)
     self._heard_S = np.zeros(self._window)
+    self._room = 1.0  # power of the quietest frame
     # Sample `_first` of the clock is the first of what is kept as played.
     self._first = 0
     self._played_S = np.zeros(0)
@@ -107,6 +110,9 @@ class Echo:
     """
     frame_S = np.asarray(frame_S, np.float64)
     self._heard_S = np.concatenate([self._heard_S, frame_S])[-self._window :]
+    power = float(np.mean(np.square(frame_S)))
+    # The quietest is forgotten slowly: rooms become louder.
+    self._room = min(power, self._room * 1.01 + 1e-12)
     end = round(at * vad.RATE)
     reference_S = self._reference(end)
     if reference_S is None:
@@ -114,9 +120,12 @@ class Echo:
     energy = float(frame_S @ frame_S)
     if energy == 0:
       return False
+    # What a room has always says nothing of who speaks.
+    energy_of_room = min(self._room * len(frame_S), 0.15 * energy)
     lag = self._lag(reference_S)
     rest_S = self._unexplained(reference_S, lag, len(frame_S))
-    return float(rest_S @ rest_S) < (1 - self._settings.explained) * energy
+    rest = float(rest_S @ rest_S) - 2 * energy_of_room
+    return rest < (1 - self._settings.explained) * (energy - energy_of_room)
 
   def _reference(self, end: int) -> np.ndarray | None:
     """What was played in the window and the reach before it; None: nothing."""
