@@ -66,7 +66,7 @@ class Settings:
   least: float = 0.12
   pause: float | None = 0.16
   waits: endpointing.Waits = endpointing.Waits()
-  interrupt: float = 0.6
+  interrupt: float = 0.9  # it is held already: to decide late is not heard
   resume: float = 0.3
   replies: bool = True
   interrupts: bool = True
