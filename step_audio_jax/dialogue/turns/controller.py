@@ -54,6 +54,8 @@ class Settings:
     resume: Seconds of silence after which a reply that was held goes on.
     replies: Whether turns are replied to.
     interrupts: Whether speech ends a reply.
+    idle: Seconds of silence behind a reply after which the user is asked;
+      None never.
   """
 
   mode: str = VAD
@@ -64,10 +66,11 @@ class Settings:
   least: float = 0.12
   pause: float | None = 0.16
   waits: endpointing.Waits = endpointing.Waits()
-  interrupt: float = 0.6
+  interrupt: float = 0.9  # it is held already: to decide late is not heard
   resume: float = 0.3
   replies: bool = True
   interrupts: bool = True
+  idle: float | None = None
 
   def __post_init__(self):
     if self.mode not in MODES:
@@ -82,6 +85,7 @@ class Settings:
         'threshold': (0.0, 1.0),
         'release': (0.0, self.threshold),
         **{name: (0.0, 10.0) for name in times},
+        'idle': (0.0, 3600.0),
       },
     )
 
@@ -119,6 +123,10 @@ class Controller:
     self._last = 0.0  # end of the last speech
     self._voiced = 0.0  # seconds of speech in this turn
     self._words: tuple[str, float] | None = None
+    self._held_from = 0.0  # where the speech begins that holds a reply
+    self._committed = 0.0  # up to where sound was made turns, by commits
+    self._doubted = False  # whether a reply went on before words came
+    self._quiet_since: float | None = None  # end of the last reply
 
   @property
   def reply(self) -> int | None:
@@ -170,15 +178,24 @@ class Controller:
   def _in_silence(self, at: float) -> list[ev.Action]:
     if not self._is_speech:
       self._voiced = 0.0
-      return []
+      return self._idle(at)
     if self._spoken < self.settings.start:
       return []
     return self._begin(at)
 
+  def _idle(self, at: float) -> list[ev.Action]:
+    """Nobody has said anything since the last reply."""
+    limit, since = self.settings.idle, self._quiet_since
+    if limit is None or since is None or at - since < limit:
+      return []
+    self._quiet_since = None
+    found: list[ev.Action] = [ev.Idle(at)]
+    return found + self._answer(at) if self.settings.replies else found
+
   def _begin(self, at: float) -> list[ev.Action]:
     self.state = State.USER_SPEAKING
     self._since = self._onset - self.settings.prefix
-    self._words = None
+    self._words = self._quiet_since = None
     return [ev.BeginTurn(at, self._since)]
 
   def _while_speaking(self, at: float) -> list[ev.Action]:
@@ -234,6 +251,9 @@ class Controller:
     if self._reply is None:
       self._numbered()
     self.state, self._is_held = State.BOT_REPLYING, False
+    self._doubted, self._quiet_since = False, None
+    # Words that come from here on are of what is said meanwhile.
+    self._onset = self._onset if self._is_speech else at
     return [ev.Reply(at, self._reply)]
 
   def _while_replying(self, at: float) -> list[ev.Action]:
@@ -248,9 +268,12 @@ class Controller:
         self._is_held = True
         self._since = self._onset - s.prefix
         self._voiced = self._spoken
-        self._words = None
+        self._words, self._doubted = None, False
+        self._held_from = self._onset
         return [ev.Hold(at, self._reply)]
-      if self._voiced >= s.interrupt:
+      # Who is known to say "mhm" may say it twice as long.
+      is_mhm = self._words is not None and not self._says_something()
+      if self._voiced >= (2 * s.interrupt if is_mhm else s.interrupt):
         return self._interrupted(at)
       return []
     if not self._is_held:
@@ -260,7 +283,7 @@ class Controller:
       return []
     if self._words is not None and self._says_something():
       return self._interrupted(at)
-    self._is_held, self._voiced = False, 0.0
+    self._is_held, self._voiced, self._doubted = False, 0.0, True
     return [ev.Resume(at, self._reply)]
 
   def _says_something(self) -> bool:
@@ -269,7 +292,9 @@ class Controller:
 
   def _interrupted(self, at: float) -> list[ev.Action]:
     found = [ev.Stop(at, self._reply), ev.BeginTurn(at, self._since)]
-    self._reply, self._is_held = None, False
+    self._reply, self._is_held, self._doubted = None, False, False
+    # It was said with words: it is a turn, however short.
+    self._voiced = max(self._voiced, self.settings.least)
     self.state = State.USER_SPEAKING
     if not self._is_speech:
       found += self._while_speaking(at)
@@ -278,16 +303,24 @@ class Controller:
   # Words.
 
   def _on_words(self, event: ev.Words) -> list[ev.Action]:
+    if event.until <= self._words_from():
+      return []  # of the turn before, come late
     if self._words is None or event.until >= self._words[1]:
       self._words = (event.text, event.until)
     if self.settings.mode == MANUAL or self._is_pressed:
       return []
     if self.state == State.USER_PAUSED and not self._is_speech:
       return self._in_pause(event.at)
-    if self.state == State.BOT_REPLYING and self._is_held:
+    if self.state == State.BOT_REPLYING and (self._is_held or self._doubted):
       if self._says_something():
         return self._interrupted(event.at)
     return []
+
+  def _words_from(self) -> float:
+    """Where the sound begins whose words are of interest."""
+    if self.state == State.BOT_REPLYING:
+      return self._held_from if self._is_held or self._doubted else self._onset
+    return self._since
 
   # Replies.
 
@@ -303,12 +336,17 @@ class Controller:
       return []
     self._reply = None
     if self.state == State.BOT_REPLYING:
-      held, self._is_held = self._is_held, False
+      held, self._is_held, self._doubted = self._is_held, False, False
       if held:  # somebody is speaking already
         self.state = State.USER_SPEAKING
         return [ev.BeginTurn(event.at, self._since)]
-      self.state, self._voiced = State.SILENCE, 0.0
+      self._to_silence(event.at)
     return []
+
+  def _to_silence(self, at: float):
+    self.state, self._quiet_since = State.SILENCE, at
+    if not self._is_speech:
+      self._voiced = 0.0
 
   def _numbered(self) -> int:
     self._reply = self._next
@@ -326,16 +364,26 @@ class Controller:
     if self.state != State.BOT_REPLYING:
       return self._discarded(at)
     gone, self._reply, self._is_held = self._reply, None, False
+    self._doubted = False
     return [] if gone is None else [ev.Stop(at, gone)]
 
   # Buttons and programs.
 
   def _on_tick(self, event: ev.Tick) -> list[ev.Action]:
-    if self.settings.mode == MANUAL or self._is_pressed or self._is_speech:
+    if self.settings.mode == MANUAL or self._is_pressed:
       return []
-    if self.state == State.USER_PAUSED:
-      return self._in_pause(event.at)
-    return []
+    if self._is_speech:
+      # Who mutes the microphone in the middle of a word sends no more frames.
+      if event.at - self._last < self.settings.waits.incomplete:
+        return []
+      self._is_speech = False
+    act = {
+      State.SILENCE: self._idle,
+      State.USER_SPEAKING: self._while_speaking,
+      State.USER_PAUSED: self._in_pause,
+      State.BOT_REPLYING: self._while_replying,
+    }[self.state]
+    return act(event.at)
 
   def _on_press(self, event: ev.Press) -> list[ev.Action]:
     if self._is_pressed:
@@ -353,25 +401,41 @@ class Controller:
     if not self._is_pressed:
       return []
     self._is_pressed = False
-    self._last = event.at
     # Who holds a button means it, however short it was.
-    self._voiced = max(self._voiced, self.settings.least)
-    return self._end(event.at)
+    return self._on_commit(event)
 
-  def _on_commit(self, event: ev.Commit) -> list[ev.Action]:
-    if self.state not in (State.USER_SPEAKING, State.USER_PAUSED):
-      return []
-    self._last = event.at
+  def _on_commit(self, event: ev.Event) -> list[ev.Action]:
+    found: list[ev.Action] = []
+    if not self._is_open():
+      if self.settings.mode != MANUAL:
+        return []
+      # Nothing but the commits says where turns of this mode begin.
+      found = self._quiet(event.at) if self.settings.replies else []
+      self._since = self._committed
+      if self.state == State.BOT_REPLYING and not self.settings.replies:
+        self._committed = event.at
+        return [ev.EndTurn(event.at, self._since, event.at)]
+    self._last = self._committed = event.at
     self._voiced = max(self._voiced, self.settings.least)
-    return self._end(event.at)
+    return found + self._end(event.at)
+
+  def _is_open(self) -> bool:
+    """Whether a turn of the user has begun and not ended."""
+    return self.state in (State.USER_SPEAKING, State.USER_PAUSED)
 
   def _on_asked(self, event: ev.Asked) -> list[ev.Action]:
     found = self._quiet(event.at)
+    if self._is_open():  # what was said so far is a turn, or was a noise
+      worth = self._voiced >= self.settings.least or self._is_pressed
+      until = event.at if self._is_pressed else self._last
+      ended = ev.EndTurn(event.at, self._since, until)
+      found.append(ended if worth else ev.DropTurn(event.at))
+    self._voiced = 0.0
     self._numbered()
     return found + self._answer(event.at)
 
   def _on_cancel(self, event: ev.Cancel) -> list[ev.Action]:
     found = self._quiet(event.at)
     if self.state == State.BOT_REPLYING:
-      self.state, self._voiced = State.SILENCE, 0.0
+      self._to_silence(event.at)
     return found

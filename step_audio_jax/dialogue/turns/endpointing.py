@@ -2,9 +2,9 @@
 
 A pause alone does not say it: people stop in the middle of a sentence to think
 for as long as between two turns. What they have said so far does. "What is the
-capital of" goes on; "What is the capital of Peru?" does not. So the wait shrinks
-where the words are complete and grows where they are not; where no transcript
-has come it is the usual one.
+capital of" goes on; "What is the capital of Peru?" does not. So the wait
+shrinks where the words are complete and grows where they are not; where no
+transcript has come it is the usual one.
 """
 
 import dataclasses
@@ -27,6 +27,17 @@ _GOES_ON = frozenset(
   very really quite too more most less not never just only also even maybe
   please let lets i you he she we they
   what's how's where's there's""".split()
+)
+_GOES_ON |= frozenset(  # verbs that want an object
+  """play find send show give bring put set book call remind tell want need
+  make take get add open close turn""".split()
+)
+_ASKS = frozenset(
+  """what what's who where when why how which is are do does did can could
+  will would""".split()
+)
+_DIGITS = frozenset(
+  'zero oh one two three four five six seven eight nine'.split()
 )
 _FILLERS = frozenset(
   """uh um er erm hmm hm ah eh well like basically actually anyway
@@ -129,7 +140,7 @@ def completeness(text: str | None) -> float | None:
   last = words[-1]
   if last in _FILLERS:
     return 0.05
-  if last in _GOES_ON:
+  if last in _GOES_ON or _is_within_number(words):
     return 0.1
   if not last.isascii():
     if last.endswith(_ENDS_WIDE):
@@ -139,7 +150,18 @@ def completeness(text: str | None) -> float | None:
     return 0.9 if ended else 0.7
   if ended:
     return 0.95
-  return 0.75 if len(words) > 1 else 0.6
+  # A question shows its shape; anything else may get one more phrase.
+  return 0.75 if words[0] in _ASKS and len(words) > 3 else 0.5
+
+
+def _is_within_number(words: list[str]) -> bool:
+  """Whether digits are told one by one, and may go on."""
+  told = 0
+  for word in reversed(words):
+    if word not in _DIGITS:
+      break
+    told += 1
+  return 2 <= told < 7
 
 
 class Endpoint:
@@ -172,7 +194,8 @@ class Endpoint:
 # What listeners say without wanting to speak.
 _BACKCHANNELS = frozenset(
   """mhm mm mmm mm-hmm mhmm uh-huh uhhuh huh hm hmm yeah yep yes ok okay right
-  sure aha ah oh wow cool great i see 嗯 嗯嗯 哦 噢 对 对对 好 好的 是 是的 啊""".split()
+  sure aha ah oh wow cool great i see haha ha hehe heh laughter laughs cough
+  coughs 嗯 嗯嗯 哦 哈哈 噢 对 对对 好 好的 是 是的 啊""".split()
 )
 
 

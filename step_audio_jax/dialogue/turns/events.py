@@ -150,6 +150,11 @@ class DropTurn(Action):
 
 
 @dataclasses.dataclass(frozen=True)
+class Idle(Action):
+  """Nobody has spoken for long; a `Reply` follows where there are replies."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Speculate(Action):
   """Begin a reply to what was said so far; nobody may hear it yet.
 
