@@ -7,9 +7,10 @@ The 25M Llama of `small_llama.py`, float32, greedy, on CPU: 96 prompts of 8 to
 batches of `--batch`. The peer is what evaluations with `model.generate` do:
 prompts in the order of the set, each batch padded on the left to its longest,
 its default cache. Ours is `generation.decode` as `evaluation.benchmarks.asking`
-calls it: in order of length, a prompt in the place of each that ends. The ids of every answer
-must be equal. Sides alternate; the ratio is the median over pairs of peer
-seconds / our seconds. Needs requirements/parity.txt; prints one JSON line.
+calls it: in order of length, a prompt in the place of each that ends. The ids
+of every answer must be equal. Sides alternate; the ratio is the median over
+pairs of peer seconds / our seconds. Needs requirements/parity.txt; prints one
+JSON line.
 """
 
 import json

@@ -161,7 +161,7 @@ class Streamed:
     self._response: http.client.HTTPResponse | None = None
     self.status, self.headers = 0, {}
 
-  def open(self) -> None:
+  def begin(self) -> None:
     """Sends what is asked, and reads the head of the answer.
 
     Raises:

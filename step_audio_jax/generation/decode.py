@@ -11,7 +11,6 @@ The draw of row n at turn t depends on (rng, n, t) alone, on no other prompt.
 Letters: B batch, T tokens, S cache, N output, V vocabulary, K stop ids.
 """
 
-import contextlib
 import dataclasses
 import functools
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
@@ -338,15 +337,10 @@ def generate_outputs(
     asked, laid, order, grammar, sampler, shapes, longest
   )
   outputs: list = [None] * len(prompts)
-  with (
-    progress.bar(total=len(prompts), label=label, unit='prompt')
-    if label
-    else contextlib.nullcontext()
-  ) as bar:
-    for one in ended:
-      outputs[one.number] = Output(one.tokens, one.logprobs, one.stopped)
-      if bar is not None:
-        bar.update(1)
+  if label:
+    ended = progress.bar(ended, total=len(prompts), label=label, unit='prompt')
+  for one in ended:
+    outputs[one.number] = Output(one.tokens, one.logprobs, one.stopped)
   return outputs
 
 

@@ -272,5 +272,6 @@ DOOR = cli.Door(
 It ends on SIGTERM when replies under way have, or after --drain_seconds.""",
   main=_main,
   define=_define,
+  texts=('mind_url', 'origin'),
   uses_gin=False,
 )

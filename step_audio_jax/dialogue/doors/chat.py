@@ -236,5 +236,6 @@ DOOR = cli.Door(
     python -m step_audio_jax chat        lines of standard input are turns""",
   main=_main,
   define=_define,
+  texts=('arguments', 'style', 'system'),
   uses_gin=False,
 )

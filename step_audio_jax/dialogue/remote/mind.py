@@ -191,7 +191,7 @@ class RemoteMind:
   def _opened(self, stream: wire.Streamed) -> None:
     """In a thread: asks, and looks at what the engine says of it."""
     try:
-      stream.open()
+      stream.begin()
       if stream.status == 200:
         return
       body = stream.rest(_MOST_FAULT)
