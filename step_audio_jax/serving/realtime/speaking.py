@@ -15,9 +15,9 @@ from step_audio_jax.chats import conversation as chats
 from step_audio_jax.dialogue import services
 from step_audio_jax.dialogue.context import context as context_lib
 from step_audio_jax.dialogue.context import items as items_lib
-from step_audio_jax.dialogue.conversation import clock as clock_lib
-from step_audio_jax.dialogue.conversation import playback as playback_lib
-from step_audio_jax.dialogue.conversation import reply as reply_lib
+from step_audio_jax.dialogue.live import clock as clock_lib
+from step_audio_jax.dialogue.live import playback as playback_lib
+from step_audio_jax.dialogue.live import reply as reply_lib
 from step_audio_jax.serving.realtime import events
 from step_audio_jax.serving.realtime import formats
 

@@ -13,9 +13,9 @@ from step_audio_jax import errors
 from step_audio_jax.dialogue import services
 from step_audio_jax.dialogue.context import context as context_lib
 from step_audio_jax.dialogue.context import items as items_lib
-from step_audio_jax.dialogue.conversation import clock as clock_lib
-from step_audio_jax.dialogue.conversation import listener as listener_lib
-from step_audio_jax.dialogue.conversation import reply as reply_lib
+from step_audio_jax.dialogue.live import clock as clock_lib
+from step_audio_jax.dialogue.live import listener as listener_lib
+from step_audio_jax.dialogue.live import reply as reply_lib
 from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import server_vad
 from step_audio_jax.dialogue.turns import vad

@@ -169,6 +169,7 @@ class Reply:
     self._name_call = name_call
     self._is_wanted = asyncio.Event()
     self._stretches: Pipe[Stretch] = Pipe()
+    self._last: Stretch | None = None
     self._task: asyncio.Task | None = None
     self.reason: str | None = None
     self.usage = services.Usage()
@@ -209,6 +210,9 @@ class Reply:
     except (errors.UserError, services.Busy) as error:
       self.error = error
     finally:
+      # Whoever says it is told that nothing more comes, of what is begun too.
+      if self._last is not None:
+        self._last.pieces.close()
       self._stretches.close()
     if self.error is not None:
       self.reason = None
@@ -219,7 +223,7 @@ class Reply:
     turns = list(await self._wish.turns())
     manner = self._wish.manner
     for last in range(self._limits.rounds, -1, -1):
-      stretch = Stretch(self._limits.ahead)
+      self._last = stretch = Stretch(self._limits.ahead)
       self._stretches.give(stretch)
       if last == 0:  # it has to say something now
         manner = dataclasses.replace(manner, tool_choice='none')
