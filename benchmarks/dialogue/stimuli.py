@@ -110,6 +110,7 @@ class Stimulus:
     kind: Of `COUNTS`.
     heard_S: At 16 kHz, without what comes back of `played_S`.
     words: (word, seconds at which it ends).
+    begins: Seconds at which the user begins.
     ends: Seconds at which the user has finished.
     played_S: What the assistant says meanwhile, from 0 on; None: nothing.
     room_S: What comes back of one sample that is played.
@@ -119,6 +120,7 @@ class Stimulus:
   kind: str
   heard_S: np.ndarray
   words: tuple[tuple[str, float], ...]
+  begins: float
   ends: float
   played_S: np.ndarray | None
   room_S: np.ndarray | None
@@ -175,7 +177,14 @@ def _make(kind: str, part: str, rng) -> Stimulus:
   heard_S = heard_S + level * _pink(len(heard_S), rng)
   timed = tuple((word, begin + end) for word, end in words)
   return Stimulus(
-    kind, heard_S.astype(np.float32), timed, ends, played_S, room_S, text
+    kind=kind,
+    heard_S=heard_S.astype(np.float32),
+    words=timed,
+    begins=begin,
+    ends=ends,
+    played_S=played_S,
+    room_S=room_S,
+    text=text,
   )
 
 

@@ -11,7 +11,8 @@ Prints one JSON line last; times are milliseconds.
 
     false_turn_ends   turns that were ended before their speaker had finished
     response          from the true end of a turn to the reply's permission
-    false_stops       coughs, back-channels and echoes that ended a reply
+    false_stops       coughs, back-channels and echoes that ended a reply, and
+                      interruptions in front of which it was ended
     stop_after_vad    from the first frame of speech, of those that the detector
                       is sure of, to the silence of what is played
     missed            interruptions that did not end the reply
@@ -120,6 +121,7 @@ def measure(
   rng = np.random.default_rng(seed + 1)
   metrics = metrics_lib.Metrics()
   waits, stops, failed = [], [], collections.Counter()
+  early = 0  # replies that ended in front of the interruption
   many: collections.Counter = collections.Counter()
   for stimulus in stimuli.make(part, seed, counts):
     words = recogniser.events(stimulus, rng)
@@ -132,17 +134,23 @@ def measure(
       if not wrong:
         waits.append(1000 * (ends[0] - stimulus.ends))
     else:
-      stopped = any(isinstance(a, ev.Stop) for a in actions)
-      wrong = stopped == (stimulus.kind in stimuli.HARMLESS)
+      stopped = [a.at for a in actions if isinstance(a, ev.Stop)]
       holds = [a.at for a in actions if isinstance(a, ev.Hold)]
-      if stimulus.kind == 'barge_in' and holds and sure:
-        # The run of sure frames that ends with the hold began here.
-        run_begin = max(
+      if stimulus.kind in stimuli.HARMLESS:
+        wrong = bool(stopped)
+      elif any(at < stimulus.begins for at in stopped):
+        # Its own echo ended it: whether the user would have is not known.
+        early += 1
+      else:
+        wrong = not stopped
+        holds = [at for at in holds if at >= stimulus.begins]
+        starts = [
           t
           for t in sure
-          if t <= holds[0] and not any(0.04 > t - u > 0.0 for u in sure)
-        )
-        stops.append(1000 * (holds[0] - run_begin))
+          if holds and t <= holds[0] and not any(0 < t - u < 0.04 for u in sure)
+        ]
+        if starts:  # of the run of sure frames that ends with the hold
+          stops.append(1000 * (holds[0] - starts[-1]))
     failed[stimulus.kind] += wrong
     if wrong and verbose:
       told = [(type(a).__name__, round(a.at, 2)) for a in actions]
@@ -159,7 +167,8 @@ def measure(
       sum(failed[kind] for kind in stimuli.TURNS) / max(turns, 1), 4
     ),
     **{f'response_p{p}_ms': _percentile(waits, p) for p in (50, 90, 95)},
-    'false_stops': sum(failed[kind] for kind in stimuli.HARMLESS),
+    'false_stops': early + sum(failed[kind] for kind in stimuli.HARMLESS),
+    'stopped_early': early,
     'harmless': sum(many[kind] for kind in stimuli.HARMLESS),
     'stop_after_vad_max_ms': _percentile(stops, 100),
     'missed': failed['barge_in'],

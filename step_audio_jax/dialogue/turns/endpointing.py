@@ -164,6 +164,42 @@ def _is_within_number(words: list[str]) -> bool:
   return 2 <= told < 7
 
 
+def unknown(text: str | None) -> None:
+  """Judges nothing: the pause alone ends a turn."""
+  del text
+
+
+_JUDGES: dict[str, EndOfTurn] = {'words': completeness, 'pause': unknown}
+
+
+def register(name: str, judge: EndOfTurn) -> None:
+  """Makes a judge known, such as a model.
+
+  Args:
+    name: Under which `judge_of` finds it.
+    judge: Is called in the middle of a conversation: it may not wait.
+
+  Raises:
+    ValueError: There is one of that name.
+  """
+  if name in _JUDGES:
+    raise ValueError(f'there is a judge {name!r} of ends of turns already.')
+  _JUDGES[name] = judge
+
+
+def judge_of(name: str) -> EndOfTurn:
+  """A judge by its name.
+
+  Raises:
+    UserError: There is none of that name.
+  """
+  if name not in _JUDGES:
+    raise errors.UserError(
+      f'endpointing: found {name!r}, expected one of {", ".join(_JUDGES)}.'
+    )
+  return _JUDGES[name]
+
+
 class Endpoint:
   """The wait behind what was said."""
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from step_audio_jax import errors
 from step_audio_jax.dialogue.turns import endpointing
 
 
@@ -55,3 +56,15 @@ def test_who_listens():
     assert endpointing.is_backchannel(text), text
   for text in ('stop', 'yeah but no', 'ok ok ok ok', '停'):
     assert not endpointing.is_backchannel(text), text
+
+
+def test_judges_by_their_names(monkeypatch):
+  monkeypatch.setattr(endpointing, '_JUDGES', dict(endpointing._JUDGES))
+  endpointing.register('mine', lambda text: 0.9)
+  assert endpointing.judge_of('mine')('and the') == 0.9
+  assert endpointing.judge_of('words') is endpointing.completeness
+  assert endpointing.judge_of('pause')('stop it.') is None
+  with pytest.raises(ValueError, match="a judge 'mine'"):
+    endpointing.register('mine', endpointing.completeness)
+  with pytest.raises(errors.UserError, match="found 'x', expected one of wor"):
+    endpointing.judge_of('x')
