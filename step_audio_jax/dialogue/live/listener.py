@@ -1,7 +1,8 @@
 """Sound of a microphone → turns: VAD, controller, and what an ear is given.
 
 Time is that of the sound: its first sample is second 0. So a conversation is
-the same whether its sound comes at once or as it is spoken.
+the same whether its sound comes at once or as it is spoken. Where a microphone
+is muted, time goes on without sound (`wait`).
 
 Axes: S samples at `services.HEARD_RATE`.
 """
@@ -16,7 +17,9 @@ from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import vad
 
 _KEPT = 6.0  # seconds in front of a turn that are remembered
-_LONGEST = 300.0  # seconds of one turn; what is before is forgotten
+_SPEAKING = controller_lib.State.USER_SPEAKING
+_PAUSED = controller_lib.State.USER_PAUSED
+LONGEST = 300.0  # seconds of one turn; what goes on is another
 
 
 class Listener:
@@ -45,32 +48,62 @@ class Listener:
     self.hearing: services.Hearing | None = None
     self._samples = 0  # that came
     self._recent: list[np.ndarray] = []  # of them, the last
+    self._held = 0  # samples of these
     self._judged = 0.0  # seconds up to which frames were judged
+    self._muted = 0.0  # seconds that went by without sound
+    self._given = 0  # samples of the turn's that the ear has
 
   @property
   def at(self) -> float:
-    """Seconds of sound that were judged."""
-    return self._judged
+    """The time, seconds."""
+    return self._judged + self._muted
+
+  def place(self, at: float) -> float:
+    """Seconds of sound in front of a time."""
+    return max(0.0, at - self._muted)
+
+  @property
+  def is_waiting(self) -> bool:
+    """Whether something happens if nobody says anything more."""
+    state = self.controller.state
+    return state in (_SPEAKING, _PAUSED) or self.controller.is_held
 
   def push(self, samples_S: np.ndarray) -> Iterator[ev.Action]:
     """More sound; what is to be done about it, one by one."""
-    self._recent.append(np.asarray(samples_S, np.float32))
-    self._samples += len(samples_S)
-    self._forget()
+    samples_S = np.asarray(samples_S, np.float32)
+    # By frames: what comes behind the end of a turn is not of that turn.
+    for begin in range(0, len(samples_S), vad.FRAME):
+      yield from self._push(samples_S[begin : begin + vad.FRAME])
+
+  def _push(self, part_S: np.ndarray) -> Iterator[ev.Action]:
+    self._recent.append(part_S)
+    self._samples += len(part_S)
+    self._held += len(part_S)
+    self._trim()
     if self.hearing is not None:
-      self.hearing.push(self._recent[-1])
-    for _, speech in self._frames.push(samples_S):
+      self._give(part_S)
+    for _, speech in self._frames.push(part_S):
       self._judged += vad.SECONDS
-      yield from self.feed(ev.Frame(self._judged, speech, vad.SECONDS))
+      yield from self.feed(ev.Frame(self.at, speech, vad.SECONDS))
+    is_manual = self.controller.settings.mode == controller_lib.MANUAL
+    if not is_manual and self._given > LONGEST * services.HEARD_RATE:
+      yield from self.feed(ev.Commit(self.at))
+
+  def wait(self, seconds: float) -> Iterator[ev.Action]:
+    """Time that passed without sound: the microphone is muted."""
+    self._muted += seconds
+    yield from self.feed(ev.Tick(self.at))
 
   def feed(self, event: ev.Event) -> Iterator[ev.Action]:
     """What is to be done about an event, one by one."""
     for action in self.controller.feed(event):
       if isinstance(action, ev.BeginTurn):
-        self._begin(action.since)
+        self._begin(action.since - self._muted)
+      if isinstance(action, ev.DropTurn) and self.hearing is not None:
+        self.hearing.cancel()
       yield action
       if isinstance(action, ev.EndTurn | ev.DropTurn):
-        self.hearing = None
+        self.hearing, self._given = None, 0
 
   def begin(self) -> None:
     """Begins a turn without a voice: all that is remembered belongs to it."""
@@ -79,33 +112,42 @@ class Listener:
 
   def forget(self) -> None:
     """What was heard so far belongs to no other turn."""
-    self.hearing, self._recent = None, []
+    self.hearing, self._given = None, 0
+    self._recent, self._held = [], 0
 
   def clear(self) -> None:
     """Nobody has said anything."""
     if self.hearing is not None:
       self.hearing.cancel()
     self.forget()
-    if self.controller.is_open:
-      settings = self.controller.settings
-      self.controller = controller_lib.Controller(settings)
+    controller = self.controller
+    if controller.state in (_SPEAKING, _PAUSED):
+      self.controller = controller_lib.Controller(controller.settings)
 
   @property
   def seconds(self) -> float:
     """Of sound that is remembered."""
-    return sum(map(len, self._recent)) / services.HEARD_RATE
+    return self._held / services.HEARD_RATE
 
   def _begin(self, since: float) -> None:
-    self.hearing = self._ear.listen()
+    if self.hearing is not None:  # two turns that nobody parted
+      self.hearing.cancel()
+    self.hearing, self._given = self._ear.listen(), 0
     held_S = np.concatenate([np.zeros(0, np.float32), *self._recent])
     first = self._samples - len(held_S)  # number of the oldest that is held
     skipped = max(0, round(since * services.HEARD_RATE) - first)
-    self.hearing.push(held_S[skipped:])
+    self._give(held_S[skipped:])
 
-  def _forget(self) -> None:
+  def _give(self, samples_S: np.ndarray) -> None:
+    self.hearing.push(samples_S)
+    self._given += len(samples_S)
+
+  def _trim(self) -> None:
     """Keeps the last seconds; of a turn that is committed by hand, all."""
     manual = self.controller.settings.mode == controller_lib.MANUAL
-    most = _LONGEST if manual else _KEPT
-    held = sum(map(len, self._recent))
-    while held - len(self._recent[0]) > most * services.HEARD_RATE:
-      held -= len(self._recent.pop(0))
+    most = (LONGEST if manual else _KEPT) * services.HEARD_RATE
+    gone = 0
+    while self._held - len(self._recent[gone]) > most:
+      self._held -= len(self._recent[gone])
+      gone += 1
+    del self._recent[:gone]

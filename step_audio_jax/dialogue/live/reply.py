@@ -55,6 +55,15 @@ class Pipe(AsyncIterator[T]):
     self._weight += weight
     self._came.set()
 
+  def urge(self, one: T) -> None:
+    """Gives something in front of all that has a weight."""
+    place = next(
+      (n for n, (_, weight) in enumerate(self._held) if weight),
+      len(self._held),
+    )
+    self._held.insert(place, (one, 0.0))
+    self._came.set()
+
   def close(self) -> None:
     """Nothing more comes."""
     self._is_closed = True
@@ -269,7 +278,8 @@ class Reply:
             if call.name in self._wish.tools.names:
               running.append(tasks.create_task(self._use(call)))
             else:
-              stretch.pieces.give(services.Called(call))
+              # What a client does need not wait for what is still said.
+              stretch.pieces.urge(services.Called(call))
             if not self._wish.many_calls:
               self.reason = services.CALLED
               break
@@ -284,11 +294,13 @@ class Reply:
   async def _say(self, stretch, feed, direct, manner) -> None:
     mouth = self._models.mouth
     sounds = mouth.sound(feed, manner) if direct else mouth.speak(feed, manner)
-    async with closing(sounds):
-      async for sound in sounds:
-        seconds = len(sound.samples_S) / mouth.sample_rate
-        await stretch.pieces.put(sound, seconds)
-    stretch.pieces.close()
+    try:
+      async with closing(sounds):
+        async for sound in sounds:
+          seconds = len(sound.samples_S) / mouth.sample_rate
+          await stretch.pieces.put(sound, seconds)
+    finally:  # whoever says it is told, also where something else has failed
+      stretch.pieces.close()
 
   async def _use(self, call: chats.Call) -> str:
     await self._is_wanted.wait()

@@ -335,6 +335,7 @@ def updated(
   *,
   has_spoken: bool,
   is_replying: bool,
+  where: str = 'session',
 ) -> dict[str, Any]:
   """A session with what a client changes; the one that is given stays.
 
@@ -344,6 +345,7 @@ def updated(
     models: What it talks with.
     has_spoken: Whether a reply was heard, after which the voice stays.
     is_replying: Whether one is being said, while which the speed stays.
+    where: What messages call what is given.
 
   Raises:
     Fault: A field is unknown, or not what it may be.
@@ -361,7 +363,7 @@ def updated(
   if kind != session['type']:
     session = _turned(session, kind)
   checked = _checks(models, session.get('model', models.name), kind)
-  change = checked(given, 'session')
+  change = checked(given, where)
   new = copy.deepcopy(dict(session))
   change = copy.deepcopy(change)
   audio = change.pop('audio', {})
@@ -371,8 +373,8 @@ def updated(
     if side == 'input':
       _listen(given_side, kept, models)
     else:
-      _speak(given_side, kept, has_spoken, is_replying)
-  _check_choice(new)
+      _speak(given_side, kept, has_spoken, is_replying, where)
+  _check_choice(new, where)
   return new
 
 
@@ -415,8 +417,8 @@ def _listen(given, kept, models) -> None:
   kept.update(given)
 
 
-def _speak(given, kept, has_spoken, is_replying) -> None:
-  param = 'session.audio.output'
+def _speak(given, kept, has_spoken, is_replying, where) -> None:
+  param = f'{where}.audio.output'
   if given.get('voice') is None:
     given = {k: v for k, v in given.items() if k != 'voice'}
   elif has_spoken and given['voice'] != kept['voice']:
@@ -442,13 +444,15 @@ def _speak(given, kept, has_spoken, is_replying) -> None:
   kept.update(given)
 
 
-def _check_choice(session) -> None:
+def _check_choice(session, where: str) -> None:
   """A tool that is chosen has to be one of the tools."""
   chosen = session.get('tool_choice')
   names = [one['name'] for one in session.get('tools', ())]
   if len(set(names)) < len(names):
-    raise faults.wrong(names, 'session.tools', 'a name once')
+    raise faults.wrong(names, f'{where}.tools', 'a name once')
   if isinstance(chosen, dict) and chosen['name'] not in names:
     raise faults.wrong(
-      chosen['name'], 'session.tool_choice.name', 'the name of one of the tools'
+      chosen['name'],
+      f'{where}.tool_choice.name',
+      'the name of one of the tools',
     )

@@ -1,6 +1,7 @@
 """`/v1/realtime`: a WebSocket, JSON events in text frames."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from typing import Any
@@ -13,10 +14,11 @@ from step_audio_jax.serving.guards import settings as settings_lib
 from step_audio_jax.serving.realtime import events
 from step_audio_jax.serving.realtime import faults
 from step_audio_jax.serving.realtime import session as session_lib
+from step_audio_jax.serving.realtime import talk
 
 PATH = '/v1/realtime'
 _LOG = logging.getLogger(__name__)
-_MOST = 16 * 2**20  # characters of one event
+_MOST = 21 * 2**20  # characters of one event: 15 MiB of audio, in base64
 _AHEAD = 256  # events that may wait for a slow reader
 _SUBPROTOCOL = 'realtime'
 
@@ -35,7 +37,7 @@ def endpoint(
     asked = socket.scope.get('subprotocols') or []
     chosen = _SUBPROTOCOL if _SUBPROTOCOL in asked else None
     await socket.accept(subprotocol=chosen)
-    out: asyncio.Queue[events.Event] = asyncio.Queue(_AHEAD)
+    out: asyncio.Queue[events.Event | None] = asyncio.Queue(_AHEAD)
     session = session_lib.Session(
       models, out.put, name=socket.query_params.get('model')
     )
@@ -45,10 +47,14 @@ def endpoint(
     ]
     try:
       await session.begin()
-      done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+      done, _ = await asyncio.wait(
+        work, timeout=talk.LONGEST, return_when=asyncio.FIRST_COMPLETED
+      )
       for one in done:
         if one.exception() is not None:
           _LOG.error('a session failed', exc_info=one.exception())
+      if not done:
+        await _over(work[0], out, settings.write_seconds)
     finally:
       for one in work:
         one.cancel()
@@ -58,10 +64,27 @@ def endpoint(
   return routing.WebSocketRoute(PATH, serve)
 
 
+async def _over(writing: asyncio.Task, out: asyncio.Queue, seconds) -> None:
+  """Tells that the time of a session is over, and hangs up."""
+  fault = faults.Fault(
+    f'session: it has lasted {talk.LONGEST // 60} minutes, expected another to '
+    'be begun.',
+    'session_expired',
+  )
+  with contextlib.suppress(TimeoutError):
+    async with asyncio.timeout(seconds):
+      await out.put(events.error(fault, None))
+      await out.put(None)
+      await asyncio.wait([writing])
+
+
 async def _write(socket, out: asyncio.Queue, seconds: float) -> None:
   """Sends events in order; gives up a reader that takes nothing."""
   while True:
     event = await out.get()
+    if event is None:
+      await socket.close()
+      return
     text = json.dumps(event, ensure_ascii=False)
     try:
       await asyncio.wait_for(socket.send_text(text), seconds)
@@ -103,7 +126,11 @@ def _parsed(message) -> Any:
       'event_too_large',
     )
   try:
-    return json.loads(text, parse_constant=_no_number)
+    value = json.loads(text, parse_constant=_no_number)
+    # Halves of characters, which no frame could give back.
+    if '\\ud' in text or '\\uD' in text:
+      json.dumps(value, ensure_ascii=False).encode()
+    return value
   except (ValueError, RecursionError) as error:
     raise faults.Fault(
       f'event: found what is no JSON ({str(error):.80}).', 'invalid_json'

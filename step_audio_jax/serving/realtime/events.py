@@ -1,12 +1,15 @@
 """Events of the server, in the shapes of OpenAI's client (`openai.types`)."""
 
+import re
 import secrets
 from typing import Any, Mapping, Sequence
 
+from step_audio_jax import errors
 from step_audio_jax.dialogue import services
 from step_audio_jax.serving.realtime import faults
 
 Event = dict[str, Any]
+_OWN = 'The server failed at this; the session goes on.'
 CANCELLED, COMPLETED, INCOMPLETE, FAILED = (
   'cancelled',
   'completed',
@@ -14,6 +17,8 @@ CANCELLED, COMPLETED, INCOMPLETE, FAILED = (
   'failed',
 )
 IN_PROGRESS = 'in_progress'
+# What our sentences begin with: the field that is wrong.
+_FIELD = re.compile(r'([a-z_][\w.\[\]]*): ', re.ASCII)
 
 
 def new_id(prefix: str) -> str:
@@ -33,12 +38,16 @@ def error(fault: Exception, event_id: str | None) -> Event:
     kind, code, param = fault.kind, fault.code, fault.param
   elif isinstance(fault, services.Busy):
     kind, code = faults.RATE, 'rate_limit_exceeded'
+  elif not isinstance(fault, errors.UserError):
+    kind, code = faults.SERVER, 'server_error'
+  elif found := _FIELD.match(str(fault)):
+    param = found[1]
   return made(
     'error',
     error={
       'type': kind,
       'code': code,
-      'message': str(fault),
+      'message': _OWN if kind == faults.SERVER else str(fault),
       'param': param,
       'event_id': event_id,
     },

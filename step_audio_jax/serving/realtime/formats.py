@@ -130,12 +130,12 @@ class Incoming:
     self._left = b''
     self._resample = Resampler(rate, to, _HEARD)
 
-  def __call__(self, raw: bytes) -> np.ndarray:
-    """Samples (S,) at the rate that is wanted."""
+  def __call__(self, raw: bytes, last: bool = False) -> np.ndarray:
+    """Samples (S,) at the rate that is wanted; all with `last`."""
     raw = self._left + raw
     whole = len(raw) - len(raw) % self._width
     self._left = raw[whole:]
-    return self._resample(decode(self.name, raw[:whole]))
+    return self._resample(decode(self.name, raw[:whole]), last)
 
 
 class Outgoing:

@@ -3,12 +3,14 @@
 Events of a client are handled one after the other.
 """
 
+import asyncio
 import dataclasses
+import logging
 from typing import Any, Mapping
 
 from step_audio_jax import errors
 from step_audio_jax.dialogue import services
-from step_audio_jax.dialogue.context import context as context_lib
+from step_audio_jax.dialogue.context import budget
 from step_audio_jax.dialogue.context import items as items_lib
 from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.serving.realtime import config
@@ -17,20 +19,52 @@ from step_audio_jax.serving.realtime import faults
 from step_audio_jax.serving.realtime import formats
 from step_audio_jax.serving.realtime import talk
 
+_LOG = logging.getLogger(__name__)
 _LEAST = 0.1  # seconds of a turn that is committed
-_LONGEST_AUDIO = 15 * 2**20  # base64 characters of one event
-_RESPONSE = (
-  'conversation',
-  'input',
-  'instructions',
-  'max_output_tokens',
-  'metadata',
-  'output_modalities',
-  'tools',
-  'tool_choice',
-  'parallel_tool_calls',
-  'audio',
+_LONGEST_AUDIO = 20 * 2**20  # base64 characters of one event: 15 MiB
+_MUCH = 2**18  # characters that are read in a thread
+_SLICE = 8000  # samples that are heard before others have their turn
+_LONGEST_ID = 512  # characters of an event's that is given back
+_MOST_INPUT = 1024  # items
+
+
+def _metadata(value: Any, param: str) -> dict[str, str]:
+  if not isinstance(value, dict) or len(value) > 16:
+    raise faults.wrong(value, param, 'an object of at most 16 strings')
+  for key, one in value.items():
+    faults.text(64)(key, param)
+    faults.text(512)(one, f'{param}.{key}')
+  return value
+
+
+def _as_given(value: Any, param: str) -> Any:
+  """Is checked with the session, or with the items."""
+  del param
+  return value
+
+
+_RESPONSE = faults.table(
+  {
+    'conversation': faults.optional(faults.choice('auto', 'none')),
+    'input': faults.optional(faults.listed(_as_given, _MOST_INPUT)),
+    'metadata': faults.optional(_metadata),
+    'prompt': config.no_prompt(),
+    'reasoning': config.no_reasoning(),
+    **dict.fromkeys(
+      (
+        'audio',
+        'instructions',
+        'max_output_tokens',
+        'output_modalities',
+        'parallel_tool_calls',
+        'tools',
+        'tool_choice',
+      ),
+      _as_given,
+    ),
+  }
 )
+_BESIDE = 'conversation', 'input', 'metadata', 'prompt', 'reasoning'
 
 
 class Session(talk.Talk):
@@ -39,7 +73,7 @@ class Session(talk.Talk):
   async def handle(self, value: Any) -> None:
     """What a client sent; what is wrong with it is told."""
     event_id = value.get('event_id') if isinstance(value, dict) else None
-    if not isinstance(event_id, str):
+    if not isinstance(event_id, str) or len(event_id) > _LONGEST_ID:
       event_id = None
     try:
       if not isinstance(value, dict) or not isinstance(value.get('type'), str):
@@ -56,6 +90,9 @@ class Session(talk.Talk):
       async with self._lock:
         await handler(self, value)
     except (errors.UserError, services.Busy) as error:
+      await self._send(events.error(error, event_id))
+    except Exception as error:  # noqa: BLE001 - it ends this event alone
+      _LOG.exception('an event could not be handled')
       await self._send(events.error(error, event_id))
 
   # What a client sends.
@@ -74,19 +111,30 @@ class Session(talk.Talk):
       self._incoming = self._new_incoming()
     self._context.instructions = self._session.get('instructions', '')
     self._context.tools = self._schemas(self._session)
+    self._context.truncation = budget.parse(self._session.get('truncation'))
     await self._tell('session.updated', session=self._session)
 
   async def _append(self, event) -> None:
     audio = faults.text(_LONGEST_AUDIO)(event.get('audio'), 'audio')
-    raw = formats.from_base64(audio, 'audio')
     if self._listener is None:
       raise faults.Fault(
         'input_audio_buffer.append: this server does not hear; expected text.',
         'unsupported',
         'type',
       )
-    for action in self._listener.push(self._incoming(raw)):
-      await self._act(action)
+    if len(audio) < _MUCH:
+      samples_S = self._incoming(formats.from_base64(audio, 'audio'))
+    else:
+      samples_S = await asyncio.to_thread(
+        lambda: self._incoming(formats.from_base64(audio, 'audio'))
+      )
+    for begin in range(0, len(samples_S), _SLICE):
+      if begin:
+        await asyncio.sleep(0)
+      part_S = samples_S[begin : begin + _SLICE]
+      self._heard_at = self._told_at = self._clock.now()
+      for action in self._listener.push(part_S):
+        await self._act(action)
 
   async def _commit(self, event) -> None:
     del event
@@ -137,7 +185,7 @@ class Session(talk.Talk):
             'item.content',
           )
         hearing = self._models.ear.listen()
-        hearing.push(self._new_incoming()(part.data))
+        hearing.push(self._new_incoming()(part.data, last=True))
         part = dataclasses.replace(part, speech=await hearing.finish())
       parts.append(part)
     return dataclasses.replace(item, parts=tuple(parts))
@@ -149,12 +197,12 @@ class Session(talk.Talk):
       await self._tell(kind, previous_item_id=previous, item=written)
 
   async def _retrieve(self, event) -> None:
-    item = self._context.items.retrieve(_named(event))
+    item = self._context.items.retrieve(self._known(event, 'retrieve'))
     written = items_lib.written(item, audio=True)
     await self._tell('conversation.item.retrieved', item=written)
 
   async def _truncate(self, event) -> None:
-    name = _named(event)
+    name = self._known(event, 'truncate')
     whole = faults.number(0, 2**31, whole=True)
     index = whole(event.get('content_index'), 'content_index')
     ms = whole(event.get('audio_end_ms'), 'audio_end_ms')
@@ -167,12 +215,12 @@ class Session(talk.Talk):
     )
 
   async def _delete(self, event) -> None:
-    name = _named(event)
+    name = self._known(event, 'delete')
     self._context.delete(name)
     await self._tell('conversation.item.deleted', item_id=name)
 
   async def _respond(self, event) -> None:
-    given = event.get('response') or {}
+    given = {} if event.get('response') is None else event['response']
     if self._session['type'] == config.TRANSCRIPTION:
       raise faults.Fault(
         'response.create: a transcription session has no responses; expected '
@@ -180,59 +228,62 @@ class Session(talk.Talk):
         'invalid_value',
         'type',
       )
-    if not isinstance(given, dict):
-      raise faults.wrong(given, 'response', 'an object')
-    for field in given:
-      if field not in _RESPONSE:
-        raise faults.Fault(
-          f'response.{field:.80}: there is no such parameter; expected '
-          f'{", ".join(_RESPONSE)}.',
-          'unknown_parameter',
-          f'response.{field:.80}',
-        )
-    beside = given.get('conversation', 'auto') == 'none'
-    if self._speaking is not None and not self._speaking.is_over:
+    given = _RESPONSE(given, 'response')
+    beside = given.get('conversation') == 'none'
+    is_busy = self._speaking is not None and not self._speaking.is_over
+    if is_busy and not beside:
       raise faults.Fault(
         'response.create: the conversation has an active response already; '
         'expected it to be done or cancelled first.',
         'conversation_already_has_active_response',
       )
+    # What is null is that of the session.
     named = {
-      field: given[field]
-      for field in given
-      if field not in ('conversation', 'input', 'metadata')
+      field: value
+      for field, value in given.items()
+      if field not in _BESIDE and value is not None
     }
     session = config.updated(
       self._session,
       {'type': self._session['type'], **named},
       self._models,
-      has_spoken=False,
+      has_spoken=self._has_spoken and not beside,
       is_replying=False,
+      where='response',
     )
     only = None
     if given.get('input') is not None:
       only = [
-        await self._heard(items_lib.parse(one, f'response.input[{n}]'))
+        await self._meant(one, f'response.input[{n}]')
         for n, one in enumerate(given['input'])
       ]
-    context = self._context
     if beside:
-      context = context_lib.Context(self._models.mind)
+      if len(self._asides) >= talk.MOST_ASIDE:
+        raise faults.Fault(
+          f'response.create: {len(self._asides)} responses beside the '
+          f'conversation are active, expected at most {talk.MOST_ASIDE}.',
+          'rate_limit_exceeded',
+          kind=faults.RATE,
+        )
+      reply = self._reply(session, only=only)
+      self._aside(reply, session, given.get('metadata'))
+      return
     number = await self._asked()
     await self._let_go(
-      number,
-      self._reply(session, only=only),
-      session,
-      None if beside else self._conversation,
-      given.get('metadata'),
-      context,
+      number, self._reply(session, only=only), session, given.get('metadata')
     )
+
+  async def _meant(self, value: Any, field: str) -> items_lib.Item:
+    """An item, or one of the conversation by its id."""
+    if isinstance(value, dict) and value.get('type') == 'item_reference':
+      return self._context.items.retrieve(value.get('id'), f'{field}.id')
+    return await self._heard(items_lib.parse(value, field))
 
   async def _asked(self) -> int:
     """The number of a reply that a program asked for."""
     if self._listener is None:
-      self._asked_for += 1
-      return self._asked_for
+      await self._stop('client_cancelled')
+      return 0
     number = -1
     for action in self._listener.feed(ev.Asked(self._listener.at)):
       if isinstance(action, ev.Reply):
@@ -244,7 +295,12 @@ class Session(talk.Talk):
     return number
 
   async def _cancel(self, event) -> None:
-    wanted = event.get('response_id')
+    wanted = faults.optional(faults.text(128))(
+      event.get('response_id'), 'response_id'
+    )
+    if wanted in self._asides:
+      await self._end_aside(wanted)
+      return
     at = self._speaking
     if at is None or at.is_over or wanted not in (None, at.id):
       raise faults.Fault(
@@ -256,16 +312,31 @@ class Session(talk.Talk):
       self._listener.controller.feed(ev.Cancel(self._listener.at))
 
   async def _clear_output(self, event) -> None:
-    """What was sent is the client's to clear; nothing more is sent."""
+    """Nothing more is sent, and what was sent is not played to its end."""
     del event
-    if self._speaking is not None and not self._speaking.is_over:
-      await self._stop('client_cancelled')
-      if self._listener is not None:
-        self._listener.controller.feed(ev.Cancel(self._listener.at))
+    if self._speaking is None:
+      return
+    name = self._speaking.id
+    await self._stop('client_cancelled', is_silent=True)
+    if self._listener is not None:
+      self._listener.controller.feed(ev.Cancel(self._listener.at))
+    await self._tell('output_audio_buffer.cleared', response_id=name)
 
+  def _known(self, event: Mapping[str, Any], what: str) -> str:
+    """The item that is meant.
 
-def _named(event: Mapping[str, Any]) -> str:
-  return faults.text(128, least=1)(event.get('item_id'), 'item_id')
+    Raises:
+      Fault: There is none.
+    """
+    name = faults.text(128, least=1)(event.get('item_id'), 'item_id')
+    if name not in self._context.items:
+      raise faults.Fault(
+        f'item_id: found {faults.shown(name)}, expected the id of an item of '
+        'the conversation.',
+        f'item_{what}_invalid_item_id',
+        'item_id',
+      )
+    return name
 
 
 _HANDLERS = {

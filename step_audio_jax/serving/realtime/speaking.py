@@ -1,7 +1,9 @@
 """A reply on its way to a client: its events, paced as it is heard.
 
 Sound goes out at most `_LEAD` seconds before it is played, so that a reply that
-is interrupted leaves little behind it.
+is interrupted leaves little behind it. A reply that calls a tool of the client
+is sent as it is made: the client answers when it is over, and it may go on
+being played while the next one is made.
 """
 
 import asyncio
@@ -24,6 +26,7 @@ from step_audio_jax.serving.realtime import formats
 _LOG = logging.getLogger(__name__)
 _LEAD = 0.6  # seconds
 _PIECE = 0.2  # seconds of sound in one event
+_BOTH = 'conversation.item.added', 'conversation.item.done'
 Send = Callable[[events.Event], Awaitable[None]]
 
 
@@ -46,6 +49,7 @@ class Speaking:
     clock: clock_lib.Clock,
     rate: int | None,
     metadata: Mapping[str, str] | None = None,
+    playing: float = float('-inf'),
   ):
     """Nothing of it is sent yet.
 
@@ -58,24 +62,31 @@ class Speaking:
       clock: Paces.
       rate: Of the mouth's sound, Hz; None where it is only written.
       metadata: As the client gave it.
+      playing: When all is played that was sent before it.
     """
     self.id, self.reply = events.new_id('resp'), reply
     self._session, self._context = session, context
     self._conversation, self._send, self._clock = conversation, send, clock
     self._rate, self._metadata = rate, metadata
-    self._playback = playback_lib.Playback(_LEAD)
+    self._playback = playback_lib.Playback(_LEAD, end=playing)
     self._goes_on = asyncio.Event()
     self._goes_on.set()
     self._outgoing = None
     if rate is not None:
       name = session['audio']['output']['format']['type']
       self._outgoing = formats.Outgoing(name, rate)
-    self._done: list[dict[str, Any]] = []  # items that are whole
+    self._done: dict[int, dict[str, Any]] = {}  # items that are whole
+    self._places = 0  # of items
     self._item: str | None = None  # that is being said
+    self._place = 0  # of it
     self._ledger = None
     self._words: list[str] = []
     self.is_over = self._is_begun = False
     self.item_played: tuple[str, int] | None = None
+
+  def hurry(self) -> None:
+    """Sends what is left as it is made."""
+    self._playback.lead = float('inf')
 
   def hold(self) -> None:
     """Sends no more sound for now."""
@@ -84,6 +95,11 @@ class Speaking:
   def resume(self) -> None:
     """Goes on."""
     self._goes_on.set()
+
+  @property
+  def until(self) -> float:
+    """When all that was sent is played."""
+    return self._playback.end
 
   @property
   def left(self) -> float:
@@ -108,16 +124,17 @@ class Speaking:
         _LOG.exception('a reply could not be sent')
     await self._finish()
 
-  async def stop(self, reason: str) -> None:
+  async def stop(self, reason: str, *, is_silent: bool = False) -> None:
     """Ends it before its end; what was played of it stays.
 
     Args:
       reason: 'turn_detected' or 'client_cancelled'.
+      is_silent: Whether what was sent is not played to its end either.
     """
     await self.reply.cancel()
     played = self._playback.stop(self._clock.now())
     # Who asks for the next reply has heard what was sent, or says so.
-    if reason == 'turn_detected' or not self.is_over:
+    if is_silent or reason == 'turn_detected' or not self.is_over:
       self._cut(played)
     if self.is_over or not self._is_begun:
       return
@@ -162,14 +179,15 @@ class Speaking:
       self._conversation,
       self._session,
       status,
-      output=self._done,
+      output=[self._done[place] for place in sorted(self._done)],
       metadata=self._metadata,
       **fields,
     )
 
   async def _take(self, piece) -> None:
     if isinstance(piece, services.Called):
-      await self._close_item(items_lib.COMPLETED)
+      # The sound of what was said before may still be on its way.
+      self.hurry()
       await self._call(piece.call)
       return
     if self._item is None:
@@ -182,13 +200,14 @@ class Speaking:
   async def _open_item(self) -> None:
     item = self._context.reply()
     self._item, self._words = item.id, []
+    self._place = self._next_place()
     await self._tell(
       'response.output_item.added',
       response_id=self.id,
-      output_index=len(self._done),
+      output_index=self._place,
       item=items_lib.written(item),
     )
-    await self._added(item)
+    await self._of_conversation('conversation.item.added', item)
     part: dict[str, Any] = {'type': 'text', 'text': ''}
     if self._rate is not None:
       speed = self._session['audio']['output']['speed']
@@ -258,26 +277,29 @@ class Speaking:
     self._item = None
     item = self._context.finish(name, status)
     if item is not None:
-      await self._item_done(item)
+      await self._item_done(item, self._place)
 
-  async def _item_done(self, item: items_lib.Item) -> None:
+  def _next_place(self) -> int:
+    self._places += 1
+    return self._places - 1
+
+  async def _item_done(self, item: items_lib.Item, place: int) -> None:
     written = items_lib.written(item)
     await self._tell(
       'response.output_item.done',
       response_id=self.id,
-      output_index=len(self._done),
+      output_index=place,
       item=written,
     )
-    self._done.append(written)
-    await self._tell(
-      'conversation.item.done',
-      previous_item_id=self._context.items.before(item.id),
-      item=written,
-    )
+    self._done[place] = written
+    await self._of_conversation('conversation.item.done', item)
 
-  async def _added(self, item: items_lib.Item) -> None:
+  async def _of_conversation(self, kind: str, item: items_lib.Item) -> None:
+    """An item of the conversation; one beside it is none."""
+    if self._conversation is None:
+      return
     await self._tell(
-      'conversation.item.added',
+      kind,
       previous_item_id=self._context.items.before(item.id),
       item=items_lib.written(item),
     )
@@ -285,21 +307,21 @@ class Speaking:
   async def _call(self, call: chats.Call) -> None:
     """A call of a client's tool."""
     item = self._context.create(items_lib.called(call))
-    written = items_lib.written(item)
+    written, place = items_lib.written(item), self._next_place()
     shared = {
       'response_id': self.id,
       'item_id': item.id,
-      'output_index': len(self._done),
+      'output_index': place,
       'call_id': item.call.id,
     }
     opened = {**written, 'status': 'in_progress', 'arguments': ''}
     await self._tell(
       'response.output_item.added',
       response_id=self.id,
-      output_index=len(self._done),
+      output_index=place,
       item=opened,
     )
-    await self._added(item)
+    await self._of_conversation('conversation.item.added', item)
     await self._tell(
       'response.function_call_arguments.delta',
       **shared,
@@ -311,26 +333,30 @@ class Speaking:
       name=item.call.name,
       arguments=written['arguments'],
     )
-    await self._item_done(item)
+    await self._item_done(item, place)
 
   async def _used(self, answered: reply_lib.Answered) -> None:
-    """A tool of ours was used: its call and its result join the chat."""
+    """A tool of ours was used: its call and its result join the chat.
+
+    They are no output of the response: a client would run the call again.
+    """
     item = self._context.create(items_lib.called(answered.call))
-    await self._added(item)
-    await self._item_done(item)
+    for kind in _BOTH:
+      await self._of_conversation(kind, item)
     result = self._context.create(
       items_lib.Item(
         items_lib.OUTPUT, call_id=item.call.id, output=answered.result
       )
     )
-    await self._added(result)
+    for kind in _BOTH:
+      await self._of_conversation(kind, result)
 
   async def _of_item(self, kind: str, **fields) -> None:
     await self._tell(
       kind,
       response_id=self.id,
       item_id=self._item,
-      output_index=len(self._done),
+      output_index=self._place,
       content_index=0,
       **fields,
     )

@@ -6,6 +6,7 @@ which end with it.
 
 import asyncio
 import dataclasses
+import logging
 import time
 from typing import Any, Awaitable, Callable, Mapping
 
@@ -24,8 +25,12 @@ from step_audio_jax.serving.realtime import events
 from step_audio_jax.serving.realtime import formats
 from step_audio_jax.serving.realtime import speaking as speaking_lib
 
+_LOG = logging.getLogger(__name__)
 _USUAL = 256  # ids of a reply where a client sets no limit
-_HOUR = 3600
+LONGEST = 3600  # seconds of a session
+_MUTED = 0.6  # seconds without sound, from which on a microphone is off
+_TICK = 0.1  # seconds
+MOST_ASIDE = 8  # replies beside the conversation at once
 
 
 class Talk:
@@ -53,10 +58,10 @@ class Talk:
     """
     self._models, self._send = models, send
     self._clock = clock or clock_lib.LoopClock()
+    self._id = events.new_id('sess')
     self._conversation = events.new_id('conv')
-    self._session = config.initial(
-      models, events.new_id('sess'), int(wall()) + _HOUR, name
-    )
+    expires = int(wall()) + LONGEST
+    self._session = config.initial(models, self._id, expires, name)
     self._context = context_lib.Context(models.mind)
     self._listener = None
     if models.ear is not None:
@@ -66,8 +71,12 @@ class Talk:
     self._incoming = self._new_incoming()
     self._replies: dict[int, reply_lib.Reply] = {}
     self._speaking: speaking_lib.Speaking | None = None
-    self._asked_for = 0  # replies, where nobody listens and numbers them
     self._saying: asyncio.Task | None = None
+    self._playing = float('-inf')  # until when what was sent is played
+    self._asides: dict[str, tuple[speaking_lib.Speaking, asyncio.Task]] = {}
+    # When sound came last, and up to when the listener knows the time.
+    self._heard_at = self._told_at = 0.0
+    self._ticking: asyncio.Task | None = None
     self._tasks: set[asyncio.Task] = set()
     self._turn_item = events.new_id('item')
     self._has_spoken = False
@@ -76,13 +85,18 @@ class Talk:
   async def begin(self) -> None:
     """Greets."""
     await self._tell('session.created', session=self._session)
+    self._heard_at = self._told_at = self._clock.now()
+    if self._listener is not None:
+      self._ticking = asyncio.create_task(self._tick())
 
   async def close(self) -> None:
     """Lets go of all that it holds."""
     replies = list(self._replies.values())
     if self._speaking is not None:
       replies.append(self._speaking.reply)
-    work = [*self._tasks, *([self._saying] if self._saying else [])]
+    replies += [speaking.reply for speaking, _ in self._asides.values()]
+    work = [one for one in (self._saying, self._ticking) if one is not None]
+    work += [*self._tasks, *(task for _, task in self._asides.values())]
     for task in work:
       task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
@@ -92,6 +106,19 @@ class Talk:
       self._listener.clear()
 
   # What is heard.
+
+  async def _tick(self) -> None:
+    """Time goes on for a microphone that was switched off."""
+    while True:
+      await self._clock.sleep(_TICK)
+      async with self._lock:
+        now = self._clock.now()
+        if now - self._heard_at < _MUTED:
+          continue
+        passed, self._told_at = now - self._told_at, now
+        if self._listener.is_waiting:
+          for action in self._listener.wait(passed):
+            await self._act(action)
 
   async def _feed(self, event: ev.Event) -> None:
     for action in self._listener.feed(event):
@@ -103,7 +130,7 @@ class Talk:
         self._turn_item = events.new_id('item')
         await self._tell(
           'input_audio_buffer.speech_started',
-          audio_start_ms=max(0, round(since * 1000)),
+          audio_start_ms=round(self._listener.place(since) * 1000),
           item_id=self._turn_item,
         )
       case ev.Speculate(reply=number):
@@ -114,15 +141,18 @@ class Talk:
       case ev.Discard(reply=number):
         await self._drop(number)
       case ev.EndTurn(until=until):
-        await self._tell(
-          'input_audio_buffer.speech_stopped',
-          audio_end_ms=max(0, round(until * 1000)),
-          item_id=self._turn_item,
-        )
-        await self._committed(self._listener.hearing)
+        await self._stopped(until)
+        try:
+          await self._committed(self._listener.hearing)
+        except Exception as error:  # noqa: BLE001 - what follows has to come
+          if not isinstance(error, errors.UserError | services.Busy):
+            _LOG.exception('a turn could not be heard')
+          await self._send(events.error(error, None))
+      case ev.DropTurn(at=at):
+        await self._stopped(at)
       case ev.Reply(reply=number):
         reply = self._replies.pop(number, None) or self._reply(self._session)
-        await self._let_go(number, reply, self._session, self._conversation)
+        await self._let_go(number, reply, self._session)
       case ev.Hold():
         if self._speaking is not None:
           self._speaking.hold()
@@ -131,6 +161,13 @@ class Talk:
           self._speaking.resume()
       case ev.Stop():
         await self._stop('turn_detected')
+
+  async def _stopped(self, until: float) -> None:
+    await self._tell(
+      'input_audio_buffer.speech_stopped',
+      audio_end_ms=round(self._listener.place(until) * 1000),
+      item_id=self._turn_item,
+    )
 
   async def _committed(self, hearing) -> None:
     """A turn is over: it joins the conversation, its words come later."""
@@ -151,7 +188,10 @@ class Talk:
     tells = self._input['transcription'] is not None
     try:
       words = await hearing.transcript()
-    except (errors.UserError, services.Busy) as error:
+    except Exception as error:  # noqa: BLE001 - a turn without words goes on
+      is_ours = not isinstance(error, errors.UserError | services.Busy)
+      if is_ours:
+        _LOG.exception('a turn could not be written down')
       if tells:
         await self._tell(
           'conversation.item.input_audio_transcription.failed',
@@ -160,7 +200,7 @@ class Talk:
           error={
             'type': 'transcription_error',
             'code': 'audio_unintelligible',
-            'message': str(error),
+            'message': 'The recogniser failed.' if is_ours else str(error),
             'param': None,
           },
         )
@@ -182,7 +222,7 @@ class Talk:
     async def words():
       try:
         text = await hearing.transcript()
-      except (errors.UserError, services.Busy):
+      except Exception:  # noqa: BLE001 - told when the turn is written down
         return
       async with self._lock:
         if self._listener.hearing is hearing:
@@ -214,7 +254,12 @@ class Talk:
     spoken = session['output_modalities'] == [config.AUDIO]
     reply = reply_lib.Reply(
       self._models,
-      reply_lib.Wish(turns, self._manner(session), spoken),
+      reply_lib.Wish(
+        turns,
+        self._manner(session),
+        spoken,
+        many_calls=session['parallel_tool_calls'] is not False,
+      ),
       lambda: events.new_id('call'),
     )
     reply.begin()
@@ -225,25 +270,47 @@ class Talk:
     if reply is not None:
       await reply.cancel()
 
-  async def _let_go(
-    self, number, reply, session, conversation, metadata=None, context=None
-  ) -> None:
+  async def _let_go(self, number, reply, session, metadata=None) -> None:
     """A reply may be heard."""
-    mouth = self._models.mouth
-    spoken = session['output_modalities'] == [config.AUDIO]
-    self._speaking = speaking_lib.Speaking(
+    self._speaking = self._spoken(
+      reply, session, self._context, self._conversation, metadata
+    )
+    self._has_spoken |= session['output_modalities'] == [config.AUDIO]
+    reply.wanted()
+    self._saying = asyncio.create_task(self._say(self._speaking, number))
+
+  def _spoken(self, reply, session, context, conversation, metadata):
+    audible = session['output_modalities'] == [config.AUDIO]
+    return speaking_lib.Speaking(
       reply,
       session,
-      context or self._context,
+      context,
       conversation,
       self._send,
       self._clock,
-      mouth.sample_rate if spoken else None,
+      self._models.mouth.sample_rate if audible else None,
       metadata,
+      self._playing,
     )
-    self._has_spoken |= spoken
+
+  def _aside(self, reply, session, metadata) -> None:
+    """A reply beside the conversation, which is not said aloud."""
+    context = context_lib.Context(self._models.mind)
+    speaking = self._spoken(reply, session, context, None, metadata)
+    speaking.hurry()
     reply.wanted()
-    self._saying = asyncio.create_task(self._say(self._speaking, number))
+
+    async def run():
+      await speaking.run()
+      del self._asides[speaking.id]
+
+    self._asides[speaking.id] = speaking, asyncio.create_task(run())
+
+  async def _end_aside(self, name: str) -> None:
+    speaking, task = self._asides.pop(name)
+    task.cancel()
+    await asyncio.wait([task])
+    await speaking.stop('client_cancelled')
 
   async def _say(self, speaking, number: int) -> None:
     try:
@@ -255,17 +322,22 @@ class Talk:
         self._speaking = None
     if self._listener is not None:
       async with self._lock:
-        await self._feed(ev.Ended(self._listener.at, number))
+        at = self._listener.at
+        for action in self._listener.feed(ev.Ended(at, number)):
+          await self._act(action)
 
-  async def _stop(self, reason: str) -> None:
+  async def _stop(self, reason: str, *, is_silent: bool = False) -> None:
     speaking, self._speaking = self._speaking, None
     if speaking is None:
       return
+    # What a client has, and does not throw away, is played before what follows.
+    goes_on = speaking.is_over and reason == 'client_cancelled'
+    self._playing = speaking.until if goes_on else float('-inf')
     if self._saying is not None:
       self._saying.cancel()
       await asyncio.wait([self._saying])
       self._saying = None
-    await speaking.stop(reason)
+    await speaking.stop(reason, is_silent=is_silent)
 
   # Settings.
 

@@ -290,7 +290,10 @@ def test_a_service_that_fails_ends_its_reply_alone():
     ({'type': 'input_audio_buffer.append'}, 'invalid_type'),
     ({'type': 'input_audio_buffer.commit'}, 'input_audio_buffer_commit_empty'),
     ({'type': 'conversation.item.create'}, 'invalid_value'),
-    ({'type': 'conversation.item.delete', 'item_id': 'no'}, 'invalid_value'),
+    (
+      {'type': 'conversation.item.delete', 'item_id': 'no'},
+      'item_delete_invalid_item_id',
+    ),
     ({'type': 'conversation.item.retrieve'}, 'invalid_type'),
     ({'type': 'response.create', 'response': 3}, 'invalid_value'),
     (
