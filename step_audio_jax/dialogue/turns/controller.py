@@ -280,7 +280,7 @@ class Controller:
         self._voiced = self._spoken
         self._words, self._doubted = None, False
         self._held_from = self._onset
-        return [ev.Hold(at, self._reply)]
+        return [ev.Hold(at, self._reply, self._since)]
       # Who is known to say "mhm" may say it twice as long.
       is_mhm = self._words is not None and not self._says_something()
       if self._voiced >= (2 * s.interrupt if is_mhm else s.interrupt):

@@ -81,7 +81,7 @@ def judge_of(name: str) -> EndOfTurn:
   """
   if name not in _JUDGES:
     raise errors.UserError(
-      f'endpointing: found {name!r}, expected one of {", ".join(_JUDGES)}.'
+      f'end_of_turn: found {name!r}, expected one of {", ".join(_JUDGES)}.'
     )
   return _JUDGES[name]
 

@@ -206,9 +206,11 @@ class Hold(Action):
 
   Attributes:
     reply: Which.
+    since: From where on sound belongs to who speaks over it.
   """
 
   reply: int
+  since: float
 
 
 @dataclasses.dataclass(frozen=True)
