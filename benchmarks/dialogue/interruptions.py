@@ -88,7 +88,6 @@ class Reply:
       sent += 1000 * len(sound.samples_S) / self.rate
     return ledger
 
-
   def finish(self, ledger: played.Ledger, sent: float) -> None:
     """Makes the rest of a sentence, of which `sent` ms went out."""
     made = 0.0

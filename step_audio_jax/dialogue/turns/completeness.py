@@ -111,7 +111,7 @@ def _is_turned(asked: list[str]) -> bool:
 
 
 def _behind_pronoun(words, before: str, asked: list[str]) -> float:
-  """"What is it", "can you", "tell me", "i love you"."""
+  """ "What is it", "can you", "tell me", "i love you"."""
   last = words[-1]
   if before in lex.BE and asked:
     return _SURELY
@@ -131,22 +131,24 @@ def _behind_pronoun(words, before: str, asked: list[str]) -> float:
 
 
 def _behind_auxiliary(words, before: str, asked: list[str]) -> float:
-  """"What time it is", "what should i do", "yes i can"."""
+  """ "What time it is", "what should i do", "yes i can"."""
   if words[-1] in ('do', 'have') and len(asked) > 3 and _is_turned(asked[:-1]):
     return _SURELY
   somebody = before in lex.PRONOUNS
   if somebody and words[0] in lex.ANSWERS:
     return _SURELY
   # "Do you know where the station is": it is not turned, nor a question alone.
-  if len(asked) > 2 and words[: -len(asked)][-1:] and (
-    words[-len(asked) - 1] in lex.TELLING
+  if (
+    len(asked) > 2
+    and words[: -len(asked)][-1:]
+    and (words[-len(asked) - 1] in lex.TELLING)
   ):
     return _HARDLY if _is_turned(asked[:-1]) else _SURELY
   return _HARDLY
 
 
 def _behind_preposition(words: list[str], asked: list[str]) -> float:
-  """"Turn it off", "who is it with", "where are you from"."""
+  """ "Turn it off", "who is it with", "where are you from"."""
   last, before = words[-1], words[-2] if len(words) > 1 else ''
   if last in lex.PARTICLES:
     if before in lex.PRONOUNS:
@@ -193,8 +195,10 @@ def _by_shape(words: list[str]) -> float:
   """Whether a sentence has what its kind needs."""
   while len(words) > 1 and words[0] in lex.OPENING:
     words = words[1:]
-  if words[0] in lex.CONDITIONS or words[0] == 'when' and not (
-    words[1:] and words[1] in lex.AUXILIARIES
+  if (
+    words[0] in lex.CONDITIONS
+    or words[0] == 'when'
+    and not (words[1:] and words[1] in lex.AUXILIARIES)
   ):
     # The clause that it belongs to is to come.
     return _PERHAPS if len(words) > 8 else 0.15

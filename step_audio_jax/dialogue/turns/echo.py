@@ -112,9 +112,7 @@ class Echo:
     keep = max(0, round(at * vad.RATE) - self._first)
     self._played_S = self._played_S[:keep]
 
-  def hears(
-    self, at: float, frame_S: np.ndarray, matters: bool = True
-  ) -> bool:
+  def hears(self, at: float, frame_S: np.ndarray, matters: bool = True) -> bool:
     """Whether a frame of the microphone is echo; each frame once, in order.
 
     Args:

@@ -10,7 +10,7 @@ from step_audio_jax.dialogue.turns import endpointing
 
 def test_the_wait_falls_where_words_are_more_complete():
   waits = [
-    endpointing.Endpoint(judge=lambda text: found).wait('')
+    endpointing.Endpoint(judge=lambda text, found=found: found).wait('')
     for found in (0.0, 0.2, 0.3, 0.5, 0.6, 0.75, 1.0)
   ]
   assert waits == sorted(waits, reverse=True)
