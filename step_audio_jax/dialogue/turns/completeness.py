@@ -111,7 +111,7 @@ def _is_turned(asked: list[str]) -> bool:
 
 
 def _behind_pronoun(words, before: str, asked: list[str]) -> float:
-  """ "What is it", "can you", "tell me", "i love you"."""
+  """As in "what is it", "can you", "tell me", "i love you"."""
   last = words[-1]
   if before in lex.BE and asked:
     return _SURELY
@@ -131,7 +131,7 @@ def _behind_pronoun(words, before: str, asked: list[str]) -> float:
 
 
 def _behind_auxiliary(words, before: str, asked: list[str]) -> float:
-  """ "What time it is", "what should i do", "yes i can"."""
+  """As in "what time it is", "what should i do", "yes i can"."""
   if words[-1] in ('do', 'have') and len(asked) > 3 and _is_turned(asked[:-1]):
     return _SURELY
   somebody = before in lex.PRONOUNS
@@ -148,7 +148,7 @@ def _behind_auxiliary(words, before: str, asked: list[str]) -> float:
 
 
 def _behind_preposition(words: list[str], asked: list[str]) -> float:
-  """ "Turn it off", "who is it with", "where are you from"."""
+  """As in "turn it off", "who is it with", "where are you from"."""
   last, before = words[-1], words[-2] if len(words) > 1 else ''
   if last in lex.PARTICLES:
     if before in lex.PRONOUNS:
