@@ -24,6 +24,7 @@ _OPEN = ',;:，、；：—-'
 # Probabilities that a turn is over.
 _NEVER, _HARDLY, _RATHER_NOT = 0.05, 0.12, 0.3
 _PERHAPS, _LIKELY, _SURELY = 0.5, 0.68, 0.85
+_CLAUSE = 8  # words
 
 
 def completeness(text: str | None) -> float | None:
@@ -51,8 +52,23 @@ def _english(words: list[str]) -> float:
   words = [word for word in words if word not in lex.FILLERS] or words
   if _is_within_number(words):
     return _HARDLY
-  by_end = _by_end(words)
-  return _by_shape(words) if by_end is None else by_end
+  found = _by_end(words)
+  if found is None:
+    found = _by_shape(words)
+  return min(found, 0.15) if _leans(words) else found
+
+
+def _leans(words: list[str]) -> bool:
+  """Whether the clause is to come that this one belongs to."""
+  while len(words) > 1 and words[0] in lex.OPENING:
+    words = words[1:]
+  is_when = words[0] == 'when' and not (
+    words[1:] and words[1] in lex.AUXILIARIES
+  )
+  somebody = sum(word in lex.SUBJECTS | {'you', 'it'} for word in words)
+  if len(words) > _CLAUSE or somebody > 1:
+    return False  # the other clause is there
+  return is_when or words[0] in lex.CONDITIONS
 
 
 def _by_end(words: list[str]) -> float | None:
@@ -195,13 +211,6 @@ def _by_shape(words: list[str]) -> float:
   """Whether a sentence has what its kind needs."""
   while len(words) > 1 and words[0] in lex.OPENING:
     words = words[1:]
-  if (
-    words[0] in lex.CONDITIONS
-    or words[0] == 'when'
-    and not (words[1:] and words[1] in lex.AUXILIARIES)
-  ):
-    # The clause that it belongs to is to come.
-    return _PERHAPS if len(words) > 8 else 0.15
   asked = _asked(words)
   if asked and _is_turned(asked) and len(asked) > 2:
     return _SURELY
