@@ -20,6 +20,7 @@ from step_audio_jax.dialogue.turns import echo
 from step_audio_jax.dialogue.turns import vad
 
 _PIECES = 32  # of the microphone's, by which the times are told
+_GAP = 1e-3  # seconds
 
 
 class Loudspeaker:
@@ -33,6 +34,8 @@ class Loudspeaker:
     """
     self._echo = echo.Echo(settings)
     self._late: collections.deque[float] = collections.deque(maxlen=_PIECES)
+    # Where what was played ends, by the clock and by the microphone's sound.
+    self._end = self._place = float('-inf')
 
   def heard(self, second: float, now: float) -> None:
     """A piece of the microphone's sound has come.
@@ -58,7 +61,12 @@ class Loudspeaker:
     heard_S = soxr.resample(
       np.asarray(samples_S, np.float32), rate, vad.RATE, quality='LQ'
     )
-    self._echo.played(at - min(self._late), heard_S)
+    # What is played without a gap has none, whatever is learnt meanwhile.
+    if abs(at - self._end) > _GAP:
+      self._place = at - min(self._late)
+    self._echo.played(self._place, heard_S)
+    seconds = len(samples_S) / rate
+    self._end, self._place = at + seconds, self._place + seconds
 
   def is_heard(self, at: float, frame_S: np.ndarray, matters: bool) -> bool:
     """Whether a frame of the microphone is what is played; see `Echo.hears`."""
