@@ -6,7 +6,7 @@ tuned on one is measured on the other. `|` is where a speaker stops to think.
 
 from typing import Sequence
 
-# Settings were chosen on the first two; `unseen` was measured, never read.
+# Settings may be chosen on all but `unseen`.
 PARTS = ('dev', 'test', 'check', 'unseen')
 _WHOLE = """what is the capital of peru
 tell me a joke about penguins
