@@ -1,0 +1,255 @@
+"""Trees of expressions → deterministic automata over code points.
+
+Positions of the tree (Glushkov 1961), then sets of positions, then the fewest
+states (Moore 1956). Work is bounded: what would take exponentially many states
+is refused.
+"""
+
+import dataclasses
+from typing import Iterator, Sequence
+
+import numpy as np
+
+from step_audio_jax.generation.schemas import expressions
+from step_audio_jax.generation.schemas import limits
+
+Ranges = expressions.Ranges
+POSITIONS, STATES, WORK = 2500, 800, 400_000
+PAIRS = 20_000  # states of two at once, before equal ones are joined
+
+
+@dataclasses.dataclass(frozen=True)
+class Automaton:
+  """States of which the first is the start; every one leads to an end.
+
+  Attributes:
+    classes: Disjoint sets of code points; those in none are nowhere allowed.
+    next: The state behind each, -1 for none: rows are states.
+    ends: Whether a text may end in a state.
+  """
+
+  classes: tuple[Ranges, ...]
+  next: tuple[tuple[int, ...], ...]
+  ends: tuple[bool, ...]
+
+  @property
+  def is_empty(self) -> bool:
+    """Whether no text is accepted."""
+    return not self.ends
+
+
+def _bits(number: int) -> Iterator[int]:
+  while number:
+    low = number & -number
+    yield low.bit_length() - 1
+    number ^= low
+
+
+class _Positions:
+  """Follow sets, as bits of whole numbers."""
+
+  def __init__(self):
+    self.sets: list[Ranges] = []
+    self.follow: list[int] = []
+    self.budget = limits.Budget(WORK, 'it')
+
+  def build(self, node: expressions.Node) -> tuple[int, int, bool]:
+    """(first, last, whether it may be empty)."""
+    kind = node[0]
+    if kind == 'set':
+      if not node[1]:
+        return 0, 0, False
+      if len(self.sets) >= POSITIONS:
+        raise limits.Refused(f'it has more than {POSITIONS} places')
+      self.sets.append(node[1])
+      self.follow.append(0)
+      bit = 1 << len(self.sets) - 1
+      return bit, bit, False
+    if kind == 'all':
+      found = 0, 0, True
+      for one in node[1]:
+        found = self._joined(found, self.build(one))
+      return found
+    if kind == 'any':
+      parts = [self.build(one) for one in node[1]]
+      first = last = 0
+      for part in parts:
+        first, last = first | part[0], last | part[1]
+      return first, last, any(part[2] for part in parts)
+    _, inner, least, most = node
+    found = 0, 0, True
+    if most is None:
+      found = self.build(inner)
+      self._link(found[1], found[0])
+      found = *found[:2], found[2] or not least
+      least -= 1
+    else:
+      for _ in range(most - least):
+        found = self._joined(self.build(inner), found)
+        found = *found[:2], True
+    for _ in range(least):
+      found = self._joined(self.build(inner), found)
+    return found
+
+  def _link(self, last: int, first: int) -> None:
+    for place in _bits(last):
+      self.budget.spend(1)
+      self.follow[place] |= first
+
+  def _joined(self, one, two):
+    self._link(one[1], two[0])
+    return (
+      one[0] | two[0] if one[2] else one[0],
+      two[1] | one[1] if two[2] else two[1],
+      one[2] and two[2],
+    )
+
+
+def _partition(sets: Sequence[Ranges]) -> tuple[list[Ranges], list[list[int]]]:
+  """Classes of code points that no set tells apart, and those of each set."""
+  cuts = sorted({c for some in sets for a, b in some for c in (a, b + 1)})
+  places = {cut: n for n, cut in enumerate(cuts)}
+  member = np.zeros((len(sets), max(1, len(cuts))), bool)
+  for n, some in enumerate(sets):
+    for low, high in some:
+      member[n, places[low] : places[high + 1]] = True
+  numbers: dict[bytes, int] = {}
+  classes: list[list[tuple[int, int]]] = []
+  of_set: list[list[int]] = [[] for _ in sets]
+  for n in range(len(cuts) - 1):
+    column = member[:, n]
+    if not column.any():
+      continue
+    key = np.packbits(column).tobytes()
+    if key not in numbers:
+      numbers[key] = len(classes)
+      classes.append([])
+      for one in np.flatnonzero(column):
+        of_set[one].append(numbers[key])
+    classes[numbers[key]].append((cuts[n], cuts[n + 1] - 1))
+  return [expressions.union(one) for one in classes], of_set
+
+
+def automaton(tree: expressions.Node) -> Automaton:
+  """The fewest states that accept what a tree stands for.
+
+  Raises:
+    Refused: They are too many, or too hard to find.
+  """
+  positions = _Positions()
+  first, last, empty = positions.build(tree)
+  distinct = list(dict.fromkeys(positions.sets))
+  classes, of_set = _partition(distinct)
+  numbers = {some: n for n, some in enumerate(distinct)}
+  of_place = [of_set[numbers[some]] for some in positions.sets]
+  # One more place, which stands before the first: the start.
+  start = 1 << len(positions.sets)
+  follow = [*positions.follow, first]
+  of_bit = [*of_place, ()]
+  states, rows, ends = {start: 0}, [], []
+  queue = [start]
+  for state in queue:
+    row = [0] * len(classes)
+    here = 0
+    for place in _bits(state):
+      here |= follow[place]
+    for place in _bits(here):
+      positions.budget.spend(1 + len(of_bit[place]))
+      for kind in of_bit[place]:
+        row[kind] |= 1 << place
+    for kind, target in enumerate(row):
+      if target and target not in states:
+        if len(states) >= STATES:
+          raise limits.Refused(f'it takes more than {STATES} states')
+        states[target] = len(states)
+        queue.append(target)
+    rows.append(tuple(states[t] if t else -1 for t in row))
+    ends.append(bool(state & last) or (empty and state == start))
+  return _fewest(classes, rows, ends)
+
+
+def both(one: Automaton, two: Automaton) -> Automaton:
+  """What two automata accept.
+
+  Raises:
+    Refused: It takes too many states.
+  """
+  if one.is_empty or two.is_empty:
+    return Automaton((), (), ())
+  classes, of_set = _partition([*one.classes, *two.classes])
+  left, right = [-1] * len(classes), [-1] * len(classes)
+  for n, kinds in enumerate(of_set):
+    for kind in kinds:
+      if n < len(one.classes):
+        left[kind] = n
+      else:
+        right[kind] = n - len(one.classes)
+  pairs = [(a, b) for a, b in zip(left, right)]
+  budget = limits.Budget(WORK, 'what it is met with')
+  states, rows, ends = {(0, 0): 0}, [], []
+  queue = [(0, 0)]
+  for p, q in queue:
+    budget.spend(len(pairs))
+    row = []
+    for a, b in pairs:
+      target = None
+      if a >= 0 and b >= 0:
+        target = one.next[p][a], two.next[q][b]
+      if target is None or min(target) < 0:
+        row.append(-1)
+        continue
+      if target not in states:
+        if len(states) >= PAIRS:
+          raise limits.Refused(f'it takes more than {PAIRS} states')
+        states[target] = len(states)
+        queue.append(target)
+      row.append(states[target])
+    rows.append(tuple(row))
+    ends.append(one.ends[p] and two.ends[q])
+  return _fewest(classes, rows, ends)
+
+
+def _fewest(classes, rows, ends) -> Automaton:
+  """Without states that lead to no end, and equal ones joined."""
+  table = np.asarray(rows, np.int64).reshape(len(rows), len(classes))
+  live = np.asarray(ends, bool)
+  while True:
+    more = live | (live[table] & (table >= 0)).any(axis=1)
+    if (more == live).all():
+      break
+    live = more
+  if not live[0]:
+    return Automaton((), (), ())
+  table = np.where((table >= 0) & live[table], table, -1)
+  part = np.where(live, np.asarray(ends, np.int64) + 1, 0)
+  count = 0
+  while True:
+    behind = np.where(table >= 0, part[table], -1)
+    signs = np.concatenate([part[:, None], behind], axis=1)
+    _, part = np.unique(signs, axis=0, return_inverse=True)
+    part = part.reshape(-1)
+    if part.max() + 1 == count:
+      break
+    count = part.max() + 1
+  # Numbered as they are met, the start first.
+  order: dict[int, int] = {int(part[0]): 0}
+  queue, out, out_ends = [0], [], []
+  for state in queue:
+    row = []
+    for target in table[state]:
+      if target < 0:
+        row.append(-1)
+        continue
+      kind = int(part[target])
+      if kind not in order:
+        order[kind] = len(order)
+        queue.append(int(target))
+      row.append(order[kind])
+    out.append(tuple(row))
+    out_ends.append(bool(ends[state]))
+  used = [n for n in range(len(classes)) if any(row[n] >= 0 for row in out)]
+  return Automaton(
+    tuple(classes[n] for n in used),
+    tuple(tuple(row[n] for n in used) for row in out),
+    tuple(out_ends),
+  )
