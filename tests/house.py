@@ -263,7 +263,8 @@ def _is_ours(root: pathlib.Path, path: str) -> bool:
   first, slash, _ = path.partition('/')
   if path.endswith('.py') or first in HOUSE:
     return True
-  return bool(slash) and (root / LIBRARY / first).is_dir()
+  # `/v1/models` is a place on a server.
+  return bool(first and slash) and (root / LIBRARY / first).is_dir()
 
 
 def modules_of(root: pathlib.Path, *tops: str) -> Modules:

@@ -56,11 +56,16 @@ FLOORS = (
     'data_pipelines/codes',
   ),
   (
+    'step_audio_jax/dialogue',
     'step_audio_jax/evaluation',
     'step_audio_jax/interop',
     'data_pipelines/documents',
   ),
-  ('step_audio_jax/alignment', 'data_pipelines/benchmarks'),
+  (
+    'step_audio_jax/alignment',
+    'step_audio_jax/serving',
+    'data_pipelines/benchmarks',
+  ),
   ('data_pipelines/interleaving', 'data_pipelines/synthesis'),
   ('data_pipelines/tasks', 'data_pipelines/factory'),
   ('data_pipelines/rows',),
@@ -283,7 +288,7 @@ def test_lost_names_are_found(bad):
   root = bad(a__x='LIMIT = 3\nclass C:\n  def f(self): pass\ndef g(): pass\n')
   there = '`a/x.py` `a/` `a/*.py` `a/x.py::g` `a/x.py::C.f` `a/x.py::LIMIT`'
   there += ' `x.py` and `::C`'
-  theirs = '`1/2` of `RUN/x.py`, `--z=a/y.py`, `codes/usage`'
+  theirs = '`1/2` of `RUN/x.py`, `--z=a/y.py`, `codes/usage`, `/v1/x`'
   assert not house.lost_names(root, f'{there}, {theirs}')
   lost = ['a/y.py', 'y.py', 'docs/', 'b/*.py', 'a/x.py::C.g', '::f', 'b::g']
   text = ' '.join(f'`{name}`' for name in lost)

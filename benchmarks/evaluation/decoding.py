@@ -7,9 +7,10 @@ The 25M Llama of `small_llama.py`, float32, greedy, on CPU: 96 prompts of 8 to
 batches of `--batch`. The peer is what evaluations with `model.generate` do:
 prompts in the order of the set, each batch padded on the left to its longest,
 its default cache. Ours is `generation.decode` as `evaluation.benchmarks.asking`
-calls it: in order of length, on the ladder's shapes. The ids of every answer
-must be equal. Sides alternate; the ratio is the median over pairs of peer
-seconds / our seconds. Needs requirements/parity.txt; prints one JSON line.
+calls it: in order of length, a prompt in the place of each that ends. The ids
+of every answer must be equal. Sides alternate; the ratio is the median over
+pairs of peer seconds / our seconds. Needs requirements/parity.txt; prints one
+JSON line.
 """
 
 import json
@@ -51,29 +52,18 @@ class Ours(even.Ours):
 
   def generate(self, number: int) -> list[list[int]]:
     """New ids of each answer, without what ended it."""
-    from step_audio_jax.evaluation.benchmarks import asking
     from step_audio_jax.generation import decode
 
-    new, batch = SHAPES[self._size][-1], self._batch
-    asked = prompts(number, self._size)
-    order = sorted(range(len(asked)), key=lambda n: len(asked[n]))
-    found: dict[int, list[int]] = {}
-    for start in range(0, len(order), batch):
-      chunk = order[start : start + batch]
-      outputs = decode.generate(
-        self._model,
-        self._variables,
-        [asked[n] for n in chunk],
-        max_new_tokens=new,
-        grammar=self._grammar,
-        stop_ids=ends(self._size),
-        shapes=decode.Shapes(
-          batch_size=batch,
-          prompt=asking.rung(max(len(asked[n]) for n in chunk) - 1),
-        ),
-      )
-      found |= {n: ids.tolist() for n, ids in zip(chunk, outputs, strict=True)}
-    return [found[n] for n in range(len(asked))]
+    outputs = decode.generate(
+      self._model,
+      self._variables,
+      prompts(number, self._size),
+      max_new_tokens=SHAPES[self._size][-1],
+      grammar=self._grammar,
+      stop_ids=ends(self._size),
+      shapes=decode.Shapes(batch_size=self._batch),
+    )
+    return [ids.tolist() for ids in outputs]
 
 
 class Peer(even.Peer):

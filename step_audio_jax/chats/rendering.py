@@ -212,7 +212,7 @@ def answer_of(
     elif one != _CALLED:
       called.append(one)
     else:
-      found.append(_call_of(table.decode(called)))
+      found.append(call_of(table.decode(called)))
       said.append([])
       called = None
   if called is not None:  # it came to its limit
@@ -221,7 +221,8 @@ def answer_of(
   return text, found
 
 
-def _call_of(written: str) -> chats.Call | str:
+def call_of(written: str) -> chats.Call | str:
+  """A call as it is written between the control pieces; itself if none."""
   try:
     return tools_lib.call(tools_lib.parsed(written, 'call'), 'call')
   except errors.UserError:

@@ -49,6 +49,21 @@ def check_json(value: Any, field: str) -> None:
     ) from error
 
 
+def check_characters(written: str, field: str) -> None:
+  """Refuses text that no file and no tokenizer takes.
+
+  Raises:
+    UserError: Half a character is in it, as JSON may write one.
+  """
+  try:
+    written.encode()
+  except UnicodeEncodeError as error:
+    raise errors.UserError(
+      f'{field}: found half a character ({written[error.start]!a}), expected '
+      'text.'
+    ) from error
+
+
 def schemas(value: Any, field: str) -> tuple[Schema, ...]:
   """Schemas as a list, or as JSON of one; none of None and of ''.
 
@@ -120,6 +135,8 @@ def _wrong_with(written: str) -> str:
     return ': '.join(filter(None, (place, f'{error.message:.120}')))
   except RecursionError:
     return 'it is nested too deeply'
+  except OverflowError as error:  # a pattern's, where it is compiled
+    return str(error)
   return ''
 
 

@@ -179,6 +179,64 @@ def sentences(text: str) -> list[str]:
   return pieces
 
 
+class Prompts:
+  """How a model is asked to say something."""
+
+  def __init__(
+    self,
+    vocabulary: vocabulary_lib.Vocabulary,
+    manner: SpeakOptions = SpeakOptions(),
+  ):
+    """Holds the vocabulary.
+
+    Raises:
+      UserError: It has no speech ids or no text.
+    """
+    if vocabulary.text is None or not vocabulary.linguistic_size:
+      raise errors.UserError(
+        'speak: this model has no '
+        f'{"text vocabulary" if vocabulary.linguistic_size else "speech ids"}; '
+        'expected a run that was trained on speech and text.'
+      )
+    self._vocabulary, self._manner = vocabulary, manner
+
+  def prompt(self, text: str, voice: voice_lib.Voice | None) -> list[int]:
+    """Ids up to where a sentence is spoken.
+
+    Args:
+      text: The sentence.
+      voice: As in `Writer.write`.
+
+    Raises:
+      UserError: As there.
+    """
+    vocabulary, manner = self._vocabulary, self._manner
+    said = [text] if voice is None else [text, voice.text]
+    for words in said:
+      if vocabulary_lib.PAD in vocabulary.encode_text(words):
+        raise errors.UserError(
+          f'text: {words[:40]!r} has a character that is not in the text '
+          "vocabulary of this model's run."
+        )
+    if manner.layout == 'document':
+      return documents_lib.LAYOUTS['tts'].prompt(vocabulary, text=text)
+    heard = {}
+    if voice is not None and len(voice.tokens):
+      if not voice.text.strip():
+        raise errors.UserError(
+          'voice_text: missing; a model that is asked in turns is told what '
+          'the voice says in its recording.'
+        )
+      codes = voice_lib.IDS.deinterleave(voice.tokens)
+      heard = {
+        'voice_text': voice.text,
+        'voice_ids': vocabulary.interleave(*codes),
+      }
+    turns = documents_lib.tts_turns(text, system=manner.system, **heard)
+    style = rendering.layout(manner.starts, speaks=True)
+    return style.prompt(vocabulary, turns)
+
+
 class Writer:
   """One model that turns texts into speech ids."""
 
@@ -195,12 +253,7 @@ class Writer:
       UserError: It has no speech ids or no text vocabulary, or codes are
         outside their codebook.
     """
-    if vocabulary.text is None or not vocabulary.linguistic_size:
-      raise errors.UserError(
-        'speak: this model has no '
-        f'{"text vocabulary" if vocabulary.linguistic_size else "speech ids"}; '
-        'expected a run that was trained on speech and text.'
-      )
+    self._prompts = Prompts(vocabulary, manner)
     self._model, self._variables = model, variables
     self._vocabulary, self._manner = vocabulary, manner
     self._grammar = grammar_lib.build(
@@ -288,32 +341,8 @@ class Writer:
     ]
 
   def prompt(self, text: str, voice: voice_lib.Voice | None) -> list[int]:
-    """Ids up to where a sentence is spoken; as `write`, of which it is part."""
-    vocabulary, manner = self._vocabulary, self._manner
-    said = [text] if voice is None else [text, voice.text]
-    for words in said:
-      if vocabulary_lib.PAD in vocabulary.encode_text(words):
-        raise errors.UserError(
-          f'text: {words[:40]!r} has a character that is not in the text '
-          "vocabulary of this model's run."
-        )
-    if manner.layout == 'document':
-      return documents_lib.LAYOUTS['tts'].prompt(vocabulary, text=text)
-    heard = {}
-    if voice is not None and len(voice.tokens):
-      if not voice.text.strip():
-        raise errors.UserError(
-          'voice_text: missing; a model that is asked in turns is told what '
-          'the voice says in its recording.'
-        )
-      codes = voice_lib.IDS.deinterleave(voice.tokens)
-      heard = {
-        'voice_text': voice.text,
-        'voice_ids': vocabulary.interleave(*codes),
-      }
-    turns = documents_lib.tts_turns(text, system=manner.system, **heard)
-    style = rendering.layout(manner.starts, speaks=True)
-    return style.prompt(vocabulary, turns)
+    """As `Prompts.prompt`; of `write`, of which it is part."""
+    return self._prompts.prompt(text, voice)
 
   def _mixed(self, tokens) -> np.ndarray:
     """Ids of the model's table → mixed ids."""

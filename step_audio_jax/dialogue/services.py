@@ -17,6 +17,7 @@ from typing import Any, AsyncIterator, Mapping, Protocol, Sequence
 
 import numpy as np
 
+from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats
 
 HEARD_RATE = 16000  # Hz, of what an ear is given
@@ -212,8 +213,8 @@ class Mouth(Protocol):
     """The sound of mixed ids that a mind speaks by itself."""
 
 
-class Busy(Exception):
-  """There is no room for another request now; try again later."""
+# Raised by whatever a service does where there is no room for it.
+Busy = errors.Busy
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """One POST over HTTP: bytes to and fro, within a time and a size.
 
+`Wire` reads an answer whole, `Streamed` line by line.
+
 No redirect is followed, for the key would go along. An answer that comes byte
 by byte, its head included, is cut off when its time is over.
 """
 
+import contextlib
 import functools
 import http.client
 import socket
@@ -122,6 +125,93 @@ class Wire:
         socket.socket.shutdown(one, socket.SHUT_RDWR)
       except OSError:
         pass  # it has ended by itself
+
+
+class Streamed:
+  """An answer that comes line by line; ended from any thread.
+
+  Attributes:
+    status: Of HTTP.
+    headers: Their case does not matter.
+  """
+
+  def __init__(
+    self,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    connect: float,
+    silence: float,
+  ):
+    """Asks nobody yet.
+
+    Args:
+      url: Where to, http or https.
+      body: What is sent.
+      headers: Sent, too.
+      connect: Seconds until a connection stands.
+      silence: Seconds without a byte, at most.
+    """
+    self._wire, self._mine = Wire(), []
+    self._request = urllib.request.Request(
+      url, body, dict(headers), method='POST'
+    )
+    self._connect, self._silence = connect, silence
+    self._response: http.client.HTTPResponse | None = None
+    self.status, self.headers = 0, {}
+
+  def begin(self) -> None:
+    """Sends what is asked, and reads the head of the answer.
+
+    Raises:
+      Transient: Nobody answered, or not in time.
+    """
+    hold = functools.partial(self._wire._held, self._mine, self._silence)
+    with _as_transient():
+      response = _opener(hold).open(self._request, timeout=self._connect)
+    self._response = response
+    self.status, self.headers = response.status, response.headers
+
+  def line(self, most_bytes: int) -> bytes:
+    """The next line with its end; nothing behind the last one.
+
+    Raises:
+      Transient: It did not come, not in time, or has no end.
+    """
+    with _as_transient():
+      found = self._response.readline(most_bytes + 1)
+    if len(found) > most_bytes:
+      raise retries.Transient(f'more than {most_bytes} bytes in a line')
+    return found
+
+  def rest(self, most_bytes: int) -> bytes:
+    """The rest of the answer, or its beginning.
+
+    Raises:
+      Transient: As `line`.
+    """
+    with _as_transient():
+      return self._response.read(most_bytes)
+
+  def end(self) -> None:
+    """Hangs up; who waits for a line does so no longer."""
+    self._wire.hang_up()
+
+  def close(self) -> None:
+    """Lets go of it, in the thread that reads it."""
+    if self._response is not None:
+      self._response.close()
+
+
+@contextlib.contextmanager
+def _as_transient():
+  try:
+    yield
+  except TimeoutError as error:
+    raise retries.Transient('time-out') from error
+  except (OSError, http.client.HTTPException) as error:
+    raise retries.Transient(_told(error)) from error
 
 
 class _Any(urllib.request.HTTPErrorProcessor):

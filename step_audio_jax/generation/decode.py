@@ -6,17 +6,14 @@ is one `while_loop` that feeds one id a turn until every row has stopped. Both
 are compiled once for each (model, batch size, cache length), `prefill` also
 for each bucket: limits, stop ids, grammar and modes are arrays, not constants.
 
-The draw of row n at turn t depends on (rng, n, t) alone, not on the batch
-size, on the bucket or on the other prompts.
+The draw of row n at turn t depends on (rng, n, t) alone, on no other prompt.
 
-Letters: B batch, T tokens, S cache length, N output length, V vocabulary,
-K stop ids.
+Letters: B batch, T tokens, S cache, N output, V vocabulary, K stop ids.
 """
 
-import contextlib
 import dataclasses
 import functools
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +23,15 @@ from step_audio_jax import errors
 from step_audio_jax import progress
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.generation import grammar as grammar_lib
+from step_audio_jax.generation import queue
 from step_audio_jax.generation import repetition
+from step_audio_jax.generation import restore
+from step_audio_jax.generation import rows as rows_lib
 from step_audio_jax.generation import sampling
-from step_audio_jax.kernels import projections
+from step_audio_jax.generation import step
 
 BUCKET = 32
+_LADDER = 1.4  # from one length that is compiled for to the next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Output:
 def round_up(n: int, multiple: int = BUCKET) -> int:
   """The next multiple, at least one."""
   return max(1, -(-n // multiple)) * multiple
+
+
+def rung(length: int) -> int:
+  """The length that is compiled for: few of them, whatever is asked."""
+  found = BUCKET
+  while found < length:
+    found = round_up(int(found * _LADDER))
+  return found
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'cache_length', 'group'))
@@ -162,36 +171,29 @@ def decode(
 
   def body(carry):
     turn = carry['turn']
-    logits_B1V, cache = model.apply(
+    logits_BV, cache = step.feed(
+      model,
       variables,
-      carry['last_B'][:, None],
-      segment_ids_BT=jnp.ones((B, 1), jnp.int32),
-      positions_BT=(positions_B + turn)[:, None],
-      cache=carry['cache'],
+      carry['cache'],
+      carry['last_B'],
+      positions_B + turn,
+      None,
     )
     logits_BV = jnp.where(
       grammar_lib.Grammar.mask(grammar, carry['states_B']),
-      logits_B1V[:, 0],
+      logits_BV,
       sampling.FORBIDDEN,
     )
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, turn)
     recent_BR = None
     if sampler.repetition.window:
       recent_BR = _recent(carry['tokens_BN'], turn, sampler.repetition.reach)
+    ids_B, logprobs_B, support_BW = step.draw(
+      logits_BV, keys, sampler, grammar, recent_BR, replay
+    )
     kept = {}
     if replay:
-      logits_BV = sampler.cut(sampler.ruled(logits_BV, recent_BR))
-      ids_B = jax.vmap(jax.random.categorical)(keys, logits_BV)
-      ids_B = ids_B.astype(jnp.int32)
-      bits_BW = jnp.packbits(logits_BV > -jnp.inf, axis=-1)
-      kept['support_BNW'] = carry['support_BNW'].at[:, turn].set(bits_BW)
-    elif recent_BR is not None:
-      ids_B = sampler.choose(logits_BV, keys, recent_BR, grammar.class_V)
-    else:
-      ids_B = sampler(logits_BV, keys)
-    logprobs_B = jnp.take_along_axis(
-      jax.nn.log_softmax(logits_BV), ids_B[:, None], axis=1
-    )[:, 0]
+      kept['support_BNW'] = carry['support_BNW'].at[:, turn].set(support_BW)
     stop_B = (ids_B[:, None] == stop_ids_K[None]).any(axis=1)
     writes_B = ~carry['done_B'] & ~stop_B
     lengths_B = carry['lengths_B'] + writes_B
@@ -240,25 +242,6 @@ def _recent(tokens_BN, turn, reach):
   return jnp.where((places >= 0)[None], ids_BR, repetition.NOTHING)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _for_decoding(model, variables, tiles):
-  return model.for_decoding(variables, tiles)
-
-
-def laid_out(model: Any, variables: Mapping[str, Any], rows: int):
-  """Variables as `prefill` and as `decode` of so many rows read them.
-
-  Returns:
-    (for prompts, for decoding); the same where one layout suits both.
-  """
-  if not hasattr(model, 'for_decoding'):
-    return variables, variables
-  tiles = projections.tiles_pay(rows)
-  laid = _for_decoding(model, variables, tiles)
-  # Prompts are many rows: no tiles for them.
-  return (variables if tiles else laid), laid
-
-
 @dataclasses.dataclass(frozen=True)
 class Shapes:
   """What is compiled for.
@@ -296,7 +279,9 @@ def generate_outputs(
 ) -> list[Output]:
   """Continues every prompt; outputs in the order of the prompts.
 
-  Prompts of like length share a batch.
+  Prompts of like length share a batch. Where there are more than its rows, a
+  prompt takes the place of one that has ended (`generation.queue`), unless
+  rows lie on several devices: then batches follow each other.
 
   Args:
     model: Flax module with the API of
@@ -333,66 +318,138 @@ def generate_outputs(
       rng, jnp.arange(max(1, len(prompts)))
     )
   order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
-  batches = [
-    order[i : i + shapes.batch_size]
-    for i in range(0, len(order), shapes.batch_size)
-  ]
+  B = shapes.batch_size
+  variables, laid = restore.laid_out(model, variables, B)
+  asked = _Asked(
+    model,
+    variables,
+    prompts,
+    limits,
+    states,
+    keys,
+    np.asarray(stop_ids, np.int32),
+    images,
+    image_slots,
+    place or (lambda x: x),
+  )
+  joins = len(prompts) > B and place is None and queue.can_join(model)
+  ended = (_joining if joins else _in_turn)(
+    asked, laid, order, grammar, sampler, shapes, longest
+  )
   outputs: list = [None] * len(prompts)
-  variables, laid = laid_out(model, variables, shapes.batch_size)
-  with (
-    progress.bar(total=len(prompts), label=label, unit='prompt')
-    if label
-    else contextlib.nullcontext()
-  ) as bar:
-    for rows in batches:
-      B = shapes.batch_size
-      T = shapes.prompt or round_up(max(len(prompts[n]) for n in rows) - 1)
-      tokens_BT = np.zeros((B, T), np.int32)
-      # A filler row is a prompt of one id with a limit of nothing.
-      starts_B = np.full(B, T, np.int32)
-      last_B, limits_B, states_B = np.zeros((3, B), np.int32)
-      for b, n in enumerate(rows):
-        *head, last_B[b] = prompts[n]
-        starts_B[b] = T - len(head)
-        tokens_BT[b, T - len(head) :] = head
-        limits_B[b], states_B[b] = limits[n], states[n]
-      fill = np.asarray(rows + [rows[0]] * (B - len(rows)))
-      keys_B = keys[fill]
-      if place is not None:
-        tokens_BT, starts_B, last_B, limits_B, states_B, keys_B = map(
-          place, (tokens_BT, starts_B, last_B, limits_B, states_B, keys_B)
-        )
-      cache = prefill(
-        model,
-        variables,
-        tokens_BT,
-        starts_B,
-        *_pad_images(rows, B, images, image_slots),
-        cache_length=T + longest,
-      )
-      *found, _ = decode(
-        model,
-        laid,
-        cache,
-        last_B,
-        T - starts_B,
-        states_B,
-        limits_B,
-        keys_B,
-        np.asarray(stop_ids, np.int32),
-        grammar,
-        sampler=sampler,
-        longest=longest,
-      )
-      tokens_BN, logprobs_BN, lengths_B, stopped_B = map(np.asarray, found)
-      for b, n in enumerate(rows):
-        length = int(lengths_B[b])
-        outputs[n] = Output(
-          tokens_BN[b, :length], logprobs_BN[b, :length], bool(stopped_B[b])
-        )
-      if bar is not None:
-        bar.update(len(rows))
+  if label:
+    ended = progress.bar(ended, total=len(prompts), label=label, unit='prompt')
+  for one in ended:
+    outputs[one.number] = Output(one.tokens, one.logprobs, one.stopped)
   return outputs
+
+
+class _Asked(NamedTuple):
+  """Prompts and all that belongs to each, and the model that reads them."""
+
+  model: Any
+  variables: Mapping[str, Any]
+  prompts: Sequence[Sequence[int]]
+  limits: np.ndarray
+  states: np.ndarray
+  keys: jax.Array
+  stop_ids: np.ndarray
+  images: Sequence[Sequence[np.ndarray]] | None
+  image_slots: Sequence[Sequence[int]] | None
+  place: Callable[[Any], Any]
+
+  def longest(self, numbers: Sequence[int]) -> int:
+    """Ids of the longest of some prompts, without its last."""
+    return max(len(self.prompts[n]) for n in numbers) - 1
+
+  def read(self, numbers, T: int, cache_length: int, limits_A):
+    """The cache of some prompts, padded to T, and `Joining` of their rows."""
+    rows = len(numbers)
+    tokens_AT = np.zeros((rows, T), np.int32)
+    last_A, starts_A = np.zeros((2, rows), np.int32)
+    for row, n in enumerate(numbers):
+      *head, last_A[row] = self.prompts[n]
+      starts_A[row] = T - len(head)
+      tokens_AT[row, T - len(head) :] = head
+    numbers = np.asarray(numbers)
+    tokens_AT, *arrays = map(
+      self.place,
+      (
+        tokens_AT,
+        starts_A,
+        last_A,
+        T - starts_A,
+        self.states[numbers],
+        np.asarray(limits_A, np.int32),
+        self.keys[numbers],
+        np.broadcast_to(self.stop_ids, (rows, len(self.stop_ids))),
+      ),
+    )
+    cache = prefill(
+      self.model,
+      self.variables,
+      tokens_AT,
+      arrays[0],
+      *_pad_images(numbers, self.images, self.image_slots),
+      cache_length=cache_length,
+    )
+    return cache, rows_lib.Joining(*arrays[1:])
+
+
+def _in_turn(asked, laid, order, grammar, sampler, shapes, longest):
+  """Batches one after another, each as long as its longest answer."""
+  B = shapes.batch_size
+  for begin in range(0, len(order), B):
+    some = order[begin : begin + B]
+    T = shapes.prompt or round_up(asked.longest(some))
+    cache, joined = asked.read(
+      [*some, *[some[0]] * (B - len(some))],
+      T,
+      T + longest,
+      # A filler row has a limit of nothing.
+      [*asked.limits[some], *[0] * (B - len(some))],
+    )
+    *found, _ = decode(
+      asked.model,
+      laid,
+      cache,
+      joined.last_A,
+      joined.positions_A,
+      joined.states_A,
+      joined.limits_A,
+      joined.keys_A,
+      asked.stop_ids,
+      grammar,
+      sampler=sampler,
+      longest=longest,
+    )
+    tokens_BN, logprobs_BN, lengths_B, stopped_B = map(np.asarray, found)
+    for b, n in enumerate(some):
+      length = int(lengths_B[b])
+      yield queue.Ended(
+        n, tokens_BN[b, :length], logprobs_BN[b, :length], bool(stopped_B[b])
+      )
+
+
+def _joining(asked, laid, order, grammar, sampler, shapes, longest):
+  """Rows that come and go."""
+
+  def begin(numbers, rows, places):
+    numbers = [*numbers, *[numbers[0]] * (rows - len(numbers))]
+    T = shapes.prompt or rung(asked.longest(numbers))
+    return asked.read(numbers, T, max(T, places), asked.limits[numbers])
+
+  return queue.run(
+    asked.model,
+    laid,
+    order,
+    [len(prompt) - 1 for prompt in asked.prompts],
+    begin,
+    grammar,
+    sampler,
+    batch_size=shapes.batch_size,
+    longest=longest,
+  )
 
 
 def generate(
@@ -424,14 +481,14 @@ def _check(prompts, limits, longest, shapes):
     )
 
 
-def _pad_images(rows, batch_size, images, image_slots):
+def _pad_images(rows, images, image_slots):
   """(images (B, N, H, W, 3), slots (B, N)), or (None, None)."""
   if images is None:
     return None, None
   most = max(len(images[n]) for n in rows)
   shape = next(np.shape(image) for some in images for image in some)
-  pixels = np.zeros((batch_size, most, *shape), np.uint8)
-  slots = np.full((batch_size, most), -1, np.int32)
+  pixels = np.zeros((len(rows), most, *shape), np.uint8)
+  slots = np.full((len(rows), most), -1, np.int32)
   for b, n in enumerate(rows):
     for i, image in enumerate(images[n]):
       pixels[b, i], slots[b, i] = image, image_slots[n][i]

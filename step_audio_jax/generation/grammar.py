@@ -9,6 +9,8 @@ serves every mode, and rows of one batch may be in different modes:
     text     text ids, then <|EOT|>
     speech   2 linguistic, 3 semantic, again and again; <|EOT|> only between
              groups and not before the first
+    interleaved  10 text ids, then 3 groups of speech, by turns; where the text
+             ends early, or at a border, speech goes on alone to the end
 
 Letters: V vocabulary, K classes, Z states, B batch.
 """
@@ -49,6 +51,15 @@ class State(enum.IntEnum):
   SEMANTIC_2 = 6
   BORDER = 7  # between two groups
   END = 8  # after <|EOT|>
+  INTERLEAVED = 9  # the first text id of the first run
+
+
+# Of interleaved replies: ids of text in a run, and of speech behind them.
+TEXT_RUN, SPEECH_RUN = 10, 15
+# States behind the named ones: so many text ids of a run are there (1 to 10),
+# then so many speech ids (1 to 15, the last of which is a border).
+_RUN = len(State)
+_STATES = _RUN + TEXT_RUN + SPEECH_RUN
 
 
 class Grammar(NamedTuple):
@@ -122,9 +133,9 @@ def build(
       )
     class_V[start : start + codes] = name
 
-  allowed_ZK = np.zeros((len(State), len(Class)), bool)
+  allowed_ZK = np.zeros((_STATES, len(Class)), bool)
   next_ZK = np.tile(
-    np.arange(len(State), dtype=np.int32)[:, None], (1, len(Class))
+    np.arange(_STATES, dtype=np.int32)[:, None], (1, len(Class))
   )
 
   def rule(state, kind, following):
@@ -145,6 +156,22 @@ def build(
   rule(State.BORDER, Class.END, State.END)
   if audio_end:
     rule(State.BORDER, Class.AUDIO_END, State.END)
+  rule(State.INTERLEAVED, Class.TEXT, _RUN)
+  spoken = _RUN + TEXT_RUN  # the state behind the first speech id of a run
+  for count in range(1, TEXT_RUN):
+    rule(_RUN + count - 1, Class.TEXT, _RUN + count)
+    rule(_RUN + count - 1, Class.LINGUISTIC, State.LINGUISTIC_1)
+  rule(spoken - 1, Class.LINGUISTIC, spoken)
+  for count in range(1, SPEECH_RUN):
+    place = count % vocabulary_lib.GROUP
+    kind = Class.SEMANTIC
+    if place < vocabulary_lib.LINGUISTIC_PER_GROUP:
+      kind = Class.LINGUISTIC
+    rule(spoken + count - 1, kind, spoken + count)
+  border = spoken + SPEECH_RUN - 1
+  rule(border, Class.TEXT, _RUN)
+  rule(border, Class.LINGUISTIC, State.LINGUISTIC_1)
+  rule(border, Class.END, State.END)
   # After the end a row only waits for the others of its batch.
   rule(State.END, Class.END, State.END)
   return Grammar(class_V, allowed_ZK, next_ZK)

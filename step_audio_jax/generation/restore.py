@@ -1,6 +1,7 @@
 """A trained language or reward model, rebuilt from its run directory."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any, Mapping
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
+from step_audio_jax.kernels import projections
 from step_audio_jax.models.language import scoring
 from step_audio_jax.models.language import speech_text
 from step_audio_jax.training.checkpoints import checkpoints
@@ -155,3 +157,22 @@ def unroll_layers(model: Any) -> Any:
       ),
     )
   )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _for_decoding(model, variables, tiles):
+  return model.for_decoding(variables, tiles)
+
+
+def laid_out(model: Any, variables: Mapping[str, Any], rows: int):
+  """Variables as `prefill` and as `decode` of so many rows read them.
+
+  Returns:
+    (for prompts, for decoding); the same where one layout suits both.
+  """
+  if not hasattr(model, 'for_decoding'):
+    return variables, variables
+  tiles = projections.tiles_pay(rows)
+  laid = _for_decoding(model, variables, tiles)
+  # Prompts are many rows: no tiles for them.
+  return (variables if tiles else laid), laid

@@ -12,6 +12,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax.generation import repetition as repetition_lib
@@ -23,6 +24,7 @@ FORBIDDEN = -1e30
 _COLDEST, _HOTTEST = 1e-6, 1e6
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Sampler:
   """Static settings of the choice; each distinct one compiles once.
@@ -139,6 +141,111 @@ class Sampler:
       )
       logits_BV = jnp.where(logits_BV < least_B1, -jnp.inf, logits_BV)
     return logits_BV
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RowSampler:
+  """As `Sampler`, with the settings of each row as arrays.
+
+  Rows that come and go with settings of their own compile nothing anew, and
+  draw what a `Sampler` with the same settings draws.
+
+  Attributes:
+    temperature_B: 0 is greedy; float32.
+    top_k_B: 0 keeps all; int32.
+    top_p_B: 1 keeps all; float32.
+    ruled_B: Whether the rule about repeated ids has a word in it; bool.
+    repetition: That rule, static.
+  """
+
+  temperature_B: jax.Array
+  top_k_B: jax.Array
+  top_p_B: jax.Array
+  ruled_B: jax.Array
+  repetition: repetition_lib.Repetition = dataclasses.field(
+    default=repetition_lib.Repetition(), metadata={'static': True}
+  )
+
+  @classmethod
+  def of(cls, samplers, repetition=repetition_lib.Repetition()):
+    """The settings of some `Sampler`s, one a row.
+
+    Args:
+      samplers: The rule of each is `repetition`, or off.
+      repetition: The rule.
+    """
+    return cls(
+      np.asarray([one.temperature for one in samplers], np.float32),
+      np.asarray([one.top_k for one in samplers], np.int32),
+      np.asarray([one.top_p for one in samplers], np.float32),
+      np.asarray([one.repetition.window > 0 for one in samplers]),
+      repetition,
+    )
+
+  def __call__(self, logits_BV: jax.Array, keys_B: jax.Array) -> jax.Array:
+    """As of `Sampler`."""
+    greedy_B = _first_largest(logits_BV)
+    draws_B = self.temperature_B > 0
+
+    def drawn():
+      cut_BV = self.cut(logits_BV)
+      ids_B = jax.vmap(jax.random.categorical)(keys_B, cut_BV)
+      return jnp.where(draws_B, ids_B.astype(jnp.int32), greedy_B)
+
+    return jax.lax.cond(draws_B.any(), drawn, lambda: greedy_B)
+
+  def choose(
+    self,
+    logits_BV: jax.Array,
+    keys_B: jax.Array,
+    recent_BR: jax.Array,
+    classes_V: jax.Array,
+  ) -> jax.Array:
+    """As of `Sampler`."""
+    rule = self.repetition
+    if rule.action == 'forbid':
+      ruled_BV = rule.forbidden(logits_BV, recent_BR, FORBIDDEN)
+      logits_BV = jnp.where(self.ruled_B[:, None], ruled_BV, logits_BV)
+      return self(logits_BV, keys_B)
+    ids_B = self(logits_BV, keys_B)
+    repeats_B = rule.repeats(ids_B, recent_BR, classes_V) & self.ruled_B
+    again = RowSampler(
+      jnp.where(self.temperature_B > 0, self.temperature_B, 1.0),
+      jnp.zeros_like(self.top_k_B),
+      jnp.ones_like(self.top_p_B),
+      self.ruled_B,
+    )
+
+    def drawn():
+      fresh = jax.vmap(jax.random.fold_in, (0, None))(keys_B, 1)
+      return jnp.where(repeats_B, again(logits_BV, fresh), ids_B)
+
+    return jax.lax.cond(repeats_B.any(), drawn, lambda: ids_B)
+
+  def cut(self, logits_BV: jax.Array) -> jax.Array:
+    """As of `Sampler`; of greedy rows it means nothing."""
+    heat_B1 = jnp.maximum(self.temperature_B, _COLDEST)[:, None]
+    logits_BV = jnp.where(logits_BV <= FORBIDDEN, -jnp.inf, logits_BV / heat_B1)
+
+    def cut():
+      V = logits_BV.shape[-1]
+      sorted_BV = jnp.sort(logits_BV, axis=-1, descending=True)
+      kept_B = jnp.where(self.top_k_B > 0, jnp.minimum(self.top_k_B, V), V)
+      least_B1 = jnp.take_along_axis(sorted_BV, kept_B[:, None] - 1, axis=1)
+      sorted_BV = jnp.where(sorted_BV < least_B1, -jnp.inf, sorted_BV)
+      p_BV = jax.nn.softmax(sorted_BV, axis=-1)
+      before_BV = jnp.cumsum(p_BV, axis=-1) - p_BV
+      whole_B1 = (self.top_p_B >= 1)[:, None]
+      stays_BV = (before_BV < self.top_p_B[:, None]) | whole_B1
+      stays_BV &= sorted_BV > -jnp.inf
+      least_B1 = jnp.min(
+        jnp.where(stays_BV, sorted_BV, jnp.inf), axis=-1, keepdims=True
+      )
+      return jnp.where(logits_BV < least_B1, -jnp.inf, logits_BV)
+
+    cuts_B = (self.top_k_B > 0) | (self.top_p_B < 1)
+    return jax.lax.cond(cuts_B.any(), cut, lambda: logits_BV)
 
 
 def _first_largest(x_BV: jax.Array) -> jax.Array:

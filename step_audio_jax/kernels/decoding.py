@@ -12,6 +12,8 @@ Axes: B batch, T new tokens, S cached tokens, H heads, G key/value groups,
 N = B x G, R heads a group, M = R x T, D head width, J blocks of s = S / J keys.
 """
 
+from typing import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,61 @@ def flat_keys(k_NJDs: jax.Array) -> jax.Array:
   """Keys as values lie, NSD; leading axes as they are."""
   k_NJsD = k_NJDs.swapaxes(-1, -2)
   return k_NJsD.reshape(*k_NJsD.shape[:-3], -1, k_NJsD.shape[-1])
+
+
+def moved(
+  layer: dict[str, jax.Array],
+  rows_B: jax.Array,
+  batch: int,
+  shift: jax.Array,
+  like: dict[str, tuple[int, ...]],
+) -> dict[str, jax.Array]:
+  """Some rows of a layer's cache, all places moved on, at another length.
+
+  Args:
+    layer: The cache of a layer.
+    rows_B: Which rows.
+    batch: How many it has.
+    shift: How far places move, modulo the longer of both lengths.
+    like: Shapes of what is made, of `shapes`.
+  """
+  length, block = like['value'][-2], like['key'][-1]
+
+  def taken(x_NSD):
+    places, D = x_NSD.shape[-2:]
+    x_BGSD = x_NSD.reshape(batch, -1, places, D)[rows_B]
+    more = max(length - places, 0)
+    x_BGSD = jnp.pad(x_BGSD, ((0, 0), (0, 0), (0, more), (0, 0)))
+    x_BGSD = jnp.roll(x_BGSD, shift, axis=2)[:, :, :length]
+    return x_BGSD.reshape(*like['value'][:-2], length, D)
+
+  k_NSD = taken(flat_keys(layer['key']))
+  k_NJsD = k_NSD.reshape(*k_NSD.shape[:-2], -1, block, k_NSD.shape[-1])
+  return {'key': k_NJsD.swapaxes(-1, -2), 'value': taken(layer['value'])}
+
+
+def put(
+  layer: dict[str, jax.Array],
+  some: dict[str, jax.Array],
+  rows: Sequence[jax.Array],
+) -> dict[str, jax.Array]:
+  """A layer's cache with some rows in the place of `rows`, one after another.
+
+  Args:
+    layer: The cache of a layer.
+    some: Of `moved`, as long.
+    rows: Where each of them goes.
+  """
+
+  def one(x, new):
+    each = len(new) // len(rows)  # rows and groups may be one axis
+    for n, row in enumerate(rows):
+      x = jax.lax.dynamic_update_slice_in_dim(
+        x, new[n * each : (n + 1) * each], row * each, axis=0
+      )
+    return x
+
+  return {name: one(layer[name], some[name]) for name in layer}
 
 
 def written(

@@ -54,6 +54,8 @@ def schema(parameters):
      'tools[0].function.parameters: no JSON Schema: properties.a.type: '),
     (schema({'type': 'object', 'required': 'a'}), "required: 'a' is not of"),
     (schema({'properties': {'a': {'pattern': 3}}}), 'properties.a.pattern: 3'),
+    (schema({'properties': {'a': {'pattern': 'a{99999999999}'}}}),
+     'repetition number is too large'),
   ],
 )  # fmt: skip
 def test_what_is_no_schema(value, said):

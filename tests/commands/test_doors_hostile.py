@@ -204,6 +204,11 @@ def test_only_flags_of_text_are_excused():
     (name, flag) for p, name in DOORS for flag in opened(p, name).texts
   }
   assert excused == {
+    ('chat', 'arguments'),
+    ('chat', 'style'),
+    ('chat', 'system'),
+    ('serve', 'mind_url'),
+    ('serve', 'origin'),
     ('complete', 'arguments'),
     ('complete', 'prompt'),
     ('complete', 'system'),

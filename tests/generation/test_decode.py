@@ -227,7 +227,7 @@ def test_logprobs_are_those_of_the_drawn_ids():
 
 def test_later_calls_compile_nothing():
   model, variables = tiny()
-  shapes = decode.Shapes(batch_size=4, prompt=64, output=32)
+  shapes = decode.Shapes(batch_size=8, prompt=64, output=32)
 
   def call(lengths, limit, mode, stop):
     decode.generate(

@@ -117,3 +117,27 @@ def test_released_layout():
   assert grammar.class_V.shape == (74752,)
   assert allowed(grammar, State.SPEECH) == list(range(65536, 66560))
   assert allowed(grammar, State.SEMANTIC_0) == list(range(66560, 70656))
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_interleaved_replies_are_ten_text_ids_and_three_groups(seed):
+  grammar = grammar_lib.build(VOCABULARY)
+  ids = np.array(walk(grammar, State.INTERLEAVED, seed, most=120))
+  assert ids[0] < VOCABULARY.text_size
+  is_text = (ids < VOCABULARY.text_size) & (ids != EOT)
+  turns = np.flatnonzero(np.diff(is_text.astype(int))) + 1
+  runs = [run for run in np.split(ids[ids != EOT], turns) if len(run)]
+  for n, run in enumerate(runs):
+    if n == len(runs) - 1:
+      break
+    if run[0] < VOCABULARY.text_size:
+      # Only behind the last words speech goes on alone.
+      assert len(run) == 10 or n == len(runs) - 2
+    else:
+      assert len(run) == 15
+  speech = ids[~is_text & (ids != EOT)]
+  whole = len(speech) // 5 * 5
+  if ids[-1] == EOT:
+    assert whole == len(speech) and whole
+  linguistic, semantic = VOCABULARY.deinterleave(speech[:whole])
+  assert len(linguistic) * 3 == len(semantic) * 2

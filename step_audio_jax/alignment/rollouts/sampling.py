@@ -169,7 +169,7 @@ def sample(
   with nn.logical_axis_rules(rules):
     if decoder is None:
       model = restore.unroll_layers(model)
-      variables, laid = decode.laid_out(model, variables, B)
+      variables, laid = restore.laid_out(model, variables, B)
       prefill, draw, assemble = decode.prefill, decode.decode, _assembled
     else:
       model, variables = decoder.model, decoder.laid_out(variables)

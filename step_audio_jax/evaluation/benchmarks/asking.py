@@ -37,7 +37,6 @@ from step_audio_jax.generation import sampling
 from step_audio_jax.storage import digests
 from step_audio_jax.storage import files
 
-_LADDER = 1.4  # from one length that is compiled for to the next
 _SEEDS = 2**31
 
 Item = benchmark.Item
@@ -52,6 +51,9 @@ class Asking:
     tokenizer: Folder of the speech tokenizer, of what is heard.
     sound: What makes speech sound; None leaves it codes.
     batch_size: Items decoded at a time.
+    chunk: Batches of items that are kept together; within a chunk an item takes
+      the place of one that is done, so larger ones are faster, and lose more
+      in a kill.
     share: Which part of the work is this process's; None is what JAX says.
     cascade: Run of a text model that is asked what the run itself heard, where
       that is a control; None is the run itself.
@@ -60,11 +62,12 @@ class Asking:
   tokenizer: str | None = None
   sound: sound_lib.SoundConfig | None = None
   batch_size: int = 32
+  chunk: int = 4
   share: journal_lib.Share | None = None
   cascade: str | None = None
 
   def __post_init__(self):
-    errors.at_least_one('asking', self, ('batch_size',))
+    errors.at_least_one('asking', self, ('batch_size', 'chunk'))
 
   @property
   def its_share(self) -> journal_lib.Share:
@@ -166,6 +169,8 @@ class Model:
         way, items, control, decoding, aloud, transcripts or {}
       )
     size = self._asking.batch_size
+    if way in (benchmark.TRANSCRIBE, benchmark.ANSWER):
+      size *= self._asking.chunk
     chunks = [ordered[n : n + size] for n in range(0, len(ordered), size)]
     with progress.bar(total=len(items), label=label, unit='item') as bar:
       found = journal.fill(
@@ -205,10 +210,11 @@ class Model:
     return sorted(items, key=length), make
 
   def _decoded(self, prompts, items, decoding) -> Iterator[Answer]:
-    """One batch; prompts of one chunk have one grammar and one set of stops."""
+    """One chunk; its prompts have one grammar and one set of stops."""
     if not prompts:
       return []
     began = time.monotonic()
+    B, longest = self._asking.batch_size, max(len(one.ids) for one in prompts)
     outputs = decode.generate_outputs(
       self._model,
       self._variables,
@@ -219,9 +225,10 @@ class Model:
       start=grammar_lib.State.TEXT,
       stop_ids=prompts[0].stops,
       rng=[seed_of(decoding.seed, item.id) for item in items],
+      # A ring of rows that come and go finds its lengths by itself.
       shapes=decode.Shapes(
-        batch_size=self._asking.batch_size,
-        prompt=rung(max(len(one.ids) for one in prompts) - 1),
+        batch_size=B,
+        prompt=decode.rung(longest - 1) if len(prompts) <= B else 0,
       ),
       place=self._place,
     )
@@ -367,7 +374,7 @@ class Model:
         self._scored,
         self._variables,
         [row for item in chunk for row in laid[item.id]],
-        rung,
+        decode.rung,
       )
       answers, start = [], 0
       for item in chunk:
@@ -384,14 +391,6 @@ class Model:
 
 
 _STOPS = (vocabulary_lib.EOT,)
-
-
-def rung(length: int) -> int:
-  """The length that is compiled for: few of them, whatever is asked."""
-  found = decode.BUCKET
-  while found < length:
-    found = decode.round_up(int(found * _LADDER))
-  return found
 
 
 def seed_of(seed: int, name: str) -> int:

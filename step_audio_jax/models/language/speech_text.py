@@ -154,6 +154,16 @@ class SpeechTextModel(nn.Module):
     """An empty cache for `length` tokens a row."""
     return transformer.init_cache(self.config.transformer, batch, length)
 
+  def move_cache(self, cache: transformer.Cache, rows_B, shift, length: int):
+    """As `transformer.move_cache`."""
+    return transformer.move_cache(
+      self.config.transformer, cache, rows_B, shift, length
+    )
+
+  def put_cache(self, cache: transformer.Cache, some, rows):
+    """As `transformer.put_cache`."""
+    return transformer.put_cache(cache, some, rows)
+
   def repeat_cache(self, cache: transformer.Cache, count: int):
     """A cache in which each row stands `count` times, side by side."""
     return transformer.repeat_cache(cache, count)

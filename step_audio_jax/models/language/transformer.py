@@ -8,7 +8,7 @@ Axes: B batch, T tokens, S cached tokens, E width, H heads, G key/value groups,
 D head width, F feed-forward width, V vocabulary.
 """
 
-from typing import Any
+from typing import Any, Sequence
 
 from flax import linen as nn
 import jax
@@ -16,6 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 
+from step_audio_jax.kernels import decoding
 from step_audio_jax.kernels import projections
 from step_audio_jax.kernels.attention import attention as attention_lib
 from step_audio_jax.models import blocks as blocks_lib
@@ -352,6 +353,64 @@ def repeat_cache(cache: Cache, count: int) -> Cache:
 
   names = ('layers', 'positions', 'segment_ids')
   return {**cache, **jax.tree.map(repeated, {n: cache[n] for n in names})}
+
+
+def move_cache(
+  config: TransformerConfig,
+  cache: Cache,
+  rows_B: jax.Array,
+  shift: jax.Array,
+  length: int,
+) -> Cache:
+  """Some rows of a cache, all places moved on, in a cache of another length.
+
+  Where a token stands says nothing, its position is kept beside it; so places
+  may be a ring, and `index` is for the caller to set.
+
+  Args:
+    config: Of the model.
+    cache: Its cache.
+    rows_B: Which rows.
+    shift: How far places move, modulo the longer of both lengths.
+    length: Tokens that the new one has room for, at least.
+  """
+  rows = len(cache['positions'])
+  made = init_cache(config, rows_B.shape[0], length)
+  length = made['positions'].shape[1]
+
+  def taken(x_BS):
+    x_BS = jnp.pad(x_BS[rows_B], ((0, 0), (0, max(length - x_BS.shape[1], 0))))
+    return jnp.roll(x_BS, shift, axis=1)[:, :length]
+
+  layers = tuple(
+    decoding.moved(
+      layer, rows_B, rows, shift, {name: x.shape for name, x in like.items()}
+    )
+    for layer, like in zip(cache['layers'], made['layers'], strict=True)
+  )
+  held = {name: taken(cache[name]) for name in ('positions', 'segment_ids')}
+  return {**made, **held, 'layers': layers, 'index': cache['index']}
+
+
+def put_cache(cache: Cache, some: Cache, rows: Sequence[jax.Array]) -> Cache:
+  """A cache with rows of another, as long, in the place of some of its own."""
+
+  def put_rows(x_BS, new_BS):
+    for n, row in enumerate(rows):
+      x_BS = jax.lax.dynamic_update_slice_in_dim(
+        x_BS, new_BS[n : n + 1], row, axis=0
+      )
+    return x_BS
+
+  layers = tuple(
+    decoding.put(layer, new, rows)
+    for layer, new in zip(cache['layers'], some['layers'], strict=True)
+  )
+  held = {
+    name: put_rows(cache[name], some[name])
+    for name in ('positions', 'segment_ids')
+  }
+  return {**cache, **held, 'layers': layers}
 
 
 def _rotary(config: TransformerConfig, positions_BT: jax.Array):

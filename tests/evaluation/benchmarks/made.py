@@ -90,7 +90,7 @@ def model(root, heard=None, **settings):
     root / 'run',
     20,
     (parrot.Parrot(), parrot.VARIABLES, parrot.VOCABULARY),
-    asking.Asking(**{'batch_size': 2, **settings}),
+    asking.Asking(**{'batch_size': 2, 'chunk': 1, **settings}),
     heard or Recordings(),
     root / 'sounds',
   )

@@ -66,7 +66,7 @@ def model(grown, run='grown', **settings):
     grown / run,
     None,
     restore.load_model(grown / run),
-    asking.Asking(**{'batch_size': 2, **settings}),
+    asking.Asking(**{'batch_size': 2, 'chunk': 1, **settings}),
     Recordings(),
     grown / 'sounds',
   )

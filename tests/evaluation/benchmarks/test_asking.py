@@ -133,9 +133,9 @@ def test_rows_lie_on_all_devices(root):
 
 
 def test_few_lengths_are_compiled_for():
-  rungs = {asking.rung(n) for n in range(1, 4096)}
+  rungs = {decode.rung(n) for n in range(1, 4096)}
   assert len(rungs) < 16
-  assert all(asking.rung(n) >= n for n in range(1, 4096))
+  assert all(decode.rung(n) >= n for n in range(1, 4096))
   assert all(one % decode.BUCKET == 0 for one in rungs)
 
 

@@ -36,7 +36,7 @@ def score(run, *benchmarks, conventions=('plain',), **changes):
   return evaluate.evaluate(
     checkpoints=str(run.root / 'run'),
     benchmarks=benchmarks,
-    asking=asking.Asking(batch_size=4),
+    asking=asking.Asking(batch_size=4, chunk=1),
     means=means.MeansConfig(conventions=conventions),
     **changes,
   )
@@ -189,7 +189,7 @@ def test_a_judge_that_did_not_answer_is_asked_again(run, monkeypatch):
     found = evaluate.evaluate(
       checkpoints=str(run.root / 'run'),
       benchmarks=[SPELLING],
-      asking=asking.Asking(batch_size=4),
+      asking=asking.Asking(batch_size=4, chunk=1),
       means=asked,
     )
     assert judge.calls == calls and run.decoded == [4]

@@ -353,7 +353,7 @@ def test_a_benchmark_in_a_sweep(tmp_path, monkeypatch):
   found = evaluate.evaluate(
     checkpoints=str(run.root / 'run'),
     benchmarks=(spelling,),
-    asking=asking.Asking(batch_size=4),
+    asking=asking.Asking(batch_size=4, chunk=1),
   )
   assert found['units'] == {'spelling/cer': '%'}
   figure = summary(run)['steps']['20']['figures']['spelling/cer']

@@ -1,0 +1,1 @@
+"""Doors of a terminal: `chat` and `transcribe`."""

@@ -1,0 +1,1 @@
+"""What joins a conversation: who listens, who replies, what is played."""

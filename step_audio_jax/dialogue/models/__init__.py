@@ -1,0 +1,1 @@
+"""Ear, mind and mouth of runs, on one generation engine."""

@@ -1,0 +1,1 @@
+"""Minds elsewhere, behind the protocol of chat completions."""

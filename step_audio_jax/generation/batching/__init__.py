@@ -1,0 +1,1 @@
+"""An engine that answers many requests at once: continuous batching."""

@@ -1,0 +1,1 @@
+"""The HTTP surface, as OpenAI's clients know it."""

@@ -1,0 +1,1 @@
+"""`/v1/realtime`: conversations in OpenAI's protocol, GA event names."""

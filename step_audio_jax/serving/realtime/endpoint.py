@@ -1,0 +1,114 @@
+"""`/v1/realtime`: a WebSocket, JSON events in text frames."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from starlette import routing
+from starlette import websockets
+
+from step_audio_jax.dialogue import services
+from step_audio_jax.serving.guards import settings as settings_lib
+from step_audio_jax.serving.realtime import events
+from step_audio_jax.serving.realtime import faults
+from step_audio_jax.serving.realtime import session as session_lib
+
+PATH = '/v1/realtime'
+_LOG = logging.getLogger(__name__)
+_MOST = 16 * 2**20  # characters of one event
+_AHEAD = 256  # events that may wait for a slow reader
+_SUBPROTOCOL = 'realtime'
+
+
+def endpoint(
+  models: services.Models, settings: settings_lib.Settings
+) -> routing.WebSocketRoute:
+  """The route of realtime sessions.
+
+  Args:
+    models: What they talk with.
+    settings: What a server allows.
+  """
+
+  async def serve(socket: websockets.WebSocket) -> None:
+    asked = socket.scope.get('subprotocols') or []
+    chosen = _SUBPROTOCOL if _SUBPROTOCOL in asked else None
+    await socket.accept(subprotocol=chosen)
+    out: asyncio.Queue[events.Event] = asyncio.Queue(_AHEAD)
+    session = session_lib.Session(
+      models, out.put, name=socket.query_params.get('model')
+    )
+    work = [
+      asyncio.create_task(_write(socket, out, settings.write_seconds)),
+      asyncio.create_task(_read(socket, session, out.put)),
+    ]
+    try:
+      await session.begin()
+      done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+      for one in done:
+        if one.exception() is not None:
+          _LOG.error('a session failed', exc_info=one.exception())
+    finally:
+      for one in work:
+        one.cancel()
+      await asyncio.gather(*work, return_exceptions=True)
+      await session.close()
+
+  return routing.WebSocketRoute(PATH, serve)
+
+
+async def _write(socket, out: asyncio.Queue, seconds: float) -> None:
+  """Sends events in order; gives up a reader that takes nothing."""
+  while True:
+    event = await out.get()
+    text = json.dumps(event, ensure_ascii=False)
+    try:
+      await asyncio.wait_for(socket.send_text(text), seconds)
+    except (TimeoutError, RuntimeError, websockets.WebSocketDisconnect):
+      return
+
+
+async def _read(socket, session: session_lib.Session, send) -> None:
+  """Hands events to a session until the client leaves."""
+  while True:
+    message = await socket.receive()
+    if message['type'] == 'websocket.disconnect':
+      return
+    if message['type'] != 'websocket.receive':
+      continue
+    try:
+      value = _parsed(message)
+    except faults.Fault as fault:
+      await send(events.error(fault, None))
+      continue
+    await session.handle(value)
+
+
+def _parsed(message) -> Any:
+  """An event of a frame.
+
+  Raises:
+    Fault: It is none.
+  """
+  text = message.get('text')
+  if text is None:
+    raise faults.Fault(
+      'event: found a binary frame, expected JSON in a text frame.',
+      'invalid_event',
+    )
+  if len(text) > _MOST:
+    raise faults.Fault(
+      f'event: found {len(text)} characters, expected at most {_MOST}.',
+      'event_too_large',
+    )
+  try:
+    return json.loads(text, parse_constant=_no_number)
+  except (ValueError, RecursionError) as error:
+    raise faults.Fault(
+      f'event: found what is no JSON ({str(error):.80}).', 'invalid_json'
+    ) from error
+
+
+def _no_number(name: str):
+  raise ValueError(f'{name} is no number of JSON')

@@ -1,0 +1,1 @@
+"""The server: what it offers over HTTP and WebSockets, and its page."""
