@@ -1,5 +1,6 @@
 """A chat → what the assistant says next, by a run."""
 
+import asyncio
 import dataclasses
 import secrets
 from typing import AsyncIterator, Sequence
@@ -15,6 +16,7 @@ from step_audio_jax.dialogue.models import run as run_lib
 from step_audio_jax.dialogue.models import streaming
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation.batching import engine as engine_lib
+from step_audio_jax.generation.schemas import calls as calls_lib
 
 _CALL, _CALLED = (
   vocabulary_lib.CONTROL[piece] for piece in ('<|CALL_START|>', '<|CALL_END|>')
@@ -69,6 +71,10 @@ class Mind:
     state = grammar_lib.State.TEXT
     if self.speaks:
       state = grammar_lib.State.INTERLEAVED
+    # A schema may be a stranger's, and take its time.
+    constraint = await asyncio.to_thread(
+      self._constraint, turns, manner, prompt.stops
+    )
     answer = streaming.Answer(
       self._run.engine,
       engine_lib.Request(
@@ -78,7 +84,7 @@ class Mind:
         state=state,
         sampler=run_lib.sampler_of(manner),
         seed=secrets.randbits(31) if manner.seed is None else manner.seed,
-        constraint=self._constraint(turns, manner, prompt.stops),
+        constraint=constraint,
       ),
     )
     reading = Reading(self._run.vocabulary, manner.stops)
@@ -115,9 +121,7 @@ class Mind:
 
   def _holding(self):
     if self._held is None:
-      from step_audio_jax.dialogue.models import holding
-
-      self._held = holding.Holding(self._run.vocabulary)
+      self._held = calls_lib.Schemas(self._run.vocabulary)
     return self._held
 
   async def _with_codes(self, turn: chats.Turn) -> chats.Turn:

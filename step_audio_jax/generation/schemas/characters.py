@@ -253,3 +253,24 @@ def _fewest(classes, rows, ends) -> Automaton:
     tuple(tuple(row[n] for n in used) for row in out),
     tuple(out_ends),
   )
+
+
+def accepts(made: Automaton, text: str) -> bool:
+  """Whether a text is one of an automaton's."""
+  if made.is_empty:
+    return False
+  state = 0
+  for character in text:
+    code = ord(character)
+    kind = next(
+      (
+        n
+        for n, ranges in enumerate(made.classes)
+        if any(low <= code <= high for low, high in ranges)
+      ),
+      None,
+    )
+    state = -1 if kind is None else made.next[state][kind]
+    if state < 0:
+      return False
+  return made.ends[state]

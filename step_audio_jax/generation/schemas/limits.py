@@ -22,6 +22,8 @@ class Limits:
     nodes: Places of a schema, counted after alternatives are taken apart.
     written: Bytes of all names, enumerations and constants.
     alternatives: Of one place, after `allOf` is multiplied out.
+    choices: Characters of the optional names that may come next, counted at
+      every place of an object.
     states: Of the automata of all strings and numbers.
     configurations: That are followed side by side where alternatives begin
       alike; those beyond are left, so that some values cannot be written.
@@ -33,6 +35,7 @@ class Limits:
   nodes: int = 2000
   written: int = 100_000
   alternatives: int = 256
+  choices: int = 500_000
   states: int = 30_000
   configurations: int = 128
 

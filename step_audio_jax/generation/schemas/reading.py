@@ -31,6 +31,10 @@ _KNOWN = _NOTES | frozenset(
 _DEEPEST, _MERGES, _PAIRS = 48, 20_000, 4000
 
 
+def _is_of(name: Any, names: Iterable[str]) -> bool:
+  return isinstance(name, str) and name in names
+
+
 class Reader:
   """Gives the alternatives of the nodes of one schema.
 
@@ -187,9 +191,9 @@ class Reader:
       raise self.refuse(place, 'its branches are too many to compare')
 
   def _count(self, place, schema, word, otherwise):
-    found = schema.get(word, otherwise)
-    if found is otherwise:
-      return found
+    if word not in schema:
+      return otherwise
+    found = schema[word]
     if isinstance(found, float) and found.is_integer():
       found = int(found)
     if isinstance(found, bool) or not isinstance(found, int) or found < 0:
@@ -264,8 +268,8 @@ class Reader:
         )
       patterns.append(schema['pattern'])
     name = schema.get('format')
-    if 'format' in schema and name not in scalars.WIDTHS:
-      if name not in scalars.FORMATS:
+    if 'format' in schema and not _is_of(name, scalars.WIDTHS):
+      if not _is_of(name, scalars.FORMATS):
         raise self.refuse(
           f'{place}/format',
           f'found {name!r:.60}, expected of '
@@ -285,7 +289,7 @@ class Reader:
     )
     found = forms_lib.met_numbers(forms_lib.Number(low, high), forms_lib.Number(under, over, True, True))
     width = schema.get('format')
-    if isinstance(width, str) and width in scalars.WIDTHS:
+    if _is_of(width, scalars.WIDTHS):
       found = forms_lib.met_numbers(found, forms_lib.Number(*scalars.WIDTHS[width]))
     step = schema.get('multipleOf')
     if 'multipleOf' in schema:

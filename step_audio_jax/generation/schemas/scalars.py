@@ -13,7 +13,7 @@ from step_audio_jax.generation.schemas import characters
 from step_audio_jax.generation.schemas import limits
 from step_audio_jax.generation.schemas import terminals
 
-Number = int | float | decimal.Decimal
+Number = int | float
 _WHOLE_DIGITS, _DIGITS = 19, 15
 _LARGEST = 10**_WHOLE_DIGITS - 1
 _STEPS = 1000  # the largest divisor
@@ -60,7 +60,7 @@ FORMATS = {
   'hostname': f'^{_HOST}$',
   'ipv4': rf'^{_BYTE}(?:\.{_BYTE}){{3}}$',
   'ipv6': r'^[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){7}$',
-  'uri': rf'^https?://{_HOST}(?:/[A-Za-z0-9._~/?&=+%-]*)?$'.replace('%', ''),
+  'uri': rf'^https?://{_HOST}(?:/[A-Za-z0-9._~/?&=+-]*)?$',
 }
 # Formats of OpenAPI that say how wide a number is: their bounds.
 WIDTHS = {
@@ -115,7 +115,7 @@ def whole(low: int | None, high: int | None, step: int = 1):
     parts.append(f'^-{_natural(max(1, -high), -low)}$')
   if high >= 0 and low <= high:
     parts.append(f'^{_natural(max(0, low), high)}$')
-  if not parts or parts == ['^-(?:)$']:
+  if not parts:
     return characters.Automaton((), (), ())
   found = terminals.expression('|'.join(parts))
   return found if step == 1 else characters.both(found, _multiples(step))
@@ -199,6 +199,16 @@ def _bounded_base() -> str:
   return f'^(?:{some})$|^-(?:{nonzero})$'
 
 
+def _cut(bound: Number, way: str, is_open: bool) -> tuple[decimal.Decimal, bool]:
+  """A bound with so few digits as numbers have; whether it is open."""
+  exact = decimal.Decimal(bound if isinstance(bound, int) else repr(bound))
+  if abs(exact) >= 10**_DIGITS:
+    return exact, is_open
+  with decimal.localcontext(prec=2 * _DIGITS + 2):
+    cut = exact.quantize(decimal.Decimal(1).scaleb(-_DIGITS), way)
+  return cut, is_open and cut == exact
+
+
 @functools.lru_cache(256)
 def number(
   low: Number | None, high: Number | None, low_open: bool, high_open: bool
@@ -210,7 +220,7 @@ def number(
   largest = decimal.Decimal(10**_DIGITS)
   none = characters.Automaton((), (), ())
   if low is not None:
-    low = decimal.Decimal(str(low))
+    low, low_open = _cut(low, decimal.ROUND_CEILING, low_open)
     if low >= largest:
       return none
     if low >= 0:
@@ -220,7 +230,7 @@ def number(
       pattern = f'^{_UNSIGNED}$|^-{rest}$'
     found = characters.both(found, terminals.expression(pattern))
   if high is not None:
-    high = decimal.Decimal(str(high))
+    high, high_open = _cut(high, decimal.ROUND_FLOOR, high_open)
     if high <= -largest:
       return none
     if high < 0:

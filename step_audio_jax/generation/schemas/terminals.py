@@ -225,6 +225,7 @@ def _bytes_of(
   return np.asarray(rows, np.int32), np.asarray(costs, np.int8), behind
 
 
+@functools.lru_cache(512)
 def bare(made: characters.Automaton) -> Terminal:
   """What stands without quotes: numbers.
 
