@@ -16,8 +16,6 @@ from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import vad
 
 _KEPT = 6.0  # seconds in front of a turn that are remembered
-_SPEAKING = controller_lib.State.USER_SPEAKING
-_PAUSED = controller_lib.State.USER_PAUSED
 _LONGEST = 300.0  # seconds of one turn; what is before is forgotten
 
 
@@ -48,7 +46,6 @@ class Listener:
     self._samples = 0  # that came
     self._recent: list[np.ndarray] = []  # of them, the last
     self._judged = 0.0  # seconds up to which frames were judged
-    self._given = 0  # samples of the turn's that the ear has
 
   @property
   def at(self) -> float:
@@ -89,9 +86,9 @@ class Listener:
     if self.hearing is not None:
       self.hearing.cancel()
     self.forget()
-    controller = self.controller
-    if controller.state in (_SPEAKING, _PAUSED):
-      self.controller = controller_lib.Controller(controller.settings)
+    if self.controller.is_open:
+      settings = self.controller.settings
+      self.controller = controller_lib.Controller(settings)
 
   @property
   def seconds(self) -> float:

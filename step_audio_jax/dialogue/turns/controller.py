@@ -406,7 +406,7 @@ class Controller:
 
   def _on_commit(self, event: ev.Event) -> list[ev.Action]:
     found: list[ev.Action] = []
-    if not self._is_open():
+    if not self.is_open:
       if self.settings.mode != MANUAL:
         return []
       # Nothing but the commits says where turns of this mode begin.
@@ -419,13 +419,14 @@ class Controller:
     self._voiced = max(self._voiced, self.settings.least)
     return found + self._end(event.at)
 
-  def _is_open(self) -> bool:
+  @property
+  def is_open(self) -> bool:
     """Whether a turn of the user has begun and not ended."""
     return self.state in (State.USER_SPEAKING, State.USER_PAUSED)
 
   def _on_asked(self, event: ev.Asked) -> list[ev.Action]:
     found = self._quiet(event.at)
-    if self._is_open():  # what was said so far is a turn, or was a noise
+    if self.is_open:  # what was said so far is a turn, or was a noise
       worth = self._voiced >= self.settings.least or self._is_pressed
       until = event.at if self._is_pressed else self._last
       ended = ev.EndTurn(event.at, self._since, until)

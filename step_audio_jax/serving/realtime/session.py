@@ -221,7 +221,7 @@ class Session(talk.Talk):
     number = await self._asked()
     await self._let_go(
       number,
-      self._reply(number, session, only=only),
+      self._reply(session, only=only),
       session,
       None if beside else self._conversation,
       given.get('metadata'),
@@ -231,8 +231,8 @@ class Session(talk.Talk):
   async def _asked(self) -> int:
     """The number of a reply that a program asked for."""
     if self._listener is None:
-      self._number = (self._number or 0) + 1
-      return self._number
+      self._asked_for += 1
+      return self._asked_for
     number = -1
     for action in self._listener.feed(ev.Asked(self._listener.at)):
       if isinstance(action, ev.Reply):

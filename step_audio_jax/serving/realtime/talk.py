@@ -53,9 +53,10 @@ class Talk:
     """
     self._models, self._send = models, send
     self._clock = clock or clock_lib.LoopClock()
-    self._id = events.new_id('sess')
     self._conversation = events.new_id('conv')
-    self._session = config.initial(models, self._id, int(wall()) + _HOUR, name)
+    self._session = config.initial(
+      models, events.new_id('sess'), int(wall()) + _HOUR, name
+    )
     self._context = context_lib.Context(models.mind)
     self._listener = None
     if models.ear is not None:
@@ -65,7 +66,7 @@ class Talk:
     self._incoming = self._new_incoming()
     self._replies: dict[int, reply_lib.Reply] = {}
     self._speaking: speaking_lib.Speaking | None = None
-    self._number: int | None = None  # of the reply that is heard
+    self._asked_for = 0  # replies, where nobody listens and numbers them
     self._saying: asyncio.Task | None = None
     self._tasks: set[asyncio.Task] = set()
     self._turn_item = events.new_id('item')
@@ -108,7 +109,7 @@ class Talk:
       case ev.Speculate(reply=number):
         self._write_down(self._listener.hearing)
         self._replies[number] = self._reply(
-          number, self._session, hearing=self._listener.hearing
+          self._session, hearing=self._listener.hearing
         )
       case ev.Discard(reply=number):
         await self._drop(number)
@@ -120,9 +121,7 @@ class Talk:
         )
         await self._committed(self._listener.hearing)
       case ev.Reply(reply=number):
-        reply = self._replies.pop(number, None) or self._reply(
-          number, self._session
-        )
+        reply = self._replies.pop(number, None) or self._reply(self._session)
         await self._let_go(number, reply, self._session, self._conversation)
       case ev.Hold():
         if self._speaking is not None:
@@ -193,7 +192,7 @@ class Talk:
 
   # What is said.
 
-  def _reply(self, number, session, hearing=None, only=None):
+  def _reply(self, session, hearing=None, only=None):
     """Begins a reply that nobody hears yet."""
 
     async def turns():
@@ -232,7 +231,6 @@ class Talk:
     """A reply may be heard."""
     mouth = self._models.mouth
     spoken = session['output_modalities'] == [config.AUDIO]
-    self._number = number
     self._speaking = speaking_lib.Speaking(
       reply,
       session,
@@ -257,9 +255,7 @@ class Talk:
         self._speaking = None
     if self._listener is not None:
       async with self._lock:
-        at = self._listener.at
-        for action in self._listener.feed(ev.Ended(at, number)):
-          await self._act(action)
+        await self._feed(ev.Ended(self._listener.at, number))
 
   async def _stop(self, reason: str) -> None:
     speaking, self._speaking = self._speaking, None
