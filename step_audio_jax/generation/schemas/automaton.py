@@ -91,7 +91,9 @@ class Automaton:
     self._choices: dict[tuple, Terminal] = {}
     self._root = root
     self.start = self._closed(self._value(root, None, limits.depth))
-    space = Configuration(_SPACE, 0, 0, self._cell('space', root, 0, 0, 0, None))
+    space = Configuration(
+      _SPACE, 0, 0, self._cell('space', root, 0, 0, 0, None)
+    )
     self.spaced = self._closed([*self.start.ways, space])
 
   def step(self, state: State, byte: int) -> State | None:
@@ -155,9 +157,7 @@ class Automaton:
         ways.append(Configuration(opening, 0, 0, cell))
     return ways
 
-  def _either(
-    self, one: bytes, goes: bool, two: bytes, ends: bool
-  ) -> Terminal:
+  def _either(self, one: bytes, goes: bool, two: bytes, ends: bool) -> Terminal:
     """What goes on (label 0) and what ends (label 1), if they may."""
     key = one, goes, two, ends
     if key not in self._choices:

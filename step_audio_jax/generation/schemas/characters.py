@@ -157,7 +157,7 @@ def automaton(tree: expressions.Node) -> Automaton:
       positions.budget.spend(1 + len(of_bit[place]))
       for kind in of_bit[place]:
         row[kind] |= 1 << place
-    for kind, target in enumerate(row):
+    for target in row:
       if target and target not in states:
         if len(states) >= STATES:
           raise limits.Refused(f'it takes more than {STATES} states')

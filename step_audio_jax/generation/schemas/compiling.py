@@ -97,7 +97,9 @@ class Compiler:
       raise errors.UserError(str(found))
     return written, found
 
-  def _built(self, written: str, where: str) -> nodes_lib.Node | errors.UserError:
+  def _built(
+    self, written: str, where: str
+  ) -> nodes_lib.Node | errors.UserError:
     """The node of a schema, or why there is none: that may be hard to find."""
     # What a caller changes later changes nothing here.
     schema = json.loads(written)
@@ -129,17 +131,14 @@ class Compiler:
       if function.get('strict'):
         raise
       written, node = self._node({'type': 'object'}, where)
-    objects = nodes_lib.Node(
-      node.places, objects=node.objects, maps=node.maps
-    )
+    objects = nodes_lib.Node(node.places, objects=node.objects, maps=node.maps)
     objects.least = objects.measure()
     return written, objects
 
   def _made_calls(self, found: Mapping[str, tuple[str, nodes_lib.Node]]):
     # A call has one of these "keys": all that stands before its arguments.
     keys = tuple(
-      f'"name": {chats.as_json(name)}, "arguments": '.encode()
-      for name in found
+      f'"name": {chats.as_json(name)}, "arguments": '.encode() for name in found
     )
     nodes = tuple(node for _, node in found.values())
     call = nodes_lib.Object(keys, nodes, (False,) * len(keys), 1, 1)

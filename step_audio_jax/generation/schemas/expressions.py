@@ -1,11 +1,11 @@
-"""Regular expressions of JSON Schema as trees over sets of code points.
+r"""Regular expressions of JSON Schema as trees over sets of code points.
 
 Of ECMA-262's language: characters, classes, groups, alternatives and
 repetitions; `^` and `$` where a whole alternative begins or ends. What is not
-regular (look-around, back references) or needs tables of Unicode (`\\p`) is
+regular (look-around, back references) or needs tables of Unicode (`\p`) is
 refused.
 
-Implementations differ in what `\\d`, `\\w`, `\\s` and `.` match beyond ASCII, so
+Implementations differ in what `\d`, `\w`, `\s` and `.` match beyond ASCII, so
 every set is a pair: what all of them match, and what any of them does. Only
 what all match is generated.
 """
@@ -71,7 +71,7 @@ def _beyond_ascii(letter: str) -> Ranges:
 
 @functools.cache
 def _shorthand(letter: str) -> tuple[Ranges, Ranges]:
-  """(what all match, what any matches) of `\\d` and its like."""
+  r"""(what all match, what any matches) of `\d` and its like."""
   kind = letter.lower()
   if kind == 's':
     sure = _SPACES

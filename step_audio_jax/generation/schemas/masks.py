@@ -95,7 +95,9 @@ def walk(
     for one in (zip(*found) if found else ((),) * 4)
   )
   ids, places = trie.ids_of(nodes)
-  out = np.flatnonzero((terminal.label_S[states] >= 0) & (trie.count_M[nodes] > 0))
+  out = np.flatnonzero(
+    (terminal.label_S[states] >= 0) & (trie.count_M[nodes] > 0)
+  )
   return Walk(
     ids,
     states[places],

@@ -440,11 +440,15 @@ def _type(value: Any) -> str | None:
 
 
 def _within(found: forms_lib.Number, value: int | float) -> bool:
-  low = found.low is None or value > found.low or (
-    value == found.low and not found.low_open
+  low = (
+    found.low is None
+    or value > found.low
+    or (value == found.low and not found.low_open)
   )
-  high = found.high is None or value < found.high or (
-    value == found.high and not found.high_open
+  high = (
+    found.high is None
+    or value < found.high
+    or (value == found.high and not found.high_open)
   )
   return low and high and all(value % step == 0 for step in found.steps)
 
@@ -465,8 +469,4 @@ def _number(found: forms_lib.Number, types) -> characters.Automaton:
     if high is not None:
       high = math.ceil(high) - 1 if found.high_open else math.floor(high)
     return scalars.whole(low, high, math.lcm(*found.steps))
-  return scalars.number(
-    found.low, found.high, found.low_open, found.high_open
-  )
-
-
+  return scalars.number(found.low, found.high, found.low_open, found.high_open)

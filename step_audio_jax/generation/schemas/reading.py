@@ -106,8 +106,8 @@ class Reader:
       key = part.replace('~1', '/').replace('~0', '~')
       if isinstance(found, dict) and key in found:
         found = found[key]
-      elif isinstance(found, list) and key.isdecimal() and (
-        int(key) < len(found)
+      elif (
+        isinstance(found, list) and key.isdecimal() and (int(key) < len(found))
       ):
         found = found[int(key)]
       else:
@@ -226,7 +226,9 @@ class Reader:
       if (
         not isinstance(names, list)
         or not names
-        or not all(isinstance(one, str) and one in forms_lib.TYPES for one in names)
+        or not all(
+          isinstance(one, str) and one in forms_lib.TYPES for one in names
+        )
       ):
         raise self.refuse(
           f'{place}/type',
@@ -287,10 +289,14 @@ class Reader:
       self._bound(place, schema, word)
       for word in ('minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum')
     )
-    found = forms_lib.met_numbers(forms_lib.Number(low, high), forms_lib.Number(under, over, True, True))
+    found = forms_lib.met_numbers(
+      forms_lib.Number(low, high), forms_lib.Number(under, over, True, True)
+    )
     width = schema.get('format')
     if _is_of(width, scalars.WIDTHS):
-      found = forms_lib.met_numbers(found, forms_lib.Number(*scalars.WIDTHS[width]))
+      found = forms_lib.met_numbers(
+        found, forms_lib.Number(*scalars.WIDTHS[width])
+      )
     step = schema.get('multipleOf')
     if 'multipleOf' in schema:
       if isinstance(step, float) and step.is_integer():
@@ -329,9 +335,7 @@ class Reader:
     names: Places = ()
     if 'propertyNames' in schema:
       names = (
-        self._sub(
-          place, 'propertyNames', schema=schema['propertyNames']
-        ),
+        self._sub(place, 'propertyNames', schema=schema['propertyNames']),
       )
     return forms_lib.Object(
       nodes,

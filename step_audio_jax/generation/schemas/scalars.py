@@ -199,7 +199,9 @@ def _bounded_base() -> str:
   return f'^(?:{some})$|^-(?:{nonzero})$'
 
 
-def _cut(bound: Number, way: str, is_open: bool) -> tuple[decimal.Decimal, bool]:
+def _cut(
+  bound: Number, way: str, is_open: bool
+) -> tuple[decimal.Decimal, bool]:
   """A bound with so few digits as numbers have; whether it is open."""
   exact = decimal.Decimal(bound if isinstance(bound, int) else repr(bound))
   if abs(exact) >= 10**_DIGITS:

@@ -1,6 +1,6 @@
-"""Automata over the bytes of JSON text: strings, numbers, fixed texts.
+r"""Automata over the bytes of JSON text: strings, numbers, fixed texts.
 
-A string is written as `chats.conversation.as_json` writes it: `"`, `\\` and
+A string is written as `chats.conversation.as_json` writes it: `"`, `\` and
 control characters are escaped in the one form of Python's `json`, all else
 stands for itself in UTF-8. So a value has one text, and what a model wrote is
 what its history holds. How many characters a string has is counted beside the
@@ -257,7 +257,9 @@ def _string(made: characters.Automaton) -> tuple[Terminal, list[list[int]]]:
 
 
 @functools.lru_cache(512)
-def string(made: characters.Automaton, least: int, most: int) -> Terminal | None:
+def string(
+  made: characters.Automaton, least: int, most: int
+) -> Terminal | None:
   """A string whose characters `made` accepts, `least` to `most` of them.
 
   None where there is no such string.

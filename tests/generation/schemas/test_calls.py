@@ -59,7 +59,11 @@ def written(table, *names_and_arguments):
   """Ids of calls as a turn has them."""
   ids = []
   for name, arguments in names_and_arguments:
-    ids += [CALL, *table.encode_text(chats.Call(name, arguments).written), CALLED]
+    ids += [
+      CALL,
+      *table.encode_text(chats.Call(name, arguments).written),
+      CALLED,
+    ]
   return ids
 
 
@@ -77,7 +81,9 @@ def test_calls_fit_their_tools(kind, choice):
       names.add(call.name)
     if choice != 'required':
       assert len(found) == 1
-  assert names == ({'get_weather', 'sum', 'clock'} if choice == 'required' else {choice})
+  assert names == (
+    {'get_weather', 'sum', 'clock'} if choice == 'required' else {choice}
+  )
 
 
 def test_training_turns_can_be_written(kind):
@@ -185,7 +191,9 @@ def test_tools_that_are_not_understood():
   ids = [*written(table, ('odd', {'a': [1], 'b': {}})), EOT]
   assert material.accepts(schemas('bytes').of([tool('odd', odd)]), ids)
   strict = tool('odd', odd, strict=True)
-  with pytest.raises(errors.UserError, match='odd: parameters #/properties/a/not'):
+  with pytest.raises(
+    errors.UserError, match='odd: parameters #/properties/a/not'
+  ):
     schemas('bytes').of([strict])
   with pytest.raises(errors.UserError, match='no object fits'):
     schemas('bytes').of([tool('odd', {'type': 'string'}, strict=True)])

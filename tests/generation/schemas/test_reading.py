@@ -126,10 +126,14 @@ HOSTILE = {
   'nested all': nest('allOf', 200),
   'doubling': doubling(40),
   'products': {
-    'allOf': [{'anyOf': [{'minLength': n}, {'maxLength': n}]} for n in range(40)]
+    'allOf': [
+      {'anyOf': [{'minLength': n}, {'maxLength': n}]} for n in range(40)
+    ]
   },
   'one of many': {
-    'oneOf': [{'type': 'object', 'properties': {f'k{n}': {}}} for n in range(250)]
+    'oneOf': [
+      {'type': 'object', 'properties': {f'k{n}': {}}} for n in range(250)
+    ]
   },
   'patterns': {'type': 'string', 'pattern': '(a|b)*a(a|b){14}'},
   'many patterns': {

@@ -147,7 +147,17 @@ def test_what_explodes_is_refused_soon(pattern):
 def test_strings_are_counted_in_characters(least, most, pattern):
   made = terminals.expression(pattern) if pattern else terminals.ANYTHING
   terminal = terminals.string(made, least, most)
-  for text in ('', 'a', 'ab', 'abc', 'abcabc', 'aaaab', '妈妈', '😀\n"', 'aaaaa'):
+  for text in (
+    '',
+    'a',
+    'ab',
+    'abc',
+    'abcabc',
+    'aaaab',
+    '妈妈',
+    '😀\n"',
+    'aaaaa',
+  ):
     fits = least <= len(text) <= most
     fits &= pattern is None or re.search(pattern, text) is not None
     assert reads(terminal, chats.as_json(text).encode()) == fits, text
@@ -243,7 +253,9 @@ def test_numbers_keep_their_bounds(low, high, low_open, high_open):
     text = sample(made, rng)
     assert text is None or fits(json.loads(text)), text
   for _ in range(400):
-    value = round(rng.uniform(-4, 4) * 10 ** rng.randint(-1, 2), rng.randint(0, 4))
+    value = round(
+      rng.uniform(-4, 4) * 10 ** rng.randint(-1, 2), rng.randint(0, 4)
+    )
     if value == 0:
       value = 0.0
     assert characters.accepts(made, f'{value:.6f}'.rstrip('0') + '0') == fits(
@@ -264,7 +276,11 @@ CHECKS = {
 
 @pytest.mark.parametrize('name', list(scalars.FORMATS))
 def test_formats_give_what_they_are_called(name):
-  made, rng, seen = terminals.expression(scalars.FORMATS[name]), random.Random(0), 0
+  made, rng, seen = (
+    terminals.expression(scalars.FORMATS[name]),
+    random.Random(0),
+    0,
+  )
   for _ in range(150):
     text = sample(made, rng, most=200)
     if text is not None:

@@ -46,7 +46,12 @@ def test_which_decoders_drop_a_space():
     kind: tokens.of_vocabulary(material.vocabulary(kind)).drops_space
     for kind in material.KINDS
   }
-  assert drops == {'own': False, 'llama': True, 'bytes': False, 'metaspace': True}
+  assert drops == {
+    'own': False,
+    'llama': True,
+    'bytes': False,
+    'metaspace': True,
+  }
 
 
 def test_a_trie_holds_every_id_once(table):
