@@ -32,6 +32,7 @@ from step_audio_jax.generation.schemas import compiling  # noqa: E402
 
 PIECES = 50_000
 EOT = vocabulary_lib.EOT
+_FLAG = {'type': 'boolean'}
 _POINT = {
   'type': 'object',
   'properties': {
@@ -92,7 +93,7 @@ CASES: dict[str, tuple[Any, Any]] = {
           'anyOf': [
             {
               'type': 'object',
-              'properties': {'car': {'const': True}, 'toll': {'type': 'boolean'}},
+              'properties': {'car': {'const': True}, 'toll': _FLAG},
               'required': ['car'],
             },
             {

@@ -15,7 +15,8 @@ from step_audio_jax.generation.schemas import nodes as nodes_lib
 from step_audio_jax.generation.schemas import terminals
 
 Terminal = terminals.Terminal
-_CELLS = 50_000  # that are remembered
+_CELLS = 5000  # that are known again
+_CHOICES = 500_000  # entries of tables of what comes next
 
 _COLON, _SPACE = terminals.fixed([b': ']), terminals.fixed([b' '])
 # What has ended already: closing a state makes `done` of it.
@@ -87,8 +88,8 @@ class Automaton:
 
   def __init__(self, root: nodes_lib.Node, limits: limits_lib.Limits):
     self._limits = limits
-    self._cells: dict[tuple, Cell] = {}
-    self._choices: dict[tuple, Terminal] = {}
+    self._cells = limits_lib.Kept(_CELLS)
+    self._choices = limits_lib.Kept(_CHOICES, lambda one: one.next_SC.size)
     self._root = root
     self.start = self._closed(self._value(root, None, limits.depth))
     space = Configuration(
@@ -128,12 +129,7 @@ class Automaton:
     return State(tuple(found), done)
 
   def _cell(self, *parts) -> Cell:
-    cell = self._cells.get(parts)
-    if cell is None:
-      if len(self._cells) >= _CELLS:
-        self._cells.clear()
-      cell = self._cells[parts] = Cell(*parts)
-    return cell
+    return self._cells.get(parts, lambda: Cell(*parts))
 
   def _value(self, node, behind, depth: int) -> list[Configuration]:
     """How a value begins."""
@@ -159,28 +155,25 @@ class Automaton:
 
   def _either(self, one: bytes, goes: bool, two: bytes, ends: bool) -> Terminal:
     """What goes on (label 0) and what ends (label 1), if they may."""
-    key = one, goes, two, ends
-    if key not in self._choices:
-      texts = ({one: 0} if goes else {}) | ({two: 1} if ends else {})
-      self._choices[key] = terminals.fixed(texts)
-    return self._choices[key]
+    texts = ({one: 0} if goes else {}) | ({two: 1} if ends else {})
+    return self._choices.get(
+      (one, goes, two, ends), lambda: terminals.fixed(texts)
+    )
 
   def _keys(self, cell: Cell, opens: bool) -> Terminal:
     """The names of which one may be next, and the end."""
     form = cell.form
     options = form.options(cell.place, cell.count, cell.depth)
-    key = form, opens, tuple(options)
-    if key not in self._choices:
+    end = len(form.names)
+
+    def made() -> Terminal:
       before = b'{' if opens else b', '
-      texts = {
-        before + form.names[one]: one
-        for one in options
-        if one < len(form.names)
-      }
-      if len(form.names) in options:
-        texts[b'{}' if opens else b'}'] = len(form.names)
-      self._choices[key] = terminals.fixed(texts)
-    return self._choices[key]
+      texts = {before + form.names[n]: n for n in options if n < end}
+      if end in options:
+        texts[b'{}' if opens else b'}'] = end
+      return terminals.fixed(texts)
+
+    return self._choices.get((form, opens, tuple(options)), made)
 
   def _follow(self, cell: Cell, label: int) -> list[Configuration]:
     """Behind a terminal that has read `label`, or behind a value."""

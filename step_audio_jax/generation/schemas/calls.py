@@ -27,7 +27,6 @@ _CALL, _CALLED = (
 )
 AUTO, NONE, REQUIRED = 'auto', 'none', 'required'
 _MOST_CALLS = 8
-_AHEAD = 256  # bytes that are looked for at once, where nothing is open
 
 
 class _At(enum.Enum):
@@ -166,11 +165,11 @@ class Reply:
 
   def _made(self) -> np.ndarray:
     held, at = self._held, self._at
-    extra = [*held.stops] if self.done else []
-    if at in (_At.BEGIN, _At.TEXT, _At.BEHIND) and self._calls < held.most:
-      extra.append(_CALL)
-    if at is _At.CALL and self._state.done:
-      extra.append(_CALLED)
+    also = dict.fromkeys(held.stops, self.done)
+    if at in (_At.BEGIN, _At.TEXT, _At.BEHIND):
+      also[_CALL] = self._calls < held.most
+    if at is _At.CALL:
+      also[_CALLED] = self._state.done
     if at in (_At.JSON, _At.CALL):
       found_V = self._masks.mask(self._state)
     elif at is _At.BEGIN and held.json is not None:
@@ -179,9 +178,9 @@ class Reply:
       found_V = self._tokens.text_V
     else:
       found_V = np.zeros(self._tokens.size, bool)
-    if extra:
+    if any(found_V[one] != may for one, may in also.items()):
       found_V = found_V.copy()
-      found_V[extra] = True
+      found_V[[*also]] = [*also.values()]
       found_V.setflags(write=False)
     return found_V
 
@@ -209,62 +208,3 @@ class Reply:
         self._state = self._held.json.automaton.start
       for byte in self._tokens.written[token]:
         self._state = self._masks.automaton.step(self._state, byte)
-
-  def forced(self) -> list[int]:
-    """See `Constraint.forced`.
-
-    All but the last id of what has to come, as the vocabulary cuts it: the
-    last one might be joined with what follows.
-    """
-    held = self._held
-    if self._at is _At.BEGIN and held.fewest:
-      return [_CALL]
-    if self._at not in (_At.JSON, _At.CALL):
-      return []
-    if self._at is _At.CALL and self._state.done and not self._state.ways:
-      return [_CALLED]
-    begins = self._at is _At.CALL and (
-      self._state is held.calls.automaton.spaced
-    )
-    automaton = self._masks.automaton
-    state = automaton.start if begins else self._state
-    written = bytearray()
-    while len(written) < _AHEAD and (byte := _only(state)) is not None:
-      written.append(byte)
-      state = automaton.step(state, byte)
-    text = bytes(written).decode('utf-8', 'ignore')
-    ids = self._cut(text, begins) if text else []
-    if not (state.done and not state.ways):
-      ids = ids[:-1]
-    return ids if self._allows(ids) else []
-
-  def _cut(self, text: str, begins: bool) -> list[int]:
-    """A text as ids; behind others, unless it begins one."""
-    encode = self._tokens.vocabulary.encode_text
-    if begins:
-      return encode(text)
-    before = encode('\n')
-    ids = encode('\n' + text)
-    return ids[len(before) :] if ids[: len(before)] == before else []
-
-  def _allows(self, ids: Sequence[int]) -> bool:
-    state = self._state
-    for token in ids:
-      written = self._tokens.written[token]
-      if not written:
-        return False
-      for byte in written:
-        state = state and self._masks.automaton.step(state, byte)
-    return state is not None
-
-
-def _only(state: automaton_lib.State) -> int | None:
-  """The one byte that may come next; None where there are several, or none."""
-  if state.done or not state.ways:
-    return None
-  found = set()
-  for way in state.ways:
-    open_to = way.terminal.next_SC[way.state] >= 0
-    some = np.flatnonzero(open_to[way.terminal.class_256])
-    found.update(some[:2].tolist())
-  return found.pop() if len(found) == 1 else None

@@ -1,12 +1,11 @@
 """Trees of expressions → deterministic automata over code points.
 
-Positions of the tree (Glushkov 1961), then sets of positions, then the fewest
-states (Moore 1956). Work is bounded: what would take exponentially many states
-is refused.
+Positions of the tree (Glushkov 1961), then sets of positions. Work is bounded:
+what would take exponentially many states is refused.
 """
 
 import dataclasses
-from typing import Iterator, Sequence
+from typing import Any, Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from step_audio_jax.generation.schemas import limits
 
 Ranges = expressions.Ranges
 POSITIONS, STATES, WORK = 2500, 800, 400_000
-PAIRS = 20_000  # states of two at once, before equal ones are joined
+PAIRS = 20_000  # states of two at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +129,65 @@ def _partition(sets: Sequence[Ranges]) -> tuple[list[Ranges], list[list[int]]]:
   return [expressions.union(one) for one in classes], of_set
 
 
-def automaton(tree: expressions.Node) -> Automaton:
-  """The fewest states that accept what a tree stands for.
+def explored(
+  classes: Sequence[Ranges],
+  start: Hashable,
+  step: Callable[[Any], Sequence[Any]],
+  ends: Callable[[Any], bool],
+  most: int = PAIRS,
+) -> Automaton:
+  """The states that are met from a start and lead to an end.
+
+  Args:
+    classes: Disjoint sets of code points.
+    start: A state.
+    step: A state → the next one for each class; None for none.
+    ends: Whether a text may end in a state.
+    most: States.
 
   Raises:
-    Refused: They are too many, or too hard to find.
+    Refused: They are more.
+  """
+  states, rows, before = {start: 0}, [], [[]]
+  queue = [start]
+  for state in queue:  # it grows
+    row = step(state)
+    for target in row:
+      if target is not None and target not in states:
+        if len(states) >= most:
+          raise limits.Refused(f'it takes more than {most} states')
+        states[target] = len(states)
+        queue.append(target)
+        before.append([])
+    row = [-1 if one is None else states[one] for one in row]
+    for target in {*row} - {-1}:
+      before[target].append(len(rows))
+    rows.append(row)
+  table = np.asarray(rows, np.int64).reshape(len(rows), len(classes))
+  ends_S = np.fromiter(map(ends, queue), bool)
+  live_S, found = ends_S.copy(), np.flatnonzero(ends_S).tolist()
+  while found:
+    for source in before[found.pop()]:
+      if not live_S[source]:
+        live_S[source] = True
+        found.append(source)
+  if not live_S[0]:
+    return Automaton((), (), ())
+  number_S = np.where(live_S, np.cumsum(live_S) - 1, -1)
+  table = np.where(table >= 0, number_S[table], -1)[live_S]
+  used = np.flatnonzero((table >= 0).any(axis=0)).tolist()
+  return Automaton(
+    tuple(classes[n] for n in used),
+    tuple(map(tuple, table[:, used].tolist())),
+    tuple(ends_S[live_S].tolist()),
+  )
+
+
+def automaton(tree: expressions.Node) -> Automaton:
+  """What accepts the texts that a tree stands for.
+
+  Raises:
+    Refused: It takes too many states, or they are too hard to find.
   """
   positions = _Positions()
   first, last, empty = positions.build(tree)
@@ -145,27 +198,22 @@ def automaton(tree: expressions.Node) -> Automaton:
   # One more place, which stands before the first: the start.
   start = 1 << len(positions.sets)
   follow = [*positions.follow, first]
-  of_bit = [*of_place, ()]
-  states, rows, ends = {start: 0}, [], []
-  queue = [start]
-  for state in queue:
+
+  def step(state: int) -> list[int | None]:
     row = [0] * len(classes)
     here = 0
     for place in _bits(state):
       here |= follow[place]
     for place in _bits(here):
-      positions.budget.spend(1 + len(of_bit[place]))
-      for kind in of_bit[place]:
+      positions.budget.spend(1 + len(of_place[place]))
+      for kind in of_place[place]:
         row[kind] |= 1 << place
-    for target in row:
-      if target and target not in states:
-        if len(states) >= STATES:
-          raise limits.Refused(f'it takes more than {STATES} states')
-        states[target] = len(states)
-        queue.append(target)
-    rows.append(tuple(states[t] if t else -1 for t in row))
-    ends.append(bool(state & last) or (empty and state == start))
-  return _fewest(classes, rows, ends)
+    return [one or None for one in row]
+
+  def ends(state: int) -> bool:
+    return bool(state & last) or (empty and state == start)
+
+  return explored(classes, start, step, ends, STATES)
 
 
 def both(one: Automaton, two: Automaton) -> Automaton:
@@ -184,74 +232,20 @@ def both(one: Automaton, two: Automaton) -> Automaton:
         left[kind] = n
       else:
         right[kind] = n - len(one.classes)
-  pairs = [(a, b) for a, b in zip(left, right)]
+  common = [n for n in range(len(classes)) if min(left[n], right[n]) >= 0]
   budget = limits.Budget(WORK, 'what it is met with')
-  states, rows, ends = {(0, 0): 0}, [], []
-  queue = [(0, 0)]
-  for p, q in queue:
-    budget.spend(len(pairs))
-    row = []
-    for a, b in pairs:
-      target = None
-      if a >= 0 and b >= 0:
-        target = one.next[p][a], two.next[q][b]
-      if target is None or min(target) < 0:
-        row.append(-1)
-        continue
-      if target not in states:
-        if len(states) >= PAIRS:
-          raise limits.Refused(f'it takes more than {PAIRS} states')
-        states[target] = len(states)
-        queue.append(target)
-      row.append(states[target])
-    rows.append(tuple(row))
-    ends.append(one.ends[p] and two.ends[q])
-  return _fewest(classes, rows, ends)
 
+  def step(state):
+    p, q = one.next[state[0]], two.next[state[1]]
+    budget.spend(len(common))
+    pairs = ((p[left[n]], q[right[n]]) for n in common)
+    return [pair if min(pair) >= 0 else None for pair in pairs]
 
-def _fewest(classes, rows, ends) -> Automaton:
-  """Without states that lead to no end, and equal ones joined."""
-  table = np.asarray(rows, np.int64).reshape(len(rows), len(classes))
-  live = np.asarray(ends, bool)
-  while True:
-    more = live | (live[table] & (table >= 0)).any(axis=1)
-    if (more == live).all():
-      break
-    live = more
-  if not live[0]:
-    return Automaton((), (), ())
-  table = np.where((table >= 0) & live[table], table, -1)
-  part = np.where(live, np.asarray(ends, np.int64) + 1, 0)
-  count = 0
-  while True:
-    behind = np.where(table >= 0, part[table], -1)
-    signs = np.concatenate([part[:, None], behind], axis=1)
-    _, part = np.unique(signs, axis=0, return_inverse=True)
-    part = part.reshape(-1)
-    if part.max() + 1 == count:
-      break
-    count = part.max() + 1
-  # Numbered as they are met, the start first.
-  order: dict[int, int] = {int(part[0]): 0}
-  queue, out, out_ends = [0], [], []
-  for state in queue:
-    row = []
-    for target in table[state]:
-      if target < 0:
-        row.append(-1)
-        continue
-      kind = int(part[target])
-      if kind not in order:
-        order[kind] = len(order)
-        queue.append(int(target))
-      row.append(order[kind])
-    out.append(tuple(row))
-    out_ends.append(bool(ends[state]))
-  used = [n for n in range(len(classes)) if any(row[n] >= 0 for row in out)]
-  return Automaton(
-    tuple(classes[n] for n in used),
-    tuple(tuple(row[n] for n in used) for row in out),
-    tuple(out_ends),
+  return explored(
+    [classes[n] for n in common],
+    (0, 0),
+    step,
+    lambda state: one.ends[state[0]] and two.ends[state[1]],
   )
 
 

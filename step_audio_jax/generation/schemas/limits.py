@@ -4,7 +4,10 @@ Schemas come from strangers: whatever costs time or memory has a limit, and a
 schema that is over one is refused in a sentence.
 """
 
+import collections
 import dataclasses
+import threading
+from typing import Any, Callable, Hashable
 
 
 class Refused(ValueError):
@@ -35,7 +38,7 @@ class Limits:
   nodes: int = 2000
   written: int = 100_000
   alternatives: int = 256
-  choices: int = 500_000
+  choices: int = 100_000
   states: int = 30_000
   configurations: int = 128
 
@@ -55,3 +58,30 @@ class Budget:
     self._left -= steps
     if self._left < 0:
       raise Refused(f'{self._what} is too complex')
+
+
+class Kept:
+  """The newest values of a function, up to a weight; for several threads."""
+
+  def __init__(self, most: int, weigh: Callable[[Any], int] = lambda _: 1):
+    self._left, self._weigh = most, weigh
+    self._values: collections.OrderedDict = collections.OrderedDict()
+    self._lock = threading.Lock()
+
+  def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    """The value of a key; made where it is not kept.
+
+    Two threads may make the same: none waits for what is hard to make.
+    """
+    with self._lock:
+      if key in self._values:
+        self._values.move_to_end(key)
+        return self._values[key]
+    value = make()
+    with self._lock:
+      if key not in self._values:
+        self._values[key] = value
+        self._left -= self._weigh(value)
+        while self._left < 0 and len(self._values) > 1:
+          self._left += self._weigh(self._values.popitem(last=False)[1])
+      return self._values[key]

@@ -10,39 +10,23 @@ before costs a look-up.
 Letters: V vocabulary.
 """
 
-import collections
 import dataclasses
-import threading
-from typing import Any, Callable, Hashable
+from typing import Iterable
 
 import numpy as np
 
 from step_audio_jax.generation.schemas import automaton as automaton_lib
+from step_audio_jax.generation.schemas import limits as limits_lib
 from step_audio_jax.generation.schemas import terminals
 from step_audio_jax.generation.schemas import tokens as tokens_lib
 
-_WALKS, _EXITS = 256, 2048  # that are kept
-_BYTES = 48 * 2**20  # of masks
+# What is kept for one vocabulary, bytes.
+_WALKS, _EXITS, _MASKS = 64 * 2**20, 16 * 2**20, 64 * 2**20
+_LEAST = 1000  # bytes of what has no size
 
 
-class Kept:
-  """The newest values of a function; for several threads."""
-
-  def __init__(self, most: int):
-    self._most = most
-    self._values: collections.OrderedDict = collections.OrderedDict()
-    self._lock = threading.RLock()
-
-  def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-    """The value of a key; made where it is not kept."""
-    with self._lock:
-      if key in self._values:
-        self._values.move_to_end(key)
-        return self._values[key]
-      value = self._values[key] = make()
-      if len(self._values) > self._most:
-        self._values.popitem(last=False)
-      return value
+def _bytes(arrays: Iterable[np.ndarray]) -> int:
+  return _LEAST + sum(one.nbytes for one in arrays)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,8 +61,8 @@ def walk(
   roots: np.ndarray,
 ) -> Walk:
   """Follows a terminal from a state, below some nodes of a trie."""
-  nodes, states = roots, np.full(len(roots), state)
-  costs, whose = np.zeros((2, len(roots)), np.int64)
+  nodes, states = roots, np.full(len(roots), state, np.int32)
+  costs, whose = np.zeros(len(roots), np.int32), np.arange(len(roots))
   found: list[tuple[np.ndarray, ...]] = []
   while len(nodes):
     below, parents = trie.children(nodes)
@@ -120,17 +104,27 @@ def _fits(terminal, states, counts) -> np.ndarray:
 
 
 class Walks:
-  """Whole walks of one vocabulary, shared by all schemas."""
+  """What is kept for one vocabulary, and shared by all schemas.
+
+  Attributes:
+    tokens: What its ids write.
+    masks: By the ways in which a text may go on.
+    exits: By a way: the ids that end its terminal.
+  """
 
   def __init__(self, tokens: tokens_lib.Tokens):
     self.tokens = tokens
-    self._kept = Kept(_WALKS)
+    self.masks = limits_lib.Kept(_MASKS, lambda mask_V: _bytes([mask_V]))
+    self.exits = limits_lib.Kept(_EXITS, _bytes)
+    self._walks = limits_lib.Kept(
+      _WALKS, lambda one: _bytes(vars(one).values())
+    )
 
   def of(self, terminal: terminals.Terminal, state: int) -> Walk:
     """What all ids do from a state of a terminal."""
-    return self._kept.get(
+    return self._walks.get(
       (terminal.number, state),
-      lambda: walk(self.tokens.trie, terminal, state, np.zeros(1, np.int64)),
+      lambda: walk(self.tokens.trie, terminal, state, np.zeros(1, np.int32)),
     )
 
 
@@ -140,13 +134,11 @@ class Masks:
   def __init__(self, automaton: automaton_lib.Automaton, walks: Walks):
     self.automaton, self._walks = automaton, walks
     self.tokens = walks.tokens
-    most = max(32, _BYTES // self.tokens.size)
-    self._masks, self._exits = Kept(most), Kept(_EXITS)
 
   def mask(self, state: automaton_lib.State) -> np.ndarray:
     """Text ids that may come next, bool (V,); read-only."""
     keys = tuple(map(self._key, state.ways))
-    return self._masks.get(keys, lambda: self._made(state))
+    return self._walks.masks.get(keys, lambda: self._made(state))
 
   def _key(self, way: automaton_lib.Configuration) -> tuple:
     """Equal where the same ids may come next."""
@@ -163,7 +155,7 @@ class Masks:
       walked = self._walks.of(terminal, way.state)
       fits = _fits(terminal, walked.states, walked.costs + way.count)
       found_V[walked.ids[fits]] = True
-      ids, states, costs = self._exits.get(
+      ids, states, costs = self._walks.exits.get(
         (terminal.number, way.state, way.cell),
         lambda: self._behind(way, walked),  # noqa: B023 - called at once
       )

@@ -199,7 +199,8 @@ class Builder:
       raise self._reader.refuse(
         self._lacking(root),
         'no value that can be written fits (within '
-        f'{self._limits.depth} levels and {self._limits.characters} characters)',
+        f'{self._limits.depth} levels and {self._limits.characters} '
+        'characters)',
       )
     return root
 
@@ -258,13 +259,15 @@ class Builder:
       node.terminals.append(self._taken(terminals.fixed(texts), place))
 
   def _taken(self, terminal, place: str):
-    if terminal.number not in self._counted:
-      self._counted.add(terminal.number)
-      self._states -= len(terminal.label_S)
-      if self._states < 0:
-        raise self._reader.refuse(
-          place, f'the schema takes more than {self._limits.states} states'
-        )
+    """A terminal, within the limit of all."""
+    for number, size in terminal.sizes:
+      if number not in self._counted:
+        self._counted.add(number)
+        self._states -= size
+    if self._states < 0:
+      raise self._reader.refuse(
+        place, f'the schema takes more than {self._limits.states} states'
+      )
     return terminal
 
   def _write(self, value: Any, place: str) -> bytes:

@@ -53,7 +53,7 @@ class Reader:
   def refuse(self, place: str, why: str) -> errors.UserError:
     """The error that names a place."""
     shown = place if len(place) <= 200 else place[:200] + '…'
-    return errors.UserError(f'{self._where} {shown}: {why}.')
+    return errors.UserError(f'{self._where}: {shown}: {why}.')
 
   def forms(self, places: Places) -> list[Form]:
     """The alternatives of a node.
@@ -232,7 +232,8 @@ class Reader:
       ):
         raise self.refuse(
           f'{place}/type',
-          f'found {schema["type"]!r:.60}, expected of {", ".join(forms_lib.TYPES)}',
+          f'found {schema["type"]!r:.60}, expected of '
+          f'{", ".join(forms_lib.TYPES)}',
         )
       types = frozenset(kind for one in names for kind in forms_lib.TYPES[one])
     values = None

@@ -14,10 +14,10 @@ from step_audio_jax.generation.schemas import limits
 from step_audio_jax.generation.schemas import terminals
 
 Number = int | float
-_WHOLE_DIGITS, _DIGITS = 19, 15
-_LARGEST = 10**_WHOLE_DIGITS - 1
+_WHOLE_DIGITS = 19
+_MULTIPLES = 9  # digits of those
 _STEPS = 1000  # the largest divisor
-_MULTIPLES = 10**9  # none larger, where no bound is set
+_BEYOND, _CUT = decimal.Decimal(10**20), 30
 
 # As `repr` writes them; a float is finite up to 1.79e308.
 _NUMBER = (
@@ -71,144 +71,105 @@ WIDTHS = {
 }
 
 
-def _same_length(low: str, high: str) -> str:
-  """Digits from `low` to `high`, which are as many."""
-  if low == high:
-    return low
-  if low[0] == high[0]:
-    return low[0] + _same_length(low[1:], high[1:])
-  rest = len(low) - 1
-  first, last, parts = int(low[0]), int(high[0]), []
-  if low[1:].strip('0'):
-    parts.append(low[0] + _same_length(low[1:], '9' * rest))
-    first += 1
-  if high[1:].strip('9'):
-    parts.append(high[0] + _same_length('0' * rest, high[1:]))
-    last -= 1
-  if first <= last:
-    parts.append(rf'[{first}-{last}]\d{{{rest}}}')
-  return f'(?:{"|".join(parts)})'
+# Of few digits, and without a negative zero.
+_BOUNDED = '|'.join(
+  [
+    r'^0(?:\.\d{1,14})?$',
+    r'^-0\.0{0,13}[1-9]\d{0,13}$',
+    *(rf'^-?[1-9]\d{{{n}}}(?:\.\d{{1,{14 - n}}})?$' for n in range(14)),
+    r'^-?[1-9]\d{14}$',
+  ]
+)
+_CHARACTERS = '0123456789-.'
+_CLASSES = tuple(((ord(one), ord(one)),) for one in _CHARACTERS)
 
 
-def _natural(low: int, high: int) -> str:
-  """Whole numbers from `low` to `high`, not negative."""
-  parts = []
-  for digits in range(len(str(low)), len(str(high)) + 1):
-    first = max(low, 10 ** (digits - 1) if digits > 1 else 0)
-    last = min(high, 10**digits - 1)
-    parts.append(_same_length(str(first), str(last)))
-  return f'(?:{"|".join(parts)})'
+def _beyond(bound: Number, is_open: bool, is_low: bool) -> characters.Automaton:
+  """Decimals that are at least, or at most, a bound.
+
+  Behind the sign of the bound a state is (whether a point has come, digits of
+  this part, how they compare with those of the bound: -1, 0 or 1).
+  """
+  written = bound if isinstance(bound, int) else repr(bound)
+  exact = max(-_BEYOND, min(_BEYOND, decimal.Decimal(written)))
+  before, _, behind = f'{exact.copy_abs():f}'.partition('.')
+  # No number has so many digits that those left out could matter.
+  behind = behind[:_CUT] + ('1' if behind[_CUT:].strip('0') else '')
+  parts = before, behind.rstrip('0')
+  # Which sizes are wanted, and whether all numbers of the other sign fit.
+  wanted = 1 if is_low == (exact >= 0) else -1
+  free = is_low == (exact < 0)
+
+  def digit(at, one: str):
+    point, place, order = at
+    digits = parts[point]
+    other = digits[place] if place < len(digits) else '0'
+    order = order or (one > other) - (one < other)
+    return point, min(place, len(digits)) + 1, order
+
+  def settled(at):
+    """How what is before the point compares, if it is all."""
+    _, place, order = at
+    return (place > len(parts[0])) - (place < len(parts[0])) or order
+
+  def step(at) -> list:
+    if at == 'any':
+      return ['any'] * len(_CHARACTERS)
+    if at == 'begin':
+      sides = ['any' if free else None, (0, 0, 0)]
+      minus, plus = sides if exact >= 0 else sides[::-1]
+      digits = [
+        plus if plus in ('any', None) else digit(plus, one)
+        for one in _CHARACTERS[:10]
+      ]
+      return [*digits, minus, None]
+    point = None if at[0] else (1, 0, settled(at))
+    return [*(digit(at, one) for one in _CHARACTERS[:10]), None, point]
+
+  def ends(at) -> bool:
+    if at in ('any', 'begin'):
+      return at == 'any'
+    point, place, order = at
+    order = order if point else settled(at)
+    if not order and (place if point else 0) < len(parts[1]):
+      order = -1
+    return order == wanted or (not order and not is_open)
+
+  return characters.explored(_CLASSES, 'begin', step, ends)
+
+
+def _within(found, low, high, low_open, high_open) -> characters.Automaton:
+  if low is not None:
+    found = characters.both(found, _beyond(low, low_open, True))
+  if high is not None:
+    found = characters.both(found, _beyond(high, high_open, False))
+  return found
 
 
 @functools.lru_cache(256)
-def whole(low: int | None, high: int | None, step: int = 1):
+def whole(
+  low: int | None, high: int | None, step: int = 1
+) -> characters.Automaton:
   """Whole numbers from `low` to `high` that `step` divides.
 
   Raises:
     Refused: `step` is too large, or there are too many states.
   """
-  most = _LARGEST if step == 1 else _MULTIPLES - 1
-  low = -most if low is None else max(low, -_LARGEST)
-  high = max(most, low) if high is None else min(high, _LARGEST)
-  parts = []
-  if low < 0 and low <= high:
-    parts.append(f'^-{_natural(max(1, -high), -low)}$')
-  if high >= 0 and low <= high:
-    parts.append(f'^{_natural(max(0, low), high)}$')
-  if not parts:
-    return characters.Automaton((), (), ())
-  found = terminals.expression('|'.join(parts))
+  digits = _WHOLE_DIGITS if step == 1 else _MULTIPLES
+  found = terminals.expression(rf'^0$|^-?[1-9]\d{{0,{digits - 1}}}$')
+  found = _within(found, low, high, False, False)
   return found if step == 1 else characters.both(found, _multiples(step))
 
 
 def _multiples(step: int) -> characters.Automaton:
   if step > _STEPS:
     raise limits.Refused(f'{step} is more than {_STEPS}')
-  classes = tuple(((c, c),) for c in (*range(48, 58), 45))
-  rows = tuple(
-    (*((10 * rest + digit) % step for digit in range(10)), 0)
-    for rest in range(step)
+  return characters.explored(
+    _CLASSES[:11],
+    0,
+    lambda rest: [*((10 * rest + n) % step for n in range(10)), 0],
+    lambda rest: not rest,
   )
-  return characters.Automaton(
-    classes, rows, tuple(rest == 0 for rest in range(step))
-  )
-
-
-def _parts(bound: decimal.Decimal) -> tuple[int, str]:
-  """Digits before and behind the point of what is not negative."""
-  before, _, behind = f'{bound:f}'.partition('.')
-  return int(before), behind.rstrip('0')
-
-
-def _above(digits: str, is_open: bool) -> str:
-  """Digits behind a point that make at least so much."""
-  if not digits:
-    return r'\d*[1-9]\d*' if is_open else r'\d*'
-  first = int(digits[0])
-  more = rf'[{first + 1}-9]\d*|' if first < 9 else ''
-  return f'(?:{more}{first}{_above(digits[1:], is_open)})'
-
-
-def _below(digits: str, is_open: bool) -> str | None:
-  """Digits behind a point that make at most so much; None where none do."""
-  if not digits:
-    return None if is_open else '0*'
-  first = int(digits[0])
-  parts = ['']
-  if first:
-    parts.append(rf'[0-{first - 1}]\d*')
-  rest = _below(digits[1:], is_open)
-  if rest is not None:
-    parts.append(f'{first}{rest}')
-  return f'(?:{"|".join(parts)})'
-
-
-_UNSIGNED = r'\d+(?:\.\d+)?'
-
-
-def _from(bound: decimal.Decimal, is_open: bool) -> str:
-  """What is not negative and at least so much."""
-  before, behind = _parts(bound)
-  larger = rf'{_natural(before + 1, 10**_DIGITS)}(?:\.\d+)?'
-  same = rf'{before}\.{_above(behind, is_open)}'
-  if not behind and not is_open:
-    same += f'|{before}'
-  return f'(?:{larger}|{same})'
-
-
-def _to(bound: decimal.Decimal, is_open: bool) -> str | None:
-  """What is not negative and at most so much."""
-  before, behind = _parts(bound)
-  parts = []
-  if before:
-    parts.append(rf'{_natural(0, before - 1)}(?:\.\d+)?')
-  rest = _below(behind, is_open)
-  if rest is not None:
-    parts.append(rf'{before}(?:\.{rest})?')
-  return f'(?:{"|".join(parts)})' if parts else None
-
-
-def _bounded_base() -> str:
-  parts = [r'0(?:\.\d{1,14})?']
-  for digits in range(1, _DIGITS + 1):
-    behind = _DIGITS - digits
-    point = rf'\.\d{{1,{behind}}}' if behind else r'\.0'
-    parts.append(rf'[1-9]\d{{{digits - 1}}}(?:{point})?')
-  some = '|'.join(parts)
-  nonzero = '|'.join([r'0\.0{0,13}[1-9]\d{0,13}', *parts[1:]])
-  return f'^(?:{some})$|^-(?:{nonzero})$'
-
-
-def _cut(
-  bound: Number, way: str, is_open: bool
-) -> tuple[decimal.Decimal, bool]:
-  """A bound with so few digits as numbers have; whether it is open."""
-  exact = decimal.Decimal(bound if isinstance(bound, int) else repr(bound))
-  if abs(exact) >= 10**_DIGITS:
-    return exact, is_open
-  with decimal.localcontext(prec=2 * _DIGITS + 2):
-    cut = exact.quantize(decimal.Decimal(1).scaleb(-_DIGITS), way)
-  return cut, is_open and cut == exact
 
 
 @functools.lru_cache(256)
@@ -218,27 +179,5 @@ def number(
   """Numbers between two bounds, either of which may be left out."""
   if low is None and high is None:
     return terminals.expression(_NUMBER)
-  found = terminals.expression(_bounded_base())
-  largest = decimal.Decimal(10**_DIGITS)
-  none = characters.Automaton((), (), ())
-  if low is not None:
-    low, low_open = _cut(low, decimal.ROUND_CEILING, low_open)
-    if low >= largest:
-      return none
-    if low >= 0:
-      pattern = f'^{_from(low, low_open)}$'
-    else:
-      rest = _to(min(-low, largest), low_open)
-      pattern = f'^{_UNSIGNED}$|^-{rest}$'
-    found = characters.both(found, terminals.expression(pattern))
-  if high is not None:
-    high, high_open = _cut(high, decimal.ROUND_FLOOR, high_open)
-    if high <= -largest:
-      return none
-    if high < 0:
-      pattern = f'^-{_from(-high, high_open)}$'
-    else:
-      rest = _to(min(high, largest), high_open)
-      pattern = f'^-{_UNSIGNED}$' + (f'|^{rest}$' if rest else '')
-    found = characters.both(found, terminals.expression(pattern))
-  return found
+  found = terminals.expression(_BOUNDED)
+  return _within(found, low, high, low_open, high_open)

@@ -21,7 +21,8 @@ from step_audio_jax.generation.schemas import expressions
 from step_audio_jax.generation.schemas import limits
 
 _SHORT = {8: 'b', 9: 't', 10: 'n', 12: 'f', 13: 'r', 34: '"', 92: '\\'}
-_ROWS = 8_000_000  # entries of a table of counts
+_ROWS, _TABLE = 1_000_000, 1_000_000  # entries of counts and of states
+_KEPT = 128
 _numbers = itertools.count()
 
 
@@ -55,15 +56,11 @@ class Terminal:
     """Whether a state has anything behind it."""
     return (self.next_SC >= 0).any(axis=1)
 
-  @functools.cached_property
-  def rows(self) -> tuple[list, list, list, list]:
-    """Tables as lists, which Python reads one by one faster."""
-    return (
-      self.next_SC.tolist(),
-      self.class_256.tolist(),
-      self.cost_SC.tolist(),
-      self.label_S.tolist(),
-    )
+  @property
+  def sizes(self) -> tuple[tuple[int, int], ...]:
+    """(what is shared, how many states it is worth)."""
+    counted = 0 if self.fits_RS is None else self.fits_RS.size
+    return (self.number, len(self.label_S)), (self.bounds, counted // 100)
 
   def fits(self, state: int, count: int) -> bool:
     """Whether an end can be reached."""
@@ -75,33 +72,17 @@ class Terminal:
 
   def step(self, state: int, count: int, byte: int) -> tuple[int, int] | None:
     """The state and the count behind a byte; None where it is not allowed."""
-    following, classes, costs, _ = self.rows
-    kind = classes[byte]
-    target = following[state][kind]
+    kind = self.class_256[byte]
+    target = int(self.next_SC[state, kind])
     if target < 0:
       return None
-    count += costs[state][kind]
+    count += int(self.cost_SC[state, kind])
     return (target, count) if self.fits(target, count) else None
 
   def label(self, state: int, count: int) -> int:
     """What was read, if it may end here; else -1."""
-    found = self.rows[3][state]
+    found = int(self.label_S[state])
     return found if found < 0 or self.fits(state, count) else -1
-
-
-def _compressed(next_S256, cost_S256, label_S, **keywords) -> Terminal:
-  """Bytes that nothing tells apart become one class."""
-  joined = np.concatenate([next_S256, cost_S256]).T
-  _, first, kinds = np.unique(
-    joined, axis=0, return_index=True, return_inverse=True
-  )
-  return Terminal(
-    np.ascontiguousarray(next_S256[:, first], np.int32),
-    kinds.reshape(-1).astype(np.uint8),
-    np.ascontiguousarray(cost_S256[:, first], np.int8),
-    np.asarray(label_S, np.int32),
-    **keywords,
-  )
 
 
 def fixed(texts: Mapping[bytes, int] | Sequence[bytes]) -> Terminal:
@@ -166,97 +147,144 @@ def _written(ranges, quoted: bool) -> Iterator[tuple[tuple[int, int], ...]]:
       yield from _utf8(low, high)
 
 
-def _bytes_of(
-  made: characters.Automaton, quoted: bool, budget: limits.Budget
-) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
-  """Transitions and costs over bytes; states of `made` come first.
+@functools.lru_cache(_KEPT)
+def _letters(classes: tuple[expressions.Ranges, ...], quoted: bool):
+  """Bytes of characters as a trie of which equal parts are one.
 
   Returns:
-    next (S, 256), cost (S, 256), and for every state between two characters
-    the states of `made` that are next.
+    class of each byte (256,); next (N, C): the node behind one of a class, -1
+    for none, or -2 - k where it ends a character of `classes[k]`; and which of
+    them are behind a node (N, K). Node 0 is between two characters.
+
+  Raises:
+    Refused: It is too complex.
   """
-  count = len(made.ends)
-  rows, costs = [], []
-  between: dict[frozenset, int] = {}
-  pending: list[frozenset] = []
-
-  def add(edges: list[set]) -> None:
-    row, cost = [-1] * 256, [0] * 256
-    known: dict[frozenset, int] = {}
-    for byte, ways in enumerate(edges):
-      if not ways:
-        continue
-      key = frozenset(ways)
-      if key not in known:
-        (rest, target), *others = ways
-        if not rest:
-          assert not others
-          known[key] = target
-        else:
-          if key not in between:
-            between[key] = count + len(between)
-            pending.append(key)
-          known[key] = between[key]
-      row[byte] = known[key]
-      cost[byte] = int(known[key] < count)
-    rows.append(row)
-    costs.append(cost)
-
-  def edges_of(ways) -> list[set]:
-    edges: list[set] = [set() for _ in range(256)]
-    for (first, *rest), target in ways:
+  budget = limits.Budget(500_000, 'it')
+  root = frozenset(
+    (way, k)
+    for k, ranges in enumerate(classes)
+    for way in _written(ranges, quoted)
+  )
+  nodes, queue = {root: 0}, [root]
+  next_N256: list[list[int]] = []
+  for node in queue:  # it grows
+    edges: dict[int, set] = {}
+    for (first, *rest), k in node:
       budget.spend(first[1] - first[0] + 1)
       for byte in range(first[0], first[1] + 1):
-        edges[byte].add((tuple(rest), target))
-    return edges
+        edges.setdefault(byte, set()).add((tuple(rest), k))
+    row = [-1] * 256
+    for byte, ways in edges.items():
+      (rest, k), *_ = ways
+      if rest:
+        ways = frozenset(ways)
+        if ways not in nodes:
+          nodes[ways] = len(nodes)
+          queue.append(ways)
+        row[byte] = nodes[ways]
+      else:
+        row[byte] = -2 - k
+    next_N256.append(row)
+  # A quote is told from all others: it ends a string.
+  columns = np.asarray([*next_N256, np.arange(256) == 34]).T
+  kept, class_256 = np.unique(columns, axis=0, return_inverse=True)
+  behind_NK = np.zeros((len(queue), len(classes)), bool)
+  for node, number in nodes.items():
+    behind_NK[number, list({k for _, k in node})] = True
+  return class_256.reshape(-1).astype(np.uint8), kept[:, :-1].T, behind_NK
 
-  for state in range(count):
-    add(
-      edges_of(
-        (way, target)
-        for ranges, target in zip(made.classes, made.next[state])
-        if target >= 0
-        for way in _written(ranges, quoted)
-      )
-    )
-  for key in pending:  # it grows
-    add(edges_of(key))
-  behind = [sorted({target for _, target in key}) for key in pending]
-  return np.asarray(rows, np.int32), np.asarray(costs, np.int8), behind
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Bytes:
+  """The states of an automaton, and those between bytes of a character.
+
+  Attributes:
+    class_256: Class of each byte.
+    next_TC: The state behind one of a class, -1 for none.
+    whole_TC: Whether a character is whole with it.
+    of_T: The automaton's own state.
+    behind_TK: Which classes of characters may still be meant.
+    ends_T: Whether a text may end here.
+  """
+
+  class_256: np.ndarray
+  next_TC: np.ndarray
+  whole_TC: np.ndarray
+  of_T: np.ndarray
+  behind_TK: np.ndarray
+  ends_T: np.ndarray
 
 
-@functools.lru_cache(512)
+@functools.lru_cache(_KEPT)
+def _over_bytes(made: characters.Automaton, quoted: bool) -> _Bytes:
+  """An automaton over characters as one over bytes.
+
+  Raises:
+    Refused: It is too complex.
+  """
+  class_256, next_NC, behind_NK = _letters(made.classes, quoted)
+  # One more class, which there is not: no number is out of range.
+  next_QK = np.full((len(made.ends), len(made.classes) + 1), -1)
+  next_QK[:, :-1] = np.asarray(made.next).reshape(len(made.ends), -1)
+  # A text may be at a node if something may follow behind it.
+  live_QN = ((next_QK[:, None, :-1] >= 0) & behind_NK).any(axis=2)
+  live_QN[:, 0] = True
+  if live_QN.sum() * next_NC.shape[1] > _TABLE:
+    raise limits.Refused('it is too complex')
+  number_QN = np.where(
+    live_QN, np.cumsum(live_QN).reshape(live_QN.shape) - 1, -1
+  )
+  of_T, node_T = np.nonzero(live_QN)
+  goes_TC = next_NC[node_T]
+  kind_TC = np.where(goes_TC <= -2, -2 - goes_TC, len(made.classes))
+  target_TC = next_QK[of_T[:, None], kind_TC]
+  inside_TC = number_QN[of_T[:, None], np.maximum(goes_TC, 0)]
+  next_TC = np.where(goes_TC >= 0, inside_TC, -1)
+  next_TC = np.where(target_TC >= 0, number_QN[target_TC, 0], next_TC)
+  return _Bytes(
+    class_256,
+    next_TC,
+    target_TC >= 0,
+    of_T,
+    behind_NK[node_T],
+    np.asarray(made.ends, bool)[of_T] & (node_T == 0),
+  )
+
+
+@functools.lru_cache(_KEPT)
 def bare(made: characters.Automaton) -> Terminal:
   """What stands without quotes: numbers.
 
   Raises:
     Refused: It is too complex.
   """
-  budget = limits.Budget(2_000_000, 'it')
-  following, costs, _ = _bytes_of(made, False, budget)
-  labels = np.where(made.ends, 0, -1)
-  return _compressed(following, np.zeros_like(costs), labels)
+  found = _over_bytes(made, False)
+  return Terminal(
+    found.next_TC.astype(np.int32),
+    found.class_256,
+    np.zeros(found.next_TC.shape, np.int8),
+    np.where(found.ends_T, 0, -1),
+  )
 
 
-@functools.lru_cache(256)
-def _string(made: characters.Automaton) -> tuple[Terminal, list[list[int]]]:
-  budget = limits.Budget(2_000_000, 'it')
-  inner, costs, behind = _bytes_of(made, True, budget)
-  S = len(inner)
-  following = np.full((S + 2, 256), -1, np.int32)
-  cost = np.zeros((S + 2, 256), np.int8)
-  # The start is 0, the end the last.
-  following[1:-1] = np.where(inner >= 0, inner + 1, -1)
-  cost[1:-1] = costs
-  following[0, 34] = 1
-  for state in np.flatnonzero(made.ends):
-    following[state + 1, 34] = S + 1
-  labels = np.full(S + 2, -1, np.int32)
-  labels[-1] = 0
-  return _compressed(following, cost, labels), behind
+@functools.lru_cache(_KEPT)
+def _string(made: characters.Automaton) -> Terminal:
+  """A string of any length; its start is the first state, its end the last."""
+  found = _over_bytes(made, True)
+  T, C = found.next_TC.shape
+  next_SC = np.full((T + 2, C), -1, np.int32)
+  next_SC[1:-1] = np.where(found.next_TC >= 0, found.next_TC + 1, -1)
+  quote = found.class_256[34]
+  next_SC[0, quote] = 1
+  next_SC[1:-1][found.ends_T, quote] = T + 1
+  cost_SC = np.zeros((T + 2, C), np.int8)
+  cost_SC[1:-1] = found.whole_TC
+  label_S = np.full(T + 2, -1)
+  label_S[-1] = 0
+  return Terminal(next_SC, found.class_256, cost_SC, label_S)
 
 
-@functools.lru_cache(512)
+@functools.lru_cache(_KEPT)
 def string(
   made: characters.Automaton, least: int, most: int
 ) -> Terminal | None:
@@ -269,40 +297,38 @@ def string(
   """
   if made.is_empty or least > most:
     return None
-  whole, behind = _string(made)
+  found = _over_bytes(made, True)
   ends_Q = np.asarray(made.ends, bool)
   next_QK = np.asarray(made.next, np.int64).reshape(len(ends_Q), -1)
-  rows: list[np.ndarray] = []
+  rows: dict[bytes, int] = {}
   row_N = np.zeros(most + 1, np.int32)
   after_Q = np.zeros(len(ends_Q), bool)  # what fits with one more
   count = most
   while count >= 0:
-    fits_Q = (ends_Q & (count >= least)) | (
-      after_Q[next_QK] & (next_QK >= 0)
+    goes_QK = after_Q[next_QK] & (next_QK >= 0)
+    fits_Q = (ends_Q & (count >= least)) | goes_QK.any(axis=1)
+    fits_T = (found.ends_T & (count >= least)) | (
+      goes_QK[found.of_T] & found.behind_TK
     ).any(axis=1)
-    # In the order of the states: the start, characters, between bytes of one,
-    # the end.
-    between = [after_Q[targets].any() for targets in behind]
     begins = count == 0 and fits_Q[0]
-    row = np.asarray([begins, *fits_Q, *between, count >= least], bool)
-    if not rows or not np.array_equal(row, rows[-1]):
-      rows.append(row)
-      if len(rows) * len(row) > _ROWS:
-        raise limits.Refused('it is too complex for its bounds of length')
-    row_N[count] = len(rows) - 1
+    row = np.asarray([begins, *fits_T, count >= least], bool).tobytes()
+    row_N[count] = rows.setdefault(row, len(rows))
+    if len(rows) * len(row) > _ROWS:
+      raise limits.Refused('it is too complex for its bounds of length')
     if least < count < most and np.array_equal(fits_Q, after_Q):
-      row_N[least + 1 : count] = len(rows) - 1  # nothing changes down to it
+      row_N[least + 1 : count] = row_N[count]  # nothing changes down to it
       count = least + 1
     after_Q = fits_Q
     count -= 1
-  if not rows[row_N[0]][0]:
+  fits_RS = np.frombuffer(b''.join(rows), bool).reshape(len(rows), -1)
+  if not fits_RS[row_N[0], 0]:
     return None
   return dataclasses.replace(
-    whole, fits_RS=np.stack(rows), row_N=row_N, bounds=next(_numbers)
+    _string(made), fits_RS=fits_RS, row_N=row_N, bounds=next(_numbers)
   )
 
 
-@functools.lru_cache(512)
+@functools.lru_cache(_KEPT)
 def expression(pattern: str) -> characters.Automaton:
   """Of texts in which a pattern is found.
 

@@ -159,6 +159,7 @@ def of_vocabulary(vocabulary: vocabulary_lib.Vocabulary) -> Tokens:
     for n, (piece, kind) in enumerate(pieces)
     if n >= vocabulary_lib.CONTROL_SIZE and kind in ('normal', 'byte') and piece
   ]
+  named = getattr(text, 'path', 'vocabulary')
   by_bytes = any(pieces[n][1] == 'byte' for n in places)
   ways = (_by_marks, _by_letters) if by_bytes else (_by_letters, _by_marks)
   # What is decoded behind another piece has no first space to lose.
@@ -179,8 +180,8 @@ def of_vocabulary(vocabulary: vocabulary_lib.Vocabulary) -> Tokens:
       break
   else:
     raise errors.UserError(
-      f'{getattr(text, "path", "vocabulary")}: the piece {pieces[wrong[0]][0]!r}'
-      f' is decoded as {wrong[1]!r:.40}, expected {wrong[2]!r:.40}: replies '
+      f'{named}: the piece {pieces[wrong[0]][0]!r:.40} is decoded as '
+      f'{wrong[1]!r:.40}, expected {wrong[2]!r:.40}: replies '
       'cannot be held to schemas with this decoder.'
     )
   written = [b''] * vocabulary.table_size
@@ -189,9 +190,8 @@ def of_vocabulary(vocabulary: vocabulary_lib.Vocabulary) -> Tokens:
   lacking = set(_NEEDED) - {one[0] for one in written if len(one) == 1}
   if lacking:
     raise errors.UserError(
-      f'{getattr(text, "path", "vocabulary")}: no piece for the byte '
-      f'0x{min(lacking):02X}, expected one for each: replies cannot be held to '
-      'schemas.'
+      f'{named}: no piece for the byte 0x{min(lacking):02X}, expected one '
+      'for each: replies cannot be held to schemas.'
     )
   text_V = np.zeros(vocabulary.table_size, bool)
   text_V[places] = True

@@ -1,4 +1,4 @@
-"""Replies: text, calls of tools, JSON; and what must come."""
+"""Replies: text, calls of tools, JSON."""
 
 import json
 
@@ -112,13 +112,13 @@ def test_choices():
   text = some._compiler.tokens.text_V
   for reply in (some.of(), some.of(TOOLS, 'none')):
     assert np.flatnonzero(reply.mask() & ~text).tolist() == [EOT]
-    assert reply.done and not reply.forced()
+    assert reply.done
   auto = some.of(TOOLS)
   assert np.flatnonzero(auto.mask() & ~text).tolist() == [EOT, CALL]
   assert auto.done and auto.mask()[text].all()
   must = some.of(TOOLS, 'required')
   assert np.flatnonzero(must.mask()).tolist() == [CALL]
-  assert must.forced() == [CALL] and not must.done
+  assert not must.done
   for token in written(table, ('clock', {})):
     must.advance(token)
   assert np.flatnonzero(must.mask()).tolist() == [EOT, CALL]
@@ -146,31 +146,6 @@ def test_stops_of_another_model():
   assert np.flatnonzero(reply.mask()).tolist() == sorted(stops)
 
 
-def test_what_must_come_is_what_a_turn_has(kind):
-  """Forced ids are those of a training turn, and most of a call is forced."""
-  table = material.vocabulary(kind)
-  schema = {
-    'type': 'object',
-    'properties': {
-      'first_long_name': {'enum': ['x']},
-      'second': {'type': 'boolean'},
-    },
-    'required': ['first_long_name', 'second'],
-  }
-  arguments = {'first_long_name': 'x', 'second': True}
-  expected = [*written(table, ('one_tool', arguments)), EOT]
-  reply = schemas(kind).of([tool('one_tool', schema)], 'required', most_calls=1)
-  ids, forced = [], 0
-  while not ids or ids[-1] != EOT:
-    some = reply.forced()
-    assert some == expected[len(ids) : len(ids) + len(some)]
-    forced += len(some)
-    for token in some or [expected[len(ids)]]:
-      reply.advance(token)
-      ids.append(token)
-  assert ids == expected and forced > len(expected) // 2
-
-
 def test_either_json_or_a_call():
   table, some = material.vocabulary('bytes'), schemas('bytes')
   ids = material.behind(table, chats.as_json({'terms': [1]}))
@@ -192,7 +167,7 @@ def test_tools_that_are_not_understood():
   assert material.accepts(schemas('bytes').of([tool('odd', odd)]), ids)
   strict = tool('odd', odd, strict=True)
   with pytest.raises(
-    errors.UserError, match='odd: parameters #/properties/a/not'
+    errors.UserError, match='odd: parameters: #/properties/a/not'
   ):
     schemas('bytes').of([strict])
   with pytest.raises(errors.UserError, match='no object fits'):

@@ -11,6 +11,7 @@ from step_audio_jax.chats import conversation as chats
 from step_audio_jax.generation.schemas import calls
 from tests.generation.schemas import material
 
+LEAF = {'value': 1, 'left': None}
 TREE = {
   '$ref': '#/$defs/tree',
   '$defs': {
@@ -25,6 +26,16 @@ TREE = {
     }
   },
 }
+
+
+def fields(*required, **properties):
+  return {
+    'type': 'object',
+    'properties': properties,
+    'required': [*required],
+  }
+
+
 # Schemas, and values of which those fit that jsonschema says do; every key is
 # one that the schema names.
 SCHEMAS = {
@@ -54,7 +65,7 @@ SCHEMAS = {
     TREE,
     [
       {'value': 3, 'left': None},
-      {'value': 3, 'left': {'value': 1, 'left': None, 'right': {'value': 0, 'left': None}}},
+      {'value': 3, 'left': {**LEAF, 'right': LEAF}},
       {'value': 3, 'left': {'value': 100, 'left': None}},
       {'value': 3, 'left': {}},
       None,
@@ -63,7 +74,9 @@ SCHEMAS = {
   'arrays': (
     {
       'type': 'array',
-      'prefixItems': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'array'}}],
+      'prefixItems': [
+        {'type': 'string'}, {'type': 'array', 'items': {'type': 'array'}},
+      ],
       'items': {'type': 'number', 'minimum': -1, 'exclusiveMaximum': 1},
       'minItems': 1,
       'maxItems': 3,
@@ -76,23 +89,27 @@ SCHEMAS = {
   'unions': (
     {
       'anyOf': [
-        {'type': 'object', 'properties': {'k': {'const': 'a'}, 'n': {'type': 'integer'}}, 'required': ['k', 'n']},
-        {'type': 'object', 'properties': {'k': {'const': 'b'}, 's': {'type': 'string', 'maxLength': 2}}, 'required': ['k']},
+        fields('k', 'n', k={'const': 'a'}, n={'type': 'integer'}),
+        fields('k', k={'const': 'b'}, s={'type': 'string', 'maxLength': 2}),
         {'type': 'array', 'items': {'$ref': '#'}},
         {'type': 'string', 'pattern': '^[ab]+$'},
         {'type': 'string', 'maxLength': 1},
       ]
     },
     [
-      {'k': 'a', 'n': 4}, {'k': 'b'}, {'k': 'b', 's': 'xy'}, {'k': 'b', 's': 'xyz'},
+      {'k': 'a', 'n': 4}, {'k': 'b'}, {'k': 'b', 's': 'xy'},
+      {'k': 'b', 's': 'xyz'},
       {'k': 'a'}, [{'k': 'b'}, [], 'ab', 'c'], ['cd'], 'abab', '', 4,
     ],
   ),
   'all of': (
     {
       'allOf': [
-        {'type': 'object', 'properties': {'a': {'type': 'number'}}, 'required': ['a']},
-        {'properties': {'a': {'type': ['integer', 'string'], 'multipleOf': 3}, 'b': {'maxLength': 3}}},
+        fields('a', a={'type': 'number'}),
+        fields(
+          a={'type': ['integer', 'string'], 'multipleOf': 3},
+          b={'maxLength': 3},
+        ),
       ],
       'properties': {'b': {'type': 'string', 'pattern': 'x'}},
       'minProperties': 2,
@@ -107,8 +124,8 @@ SCHEMAS = {
       'oneOf': [
         {'type': 'integer', 'minimum': 10},
         {'type': 'integer', 'maximum': 9, 'multipleOf': 2},
-        {'type': 'object', 'properties': {'t': {'enum': [1, 2]}, 'x': {}}, 'required': ['t']},
-        {'type': 'object', 'properties': {'t': {'const': 3}}, 'required': ['t']},
+        fields('t', t={'enum': [1, 2]}, x={}),
+        fields('t', t={'const': 3}),
       ]
     },
     [10, 12, 9, 8, {'t': 1}, {'t': 2, 'x': [{}]}, {'t': 3}, {'t': 4}, {}],
@@ -121,7 +138,10 @@ SCHEMAS = {
       'maxProperties': 2,
       'minProperties': 1,
     },
-    [{'a': 1}, {'ab': 2, 'c': 5}, {}, {'d': 1}, {'a': 6}, {'a': 1, 'b': 1, 'c': 1}],
+    [
+      {'a': 1}, {'ab': 2, 'c': 5}, {}, {'d': 1}, {'a': 6},
+      {'a': 1, 'b': 1, 'c': 1},
+    ],
   ),
   'optional': (
     {

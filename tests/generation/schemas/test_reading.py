@@ -20,7 +20,7 @@ def within(word, value, **others):
 @pytest.mark.parametrize(
   ('schema', 'message'),
   [
-    (within('not', {}), r'schema #/properties/a~1b/not: this keyword is not'),
+    (within('not', {}), r'schema: #/properties/a~1b/not: this keyword is not'),
     (within('nullable', True), r'#/properties/a~1b/nullable: this keyword'),
     (within('patternProperties', {}), 'patternProperties: this keyword'),
     (within('uniqueItems', True), 'uniqueItems: this keyword'),
@@ -42,10 +42,10 @@ def within(word, value, **others):
     (within('$ref', 'https://example.org'), 'expected "#/…" of this schema'),
     (within('required', True), '/required: found True, expected names'),
     (within('items', 3), '/items: found 3, expected a schema'),
-    ({'$ref': '#'}, 'schema #: it refers to itself'),
+    ({'$ref': '#'}, 'schema: #: it refers to itself'),
     ({'anyOf': [{'$ref': '#'}, {'type': 'null'}]}, 'refers to itself'),
-    (False, 'schema #: no value'),
-    (3, 'schema #: found 3, expected a schema'),
+    (False, 'schema: #: no value'),
+    (3, 'schema: #: found 3, expected a schema'),
     ({'type': 'string', 'minLength': 3, 'maxLength': 2}, 'no value'),
     ({'type': 'integer', 'minimum': 3, 'exclusiveMaximum': 3}, 'no value'),
     ({'type': 'string', 'enum': [1, 2]}, 'no value'),
@@ -54,11 +54,16 @@ def within(word, value, **others):
     (
       {
         'type': 'object',
-        'properties': {'a': {'type': 'object', 'required': ['b'],
-                             'properties': {'b': {'enum': ['x'], 'maxLength': 0}}}},
+        'properties': {
+          'a': {
+            'type': 'object',
+            'properties': {'b': {'enum': ['x'], 'maxLength': 0}},
+            'required': ['b'],
+          }
+        },
         'required': ['a'],
       },
-      'schema #/properties/a/properties/b: no value',
+      'schema: #/properties/a/properties/b: no value',
     ),
     (
       {
@@ -73,10 +78,10 @@ def within(word, value, **others):
     ),
     (
       {'oneOf': [{'type': 'integer'}, {'type': 'number'}]},
-      r'schema #/oneOf/0 and 1: both branches may fit',
+      r'schema: #/oneOf/0 and 1: both branches may fit',
     ),
     (
-      {'oneOf': [{'type': 'string', 'pattern': '^a'}, {'maxLength': 3, 'type': 'string'}]},
+      {'type': 'string', 'oneOf': [{'pattern': '^a'}, {'maxLength': 3}]},
       'both branches',
     ),
     (
