@@ -117,7 +117,7 @@ class Schemas:
     if named and tool_choice != NONE:
       calls = self._compiler.calls(named)
     if response_schema is not None and not must:
-      json = self._compiler.value(response_schema, 'response_schema')
+      json = self._compiler.value(response_schema, 'response_format')
     held = Held(
       json,
       json is None and not must,

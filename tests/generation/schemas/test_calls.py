@@ -199,7 +199,7 @@ def test_what_is_asked_wrongly(choice, tools, message):
 
 def test_schemas_that_are_no_json():
   for schema in ({'const': float('nan')}, {'enum': {1, 2}}):
-    with pytest.raises(errors.UserError, match='response_schema: found what'):
+    with pytest.raises(errors.UserError, match='response_format: found what'):
       schemas('bytes').of(response_schema=schema)
   with pytest.raises(errors.UserError, match='expected at most 200000'):
     schemas('bytes').of(response_schema={'description': 'x' * 300_000})

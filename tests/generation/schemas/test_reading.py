@@ -151,6 +151,10 @@ HOSTILE = {
     'type': 'string',
     'allOf': [{'pattern': f'a.{{{n}}}b'} for n in range(5, 12)],
   },
+  'cycles': {
+    'type': 'string',
+    'allOf': [{'pattern': f'^(a{{{n}}})*$'} for n in (251, 257)],
+  },
   'steps': {'type': 'integer', 'multipleOf': 10**9 + 7},
 }
 
