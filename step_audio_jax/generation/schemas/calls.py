@@ -11,14 +11,12 @@ Letters: V vocabulary.
 """
 
 import dataclasses
-import enum
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from step_audio_jax import errors
 from step_audio_jax import vocabulary as vocabulary_lib
-from step_audio_jax.generation.schemas import automaton as automaton_lib
 from step_audio_jax.generation.schemas import compiling
 from step_audio_jax.generation.schemas import tokens as tokens_lib
 
@@ -27,17 +25,6 @@ _CALL, _CALLED = (
 )
 AUTO, NONE, REQUIRED = 'auto', 'none', 'required'
 _MOST_CALLS = 8
-
-
-class _At(enum.Enum):
-  """Where a reply is."""
-
-  BEGIN = enum.auto()
-  TEXT = enum.auto()
-  JSON = enum.auto()
-  CALL = enum.auto()
-  BEHIND = enum.auto()  # a call
-  END = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +98,7 @@ class Schemas:
       raise errors.UserError(
         f'tool_choice: found {tool_choice!r} and no tools, expected some.'
       )
-    if tool_choice in named:
+    if must and tool_choice != REQUIRED:
       named, most_calls = {tool_choice: named[tool_choice]}, 1
     calls = json = None
     if named and tool_choice != NONE:
@@ -133,29 +120,23 @@ class Reply:
   """Holds one reply; see `constraint.Constraint`."""
 
   def __init__(self, tokens: tokens_lib.Tokens, held: Held):
+    """Stands before the first id."""
     self._tokens, self._held = tokens, held
-    self._at, self._calls = _At.BEGIN, 0
-    self._state: automaton_lib.State | None = None
+    self._calls, self._is_calling, self._is_over = 0, False, False
+    self._has_text = held.text
+    # What is being written, and where it is; None is text, or nothing.
+    self._masks = held.json
+    self._state = None if held.json is None else held.json.automaton.start
     self._mask_V: np.ndarray | None = None
-
-  @property
-  def _masks(self) -> compiling.Masks:
-    held = self._held
-    return held.calls if self._at is _At.CALL else held.json
 
   @property
   def done(self) -> bool:
     """See `Constraint.done`."""
-    match self._at:
-      case _At.BEGIN | _At.TEXT:
-        return self._held.text
-      case _At.JSON:
-        return self._state.done
-      case _At.CALL:
-        return False
-      case _At.BEHIND:
-        return self._calls >= self._held.fewest
-    return True
+    if self._is_calling:
+      return False
+    if self._masks is not None:
+      return self._state.done
+    return self._is_over or self._calls >= self._held.fewest
 
   def mask(self) -> np.ndarray:
     """See `Constraint.mask`."""
@@ -164,47 +145,44 @@ class Reply:
     return self._mask_V
 
   def _made(self) -> np.ndarray:
-    held, at = self._held, self._at
-    also = dict.fromkeys(held.stops, self.done)
-    if at in (_At.BEGIN, _At.TEXT, _At.BEHIND):
-      also[_CALL] = self._calls < held.most
-    if at is _At.CALL:
-      also[_CALLED] = self._state.done
-    if at in (_At.JSON, _At.CALL):
+    if self._masks is not None:
       found_V = self._masks.mask(self._state)
-    elif at is _At.BEGIN and held.json is not None:
-      found_V = held.json.mask(held.json.automaton.start)
-    elif at in (_At.BEGIN, _At.TEXT) and held.text:
+    elif self._has_text:
       found_V = self._tokens.text_V
     else:
       found_V = np.zeros(self._tokens.size, bool)
+    also = dict.fromkeys(self._held.stops, self.done)
+    also[_CALL] = self._may_call()
+    also[_CALLED] = self._is_calling and self._state.done
     if any(found_V[one] != may for one, may in also.items()):
       found_V = found_V.copy()
       found_V[[*also]] = [*also.values()]
-      found_V.setflags(write=False)
+    found_V.setflags(write=False)
     return found_V
+
+  def _may_call(self) -> bool:
+    if self._is_calling or self._is_over or self._calls >= self._held.most:
+      return False
+    json = self._held.json
+    return self._masks is None or self._state is json.automaton.start
 
   def advance(self, token: int) -> None:
     """See `Constraint.advance`."""
     if not 0 <= token < self._tokens.size or not self.mask()[token]:
       raise ValueError(f'the id {token} may not come here.')
     self._mask_V = None
-    if token == _CALL:
-      self._at = _At.CALL
-      automaton = self._held.calls.automaton
+    if token in self._held.stops:
+      self._is_over, self._has_text, self._masks = True, False, None
+    elif token == _CALL:
+      self._is_calling, self._has_text = True, False
+      self._masks = self._held.calls
+      automaton = self._masks.automaton
       # Where decoding leaves out a first space, encoding has put one.
       drops = self._tokens.drops_space
       self._state = automaton.spaced if drops else automaton.start
     elif token == _CALLED:
-      self._at, self._state = _At.BEHIND, None
+      self._is_calling, self._masks = False, None
       self._calls += 1
-    elif token in self._held.stops:
-      self._at = _At.END
-    elif self._at is _At.BEGIN and self._held.json is None:
-      self._at = _At.TEXT
-    elif self._at in (_At.BEGIN, _At.JSON, _At.CALL):
-      if self._at is _At.BEGIN:
-        self._at = _At.JSON
-        self._state = self._held.json.automaton.start
+    elif self._masks is not None:
       for byte in self._tokens.written[token]:
         self._state = self._masks.automaton.step(self._state, byte)

@@ -15,7 +15,7 @@ from step_audio_jax.generation.schemas import tokens as tokens_lib
 
 Limits = limits_lib.Limits
 Masks = masks_lib.Masks
-_KEPT = 128  # schemas, and sets of tools
+_KEPT = 64  # schemas, and sets of tools
 _LARGEST = 200_000  # characters of a schema
 _TOOLS = 256
 
@@ -38,8 +38,8 @@ class Compiler:
     self.tokens = tokens_lib.of_vocabulary(vocabulary)
     self._walks = masks_lib.Walks(self.tokens)
     self._limits = limits
-    self._nodes = masks_lib.Kept(_KEPT)
-    self._masks = masks_lib.Kept(_KEPT)
+    self._nodes = limits_lib.Kept(_KEPT)
+    self._masks = limits_lib.Kept(_KEPT)
 
   def value(self, schema: Any, where: str = 'schema') -> Masks:
     """What JSON that fits a schema may be written with.

@@ -7,6 +7,7 @@ not supported is refused by its pointer, never left out.
 """
 
 import dataclasses
+import itertools
 from typing import Any, Iterable, Mapping
 import urllib.parse
 
@@ -20,7 +21,8 @@ Places, Form = forms_lib.Places, forms_lib.Form
 # Says nothing of which values fit.
 _NOTES = frozenset(
   'title description default examples example deprecated readOnly writeOnly '
-  '$schema $id $comment $defs definitions'.split()
+  '$schema $id $anchor $comment $defs definitions discriminator '
+  'contentEncoding contentMediaType'.split()
 )
 _KNOWN = _NOTES | frozenset(
   'type enum const allOf anyOf oneOf $ref properties required '
@@ -29,10 +31,6 @@ _KNOWN = _NOTES | frozenset(
   'format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf'.split()
 )
 _DEEPEST, _MERGES, _PAIRS = 48, 20_000, 4000
-
-
-def _is_of(name: Any, names: Iterable[str]) -> bool:
-  return isinstance(name, str) and name in names
 
 
 class Reader:
@@ -52,7 +50,7 @@ class Reader:
 
   def refuse(self, place: str, why: str) -> errors.UserError:
     """The error that names a place."""
-    shown = place if len(place) <= 200 else place[:200] + '…'
+    shown = repr(place[:200])[1:-1] + '…' * (len(place) > 200)
     return errors.UserError(f'{self._where}: {shown}: {why}.')
 
   def forms(self, places: Places) -> list[Form]:
@@ -75,13 +73,15 @@ class Reader:
           raise self.refuse(place, 'its alternatives are too many to combine')
         if (form := forms_lib.met(a, b)) is not None:
           out.append(form)
-    if len(out) > self._limits.alternatives:
-      raise self.refuse(
-        place,
-        f'found {len(out)} alternatives, expected at most '
-        f'{self._limits.alternatives}',
-      )
+    self._check_count(place, out)
     return out
+
+  def _check_count(self, place: str, forms: list[Form]) -> None:
+    most = self._limits.alternatives
+    if len(forms) > most:
+      raise self.refuse(
+        place, f'found {len(forms)} alternatives, expected at most {most}'
+      )
 
   def _sub(self, place: str, *path: str | int, schema: Any) -> str:
     """Names what is inside a place."""
@@ -135,7 +135,9 @@ class Reader:
 
   def _of_object(self, place, schema, above) -> list[Form]:
     for word in schema:
-      if word not in _KNOWN and not str(word).startswith('x-'):
+      # What an inner `$id` names has references of its own.
+      is_known = word in _KNOWN and (word != '$id' or place == '#')
+      if not is_known and not word.startswith('x-'):
         raise self.refuse(
           f'{place}/{word}', 'this keyword is not supported here'
         )
@@ -147,11 +149,14 @@ class Reader:
     for word in ('allOf', 'anyOf', 'oneOf'):
       if word not in schema:
         continue
-      branches = schema[word]
-      if not isinstance(branches, list) or not branches:
-        raise self.refuse(
-          f'{place}/{word}', f'found {branches!r:.60}, expected schemas'
-        )
+      branches = self._get(
+        place,
+        schema,
+        word,
+        None,
+        lambda found: isinstance(found, list) and found,
+        'schemas',
+      )
       parts = [
         self._of(self._sub(place, word, n, schema=one), above)
         for n, one in enumerate(branches)
@@ -164,95 +169,79 @@ class Reader:
       if word == 'oneOf':
         self._keep_apart(f'{place}/oneOf', parts)
       found = [form for part in parts for form in part]
-      if len(found) > self._limits.alternatives:
-        raise self.refuse(
-          f'{place}/{word}',
-          f'found {len(found)} alternatives, expected at most '
-          f'{self._limits.alternatives}',
-        )
+      self._check_count(f'{place}/{word}', found)
     return found
 
   def _keep_apart(self, place: str, parts: list[list[Form]]) -> None:
-    for n, one in enumerate(parts):
-      for m, two in enumerate(parts):
-        if n == m:
-          continue
-        for a in one:
-          # Only known keys are written.
-          known = a.object
-          if known.properties or known.required:
-            a = dataclasses.replace(
-              a, object=dataclasses.replace(known, extra=None)
-            )
-          for b in two:
-            if (form := forms_lib.met(a, b)) is not None:
-              self.apart.append((f'{place}/{n} and {m}', form))
-    if len(self.apart) > _PAIRS:
-      raise self.refuse(place, 'its branches are too many to compare')
+    for (n, one), (m, two) in itertools.permutations(enumerate(parts), 2):
+      for a, b in itertools.product(one, two):
+        # Only known keys are written.
+        known = a.object
+        if known.properties or known.required:
+          known = dataclasses.replace(known, extra=None)
+          a = dataclasses.replace(a, object=known)
+        if (form := forms_lib.met(a, b)) is not None:
+          self.apart.append((f'{place}/{n} and {m}', form))
+      if len(self.apart) > _PAIRS:
+        raise self.refuse(place, 'its branches are too many to compare')
 
-  def _count(self, place, schema, word, otherwise):
+  def _get(self, place, schema, word, otherwise, fits, expected: str):
+    """What stands behind a keyword, if it may."""
     if word not in schema:
       return otherwise
     found = schema[word]
-    if isinstance(found, float) and found.is_integer():
-      found = int(found)
-    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+    if not fits(found):
       raise self.refuse(
-        f'{place}/{word}', f'found {found!r:.60}, expected a count'
+        f'{place}/{word}', f'found {found!r:.60}, expected {expected}'
       )
     return found
 
+  def _count(self, place, schema, word, otherwise=None, least: int = 0):
+    expected = 'a count' if not least else f'a whole number of at least {least}'
+    found = self._get(
+      place,
+      schema,
+      word,
+      otherwise,
+      lambda one: _is_number(one) and one == one // 1 and one >= least,
+      expected,
+    )
+    return None if found is None else int(found)
+
   def _bound(self, place, schema, word):
-    found = schema.get(word)
-    if found is None and word not in schema:
-      return None
-    if (
-      isinstance(found, bool)
-      or not isinstance(found, (int, float))
-      or found != found
-      or found in (float('inf'), float('-inf'))
-    ):
-      raise self.refuse(
-        f'{place}/{word}', f'found {found!r:.60}, expected a number'
-      )
-    return found
+    return self._get(place, schema, word, None, _is_number, 'a number')
 
   def _own(self, place: str, schema: Mapping[str, Any]) -> Form | None:
     """What the keywords of a place itself say, but those that combine."""
+    names = self._get(
+      place,
+      schema,
+      'type',
+      None,
+      lambda found: (
+        found
+        and all(
+          _is_text(one) and one in forms_lib.TYPES for one in _listed(found)
+        )
+      ),
+      f'of {", ".join(forms_lib.TYPES)}',
+    )
     types = forms_lib.EVERY
-    if 'type' in schema:
-      names = schema['type']
-      names = [names] if isinstance(names, str) else names
-      if (
-        not isinstance(names, list)
-        or not names
-        or not all(
-          isinstance(one, str) and one in forms_lib.TYPES for one in names
-        )
-      ):
-        raise self.refuse(
-          f'{place}/type',
-          f'found {schema["type"]!r:.60}, expected of '
-          f'{", ".join(forms_lib.TYPES)}',
-        )
-      types = frozenset(kind for one in names for kind in forms_lib.TYPES[one])
-    values = None
-    if 'enum' in schema:
-      values = schema['enum']
-      if not isinstance(values, list) or not values:
-        raise self.refuse(
-          f'{place}/enum', f'found {values!r:.60}, expected values'
-        )
-      if len(values) > self._limits.written // 4:
-        raise self.refuse(
-          f'{place}/enum',
-          f'found {len(values)} values, expected at most '
-          f'{self._limits.written // 4}',
-        )
-      values = tuple(values)
+    if names is not None:
+      kinds = (forms_lib.TYPES[one] for one in _listed(names))
+      types = frozenset(itertools.chain(*kinds))
+    most = self._limits.written // 4
+    values = self._get(
+      place,
+      schema,
+      'enum',
+      None,
+      lambda found: isinstance(found, list) and 0 < len(found) <= most,
+      f'1 to {most} values',
+    )
     form = Form(
       types,
-      values,
+      None if values is None else tuple(values),
       self._text(place, schema),
       self._number(place, schema),
       self._object(place, schema),
@@ -263,26 +252,21 @@ class Reader:
     return form
 
   def _text(self, place, schema) -> forms_lib.Text:
-    patterns = []
-    if 'pattern' in schema:
-      if not isinstance(schema['pattern'], str):
-        raise self.refuse(
-          f'{place}/pattern', f'found {schema["pattern"]!r:.60}, expected text'
-        )
-      patterns.append(schema['pattern'])
-    name = schema.get('format')
-    if 'format' in schema and not _is_of(name, scalars.WIDTHS):
-      if not _is_of(name, scalars.FORMATS):
-        raise self.refuse(
-          f'{place}/format',
-          f'found {name!r:.60}, expected of '
-          f'{", ".join((*scalars.FORMATS, *scalars.WIDTHS))}',
-        )
-      patterns.append(scalars.FORMATS[name])
+    pattern = self._get(place, schema, 'pattern', None, _is_text, 'text')
+    known = (*scalars.FORMATS, *scalars.WIDTHS)
+    name = self._get(
+      place,
+      schema,
+      'format',
+      None,
+      lambda found: found in known,
+      f'of {", ".join(known)}',
+    )
+    patterns = pattern, scalars.FORMATS.get(name)
     return forms_lib.Text(
       self._count(place, schema, 'minLength', 0),
-      self._count(place, schema, 'maxLength', None),
-      tuple(patterns),
+      self._count(place, schema, 'maxLength'),
+      tuple(one for one in patterns if one is not None),
     )
 
   def _number(self, place, schema) -> forms_lib.Number:
@@ -293,80 +277,84 @@ class Reader:
     found = forms_lib.met_numbers(
       forms_lib.Number(low, high), forms_lib.Number(under, over, True, True)
     )
-    width = schema.get('format')
-    if _is_of(width, scalars.WIDTHS):
-      found = forms_lib.met_numbers(
-        found, forms_lib.Number(*scalars.WIDTHS[width])
-      )
-    step = schema.get('multipleOf')
-    if 'multipleOf' in schema:
-      if isinstance(step, float) and step.is_integer():
-        step = int(step)
-      if isinstance(step, bool) or not isinstance(step, int) or step < 1:
-        raise self.refuse(
-          f'{place}/multipleOf',
-          f'found {step!r:.60}, expected a whole number of at least 1',
-        )
-      found = dataclasses.replace(found, steps=(step,))
-    return found
+    width = scalars.WIDTHS.get(schema.get('format'), (None, None))
+    found = forms_lib.met_numbers(found, forms_lib.Number(*width))
+    step = self._count(place, schema, 'multipleOf', least=1)
+    steps = () if step is None else (step,)
+    return dataclasses.replace(found, steps=steps)
 
   def _object(self, place, schema) -> forms_lib.Object:
-    properties = schema.get('properties', {})
-    if not isinstance(properties, Mapping):
-      raise self.refuse(
-        f'{place}/properties', f'found {properties!r:.60}, expected an object'
-      )
-    required = schema.get('required', [])
-    if not isinstance(required, list) or not all(
-      isinstance(one, str) for one in required
-    ):
-      raise self.refuse(
-        f'{place}/required', f'found {required!r:.60}, expected names'
-      )
-    nodes = {
-      name: (self._sub(place, 'properties', name, schema=one),)
-      for name, one in properties.items()
-    }
-    extra: Places | None = ()
+    properties = self._get(
+      place,
+      schema,
+      'properties',
+      {},
+      lambda found: isinstance(found, Mapping),
+      'an object',
+    )
+    required = self._get(
+      place,
+      schema,
+      'required',
+      [],
+      lambda found: isinstance(found, list) and all(map(_is_text, found)),
+      'names',
+    )
     more = schema.get('additionalProperties', True)
-    if more is False:
-      extra = None
-    elif more is not True:
-      extra = (self._sub(place, 'additionalProperties', schema=more),)
     names: Places = ()
     if 'propertyNames' in schema:
-      names = (
-        self._sub(place, 'propertyNames', schema=schema['propertyNames']),
-      )
+      one = schema['propertyNames']
+      names = (self._sub(place, 'propertyNames', schema=one),)
     return forms_lib.Object(
-      nodes,
+      {
+        name: (self._sub(place, 'properties', name, schema=one),)
+        for name, one in properties.items()
+      },
       tuple(dict.fromkeys(required)),
-      extra,
+      self._rest(place, 'additionalProperties', more),
       names,
       self._count(place, schema, 'minProperties', 0),
-      self._count(place, schema, 'maxProperties', None),
+      self._count(place, schema, 'maxProperties'),
     )
+
+  def _rest(self, place, word: str, schema: Any) -> Places | None:
+    """The node of all that is not named; None where there may be none."""
+    if isinstance(schema, bool):
+      return () if schema else None
+    return (self._sub(place, word, schema=schema),)
 
   def _array(self, place, schema) -> forms_lib.Array:
     if schema.get('uniqueItems', False) is not False:
       raise self.refuse(
         f'{place}/uniqueItems', 'this keyword is not supported here'
       )
-    first = schema.get('prefixItems', [])
-    if not isinstance(first, list):
-      raise self.refuse(
-        f'{place}/prefixItems', f'found {first!r:.60}, expected schemas'
-      )
-    more = schema.get('items', True)
-    rest: Places | None = () if more is True else None
-    if more is not True and more is not False:
-      rest = (self._sub(place, 'items', schema=more),)
+    first = self._get(
+      place,
+      schema,
+      'prefixItems',
+      [],
+      lambda found: isinstance(found, list),
+      'schemas',
+    )
     return forms_lib.Array(
       tuple(
         (self._sub(place, 'prefixItems', n, schema=one),)
         for n, one in enumerate(first)
       ),
-      rest,
+      self._rest(place, 'items', schema.get('items', True)),
       self._count(place, schema, 'minItems', 0),
-      self._count(place, schema, 'maxItems', None),
+      self._count(place, schema, 'maxItems'),
     )
+
+
+def _is_text(value: Any) -> bool:
+  return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+  is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  return is_number and abs(value) != float('inf') and value == value
+
+
+def _listed(names: Any) -> list:
+  return names if isinstance(names, list) else [names]
