@@ -101,12 +101,14 @@ class Compiler:
     self, written: str, where: str
   ) -> nodes_lib.Node | errors.UserError:
     """The node of a schema, or why there is none: that may be hard to find."""
-    # What a caller changes later changes nothing here.
-    schema = json.loads(written)
     try:
+      # What a caller changes later changes nothing here.
+      schema = json.loads(written)
       return nodes_lib.Builder(schema, where, self._limits).build()
     except errors.UserError as error:
       return error
+    except RecursionError:
+      return errors.UserError(f'{where}: it is nested too deeply.')
 
   def _made(self, node: nodes_lib.Node, limits: Limits) -> Masks:
     return Masks(automaton_lib.Automaton(node, limits), self._walks)

@@ -87,8 +87,15 @@ class Form:
   object: Object = Object()
   array: Array = Array()
 
+  @property
+  def size(self) -> int:
+    """How much there is to compare."""
+    parts = self.values or (), self.object.properties, self.array.first
+    return sum(map(len, parts))
 
-def _lower(one, two):
+
+def lower(one, two):
+  """The lower of two bounds, either of which may be None."""
   return one if two is None else two if one is None else min(one, two)
 
 
@@ -127,7 +134,7 @@ def _met_objects(a: Object, b: Object) -> Object:
     _joined(a.extra, b.extra),
     _joined(a.names, b.names),
     max(a.least, b.least),
-    _lower(a.most, b.most),
+    lower(a.most, b.most),
   )
 
 
@@ -139,14 +146,14 @@ def _met_arrays(a: Array, b: Array) -> Array:
       b.first[n] if n < len(b.first) else b.rest,
     )
     if node is None:
-      most = _lower(_lower(a.most, b.most), n)
+      most = lower(lower(a.most, b.most), n)
       return Array(tuple(first), None, max(a.least, b.least), most)
     first.append(node)
   return Array(
     tuple(first),
     _joined(a.rest, b.rest),
     max(a.least, b.least),
-    _lower(a.most, b.most),
+    lower(a.most, b.most),
   )
 
 
@@ -161,7 +168,7 @@ def met(a: Form, b: Form) -> Form | None:
     return None
   text = Text(
     max(a.text.least, b.text.least),
-    _lower(a.text.most, b.text.most),
+    lower(a.text.most, b.text.most),
     tuple(dict.fromkeys((*a.text.patterns, *b.text.patterns))),
   )
   return Form(

@@ -38,7 +38,7 @@ class Limits:
   nodes: int = 2000
   written: int = 100_000
   alternatives: int = 256
-  choices: int = 100_000
+  choices: int = 60_000
   states: int = 30_000
   configurations: int = 128
 

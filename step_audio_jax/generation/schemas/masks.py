@@ -21,7 +21,7 @@ from step_audio_jax.generation.schemas import terminals
 from step_audio_jax.generation.schemas import tokens as tokens_lib
 
 # What is kept for one vocabulary, bytes.
-_WALKS, _EXITS, _MASKS = 64 * 2**20, 16 * 2**20, 64 * 2**20
+_WALKS, _EXITS, _MASKS = 96 * 2**20, 16 * 2**20, 64 * 2**20
 _LEAST = 1000  # bytes of what has no size
 
 
@@ -62,7 +62,8 @@ def walk(
 ) -> Walk:
   """Follows a terminal from a state, below some nodes of a trie."""
   nodes, states = roots, np.full(len(roots), state, np.int32)
-  costs, whose = np.zeros(len(roots), np.int32), np.arange(len(roots))
+  costs = np.zeros(len(roots), np.int16)
+  whose = np.arange(len(roots), dtype=np.int32)
   found: list[tuple[np.ndarray, ...]] = []
   while len(nodes):
     below, parents = trie.children(nodes)

@@ -22,6 +22,7 @@ from step_audio_jax.generation.schemas import terminals
 
 Places, Form = forms_lib.Places, forms_lib.Form
 NEVER = math.inf
+_LONGEST_NAME = 1000  # characters
 
 
 @dataclasses.dataclass(eq=False)
@@ -325,9 +326,9 @@ class Builder:
         )
 
   def _string(self, text: forms_lib.Text) -> terminals.Terminal | None:
-    made = _characters(text)
-    most = _most(text.most, self._limits.characters)
-    return terminals.string(made, text.least, most)
+    made, least, most = _characters(text)
+    most = _most(most, self._limits.characters)
+    return terminals.string(made, least, most)
 
   def _add_object(self, node: Node, found: forms_lib.Object, place) -> None:
     names = dict(found.properties)
@@ -360,10 +361,14 @@ class Builder:
     for name in reversed(names):
       run = len(name) + (0 if name in found.required else run)
       choices += run
-    if choices > self._limits.choices:
+    if (
+      choices > self._limits.choices
+      or max(map(len, names), default=0) > _LONGEST_NAME
+    ):
       raise self._reader.refuse(
         f'{place}/properties',
-        f'{len(names)} names, too many of which are optional',
+        f'{len(names)} names, too many of which are optional, or one of more '
+        f'than {_LONGEST_NAME} characters',
       )
 
   def _add_map(self, node: Node, found: forms_lib.Object, place) -> None:
@@ -405,14 +410,10 @@ class Builder:
     if _type(value) not in form.types:
       return False
     if isinstance(value, str):
-      text = form.text
-      if len(value) < text.least:
+      made, least, most = _characters(form.text)
+      if not least <= len(value) <= _most(most, len(value)):
         return False
-      if text.most is not None and len(value) > text.most:
-        return False
-      return text == forms_lib.Text() or characters.accepts(
-        _characters(text), value
-      )
+      return made is terminals.ANYTHING or characters.accepts(made, value)
     if isinstance(value, (dict, list)):
       whole = form.object if isinstance(value, dict) else form.array
       if whole != type(whole)():
@@ -456,12 +457,14 @@ def _within(found: forms_lib.Number, value: int | float) -> bool:
   return low and high and all(value % step == 0 for step in found.steps)
 
 
-def _characters(text: forms_lib.Text) -> characters.Automaton:
-  made = terminals.ANYTHING
+def _characters(text: forms_lib.Text):
+  """(the characters of a string, how many at least, and at most)."""
+  made, least, most = terminals.ANYTHING, text.least, text.most
   for pattern in text.patterns:
-    one = terminals.expression(pattern)
+    one, fewest, longest = terminals.counted(pattern)
     made = one if made is terminals.ANYTHING else characters.both(made, one)
-  return made
+    least, most = max(least, fewest), forms_lib.lower(most, longest)
+  return made, least, most
 
 
 def _number(found: forms_lib.Number, types) -> characters.Automaton:

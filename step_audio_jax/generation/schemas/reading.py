@@ -30,7 +30,8 @@ _KNOWN = _NOTES | frozenset(
   'prefixItems minItems maxItems uniqueItems minLength maxLength pattern '
   'format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf'.split()
 )
-_DEEPEST, _MERGES, _PAIRS = 48, 20_000, 4000
+_DEEPEST, _MERGES = 48, 20_000
+_LONGEST = 4000  # characters of a pointer
 
 
 class Reader:
@@ -66,15 +67,18 @@ class Reader:
 
   def _product(self, place, one: Iterable[Form], two: Iterable[Form]):
     out = []
-    for a in one:
-      for b in two:
-        self._merges -= 1
-        if self._merges < 0:
-          raise self.refuse(place, 'its alternatives are too many to combine')
-        if (form := forms_lib.met(a, b)) is not None:
-          out.append(form)
+    for a, b in itertools.product(one, two):
+      if (form := self._met(place, a, b)) is not None:
+        out.append(form)
     self._check_count(place, out)
     return out
+
+  def _met(self, place: str, a: Form, b: Form) -> Form | None:
+    """What fits both; that many are asked for costs."""
+    self._merges -= 1 + (a.size + b.size) // 20
+    if self._merges < 0:
+      raise self.refuse(place, 'its alternatives are too many to combine')
+    return forms_lib.met(a, b)
 
   def _check_count(self, place: str, forms: list[Form]) -> None:
     most = self._limits.alternatives
@@ -88,6 +92,8 @@ class Reader:
     for part in path:
       part = str(part).replace('~', '~0').replace('/', '~1')
       place = f'{place}/{part}'
+    if len(place) > _LONGEST:
+      raise self.refuse(place, f'it is longer than {_LONGEST} characters')
     if place not in self._schemas:
       if len(self._schemas) >= self._limits.nodes:
         raise self.refuse(
@@ -166,10 +172,10 @@ class Reader:
           found = self._product(place, found, part)
         continue
       parts = [self._product(place, found, part) for part in parts]
-      if word == 'oneOf':
-        self._keep_apart(f'{place}/oneOf', parts)
       found = [form for part in parts for form in part]
       self._check_count(f'{place}/{word}', found)
+      if word == 'oneOf':
+        self._keep_apart(f'{place}/oneOf', parts)
     return found
 
   def _keep_apart(self, place: str, parts: list[list[Form]]) -> None:
@@ -180,10 +186,8 @@ class Reader:
         if known.properties or known.required:
           known = dataclasses.replace(known, extra=None)
           a = dataclasses.replace(a, object=known)
-        if (form := forms_lib.met(a, b)) is not None:
+        if (form := self._met(place, a, b)) is not None:
           self.apart.append((f'{place}/{n} and {m}', form))
-      if len(self.apart) > _PAIRS:
-        raise self.refuse(place, 'its branches are too many to compare')
 
   def _get(self, place, schema, word, otherwise, fits, expected: str):
     """What stands behind a keyword, if it may."""

@@ -338,4 +338,21 @@ def expression(pattern: str) -> characters.Automaton:
   return characters.automaton(expressions.whole(pattern))
 
 
+@functools.lru_cache(_KEPT)
+def counted(pattern: str) -> tuple[characters.Automaton, int, int | None]:
+  """The same, how many characters at least, and at most.
+
+  A pattern that says nothing but which characters there are, and how many, is
+  of one state.
+
+  Raises:
+    Refused: It is not supported, or too complex.
+  """
+  tree = expressions.whole(pattern)
+  if tree[0] == 'repeat' and tree[1][0] == 'set':
+    _, some, least, most = tree
+    return characters.automaton(('repeat', some, 0, None)), least, most
+  return characters.automaton(tree), 0, None
+
+
 ANYTHING = characters.Automaton((expressions.ALL,), ((0,),), (True,))
