@@ -28,7 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from step_audio_jax import vocabulary as vocabulary_lib  # noqa: E402
 from step_audio_jax.chats import conversation as chats  # noqa: E402
 from step_audio_jax.generation.schemas import calls  # noqa: E402
-from step_audio_jax.generation.schemas import compiling  # noqa: E402
+from step_audio_jax.generation.schemas import limits as limits_lib  # noqa: E402
 
 PIECES = 50_000
 EOT = vocabulary_lib.EOT
@@ -213,7 +213,7 @@ def main(argv=None) -> None:
     table = vocabulary_lib.Vocabulary.over(text_models.load(path))
   began = time.perf_counter()
   # Walks at random do not end texts by themselves.
-  limits = compiling.Limits(characters=60, items=4, depth=6)
+  limits = limits_lib.Limits(characters=60, items=4, depth=6)
   schemas = calls.Schemas(table, limits)
   reading = time.perf_counter() - began
   rng = np.random.default_rng(0)
@@ -246,6 +246,7 @@ def main(argv=None) -> None:
     told[f'{name}_mask_ms'] = {
       'mean': round(float(np.mean(spent)), 4),
       'p50': round(float(np.percentile(spent, 50)), 4),
+      'p95': round(float(np.percentile(spent, 95)), 4),
       'p99': round(float(np.percentile(spent, 99)), 3),
     }
     told[f'{name}_masks_per_second'] = round(1e3 / float(np.mean(spent)))

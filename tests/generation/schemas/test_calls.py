@@ -109,7 +109,7 @@ def test_training_turns_can_be_written(kind):
 
 def test_choices():
   some, table = schemas('bytes'), material.vocabulary('bytes')
-  text = some._compiler.tokens.text_V
+  text = some.tokens.text_V
   for reply in (some.of(), some.of(TOOLS, 'none')):
     assert np.flatnonzero(reply.mask() & ~text).tolist() == [EOT]
     assert reply.done

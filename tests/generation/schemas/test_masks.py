@@ -209,7 +209,7 @@ def test_what_is_written_fits(kind, name):
     *ids, end = material.walk(schemas_of(kind).of(response_schema=schema), rng)
     assert end == material.EOT
     text = table.decode(ids)
-    written = schemas_of(kind)._compiler.tokens.written
+    written = schemas_of(kind).tokens.written
     assert text.encode() == b''.join(written[i] for i in ids)
     validator(schema).validate(json.loads(text))
 
@@ -234,8 +234,8 @@ def test_masks_are_those_of_the_automaton(kind, name):
   """A mask against every id, byte by byte."""
   schema, _ = SCHEMAS[name]
   schemas, rng = schemas_of(kind), np.random.default_rng(3)
-  masks = schemas._compiler.value(schema, 'response_schema')
-  written = schemas._compiler.tokens.written
+  masks = schemas.value(schema, 'response_schema')
+  written = schemas.tokens.written
   state, seen = masks.automaton.start, 0
   while seen < 14 and state.ways:
     expected = np.zeros(len(written), bool)
