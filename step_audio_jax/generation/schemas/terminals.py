@@ -21,7 +21,7 @@ from step_audio_jax.generation.schemas import expressions
 from step_audio_jax.generation.schemas import limits
 
 _SHORT = {8: 'b', 9: 't', 10: 'n', 12: 'f', 13: 'r', 34: '"', 92: '\\'}
-_ROWS, _TABLE = 1_000_000, 1_000_000  # entries of counts and of states
+_ROWS, _TABLE = 1_000_000, 400_000  # entries of counts and of states
 _KEPT = 128
 _numbers = itertools.count()
 
@@ -243,7 +243,7 @@ def _over_bytes(made: characters.Automaton, quoted: bool) -> _Bytes:
   next_TC = np.where(target_TC >= 0, number_QN[target_TC, 0], next_TC)
   return _Bytes(
     class_256,
-    next_TC,
+    next_TC.astype(np.int32),
     target_TC >= 0,
     of_T,
     behind_NK[node_T],
@@ -260,7 +260,7 @@ def bare(made: characters.Automaton) -> Terminal:
   """
   found = _over_bytes(made, False)
   return Terminal(
-    found.next_TC.astype(np.int32),
+    found.next_TC,
     found.class_256,
     np.zeros(found.next_TC.shape, np.int8),
     np.where(found.ends_T, 0, -1),
