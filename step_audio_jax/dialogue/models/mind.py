@@ -13,6 +13,7 @@ from step_audio_jax.dialogue.models import run as run_lib
 from step_audio_jax.dialogue.models import streaming
 from step_audio_jax.generation import grammar as grammar_lib
 from step_audio_jax.generation.batching import engine as engine_lib
+from step_audio_jax.generation.schemas import calls as calls_lib
 
 _CALL, _CALLED = (
   vocabulary_lib.CONTROL[piece] for piece in ('<|CALL_START|>', '<|CALL_END|>')
@@ -45,7 +46,9 @@ class Mind:
     self._run, self._ear = run, ear
     self.hears = run.hears and ear is not None
     self.speaks = speaks
-    self._held = None
+    self._schemas: calls_lib.Schemas | None = None
+    # A schema may be a stranger's, and take its time: one after another.
+    self._hands = streaming.Hands(1)
 
   @property
   def longest(self) -> int:
@@ -67,6 +70,12 @@ class Mind:
     state = grammar_lib.State.TEXT
     if self.speaks:
       state = grammar_lib.State.INTERLEAVED
+    tools = [one for turn in turns for one in turn.tools]
+    constraint = None
+    if manner.response_schema is not None or (
+      tools and manner.tool_choice != calls_lib.NONE
+    ):
+      constraint = await self._hands.do(self._held, tools, manner, prompt.stops)
     answer = streaming.Answer(
       self._run.engine,
       engine_lib.Request(
@@ -76,7 +85,7 @@ class Mind:
         state=state,
         sampler=run_lib.sampler_of(manner),
         seed=secrets.randbits(31) if manner.seed is None else manner.seed,
-        constraint=self._constraint(turns, manner, prompt.stops),
+        constraint=constraint,
       ),
     )
     reading = Reading(self._run.vocabulary, manner.stops)
@@ -89,34 +98,23 @@ class Mind:
         break
     for piece in reading.rest():
       yield piece
-    if reading.stopped:
-      why = services.STOPPED
+    if answer.why == engine_lib.CUT and not reading.stopped:
+      why = services.CUT
     else:
-      cut = answer.why == engine_lib.CUT
-      why = services.CUT if cut else services.STOPPED
+      why = services.CALLED if called else services.STOPPED
     ticket = answer.ticket
     yield services.Ended(
-      services.CALLED if called else why,
+      why,
       services.Usage(len(prompt.ids), ticket.cached, ticket.drawn),
     )
 
-  def _constraint(self, turns, manner, stops):
-    """What a reply is held to: calls of tools, or a schema."""
-    schemas = [one for turn in turns for one in turn.tools]
-    if manner.response_schema is None and (
-      not schemas or manner.tool_choice == 'none'
-    ):
-      return None
-    return self._holding().of(
-      schemas, manner.tool_choice, manner.response_schema, stops
+  def _held(self, tools, manner, stops) -> calls_lib.Reply:
+    """What holds a reply to calls of tools, or to a schema."""
+    if self._schemas is None:
+      self._schemas = calls_lib.Schemas(self._run.vocabulary)
+    return self._schemas.of(
+      tools, manner.tool_choice, manner.response_schema, stops
     )
-
-  def _holding(self):
-    if self._held is None:
-      from step_audio_jax.dialogue.models import holding
-
-      self._held = holding.Holding(self._run.vocabulary)
-    return self._held
 
   async def _with_codes(self, turn: chats.Turn) -> chats.Turn:
     """A turn whose recordings are `Heard`, but for those that are read."""

@@ -28,10 +28,3 @@ class Constraint(Protocol):
   @property
   def done(self) -> bool:
     """Whether the row may end here: then the mask allows the stop ids."""
-
-  def forced(self) -> list[int]:
-    """Ids that have to come now; may be empty.
-
-    The engine may feed them without drawing, and tells each of them to
-    `advance`, as if it had been drawn.
-    """

@@ -93,17 +93,19 @@ def recording(text):
   return np.repeat((np.asarray(letters, np.float32) + 1) / 100, LETTER)
 
 
-def models(folder, monkeypatch):
+def models(
+  folder, monkeypatch, follow=follow, vocabulary=VOCABULARY, places=256
+):
   """`load.Loaded` of the parrot; to be closed."""
   files.write_json(folder / 'config.json', {'model': {}, 'vocabulary': {}})
   monkeypatch.setattr(complete, 'describe', lambda *_: {})
-  model = Parrot(follow, parrot.VOCABULARY.table_size)
+  model = Parrot(follow, vocabulary.table_size)
   monkeypatch.setattr(
     restore,
     'load_model',
-    lambda *_: (model, parrot.VARIABLES, VOCABULARY),
+    lambda *_: (model, parrot.VARIABLES, vocabulary),
   )
-  one = run.Run(folder, settings=engine.Settings(slots=2, places=256))
+  one = run.Run(folder, settings=engine.Settings(slots=2, places=places))
   hands = streaming.Hands()
   hears = ear.Ear(Tokenizer(), one, hands)
   decoder = speech.SpeechDecoder(

@@ -1,0 +1,1 @@
+"""Decoding that is held to a JSON Schema."""
