@@ -86,6 +86,14 @@ class WindowStream:
     else:
       self._vocoder = piecewise.PiecewiseVocoder(vocoder, seed=seed)
 
+  def warm_up(self) -> None:
+    """Compiles all that speech of any length needs."""
+    group = voice_lib.IDS.interleave([0, 0], [0, 0, 0])
+    for groups in self.mel.sizes:
+      mel_TM = self.mel.push(np.tile(group, groups), True)
+      if isinstance(self._vocoder, streaming.VocoderStream):
+        self._vocoder.push(mel_TM, True)  # the other one compiles nothing
+
   def push(self, ids: Sequence[int], final: bool = False) -> np.ndarray:
     """Takes ids and returns the samples that they complete.
 
@@ -218,6 +226,7 @@ class MelWindows:
     self._noise_TM = np.concatenate([kept_TM, more])
     self._noise_first = start
     a, b = ((g - self._first) * _GROUP for g in (begin, end))
+    size = next(s for s in self.sizes if s >= end - begin)
     mel_TM = decoder.flow.mel(
       decoder.tokens_of(self._ids[a:b]),
       prompt_tokens=decoder.tokens_of(voice.tokens),
@@ -225,6 +234,7 @@ class MelWindows:
       speaker_D=voice.speaker_D,
       steps=self._steps,
       noise_TM=np.concatenate([self._prompt_noise, self._noise_TM]),
+      width=len(voice.mel_TM) + self._frames(size) + 1,
     )
     if not np.isfinite(mel_TM).all():
       raise errors.UserError(
@@ -236,6 +246,11 @@ class MelWindows:
     missing = stop - start - len(mel_TM)
     mel_TM = np.concatenate([mel_TM, mel_TM[len(mel_TM) - missing :]])
     return mel_TM[: stop - start]
+
+  @property
+  def sizes(self) -> tuple[int, int]:
+    """Groups that windows are computed as: two programs do for all."""
+    return -(-self._windows.groups // 2), self._windows.groups
 
   def _frames(self, groups: int) -> int:
     """Frames before a group, in the whole speech."""

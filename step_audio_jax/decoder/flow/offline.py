@@ -179,6 +179,7 @@ class FlowDecoder:
     seed: int = 0,
     steps: int = 10,
     noise_TM: np.ndarray | None = None,
+    width: int = 0,
   ) -> np.ndarray:
     """Log-mel of speech ids, without the prompt's part.
 
@@ -191,6 +192,8 @@ class FlowDecoder:
       steps: Of the solver.
       noise_TM: Standard normal noise instead of the seed's, at least prompt
         and target frames long; the configured temperature scales both.
+      width: Frames that are computed, at least, prompt and padding included:
+        one number for many lengths is one program for them.
 
     Returns:
       Float32 (T, M).
@@ -207,7 +210,7 @@ class FlowDecoder:
     self._check(ids, tokens_n, prompt_tokens, prompt_mel_TM, speaker_D)
     given, wanted = len(prompt_mel_TM), self.frames(len(tokens_n))
     total = given + wanted
-    width = bucket(total)
+    width = bucket(max(total, width))
     places = max(self._places(width), bucket(len(ids)))
     tokens = np.zeros((1, places), np.int32)
     tokens[0, : len(ids)] = ids

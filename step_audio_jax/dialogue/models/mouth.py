@@ -118,14 +118,8 @@ class Mouth:
 
   def warm_up(self) -> None:
     """Compiles what sound needs, of every voice."""
-    group = voice_lib.IDS.interleave([0, 0], [0, 0, 0])
     for voice in self._voices.values():
-      stream = self._stream(voice)
-      if isinstance(stream, stream_lib.SpeechStream):
-        stream.warm_up()
-        continue
-      for groups in range(1, self._windows.groups + 2):
-        stream.push(np.tile(group, groups), True)
+      self._stream(voice).warm_up()
 
   async def speak(
     self,

@@ -124,6 +124,7 @@ class Engine:
     self._slots: list[Ticket | None] = [None] * self._shapes[0][0]
     self._reading: _Reading | None = None
     self._blank = self._rows = None
+    self._masks: dict[int, jax.Array] = {}
     self._changed = threading.Condition()
     self._closed = False
     self._thread = threading.Thread(
@@ -199,8 +200,7 @@ class Engine:
       rows = rows_lib.join(self._model, rows, cache, alone, into)
       rows = rows_lib.halted(rows, np.ones(B, bool))
       draws = sampling.Sampler(1.0, top_k=2, top_p=0.9)
-      for allowed_BV in (None, np.ones((B, self._V), bool)):
-        rows, *_ = self._decoded(rows, [draws] * B, allowed_BV)
+      rows, *_ = self._decoded(rows, [draws] * B, self._all(B))
       for other in self._shapes:
         if other != (B, W):
           chosen = np.resize(np.arange(B), other[0])
@@ -402,6 +402,12 @@ class Engine:
     slots = [self._slots[slot] for slot in order]
     self._slots = (slots + [None] * wanted[0])[: wanted[0]]
 
+  def _all(self, B: int) -> jax.Array:
+    """Every id allowed, by rows: one program for turns with and without masks."""
+    if B not in self._masks:
+      self._masks[B] = jax.device_put(np.ones((B, self._V), bool))
+    return self._masks[B]
+
   def _decoded(self, rows, samplers, allowed_BV):
     """One turn of rows; see `rows.turns`."""
     return rows_lib.turns(
@@ -423,7 +429,7 @@ class Engine:
     self._fit()
     idle = sampling.Sampler()
     samplers = [one.request.sampler if one else idle for one in self._slots]
-    allowed_BV = None
+    allowed_BV = self._all(len(self._slots))
     if any(one and one.request.constraint for one in self._slots):
       allowed_BV = np.ones((len(self._slots), self._V), bool)
       for slot, one in enumerate(self._slots):
