@@ -403,7 +403,7 @@ class Engine:
     self._slots = (slots + [None] * wanted[0])[: wanted[0]]
 
   def _all(self, B: int) -> jax.Array:
-    """Every id allowed, by rows: one program for turns with and without masks."""
+    """Every id allowed: turns without masks are of the program with them."""
     if B not in self._masks:
       self._masks[B] = jax.device_put(np.ones((B, self._V), bool))
     return self._masks[B]
