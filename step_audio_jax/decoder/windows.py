@@ -90,9 +90,7 @@ class WindowStream:
     """Compiles all that speech of any length needs."""
     group = voice_lib.IDS.interleave([0, 0], [0, 0, 0])
     for groups in self.mel.sizes:
-      mel_TM = self.mel.push(np.tile(group, groups), True)
-      if isinstance(self._vocoder, streaming.VocoderStream):
-        self._vocoder.push(mel_TM, True)  # the other one compiles nothing
+      self.push(np.tile(group, groups), True)
 
   def push(self, ids: Sequence[int], final: bool = False) -> np.ndarray:
     """Takes ids and returns the samples that they complete.

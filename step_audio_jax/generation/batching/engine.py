@@ -208,7 +208,7 @@ class Engine:
     for size in prompts.PIECES:
       ids = [end] * min(size + 1, self.longest - 2)
       self.run(Request(ids, 2, ()))
-    self._store.clear()
+      self._store.clear()  # or the next one is not read at its size
 
   def drain(self, seconds: float | None = None) -> bool:
     """Waits until nothing is left to do; whether that came in time."""
