@@ -8,9 +8,9 @@ The flow of CosyVoice v1 looks at a whole sentence. Here it is run on windows of
 
 The mel of `context` is thrown away, that of `overlap` is faded into what the
 window before made of the same frames, so `groups − context − overlap` groups of
-120 ms come out of every window. All windows have one shape. Their noise is that
+120 ms come out of every window. Windows have two shapes. Their noise is that
 of the one-shot decoder, frame by frame. The last window reaches back as far as
-it is long.
+it is long; the first may be shorter, so that sound comes sooner.
 
 It is this project's way to stream a network that was not made for it; the
 figures of what it costs come from `benchmarks/decoder/windows.py`. A flow that
@@ -40,11 +40,13 @@ class WindowConfig:
     groups: Of a window.
     context: At its left, only heard by the flow.
     overlap: Behind the context, faded.
+    first: Of the first window, if it is to be shorter: sound comes sooner.
   """
 
   groups: int = 15
   context: int = 3
   overlap: int = 2
+  first: int | None = None
 
   def __post_init__(self):
     errors.at_least_one('windows', self, ('groups', 'overlap'))
@@ -52,6 +54,11 @@ class WindowConfig:
       raise errors.UserError(
         f'windows: context {self.context} and overlap {self.overlap} of '
         f'{self.groups} groups, expected some of the window to be new.'
+      )
+    if self.first is not None and not self.overlap < self.first <= self.groups:
+      raise errors.UserError(
+        f'windows: first is {self.first}, expected more than overlap '
+        f'({self.overlap}) and at most groups ({self.groups}).'
       )
 
   @property
@@ -177,8 +184,8 @@ class MelWindows:
       voice_lib.check_ids([])
     w = self._windows
     parts = [np.zeros((0, self._decoder.mel.bands), np.float32)]
-    while self._groups - self._begin >= w.groups + final:
-      parts.append(self._window(self._begin, self._begin + w.groups))
+    while self._groups - self._begin >= self._next + final:
+      parts.append(self._window(self._begin, self._begin + self._next))
     if final:
       if self._out + w.overlap == self._groups and self._out:
         parts.append(self._tail_TM)  # the last window ended here
@@ -192,6 +199,12 @@ class MelWindows:
   def _begin(self) -> int:
     """Where the next window begins; the first has nothing before it."""
     return max(0, self._out - self._windows.context) if self._out else 0
+
+  @property
+  def _next(self) -> int:
+    """Groups of the next window."""
+    w = self._windows
+    return w.groups if self._out else w.first or w.groups
 
   def _window(self, begin: int, end: int, last: bool = False) -> np.ndarray:
     """Frames of groups [begin, end) that may go out."""

@@ -1,5 +1,7 @@
 """Windows of a flow against the whole of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -28,12 +30,14 @@ def pushed(stream, ids, size):
 
 @pytest.mark.parametrize('groups', GROUPS)
 @pytest.mark.parametrize('size', [1, 3, 50])
-def test_windows_of_a_local_flow_are_the_whole(groups, size):
+@pytest.mark.parametrize('first', [None, 4])
+def test_windows_of_a_local_flow_are_the_whole(groups, size, first):
   # Frames of `Painted` know only their own id and their own noise, so what is
   # faded is equal on both sides, but for a frame at the border of two ids.
   decoder = known(noise=0.1)
   voice, ids = tiny.voice(2), tiny.ids(groups)
-  stream = windows.MelWindows(decoder, voice, windows=CONFIG, seed=5)
+  config = dataclasses.replace(CONFIG, first=first)
+  stream = windows.MelWindows(decoder, voice, windows=config, seed=5)
   found, _ = pushed(stream, ids, size)
   whole = decoder.mel_of(ids, voice, seed=5)
   assert found.shape == whole.shape
@@ -85,6 +89,17 @@ def test_the_overlap_is_faded():
   np.testing.assert_allclose(rise[:faded], expected, atol=0.45)
   assert rise[: faded // 4].mean() < 0.4 < 0.6 < rise[faded // 2 : faded].mean()
   np.testing.assert_allclose(rise[faded:].mean(), 1.0, atol=0.1)
+
+
+def test_a_shorter_first_window_answers_sooner():
+  config = dataclasses.replace(CONFIG, first=4)
+  stream = windows.MelWindows(known(), tiny.voice(), windows=config)
+  _, lengths = pushed(stream, tiny.ids(16), 1)
+  # 4 groups are 2 without the overlap; the next window begins at 1.
+  heard = [n for n, length in enumerate(lengths) if length]
+  assert heard == [3, 6, 9, 12, 15]
+  with pytest.raises(errors.UserError, match='first is 2, expected more than'):
+    windows.WindowConfig(groups=6, context=1, overlap=2, first=2)
 
 
 def test_streams_can_be_used_again_and_end_on_a_window():

@@ -126,6 +126,7 @@ class Painted:
     seed=0,
     steps=10,
     noise_TM=None,
+    width=0,
   ):
     given = 0 if prompt_mel_TM is None else len(prompt_mel_TM)
     self.calls.append((len(prompt_tokens), len(tokens_n)))

@@ -72,7 +72,7 @@ class Mouth:
     *,
     options: text_to_codes.SpeakOptions = text_to_codes.SpeakOptions(),
     steps: int = 10,
-    windows: windows_lib.WindowConfig = windows_lib.WindowConfig(),
+    windows: windows_lib.WindowConfig = windows_lib.WindowConfig(first=8),
   ):
     """Holds what speaks.
 
