@@ -191,6 +191,10 @@ class Schemas:
     parameters = function.get('parameters')
     if parameters is None:
       parameters = {'type': 'object', 'properties': {}}
+    # Who says that a tool has no arguments does not mean any.
+    if isinstance(parameters, Mapping) and parameters.get('properties') == {}:
+      if not {'additionalProperties', 'required'} & {*parameters}:
+        parameters = {**parameters, 'maxProperties': 0}
     where = f'tools: {name:.64}: parameters'
     if not name.isprintable():
       raise errors.UserError(

@@ -20,7 +20,7 @@ from step_audio_jax.generation.schemas import reading
 from step_audio_jax.generation.schemas import scalars
 from step_audio_jax.generation.schemas import terminals
 
-Places, Form = forms_lib.Places, forms_lib.Form
+Places, Form, Terminal = forms_lib.Places, forms_lib.Form, terminals.Terminal
 NEVER = math.inf
 _LONGEST_NAME = 1000  # characters
 
@@ -39,7 +39,7 @@ class Node:
   """
 
   places: Places
-  terminals: list[terminals.Terminal] = dataclasses.field(default_factory=list)
+  terminals: list[Terminal] = dataclasses.field(default_factory=list)
   objects: list['Object'] = dataclasses.field(default_factory=list)
   maps: list['Map'] = dataclasses.field(default_factory=list)
   arrays: list['Array'] = dataclasses.field(default_factory=list)
