@@ -241,6 +241,8 @@ class Page:
 
   def reload(self) -> None:
     """Loads the page again; what it stored is still there."""
+    # What a page stores reaches the next one through another process.
+    self._browser.listen(0.2)
     before = self._loads
     self.call('Page.reload')
     self._await_load(before)

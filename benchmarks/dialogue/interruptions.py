@@ -88,6 +88,16 @@ class Reply:
       sent += 1000 * len(sound.samples_S) / self.rate
     return ledger
 
+  def finish(self, ledger: played.Ledger, sent: float) -> None:
+    """Makes the rest of a sentence, of which `sent` ms went out."""
+    made = 0.0
+    for sound in self.sounds:
+      if made >= sent - 1e-6:
+        if not ledger.is_within_sentence:
+          return
+        ledger.add(sound, is_sent=False)
+      made += 1000 * len(sound.samples_S) / self.rate
+
 
 def reply(rng: random.Random, uneven: float = 0.0) -> Reply:
   """A random reply; `uneven` spreads the pace of its words."""
@@ -162,7 +172,9 @@ def _interrupt(found: Reply, rng: random.Random):
   return ms, found.ledger()
 
 
-def measure(count: int, seed: int = 0, uneven: float = 0.0) -> dict:
+def measure(
+  count: int, seed: int = 0, uneven: float = 0.0, gives_up: bool = False
+) -> dict:
   """What comes out of `count` interruptions."""
   rng = random.Random(seed)
   ids, words, unfinished, never = [], [], [], 0
@@ -170,7 +182,10 @@ def measure(count: int, seed: int = 0, uneven: float = 0.0) -> dict:
     spoken = reply(rng, uneven)
     ms, ledger = _interrupt(spoken, rng)
     sent = ledger.sent_ms
-    kept = ledger.cut(ms)
+    ledger.cut(ms)
+    if not gives_up:
+      spoken.finish(ledger, sent)
+    kept = ledger.played
     over = bisect.bisect(spoken.ends, ms + 0.05)
     heard = over + _begun(spoken, over, ms)
     ids.append(abs(kept.groups - heard))
@@ -232,8 +247,12 @@ def main():
   parser.add_argument(
     '--uneven', type=float, default=0.0, help='spread of the pace of words'
   )
+  parser.add_argument(
+    '--gives_up', action='store_true', help='makes no rest of a sentence'
+  )
   args = parser.parse_args()
-  print(json.dumps(measure(args.count, args.seed, args.uneven)))
+  found = measure(args.count, args.seed, args.uneven, args.gives_up)
+  print(json.dumps(found))
 
 
 if __name__ == '__main__':

@@ -1,90 +1,19 @@
 """What people do in a dialogue, made here: turns, pauses, coughs, echoes.
 
 Speech is espeak-ng's, whose words have times; coughs and noise are numpy's.
-`|` in a sentence is where its speaker stops to think. Sentences are shared out
-between two parts, so that what is tuned on one is measured on the other.
+What they say is in `sentences`.
 """
 
 import dataclasses
-from typing import Sequence
 
 import numpy as np
 import soxr
 
+from benchmarks.dialogue import sentences
 from data_pipelines.synthesis.voices import espeak
 
 RATE = 16000
-PARTS = ('dev', 'test')
-_WHOLE = """what is the capital of peru
-tell me a joke about penguins
-how far is it to the moon
-please set a timer for ten minutes
-can you book a table for two people
-what will the weather be like tomorrow
-i need a train to berlin on friday
-play some quiet music in the kitchen
-who wrote the old man and the sea
-turn off all the lights downstairs
-how do i make a good omelette
-remind me to call my mother tonight
-what time does the museum open
-translate good morning into french
-i would like to hear the news
-how many people live in tokyo""".splitlines()
-_WHOLE_WIDE = """今天天气怎么样
-请给我讲一个故事
-明天早上八点叫我起床
-北京到上海有多远
-这道菜怎么做
-帮我订一张去广州的票""".splitlines()
-_PAUSED = """what is the capital of | peru
-i want to fly to | san francisco
-can you tell me about the | second world war
-please remind me to | call my brother
-i need a hotel with | a swimming pool
-we should leave early because | the roads are busy
-my number is four two | seven nine one
-how do i get from | the station to the river
-i like tea but | my sister drinks coffee
-send a message to | doctor williams
-could you play | something by mozart
-what happens if | i press this button
-i am looking for a | small red notebook
-it was built in | nineteen twenty three
-the meeting is on monday and | the dinner is on friday
-add milk | and bread to my list
-i would like a table | near the window
-tell me more | about this painting""".splitlines()
-_PAUSED_WIDE = """我想 | 去北京看长城
-请帮我 | 订一张火车票
-因为 | 今天下雨了
-你知道那个 | 电影的名字吗
-我要一杯咖啡和 | 一块蛋糕
-如果 | 明天天气好的话""".splitlines()
-_HESITANT = """i would like um | to change my flight
-what is the uh | name of that actor
-can you um | find me a dentist
-i think uh | it was last tuesday
-so er | how does this work
-the book by um | the russian writer
-maybe um | the green one
-it costs uh | about forty dollars
-well um | i am not sure about it
-please call uh | my office""".splitlines()
-# "mhm" is spelt by espeak-ng, letter by letter: no hum.
-_LISTENING = ('hmm', 'uh-huh', 'yeah', 'okay', 'right', 'ah', 'i see', 'sure')
-_LISTENING_WIDE = ('嗯', '对', '好', '是')
-_BARGING = """stop
-wait a moment please
-no i meant the other one
-hold on i have a question
-what about the second one
-that is enough thank you""".splitlines()
-_SAID = """the museum opens at nine in the morning and it closes at six
-here are three recipes that you can make in less than half an hour
-peru lies on the western coast of south america next to the pacific
-there are two trains to berlin on friday and both of them are quite full
-""".splitlines()
+PARTS = sentences.PARTS
 _VOICES = ('en-us+m1', 'en-us+m3', 'en-us+m7', 'en-us+f2', 'en-us+f4')
 _VOICES_WIDE = ('cmn+m1', 'cmn+f2')
 
@@ -110,6 +39,7 @@ class Stimulus:
     kind: Of `COUNTS`.
     heard_S: At 16 kHz, without what comes back of `played_S`.
     words: (word, seconds at which it ends).
+    begins: Seconds at which the user begins.
     ends: Seconds at which the user has finished.
     played_S: What the assistant says meanwhile, from 0 on; None: nothing.
     room_S: What comes back of one sample that is played.
@@ -119,6 +49,7 @@ class Stimulus:
   kind: str
   heard_S: np.ndarray
   words: tuple[tuple[str, float], ...]
+  begins: float
   ends: float
   played_S: np.ndarray | None
   room_S: np.ndarray | None
@@ -142,22 +73,13 @@ def make(
   ]
 
 
-def _of_part(sentences: Sequence[str], part: str) -> Sequence[str]:
-  return sentences[PARTS.index(part) :: len(PARTS)]
-
-
 def _make(kind: str, part: str, rng) -> Stimulus:
-  english, wide = {
-    'whole': (_WHOLE, _WHOLE_WIDE),
-    'pause': (_PAUSED, _PAUSED_WIDE),
-    'hesitation': (_HESITANT, ()),
-    'backchannel': (_LISTENING, _LISTENING_WIDE),
-    'barge_in': (_BARGING, ()),
-  }.get(kind, ((), ()))
+  english = sentences.of(kind, part)
+  wide = sentences.of(kind, part, True)
   text, sound_S, words = '', np.zeros(0), ()
-  if english:
-    is_wide = bool(wide) and rng.random() < 0.3
-    text = str(rng.choice(_of_part(wide if is_wide else english, part)))
+  if len(english):
+    is_wide = bool(len(wide)) and rng.random() < 0.3
+    text = str(rng.choice(wide if is_wide else english))
     sound_S, words = _say(text, is_wide, rng)
   elif kind == 'cough':
     sound_S = _cough(rng)
@@ -175,7 +97,14 @@ def _make(kind: str, part: str, rng) -> Stimulus:
   heard_S = heard_S + level * _pink(len(heard_S), rng)
   timed = tuple((word, begin + end) for word, end in words)
   return Stimulus(
-    kind, heard_S.astype(np.float32), timed, ends, played_S, room_S, text
+    kind=kind,
+    heard_S=heard_S.astype(np.float32),
+    words=timed,
+    begins=begin,
+    ends=ends,
+    played_S=played_S,
+    room_S=room_S,
+    text=text,
   )
 
 
@@ -232,7 +161,7 @@ def _bot(size: int, rng) -> np.ndarray:
   """What the assistant says for so long."""
   said_S = np.zeros(0)
   while len(said_S) < size:
-    sound_S, _ = _say(str(rng.choice(_SAID)), False, rng)
+    sound_S, _ = _say(str(rng.choice(sentences.SAID)), False, rng)
     said_S = np.concatenate([said_S, sound_S, np.zeros(RATE // 4)])
   return said_S[:size]
 

@@ -1,20 +1,27 @@
 """Who speaks when: false ends of turns, waits, false stops.
 
-    python -m benchmarks.dialogue.turn_taking --part=test --seed=1
+    python -m benchmarks.dialogue.turn_taking --part=unseen --seed=1
 
 Full-Duplex-Bench-style stimuli (`stimuli`) are heard by the real detector of
 speech, the finder of echoes and the controller, in simulated time. Words come
-from the stimuli as a recogniser gives them: without punctuation, `--delay`
-after each has ended, `--errors` of them wrong, none with `--without_words`.
-While a reply is held what is played of it falls silent, as it does for a user.
-Prints one JSON line last; times are milliseconds.
+as a server has them: in small letters, without punctuation, `--delay` after the
+controller asks for them at a pause, `--errors` of them wrong, none with
+`--without_words`. While a reply is held what is played of it falls silent, as
+it does for a user. Prints one JSON line last; times are milliseconds.
 
     false_turn_ends   turns that were ended before their speaker had finished
     response          from the true end of a turn to the reply's permission
-    false_stops       coughs, back-channels and echoes that ended a reply
+    first_audio       to its first sound, which is there `--behind` the
+                      permission and `--made` after the reply was begun;
+                      `alone`: as if none were begun at a pause
+    false_stops       coughs, back-channels and echoes that ended a reply, and
+                      interruptions in front of which it was ended
     stop_after_vad    from the first frame of speech, of those that the detector
                       is sure of, to the silence of what is played
+    stop              from the true begin of an interruption to that silence
     missed            interruptions that did not end the reply
+    holds             of replies without an interruption, by kind, and the
+                      longest of them
 """
 
 import argparse
@@ -32,6 +39,8 @@ from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import metrics as metrics_lib
 from step_audio_jax.dialogue.turns import vad
 
+_LATE = 0.1  # seconds of a word that may be missing of what is written down
+
 
 @dataclasses.dataclass(frozen=True)
 class Recogniser:
@@ -39,32 +48,37 @@ class Recogniser:
 
   Attributes:
     is_on: Whether they do.
-    delay: Seconds behind the end of each.
+    delay: Seconds behind a pause.
     errors: Part of them that is lost or another.
   """
 
   is_on: bool = True
-  delay: float = 0.15
+  delay: float = 0.2
   errors: float = 0.0
 
-  def events(self, stimulus: stimuli.Stimulus, rng) -> list[ev.Words]:
-    """What it gives of a stimulus."""
-    if not self.is_on:
-      return []
-    found, said = [], []
+  def hears(self, stimulus: stimuli.Stimulus, rng) -> list[tuple[str, float]]:
+    """What it makes of a stimulus."""
+    found = []
     for word, end in stimulus.words:
       if rng.random() >= self.errors:
-        said.append(word)
+        found.append((word, end))
       elif rng.random() < 0.5:
-        said.append('blue')
-      join = '' if not word.isascii() else ' '
-      found.append(ev.Words(end + self.delay, join.join(said), end))
+        found.append(('blue', end))
     return found
+
+  def writes(self, heard, pause: ev.Paused) -> list[ev.Words]:
+    """What it gives of what was said up to a pause."""
+    if not self.is_on:
+      return []
+    said = [word for word, end in heard if end < pause.at + _LATE]
+    join = '' if said and not said[-1].isascii() else ' '
+    return [ev.Words(pause.at + self.delay, join.join(said), pause.at)]
 
 
 def run(
   stimulus: stimuli.Stimulus,
-  words: list[ev.Words],
+  recogniser: Recogniser,
+  rng,
   settings: controller_lib.Settings,
   metrics: metrics_lib.Metrics,
 ) -> tuple[list[ev.Action], list[float]]:
@@ -72,18 +86,22 @@ def run(
   controller = controller_lib.Controller(settings)
   found: list[ev.Action] = []
   sure: list[float] = []
+  heard = recogniser.hears(stimulus, rng)
+  words: collections.deque[ev.Words] = collections.deque()
 
   def feed(event):
     actions = controller.feed(event)
     metrics.observe(event, actions)
     found.extend(actions)
+    for action in actions:
+      if isinstance(action, ev.Paused):
+        words.extend(recogniser.writes(heard, action))
 
   echo = echo_lib.Echo()
   is_playing = stimulus.played_S is not None
   heard_S, said = np.array(stimulus.heard_S, np.float64), 0
   if is_playing:
     feed(ev.Asked(0.0))
-  words = collections.deque(words)
   detector = vad.detector('silero')
   for begin in range(0, len(heard_S) - vad.FRAME + 1, vad.FRAME):
     at = (begin + vad.FRAME) / vad.RATE
@@ -101,11 +119,38 @@ def run(
     speech = detector(frame_S)
     while words and words[0].at <= at:
       feed(words.popleft())
-    is_echo = echo.hears(at, frame_S)
+    is_echo = echo.hears(at, frame_S, speech >= settings.release)
     if speech >= settings.threshold and not is_echo:
       sure.append(at)
     feed(ev.Frame(at, speech, vad.SECONDS, is_echo))
   return found, sure
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+  """How long a reply takes.
+
+  Attributes:
+    made: Seconds to its first sound.
+    behind: Seconds from the permission to its first sound, if that is made.
+  """
+
+  made: float = 0.34
+  behind: float = 0.08
+
+  def first_audio(self, actions, ends: float) -> tuple[float, float]:
+    """Milliseconds behind a turn's end, of a reply begun early and of not."""
+    reply = next(a for a in actions if isinstance(a, ev.Reply))
+    begun = [
+      a.at
+      for a in actions
+      if isinstance(a, ev.Speculate) and a.reply == reply.reply
+    ]
+    alone = reply.at + self.made
+    early = alone
+    if begun:
+      early = min(alone, max(reply.at + self.behind, begun[0] + self.made))
+    return 1000 * (early - ends), 1000 * (alone - ends)
 
 
 def measure(
@@ -115,15 +160,20 @@ def measure(
   settings: controller_lib.Settings = controller_lib.Settings(),
   counts: dict[str, int] | None = None,
   verbose: bool = False,
+  making: Making = Making(),
 ) -> dict[str, object]:
   """The figures of a part."""
   rng = np.random.default_rng(seed + 1)
   metrics = metrics_lib.Metrics()
-  waits, stops, failed = [], [], collections.Counter()
+  waits, stops, true_stops = [], [], []
+  audio: tuple[list, list] = [], []
+  failed: collections.Counter = collections.Counter()
+  held: collections.Counter = collections.Counter()
+  longest = 0.0  # hold without an interruption
+  early = 0  # replies that ended in front of the interruption
   many: collections.Counter = collections.Counter()
   for stimulus in stimuli.make(part, seed, counts):
-    words = recogniser.events(stimulus, rng)
-    actions, sure = run(stimulus, words, settings, metrics)
+    actions, sure = run(stimulus, recogniser, rng, settings, metrics)
     many[stimulus.kind] += 1
     wrong = False
     if stimulus.kind in stimuli.TURNS:
@@ -131,18 +181,31 @@ def measure(
       wrong = not ends or ends[0] < stimulus.ends
       if not wrong:
         waits.append(1000 * (ends[0] - stimulus.ends))
+        figures = making.first_audio(actions, stimulus.ends)
+        for values, figure in zip(audio, figures, strict=True):
+          values.append(figure)
     else:
-      stopped = any(isinstance(a, ev.Stop) for a in actions)
-      wrong = stopped == (stimulus.kind in stimuli.HARMLESS)
+      stopped = [a.at for a in actions if isinstance(a, ev.Stop)]
       holds = [a.at for a in actions if isinstance(a, ev.Hold)]
-      if stimulus.kind == 'barge_in' and holds and sure:
-        # The run of sure frames that ends with the hold began here.
-        run_begin = max(
+      if stimulus.kind in stimuli.HARMLESS:
+        wrong = bool(stopped)
+        held[stimulus.kind] += len(holds)
+        longest = max(longest, _longest_hold(actions))
+      elif any(at < stimulus.begins for at in stopped):
+        # Its own echo ended it: whether the user would have is not known.
+        early += 1
+      else:
+        wrong = not stopped
+        holds = [at for at in holds if at >= stimulus.begins]
+        if holds:
+          true_stops.append(1000 * (holds[0] - stimulus.begins))
+        starts = [
           t
           for t in sure
-          if t <= holds[0] and not any(0.04 > t - u > 0.0 for u in sure)
-        )
-        stops.append(1000 * (holds[0] - run_begin))
+          if holds and t <= holds[0] and not any(0 < t - u < 0.04 for u in sure)
+        ]
+        if starts:  # of the run of sure frames that ends with the hold
+          stops.append(1000 * (holds[0] - starts[-1]))
     failed[stimulus.kind] += wrong
     if wrong and verbose:
       told = [(type(a).__name__, round(a.at, 2)) for a in actions]
@@ -155,18 +218,36 @@ def measure(
     'words': recogniser.is_on,
     'errors': recogniser.errors,
     'stimuli': sum(many.values()),
+    'turns': turns,
     'false_turn_ends': round(
       sum(failed[kind] for kind in stimuli.TURNS) / max(turns, 1), 4
     ),
     **{f'response_p{p}_ms': _percentile(waits, p) for p in (50, 90, 95)},
-    'false_stops': sum(failed[kind] for kind in stimuli.HARMLESS),
+    **{f'first_audio_p{p}_ms': _percentile(audio[0], p) for p in (50, 90, 95)},
+    **{f'alone_p{p}_ms': _percentile(audio[1], p) for p in (50, 95)},
+    'false_stops': early + sum(failed[kind] for kind in stimuli.HARMLESS),
+    'stopped_early': early,
     'harmless': sum(many[kind] for kind in stimuli.HARMLESS),
     'stop_after_vad_max_ms': _percentile(stops, 100),
+    **{f'stop_p{p}_ms': _percentile(true_stops, p) for p in (50, 100)},
     'missed': failed['barge_in'],
     'failed': dict(failed),
+    'holds': dict(held),
+    'longest_hold_ms': round(1000 * longest),
     'held_and_resumed': metrics.false_interruptions,
     'commit_rate': round(metrics.commit_rate or 0.0, 3),
   }
+
+
+def _longest_hold(actions) -> float:
+  """Seconds for which a reply that went on was silent."""
+  longest, since = 0.0, 0.0
+  for action in actions:
+    if isinstance(action, ev.Hold):
+      since = action.at
+    elif isinstance(action, ev.Resume):
+      longest = max(longest, action.at - since)
+  return longest
 
 
 def _percentile(values: list[float], of: int) -> float | None:
@@ -177,11 +258,13 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--part', choices=stimuli.PARTS, default='test')
+  parser.add_argument('--part', choices=stimuli.PARTS, default='unseen')
   parser.add_argument('--seed', type=int, default=1)
-  parser.add_argument('--delay', type=float, default=0.15)
+  parser.add_argument('--delay', type=float, default=0.2)
   parser.add_argument('--errors', type=float, default=0.0)
   parser.add_argument('--without_words', action='store_true')
+  parser.add_argument('--made', type=float, default=Making.made)
+  parser.add_argument('--behind', type=float, default=Making.behind)
   parser.add_argument(
     '--share', type=float, default=1.0, help='of the usual numbers of stimuli'
   )
@@ -190,7 +273,12 @@ def main():
   recogniser = Recogniser(not args.without_words, args.delay, args.errors)
   counts = {k: round(n * args.share) for k, n in stimuli.COUNTS.items()}
   found = measure(
-    args.part, args.seed, recogniser, counts=counts, verbose=args.verbose
+    args.part,
+    args.seed,
+    recogniser,
+    counts=counts,
+    verbose=args.verbose,
+    making=Making(args.made, args.behind),
   )
   print(json.dumps(found))
 

@@ -249,3 +249,15 @@ def _cut(spans, pieces) -> Iterator[tuple[markup.Span, ...]]:
 
 def _names(tags) -> list[str]:
   return [f'({tag.english})' for tag in tags]
+
+
+def prompted(asked: Asked, pieces: Sequence[str]) -> list[tuple[str, Part]]:
+  """(what the model is asked, what is done to its sound) for each part.
+
+  Args:
+    asked: Of `parse`.
+    pieces: The sentences of its words.
+  """
+  found = parts(asked.made, pieces)
+  prompts = written(asked.spans, [part.text for part in found])
+  return list(zip(prompts, found, strict=True))

@@ -172,11 +172,16 @@ def sentences(text: str) -> list[str]:
     UserError: There is nothing to say, or as `check_text`.
   """
   check_text(text)
-  pieces = sentences_lib.split(text)
-  pieces = [piece for piece in pieces if any(map(str.isalnum, piece))]
+  pieces = sentences_with_words(text)
   if not pieces:
     raise errors.UserError('text: found no word, expected something to say.')
   return pieces
+
+
+def sentences_with_words(text: str) -> list[str]:
+  """As `sentences`; none where there is nothing to say, and all is taken."""
+  pieces = sentences_lib.split(text)
+  return [piece for piece in pieces if any(map(str.isalnum, piece))]
 
 
 class Prompts:
@@ -348,5 +353,4 @@ class Writer:
     """Ids of the model's table → mixed ids."""
     # A limit may cut a group apart.
     whole = len(tokens) // vocabulary_lib.GROUP * vocabulary_lib.GROUP
-    codes = self._vocabulary.deinterleave(tokens[:whole])
-    return voice_lib.IDS.interleave(*codes)
+    return voice_lib.mixed_ids(self._vocabulary, tokens[:whole])

@@ -27,6 +27,17 @@ IDS = vocabulary_lib.Vocabulary(text_size=0)
 SHORTEST, LONGEST = 0.5, 30.0  # seconds
 
 
+def mixed_ids(
+  vocabulary: vocabulary_lib.Vocabulary, ids: Sequence[int]
+) -> np.ndarray:
+  """Speech ids of a model's table → mixed ids 0..5119, int32 (N,).
+
+  Raises:
+    UserError: They do not follow the 2:3 pattern.
+  """
+  return IDS.interleave(*vocabulary.deinterleave(ids))
+
+
 @dataclasses.dataclass(frozen=True)
 class Voice:
   """Who speaks.

@@ -129,8 +129,8 @@ def run(
     held = [held[row] for row in chosen]
     if joining:
       # A prompt that is there twice goes twice into one place.
-      into = (empty + [empty[0]] * together)[: len(joining)]
-      into += [empty[0]] * (together - len(joining))
+      into = empty[: len(joining)]
+      into += [into[0]] * (together - len(joining))
       rows = rows_lib.join(model, rows, cache, joined, np.asarray(into))
       for row, number in zip(into, joining):
         held[row], parts[number] = number, []

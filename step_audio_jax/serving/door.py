@@ -88,6 +88,19 @@ def _define(fv: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'text_only', False, 'Neither hear nor speak.', flag_values=fv
   )
+  flags.DEFINE_enum(
+    'speculation',
+    'on',
+    ('on', 'off'),
+    'Begin a reply at a pause of the user, before it is known whether the turn '
+    'is over.',
+    flag_values=fv,
+  )
+  text(
+    'end_of_turn',
+    _DEFAULTS.end_of_turn,
+    'Who says whether a turn is over: words, or pause, whatever was said.',
+  )
   text(
     'mind_url',
     None,
@@ -117,6 +130,8 @@ def settings_of(fv: flags.FlagValues) -> settings_lib.Settings:
     hosts=tuple(fv.host_name),
     origins=tuple(fv.origin),
     proxies=tuple(fv.proxy),
+    speculation=fv.speculation == 'on',
+    end_of_turn=fv.end_of_turn,
     **given,
   )
 

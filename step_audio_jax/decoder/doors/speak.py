@@ -265,9 +265,7 @@ def _pieces(words: str, style: str | None, model, stream: bool):
   for note in asked.notes:
     print(f'note: {note}', file=sys.stderr)
   pieces = text_to_codes.sentences(markup.plain(asked.made))
-  parts = styled_text.parts(asked.made, pieces)
-  prompts = styled_text.written(asked.spans, [part.text for part in parts])
-  return list(zip(prompts, parts, strict=True))
+  return styled_text.prompted(asked, pieces)
 
 
 def _check(fv, words) -> None:

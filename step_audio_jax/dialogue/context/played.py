@@ -190,7 +190,8 @@ class Ledger:
     self._group = vocabulary.GROUP_SECONDS * sample_rate / speed
     self._pace = pace if pace is not None else Pace()
     self._sentences: list[_Sentence] = []
-    self._samples = 0
+    self._samples = 0  # that went out
+    self._made = 0  # these, and the rest of a sentence that did not
     self._most: int | None = None  # samples, behind which it was cut
     self._is_final = False
     self._reported = 0.0  # ms
@@ -198,10 +199,15 @@ class Ledger:
     self._is_closed = False
     self._known: Played | None = None  # what `played` is
 
-  def add(self, sound: services.Sound) -> None:
+  def add(self, sound: services.Sound, is_sent: bool = True) -> None:
     """More that went out.
 
     What comes behind a cut is taken for sent, and for not heard.
+
+    Args:
+      sound: That was made behind what there is.
+      is_sent: Whether anybody may have heard it. The rest of a sentence that
+        was cut is not sent, and yet says where the words of its begin lie.
 
     Raises:
       UserError: Its ids are no whole groups.
@@ -212,10 +218,12 @@ class Ledger:
         f'{vocabulary.GROUP}.'
       )
     if not self._sentences or self._sentences[-1].ended:
-      self._sentences.append(_Sentence(self._samples))
+      self._sentences.append(_Sentence(self._made))
     sentence = self._sentences[-1]
     sentence.add(sound)
-    self._samples += len(sound.samples_S)
+    self._made += len(sound.samples_S)
+    if is_sent:
+      self._samples = self._made
     self._known = None
     if sound.ends:
       self._pace.add(sentence.cuts.weight, sentence.groups)
@@ -249,6 +257,11 @@ class Ledger:
     """How long what went out is; less where it was cut."""
     samples = self._samples if self._most is None else self._most
     return 1000 * samples / self._rate
+
+  @property
+  def is_within_sentence(self) -> bool:
+    """Whether the last sentence is not made to its end."""
+    return bool(self._sentences) and not self._sentences[-1].ended
 
   @property
   def reported_ms(self) -> float:

@@ -94,7 +94,7 @@ class _Talk:
     self._context = context_lib.Context(
       models.mind, instructions=fv.system, tools=self._registry.schemas
     )
-    self._runner_of = runner.Runner
+    self._runner = runner.Runner(self._registry)
     self._manner = services.Manner(
       temperature=fv.temperature,
       most=fv.max_tokens,
@@ -105,7 +105,6 @@ class _Talk:
 
   async def talk(self) -> dict[str, Any]:
     """All turns, and what was said."""
-    self._runner = self._runner_of(self._registry)
     said = []
     for one in self._fv.arguments or self._lines():
       began = time.monotonic()

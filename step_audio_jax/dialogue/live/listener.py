@@ -12,13 +12,12 @@ from typing import Iterator
 import numpy as np
 
 from step_audio_jax.dialogue import services
+from step_audio_jax.dialogue.live import loudspeaker as loudspeaker_lib
 from step_audio_jax.dialogue.turns import controller as controller_lib
 from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import vad
 
 _KEPT = 6.0  # seconds in front of a turn that are remembered
-_SPEAKING = controller_lib.State.USER_SPEAKING
-_PAUSED = controller_lib.State.USER_PAUSED
 LONGEST = 300.0  # seconds of one turn; what goes on is another
 
 
@@ -27,7 +26,7 @@ class Listener:
 
   Attributes:
     controller: Says who speaks when.
-    hearing: The turn that is heard; None between turns.
+    hearing: The turn that is heard, or what is said over a reply; None else.
   """
 
   def __init__(
@@ -52,6 +51,8 @@ class Listener:
     self._judged = 0.0  # seconds up to which frames were judged
     self._muted = 0.0  # seconds that went by without sound
     self._given = 0  # samples of the turn's that the ear has
+    self._since = 0.0  # where these begin
+    self._loudspeaker = loudspeaker_lib.Loudspeaker()
 
   @property
   def at(self) -> float:
@@ -65,12 +66,31 @@ class Listener:
   @property
   def is_waiting(self) -> bool:
     """Whether something happens if nobody says anything more."""
-    state = self.controller.state
-    return state in (_SPEAKING, _PAUSED) or self.controller.is_held
+    return self.controller.is_open or self.controller.is_held
 
-  def push(self, samples_S: np.ndarray) -> Iterator[ev.Action]:
-    """More sound; what is to be done about it, one by one."""
+  def plays(self, samples_S: np.ndarray, rate: int, at: float) -> None:
+    """We play something, which is not to be taken for a voice.
+
+    Args:
+      samples_S: At `rate`.
+      rate: Hz.
+      at: When it begins, by the clock of `push`.
+    """
+    self._loudspeaker.plays(samples_S, rate, at)
+
+  def push(
+    self, samples_S: np.ndarray, now: float | None = None
+  ) -> Iterator[ev.Action]:
+    """More sound; what is to be done about it, one by one.
+
+    Args:
+      samples_S: That comes behind what came.
+      now: When it has come; None where nobody hears what we play.
+    """
     samples_S = np.asarray(samples_S, np.float32)
+    if now is not None:
+      samples = self._samples + len(samples_S)
+      self._loudspeaker.heard(samples / services.HEARD_RATE + self._muted, now)
     # By frames: what comes behind the end of a turn is not of that turn.
     for begin in range(0, len(samples_S), vad.FRAME):
       yield from self._push(samples_S[begin : begin + vad.FRAME])
@@ -82,9 +102,11 @@ class Listener:
     self._trim()
     if self.hearing is not None:
       self._give(part_S)
-    for _, speech in self._frames.push(part_S):
+    for frame_S, speech in self._frames.push(part_S):
       self._judged += vad.SECONDS
-      yield from self.feed(ev.Frame(self.at, speech, vad.SECONDS))
+      matters = speech >= self.controller.settings.release
+      is_echo = self._loudspeaker.is_heard(self.at, frame_S, matters)
+      yield from self.feed(ev.Frame(self.at, speech, vad.SECONDS, is_echo))
     is_manual = self.controller.settings.mode == controller_lib.MANUAL
     if not is_manual and self._given > LONGEST * services.HEARD_RATE:
       yield from self.feed(ev.Commit(self.at))
@@ -97,12 +119,12 @@ class Listener:
   def feed(self, event: ev.Event) -> Iterator[ev.Action]:
     """What is to be done about an event, one by one."""
     for action in self.controller.feed(event):
-      if isinstance(action, ev.BeginTurn):
+      if isinstance(action, ev.BeginTurn | ev.Hold):
         self._begin(action.since - self._muted)
       if isinstance(action, ev.DropTurn) and self.hearing is not None:
         self.hearing.cancel()
       yield action
-      if isinstance(action, ev.EndTurn | ev.DropTurn):
+      if isinstance(action, ev.EndTurn | ev.DropTurn | ev.Resume):
         self.hearing, self._given = None, 0
 
   def begin(self) -> None:
@@ -120,9 +142,9 @@ class Listener:
     if self.hearing is not None:
       self.hearing.cancel()
     self.forget()
-    controller = self.controller
-    if controller.state in (_SPEAKING, _PAUSED):
-      self.controller = controller_lib.Controller(controller.settings)
+    if self.controller.is_open:
+      settings = self.controller.settings
+      self.controller = controller_lib.Controller(settings)
 
   @property
   def seconds(self) -> float:
@@ -130,8 +152,11 @@ class Listener:
     return self._held / services.HEARD_RATE
 
   def _begin(self, since: float) -> None:
-    if self.hearing is not None:  # two turns that nobody parted
-      self.hearing.cancel()
+    if self.hearing is not None:
+      if since == self._since:  # what was said over a reply is a turn
+        return
+      self.hearing.cancel()  # two turns that nobody parted
+    self._since = since
     self.hearing, self._given = self._ear.listen(), 0
     held_S = np.concatenate([np.zeros(0, np.float32), *self._recent])
     first = self._samples - len(held_S)  # number of the oldest that is held

@@ -198,6 +198,10 @@ class Reply:
     """It will be said: tools may run."""
     self._is_wanted.set()
 
+  def unwanted(self) -> None:
+    """Nobody hears the rest of it: no more tools run."""
+    self._is_wanted.clear()
+
   async def cancel(self) -> None:
     """Nobody wants it: what it holds is let go."""
     if self._task is None:

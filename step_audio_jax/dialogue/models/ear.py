@@ -8,6 +8,7 @@ Axes: S samples.
 
 import asyncio
 import collections
+import dataclasses
 from typing import Any, AsyncIterator, Callable
 
 import numpy as np
@@ -148,13 +149,7 @@ class Ear:
       self._known[key] = found
       while len(self._known) > _KEPT:
         self._known.popitem(last=False)
-    found = self._known[key]
-    return run_lib.Heard(
-      text=speech.text,
-      linguistic=found.linguistic,
-      semantic=found.semantic,
-      seconds=found.seconds,
-    )
+    return dataclasses.replace(self._known[key], text=speech.text)
 
   async def write_down(
     self,

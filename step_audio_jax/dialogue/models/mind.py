@@ -4,8 +4,6 @@ import dataclasses
 import secrets
 from typing import AsyncIterator, Sequence
 
-import numpy as np
-
 from step_audio_jax import vocabulary as vocabulary_lib
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.chats import rendering
@@ -173,8 +171,8 @@ class Reading:
       elif self._is_code(one):
         self._codes.append(one)
         if len(self._codes) == vocabulary_lib.GROUP:
-          codes = self._vocabulary.deinterleave(np.asarray(self._codes))
-          found.append(services.Ids(voice_lib.IDS.interleave(*codes)))
+          ids = voice_lib.mixed_ids(self._vocabulary, self._codes)
+          found.append(services.Ids(ids))
           self._codes = []
       else:
         self._text.append(one)

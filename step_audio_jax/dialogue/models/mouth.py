@@ -234,12 +234,8 @@ class Mouth:
       held += ids
       whole = len(held) // _GROUP * _GROUP
       if whole:
-        yield self._mixed(held[:whole])
+        yield voice_lib.mixed_ids(self._run.vocabulary, held[:whole])
         held = held[whole:]
-
-  def _mixed(self, ids: list[int]) -> np.ndarray:
-    codes = self._run.vocabulary.deinterleave(np.asarray(ids, np.int32))
-    return voice_lib.IDS.interleave(*codes)
 
   def _stream(self, voice: voice_lib.Voice):
     """What turns ids into samples as they come."""
@@ -284,15 +280,12 @@ class Mouth:
       return [_Sentence(raw)]
     text_to_codes.check_text(raw)
     asked = styled_text.parse(raw, self._known, style, str(self._run.folder))
-    words = markup.plain(asked.made)
-    pieces = [p for p in sentences_lib.split(words) if any(map(str.isalnum, p))]
+    pieces = text_to_codes.sentences_with_words(markup.plain(asked.made))
     if not pieces:
       return [_Sentence(raw)]
-    parts = styled_text.parts(asked.made, pieces)
-    prompts = styled_text.written(asked.spans, [part.text for part in parts])
     found = [
       _Sentence('', prompt, part)
-      for prompt, part in zip(prompts, parts, strict=True)
+      for prompt, part in styled_text.prompted(asked, pieces)
     ]
     # What was given belongs to the last: until then none of it ends.
     return [*found[:-1], found[-1]._replace(raw=raw)]

@@ -47,9 +47,11 @@ class Settings:
     start: Seconds of speech with which a turn begins.
     prefix: Seconds in front of it that belong to it.
     least: Seconds of speech that a turn has at least.
-    pause: Seconds of silence after which a reply is begun; None never before
-      the turn is over.
+    pause: Seconds of silence after which words are asked for and a reply is
+      begun; None never before the turn is over.
+    speculates: Whether a reply is begun at a pause, before the turn is over.
     waits: Seconds of silence that end a turn.
+    judge: Name of who says whether words are a whole (`endpointing`).
     interrupt: Seconds of speech that end a reply, whatever is said.
     resume: Seconds of silence after which a reply that was held goes on.
     replies: Whether turns are replied to.
@@ -64,8 +66,10 @@ class Settings:
   start: float = 0.09
   prefix: float = 0.3
   least: float = 0.12
-  pause: float | None = 0.16
+  pause: float | None = 0.12
+  speculates: bool = True
   waits: endpointing.Waits = endpointing.Waits()
+  judge: str = endpointing.USUAL
   interrupt: float = 0.9  # it is held already: to decide late is not heard
   resume: float = 0.3
   replies: bool = True
@@ -77,6 +81,7 @@ class Settings:
       raise errors.UserError(
         f'turns: mode is {self.mode!r}, expected one of {", ".join(MODES)}.'
       )
+    endpointing.judge_of(self.judge)
     times = ('start', 'prefix', 'least', 'pause', 'interrupt', 'resume')
     errors.within(
       'turns',
@@ -98,19 +103,13 @@ class Controller:
     settings: How turns are told; may be replaced between events.
   """
 
-  def __init__(
-    self,
-    settings: Settings = Settings(),
-    judge: endpointing.EndOfTurn = endpointing.completeness,
-  ):
+  def __init__(self, settings: Settings = Settings()):
     """Begins in silence.
 
     Args:
       settings: How turns are told.
-      judge: Says whether what was said is a whole.
     """
     self.state, self.settings = State.SILENCE, settings
-    self._judge = judge
     self._at = float('-inf')
     self._next = 0  # number of the next reply
     self._reply: int | None = None  # begun or heard
@@ -127,6 +126,7 @@ class Controller:
     self._committed = 0.0  # up to where sound was made turns, by commits
     self._doubted = False  # whether a reply went on before words came
     self._quiet_since: float | None = None  # end of the last reply
+    self._asked_at = 0.0  # end of the speech whose words were asked for
 
   @property
   def reply(self) -> int | None:
@@ -206,10 +206,18 @@ class Controller:
     if pause is not None and silent < pause:
       return []
     self.state = State.USER_PAUSED
-    found: list[ev.Action] = []
-    if pause is not None and self._is_worth_a_reply():
+    found = self._ask_words(at)
+    if pause is not None and self._is_worth_a_guess():
       found.append(ev.Speculate(at, self._numbered(), self._last))
     return found + self._in_pause(at)
+
+  def _ask_words(self, at: float) -> list[ev.Action]:
+    """Once a pause."""
+    pause = self.settings.pause
+    if pause is None or at - self._last < pause or self._last == self._asked_at:
+      return []
+    self._asked_at = self._last
+    return [ev.Paused(at, self._last)]
 
   def _in_pause(self, at: float) -> list[ev.Action]:
     if self._is_speech:
@@ -223,15 +231,17 @@ class Controller:
 
   def _wait(self) -> float:
     """Silence that ends the turn, by the words that are known."""
-    endpoint = endpointing.Endpoint(self.settings.waits, self._judge)
+    judge = endpointing.judge_of(self.settings.judge)
+    endpoint = endpointing.Endpoint(self.settings.waits, judge)
     text = None
     # Words of what was said before the last pause say nothing of this one.
     if self._words is not None and self._words[1] >= self._last - 0.25:
       text = self._words[0]
     return endpoint.wait(text)
 
-  def _is_worth_a_reply(self) -> bool:
-    return self.settings.replies and self._voiced >= self.settings.least
+  def _is_worth_a_guess(self) -> bool:
+    s = self.settings
+    return s.replies and s.speculates and self._voiced >= s.least
 
   def _end(self, at: float) -> list[ev.Action]:
     """The turn is over."""
@@ -270,7 +280,7 @@ class Controller:
         self._voiced = self._spoken
         self._words, self._doubted = None, False
         self._held_from = self._onset
-        return [ev.Hold(at, self._reply)]
+        return [ev.Hold(at, self._reply, self._since)]
       # Who is known to say "mhm" may say it twice as long.
       is_mhm = self._words is not None and not self._says_something()
       if self._voiced >= (2 * s.interrupt if is_mhm else s.interrupt):
@@ -279,12 +289,13 @@ class Controller:
     if not self._is_held:
       self._voiced = 0.0
       return []
+    found = self._ask_words(at) if self._voiced >= s.least else []
     if at - self._last < s.resume:
-      return []
+      return found
     if self._words is not None and self._says_something():
-      return self._interrupted(at)
+      return found + self._interrupted(at)
     self._is_held, self._voiced, self._doubted = False, 0.0, True
-    return [ev.Resume(at, self._reply)]
+    return [*found, ev.Resume(at, self._reply)]
 
   def _says_something(self) -> bool:
     text = self._words[0]
@@ -406,7 +417,7 @@ class Controller:
 
   def _on_commit(self, event: ev.Event) -> list[ev.Action]:
     found: list[ev.Action] = []
-    if not self._is_open():
+    if not self.is_open:
       if self.settings.mode != MANUAL:
         return []
       # Nothing but the commits says where turns of this mode begin.
@@ -419,13 +430,14 @@ class Controller:
     self._voiced = max(self._voiced, self.settings.least)
     return found + self._end(event.at)
 
-  def _is_open(self) -> bool:
+  @property
+  def is_open(self) -> bool:
     """Whether a turn of the user has begun and not ended."""
     return self.state in (State.USER_SPEAKING, State.USER_PAUSED)
 
   def _on_asked(self, event: ev.Asked) -> list[ev.Action]:
     found = self._quiet(event.at)
-    if self._is_open():  # what was said so far is a turn, or was a noise
+    if self.is_open:  # what was said so far is a turn, or was a noise
       worth = self._voiced >= self.settings.least or self._is_pressed
       until = event.at if self._is_pressed else self._last
       ended = ev.EndTurn(event.at, self._since, until)

@@ -4,16 +4,18 @@ What was played, x, comes back through air and room as x ⋆ h, later and quiete
 and somebody may speak over it: y = x ⋆ h + v. Over the last half second the
 delay is where the cross-correlation of y and x, whitened by the spectrum of x,
 is largest; around it h is the short filter that leaves the least of y (least
-squares, Haykin, Adaptive Filter Theory, chapter 8). A frame is echo where what
-h leaves of it is small:
+squares, Haykin, Adaptive Filter Theory, chapter 8). Sound is echo where what h
+leaves of it, r = y - x ⋆ h, is small beside it, over the last frames:
 
-    |y - x ⋆ h|² < (1 - explained) |y|²     in the frame
+    Σ |r|² < (1 - explained) Σ |y|² + reverberation
 
 with the power of the quietest frames, the room's noise, taken off both sides.
+Reverberation is what rooms give back when h is over: part of the echo that was
+found, which fades. So neither gain nor delay need be known, and who speaks over
+the echo, even as loudly as it, is heard.
 
-So neither gain nor delay need be known, and who speaks over the echo, even as
-loudly as it, is heard. It costs a few milliseconds of numpy a frame while
-something is played, nothing else.
+All of it is done below 4 kHz, where voices are; it costs some milliseconds of
+numpy a frame that matters, and next to nothing for others.
 
 Axes: S samples, K taps.
 """
@@ -26,6 +28,8 @@ from step_audio_jax import errors
 from step_audio_jax.dialogue.turns import vad
 
 _PAST = 0.1  # seconds that a reference may be later than it was said to be
+_TAPS = 31  # of the low pass in front of every second sample
+_FADES = 0.7  # of reverberation, a frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +39,19 @@ class Settings:
   Attributes:
     delay: Seconds of delay that are searched.
     window: Seconds of sound of which delay and filter are estimated.
-    taps: Of the filter.
-    explained: Part of a frame's energy from which on it is echo.
+    taps: Of the filter, at 8 kHz.
+    explained: Part of the energy from which on it is echo.
+    frames: Whose energy is judged together.
+    tail: Part of the echo that may come back when the filter is over.
     quiet_db: Level of what is played, below which it makes no echo.
   """
 
   delay: float = 0.5
   window: float = 0.512
-  taps: int = 256
+  taps: int = 320
   explained: float = 0.7
+  frames: int = 2
+  tail: float = 0.05
   quiet_db: float = -60.0
 
   def __post_init__(self):
@@ -55,6 +63,8 @@ class Settings:
         'window': (0.1, 2.0),
         'taps': (1, 512),
         'explained': (0.0, 1.0),
+        'frames': (1, 8),
+        'tail': (0.0, 1.0),
         'quiet_db': (-120.0, 0.0),
       },
     )
@@ -70,11 +80,12 @@ class Echo:
       settings: How echo is told.
     """
     self._settings = settings
-    self._window = round(settings.window * vad.RATE)
-    self._late = round(_PAST * vad.RATE)
-    self._reach = self._late + round(settings.delay * vad.RATE)
+    self._window = _even(settings.window)
+    self._late = _even(_PAST)
+    self._reach = self._late + _even(settings.delay)
     self._heard_S = np.zeros(self._window)
     self._room = 1.0  # power of the quietest frame
+    self._fading = 0.0  # energy of the last echo
     # Sample `_first` of the clock is the first of what is kept as played.
     self._first = 0
     self._played_S = np.zeros(0)
@@ -101,31 +112,40 @@ class Echo:
     keep = max(0, round(at * vad.RATE) - self._first)
     self._played_S = self._played_S[:keep]
 
-  def hears(self, at: float, frame_S: np.ndarray) -> bool:
+  def hears(self, at: float, frame_S: np.ndarray, matters: bool = True) -> bool:
     """Whether a frame of the microphone is echo; each frame once, in order.
 
     Args:
       at: Seconds where it ends.
       frame_S: At 16 kHz, at most a window.
+      matters: Whether anybody asks; else it is only remembered.
     """
     frame_S = np.asarray(frame_S, np.float64)
     self._heard_S = np.concatenate([self._heard_S, frame_S])[-self._window :]
     power = float(np.mean(np.square(frame_S)))
     # The quietest is forgotten slowly: rooms become louder.
     self._room = min(power, self._room * 1.01 + 1e-12)
-    end = round(at * vad.RATE)
-    reference_S = self._reference(end)
-    if reference_S is None:
+    self._fading *= _FADES
+    reference_S = self._reference(round(at * vad.RATE))
+    if reference_S is None or not power or not matters:
       return False
-    energy = float(frame_S @ frame_S)
-    if energy == 0:
-      return False
+    return self._is_echo(reference_S, len(frame_S))
+
+  def _is_echo(self, reference_S: np.ndarray, size: int) -> bool:
+    """Whether the last frames are, given what may be in them."""
+    heard_S, played_S = _halved(self._heard_S), _halved(reference_S)
+    lag = self._lag(played_S, heard_S)
+    last = self._settings.frames * size // 2
+    rest_S = self._unexplained(played_S, heard_S, lag, last)
+    energy, rest = (float(one @ one) for one in (heard_S[-last:], rest_S))
     # What a room has always says nothing of who speaks.
-    energy_of_room = min(self._room * len(frame_S), 0.15 * energy)
-    lag = self._lag(reference_S)
-    rest_S = self._unexplained(reference_S, lag, len(frame_S))
-    rest = float(rest_S @ rest_S) - 2 * energy_of_room
-    return rest < (1 - self._settings.explained) * (energy - energy_of_room)
+    room = min(self._room * last, 0.15 * energy)
+    border = (1 - self._settings.explained) * (energy - room)
+    border += self._settings.tail * self._fading
+    if rest - 2 * room < border:
+      self._fading = max(self._fading, energy - rest)
+      return True
+    return False
 
   def _reference(self, end: int) -> np.ndarray | None:
     """What was played in the window and the reach before it; None: nothing."""
@@ -142,40 +162,44 @@ class Echo:
     floor = 10 ** (self._settings.quiet_db / 10)
     return whole_S if np.mean(np.square(whole_S)) > floor else None
 
-  def _lag(self, reference_S: np.ndarray) -> int:
+  def _lag(self, played_S: np.ndarray, heard_S: np.ndarray) -> int:
     """Samples from the reference's begin to where the window fits best."""
-    size = 1 << (len(reference_S) + self._window - 1).bit_length()
-    played_F = np.fft.rfft(reference_S, size)
-    heard_F = np.fft.rfft(self._heard_S, size)
+    size = 1 << (len(played_S) + len(heard_S) - 1).bit_length()
+    played_F = np.fft.rfft(played_S, size)
+    heard_F = np.fft.rfft(heard_S, size)
     power_F = np.square(np.abs(played_F))
     # Half of the whitening: pitch makes no side peaks, noise is not raised.
     cross_F = played_F * np.conj(heard_F)
     cross_F /= np.sqrt(power_F + 1e-3 * power_F.max())
-    return int(np.argmax(np.abs(np.fft.irfft(cross_F, size)[: self._places()])))
+    places = len(played_S) - len(heard_S)
+    return int(np.argmax(np.abs(np.fft.irfft(cross_F, size)[:places])))
 
-  def _places(self) -> int:
-    return self._reach + self._late
-
-  def _unexplained(
-    self, reference_S: np.ndarray, lag: int, last: int
-  ) -> np.ndarray:
+  def _unexplained(self, played_S, heard_S, lag: int, last: int) -> np.ndarray:
     """What the best filter around a lag leaves of the last samples."""
-    taps = self._settings.taps
+    taps, window = self._settings.taps, len(heard_S)
     # Reflections come behind the direct sound: most taps look back.
-    first = lag + taps // 4
-    padded_S = np.concatenate([np.zeros(taps), reference_S, np.zeros(taps)])
-    begin = first + taps
-    part_S = padded_S[begin - taps + 1 : begin + self._window]
-    if len(part_S) < self._window + taps - 1:
-      missing = self._window + taps - 1 - len(part_S)
-      part_S = np.concatenate([part_S, np.zeros(missing)])
+    begin = lag + taps // 8 + taps
+    padded_S = np.concatenate([np.zeros(taps), played_S, np.zeros(2 * taps)])
+    part_S = padded_S[begin - taps + 1 : begin + window]
     views_SK = np.lib.stride_tricks.sliding_window_view(part_S, taps)
     gram_KK = _gram(part_S, taps)
     load = 1e-4 * np.trace(gram_KK) / taps + 1e-9
-    filter_K = np.linalg.solve(
-      gram_KK + load * np.eye(taps), views_SK.T @ self._heard_S
-    )
-    return self._heard_S[-last:] - views_SK[-last:] @ filter_K
+    gram_KK[np.diag_indices(taps)] += load
+    cross_K = np.correlate(part_S, heard_S, 'valid')
+    filter_K = np.linalg.solve(gram_KK, cross_K)
+    return heard_S[-last:] - views_SK[-last:] @ filter_K
+
+
+def _even(seconds: float) -> int:
+  """Samples, so many that every second one can be left out."""
+  return 2 * round(seconds * vad.RATE / 2)
+
+
+def _halved(sound_S: np.ndarray) -> np.ndarray:
+  """At half its rate."""
+  place = np.arange(_TAPS) - _TAPS // 2
+  low_K = 0.5 * np.sinc(place / 2) * np.hanning(_TAPS + 2)[1:-1]
+  return np.convolve(sound_S, low_K, 'same')[::2]
 
 
 def _gram(part_S: np.ndarray, taps: int) -> np.ndarray:
@@ -185,9 +209,8 @@ def _gram(part_S: np.ndarray, taps: int) -> np.ndarray:
   by a sample that enters and one that leaves.
   """
   size = len(part_S) - taps + 1
-  views_SK = np.lib.stride_tricks.sliding_window_view(part_S, taps)
   gram_KK = np.empty((taps, taps))
-  gram_KK[0] = gram_KK[:, 0] = part_S[:size] @ views_SK
+  gram_KK[0] = gram_KK[:, 0] = np.correlate(part_S, part_S[:size], 'valid')
   leaves_K, enters_K = part_S[: taps - 1], part_S[size : size + taps - 1]
   for i in range(taps - 1):
     change_K = enters_K[i] * enters_K - leaves_K[i] * leaves_K

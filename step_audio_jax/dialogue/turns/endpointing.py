@@ -2,9 +2,9 @@
 
 A pause alone does not say it: people stop in the middle of a sentence to think
 for as long as between two turns. What they have said so far does. "What is the
-capital of" goes on; "What is the capital of Peru?" does not. So the wait
-shrinks where the words are complete and grows where they are not; where no
-transcript has come it is the usual one.
+capital of" goes on; "what is the capital of peru" does not. So the wait shrinks
+where the words are complete and grows where they are not; where no transcript
+has come it is the usual one.
 """
 
 import dataclasses
@@ -12,87 +12,7 @@ import re
 from typing import Protocol
 
 from step_audio_jax import errors
-
-_ENDS = '.!?。！？…'
-_OPEN = ',;:，、；：—-'
-# A sentence does not end with these.
-_GOES_ON = frozenset(
-  """a an the this these my your his her its our their some any every each no
-  and or but so because if when while although unless until than as that which
-  who whose where whether
-  of to in on at by for from with without about into onto over under between
-  among through during before after against toward towards like
-  is are was were am be been being do does did have has had will would can could
-  shall should may might must i'm it's that's you're we're they're i've i'd i'll
-  very really quite too more most less not never just only also even maybe
-  please let lets i you he she we they
-  what's how's where's there's""".split()
-)
-_GOES_ON |= frozenset(  # verbs that want an object
-  """play find send show give bring put set book call remind tell want need
-  make take get add open close turn""".split()
-)
-_ASKS = frozenset(
-  """what what's who where when why how which is are do does did can could
-  will would""".split()
-)
-_DIGITS = frozenset(
-  'zero oh one two three four five six seven eight nine'.split()
-)
-_FILLERS = frozenset(
-  """uh um er erm hmm hm ah eh well like basically actually anyway
-  嗯 呃 额 那个 这个 就是 然后""".split()
-)
-_GOES_ON_WIDE = (
-  '的',
-  '和',
-  '跟',
-  '与',
-  '但',
-  '但是',
-  '因为',
-  '所以',
-  '如果',
-  '然后',
-  '在',
-  '把',
-  '被',
-  '对',
-  '从',
-  '向',
-  '给',
-  '是',
-  '要',
-  '想',
-  '会',
-  '能',
-  '可以',
-  '还有',
-  '或者',
-  '就是',
-  '那个',
-  '这个',
-  '一个',
-  '很',
-  '最',
-  '请',
-  '帮我',
-  '我想',
-  '我要',
-)
-_ENDS_WIDE = (
-  '吗',
-  '呢',
-  '吧',
-  '了',
-  '啊',
-  '呀',
-  '么',
-  '谢谢',
-  '什么',
-  '谁',
-  '哪里',
-)
+from step_audio_jax.dialogue.turns import completeness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +25,8 @@ class Waits:
     incomplete: Behind words that are to go on.
   """
 
-  complete: float = 0.35
-  usual: float = 0.6
+  complete: float = 0.25
+  usual: float = 0.55
   incomplete: float = 1.5
 
   def __post_init__(self):
@@ -126,42 +46,44 @@ class EndOfTurn(Protocol):
     """Probability that a turn is over behind these words; None: not known."""
 
 
-def completeness(text: str | None) -> float | None:
-  """Whether a transcript is a whole, 0 to 1; None where there is none."""
-  if text is None or not text.strip():
-    return None
-  text = text.strip().lower()
-  if text.endswith('...') or text.endswith('…') or text[-1] in _OPEN:
-    return 0.1
-  ended = text[-1] in _ENDS
-  words = re.findall(r"[\w']+", text.rstrip(_ENDS))
-  if not words:
-    return None
-  last = words[-1]
-  if last in _FILLERS:
-    return 0.05
-  if last in _GOES_ON or _is_within_number(words):
-    return 0.1
-  if not last.isascii():
-    if last.endswith(_ENDS_WIDE):
-      return 0.95
-    if last.endswith(_GOES_ON_WIDE):
-      return 0.15
-    return 0.9 if ended else 0.7
-  if ended:
-    return 0.95
-  # A question shows its shape; anything else may get one more phrase.
-  return 0.75 if words[0] in _ASKS and len(words) > 3 else 0.5
+def unknown(text: str | None) -> None:
+  """Judges nothing: the pause alone ends a turn."""
+  del text
 
 
-def _is_within_number(words: list[str]) -> bool:
-  """Whether digits are told one by one, and may go on."""
-  told = 0
-  for word in reversed(words):
-    if word not in _DIGITS:
-      break
-    told += 1
-  return 2 <= told < 7
+USUAL = 'words'
+_JUDGES: dict[str, EndOfTurn] = {
+  USUAL: completeness.completeness,
+  'pause': unknown,
+}
+
+
+def register(name: str, judge: EndOfTurn) -> None:
+  """Makes a judge known, such as a model.
+
+  Args:
+    name: Under which `judge_of` finds it.
+    judge: Is called in the middle of a conversation: it may not wait.
+
+  Raises:
+    ValueError: There is one of that name.
+  """
+  if name in _JUDGES:
+    raise ValueError(f'there is a judge {name!r} of ends of turns already.')
+  _JUDGES[name] = judge
+
+
+def judge_of(name: str) -> EndOfTurn:
+  """A judge by its name.
+
+  Raises:
+    UserError: There is none of that name.
+  """
+  if name not in _JUDGES:
+    raise errors.UserError(
+      f'end_of_turn: found {name!r}, expected one of {", ".join(_JUDGES)}.'
+    )
+  return _JUDGES[name]
 
 
 class Endpoint:
@@ -170,7 +92,7 @@ class Endpoint:
   def __init__(
     self,
     waits: Waits = Waits(),
-    judge: EndOfTurn = completeness,
+    judge: EndOfTurn = completeness.completeness,
   ):
     """Holds both.
 
@@ -186,8 +108,8 @@ class Endpoint:
     if found is None:
       return w.usual
     if found >= 0.5:
-      share = (found - 0.5) / 0.5
-      return w.usual + (w.complete - w.usual) * min(1.0, share * 2)
+      share = min(1.0, (found - 0.5) / 0.25)
+      return w.usual + (w.complete - w.usual) * share
     return w.usual + (w.incomplete - w.usual) * min(1.0, (0.5 - found) / 0.3)
 
 

@@ -155,6 +155,17 @@ class Idle(Action):
 
 
 @dataclasses.dataclass(frozen=True)
+class Paused(Action):
+  """The user pauses: what they have said so far is wanted in words.
+
+  Attributes:
+    until: Where the last speech ends.
+  """
+
+  until: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Speculate(Action):
   """Begin a reply to what was said so far; nobody may hear it yet.
 
@@ -195,9 +206,11 @@ class Hold(Action):
 
   Attributes:
     reply: Which.
+    since: From where on sound belongs to who speaks over it.
   """
 
   reply: int
+  since: float
 
 
 @dataclasses.dataclass(frozen=True)

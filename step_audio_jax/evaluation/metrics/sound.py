@@ -103,7 +103,7 @@ def score(
       if not len(item['tokens']):
         rows.append(item)
         continue
-      ids = voice_lib.IDS.interleave(*vocabulary.deinterleave(item['tokens']))
+      ids = voice_lib.mixed_ids(vocabulary, item['tokens'])
       wave_S, rate = decoder.decode(
         ids, voice_of(item['id']), config.seed, config.steps
       )

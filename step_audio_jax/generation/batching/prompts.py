@@ -120,7 +120,7 @@ class Store:
 
   def keep(self, ids: Sequence[int], cache: Any) -> None:
     """Holds a prompt that was read."""
-    size = sum(x.nbytes for x in jax.tree.leaves(cache))
+    size = _size(cache)
     if size > self._most or len(ids) < _WORTH:
       return
     ids = np.asarray(ids, np.int32)
@@ -132,9 +132,13 @@ class Store:
     self.bytes += size
     while self.bytes > self._most:
       _, gone = self._kept.popitem(last=False)
-      self.bytes -= sum(x.nbytes for x in jax.tree.leaves(gone.cache))
+      self.bytes -= _size(gone.cache)
 
   def clear(self) -> None:
     """Holds none any more."""
     self._kept.clear()
     self.bytes = 0
+
+
+def _size(cache: Any) -> int:
+  return sum(x.nbytes for x in jax.tree.leaves(cache))

@@ -5,6 +5,8 @@ import ipaddress
 import re
 
 from step_audio_jax import errors
+from step_audio_jax.dialogue.turns import controller
+from step_audio_jax.dialogue.turns import endpointing
 
 _HOST = re.compile(r'[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]')
 _ORIGIN = re.compile(r'https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?')
@@ -42,6 +44,9 @@ class Settings:
     longest_input: Characters of a text that is spoken.
     longest_reply: Ids of a reply at most.
     usual_reply: Ids of a reply where a client names no limit.
+    speculation: Whether a reply is begun at a pause, before it is known whether
+      its turn is over.
+    end_of_turn: Who says whether it is, by name (`dialogue.turns.endpointing`).
   """
 
   host: str = '127.0.0.1'
@@ -67,6 +72,8 @@ class Settings:
   longest_input: int = 4096
   longest_reply: int = 4096
   usual_reply: int = 1024
+  speculation: bool = True
+  end_of_turn: str = endpointing.USUAL
 
   def __post_init__(self):
     where = 'serve'
@@ -106,6 +113,7 @@ class Settings:
           raise errors.UserError(
             f'{where}: {name}: found {one!r:.60}, expected one such as {like}.'
           )
+    endpointing.judge_of(self.end_of_turn)
     self._check_token(where)
 
   def _check_token(self, where: str) -> None:
@@ -123,6 +131,13 @@ class Settings:
         f'{where}: token: found {len(token)} characters, expected {_SHORTEST} '
         'or more, printable ASCII without spaces.'
       )
+
+  @property
+  def turns(self) -> controller.Settings:
+    """How turns are told."""
+    return controller.Settings(
+      speculates=self.speculation, judge=self.end_of_turn
+    )
 
   @property
   def is_local(self) -> bool:

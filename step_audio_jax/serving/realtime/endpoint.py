@@ -39,7 +39,10 @@ def endpoint(
     await socket.accept(subprotocol=chosen)
     out: asyncio.Queue[events.Event | None] = asyncio.Queue(_AHEAD)
     session = session_lib.Session(
-      models, out.put, name=socket.query_params.get('model')
+      models,
+      out.put,
+      name=socket.query_params.get('model'),
+      turns=settings.turns,
     )
     work = [
       asyncio.create_task(_write(socket, out, settings.write_seconds)),

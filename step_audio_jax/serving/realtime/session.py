@@ -133,7 +133,7 @@ class Session(talk.Talk):
         await asyncio.sleep(0)
       part_S = samples_S[begin : begin + _SLICE]
       self._heard_at = self._told_at = self._clock.now()
-      for action in self._listener.push(part_S):
+      for action in self._listener.push(part_S, self._heard_at):
         await self._act(action)
 
   async def _commit(self, event) -> None:

@@ -7,6 +7,7 @@ being played while the next one is made.
 """
 
 import asyncio
+import dataclasses
 import logging
 from typing import Any, Awaitable, Callable, Mapping
 
@@ -26,8 +27,10 @@ from step_audio_jax.serving.realtime import formats
 _LOG = logging.getLogger(__name__)
 _LEAD = 0.6  # seconds
 _PIECE = 0.2  # seconds of sound in one event
+_MENDING = 3.0  # seconds that the rest of a sentence may take
 _BOTH = 'conversation.item.added', 'conversation.item.done'
 Send = Callable[[events.Event], Awaitable[None]]
+Plays = Callable[[np.ndarray, int, float], None]
 
 
 class Speaking:
@@ -50,6 +53,7 @@ class Speaking:
     rate: int | None,
     metadata: Mapping[str, str] | None = None,
     playing: float = float('-inf'),
+    plays: Plays | None = None,
   ):
     """Nothing of it is sent yet.
 
@@ -63,11 +67,13 @@ class Speaking:
       rate: Of the mouth's sound, Hz; None where it is only written.
       metadata: As the client gave it.
       playing: When all is played that was sent before it.
+      plays: Is told what is played, at which rate and when.
     """
     self.id, self.reply = events.new_id('resp'), reply
     self._session, self._context = session, context
     self._conversation, self._send, self._clock = conversation, send, clock
     self._rate, self._metadata = rate, metadata
+    self._plays = plays
     self._playback = playback_lib.Playback(_LEAD, end=playing)
     self._goes_on = asyncio.Event()
     self._goes_on.set()
@@ -80,6 +86,8 @@ class Speaking:
     self._item: str | None = None  # that is being said
     self._place = 0  # of it
     self._ledger = None
+    self._stretch: reply_lib.Stretch | None = None
+    self._left: services.Sound | None = None  # of what is being sent
     self._words: list[str] = []
     self.is_over = self._is_begun = False
     self.item_played: tuple[str, int] | None = None
@@ -97,6 +105,11 @@ class Speaking:
     self._goes_on.set()
 
   @property
+  def said(self) -> str:
+    """The words so far, whether they have sounded or not."""
+    return ''.join(self._words)
+
+  @property
   def until(self) -> float:
     """When all that was sent is played."""
     return self._playback.end
@@ -112,6 +125,7 @@ class Speaking:
     await self._tell('response.created', response=self._shown('in_progress'))
     try:
       async for stretch in self.reply.stretches():
+        self._stretch = stretch
         async for piece in stretch.pieces:
           await self._take(piece)
         await self._close_item(items_lib.COMPLETED)
@@ -125,13 +139,13 @@ class Speaking:
     await self._finish()
 
   async def stop(self, reason: str, *, is_silent: bool = False) -> None:
-    """Ends it before its end; what was played of it stays.
+    """Ends it before its end; what was played of it stays; `mend` follows.
 
     Args:
       reason: 'turn_detected' or 'client_cancelled'.
       is_silent: Whether what was sent is not played to its end either.
     """
-    await self.reply.cancel()
+    self.reply.unwanted()
     played = self._playback.stop(self._clock.now())
     # Who asks for the next reply has heard what was sent, or says so.
     if is_silent or reason == 'turn_detected' or not self.is_over:
@@ -140,6 +154,32 @@ class Speaking:
       return
     await self._close_item(items_lib.INCOMPLETE)
     await self._over(events.CANCELLED, reason)
+
+  async def mend(self) -> None:
+    """Lets go of what was stopped, once the sentence that was cut is made.
+
+    Nobody hears the rest of it, but where its words lie is known by then.
+    """
+    try:
+      async with asyncio.timeout(_MENDING):
+        await self._make_rest()
+    except TimeoutError:
+      pass
+    finally:
+      await self.reply.cancel()
+
+  async def _make_rest(self) -> None:
+    ledger = self._ledger
+    if ledger is None or not ledger.is_within_sentence:
+      return
+    if self._left is not None:
+      ledger.add(self._left, is_sent=False)
+    while ledger.is_within_sentence:
+      piece = await anext(self._stretch.pieces, None)
+      if piece is None:
+        return
+      if isinstance(piece, services.Sound):
+        ledger.add(piece, is_sent=False)
 
   def _cut(self, played: float) -> None:
     """History keeps what was played, until the client says it better."""
@@ -233,6 +273,7 @@ class Speaking:
     size = max(1, int(_PIECE * self._rate))
     samples_S = sound.samples_S
     cuts = range(0, max(1, len(samples_S)), size)
+    self._left = sound
     for begin in cuts:
       part_S = samples_S[begin : begin + size]
       await self._goes_on.wait()
@@ -249,7 +290,14 @@ class Speaking:
           sound.ends and last,
         )
       )
-      self._playback.send(len(part_S) / self._rate, self._clock.now())
+      rest_S = samples_S[begin + size :]
+      self._left = (
+        None if last else dataclasses.replace(sound, samples_S=rest_S)
+      )
+      seconds = len(part_S) / self._rate
+      self._playback.send(seconds, self._clock.now())
+      if self._plays is not None:
+        self._plays(part_S, self._rate, self._playback.end - seconds)
       await self._bytes(self._outgoing(part_S))
 
   async def _bytes(self, raw: bytes) -> None:

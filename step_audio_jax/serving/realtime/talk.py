@@ -16,7 +16,9 @@ from step_audio_jax.dialogue.context import context as context_lib
 from step_audio_jax.dialogue.context import items as items_lib
 from step_audio_jax.dialogue.live import clock as clock_lib
 from step_audio_jax.dialogue.live import listener as listener_lib
+from step_audio_jax.dialogue.live import pauses
 from step_audio_jax.dialogue.live import reply as reply_lib
+from step_audio_jax.dialogue.turns import controller as controller_lib
 from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import server_vad
 from step_audio_jax.dialogue.turns import vad
@@ -30,6 +32,7 @@ _USUAL = 256  # ids of a reply where a client sets no limit
 LONGEST = 3600  # seconds of a session
 _MUTED = 0.6  # seconds without sound, from which on a microphone is off
 _TICK = 0.1  # seconds
+_PATIENCE = 0.3  # seconds that a reply waits for what was cut to be told
 MOST_ASIDE = 8  # replies beside the conversation at once
 
 
@@ -45,6 +48,7 @@ class Talk:
     judge: vad.Detector | None = None,
     name: str | None = None,
     wall: Callable[[], float] = time.time,
+    turns: controller_lib.Settings = controller_lib.Settings(),
   ):
     """Begins one; `begin` greets.
 
@@ -55,8 +59,10 @@ class Talk:
       judge: Tells speech from silence; None loads the usual one.
       name: Of the model, as the client called it.
       wall: Seconds since 1970.
+      turns: How turns are told where the session says nothing of it.
     """
     self._models, self._send = models, send
+    self._usual_turns = turns
     self._clock = clock or clock_lib.LoopClock()
     self._id = events.new_id('sess')
     self._conversation = events.new_id('conv')
@@ -78,6 +84,9 @@ class Talk:
     self._heard_at = self._told_at = 0.0
     self._ticking: asyncio.Task | None = None
     self._tasks: set[asyncio.Task] = set()
+    self._pause: pauses.Pause | None = None  # the last one
+    self._mending: asyncio.Task | None = None  # of what was cut
+    self._given_up: list[reply_lib.Reply] = []  # of what is mended
     self._turn_item = events.new_id('item')
     self._has_spoken = False
     self._lock = asyncio.Lock()
@@ -91,11 +100,12 @@ class Talk:
 
   async def close(self) -> None:
     """Lets go of all that it holds."""
-    replies = list(self._replies.values())
+    replies = [*self._replies.values(), *self._given_up]
     if self._speaking is not None:
       replies.append(self._speaking.reply)
     replies += [speaking.reply for speaking, _ in self._asides.values()]
-    work = [one for one in (self._saying, self._ticking) if one is not None]
+    work = [self._saying, self._ticking, self._mending]
+    work = [one for one in work if one is not None]
     work += [*self._tasks, *(task for _, task in self._asides.values())]
     for task in work:
       task.cancel()
@@ -133,17 +143,18 @@ class Talk:
           audio_start_ms=round(self._listener.place(since) * 1000),
           item_id=self._turn_item,
         )
-      case ev.Speculate(reply=number):
-        self._write_down(self._listener.hearing)
+      case ev.Paused(until=until):
+        self._write_down(self._paused(until))
+      case ev.Speculate(reply=number, until=until):
         self._replies[number] = self._reply(
-          self._session, hearing=self._listener.hearing
+          self._session, hearing=self._paused(until)
         )
       case ev.Discard(reply=number):
         await self._drop(number)
       case ev.EndTurn(until=until):
         await self._stopped(until)
         try:
-          await self._committed(self._listener.hearing)
+          await self._committed(self._paused(until, begins=False))
         except Exception as error:  # noqa: BLE001 - what follows has to come
           if not isinstance(error, errors.UserError | services.Busy):
             _LOG.exception('a turn could not be heard')
@@ -215,18 +226,38 @@ class Talk:
       f'{kind}.completed', **shared, transcript=words, usage=usage
     )
 
-  def _write_down(self, hearing) -> None:
+  def _paused(self, until: float, begins: bool = True):
+    """What was said up to a pause, as it was heard then.
+
+    Args:
+      until: Where the speech in front of it ends.
+      begins: Whether one is begun where there is none; else all is heard.
+    """
+    hearing, last = self._listener.hearing, self._pause
+    if hearing is None:
+      return None
+    if last is None or (last.hearing, last.until) != (hearing, until):
+      if not begins:
+        return hearing
+      self._pause = pauses.Pause(hearing, until, self._begin)
+    return self._pause
+
+  def _write_down(self, pause: pauses.Pause | None) -> None:
     """The words so far, for the controller."""
+    if pause is None:
+      return
     until = self._listener.at
 
     async def words():
       try:
-        text = await hearing.transcript()
+        text = await pause.transcript()
       except Exception:  # noqa: BLE001 - told when the turn is written down
         return
       async with self._lock:
-        if self._listener.hearing is hearing:
-          await self._feed(ev.Words(self._listener.at, text, until))
+        speaking = self._speaking
+        if speaking is not None and pauses.is_our_own(text, speaking.said):
+          text = ''  # the loudspeaker was heard
+        await self._feed(ev.Words(self._listener.at, text, until))
 
     self._begin(words())
 
@@ -237,6 +268,8 @@ class Talk:
 
     async def turns():
       also = []
+      if self._mending is not None:
+        await asyncio.wait([self._mending], timeout=_PATIENCE)
       if hearing is not None:
         also = [items_lib.heard(await hearing.finish())]
         if not self._models.mind.hears:
@@ -280,6 +313,7 @@ class Talk:
     self._saying = asyncio.create_task(self._say(self._speaking, number))
 
   def _spoken(self, reply, session, context, conversation, metadata):
+    aloud = conversation is not None
     audible = session['output_modalities'] == [config.AUDIO]
     return speaking_lib.Speaking(
       reply,
@@ -291,6 +325,7 @@ class Talk:
       self._models.mouth.sample_rate if audible else None,
       metadata,
       self._playing,
+      self._listener.plays if self._listener is not None and aloud else None,
     )
 
   def _aside(self, reply, session, metadata) -> None:
@@ -311,6 +346,7 @@ class Talk:
     task.cancel()
     await asyncio.wait([task])
     await speaking.stop('client_cancelled')
+    await speaking.reply.cancel()
 
   async def _say(self, speaking, number: int) -> None:
     try:
@@ -338,6 +374,11 @@ class Talk:
       await asyncio.wait([self._saying])
       self._saying = None
     await speaking.stop(reason, is_silent=is_silent)
+    if self._mending is not None:
+      self._mending.cancel()
+    self._given_up = [one for one in self._given_up if not one.is_done]
+    self._given_up.append(speaking.reply)
+    self._mending = asyncio.create_task(speaking.mend())
 
   # Settings.
 
@@ -347,7 +388,7 @@ class Talk:
 
   def _turns(self):
     detection = self._input['turn_detection']
-    settings = server_vad.settings(detection)
+    settings = server_vad.settings(detection, self._usual_turns)
     if self._session['type'] == config.TRANSCRIPTION:
       settings = dataclasses.replace(settings, replies=False)
     return settings
@@ -370,10 +411,11 @@ class Talk:
       speed=said['speed'],
     )
 
-  def _begin(self, work) -> None:
+  def _begin(self, work) -> asyncio.Task:
     task = asyncio.create_task(work)
     self._tasks.add(task)
     task.add_done_callback(self._tasks.discard)
+    return task
 
   async def _tell(self, kind: str, **fields: Any) -> None:
     await self._send(events.made(kind, **fields))

@@ -234,6 +234,11 @@ def test_a_hundred_random_interruptions():
   assert found['ids_error_groups_max'] <= 1
   assert found['history_error_groups_max'] <= 1
   assert found['never_played_in_history'] == 0
+  # The half of them that came while no more was made.
+  assert found['unfinished_sentences'] > 10
+  assert found['unfinished_error_groups_max'] <= 1
+  guessed = interruptions.measure(100, seed=7, gives_up=True)
+  assert guessed['unfinished_error_groups_max'] > 1
 
 
 def test_positions_never_run_back():
@@ -248,3 +253,18 @@ def test_positions_never_run_back():
       assert found.groups >= last.groups
       last = found
     assert last.text == reply.text
+
+
+def test_the_rest_of_a_cut_sentence_says_where_its_words_lie():
+  ledger = played.Ledger(24000)
+  ledger.announce('one two six ten ')
+  ledger.add(sound(0.48, 4))
+  ledger.cut(480, final=False)
+  assert ledger.is_within_sentence
+  ledger.add(sound(1.44, 12, 'one two six ten ', ends=True), is_sent=False)
+  assert not ledger.is_within_sentence
+  # It has 16 groups, of which 4 were heard: a word of 4.
+  assert ledger.played.text == 'one' and ledger.played.groups == 4
+  assert ledger.sent_ms == 480
+  with pytest.raises(errors.UserError, match='at most the 480 ms'):
+    ledger.cut(600)

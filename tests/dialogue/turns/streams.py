@@ -51,5 +51,9 @@ class Stream:
 
 
 def kinds(actions: Iterable[ev.Action]) -> list[str]:
-  """Names of actions."""
-  return [type(action).__name__ for action in actions]
+  """Names of actions, but that words are asked for, as at every pause."""
+  return [
+    type(action).__name__
+    for action in actions
+    if not isinstance(action, ev.Paused)
+  ]

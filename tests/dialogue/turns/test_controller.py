@@ -36,11 +36,12 @@ def test_a_turn_is_begun_paused_speculated_and_replied_to():
   spoken = stream.at
   after = stream.silence(1.0)
   assert kinds(after) == ['Speculate', 'EndTurn', 'Reply']
-  guess, end, reply = after
+  pause, guess, end, reply = after
+  assert isinstance(pause, ev.Paused) and pause.until == guess.until
   assert guess.until == end.until == pytest.approx(spoken)
   assert guess.reply == reply.reply == 0
-  assert 0.16 <= guess.at - spoken < 0.16 + streams.FRAME
-  assert 0.6 <= end.at - spoken < 0.6 + streams.FRAME
+  assert 0.12 <= guess.at - spoken < 0.12 + streams.FRAME
+  assert 0.55 <= end.at - spoken < 0.55 + streams.FRAME
   stream.now(ev.Ended, 0)
   assert stream.controller.state == State.SILENCE
 
@@ -58,9 +59,9 @@ def test_a_reply_is_given_up_where_the_user_goes_on():
   'text, least, most',
   [
     ('what is the capital of', 1.5, 1.54),
-    ('what is the capital of peru?', 0.35, 0.39),
+    ('what is the capital of peru', 0.25, 0.29),
     ('我想', 1.3, 1.54),
-    ('今天天气怎么样吗？', 0.35, 0.39),
+    ('今天天气怎么样吗？', 0.25, 0.29),
   ],
 )
 def test_words_say_how_long_the_wait_is(text, least, most):
@@ -79,6 +80,26 @@ def test_words_that_come_in_the_pause_end_it_at_once():
   stream.silence(0.45)
   found = stream.feed(ev.Words(stream.at, 'stop it.', spoken))
   assert kinds(found) == ['EndTurn', 'Reply']
+
+
+def test_words_are_asked_for_where_nothing_is_speculated():
+  stream = streams.Stream(speculates=False)
+  stream.speech(1.0)
+  spoken = stream.at
+  found = stream.silence(1.0)
+  assert [type(one) for one in found] == [ev.Paused, ev.EndTurn, ev.Reply]
+  assert found[0].until == pytest.approx(spoken)
+
+
+def test_words_are_asked_for_once_a_pause_and_while_a_reply_is_held():
+  stream = _replying()
+  stream.speech(0.3)
+  spoken = stream.at
+  (pause,) = stream.silence(0.2)
+  assert isinstance(pause, ev.Paused)
+  assert pause.until == pytest.approx(spoken)
+  found = stream.feed(ev.Words(stream.at, 'stop', stream.at))
+  assert kinds(found) == ['Stop', 'BeginTurn', 'Speculate']
 
 
 def test_without_a_pause_nothing_is_speculated():
@@ -277,7 +298,7 @@ _STEPS = st.one_of(
 @hypothesis.given(
   steps=st.lists(_STEPS, max_size=25),
   mode=st.sampled_from(controller_lib.MODES),
-  pause=st.sampled_from([None, 0.16]),
+  pause=st.sampled_from([None, 0.12]),
   replies=st.booleans(),
   interrupts=st.booleans(),
 )
@@ -338,6 +359,9 @@ class _World:
 
   def idle(self, action):
     assert not self.open and self.heard is None
+
+  def paused(self, action):
+    assert self.open or self.held
 
   def speculate(self, action):
     assert self.open and self.begun is None and action.reply > self.known

@@ -6,20 +6,9 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.dialogue.turns import echo
 from step_audio_jax.dialogue.turns import vad
+from tests.dialogue.turns import voices
 
 RATE, FRAME = vad.RATE, vad.FRAME
-
-
-def _voice(seed: int, seconds: float, pitch: float) -> np.ndarray:
-  """Harmonics whose colour and loudness change, with some breath."""
-  rng = np.random.default_rng(seed)
-  t_S = np.arange(round(seconds * RATE)) / RATE
-  phase_S = 2 * np.pi * np.cumsum(pitch + 15 * np.sin(3 * t_S)) / RATE
-  sound_S = 0.02 * rng.standard_normal(len(t_S))
-  for n in range(1, 20):
-    colour_S = 1 + np.sin(2 * np.pi * rng.uniform(1, 4) * t_S + n)
-    sound_S += colour_S * np.sin(n * phase_S) / n
-  return 0.1 * sound_S
 
 
 def _marks(heard_S, played_S, at=0.0, settings=echo.Settings()) -> np.ndarray:
@@ -42,7 +31,7 @@ def _delayed(sound_S, seconds):
 @pytest.mark.parametrize('delay', [0.0, 0.11, 0.48])
 def test_echo_of_any_gain_and_delay_is_marked(gain, delay):
   rng = np.random.default_rng(0)
-  played_S = _voice(1, 1.5, 120)
+  played_S = voices.voice(1, 1.5, 120)
   heard_S = gain * _delayed(played_S, delay)
   heard_S += 0.02 * gain * rng.standard_normal(len(heard_S)) * 0.1
   marks = _marks(heard_S, played_S)
@@ -53,13 +42,13 @@ def test_echo_of_a_room_is_marked():
   rng = np.random.default_rng(0)
   room_S = rng.standard_normal(1600) * np.exp(-np.arange(1600) / 150)
   room_S[0] = 5.0
-  played_S = _voice(1, 1.5, 120)
+  played_S = voices.voice(1, 1.5, 120)
   heard_S = 0.2 * np.convolve(_delayed(played_S, 0.2), room_S)[: len(played_S)]
   assert _marks(heard_S, played_S)[14:].mean() > 0.9
 
 
 def test_who_speaks_over_the_echo_is_heard():
-  played_S, user_S = _voice(1, 2.0, 120), _voice(2, 2.0, 205)
+  played_S, user_S = voices.voice(1, 2.0, 120), voices.voice(2, 2.0, 205)
   user_S[:RATE] = 0
   marks = _marks(0.5 * _delayed(played_S, 0.15) + user_S, played_S)
   assert marks[12:30].mean() > 0.95
@@ -67,12 +56,12 @@ def test_who_speaks_over_the_echo_is_heard():
 
 
 def test_who_speaks_while_another_thing_is_played_is_heard():
-  marks = _marks(_voice(2, 1.5, 205), _voice(1, 1.5, 120))
+  marks = _marks(voices.voice(2, 1.5, 205), voices.voice(1, 1.5, 120))
   assert marks.mean() < 0.1
 
 
 def test_nothing_is_echo_where_nothing_is_played_or_it_was_stopped():
-  heard_S = _voice(1, 1.0, 120)
+  heard_S = voices.voice(1, 1.0, 120)
   assert not _marks(heard_S, np.zeros(0)).any()
   assert not _marks(heard_S, heard_S, at=5.0).any()
   judge = echo.Echo()
@@ -82,7 +71,7 @@ def test_nothing_is_echo_where_nothing_is_played_or_it_was_stopped():
 
 
 def test_parts_that_are_played_one_behind_another_are_one_sound():
-  played_S = _voice(1, 1.5, 120)
+  played_S = voices.voice(1, 1.5, 120)
   judge = echo.Echo()
   marks = []
   for n in range(0, len(played_S) - FRAME, FRAME):

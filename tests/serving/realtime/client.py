@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pydantic
 
+from step_audio_jax.dialogue.turns import controller as controller_lib
 from step_audio_jax.serving.realtime import session as session_lib
 from tests.dialogue import fakes
 
@@ -35,11 +36,11 @@ def sound(seconds, level=0.3):
 class Client:
   """Talks to a session."""
 
-  def __init__(self, **models):
+  def __init__(self, turns=controller_lib.Settings(), **models):
     self.events = []
     self.models = fakes.models(**models)
     self.session = session_lib.Session(
-      self.models, self._take, judge=loud, wall=lambda: 0.0
+      self.models, self._take, judge=loud, wall=lambda: 0.0, turns=turns
     )
 
   async def _take(self, event):

@@ -7,6 +7,7 @@ import pytest
 from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.dialogue import services
+from step_audio_jax.dialogue.turns import controller as controller_lib
 from step_audio_jax.serving.realtime import session as session_lib
 from tests.dialogue import fakes
 from tests.dialogue import virtual_time
@@ -98,7 +99,8 @@ def test_who_goes_on_after_a_pause_is_answered_once():
     await client.hush(1.5)
     await client.until('response.done')
 
-  client = talk(scene)
+  # No words come in time: the pause alone says it.
+  client = talk(scene, ear=fakes.ScriptedEar('hello', late=5.0))
   assert len(client.models.mind.asked) == 2  # one was discarded
   assert len(client.all('response.created')) == 1
   assert len(client.all('input_audio_buffer.committed')) == 1
@@ -144,6 +146,62 @@ def test_an_interruption_stops_what_is_said_and_history_knows():
   assert client.models.mind.asked[-1][1].text.strip() == said.strip()
 
 
+def test_one_word_stops_a_reply():
+  async def scene(client):
+    await client.say(0.5)
+    await client.hush(2.0)
+    await client.say(0.4)
+    await client.hush(1.0)
+
+  ear = fakes.ScriptedEar('hello', 'stop', wait=0.1)
+  client = talk(scene, ear=ear, mind=fakes.ScriptedMind(LONG, ['Yes.']))
+  first = client.all('response.done')[0]
+  assert first['response']['status_details']['reason'] == 'turn_detected'
+  # It was heard once: what was said over the reply is the turn.
+  assert len(ear.heard) == 2 and not ear.heard[1].is_cancelled
+
+
+def test_words_of_a_sentence_that_is_cut_while_it_is_made():
+  async def scene(client):
+    await client.say(0.5)
+    await client.hush(1.5)
+    await client.say(1.2)
+    await client.hush(3.0)
+    name = client.all('response.output_item.added')[0]['item']['id']
+    await client.send(
+      'conversation.item.truncate',
+      item_id=name,
+      content_index=0,
+      audio_end_ms=600,
+    )
+    await client.send('conversation.item.retrieve', item_id=name)
+
+  # A digit is said in a group of 120 ms, which is three times as fast as usual.
+  digits = '7 ' * 39 + '7.'
+  client = talk(
+    scene,
+    mind=fakes.ScriptedMind([digits], ['Yes.']),
+    mouth=fakes.ScriptedMouth(wait=0.1),
+  )
+  item = client.all('conversation.item.retrieved')[0]['item']
+  assert item['status'] == 'incomplete'
+  assert item['content'][0]['transcript'] == '7 7 7 7 7'
+
+
+def test_without_speculation_nothing_is_begun_at_a_pause():
+  async def scene(client):
+    await client.say(0.6)
+    await client.hush(0.3)
+    client.asked = len(client.models.mind.asked)
+    await client.hush(1.5)
+    await client.until('response.done')
+
+  turns = controller_lib.Settings(speculates=False)
+  ear = fakes.ScriptedEar('what is the')
+  client = talk(scene, turns=turns, ear=ear)
+  assert client.asked == 0 and len(client.models.mind.asked) == 1
+
+
 def test_a_cough_does_not_stop_a_reply():
   async def scene(client):
     await client.say(0.5)
@@ -152,7 +210,8 @@ def test_a_cough_does_not_stop_a_reply():
     await client.hush(12.0)
     await client.until('response.done')
 
-  client = talk(scene, mind=fakes.ScriptedMind(LONG))
+  ear = fakes.ScriptedEar('hello', '')
+  client = talk(scene, ear=ear, mind=fakes.ScriptedMind(LONG))
   (done,) = client.all('response.done')
   assert done['response']['status'] == 'completed'
   assert len(client.all('input_audio_buffer.speech_started')) == 1
