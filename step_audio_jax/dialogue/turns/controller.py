@@ -66,7 +66,7 @@ class Settings:
   start: float = 0.09
   prefix: float = 0.3
   least: float = 0.12
-  pause: float | None = 0.06
+  pause: float | None = 0.03
   speculates: bool = True
   waits: endpointing.Waits = endpointing.Waits()
   judge: str = endpointing.USUAL

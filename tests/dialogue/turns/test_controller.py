@@ -40,7 +40,7 @@ def test_a_turn_is_begun_paused_speculated_and_replied_to():
   assert isinstance(pause, ev.Paused) and pause.until == guess.until
   assert guess.until == end.until == pytest.approx(spoken)
   assert guess.reply == reply.reply == 0
-  assert 0.06 <= guess.at - spoken < 0.06 + streams.FRAME
+  assert 0.03 <= guess.at - spoken < 0.03 + streams.FRAME
   assert 0.55 <= end.at - spoken < 0.55 + streams.FRAME
   stream.now(ev.Ended, 0)
   assert stream.controller.state == State.SILENCE
@@ -298,7 +298,7 @@ _STEPS = st.one_of(
 @hypothesis.given(
   steps=st.lists(_STEPS, max_size=25),
   mode=st.sampled_from(controller_lib.MODES),
-  pause=st.sampled_from([None, 0.06]),
+  pause=st.sampled_from([None, 0.03]),
   replies=st.booleans(),
   interrupts=st.booleans(),
 )
