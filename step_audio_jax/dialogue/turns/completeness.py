@@ -90,6 +90,8 @@ def _by_end(words: list[str]) -> float | None:
   if last in lex.ASKING:
     return _HARDLY
   if last in lex.DEMONSTRATIVES:
+    if before in lex.BE:  # "what is that", and not "the problem is that"
+      return _SURELY if asked else _RATHER_NOT / 2
     return _LIKELY if before in lex.BEFORE_THAT else _RATHER_NOT / 2
   if last in lex.PRONOUNS:
     return _behind_pronoun(words, before, asked)
@@ -202,6 +204,8 @@ def _behind_content(words, before: str, asked: list[str]) -> float | None:
     if words[place] in lex.DETERMINERS or words[place] in lex.DEMONSTRATIVES:
       return 0.2  # of something: "the second", "a small red"
     told = len(words) - 1 - place
+    if words[place] in lex.AUXILIARIES and not asked:
+      return _RATHER_NOT if last in lex.NUMBERS else None
     if last in lex.NUMBERS and told < 3 and words[place] in lex.PREPOSITIONS:
       return 0.42
   return None

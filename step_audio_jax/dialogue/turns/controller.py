@@ -66,11 +66,11 @@ class Settings:
   start: float = 0.09
   prefix: float = 0.3
   least: float = 0.12
-  pause: float | None = 0.12
+  pause: float | None = 0.03
   speculates: bool = True
   waits: endpointing.Waits = endpointing.Waits()
   judge: str = endpointing.USUAL
-  interrupt: float = 0.9  # it is held already: to decide late is not heard
+  interrupt: float = 1.1  # it is held already: to decide late is not heard
   resume: float = 0.3
   replies: bool = True
   interrupts: bool = True

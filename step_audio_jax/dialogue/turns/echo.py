@@ -30,6 +30,7 @@ from step_audio_jax.dialogue.turns import vad
 _PAST = 0.1  # seconds that a reference may be later than it was said to be
 _TAPS = 31  # of the low pass in front of every second sample
 _FADES = 0.7  # of reverberation, a frame
+_STEPS = 16  # of the solver, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +139,8 @@ class Echo:
     last = self._settings.frames * size // 2
     rest_S = self._unexplained(played_S, heard_S, lag, last)
     energy, rest = (float(one @ one) for one in (heard_S[-last:], rest_S))
-    # What a room has always says nothing of who speaks.
-    room = min(self._room * last, 0.15 * energy)
+    # What a room has always says nothing of who speaks, nor what is no louder.
+    room = min(self._room * last, 0.5 * energy)
     border = (1 - self._settings.explained) * (energy - room)
     border += self._settings.tail * self._fading
     if rest - 2 * room < border:
@@ -181,13 +182,13 @@ class Echo:
     begin = lag + taps // 8 + taps
     padded_S = np.concatenate([np.zeros(taps), played_S, np.zeros(2 * taps)])
     part_S = padded_S[begin - taps + 1 : begin + window]
-    views_SK = np.lib.stride_tricks.sliding_window_view(part_S, taps)
     gram_KK = _gram(part_S, taps)
     load = 1e-4 * np.trace(gram_KK) / taps + 1e-9
     gram_KK[np.diag_indices(taps)] += load
     cross_K = np.correlate(part_S, heard_S, 'valid')
-    filter_K = np.linalg.solve(gram_KK, cross_K)
-    return heard_S[-last:] - views_SK[-last:] @ filter_K
+    filter_K = _solve(gram_KK, cross_K)
+    tail_S = part_S[-(last + taps - 1) :]
+    return heard_S[-last:] - np.convolve(tail_S, filter_K[::-1], 'valid')
 
 
 def _even(seconds: float) -> int:
@@ -200,6 +201,40 @@ def _halved(sound_S: np.ndarray) -> np.ndarray:
   place = np.arange(_TAPS) - _TAPS // 2
   low_K = 0.5 * np.sinc(place / 2) * np.hanning(_TAPS + 2)[1:-1]
   return np.convolve(sound_S, low_K, 'same')[::2]
+
+
+def _circulant(row_K: np.ndarray) -> np.ndarray:
+  """Eigenvalues of the circulant matrix nearest a Toeplitz one (T. Chan)."""
+  place = np.arange(len(row_K)) / len(row_K)
+  turned_K = np.concatenate([[0.0], row_K[:0:-1]])
+  return np.fft.rfft((1 - place) * row_K + place * turned_K).real
+
+
+def _solve(gram_KK: np.ndarray, cross_K: np.ndarray) -> np.ndarray:
+  """Of gram · x = cross: conjugate gradients, led by a circulant matrix.
+
+  It is good enough after some steps; and solvers of LAPACK wait for threads,
+  which other work on the machine holds up for a second at times.
+  """
+  taps = len(cross_K)
+  # Shifts are alike but for their ends: the first and the last row tell.
+  leader_F = _circulant((gram_KK[0] + gram_KK[-1, ::-1]) / 2)
+  leader_F = np.maximum(leader_F, 1e-4 * leader_F.max())
+  filter_K, rest_K = np.zeros(taps), cross_K
+  ahead_K, before, first = 0.0, 1.0, None
+  for _ in range(_STEPS):
+    led_K = np.fft.irfft(np.fft.rfft(rest_K) / leader_F, taps)
+    now = float(np.sum(rest_K * led_K))
+    first = now if first is None else first
+    if not now > 1e-5 * first:
+      break
+    ahead_K = led_K + (now / before) * ahead_K
+    moved_K = np.einsum('ij,j->i', gram_KK, ahead_K)
+    step = now / float(np.sum(ahead_K * moved_K))
+    filter_K = filter_K + step * ahead_K
+    rest_K = rest_K - step * moved_K
+    before = now
+  return filter_K
 
 
 def _gram(part_S: np.ndarray, taps: int) -> np.ndarray:

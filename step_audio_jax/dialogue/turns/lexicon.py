@@ -153,17 +153,16 @@ NUMBERS = DIGITS | _set(
 )
 # What they are of is to come.
 RELATIONAL = _set(
-  """capital name meaning size number price cost distance difference definition
-  president king queen author title population height length weight rest end top
-  bottom middle center part kind sort type list piece glass bottle bunch pair
-  amount beginning history role purpose cause effect result percentage majority
-  rules ingredients lyrics director inventor founder leader owner"""
+  """capital name meaning size number distance difference definition president
+  king queen title population height length weight rest part kind sort type
+  piece bunch pair amount beginning role purpose cause effect percentage
+  majority ingredients lyrics director inventor founder"""
 )
 
 GOES_ON_WIDE = tuple(
   """的 和 跟 与 但 但是 因为 所以 如果 虽然 然后 在 把 被 对 从 向 给 是 要 想
   会 能 可以 还有 或者 就是 那个 这个 一个 一张 一杯 一块 一些 很 最 请 帮我
-  我想 我要 比如 关于 到 为 让 叫 去 用 比 再 也 都 应该""".split()
+  我想 我要 比如 关于 到 为 让 叫 去 用 觉得 认为 比 再 也 都 应该""".split()
 )
 ENDS_WIDE = tuple(
   """吗 呢 吧 了 啊 呀 么 嘛 谢谢 什么 谁 哪里 哪儿 多少 几 怎么样 怎么办 再见

@@ -56,7 +56,8 @@ def test_who_speaks_over_the_echo_is_heard():
 
 
 def test_who_speaks_while_another_thing_is_played_is_heard():
-  marks = _marks(voices.voice(2, 1.5, 205), voices.voice(1, 1.5, 120))
+  user_S = _delayed(voices.voice(2, 1.5, 205), 0.1)
+  marks = _marks(user_S, voices.voice(1, 1.5, 120))
   assert marks.mean() < 0.1
 
 

@@ -165,7 +165,7 @@ def test_words_of_a_sentence_that_is_cut_while_it_is_made():
   async def scene(client):
     await client.say(0.5)
     await client.hush(1.5)
-    await client.say(1.2)
+    await client.say(1.4)
     await client.hush(3.0)
     name = client.all('response.output_item.added')[0]['item']['id']
     await client.send(
