@@ -15,7 +15,7 @@ import numpy as np
 from step_audio_jax.audio import stretch
 from step_audio_jax.decoder.vocoder import streaming
 
-_CHUNK = 48  # frames of a piece
+_CHUNK = 40  # frames of a piece
 _AROUND = 12  # frames heard on both sides of it
 _FADE = 4
 
