@@ -127,8 +127,12 @@ class Echo:
     # The quietest is forgotten slowly: rooms become louder.
     self._room = min(power, self._room * 1.01 + 1e-12)
     self._fading *= _FADES
-    reference_S = self._reference(round(at * vad.RATE))
-    if reference_S is None or not power or not matters:
+    end = round(at * vad.RATE)
+    self._drop(end)
+    if not power or not matters or not len(self._played_S):
+      return False
+    reference_S = self._reference(end)
+    if reference_S is None:
       return False
     return self._is_echo(reference_S, len(frame_S))
 
@@ -148,12 +152,16 @@ class Echo:
       return True
     return False
 
+  def _drop(self, end: int) -> None:
+    """Forgets what was played too long before a sample to be heard in it."""
+    begin = end - self._window - self._reach
+    if len(self._played_S) and begin > self._first:
+      self._played_S = self._played_S[begin - self._first :]
+      self._first = begin
+
   def _reference(self, end: int) -> np.ndarray | None:
     """What was played in the window and the reach before it; None: nothing."""
     begin = end - self._window - self._reach
-    drop = begin - self._first
-    if drop > 0:
-      self._played_S, self._first = self._played_S[drop:], begin
     whole_S = np.zeros(self._window + self._reach + self._late)
     known_S = self._played_S[: max(0, end + self._late - self._first)]
     at = self._first - begin

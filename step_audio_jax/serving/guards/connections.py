@@ -137,6 +137,9 @@ class Server(uvicorn.Server):
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies) or None,
         ws_max_size=settings.most_bytes,
+        # Sound in base64 hardly shrinks, and much of a server's time went
+        # into trying.
+        ws_per_message_deflate=False,
       )
     )
     # What is wrong with a request its client is told, and not the log: whoever
