@@ -7,8 +7,9 @@ Each session speaks recordings in real time, 20 ms at a time, one turn after the
 other, and hears the reply to its end. Measured is the time from the end of
 speech in a recording (its last 20 ms within 35 dB of its loudest) to the first
 sound of the reply, and from the event that says speech has stopped. Silence
-goes on behind a recording, as a microphone's does. Sessions begin at random
-times within a second. Prints one JSON line.
+goes on behind a recording, as a microphone's does. As people do, a session
+hears a reply to its end and then thinks for `--thinks` seconds, at random, before
+it goes on; sessions begin at random times within as long. Prints one JSON line.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import random
 import statistics
 import sys
 import time
+from typing import Sequence
 import urllib.request
 
 import numpy as np
@@ -52,8 +54,15 @@ def spoken(path: str) -> np.ndarray:
 class Session:
   """One conversation."""
 
-  def __init__(self, url: str, detection: dict, number: int):
-    self._url, self._detection, self._number = url, detection, number
+  def __init__(
+    self,
+    url: str,
+    detection: dict,
+    number: int,
+    thinks: Sequence[float] = (0.0, 0.0),
+  ):
+    self._url, self._detection, self._thinks = url, detection, thinks
+    self._random = random.Random(number)
     self.figures: list[dict[str, float]] = []
     self.faults: list[str] = []
 
@@ -61,7 +70,7 @@ class Session:
     """Speaks all of them."""
     import websockets
 
-    await asyncio.sleep(random.Random(self._number).random())
+    await asyncio.sleep(self._random.uniform(0.0, 1.0 + self._thinks[1]))
     async with websockets.connect(self._url, max_size=None) as self._socket:
       await self._send(
         'session.update',
@@ -83,6 +92,8 @@ class Session:
     silence_S = np.zeros(size, np.float32)
     due, ended = time.monotonic(), None
     steps = len(wave_S) // size
+    self._until = 0.0
+    thinks = self._random.uniform(*self._thinks)
     for n in range(steps + int(_SILENCE / STEP)):
       part_S = wave_S[n * size : (n + 1) * size] if n < steps else silence_S
       pcm = (np.clip(part_S, -1, 1) * 32767).astype('<i2').tobytes()
@@ -91,7 +102,8 @@ class Session:
       )
       if n == steps - 1:
         ended = time.monotonic()
-      if self._done.is_set() and ended is not None:
+      heard = time.monotonic() > self._until + thinks
+      if self._done.is_set() and ended is not None and heard:
         break
       due += STEP
       await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -112,7 +124,11 @@ class Session:
     async for message in self._socket:
       event = json.loads(message)
       self._told.setdefault(event['type'], time.monotonic())
-      if event['type'] == 'response.done':
+      if event['type'] == 'response.output_audio.delta':
+        # Each is played when what was sent before has been.
+        seconds = len(base64.b64decode(event['delta'])) / 2 / RATE
+        self._until = max(self._until, time.monotonic()) + seconds
+      elif event['type'] == 'response.done':
         self._done.set()
       elif event['type'] == 'error':
         self.faults.append(event['error']['message'])
@@ -131,9 +147,9 @@ def quantiles(values: list[float]) -> dict[str, float]:
   }
 
 
-async def measured(url, detection, waves, count, turns):
+async def measured(url, detection, waves, count, turns, thinks):
   """Figures of so many sessions at once."""
-  sessions = [Session(url, detection, n) for n in range(count)]
+  sessions = [Session(url, detection, n, thinks) for n in range(count)]
   await asyncio.gather(
     *(
       one.run([waves[(n * turns + k) % len(waves)] for k in range(turns)])
@@ -159,6 +175,13 @@ def main() -> None:
   parser.add_argument('--sessions', type=int, nargs='+', default=[1, 8])
   parser.add_argument('--turns', type=int, default=8, help='of each session')
   parser.add_argument(
+    '--thinks',
+    type=float,
+    nargs=2,
+    default=[0.5, 1.5],
+    help='seconds between a reply and the next turn, least and most',
+  )
+  parser.add_argument(
     '--detection',
     default='semantic_vad',
     choices=['semantic_vad', 'server_vad'],
@@ -171,7 +194,12 @@ def main() -> None:
   for count in arguments.sessions:
     found[str(count)] = asyncio.run(
       measured(
-        url, {'type': arguments.detection}, waves, count, arguments.turns
+        url,
+        {'type': arguments.detection},
+        waves,
+        count,
+        arguments.turns,
+        arguments.thinks,
       )
     )
   with urllib.request.urlopen(f'http://{arguments.host}/metrics') as reply:

@@ -7,6 +7,7 @@ is muted, time goes on without sound (`wait`).
 Axes: S samples at `services.HEARD_RATE`.
 """
 
+import collections
 from typing import Iterator
 
 import numpy as np
@@ -50,6 +51,8 @@ class Listener:
     self._held = 0  # samples of these
     self._judged = 0.0  # seconds up to which frames were judged
     self._muted = 0.0  # seconds that went by without sound
+    # Of these the last, as [time they began, seconds].
+    self._mutes: collections.deque[list[float]] = collections.deque(maxlen=32)
     self._given = 0  # samples of the turn's that the ear has
     self._since = 0.0  # where these begin
     self._loudspeaker = loudspeaker_lib.Loudspeaker()
@@ -61,7 +64,11 @@ class Listener:
 
   def place(self, at: float) -> float:
     """Seconds of sound in front of a time."""
-    return max(0.0, at - self._muted)
+    behind = sum(
+      min(seconds, max(0.0, began + seconds - at))
+      for began, seconds in self._mutes
+    )
+    return max(0.0, at - self._muted + behind)
 
   @property
   def is_waiting(self) -> bool:
@@ -113,6 +120,10 @@ class Listener:
 
   def wait(self, seconds: float) -> Iterator[ev.Action]:
     """Time that passed without sound: the microphone is muted."""
+    if self._mutes and abs(sum(self._mutes[-1]) - self.at) < 1e-6:
+      self._mutes[-1][1] += seconds
+    else:
+      self._mutes.append([self.at, seconds])
     self._muted += seconds
     yield from self.feed(ev.Tick(self.at))
 
@@ -120,7 +131,7 @@ class Listener:
     """What is to be done about an event, one by one."""
     for action in self.controller.feed(event):
       if isinstance(action, ev.BeginTurn | ev.Hold):
-        self._begin(action.since - self._muted)
+        self._begin(self.place(action.since))
       if isinstance(action, ev.DropTurn) and self.hearing is not None:
         self.hearing.cancel()
       yield action

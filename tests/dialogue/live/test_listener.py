@@ -55,9 +55,7 @@ def test_a_muted_microphone_ends_its_turn():
   listener = heard(replies=False)
   assert not ended(listener.push(sound(0.5, 1.0, 0.3)))
   assert listener.is_waiting
-  (turn,) = ended(
-    action for _ in range(30) for action in listener.wait(0.1)
-  )
+  (turn,) = ended(action for _ in range(30) for action in listener.wait(0.1))
   assert listener.place(turn.until) == pytest.approx(1.5, abs=0.05)
   assert not listener.is_waiting
   # What comes later is later, and its sound is found.

@@ -56,7 +56,7 @@ def test_a_tool_of_ours_runs_while_the_sound_goes_on():
     assert not ran, 'a tool ran before the reply was wanted'
     reply.wanted()
     (first, answers), (second, none) = await taken(reply)
-    assert ran == [1.0]
+    assert ran == [pytest.approx(1.0)]
     assert [one.result for one in answers] == ['noon'] and not none
     assert answers[0].call.id == 'call_1'
     text = [p.text for p in first if isinstance(p, services.Text)]

@@ -36,16 +36,14 @@ def test_a_call_comes_while_it_is_said_and_the_result_follows_it():
   first, second = client.all('response.done')
   message, call = first['response']['output']
   # One message, whose words are its sound.
-  assert message['content'][0]['transcript'] == WORDS
+  assert message['content'][0]['transcript'] == WORDS.strip()
   assert call['type'] == 'function_call'
   places = {
     one['item']['type']: one['output_index']
     for one in client.all('response.output_item.added')[:2]
   }
   assert places == {'message': 0, 'function_call': 1}
-  spoken = {
-    one['item_id'] for one in client.all('response.output_audio.delta')
-  }
+  spoken = {one['item_id'] for one in client.all('response.output_audio.delta')}
   assert spoken == {message['id'], second['response']['output'][0]['id']}
   # It is called, and the response over, long before it is played to its end.
   seconds = len(WORDS) * fakes.SECONDS

