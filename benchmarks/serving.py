@@ -8,8 +8,8 @@ other, and hears the reply to its end. Measured is the time from the end of
 speech in a recording (its last 20 ms within 35 dB of its loudest) to the first
 sound of the reply, and from the event that says speech has stopped. Silence
 goes on behind a recording, as a microphone's does. As people do, a session
-hears a reply to its end and then thinks for `--thinks` seconds, at random, before
-it goes on; sessions begin at random times within as long. Prints one JSON line.
+hears a reply to its end and thinks for `--thinks` seconds, at random, before it
+goes on; sessions begin at random times within as long. Prints one JSON line.
 """
 
 import argparse

@@ -15,7 +15,7 @@ import numpy as np
 from step_audio_jax.audio import stretch
 from step_audio_jax.decoder.vocoder import streaming
 
-_CHUNK = 40  # frames of a piece
+_FIRST, _CHUNK = 40, 96  # frames of the first piece, and of those behind it
 _AROUND = 12  # frames heard on both sides of it
 _FADE = 4
 
@@ -50,14 +50,19 @@ class PiecewiseVocoder:
     self._mel_TM = np.concatenate([self._mel_TM, mel_TM])
     out = [np.zeros(0, np.float32)]
     ahead = len(self._mel_TM) - self._first
-    while ahead >= _CHUNK + _FADE + _AROUND:
-      out.append(self._piece(_CHUNK, _FADE))
+    while ahead >= self._next + _FADE + _AROUND:
+      out.append(self._piece(self._next, _FADE))
       ahead = len(self._mel_TM) - self._first
     if final:
       if ahead:
         out.append(self._piece(ahead, 0))
       self._restart()
     return np.concatenate(out)
+
+  @property
+  def _next(self) -> int:
+    """Frames of the next piece: sound comes soon, and then at less cost."""
+    return _CHUNK if len(self._tail_S) else _FIRST
 
   def _piece(self, frames: int, fade: int) -> np.ndarray:
     """Samples of the next frames; their continuation is kept as the tail."""

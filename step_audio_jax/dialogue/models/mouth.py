@@ -129,7 +129,7 @@ class Mouth:
     """See `services.Mouth.speak`."""
     self.check(manner)
     voice, style = self._voice(manner), self._style(manner)
-    first = True
+    first, playing = True, streaming.Playing()
     async for raw in sentences(texts):
       for one in self._laid(raw, style):
         if not one.prompt:
@@ -139,7 +139,9 @@ class Mouth:
         if one.part is not None and one.part.gap is not None:
           gap = one.part.gap
         first = False
-        async for sound in self._said(one, voice, manner, gap):
+        said = self._said(one, voice, manner, gap, playing)
+        async for sound in said:
+          playing.add(len(sound.samples_S) / self.sample_rate)
           yield sound
 
   async def sound(
@@ -150,22 +152,24 @@ class Mouth:
     """See `services.Mouth.sound`."""
     self.check(manner)
     stream = await self._hands.do(self._stream, self._voice(manner))
+    playing = streaming.Playing()
     waiting: list[np.ndarray] = []
     came = False
     async for some in ids:
       came = True
       waiting.append(np.asarray(some, np.int32))
-      samples_S = await self._hands.do(stream.push, waiting[-1])
+      samples_S = await self._hands.do(stream.push, waiting[-1], by=playing.by)
       if len(samples_S):
+        playing.add(len(samples_S) / self.sample_rate)
         yield services.Sound(samples_S, ids=np.concatenate(waiting))
         waiting = []
     if came:
       none = np.zeros(0, np.int32)
-      samples_S = await self._hands.do(stream.push, none, True)
+      samples_S = await self._hands.do(stream.push, none, True, by=playing.by)
       rest = np.concatenate([none, *waiting])
       yield services.Sound(samples_S, ids=rest, ends=True)
 
-  async def _said(self, one: _Sentence, voice, manner, gap: float):
+  async def _said(self, one: _Sentence, voice, manner, gap: float, playing):
     """The sound of a sentence, behind a pause."""
     prompt = self._asking.prompt(one.prompt, voice)
     groups = int(self._longest / vocabulary_lib.GROUP_SECONDS + 1e-6)
@@ -194,18 +198,18 @@ class Mouth:
         return
       ids_N = np.concatenate(ids)
       samples_S = await self._hands.do(
-        self._whole, ids_N, voice, one.part, manner.speed
+        self._whole, ids_N, voice, one.part, manner.speed, by=playing.by
       )
       yield services.Sound(
         np.concatenate([silence_S, samples_S]), one.raw, ids_N, ends=True
       )
       return
-    stream = await self._hands.do(self._stream, voice)
+    stream = await self._hands.do(self._stream, voice, by=playing.by)
     parts, waiting, came = [silence_S], [], False
     async for some in self._groups(answer):
       waiting.append(some)
       came = True
-      samples_S = await self._hands.do(stream.push, some)
+      samples_S = await self._hands.do(stream.push, some, by=playing.by)
       if len(samples_S):
         yield services.Sound(
           np.concatenate([*parts, samples_S]), ids=np.concatenate(waiting)
@@ -213,7 +217,8 @@ class Mouth:
         parts, waiting = [], []
     if came:
       none = np.zeros(0, np.int32)
-      parts.append(await self._hands.do(stream.push, none, True))
+      rest_S = await self._hands.do(stream.push, none, True, by=playing.by)
+      parts.append(rest_S)
     yield services.Sound(
       np.concatenate([np.zeros(0, np.float32), *parts]),
       one.raw,
