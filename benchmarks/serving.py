@@ -15,6 +15,7 @@ goes on; sessions begin at random times within as long. Prints one JSON line.
 import argparse
 import asyncio
 import base64
+import contextlib
 import glob
 import json
 import pathlib
@@ -33,7 +34,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from benchmarks import side_by_side  # noqa: E402
 
 RATE, STEP = 24000, 0.02
-_SILENCE = 8.0  # seconds behind a turn in which a reply has to begin
 
 
 def spoken(path: str) -> np.ndarray:
@@ -52,7 +52,15 @@ def spoken(path: str) -> np.ndarray:
 
 
 class Session:
-  """One conversation."""
+  """One conversation.
+
+  Attributes:
+    patience: Seconds behind a turn in which it has to be answered.
+    figures: Of each turn that was, seconds.
+    faults: What went wrong.
+  """
+
+  patience = 8.0
 
   def __init__(
     self,
@@ -68,9 +76,16 @@ class Session:
 
   async def run(self, waves: list[np.ndarray]) -> None:
     """Speaks all of them."""
+    await asyncio.sleep(self._random.uniform(0.0, 1.0 + self._thinks[1]))
+    async with self.connected():
+      for wave_S in waves:
+        await self._turn(wave_S)
+
+  @contextlib.asynccontextmanager
+  async def connected(self):
+    """While it can be talked to."""
     import websockets
 
-    await asyncio.sleep(self._random.uniform(0.0, 1.0 + self._thinks[1]))
     async with websockets.connect(self._url, max_size=None) as self._socket:
       await self._send(
         'session.update',
@@ -81,9 +96,14 @@ class Session:
       )
       self._told: dict[str, float] = {}
       listening = asyncio.create_task(self._listen())
-      for wave_S in waves:
-        await self._turn(wave_S)
-      listening.cancel()
+      try:
+        yield
+      finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+  def see(self, event: dict) -> None:
+    """Whatever the server says."""
 
   async def _turn(self, wave_S: np.ndarray) -> None:
     self._told.clear()
@@ -94,7 +114,7 @@ class Session:
     steps = len(wave_S) // size
     self._until = 0.0
     thinks = self._random.uniform(*self._thinks)
-    for n in range(steps + int(_SILENCE / STEP)):
+    for n in range(steps + int(self.patience / STEP)):
       part_S = wave_S[n * size : (n + 1) * size] if n < steps else silence_S
       pcm = (np.clip(part_S, -1, 1) * 32767).astype('<i2').tobytes()
       await self._send(
@@ -123,6 +143,7 @@ class Session:
   async def _listen(self) -> None:
     async for message in self._socket:
       event = json.loads(message)
+      self.see(event)
       self._told.setdefault(event['type'], time.monotonic())
       if event['type'] == 'response.output_audio.delta':
         # Each is played when what was sent before has been.

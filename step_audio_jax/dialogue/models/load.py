@@ -1,10 +1,12 @@
 """What a server or a door talks with, of the folders of runs."""
 
 import asyncio
+import collections
 import dataclasses
 import os
 from typing import Any, Mapping
 
+import jax
 import numpy as np
 
 from step_audio_jax import errors
@@ -23,6 +25,20 @@ from step_audio_jax.tokenizers.speech import dual
 
 # x 0.96 s: what utterances are padded to.
 _LENGTHS = (2, 3, 4, 6, 8, 12, 16, 24)
+
+# Told once for every program that is lowered, before any cache is asked.
+_LOWERED = '/jax/core/compile/jaxpr_to_mlir_module_duration'
+# Of this process since the last warm-up, by the names of the functions.
+_COMPILATIONS: collections.Counter[str] = collections.Counter()
+
+
+def _count(event: str, seconds: float, **about: Any) -> None:
+  del seconds
+  if event == _LOWERED:
+    _COMPILATIONS[str(about.get('fun_name'))] += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +89,7 @@ class Loaded(services.Models):
     for run in self.runs.values():
       run.engine.warm_up()
     asyncio.run(self._try_out())
+    _COMPILATIONS.clear()
 
   async def _try_out(self) -> None:
     if self.ear is not None:
@@ -93,6 +110,10 @@ class Loaded(services.Models):
     return {
       'engine_slots': ('Of all engines.', total(lambda e: e.settings.slots)),
       'engine_slots_taken': ('Of these, taken.', total(lambda e: e.live)),
+      'engine_compilations': (
+        'Since all was compiled that is needed.',
+        _COMPILATIONS.total,
+      ),
       'engine_waiting': ('Requests without one.', total(lambda e: e.queued)),
       **{
         f'engine_{name}': (told, total(lambda e, n=name: getattr(e.counts, n)))
