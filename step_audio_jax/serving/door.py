@@ -11,6 +11,7 @@ from typing import Any, Sequence
 from absl import flags
 
 from step_audio_jax import errors
+from step_audio_jax import memory
 from step_audio_jax.commands import cli
 from step_audio_jax.decoder.doors import speak
 from step_audio_jax.serving.guards import settings as settings_lib
@@ -180,6 +181,7 @@ def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
     ) from error
 
   began = time.monotonic()
+  memory.give_back_freed()
   # The engine's thread asks for the interpreter several times a turn; in the
   # usual 5 ms a whole turn is over.
   sys.setswitchinterval(_SWITCH)

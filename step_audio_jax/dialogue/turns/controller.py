@@ -302,7 +302,8 @@ class Controller:
     return bool(text.strip()) and not endpointing.is_backchannel(text)
 
   def _interrupted(self, at: float) -> list[ev.Action]:
-    found = [ev.Stop(at, self._reply), ev.BeginTurn(at, self._since)]
+    # Clients throw away what they have when they hear that somebody speaks.
+    found = [ev.BeginTurn(at, self._since), ev.Stop(at, self._reply)]
     self._reply, self._is_held, self._doubted = None, False, False
     # It was said with words: it is a turn, however short.
     self._voiced = max(self._voiced, self.settings.least)

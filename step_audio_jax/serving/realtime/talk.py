@@ -114,6 +114,12 @@ class Talk:
       await reply.cancel()
     if self._listener is not None:
       self._listener.clear()
+    # Tasks, replies and what they call back know each other: their sound would
+    # stay until somebody looked for circles.
+    for held in (self._replies, self._given_up, self._asides, self._tasks):
+      held.clear()
+    self._listener = self._speaking = self._pause = self._context = None
+    self._saying = self._ticking = self._mending = None
 
   # What is heard.
 

@@ -69,7 +69,7 @@ def test_a_reply_that_comes_back_is_not_taken_for_a_voice(delay, gain_db):
 def test_who_speaks_over_it_is():
   user_S = voices.voice(2, 1.4, 205)
   found = plays(0.15, -10, user_S)
-  hold, stop, begin = found[1:4]
+  hold, begin, stop = found[1:4]
   assert isinstance(hold, ev.Hold) and isinstance(stop, ev.Stop)
   assert isinstance(begin, ev.BeginTurn)
   assert 1.5 < hold.at <= 1.5 + 0.2

@@ -99,7 +99,7 @@ def test_words_are_asked_for_once_a_pause_and_while_a_reply_is_held():
   assert isinstance(pause, ev.Paused)
   assert pause.until == pytest.approx(spoken)
   found = stream.feed(ev.Words(stream.at, 'stop', stream.at))
-  assert kinds(found) == ['Stop', 'BeginTurn', 'Speculate']
+  assert kinds(found) == ['BeginTurn', 'Stop', 'Speculate']
 
 
 def test_without_a_pause_nothing_is_speculated():
@@ -126,8 +126,8 @@ def test_turns_without_replies():
 def test_speech_holds_a_reply_within_100_ms_and_ends_it():
   stream = _replying()
   began = stream.at
-  hold, stop, begin = stream.speech(1.2)
-  assert kinds([hold, stop, begin]) == ['Hold', 'Stop', 'BeginTurn']
+  hold, begin, stop = stream.speech(1.2)
+  assert kinds([hold, begin, stop]) == ['Hold', 'BeginTurn', 'Stop']
   assert hold.at - began <= 0.1
   assert stop.reply == 0 and begin.since == pytest.approx(began - 0.3)
   assert kinds(stream.silence(1.0)) == ['Speculate', 'EndTurn', 'Reply']
@@ -151,7 +151,7 @@ def test_who_says_that_they_listen_does_not_interrupt(text):
 def test_a_short_word_that_means_something_interrupts():
   stream = _replying()
   stream.speech(0.3)
-  assert kinds(stream.words('stop')) == ['Stop', 'BeginTurn']
+  assert kinds(stream.words('stop')) == ['BeginTurn', 'Stop']
   assert 'Reply' in kinds(stream.silence(1.5))
 
 
@@ -161,7 +161,7 @@ def test_words_that_come_after_a_reply_went_on_still_interrupt():
   spoken = stream.at
   stream.silence(0.5)
   found = stream.feed(ev.Words(stream.at, 'stop', spoken))
-  assert kinds(found)[:2] == ['Stop', 'BeginTurn']
+  assert kinds(found)[:2] == ['BeginTurn', 'Stop']
 
 
 def test_late_words_of_the_turn_before_do_not_interrupt():
