@@ -130,7 +130,7 @@ class Session:
     first = self._told.get('response.output_audio.delta')
     stopped = self._told.get('input_audio_buffer.speech_stopped')
     if first is None or stopped is None:
-      self.faults.append(f'no reply: {sorted(self._told)}')
+      self.unheard(sorted(self._told))
       return
     self.figures.append(
       {
@@ -139,6 +139,10 @@ class Session:
         'behind_turn_end': first - stopped,
       }
     )
+
+  def unheard(self, told: list[str]) -> None:
+    """A turn had no reply that sounds, only events of these kinds."""
+    self.faults.append(f'no reply: {told}')
 
   async def _listen(self) -> None:
     async for message in self._socket:

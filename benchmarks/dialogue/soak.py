@@ -9,7 +9,8 @@ is left in the middle, of speech or of a reply, by a connection that is aborted;
 the client comes back as another conversation. Looked for is what must not
 happen: slots or requests that nobody holds any more, memory of the server that
 grows, turns that nobody answers, replies whose parts are not the whole, and
-compilations. Prints one JSON line; its status is 1 where something was found.
+compilations. Replies in which the model says nothing are counted. Prints one
+JSON line; its status is 1 where something was found.
 """
 
 import argparse
@@ -89,6 +90,13 @@ class Talker(serving.Session):
       words[item] = words.get(item, '') + event['delta']
     elif kind == 'response.output_audio_transcript.done':
       self._replies[name]['told'][event['item_id']] = event['transcript']
+
+  def unheard(self, told) -> None:
+    """A model may end its turn at once; nobody may wait for ever."""
+    if 'response.done' in told:
+      self.counts['without_words'] += 1
+    else:
+      super().unheard(told)
 
   def _judge(self) -> None:
     """Whether replies that are done came whole."""

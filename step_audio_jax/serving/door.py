@@ -104,6 +104,18 @@ def _define(fv: flags.FlagValues) -> None:
     _DEFAULTS.end_of_turn,
     'Who says whether a turn is over: words, or pause, whatever was said.',
   )
+  flags.DEFINE_multi_string(
+    'tool',
+    [],
+    'A tool that realtime sessions are given and that runs here: clock or '
+    'calculator. Repeat for more.',
+    flag_values=fv,
+  )
+  text(
+    'tool_servers',
+    None,
+    'A file that names servers of more tools (MCP); see docs/tools.md.',
+  )
   text(
     'mind_url',
     None,
@@ -135,6 +147,8 @@ def settings_of(fv: flags.FlagValues) -> settings_lib.Settings:
     proxies=tuple(fv.proxy),
     speculation=fv.speculation == 'on',
     end_of_turn=fv.end_of_turn,
+    tools=tuple(fv.tool),
+    tool_servers=fv.tool_servers,
     **given,
   )
 

@@ -16,6 +16,20 @@ OWN: Mapping[str, Callable[[], registry.Tool]] = {
 }
 
 
+def check(names: Sequence[str]) -> None:
+  """Refuses what is none of our tools.
+
+  Raises:
+    UserError: One is not.
+  """
+  for name in names:
+    if name not in OWN:
+      raise errors.UserError(
+        f'tools: found {name!r:.60}, expected some of {", ".join(OWN)}'
+        f'{checks.nearest(name, OWN)}.'
+      )
+
+
 @contextlib.asynccontextmanager
 async def opened(
   names: Sequence[str] = (), servers: str | None = None
@@ -29,13 +43,9 @@ async def opened(
   Raises:
     UserError: There is no such tool or file, or a server cannot be reached.
   """
+  check(names)
   found = registry.Registry()
   for name in names:
-    if name not in OWN:
-      raise errors.UserError(
-        f'tools: found {name!r:.60}, expected some of {", ".join(OWN)}'
-        f'{checks.nearest(name, OWN)}.'
-      )
     found.add(OWN[name]())
   others = mcp.read(servers) if servers else []
   async with mcp.opened(others) as more:

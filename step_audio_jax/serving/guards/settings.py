@@ -5,6 +5,7 @@ import ipaddress
 import re
 
 from step_audio_jax import errors
+from step_audio_jax.dialogue.tools import catalogue
 from step_audio_jax.dialogue.turns import controller
 from step_audio_jax.dialogue.turns import endpointing
 
@@ -47,6 +48,8 @@ class Settings:
     speculation: Whether a reply is begun at a pause, before it is known whether
       its turn is over.
     end_of_turn: Who says whether it is, by name (`dialogue.turns.endpointing`).
+    tools: That realtime sessions are given, by name (`dialogue.tools`).
+    tool_servers: File that names servers of more tools.
   """
 
   host: str = '127.0.0.1'
@@ -74,6 +77,8 @@ class Settings:
   usual_reply: int = 1024
   speculation: bool = True
   end_of_turn: str = endpointing.USUAL
+  tools: tuple[str, ...] = ()
+  tool_servers: str | None = None
 
   def __post_init__(self):
     where = 'serve'
@@ -114,6 +119,7 @@ class Settings:
             f'{where}: {name}: found {one!r:.60}, expected one such as {like}.'
           )
     endpointing.judge_of(self.end_of_turn)
+    catalogue.check(self.tools)
     self._check_token(where)
 
   def _check_token(self, where: str) -> None:

@@ -15,6 +15,7 @@ from step_audio_jax.serving.realtime import events
 from step_audio_jax.serving.realtime import faults
 from step_audio_jax.serving.realtime import session as session_lib
 from step_audio_jax.serving.realtime import talk
+from step_audio_jax.serving.realtime import toolbox
 
 PATH = '/v1/realtime'
 _LOG = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def endpoint(
     models: What they talk with.
     settings: What a server allows.
   """
+  tools = toolbox.Toolbox(settings.tools, settings.tool_servers)
 
   async def serve(socket: websockets.WebSocket) -> None:
     asked = socket.scope.get('subprotocols') or []
@@ -43,6 +45,7 @@ def endpoint(
       out.put,
       name=socket.query_params.get('model'),
       turns=settings.turns,
+      tools=await tools.registry(),
     )
     work = [
       asyncio.create_task(_write(socket, out, settings.write_seconds)),

@@ -125,12 +125,12 @@ class Speaking:
     await self._tell('response.created', response=self._shown('in_progress'))
     try:
       async for stretch in self.reply.stretches():
+        await self._use_answers()
         self._stretch = stretch
         async for piece in stretch.pieces:
           await self._take(piece)
         await self._close_item(items_lib.COMPLETED)
-        for one in stretch.answers:
-          await self._used(one)
+      await self._use_answers()
     except Exception as error:  # noqa: BLE001 - it ends this reply alone
       await self.reply.cancel()
       self.reply.error = self.reply.error or error
@@ -382,6 +382,11 @@ class Speaking:
       arguments=written['arguments'],
     )
     await self._item_done(item, place)
+
+  async def _use_answers(self) -> None:
+    """Tells of the tools of a stretch that is over: all are known by now."""
+    for one in self._stretch.answers if self._stretch is not None else ():
+      await self._used(one)
 
   async def _used(self, answered: reply_lib.Answered) -> None:
     """A tool of ours was used: its call and its result join the chat.

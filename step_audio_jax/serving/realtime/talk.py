@@ -18,6 +18,8 @@ from step_audio_jax.dialogue.live import clock as clock_lib
 from step_audio_jax.dialogue.live import listener as listener_lib
 from step_audio_jax.dialogue.live import pauses
 from step_audio_jax.dialogue.live import reply as reply_lib
+from step_audio_jax.dialogue.tools import registry as registry_lib
+from step_audio_jax.dialogue.tools import runner as runner_lib
 from step_audio_jax.dialogue.turns import controller as controller_lib
 from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import server_vad
@@ -49,6 +51,7 @@ class Talk:
     name: str | None = None,
     wall: Callable[[], float] = time.time,
     turns: controller_lib.Settings = controller_lib.Settings(),
+    tools: registry_lib.Registry | None = None,
   ):
     """Begins one; `begin` greets.
 
@@ -60,6 +63,7 @@ class Talk:
       name: Of the model, as the client called it.
       wall: Seconds since 1970.
       turns: How turns are told where the session says nothing of it.
+      tools: That run here; those of the client go first.
     """
     self._models, self._send = models, send
     self._usual_turns = turns
@@ -68,7 +72,10 @@ class Talk:
     self._conversation = events.new_id('conv')
     expires = int(wall()) + LONGEST
     self._session = config.initial(models, self._id, expires, name)
+    self._tools = tools or registry_lib.Registry()
+    self._runner = runner_lib.Runner(self._tools)
     self._context = context_lib.Context(models.mind)
+    self._context.tools = self._schemas(self._session)
     self._listener = None
     if models.ear is not None:
       self._listener = listener_lib.Listener(
@@ -112,6 +119,7 @@ class Talk:
     await asyncio.gather(*work, return_exceptions=True)
     for reply in replies:
       await reply.cancel()
+    await self._runner.aclose()
     if self._listener is not None:
       self._listener.clear()
     # Tasks, replies and what they call back know each other: their sound would
@@ -297,6 +305,7 @@ class Talk:
         turns,
         self._manner(session),
         spoken,
+        tools=reply_lib.Tools(self._own(session), self._runner.answer),
         many_calls=session['parallel_tool_calls'] is not False,
       ),
       lambda: events.new_id('call'),
@@ -402,9 +411,17 @@ class Talk:
   def _new_incoming(self) -> formats.Incoming:
     return formats.Incoming(self._input['format']['type'], services.HEARD_RATE)
 
-  @staticmethod
-  def _schemas(session) -> tuple[Mapping[str, Any], ...]:
-    return tuple(map(config.as_schema, session.get('tools', ())))
+  def _own(self, session) -> list[str]:
+    """Names of the tools that run here."""
+    theirs = {one.get('name') for one in session.get('tools', ())}
+    return [name for name in self._tools.names if name not in theirs]
+
+  def _schemas(self, session) -> tuple[Mapping[str, Any], ...]:
+    own = self._own(session)
+    return (
+      *map(config.as_schema, session.get('tools', ())),
+      *(x for x in self._tools.schemas if x['function']['name'] in own),
+    )
 
   @staticmethod
   def _manner(session) -> services.Manner:

@@ -36,11 +36,16 @@ def sound(seconds, level=0.3):
 class Client:
   """Talks to a session."""
 
-  def __init__(self, turns=controller_lib.Settings(), **models):
+  def __init__(self, turns=controller_lib.Settings(), tools=None, **models):
     self.events = []
     self.models = fakes.models(**models)
     self.session = session_lib.Session(
-      self.models, self._take, judge=loud, wall=lambda: 0.0, turns=turns
+      self.models,
+      self._take,
+      judge=loud,
+      wall=lambda: 0.0,
+      turns=turns,
+      tools=tools,
     )
 
   async def _take(self, event):

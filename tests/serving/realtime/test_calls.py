@@ -6,6 +6,7 @@ import pytest
 
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.dialogue import services
+from step_audio_jax.dialogue.tools import registry
 from tests.dialogue import fakes
 from tests.serving.realtime.test_session import TOOL
 from tests.serving.realtime.test_session import talk
@@ -155,3 +156,48 @@ def test_how_long_a_chat_may_be_is_the_clients_to_say():
   client = talk(scene)
   states = [one['response']['status'] for one in client.all('response.done')]
   assert states == ['failed', 'completed']
+
+
+def test_tools_of_the_server_run_while_it_speaks():
+  async def scene(client):
+    await client.send('response.create')
+    await client.until('response.done')
+    client.asked = client.models.mind.asked
+    await asyncio.sleep(20)
+
+  tools = registry.Registry(
+    [registry.Tool('noon', 'Tells the time.', lambda: 'It is twelve.')]
+  )
+  call = services.Called(chats.Call('noon', {}))
+  mind = fakes.ScriptedMind(['Let me see. ', call], ['It is noon.'])
+  client = talk(scene, mind=mind, tools=tools)
+  assert not client.all('error')
+  # One response: the client has nothing to do with it, and is told all.
+  (done,) = client.all('response.done')
+  said = [one['content'][0]['transcript'] for one in done['response']['output']]
+  assert said == ['Let me see.', 'It is noon.']
+  kinds = [one['item']['type'] for one in client.all('conversation.item.done')]
+  assert kinds == [
+    'message',
+    'function_call',
+    'function_call_output',
+    'message',
+  ]
+  (system, *_), (*_, result) = mind.asked
+  assert 'noon' in str(system) and result.text == 'It is twelve.'
+
+
+def test_a_tool_of_the_client_goes_before_the_servers():
+  async def scene(client):
+    await client.update(tools=[{**TOOL, 'name': 'noon'}])
+    await client.send('response.create')
+    await client.until('response.done')
+
+  tools = registry.Registry(
+    [registry.Tool('noon', 'Tells the time.', lambda: 'It is twelve.')]
+  )
+  call = services.Called(chats.Call('noon', {}))
+  client = talk(scene, mind=fakes.ScriptedMind([call]), tools=tools)
+  (done,) = client.all('response.done')
+  (only,) = done['response']['output']
+  assert only['type'] == 'function_call' and only['name'] == 'noon'

@@ -9,6 +9,7 @@ import pytest
 from starlette import applications
 from starlette import testclient
 
+from step_audio_jax import errors
 from step_audio_jax.serving.guards import settings as settings_lib
 from step_audio_jax.serving.realtime import endpoint
 from tests.dialogue import fakes
@@ -132,3 +133,24 @@ def test_the_official_client_talks(monkeypatch):
     thread.join()
   assert 'input_audio_buffer.speech_started' in found
   assert 'input_audio_buffer.committed' in found
+
+
+def test_tools_of_a_server_are_opened_once_and_offered_to_all(monkeypatch):
+  from step_audio_jax.dialogue.turns import vad
+  from tests.serving.realtime import client as client_lib
+
+  monkeypatch.setattr(vad, 'detector', lambda name: client_lib.loud)
+  models = fakes.models()
+  settings = settings_lib.Settings(tools=('clock', 'calculator'))
+  route = endpoint.endpoint(models, settings)
+  app = applications.Starlette(routes=[route])
+  with testclient.TestClient(app) as client:
+    for _ in range(2):
+      with connected(client, '/v1/realtime') as socket:
+        asked = {'output_modalities': ['text']}
+        socket.send_json({'type': 'response.create', 'response': asked})
+        kinds(socket, 'response.done')
+  for turns in models.mind.asked:
+    assert 'calculator' in str(turns[0]) and 'clock' in str(turns[0])
+  with pytest.raises(errors.UserError, match="found 'watch', expected some of"):
+    settings_lib.Settings(tools=('watch',))
