@@ -20,9 +20,13 @@ import collections
 import contextlib
 import copy
 import json
+import pathlib
 import random
 import sys
 import time
+
+# Run as a script, the folder of the script is all that is looked in.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 KINDS = (
   'session.update',

@@ -8,6 +8,7 @@ from typing import Any, Callable
 from starlette import routing
 
 from step_audio_jax.dialogue import services
+from step_audio_jax.dialogue.turns import metrics as turns_lib
 from step_audio_jax.serving import routes as routes_lib
 from step_audio_jax.serving.guards import admission as admission_lib
 from step_audio_jax.serving.guards import gate
@@ -38,6 +39,7 @@ def application(
   """
   settings = settings or settings_lib.Settings()
   admission = admission_lib.Admission(settings)
+  turns = turns_lib.Metrics()
   metrics = metrics_lib.Metrics(
     {
       'requests_under_way': (
@@ -45,6 +47,13 @@ def application(
         lambda: admission.under_way,
       ),
       'held_bytes': ('Of bodies.', lambda: admission.held),
+      **{
+        f'dialogue_{name}': (
+          'Of all spoken turns; see docs/turns.md.',
+          lambda name=name: turns.figures()[name],
+        )
+        for name in turns.figures()
+      },
       **(gauges or {}),
     }
   )
@@ -53,7 +62,7 @@ def application(
   )
   api = routes_lib.routes(service)
   page = page_lib.routes()
-  socket = _made(_REALTIME, 'endpoint', models, settings)
+  socket = _made(_REALTIME, 'endpoint', models, settings, turns)
   every = [*api, *page, *([socket] if socket else ())]
   paths = [one.path for one in every]
   shown = [one.path for one in page]

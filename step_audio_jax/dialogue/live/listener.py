@@ -8,7 +8,7 @@ Axes: S samples at `services.HEARD_RATE`.
 """
 
 import collections
-from typing import Iterator
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from step_audio_jax.dialogue.turns import controller as controller_lib
 from step_audio_jax.dialogue.turns import events as ev
 from step_audio_jax.dialogue.turns import vad
 
+Watch = Callable[[ev.Event, Sequence[ev.Action]], None]
 _KEPT = 6.0  # seconds in front of a turn that are remembered
 LONGEST = 300.0  # seconds of one turn; what goes on is another
 
@@ -35,6 +36,7 @@ class Listener:
     ear: services.Ear,
     judge: vad.Detector,
     settings: controller_lib.Settings,
+    watch: Watch | None = None,
   ):
     """Hears nothing yet.
 
@@ -42,8 +44,10 @@ class Listener:
       ear: Is given turns.
       judge: Judges frames.
       settings: How turns are told.
+      watch: Is told each event, and what it led to.
     """
     self._ear, self._frames = ear, vad.Frames(judge)
+    self._watch = watch
     self.controller = controller_lib.Controller(settings)
     self.hearing: services.Hearing | None = None
     self._samples = 0  # that came
@@ -129,7 +133,7 @@ class Listener:
 
   def feed(self, event: ev.Event) -> Iterator[ev.Action]:
     """What is to be done about an event, one by one."""
-    for action in self.controller.feed(event):
+    for action in self.decide(event):
       if isinstance(action, ev.BeginTurn | ev.Hold):
         self._begin(self.place(action.since))
       if isinstance(action, ev.DropTurn) and self.hearing is not None:
@@ -137,6 +141,13 @@ class Listener:
       yield action
       if isinstance(action, ev.EndTurn | ev.DropTurn | ev.Resume):
         self.hearing, self._given = None, 0
+
+  def decide(self, event: ev.Event) -> list[ev.Action]:
+    """What the controller says to an event; whoever asks does it all."""
+    actions = self.controller.feed(event)
+    if self._watch is not None:
+      self._watch(event, actions)
+    return actions
 
   def begin(self) -> None:
     """Begins a turn without a voice: all that is remembered belongs to it."""

@@ -157,6 +157,7 @@ class Reply:
     reason: Why it ended, when it has: one of `services`, or None: it failed.
     usage: What it cost so far.
     error: Why it failed, if it did.
+    sounds: Called when its first sound is made.
   """
 
   def __init__(
@@ -183,7 +184,7 @@ class Reply:
     self.reason: str | None = None
     self.usage = services.Usage()
     self.error: BaseException | None = None
-    self.made_at: float | None = None
+    self.sounds: Callable[[], None] | None = None
 
   @property
   def is_done(self) -> bool:
@@ -302,6 +303,9 @@ class Reply:
       async with closing(sounds):
         async for sound in sounds:
           seconds = len(sound.samples_S) / mouth.sample_rate
+          if seconds and self.sounds is not None:
+            self.sounds()
+            self.sounds = None
           await stretch.pieces.put(sound, seconds)
     finally:  # whoever says it is told, also where something else has failed
       stretch.pieces.close()

@@ -13,7 +13,7 @@ from the end of the user's speech.
 
 import bisect
 import dataclasses
-from typing import Sequence
+from typing import Any, Hashable, Sequence
 
 from step_audio_jax.dialogue.turns import events as ev
 
@@ -63,6 +63,21 @@ class _Reply:
   is_counted: bool = False
 
 
+@dataclasses.dataclass
+class _Place:
+  """Where one conversation is."""
+
+  replies: dict[int, _Reply] = dataclasses.field(default_factory=dict)
+  spoken: float | None = None  # where the user's last speech ended
+  onset: float | None = None  # where the speech that is heard began
+
+  def hear(self, event: ev.Frame):
+    if event.echo or event.speech < 0.35:
+      self.onset = None
+    elif self.onset is None:
+      self.onset = event.at - event.seconds
+
+
 class Metrics:
   """Of one conversation, or of all on a server.
 
@@ -86,60 +101,87 @@ class Metrics:
     self.held = self.false_interruptions = self.interruptions = 0
     self.saved, self.first_audio = Histogram(), Histogram()
     self.stop = Histogram()
-    self._replies: dict[int, _Reply] = {}
-    self._spoken: float | None = None
-    self._onset: float | None = None
+    self._places: dict[Hashable, _Place] = {}
 
-  def observe(self, event: ev.Event, actions: Sequence[ev.Action]):
-    """Counts an event and what it led to; in the order of one conversation."""
+  def observe(
+    self,
+    event: ev.Event,
+    actions: Sequence[ev.Action],
+    conversation: Hashable = None,
+  ):
+    """Counts an event and what it led to; in the order of one conversation.
+
+    Args:
+      event: It.
+      actions: What it led to.
+      conversation: Which one, where there are several.
+    """
+    place = self._places.setdefault(conversation, _Place())
     if isinstance(event, ev.Frame):
-      self._hear(event)
+      place.hear(event)
     for action in actions:
-      self._count(action)
-    if isinstance(event, ev.Ready) and event.reply in self._replies:
-      self._replies[event.reply].ready = event.at
-      self._sounds(event.reply)
+      self._count(place, action)
+    if isinstance(event, ev.Ready) and event.reply in place.replies:
+      place.replies[event.reply].ready = event.at
+      self._sounds(place, event.reply)
     if isinstance(event, ev.Ended | ev.Failed):
-      self._replies.pop(event.reply, None)
+      place.replies.pop(event.reply, None)
 
-  def _hear(self, event: ev.Frame):
-    if event.echo or event.speech < 0.35:
-      self._onset = None
-    elif self._onset is None:
-      self._onset = event.at - event.seconds
+  def forget(self, conversation: Hashable):
+    """A conversation is over."""
+    self._places.pop(conversation, None)
 
-  def _count(self, action: ev.Action):
+  def figures(self) -> dict[str, float]:
+    """All that is counted, by name."""
+    names = (
+      'turns',
+      'dropped',
+      'speculated',
+      'committed',
+      'discarded',
+      'held',
+      'false_interruptions',
+      'interruptions',
+    )
+    found: dict[str, Any] = {name: getattr(self, name) for name in names}
+    for name in ('saved', 'first_audio', 'stop'):
+      histogram = getattr(self, name)
+      found[f'{name}_count'] = histogram.count
+      found[f'{name}_seconds'] = histogram.total
+    return found
+
+  def _count(self, place: _Place, action: ev.Action):
     match action:
       case ev.EndTurn(until=until):
         self.turns += 1
-        self._spoken = until
+        place.spoken = until
       case ev.DropTurn():
         self.dropped += 1
       case ev.Speculate(at, reply):
         self.speculated += 1
-        self._replies[reply] = _Reply(at, True)
+        place.replies[reply] = _Reply(at, True)
       case ev.Discard(reply=reply):
         self.discarded += 1
-        self._replies.pop(reply, None)
+        place.replies.pop(reply, None)
       case ev.Reply(at, reply):
-        known = self._replies.setdefault(reply, _Reply(at, False))
-        known.heard, known.spoken = at, self._spoken
-        self._spoken = None
+        known = place.replies.setdefault(reply, _Reply(at, False))
+        known.heard, known.spoken = at, place.spoken
+        place.spoken = None
         self.committed += known.is_guess
-        self._sounds(reply)
+        self._sounds(place, reply)
       case ev.Hold(at=at):
         self.held += 1
-        if self._onset is not None:
-          self.stop.observe(at - self._onset)
+        if place.onset is not None:
+          self.stop.observe(at - place.onset)
       case ev.Resume():
         self.false_interruptions += 1
       case ev.Stop(reply=reply):
         self.interruptions += 1
-        self._replies.pop(reply, None)
+        place.replies.pop(reply, None)
 
-  def _sounds(self, reply: int):
+  def _sounds(self, place: _Place, reply: int):
     """A reply that is both made and wanted is heard."""
-    known = self._replies[reply]
+    known = place.replies[reply]
     if known.ready is None or known.heard is None or known.is_counted:
       return
     known.is_counted = True

@@ -10,6 +10,7 @@ from starlette import routing
 from starlette import websockets
 
 from step_audio_jax.dialogue import services
+from step_audio_jax.dialogue.turns import metrics as metrics_lib
 from step_audio_jax.serving.guards import settings as settings_lib
 from step_audio_jax.serving.realtime import events
 from step_audio_jax.serving.realtime import faults
@@ -25,14 +26,18 @@ _SUBPROTOCOL = 'realtime'
 
 
 def endpoint(
-  models: services.Models, settings: settings_lib.Settings
+  models: services.Models,
+  settings: settings_lib.Settings,
+  turns: metrics_lib.Metrics | None = None,
 ) -> routing.WebSocketRoute:
   """The route of realtime sessions.
 
   Args:
     models: What they talk with.
     settings: What a server allows.
+    turns: Counts what happens in all conversations.
   """
+  counts = turns or metrics_lib.Metrics()
   tools = toolbox.Toolbox(settings.tools, settings.tool_servers)
 
   async def serve(socket: websockets.WebSocket) -> None:
@@ -46,6 +51,7 @@ def endpoint(
       name=socket.query_params.get('model'),
       turns=settings.turns,
       tools=await tools.registry(),
+      watch=lambda event, actions: counts.observe(event, actions, out),
     )
     work = [
       asyncio.create_task(_write(socket, out, settings.write_seconds)),
@@ -66,6 +72,7 @@ def endpoint(
         one.cancel()
       await asyncio.gather(*work, return_exceptions=True)
       await session.close()
+      counts.forget(out)
 
   return routing.WebSocketRoute(PATH, serve)
 

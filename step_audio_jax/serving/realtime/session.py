@@ -146,7 +146,7 @@ class Session(talk.Talk):
       )
     self._listener.begin()
     hearing, at = self._listener.hearing, self._listener.at
-    actions = self._listener.controller.feed(ev.Commit(at))
+    actions = self._listener.decide(ev.Commit(at))
     for action in actions:
       if isinstance(action, ev.Discard | ev.Stop):
         await self._act(action)
@@ -269,9 +269,8 @@ class Session(talk.Talk):
       self._aside(reply, session, given.get('metadata'))
       return
     number = await self._asked()
-    await self._let_go(
-      number, self._reply(session, only=only), session, given.get('metadata')
-    )
+    reply = self._reply(session, number, only=only)
+    await self._let_go(number, reply, session, given.get('metadata'))
 
   async def _meant(self, value: Any, field: str) -> items_lib.Item:
     """An item, or one of the conversation by its id."""
@@ -309,7 +308,7 @@ class Session(talk.Talk):
       )
     await self._stop('client_cancelled')
     if self._listener is not None:
-      self._listener.controller.feed(ev.Cancel(self._listener.at))
+      self._listener.decide(ev.Cancel(self._listener.at))
 
   async def _clear_output(self, event) -> None:
     """Nothing more is sent, and what was sent is not played to its end."""
@@ -319,7 +318,7 @@ class Session(talk.Talk):
     name = self._speaking.id
     await self._stop('client_cancelled', is_silent=True)
     if self._listener is not None:
-      self._listener.controller.feed(ev.Cancel(self._listener.at))
+      self._listener.decide(ev.Cancel(self._listener.at))
     await self._tell('output_audio_buffer.cleared', response_id=name)
 
   def _known(self, event: Mapping[str, Any], what: str) -> str:

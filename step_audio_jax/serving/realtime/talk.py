@@ -52,6 +52,7 @@ class Talk:
     wall: Callable[[], float] = time.time,
     turns: controller_lib.Settings = controller_lib.Settings(),
     tools: registry_lib.Registry | None = None,
+    watch: listener_lib.Watch | None = None,
   ):
     """Begins one; `begin` greets.
 
@@ -64,6 +65,7 @@ class Talk:
       wall: Seconds since 1970.
       turns: How turns are told where the session says nothing of it.
       tools: That run here; those of the client go first.
+      watch: Is told what is heard, and what it leads to.
     """
     self._models, self._send = models, send
     self._usual_turns = turns
@@ -79,7 +81,7 @@ class Talk:
     self._listener = None
     if models.ear is not None:
       self._listener = listener_lib.Listener(
-        models.ear, judge or vad.detector('silero'), self._turns()
+        models.ear, judge or vad.detector('silero'), self._turns(), watch
       )
     self._incoming = self._new_incoming()
     self._replies: dict[int, reply_lib.Reply] = {}
@@ -161,7 +163,7 @@ class Talk:
         self._write_down(self._paused(until))
       case ev.Speculate(reply=number, until=until):
         self._replies[number] = self._reply(
-          self._session, hearing=self._paused(until)
+          self._session, number, hearing=self._paused(until)
         )
       case ev.Discard(reply=number):
         await self._drop(number)
@@ -176,7 +178,8 @@ class Talk:
       case ev.DropTurn(at=at):
         await self._stopped(at)
       case ev.Reply(reply=number):
-        reply = self._replies.pop(number, None) or self._reply(self._session)
+        reply = self._replies.pop(number, None)
+        reply = reply or self._reply(self._session, number)
         await self._let_go(number, reply, self._session)
       case ev.Hold():
         if self._speaking is not None:
@@ -277,7 +280,7 @@ class Talk:
 
   # What is said.
 
-  def _reply(self, session, hearing=None, only=None):
+  def _reply(self, session, number=None, hearing=None, only=None):
     """Begins a reply that nobody hears yet."""
 
     async def turns():
@@ -310,6 +313,9 @@ class Talk:
       ),
       lambda: events.new_id('call'),
     )
+    if number is not None and self._listener is not None:
+      listener = self._listener
+      reply.sounds = lambda: listener.decide(ev.Ready(listener.at, number))
     reply.begin()
     return reply
 

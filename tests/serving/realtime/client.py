@@ -36,7 +36,9 @@ def sound(seconds, level=0.3):
 class Client:
   """Talks to a session."""
 
-  def __init__(self, turns=controller_lib.Settings(), tools=None, **models):
+  def __init__(
+    self, turns=controller_lib.Settings(), tools=None, watch=None, **models
+  ):
     self.events = []
     self.models = fakes.models(**models)
     self.session = session_lib.Session(
@@ -46,6 +48,7 @@ class Client:
       wall=lambda: 0.0,
       turns=turns,
       tools=tools,
+      watch=watch,
     )
 
   async def _take(self, event):

@@ -8,6 +8,7 @@ from step_audio_jax import errors
 from step_audio_jax.chats import conversation as chats
 from step_audio_jax.dialogue import services
 from step_audio_jax.dialogue.turns import controller as controller_lib
+from step_audio_jax.dialogue.turns import metrics
 from step_audio_jax.serving.realtime import session as session_lib
 from tests.dialogue import fakes
 from tests.dialogue import virtual_time
@@ -394,3 +395,23 @@ def test_an_hour_of_silence_is_forgotten():
     assert client.session._listener.seconds < 13
 
   talk(scene)
+
+
+def test_what_happens_is_counted():
+  async def scene(client):
+    await client.update(
+      audio={'input': {'turn_detection': {'type': 'semantic_vad'}}}
+    )
+    for _ in range(2):
+      await client.say(1.0)
+      await client.hush(1.5)
+    await asyncio.sleep(10)
+
+  counts = metrics.Metrics()
+  talk(scene, watch=counts.observe, ear=fakes.ScriptedEar('What is it?'))
+  found = counts.figures()
+  assert (found['turns'], found['interruptions']) == (2, 0)
+  assert found['speculated'] >= found['committed'] == 2
+  # The first sound is there when the turn is over, and not before.
+  assert found['first_audio_count'] == found['saved_count'] == 2
+  assert 0.4 < found['first_audio_seconds'] < 2 * 1.0

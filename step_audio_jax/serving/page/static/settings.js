@@ -55,7 +55,6 @@ export class Settings {
     if ('style' in (theirs.audio?.output ?? {})) {
       output.style = at('style').value.trim() || theirs.audio.output.style;
     }
-    const own = theirs.audio?.input?.turn_detection;
     return {
       type: 'realtime',
       instructions: at('instructions').value.trim() ||
@@ -66,7 +65,8 @@ export class Settings {
           format: { type: 'audio/pcm', rate: 24000 },
           transcription: theirs.audio?.input?.transcription ??
             (model ? { model } : {}),
-          turn_detection: push ? null : own ?? { type: 'server_vad' },
+          // It knows from the words when a turn is over.
+          turn_detection: push ? null : { type: 'semantic_vad' },
         },
         output,
       },
