@@ -9,6 +9,7 @@ from typing import Any
 from starlette import routing
 from starlette import websockets
 
+from step_audio_jax import errors
 from step_audio_jax.dialogue import services
 from step_audio_jax.dialogue.turns import metrics as metrics_lib
 from step_audio_jax.serving.guards import settings as settings_lib
@@ -45,12 +46,23 @@ def endpoint(
     chosen = _SUBPROTOCOL if _SUBPROTOCOL in asked else None
     await socket.accept(subprotocol=chosen)
     out: asyncio.Queue[events.Event | None] = asyncio.Queue(_AHEAD)
+    given, missing = None, None
+    try:
+      given = await tools.registry()
+    except errors.UserError as error:  # who only talks needs no tools
+      _LOG.error('a session has no tools of the server: %s', error)
+      missing = faults.Fault(
+        'tools: those of the server cannot be reached, expected a conversation '
+        'without them.',
+        'tools_unavailable',
+        kind=faults.SERVER,
+      )
     session = session_lib.Session(
       models,
       out.put,
       name=socket.query_params.get('model'),
       turns=settings.turns,
-      tools=await tools.registry(),
+      tools=given,
       watch=lambda event, actions: counts.observe(event, actions, out),
     )
     work = [
@@ -59,6 +71,8 @@ def endpoint(
     ]
     try:
       await session.begin()
+      if missing is not None:
+        await out.put(events.error(missing, None))
       done, _ = await asyncio.wait(
         work, timeout=talk.LONGEST, return_when=asyncio.FIRST_COMPLETED
       )

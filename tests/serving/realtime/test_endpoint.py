@@ -154,3 +154,25 @@ def test_tools_of_a_server_are_opened_once_and_offered_to_all(monkeypatch):
     assert 'calculator' in str(turns[0]) and 'clock' in str(turns[0])
   with pytest.raises(errors.UserError, match="found 'watch', expected some of"):
     settings_lib.Settings(tools=('watch',))
+
+
+def test_who_talks_is_told_that_tools_are_missing_and_talks_on(
+  monkeypatch, tmp_path
+):
+  from step_audio_jax.dialogue.turns import vad
+  from tests.serving.realtime import client as client_lib
+
+  monkeypatch.setattr(vad, 'detector', lambda name: client_lib.loud)
+  gone = str(tmp_path / 'gone.json')
+  settings = settings_lib.Settings(tools=('clock',), tool_servers=gone)
+  route = endpoint.endpoint(fakes.models(), settings)
+  app = applications.Starlette(routes=[route])
+  with testclient.TestClient(app) as client:
+    for _ in range(2):
+      with connected(client, '/v1/realtime') as socket:
+        assert socket.receive_json()['type'] == 'session.created'
+        told = socket.receive_json()
+        assert told['error']['code'] == 'tools_unavailable'
+        asked = {'output_modalities': ['text']}
+        socket.send_json({'type': 'response.create', 'response': asked})
+        kinds(socket, 'response.done')
