@@ -338,12 +338,17 @@ async def _socket(url, flags, seed, events, counts, faults):
 
 
 async def _read(socket, fuzzer, counts, faults):
-  async for text in socket:
-    counts['answers'] += 1
-    event = json.loads(text)
-    fuzzer.see(event)
-    if fault := fault_of(event):
-      faults[fault[:200]] += 1
+  import websockets
+
+  try:
+    async for text in socket:
+      counts['answers'] += 1
+      event = json.loads(text)
+      fuzzer.see(event)
+      if fault := fault_of(event):
+        faults[fault[:200]] += 1
+  except websockets.ConnectionClosed:
+    pass  # who sends counts it
 
 
 async def _conversation(url, token, over):

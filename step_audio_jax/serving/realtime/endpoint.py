@@ -57,14 +57,20 @@ def endpoint(
         'tools_unavailable',
         kind=faults.SERVER,
       )
-    session = session_lib.Session(
-      models,
-      out.put,
-      name=socket.query_params.get('model'),
-      turns=settings.turns,
-      tools=given,
-      watch=lambda event, actions: counts.observe(event, actions, out),
-    )
+    try:
+      session = session_lib.Session(
+        models,
+        out.put,
+        name=socket.query_params.get('model'),
+        turns=settings.turns,
+        tools=given,
+      )
+    except errors.UserError as error:  # such as a package that is missing
+      _LOG.error('no session can be held: %s', error)
+      fault = faults.Fault(str(error), 'unavailable', kind=faults.SERVER)
+      await socket.send_json(events.error(fault, None))
+      await socket.close(1011)
+      return
     work = [
       asyncio.create_task(_write(socket, out, settings.write_seconds)),
       asyncio.create_task(_read(socket, session, out.put)),

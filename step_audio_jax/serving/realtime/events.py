@@ -34,12 +34,13 @@ def made(kind: str, **fields: Any) -> Event:
 def error(fault: Exception, event_id: str | None) -> Event:
   """An event that was refused, or something that went wrong."""
   kind, code, param = faults.INVALID, 'invalid_value', None
+  told = str(fault)
   if isinstance(fault, faults.Fault):
     kind, code, param = fault.kind, fault.code, fault.param
   elif isinstance(fault, services.Busy):
     kind, code = faults.RATE, 'rate_limit_exceeded'
   elif not isinstance(fault, errors.UserError):
-    kind, code = faults.SERVER, 'server_error'
+    kind, code, told = faults.SERVER, 'server_error', _OWN
   elif found := _FIELD.match(str(fault)):
     param = found[1]
   return made(
@@ -47,7 +48,7 @@ def error(fault: Exception, event_id: str | None) -> Event:
     error={
       'type': kind,
       'code': code,
-      'message': _OWN if kind == faults.SERVER else str(fault),
+      'message': told,
       'param': param,
       'event_id': event_id,
     },

@@ -173,6 +173,23 @@ def test_who_talks_is_told_that_tools_are_missing_and_talks_on(
         assert socket.receive_json()['type'] == 'session.created'
         told = socket.receive_json()
         assert told['error']['code'] == 'tools_unavailable'
+        assert 'cannot be reached' in told['error']['message']
         asked = {'output_modalities': ['text']}
         socket.send_json({'type': 'response.create', 'response': asked})
         kinds(socket, 'response.done')
+
+
+def test_a_session_that_cannot_be_held_says_why(monkeypatch):
+  from step_audio_jax.dialogue.turns import vad
+
+  def missing(name):
+    raise errors.UserError('vad: it is not installed; expected it.')
+
+  monkeypatch.setattr(vad, 'detector', missing)
+  route = endpoint.endpoint(fakes.models(), settings_lib.Settings())
+  app = applications.Starlette(routes=[route])
+  with testclient.TestClient(app) as client:
+    with connected(client, '/v1/realtime') as socket:
+      told = socket.receive_json()['error']
+      assert 'not installed' in told['message']
+      assert socket.receive()['code'] == 1011
