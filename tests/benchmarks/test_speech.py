@@ -81,7 +81,9 @@ def test_resynthesis_measures_every_way(corpus, monkeypatch, capsys):
     assert np.isnan(result[way]['speaker']) == silent
   # The stepping vocoder has no tone of its own; its steps repeat every frame.
   assert result['ceiling']['voicing'] > 0 or result['ceiling']['cents'] > 0
-  assert result['codes']['mel'] == result['windows']['mel']
+  # Pieces begin and end at other frames than the whole.
+  whole = result['codes']['mel']
+  assert result['windows']['mel'] == pytest.approx(whole, rel=1e-3)
   assert result['codes']['mel'] != result['second']['mel']
   assert result['mel_of_flow'] > 0
   # What is heard are the codes of the sound, read as letters.
