@@ -13,7 +13,6 @@ import ctypes
 import platform
 
 _M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
 
@@ -29,18 +28,19 @@ def keep_freed() -> bool:
   return _told((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
 
 
-def give_back_freed(least: int = 2**18) -> bool:
-  """Tells glibc's malloc to hand every large block back; elsewhere nothing.
+def give_back_freed() -> bool:
+  """Hands free pages back to the kernel, those between blocks too; once.
 
-  Its own threshold grows with what is freed, up to 32 MiB.
-
-  Args:
-    least: Bytes of a large block.
+  To be called now and then: memory that is given back at every turn, as glibc
+  does with blocks above a threshold, is faulted in again at every turn, which
+  doubled the time to an answer of a server with much to do.
 
   Returns:
-    Whether it was told.
+    Whether there were any, and glibc to do it.
   """
-  return _told((_M_ARENA_MAX, 2), (_M_MMAP_THRESHOLD, least))
+  if platform.libc_ver()[0] != 'glibc':
+    return False
+  return bool(ctypes.CDLL(None).malloc_trim(0))
 
 
 def _told(*wanted: tuple[int, int]) -> bool:

@@ -15,8 +15,6 @@ import numpy as np
 from step_audio_jax import memory
 if sys.argv[1] == 'keep':
   assert memory.keep_freed()
-if sys.argv[1] == 'back':
-  assert memory.give_back_freed()
 def touch():
   np.ones(25_000_000).sum()
 touch()
@@ -52,13 +50,13 @@ def test_gaps_between_blocks_that_are_kept_are_given_back():
 import sys
 import numpy as np
 from step_audio_jax import memory
-if sys.argv[1] == 'back':
-  assert memory.give_back_freed()
 np.ones(3_000_000)  # from here on glibc keeps blocks of as much
 kept = []
 for _ in range(40):
   kept.append((np.ones(2**17), np.ones(100)))
 kept = [small for large, small in kept]
+if sys.argv[1] == 'back':
+  assert memory.give_back_freed()
 status = open('/proc/self/status').read()
 print(int(status.split('VmRSS:')[1].split()[0]) // 1024)
 """

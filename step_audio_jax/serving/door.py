@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 import sys
+import threading
 import time
 from typing import Any, Sequence
 
@@ -13,6 +14,7 @@ from absl import flags
 from step_audio_jax import errors
 from step_audio_jax import memory
 from step_audio_jax.commands import cli
+from step_audio_jax.commands import compiled
 from step_audio_jax.decoder.doors import speak
 from step_audio_jax.serving.guards import settings as settings_lib
 from step_audio_jax.storage import files
@@ -35,6 +37,7 @@ _TIMES = {
   'drain_seconds': 'What replies under way are given when the server ends.',
 }
 _DEFAULTS = settings_lib.Settings()
+_TRIM = 20.0  # seconds between two times that free memory is given back
 _SWITCH = 5e-4  # seconds after which a thread gives the interpreter away
 
 
@@ -195,7 +198,6 @@ def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
     ) from error
 
   began = time.monotonic()
-  memory.give_back_freed()
   # The engine's thread asks for the interpreter several times a turn; in the
   # usual 5 ms a whole turn is over.
   sys.setswitchinterval(_SWITCH)
@@ -220,17 +222,26 @@ def _serve(fv, settings: settings_lib.Settings) -> dict[str, Any]:
     seconds = time.monotonic() - began
     print(f'{url} is ready after {seconds:.1f} s.', file=sys.stderr, flush=True)
 
+  over = threading.Event()
+  threading.Thread(target=_trim, args=(over,), daemon=True).start()
   application = warming.Warming(make, done)
   server = connections.Server(application, settings)
   print(f'{url} warms up.', file=sys.stderr, flush=True)
   try:
     server.run(sockets=[listener])
   finally:
+    over.set()
     for one in models:
       one.close()
   if application.error is not None:
     raise application.error
   return {'url': url, 'seconds': round(time.monotonic() - began, 3)}
+
+
+def _trim(over: threading.Event) -> None:
+  """Gives back what requests leave between blocks that stay, now and then."""
+  while not over.wait(_TRIM):
+    memory.give_back_freed()
 
 
 def _loaded(fv):
@@ -240,6 +251,8 @@ def _loaded(fv):
     UserError: A folder is not there, or they do not belong together.
   """
   from step_audio_jax.dialogue.models import load
+
+  compiled.keep()
 
   def folder(flag, given, where):
     return cli.default_folder(flag, given, *where, 'serve')

@@ -5,6 +5,7 @@ from typing import Any
 from absl import flags
 
 from step_audio_jax.commands import cli
+from step_audio_jax.commands import compiled
 from step_audio_jax.decoder.doors import speak
 
 MODEL, TOKENIZER, DECODER = speak.MODEL, speak.TOKENIZER, speak.DECODER
@@ -73,5 +74,6 @@ def load(given: dict[str, Any], **changes: Any) -> Any:
   from step_audio_jax.dialogue.models import load as load_lib
   from step_audio_jax.generation.batching import requests
 
+  compiled.keep()
   settings = requests.Settings(slots=4)
   return load_lib.load(load_lib.Config(**given, engine=settings, **changes))
