@@ -48,6 +48,10 @@ LIBRARIES = (
 
 # Place → why what it names is no path of a user.
 EXCEPTIONS = {
+  'step_audio_jax/commands/compiled.py: os.makedirs': (
+    "a folder of this machine, for JAX's own cache of programs"
+  ),
+  'step_audio_jax/commands/compiled.py: os.stat': 'whose that folder is',
   'data_pipelines/notices.py: tempfile.TemporaryFile': (
     'holds what goes to standard error; nobody names it'
   ),
